@@ -1,0 +1,45 @@
+# `make verify` and `make test` each set up .venv by themselves; a rerun of the set-up costs nothing.
+PYTHON ?= python3
+WORKERS ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: setup verify test test-full lint wheel bench clean
+.DEFAULT_GOAL := verify
+
+setup: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'steinlab needs Python 3.11 or newer, got ' + sys.version.split()[0])"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# a torch wheel at hand (a CPU build, say) is preferred to several GB from the index
+	$(BIN)/python -m pip install --quiet --no-index --no-deps "torch>=2.9" 2>/dev/null || true
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@rm -f $(VENV)/.stamp-*
+	@touch $@
+
+verify: setup
+	$(BIN)/steinlab verify --profile quick --json ledger.json
+
+test: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" --benchmark-disable
+
+test-full: setup
+	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --benchmark-disable
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel: setup
+	sh .ci/wheel
+
+bench: setup
+	$(BIN)/python -m pytest -q tests/bench --benchmark-only --benchmark-disable-gc
+
+clean:
+	rm -rf $(VENV) build dist out

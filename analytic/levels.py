@@ -1,0 +1,66 @@
+"""One point of the forward process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Scalar = Any
+"""A Python float, or an array of floats that broadcasts against states (a stack of cases)."""
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    r"""Noise level of the forward coupling ``x = alpha x_star + sigma eps``.
+
+    Parameters
+    ----------
+    alpha : float or array
+        Signal scale, in (0, 1]. An array must broadcast against states: a stack of ``C`` cases
+        of ``N`` states in ``d`` dimensions, shape ``(C, N, d)``, takes shape ``(C, 1, 1)``.
+    sigma : float or array
+        Noise scale, finite and >= 0.
+
+    Raises
+    ------
+    ValueError
+        If a value is outside its range, naming it.
+
+    Examples
+    --------
+    >>> NoiseLevel(1.0, 0.5).ratio
+    0.5
+    >>> NoiseLevel(1.0, -0.5)
+    Traceback (most recent call last):
+    ...
+    ValueError: sigma must be finite and >= 0, got -0.5
+    """
+
+    alpha: Scalar
+    sigma: Scalar
+
+    def __post_init__(self) -> None:
+        if isinstance(self.alpha, int | float) and isinstance(self.sigma, int | float):
+            alpha_ok, sigma_ok = 0.0 < self.alpha <= 1.0, 0.0 <= self.sigma < float("inf")
+        else:
+            alpha, sigma = np.asarray(self.alpha), np.asarray(self.sigma)
+            alpha_ok = bool(np.all((alpha > 0) & (alpha <= 1)))
+            sigma_ok = bool(np.all((sigma >= 0) & np.isfinite(sigma)))
+        if not alpha_ok:
+            raise ValueError(f"alpha must be in (0, 1], got {self.alpha}")
+        if not sigma_ok:
+            raise ValueError(f"sigma must be finite and >= 0, got {self.sigma}")
+
+    @property
+    def ratio(self) -> Scalar:
+        """Noise-to-signal ratio ``sigma / alpha``: the noise level in EDM coordinates."""
+        return self.sigma / self.alpha
+
+    @property
+    def lam(self) -> Scalar:
+        """Half log signal-to-noise ratio ``log(alpha / sigma)``; infinite at ``sigma = 0``."""
+        with np.errstate(divide="ignore"):
+            lam = np.log(self.alpha) - np.log(self.sigma)
+        return lam if np.ndim(lam) else float(lam)

@@ -1,0 +1,1 @@
+"""Neural denoisers on real images and exact denoisers at scale."""

@@ -1,0 +1,1 @@
+"""A laboratory for claims about diffusion-ODE solvers."""

@@ -1,0 +1,1 @@
+"""Small denoisers with known or dialled error (issue: imperfect denoisers)."""
