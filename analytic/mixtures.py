@@ -8,7 +8,8 @@ responsibilities ``r_k(x)`` and component posterior means
     mu_k(x) = m_k + Q_k diag(alpha l_k / v_k) Q_k' (x - alpha m_k),   v_k = alpha^2 l_k + sigma^2,
 
     D = sum_k r_k mu_k,
-    D' = sum_k r_k Q_k diag(alpha l_k / v_k) Q_k' + (alpha / sigma^2) sum_k r_k (mu_k - D)(mu_k - D)'.
+    D' = sum_k r_k Q_k diag(alpha l_k / v_k) Q_k'
+       + (alpha / sigma^2) sum_k r_k (mu_k - D)(mu_k - D)'.
 
 Both sums of ``D'`` are positive semidefinite, so its trace involves no cancellation.
 """
@@ -131,7 +132,7 @@ class GaussianMixture:
         return np.asarray((self.weights * ((self.means**2).sum(axis=-1) + spread)).sum(axis=-1))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw ``n`` states from the data law (of each mixture of a stack), shape ``(..., n, d)``."""
+        """Draw ``n`` states from (each) data law, shape ``(..., n, d)``."""
         edges = np.cumsum(self.weights, axis=-1)[..., None, :-1]
         label = (rng.random((*self.weights.shape[:-1], n, 1)) > edges).sum(axis=-1)
         rows = label[..., None]
@@ -182,7 +183,7 @@ class GaussianMixture:
         return _unrow(denoised, x), _unrow(divergence, x), _unrow(within + spread, x)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
-        """Return ``D'(x) tangent``; leading axes of ``tangent`` beyond those of ``x`` are probes."""
+        """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""
         post = self._posterior(_rows(x), level)
         means, denoised = self._posterior_means(post, x)
         delta = means - denoised[..., None, :, :]
