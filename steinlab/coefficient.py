@@ -1,0 +1,142 @@
+r"""The Stein coefficient by every route, each with its error.
+
+``gamma* = E<u, x - x_star> / E|u|^2`` minimises ``E|(1 - gamma) x + gamma T(x) - x_star|^2``.
+Each route below is a numerator per state over the same denominator ``|u|^2``:
+
+    reference    <u, x - x_star>                                  needs the data, never D
+    stein        (1 - 1/alpha) <u, x> + (sigma^2/alpha) div u     Theorem 4.7
+    tweedie      <u, x - D>                                       needs an exact denoiser
+
+and for one evaluation of an exact denoiser three numbers of the data law suffice
+(:func:`three_scalar`). ``alpha, sigma`` are those of the level where the step begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from analytic.levels import Scalar
+from steinlab.divergence import inner
+from steinlab.solvers import LinearStep
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number (or one a case) with its error: a standard error, or a bound where stated."""
+
+    value: Any
+    error: Any
+
+
+def reference_numerator(x: Array, u: Array, x_star: Array) -> Array:
+    """``<u, x - x_star>`` per state."""
+    return inner(x - x_star, u)
+
+
+def stein_numerator(x: Array, u: Array, div_u: Array, level: NoiseLevel) -> Array:
+    """``(1 - 1/alpha) <u, x> + (sigma^2 / alpha) div u`` per state (Theorem 4.7)."""
+    alpha, sigma = _flat(level.alpha), _flat(level.sigma)
+    return (1 - 1 / alpha) * inner(x, u) + (sigma**2 / alpha) * div_u
+
+
+def tweedie_numerator(x: Array, u: Array, denoised: Array) -> Array:
+    """``<u, x - D>`` per state."""
+    return inner(x - denoised, u)
+
+
+def estimate(numerator: Array, residual: Array) -> Estimate:
+    r"""Return the ratio of batch means and its standard error by the delta method.
+
+    With ``a`` the numerators and ``b = |u|^2`` over ``N`` independent states,
+    ``gamma_hat = mean(a) / mean(b)`` and ``var = sum (a - gamma_hat b)^2 / (N (N-1) mean(b)^2)``.
+    The ratio's bias is of order ``1/N``, below the standard error.
+
+    Parameters
+    ----------
+    numerator : array (..., N)
+    residual : array, the residuals ``u``
+
+    Raises
+    ------
+    ValueError
+        For fewer than two states, or a vanishing residual, where no coefficient exists.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> u = np.array([[1.0], [2.0], [3.0]])
+    >>> estimate(np.array([2.0, 8.0, 18.0]), u)
+    Estimate(value=2.0, error=0.0)
+    """
+    xp = array_namespace(numerator)
+    n = numerator.shape[-1]
+    if n < 2:
+        raise ValueError(f"states must number at least 2, got {n}")
+    power = inner(residual, residual)
+    a, b = xp.mean(numerator, axis=-1), xp.mean(power, axis=-1)
+    if bool(xp.any(b == 0)):
+        raise ValueError("E|u|^2 must be > 0, got 0: the candidate equals the state")
+    gamma = a / b
+    spread = numerator - gamma[..., None] * power
+    error = xp.sqrt(xp.sum(spread**2, axis=-1) / (n * (n - 1.0))) / b
+    return Estimate(_number(gamma), _number(error))
+
+
+@dataclass(frozen=True)
+class LawScalars:
+    """What a first-order step needs to know of a data law at a level.
+
+    ``second_moment = E|x_star|^2``, ``variance = E|x_star - D|^2`` and the dimension.
+    """
+
+    second_moment: Scalar
+    variance: Scalar
+    dim: int
+
+
+def three_scalar_moments(
+    law: LawScalars, level: NoiseLevel, step: LinearStep
+) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    r"""Return ``E<u,x>``, ``E div u``, ``E|u|^2``, ``E<u, x - x_star>`` of a first-order step.
+
+    Assumes ``T = kappa x + beta D`` with an exact denoiser, under the forward coupling. With
+    ``k = 1 - kappa`` and ``S = alpha^2 M + sigma^2 d``:
+
+        E<u,x>   = k S - beta alpha M              E div u = k d - beta alpha V / sigma^2
+        E|u|^2   = k^2 S - 2 k beta alpha M + beta^2 (M - V)
+        E<u,x*>  = k alpha M - beta (M - V)
+    """
+    alpha, sigma, k, beta = level.alpha, level.sigma, step.one_minus_kappa, step.betas[0]
+    m, v, d = law.second_moment, law.variance, law.dim
+    power = alpha**2 * m + sigma**2 * d
+    u_x = k * power - beta * alpha * m
+    div = k * d - beta * alpha * v / sigma**2
+    u_u = k**2 * power - 2 * k * beta * alpha * m + beta**2 * (m - v)
+    return u_x, div, u_u, u_x - (k * alpha * m - beta * (m - v))
+
+
+def three_scalar(law: LawScalars, level: NoiseLevel, step: LinearStep) -> Scalar:
+    """Return ``gamma*`` of a first-order step from ``M``, ``V`` and ``d`` alone.
+
+    Raises
+    ------
+    ValueError
+        If the step uses history: the identities assume one evaluation at ``x``.
+    """
+    if len(step.betas) > 1:
+        raise ValueError(f"step must evaluate the denoiser once, got {len(step.betas)} outputs")
+    _, _, u_u, cross = three_scalar_moments(law, level, step)
+    return cross / u_u
+
+
+def _flat(value: Any) -> Any:
+    return value[..., 0] if getattr(value, "ndim", 0) else value
+
+
+def _number(value: Any) -> Any:
+    return value if value.ndim else float(value)

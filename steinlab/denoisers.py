@@ -1,0 +1,135 @@
+r"""The denoiser protocol, and conversions from what networks predict.
+
+Every prediction is affine in the denoised state, so one table converts them all:
+``D = a x + b output`` with ``(a, b)`` read off ``x = alpha x0 + sigma eps``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+
+
+class Denoiser(Protocol):
+    """``(x, level) -> x0_hat``, states and result of one shape."""
+
+    def __call__(self, x: Array, level: NoiseLevel, /) -> Array:
+        """Denoise."""
+        ...
+
+
+@runtime_checkable
+class HasDivergence(Protocol):
+    """A denoiser that knows ``div D`` exactly, shape ``(..., N)``."""
+
+    def divergence(self, x: Array, level: NoiseLevel, /) -> Array:
+        """Return ``div D(x)``."""
+        ...
+
+
+@runtime_checkable
+class HasJvp(Protocol):
+    """A denoiser that knows ``D'(x) v``; axes of ``v`` before those of ``x`` count probes."""
+
+    def jvp(self, x: Array, level: NoiseLevel, tangent: Array, /) -> Array:
+        """Return ``D'(x) v``."""
+        ...
+
+
+@runtime_checkable
+class HasVjp(Protocol):
+    """A denoiser that knows ``D'(x)' v``; axes of ``v`` before those of ``x`` count probes."""
+
+    def vjp(self, x: Array, level: NoiseLevel, cotangent: Array, /) -> Array:
+        """Return ``D'(x)' v``."""
+        ...
+
+
+def _eps(level: NoiseLevel) -> tuple[Any, Any]:
+    return 1 / level.alpha, -level.sigma / level.alpha
+
+
+def _v(level: NoiseLevel) -> tuple[Any, Any]:
+    power = level.alpha**2 + level.sigma**2
+    return level.alpha / power, -level.sigma / power
+
+
+def _score(level: NoiseLevel) -> tuple[Any, Any]:
+    return 1 / level.alpha, level.sigma**2 / level.alpha
+
+
+def _flow(level: NoiseLevel) -> tuple[Any, Any]:
+    total = level.alpha + level.sigma
+    return 1 / total, -level.sigma / total
+
+
+PREDICTIONS: Mapping[str, Callable[[NoiseLevel], tuple[Any, Any]]] = MappingProxyType(
+    {"x0": lambda level: (0.0, 1.0), "eps": _eps, "v": _v, "score": _score, "flow": _flow}  # noqa: ARG005
+)
+"""What a network predicts: ``x0``, ``eps``, ``v = alpha eps - sigma x0``, the score, or the flow's
+velocity ``eps - x0``; each maps a level to ``(a, b)`` with ``D = a x + b output``."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A denoiser made of a network's prediction; see :func:`convert`."""
+
+    output: Callable[[Array, NoiseLevel], Array]
+    prediction: str
+
+    def __post_init__(self) -> None:
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(
+                f"prediction must be one of {', '.join(PREDICTIONS)}, got {self.prediction}"
+            )
+
+    def __call__(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``a x + b output(x)``."""
+        return self._affine(x, level, self.output(x, level))
+
+    def _affine(self, x: Array, level: NoiseLevel, output: Array) -> Array:
+        a, b = PREDICTIONS[self.prediction](level)
+        return a * x + b * output
+
+
+class _ConvertedJvp(Converted):
+    output: Any
+
+    def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
+        """Return ``a v + b output'(x) v``."""
+        return self._affine(tangent, level, self.output.jvp(x, level, tangent))
+
+
+class _ConvertedJvpVjp(_ConvertedJvp):
+    def vjp(self, x: Array, level: NoiseLevel, cotangent: Array) -> Array:
+        """Return ``a v + b output'(x)' v``."""
+        return self._affine(cotangent, level, self.output.vjp(x, level, cotangent))
+
+
+def convert(output: Callable[[Array, NoiseLevel], Array], prediction: str) -> Converted:
+    """Make a denoiser of a prediction, ``D = a x + b output``, keeping what derivatives it has.
+
+    Parameters
+    ----------
+    output : callable
+        ``(x, level) -> prediction``; its ``jvp``, and ``vjp`` beside it, are passed on.
+    prediction : str
+        A key of :data:`PREDICTIONS`.
+
+    Examples
+    --------
+    >>> def net(x, level):                                   # predicts eps for data at 3
+    ...     return (x - 3.0) / level.sigma
+    >>> convert(net, "eps")(5.0, NoiseLevel(1.0, 2.0))
+    3.0
+    """
+    if not isinstance(output, HasJvp):
+        return Converted(output, prediction)
+    if not isinstance(output, HasVjp):
+        return _ConvertedJvp(output, prediction)
+    return _ConvertedJvpVjp(output, prediction)

@@ -1,0 +1,136 @@
+"""The one sampling loop."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from steinlab.corrections import Correction, Diagnostics, NoCorrection
+from steinlab.denoisers import Denoiser
+from steinlab.divergence import Step
+from steinlab.grids import Grid, require_grid
+from steinlab.solvers import Evaluation, Solver
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The end of a run, complete or stopped.
+
+    Attributes
+    ----------
+    state : array
+        The last finite state.
+    evaluations : int
+        Denoiser evaluations of the solver (a correction's own passes are not among them).
+    diagnostics : tuple of Diagnostics
+        One a step.
+    trajectory : tuple of arrays
+        The states at every level if asked for, else empty.
+    """
+
+    state: Array
+    evaluations: int
+    diagnostics: tuple[Diagnostics, ...]
+    trajectory: tuple[Array, ...] = ()
+
+
+class NonFiniteStateError(FloatingPointError):
+    """A state turned non-finite; ``partial`` holds what was computed before that step."""
+
+    def __init__(self, step: int, steps: int, solver: str, correction: str, partial: Solution):
+        super().__init__(
+            f"state is not finite after step {step + 1} of {steps} "
+            f"(solver {solver}, correction {correction})"
+        )
+        self.step = step
+        self.partial = partial
+
+
+Progress = Callable[[int, Array, NoiseLevel], None]
+"""Called after each step with the number of steps done, the state and its level."""
+
+
+def solve(
+    denoiser: Denoiser,
+    x: Array,
+    grid: Sequence[NoiseLevel],
+    solver: Solver,
+    *,
+    correction: Correction | None = None,
+    rng: np.random.Generator | None = None,
+    progress: Progress | None = None,
+    keep_trajectory: bool = False,
+) -> Solution:
+    """Run a solver over a grid, correcting each step.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    x : array
+        States at ``grid[0]``, under the forward process's law there; any array library.
+    grid : sequence of NoiseLevel
+        From noise to data; the last may be zero noise.
+    solver : Solver
+    correction : Correction, optional
+        By default none.
+    rng : numpy Generator, optional
+        Draws probes; by default seeded with 0.
+    progress : callable, optional
+    keep_trajectory : bool
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    ValueError
+        If the grid does not run from noise to data.
+    NonFiniteStateError
+        If a state turns non-finite, naming the step and the correction.
+
+    Examples
+    --------
+    One Euler step to zero noise returns the posterior mean.
+
+    >>> from analytic import GaussianMixture
+    >>> from steinlab.solvers import EULER
+    >>> law = GaussianMixture([1.0], [0.0], 1.0)
+    >>> grid = (NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.0))
+    >>> solve(law, np.array([[2.0]]), grid, EULER).state
+    array([[1.]])
+    """
+    levels: Grid = require_grid(grid)
+    correction = correction or NoCorrection()
+    rng = rng or np.random.default_rng(0)
+    history: tuple[Evaluation, ...] = ()
+    diagnostics: list[Diagnostics] = []
+    trajectory = [x] if keep_trajectory else []
+    evaluations = 0
+    for i, (s, t) in enumerate(itertools.pairwise(levels)):
+        candidate = solver.step(denoiser, x, s, t, history)
+        step = Step(denoiser, solver, x, s, t, history, candidate)
+        state, done = correction(step, rng)
+        evaluations += candidate.evaluations
+        diagnostics.append(done)
+        if not _finite(state):
+            partial = Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
+            raise NonFiniteStateError(i, len(levels) - 1, solver.name, correction.name, partial)
+        history = (Evaluation(s, x, candidate.denoised), *history)[: solver.depth]
+        x = state
+        if keep_trajectory:
+            trajectory.append(x)
+        if progress:
+            progress(i + 1, x, t)
+    return Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
+
+
+def _finite(x: Array) -> bool:
+    xp = array_namespace(x)
+    return bool(xp.all(xp.isfinite(x)))
