@@ -69,7 +69,7 @@ def by_rows(
     if count <= num_rows:
         return function(*args)
     parts = [
-        function(*(arg[..., i : i + num_rows, :] for arg in args))
+        function(*(arg[..., i : min(i + num_rows, count), :] for arg in args))
         for i in range(0, count, num_rows)
     ]
     axis = max(arg.ndim for arg in args) - 2

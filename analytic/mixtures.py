@@ -31,8 +31,8 @@ from analytic.parameters import factor, finite
 WEIGHT_TOLERANCE = 1e-12
 """Allowed ``|sum of weights - 1|``: rounding of a few hundred decimal weights."""
 
-CHUNK_BYTES = 2**24
-"""Size at which one array ``(K, N, d)`` of an evaluation is cut into row chunks."""
+CHUNK_BYTES = 2**20
+"""Size at which an array ``(K, N, d)`` of an evaluation is cut into row chunks: a cache's."""
 
 
 class _Posterior(NamedTuple):
