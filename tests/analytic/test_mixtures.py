@@ -222,7 +222,7 @@ def test_translation_and_rotation_equivariance(
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 999), LEVELS, st.floats(0.0, 2.0))
 def test_mean_shift_ascends(k: int, d: int, seed: int, level: NoiseLevel, theta: float) -> None:
     law, x = mixture("one", k, d, seed), states(5, d, seed, level.sigma + 1)
-    # a component's own posterior mean also moves by the gain, so the step is that of the score
+    # the longest step that ascends is 2 v along the score; x - alpha D = -sigma^2 score is shorter
     v = level.alpha**2 * 0.3 + level.sigma**2
     moved = x + theta * v * law.score(x, level)
     before, after = law.log_prob(x, level), law.log_prob(moved, level)
