@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import math
 from collections.abc import Mapping
@@ -18,9 +17,9 @@ from steinlab.models import Model, load_model
 from steinlab.processes import PROCESSES
 from steinlab.solvers import ALIASES, SOLVERS
 from steinlab.specs.laws import DataSpec, data_from_json
-from steinlab.specs.reading import at, integer, items, mapping, number, text
+from steinlab.specs.reading import MAX_SEED, at, integer, items, mapping, number, text
 
-MAX_EVALUATIONS, MAX_SAMPLES, MAX_SEED = 10_000, 1_000_000, 2**63 - 1
+MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
 DEFAULT_SAMPLES = 10_000
 
 
@@ -38,9 +37,8 @@ class CorrectionSpec:
 
     @property
     def label(self) -> str:
-        """``stein``, or ``stein (gamma_min = 0.1)`` with options."""
-        given = ", ".join(f"{key} = {value:g}" for key, value in self.options)
-        return f"{self.name} ({given})" if given else self.name
+        """``stein``, or ``stein gamma_min=0.1`` with options."""
+        return " ".join([self.name, *(f"{key}={value:g}" for key, value in self.options)])
 
 
 @dataclass(frozen=True)
@@ -98,10 +96,6 @@ class CompareSpec:
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
             integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
         )
-
-    def with_seed(self, seed: int) -> Self:
-        """Return the same comparison with another seed."""
-        return dataclasses.replace(self, seed=integer(seed, "--seed", 0, MAX_SEED))
 
 
 def _numbered(obj: Any, path: str) -> list[tuple[int, Any]]:

@@ -21,6 +21,8 @@ Level = tuple[Fraction, Fraction]
 SMALLEST, LARGEST = Fraction(1, 10**100), Fraction(10**100)
 """Magnitudes of numbers other than 0: their squares and products stay in double precision."""
 
+MAX_SEED = 2**63 - 1
+
 _FRACTION = re.compile(r"\s*([+-]?\d{1,400})\s*/\s*(\d{1,400})\s*")
 _NUMBER = 'a number or a fraction such as "12/13"'
 
