@@ -44,10 +44,8 @@ def read_json(path: Path, name: str = "SPEC") -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(
-            f"{name} must be a readable JSON file, got {path}: {reason.lower()}"
-        ) from None
+        reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
+        raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None
     try:
         return json.loads(text, parse_float=Decimal, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
