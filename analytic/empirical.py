@@ -192,7 +192,8 @@ class EmpiricalMixture:
         xp, rows = array_namespace(x), as_rows(x, self.dim)
         shape = np.broadcast_shapes(tangent.shape, x.shape)
         flat = xp.reshape(rows, (-1, self.dim))
-        probes = xp.reshape(xp.broadcast_to(tangent, shape), (-1, *flat.shape))
+        count = math.prod(shape[: len(shape) - x.ndim])
+        probes = xp.reshape(xp.broadcast_to(tangent, shape), (count, *flat.shape))
 
         def evaluate(part: Array, tangents: Array) -> tuple[Array]:
             post = self._posterior(part, level)

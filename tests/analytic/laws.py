@@ -38,9 +38,12 @@ def reference(law: GaussianMixture, x: np.ndarray, level: NoiseLevel, digits: in
         d = law.dim
         spectra = np.broadcast_to(law.spectra, law.means.shape)
         density, first, second = mp.mpf(0), [mp.mpf(0)] * d, [mp.mpf(0)] * d
-        for w, m, l in zip(law.weights.tolist(), law.means.tolist(), spectra.tolist(), strict=True):
+        columns = law.weights.tolist(), law.means.tolist(), spectra.tolist()
+        for w, m, eigenvalues in zip(*columns, strict=True):
             part, posterior = mp.mpf(w), []
-            for xi, mi, li in zip(x.tolist(), map(mp.mpf, m), map(mp.mpf, l), strict=True):
+            for xi, mi, li in zip(
+                x.tolist(), map(mp.mpf, m), map(mp.mpf, eigenvalues), strict=True
+            ):
                 v = a**2 * li + s2
                 part *= mp.npdf(xi, a * mi, mp.sqrt(v))
                 posterior.append((mi + a * li * (mp.mpf(xi) - a * mi) / v, li * s2 / v))

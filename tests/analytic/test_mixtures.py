@@ -176,9 +176,9 @@ def test_bad_parameters_are_named(weights: Any, means: Any, covariances: Any, me
 def test_bad_states_are_named() -> None:
     law = mixture("one")
     for bad in (np.zeros((4, 3)), np.zeros(3), np.array(0.0)):
-        with pytest.raises(ValueError, match="^x must have 2 coordinates in its last axis, got"):
+        with pytest.raises(ValueError, match=r"^x must have 2 coordinates in its last axis, got"):
             law(bad, LEVEL)
-    with pytest.raises(ValueError, match="^x must have a real floating dtype, got int64"):
+    with pytest.raises(ValueError, match=r"^x must have a real floating dtype, got int64"):
         law(np.zeros((4, 2), dtype=int), LEVEL)
 
 
