@@ -1,0 +1,7 @@
+"""``python -m steinlab.cli``."""
+
+import sys
+
+from steinlab.cli import main
+
+sys.exit(main())

@@ -1,0 +1,94 @@
+"""``steinlab coefficient``: every estimator of gamma for one step, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steinlab.cli.output import (
+    JsonOption,
+    SpecArgument,
+    check_target,
+    show,
+    significant,
+    whole_number,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from steinlab.coefficient import Estimate
+    from steinlab.specs import CoefficientSpec
+
+MAX_SAMPLES = 100_000_000
+
+HOW = {
+    "reference": "E<u, x - x_star> / E|u|^2 over (x_star, eps), without D",
+    "stein": "Theorem 4.7: (1 - 1/alpha) E<u,x> + (sigma^2/alpha) E div u, over E|u|^2",
+    "tweedie": "E<u, x - D> / E|u|^2",
+    "three_scalar": "from E|x_star|^2, E|x_star - D|^2 and the dimension",
+}
+"""What each route computes."""
+
+COUPLED = (
+    "x_prev = alpha_prev x_star + sigma_prev eps at each level of the history, with the x_star and "
+    "the eps of x: a trajectory's own noise, which Stein's identity for x alone does not know"
+)
+ALONE = "none: the step is the solver's first, without past levels"
+
+
+def coefficient(
+    spec_file: SpecArgument,
+    target: JsonOption = None,
+    seed: Annotated[str, typer.Option(metavar="N", help="Seed of what is sampled.")] = "0",
+    samples: Annotated[
+        str, typer.Option(metavar="N", help="Samples where no quadrature applies.")
+    ] = "200000",
+) -> None:
+    """Show gamma for one step of a solver by every route, each with its error."""
+    from steinlab.exact import coefficients
+    from steinlab.specs import CoefficientSpec, read_json
+    from steinlab.specs.reading import MAX_SEED
+
+    check_target(target)
+    num_samples = whole_number(samples, "--samples", 2, MAX_SAMPLES)
+    seed_number = whole_number(seed, "--seed", 0, MAX_SEED)
+    spec = CoefficientSpec.from_json(read_json(spec_file))
+    found = coefficients(
+        spec.data.law(),
+        spec.s,
+        spec.t,
+        spec.solver,
+        history=spec.past,
+        samples=num_samples,
+        seed=seed_number,
+    )
+    _print(spec, found, target)
+    gamma = {
+        route: {"value": float(entry.value), "error": float(entry.error)}
+        for route, entry in found.items()
+    }
+    result: dict[str, Any] = {"gamma": gamma}
+    if spec.solver.depth:
+        result["history"] = COUPLED if spec.history else ALONE
+    write_json(target, result)
+
+
+def _print(spec: CoefficientSpec, found: dict[str, Estimate], target: str | None) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    title = (
+        f"gamma of one step of {spec.solver_id} from ({spec.s.alpha:g}, {spec.s.sigma:g}) "
+        f"to ({spec.t.alpha:g}, {spec.t.sigma:g})"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("route", style="bold", no_wrap=True)
+    table.add_column("gamma", justify="right", no_wrap=True)
+    table.add_column("error", justify="right", no_wrap=True)
+    table.add_column("how")
+    for route, entry in found.items():
+        value = significant(entry.value, entry.error)
+        table.add_row(route, value, f"{entry.error:.1e}", HOW.get(route, ""))
+    notes = [Text(f"history: {COUPLED if spec.history else ALONE}")] if spec.solver.depth else []
+    show(table, *notes, target=target)

@@ -1,0 +1,155 @@
+"""``steinlab compare``: solvers x corrections x evaluations on one data law or model."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steinlab.cli.output import (
+    STDOUT,
+    JsonOption,
+    SpecArgument,
+    check_target,
+    plus_minus,
+    show,
+    whole_number,
+    write_json,
+)
+from steinlab.errors import Interrupted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from steinlab.comparison import Row
+    from steinlab.corrections import Diagnostics
+
+MEASURES = ("energy_distance", "sliced_w2", "flow_error")
+"""Distances of a row, in the order of the columns."""
+
+LEFT: Any = {"title_justify": "left", "caption_justify": "left"}
+
+
+def compare(
+    spec_file: SpecArgument,
+    target: JsonOption = None,
+    seed: Annotated[
+        str | None, typer.Option(metavar="N", help="Seed, instead of the SPEC's own.")
+    ] = None,
+) -> None:
+    """Compare solvers, corrections and numbers of evaluations on one data law or model."""
+    from steinlab.comparison import compare as compare_rows
+    from steinlab.comparison import to_json
+    from steinlab.specs import CompareSpec, read_json
+    from steinlab.specs.reading import MAX_SEED
+
+    check_target(target)
+    given = None if seed is None else whole_number(seed, "--seed", 0, MAX_SEED)
+    spec = CompareSpec.from_json(read_json(spec_file), spec_file.parent)
+    if given is not None:
+        spec = dataclasses.replace(spec, seed=given)
+    rows: list[Row] = []
+    interrupted = False
+    with _progress_bar() as progress:
+        try:
+            for row in compare_rows(spec, progress):
+                rows.append(row)  # noqa: PERF402 - what is done stays when the loop is interrupted
+        except KeyboardInterrupt:
+            interrupted = True
+    if rows:
+        title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}"
+        corrected = [row for row in rows if row.correction.name != "none" or row.stopped]
+        details = [_coefficients(corrected)] if corrected else []
+        show(_table(rows, title), *details, target=target)
+    if rows or not interrupted:
+        write_json(target, [to_json(row) for row in rows])
+    if interrupted:
+        where = "stdout" if target == STDOUT else target
+        kept = f", written to {where}" if target and rows else ""
+        raise Interrupted(f"interrupted after {len(rows)} rows{kept}")
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[float, str], None]]:
+    """A bar on stderr where that is a terminal, else nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda done, what: bar.update(task, completed=done, description=what)
+
+
+def _table(rows: list[Row], title: str) -> Table:
+    """One section a number of evaluations; the best of each section's columns stands out."""
+    from rich import box
+    from rich.table import Table
+
+    floor = rows[0].floor
+    caption = (
+        "two samples of the law itself: energy distance "
+        f"{plus_minus(floor.energy_distance.value, floor.energy_distance.error)}, sliced W2 "
+        f"{plus_minus(floor.sliced_w2.value, floor.sliced_w2.error)}"
+    )
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, **LEFT)
+    for name in ("evaluations", "solver", "correction"):
+        table.add_column(name, overflow="fold")
+    for name in ("energy distance", "sliced W2", "flow error"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for asked, group in itertools.groupby(rows, key=lambda row: row.asked):
+        block = list(group)
+        best = {name: _best(block, name) for name in MEASURES}
+        for i, row in enumerate(block):
+            first = str(asked) if i == 0 else ""
+            table.add_row(*_cells(row, first, best), end_section=i == len(block) - 1)
+    return table
+
+
+def _best(block: list[Row], name: str) -> float:
+    found = (getattr(row, name) for row in block)
+    return min((entry.value for entry in found if entry is not None), default=float("nan"))
+
+
+def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
+    spends = f" (spends {row.spent})" if row.note.startswith("spends") else ""
+    cells = [first, row.solver + spends, row.correction.label]
+    if row.stopped:
+        return [*cells, "[red]stopped[/]", "", ""]
+    for name in MEASURES:
+        entry = getattr(row, name)
+        text = "" if entry is None else plus_minus(entry.value, entry.error)
+        cells.append(f"[bold green]{text}[/]" if entry and entry.value == best[name] else text)
+    return cells
+
+
+def _coefficients(rows: list[Row]) -> Table:
+    """The coefficients applied, step by step, with the raw estimate where it was not applied."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="gamma, step by step", box=box.SIMPLE_HEAD, **LEFT)
+    for name in ("evaluations", "solver", "correction", "gamma"):
+        table.add_column(name, overflow="fold")
+    for asked, group in itertools.groupby(rows, key=lambda row: row.asked):
+        first = str(asked)
+        for row in group:
+            steps = "  ".join(_gamma(done) for done in row.coefficients)
+            stop = f"  [red]{row.stopped}[/]" if row.stopped else ""
+            table.add_row(first, row.solver, row.correction.label, steps + stop)
+            first = ""
+        table.add_section()
+    return table
+
+
+def _gamma(done: Diagnostics) -> str:
+    if done.estimate is None or done.estimate.value == done.gamma:
+        return f"{done.gamma:.3g}"
+    return f"{done.gamma:.3g} (raw {done.estimate.value:.3g})"

@@ -1,0 +1,25 @@
+"""``steinlab models``: what is registered, with size and provenance."""
+
+from __future__ import annotations
+
+from steinlab.cli.output import JsonOption, check_target, show, write_json
+
+
+def models(target: JsonOption = None) -> None:
+    """Show the registered models: dimension, size, provenance, and whether they are available."""
+    from rich.table import Table
+
+    from steinlab.models import describe
+
+    check_target(target)
+    records = describe()
+    table = Table(title="Models", title_justify="left")
+    for column in ("name", "dimension", "size", "schedule", "provenance", "state"):
+        table.add_column(column, justify="right" if column == "dimension" else "left")
+    for record in records:
+        keys = ("name", "dim", "size", "schedule", "provenance", "state")
+        cells = ["" if record[key] is None else str(record[key]) for key in keys]
+        colour = "green" if record["state"] == "available" else "yellow"
+        table.add_row(*cells[:-1], f"[{colour}]{cells[-1]}[/]")
+    show(table, target=target)
+    write_json(target, records)

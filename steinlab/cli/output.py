@@ -1,0 +1,117 @@
+"""Where results go: a table on the terminal, JSON in a file or on stdout."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+
+from steinlab.errors import InputError
+
+STDOUT = "-"
+
+_INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
+
+WIDTH = 140
+"""Columns of a table that goes to a file or a pipe."""
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout."),
+]
+
+
+def whole_number(value: str, option: str, at_least: int, at_most: int) -> int:
+    """Return an option's value as an integer within the limits; raise ``InputError`` otherwise.
+
+    Options that are numbers are declared as text and read here, since typer's own message does not
+    show the value.
+    """
+    from steinlab.specs.reading import integer
+
+    return integer(int(value) if _INTEGER.fullmatch(value) else value, option, at_least, at_most)
+
+
+def check_target(target: str | None) -> None:
+    """Raise ``InputError`` unless the file can be written: called before the work."""
+    if target is None or target == STDOUT:
+        return
+    file = Path(target)
+    if file.is_dir():
+        raise InputError(f"--json must name a file, got the folder {target}")
+    if not file.parent.is_dir():
+        raise InputError(f"--json must name a file in an existing folder, got {target}")
+    existing = file if file.exists() else file.parent
+    if not (os.access(existing, os.W_OK) and os.access(file.parent, os.W_OK)):
+        raise InputError(f"--json must name a file that can be written, got {target}")
+
+
+def write_json(target: str | None, result: Any) -> None:
+    """Write the result whole or not at all (to a temporary file, then renamed)."""
+    if target is None:
+        return
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    if target == STDOUT:
+        sys.stdout.write(text)
+        return
+    file = Path(target)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)  # mkstemp's own mode is private
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def show(*parts: RenderableType, target: str | None = None) -> None:
+    """Print on stdout, or on stderr when stdout carries the JSON."""
+    console = Console(stderr=target == STDOUT)
+    if not console.is_terminal:
+        console = Console(stderr=target == STDOUT, width=WIDTH)
+    for part in parts:
+        console.print(part)
+
+
+def significant(value: float, error: float) -> str:
+    """Return ``value`` with the digits that its error leaves, one more, 15 at most.
+
+    Examples
+    --------
+    >>> significant(2.0, 1e-9), significant(-0.123456, 0.002)
+    ('2', '-0.1235')
+    """
+    if not (error > 0 and value) or not math.isfinite(value / error):
+        return f"{value:.15g}"
+    digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2
+    return f"{value:.{min(max(digits, 1), 15)}g}"
+
+
+def plus_minus(value: float, error: float, digits: int = 2) -> str:
+    """Return ``value +- error`` with the error to two digits and the value to the same place.
+
+    Examples
+    --------
+    >>> plus_minus(0.123456, 0.0021), plus_minus(2.0, 0.0), plus_minus(12345.6, 210.0)
+    ('0.1235 +- 0.0021', '2', '12350 +- 210')
+    """
+    if not 0 < error < math.inf:
+        return f"{value:.4g}"
+    exponent = int(f"{error:e}".split("e")[1])
+    if exponent < -9 or exponent > 6 or abs(value) > 1e9:
+        return f"{value:.3g} +- {error:.1e}"
+    places = digits - 1 - exponent
+    return f"{round(value, places):.{max(places, 0)}f} +- {round(error, places):.{max(places, 0)}f}"

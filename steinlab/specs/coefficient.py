@@ -1,0 +1,105 @@
+"""The SPEC.json of ``steinlab coefficient``: one step of one solver on one mixture."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, Self
+
+from analytic import NoiseLevel
+from steinlab.budget import ends_at_zero
+from steinlab.errors import InputError, one_of, quote
+from steinlab.solvers import ALIASES, SOLVERS, Solver
+from steinlab.specs.laws import MixtureSpec, mixture_from_json
+from steinlab.specs.reading import Level, items, level, mapping, text
+
+
+@dataclass(frozen=True)
+class CoefficientSpec:
+    """One step: the data law, the levels, the solver and what it passed before.
+
+    Levels are exact fractions ``(alpha, sigma)``; the properties give them in double precision.
+    ``history`` runs from noise to data, like a grid: its last level comes right before ``start``.
+    """
+
+    data: MixtureSpec
+    start: Level
+    end: Level
+    solver_id: str
+    history: tuple[Level, ...] = ()
+
+    @classmethod
+    def from_json(cls, obj: Any) -> Self:
+        """Parse ``{"data", "from", "to", "solver", "history"}``; the last may be absent.
+
+        Raises
+        ------
+        InputError
+            Naming the field, the requirement and the value.
+        """
+        fields = mapping(obj, "", ["data", "from", "to", "solver"], ["history"])
+        data = mixture_from_json(fields["data"], "data")
+        name = one_of("solver", text(fields["solver"], "solver"), [*SOLVERS, *ALIASES])
+        start, end = level(fields["from"], "from"), level(fields["to"], "to")
+        _require_noise(start, "from")
+        _require_less_noise(start, end, "to", "from")
+        spec = cls(data, start, end, name, _history(fields.get("history", []), start))
+        if end[1] == 0 and not ends_at_zero(spec.solver):
+            raise InputError(f"to: sigma must be > 0 for {name}, which cannot end there, got 0")
+        if len(spec.history) > spec.solver.depth:
+            raise InputError(
+                f"history must hold at most {spec.solver.depth} levels for {name}, "
+                f"got {len(spec.history)}"
+            )
+        return spec
+
+    @property
+    def solver(self) -> Solver:
+        """The solver, aliases resolved."""
+        return SOLVERS[ALIASES.get(self.solver_id, self.solver_id)]
+
+    @property
+    def s(self) -> NoiseLevel:
+        """Level where the step begins."""
+        return _as_level(self.start)
+
+    @property
+    def t(self) -> NoiseLevel:
+        """Level where it ends."""
+        return _as_level(self.end)
+
+    @property
+    def past(self) -> tuple[NoiseLevel, ...]:
+        """Levels passed before, from noise to data."""
+        return tuple(_as_level(entry) for entry in self.history)
+
+
+def _history(obj: Any, start: Level) -> tuple[Level, ...]:
+    entries = items(obj, "history") if obj != [] else []
+    levels = tuple(level(entry, f"history[{i}]") for i, entry in enumerate(entries))
+    for i, entry in enumerate(levels):
+        _require_noise(entry, f"history[{i}]")
+    names = [*(f"history[{i}]" for i in range(len(levels))), "from"]
+    for (noisy, clean), (before, after) in zip(
+        itertools.pairwise([*levels, start]), itertools.pairwise(names), strict=True
+    ):
+        _require_less_noise(noisy, clean, after, before)
+    return levels
+
+
+def _require_noise(entry: Level, path: str) -> None:
+    if entry[1] == 0:
+        raise InputError(f"{path}: sigma must be > 0, got 0")
+
+
+def _require_less_noise(noisy: Level, clean: Level, path: str, other: str) -> None:
+    before, after = noisy[1] / noisy[0], clean[1] / clean[0]
+    if after >= before:
+        raise InputError(
+            f"{path} must be less noisy than {other}: sigma/alpha must be < {quote(before)}, "
+            f"got {quote(after)}"
+        )
+
+
+def _as_level(entry: Level) -> NoiseLevel:
+    return NoiseLevel(float(entry[0]), float(entry[1]))

@@ -1,0 +1,157 @@
+"""The SPEC.json of ``steinlab compare``: solvers x corrections x evaluations on one law."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from steinlab.budget import ends_at_zero
+from steinlab.corrections import CORRECTIONS, Correction
+from steinlab.errors import InputError, one_of
+from steinlab.grids import GRIDS
+from steinlab.models import Model, load_model
+from steinlab.processes import PROCESSES
+from steinlab.solvers import ALIASES, SOLVERS
+from steinlab.specs.laws import DataSpec, data_from_json
+from steinlab.specs.reading import MAX_SEED, at, integer, items, mapping, number, text
+
+MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
+DEFAULT_SAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class CorrectionSpec:
+    """A correction's id and the options given to it, the rest at their defaults."""
+
+    name: str
+    options: tuple[tuple[str, float | int], ...] = ()
+
+    def make(self) -> Correction:
+        """Return the correction."""
+        made: Correction = CORRECTIONS[self.name](**dict(self.options))
+        return made
+
+    @property
+    def label(self) -> str:
+        """``stein``, or ``stein gamma_min=0.1`` with options."""
+        return " ".join([self.name, *(f"{key}={value:g}" for key, value in self.options)])
+
+
+@dataclass(frozen=True)
+class CompareSpec:
+    """A comparison; exactly one of ``data`` and ``model`` is given."""
+
+    data: DataSpec | None
+    model: Model | None
+    schedule: str
+    grid: str
+    solvers: tuple[str, ...]
+    evaluations: tuple[int, ...]
+    corrections: tuple[CorrectionSpec, ...]
+    samples: int = DEFAULT_SAMPLES
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, obj: Any, folder: Path = Path()) -> Self:
+        """Parse a comparison.
+
+        ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``schedule``
+        is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are ``none`` and
+        ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
+
+        Parameters
+        ----------
+        obj : parsed JSON
+        folder : Path
+            Where relative file names are looked up: the folder of the SPEC.json.
+
+        Raises
+        ------
+        InputError
+            Naming the field, the requirement and the value.
+        """
+        optional = ["data", "model", "schedule", "grid", "corrections", "samples", "seed"]
+        fields = mapping(obj, "", ["solvers", "evaluations"], optional)
+        data, model = _law_or_model(fields, folder)
+        schedule = fields.get("schedule", model.schedule if model else "edm")
+        corrections = fields.get("corrections", ["none", "stein"])
+        return cls(
+            data,
+            model,
+            one_of("schedule", text(schedule, "schedule"), PROCESSES),
+            one_of("grid", text(fields.get("grid", "karras"), "grid"), GRIDS),
+            tuple(_solver(v, f"solvers[{i}]") for i, v in _numbered(fields["solvers"], "solvers")),
+            tuple(
+                integer(v, f"evaluations[{i}]", 1, MAX_EVALUATIONS)
+                for i, v in _numbered(fields["evaluations"], "evaluations")
+            ),
+            tuple(
+                _correction(v, f"corrections[{i}]")
+                for i, v in _numbered(corrections, "corrections")
+            ),
+            integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
+            integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
+        )
+
+
+def _numbered(obj: Any, path: str) -> list[tuple[int, Any]]:
+    return list(enumerate(items(obj, path)))
+
+
+def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | None, Model | None]:
+    if ("data" in fields) == ("model" in fields):
+        found = "both" if "data" in fields else "neither"
+        raise InputError(f"SPEC must hold one of data and model, got {found}")
+    if "data" in fields:
+        return data_from_json(fields["data"], "data", folder), None
+    return None, load_model(text(fields["model"], "model"))
+
+
+def _solver(obj: Any, path: str) -> str:
+    name = one_of(path, text(obj, path), [*SOLVERS, *ALIASES])
+    if not ends_at_zero(SOLVERS[ALIASES.get(name, name)]):
+        raise InputError(f"{path} must be a solver that can end at sigma = 0, got {name}")
+    return name
+
+
+def _correction(obj: Any, path: str) -> CorrectionSpec:
+    if isinstance(obj, str):
+        return CorrectionSpec(one_of(path, obj, CORRECTIONS))
+    if not isinstance(obj, dict) or "name" not in obj:
+        raise InputError(
+            f'{path} must be a name or an object such as {{"name": "stein", "gamma_max": 1}}, '
+            f"got {obj}"
+        )
+    name = one_of(at(path, "name"), text(obj["name"], at(path, "name")), CORRECTIONS)
+    allowed = _options(name)
+    given = mapping(obj, path, ["name"], list(allowed))
+    options = {
+        key: _option(value, at(path, key), allowed[key])
+        for key, value in given.items()
+        if key != "name"
+    }
+    spec = CorrectionSpec(name, tuple(sorted(options.items())))
+    try:
+        spec.make()
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return spec
+
+
+def _options(name: str) -> dict[str, str]:
+    """Options of a correction that are numbers, with their types as annotated."""
+    parameters = inspect.signature(CORRECTIONS[name]).parameters.values()
+    return {p.name: str(p.annotation) for p in parameters if p.annotation in ("float", "int")}
+
+
+def _option(obj: Any, path: str, kind: str) -> float | int:
+    """A number; ``null`` switches a limit off (``gamma_min`` or ``gamma_max``)."""
+    if kind == "int":
+        return integer(obj, path, 0, MAX_EVALUATIONS)
+    if obj is None and path.endswith(("_min", "_max")):
+        return -math.inf if path.endswith("_min") else math.inf
+    return float(number(obj, path))

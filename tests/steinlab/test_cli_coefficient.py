@@ -1,0 +1,130 @@
+"""``steinlab coefficient``: what it passes on, prints and writes."""
+
+import importlib.util
+import json
+import sys
+import types
+
+import pytest
+
+from analytic import NoiseLevel
+from steinlab.cli import main
+from steinlab.coefficient import Estimate
+
+MIXTURE = {"weights": ["1/2", "1/2"], "means": [-3, 3], "stds": ["1/10", "1/10"]}
+STEP = {"data": MIXTURE, "from": ["4/5", "3/5"], "to": ["12/13", "5/13"], "solver": "euler"}
+needs_exact = pytest.mark.skipif(
+    importlib.util.find_spec("steinlab.exact") is None, reason="steinlab.exact has not landed"
+)
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """A stand-in for ``steinlab.exact`` that records what it is asked."""
+    asked = {}
+
+    def coefficients(law, s, t, solver, *, history=(), samples=200_000, seed=0):
+        asked.update(law=law, s=s, t=t, solver=solver, history=history, samples=samples, seed=seed)
+        return {"reference": Estimate(2.0, 1e-14), "stein": Estimate(1.98765, 0.012)}
+
+    module = types.ModuleType("steinlab.exact")
+    module.coefficients = coefficients
+    monkeypatch.setitem(sys.modules, "steinlab.exact", module)
+    return asked
+
+
+def test_it_passes_the_step_on_and_writes_exactly_gamma(exact, spec_file, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    assert main(["coefficient", spec_file(STEP), "--json", str(out), "--seed", "7"]) == 0
+    assert (exact["s"], exact["t"]) == (NoiseLevel(0.8, 0.6), NoiseLevel(12 / 13, 5 / 13))
+    assert (exact["seed"], exact["samples"], exact["history"]) == (7, 200_000, ())
+    assert exact["law"].means.tolist() == [[-3.0], [3.0]]
+    assert json.loads(out.read_text()) == {
+        "gamma": {
+            "reference": {"value": 2.0, "error": 1e-14},
+            "stein": {"value": 1.98765, "error": 0.012},
+        }
+    }
+    table = capsys.readouterr().out
+    assert "reference" in table
+    assert "1.988" in table
+    assert "Theorem 4.7" in table
+
+
+def test_a_multistep_solver_says_how_its_history_was_coupled(exact, spec_file, capsys):
+    spec = {**STEP, "solver": "dpmpp-2m", "history": [["3/5", "4/5"]]}
+    assert main(["coefficient", spec_file(spec), "--json", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert "x_prev = alpha_prev x_star + sigma_prev eps" in json.loads(out)["history"]
+    assert "reference" in err
+    assert exact["history"] == (NoiseLevel(0.6, 0.8),)
+    assert main(["coefficient", spec_file({**STEP, "solver": "dpmpp-2m"}), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["history"].startswith("none")
+
+
+def test_the_table_uses_the_digits_that_the_error_leaves(exact, spec_file, capsys):
+    main(["coefficient", spec_file(STEP)])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("1.988 " in line and "1.2e-02" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--seed", "x"], "--seed must be a whole number from 0"),
+        (["--seed", "-1"], "--seed must be a whole number from 0"),
+        (["--samples", "0"], "--samples must be a whole number from 2 to 100000000, got 0"),
+        (["--json", "no/such/file"], "--json must name a file in an existing folder"),
+    ],
+)
+def test_bad_options_are_one_line(exact, spec_file, refused, args, message):
+    assert refused("coefficient", spec_file(STEP), *args).startswith(message)
+    assert exact == {}
+
+
+def test_bad_specs_are_one_line(exact, spec_file, refused, tmp_path):
+    bad = {**STEP, "data": {**MIXTURE, "weights": [0.6, 0.5]}}
+    assert refused("coefficient", spec_file(bad)) == (
+        "data.weights must sum to 1, got a sum of 1.1"
+    )
+    assert "line 1, column 2" in refused("coefficient", spec_file("{"))
+    assert "must be finite, got nan" in refused(
+        "coefficient",
+        spec_file(
+            '{"data": {"weights": [NaN], "means": [0], "stds": [1]},'
+            ' "from": [1, 1], "to": [1, 0], "solver": "euler"}'
+        ),
+    )
+    assert "no such file" in refused("coefficient", tmp_path / "nope.json")
+    assert exact == {}
+
+
+def test_a_defect_of_the_laboratory_is_a_traceback(exact, spec_file, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(sys.modules["steinlab.exact"], "coefficients", broken)
+    with pytest.raises(ValueError, match="a defect"):
+        main(["coefficient", spec_file(STEP)])
+
+
+def test_a_bad_step_in_a_process_of_its_own(steinlab, spec_file):
+    code = "import sys; from steinlab.cli import main; sys.exit(main(sys.argv[1:]))"
+    stub = "import sys, types; m = types.ModuleType('steinlab.exact'); m.coefficients = None;"
+    stub += "sys.modules['steinlab.exact'] = m;"
+    spec = spec_file({**STEP, "solver": "hueun"})
+    done = steinlab("coefficient", spec, code=stub + code)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "did you mean heun?" in done.stderr
+
+
+@needs_exact
+def test_the_routes_agree_in_a_process_of_its_own(steinlab, spec_file):
+    done = steinlab("coefficient", spec_file(STEP), "--json", "-")
+    assert done.returncode == 0
+    gamma = json.loads(done.stdout)["gamma"]
+    assert set(gamma) >= {"reference", "stein", "tweedie", "three_scalar"}
+    for route in gamma.values():
+        allowed = route["error"] + gamma["reference"]["error"] + 1e-12
+        assert abs(route["value"] - gamma["reference"]["value"]) <= allowed

@@ -1,0 +1,275 @@
+"""Every bad field is named with what it must be and what was given."""
+
+import copy
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from steinlab.errors import InputError
+from steinlab.specs import CoefficientSpec, CompareSpec, CorrectionSpec, read_json
+from steinlab.specs.laws import data_from_json
+
+MIXTURE = {"weights": [0.5, 0.5], "means": [-1.0, 1.0], "stds": [0.1, 0.2]}
+STEP = {"data": MIXTURE, "from": [1.0, 2.0], "to": [1.0, 1.0], "solver": "euler"}
+COMPARISON = {"data": MIXTURE, "solvers": ["euler"], "evaluations": [3]}
+MISSING = object()
+
+
+def changed(base, path, value):
+    out = copy.deepcopy(base)
+    *parents, last = path.split("/")
+    place = out
+    for key in parents:
+        place = place[key]
+    if value is MISSING:
+        del place[last]
+    else:
+        place[last] = value
+    return out
+
+
+BAD_STEPS = [
+    ("data/weights", [0.6, 0.5], "data.weights must sum to 1, got a sum of 1.1"),
+    ("data/weights", [-0.5, 1.5], "data.weights[0] must be >= 0, got -0.5"),
+    ("data/weights", [], "data.weights must be a list with at least one entry, got []"),
+    ("data/weights", 1, "data.weights must be a list with at least one entry, got 1"),
+    (
+        "data/weights",
+        [0.5, "half"],
+        'data.weights[1] must be a number or a fraction such as "12/13", got half',
+    ),
+    (
+        "data/weights",
+        [0.5, True],
+        'data.weights[1] must be a number or a fraction such as "12/13", got true',
+    ),
+    (
+        "data/weights",
+        [0.5, "1/0"],
+        "data.weights[1] must have a denominator other than 0, got 1/0",
+    ),
+    ("data/means", [1.0], "data.means must hold one entry a weight, 2 in all, got 1"),
+    ("data/means", [1.0, float("nan")], "data.means[1] must be finite, got nan"),
+    ("data/means", [1.0, float("inf")], "data.means[1] must be finite, got inf"),
+    (
+        "data/means",
+        [1.0, 1e200],
+        "data.means[1] must be 0 or of magnitude 1e-100 to 1e100, got 1e+200",
+    ),
+    (
+        "data/means",
+        [1.0, "1e999999999999"],
+        "data.means[1] must be 0 or of magnitude 1e-100 to 1e100, got 1e999999999999",
+    ),
+    (
+        "data/means",
+        [1.0, [2.0]],
+        "data.means must be all numbers or all vectors, got [1.0, [2.0]]",
+    ),
+    (
+        "data/means",
+        [[1.0, 2.0], [1.0]],
+        "data.means[1] must have 2 coordinates as data.means[0] has, got 1",
+    ),
+    ("data/stds", [0.1], "data.stds must hold one entry a weight, 2 in all, got 1"),
+    ("data/stds", [0.1, 0], "data.stds[1] must be > 0, got 0.0"),
+    ("data/stds", [0.1, -0.2], "data.stds[1] must be > 0, got -0.2"),
+    ("data/stds", MISSING, "data.stds is missing: data must hold weights, means, stds"),
+    (
+        "data/std",
+        [1.0],
+        "data must hold only weights, means, stds (did you mean stds?), got std",
+    ),
+    ("data", [1.0], "data must be an object, got [1.0]"),
+    ("from", [0.0, 1.0], "from: alpha must be in (0, 1], got 0.0"),
+    ("from", ["3/2", 1.0], "from: alpha must be in (0, 1], got 1.5"),
+    ("from", [1.0, 0.0], "from: sigma must be > 0, got 0"),
+    ("from", [1.0, -1.0], "from: sigma must be >= 0, got -1.0"),
+    ("from", [1.0], "from must be a list [alpha, sigma], got [1.0]"),
+    ("from", MISSING, "from is missing: SPEC must hold data, from, to, solver"),
+    ("to", [1.0, -1.0], "to: sigma must be >= 0, got -1.0"),
+    (
+        "to",
+        [1.0, 2.0],
+        "to must be less noisy than from: sigma/alpha must be < 2.0, got 2.0",
+    ),
+    ("solver", "hueun", "(did you mean heun?), got hueun"),
+    ("solver", 3, "solver must be a string, got 3"),
+    ("form", [1, 1], "(did you mean from?), got form"),
+    ("history", [[1.0, 3.0]], "history must hold at most 0 levels for euler, got 1"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD_STEPS)
+def test_a_bad_step_is_named(path, value, message):
+    with pytest.raises(InputError) as caught:
+        CoefficientSpec.from_json(changed(STEP, path, value))
+    assert str(caught.value).endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        (
+            [[1.0, 1.5]],
+            "from must be less noisy than history[0]: sigma/alpha must be < 1.5, got 2.0",
+        ),
+        ([[1.0, 0.0]], "history[0]: sigma must be > 0, got 0"),
+        ([[2.0, 3.0]], "history[0]: alpha must be in (0, 1], got 2.0"),
+        ([[1, 5], [1, 4]], "history must hold at most 1 levels for dpmpp-2m, got 2"),
+        ([[1, 4], [1, 5]], "history[1] must be less noisy than history[0]"),
+    ],
+)
+def test_a_bad_history_is_named(history, message):
+    with pytest.raises(InputError) as caught:
+        CoefficientSpec.from_json({**STEP, "solver": "dpmpp-2m", "history": history})
+    assert str(caught.value).startswith(message)
+
+
+BAD_COMPARISONS = [
+    ("solvers", MISSING, "solvers is missing: SPEC must hold solvers, evaluations"),
+    ("solvers", ["eulre"], "(did you mean euler?), got eulre"),
+    ("solvers", [], "solvers must be a list with at least one entry, got []"),
+    ("evaluations", [3, 0], "evaluations[1] must be a whole number from 1 to 10000, got 0"),
+    ("evaluations", [-3], "evaluations[0] must be a whole number from 1 to 10000, got -3"),
+    ("evaluations", [2.5], "evaluations[0] must be a whole number from 1 to 10000, got 2.5"),
+    ("samples", 0, "samples must be a whole number from 2 to 1000000, got 0"),
+    ("samples", True, "samples must be a whole number from 2 to 1000000, got true"),
+    ("seed", -1, f"seed must be a whole number from 0 to {2**63 - 1}, got -1"),
+    ("schedule", "edn", "(did you mean edm?), got edn"),
+    ("grid", "karas", "(did you mean karras?), got karas"),
+    ("corrections", ["stien"], "(did you mean stein?), got stien"),
+    ("corrections", [{"name": "stien"}], "(did you mean stein?), got stien"),
+    (
+        "corrections",
+        [{"name": "stein", "gama_min": 1}],
+        "corrections[0] must hold only name, gamma_min, gamma_max (did you mean gamma_min?), "
+        "got gama_min",
+    ),
+    (
+        "corrections",
+        [{"name": "none", "gamma_min": 1}],
+        "corrections[0] must hold only name, got gamma_min",
+    ),
+    (
+        "corrections",
+        [{"name": "stein", "gamma_min": 2, "gamma_max": 1}],
+        "corrections[0]: gamma_min must be <= gamma_max = 1.0, got 2.0",
+    ),
+    ("corrections", [3], 'such as {"name": "stein", "gamma_max": 1}, got 3'),
+    ("model", "digits", "SPEC must hold one of data and model, got both"),
+    ("data", MISSING, "SPEC must hold one of data and model, got neither"),
+    ("data", {}, "or npy, bandwidth, got nothing"),
+    ("data", {"dataset": "digit", "bandwidth": 1}, "(did you mean digits?), got digit"),
+    ("data", {"dataset": "digits", "bandwidth": 0}, "data.bandwidth must be > 0, got 0.0"),
+    (
+        "data",
+        {"dataset": "digits"},
+        "data.bandwidth is missing: data must hold dataset, bandwidth",
+    ),
+    ("sample", 3, "(did you mean samples?), got sample"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD_COMPARISONS)
+def test_a_bad_comparison_is_named(path, value, message):
+    with pytest.raises(InputError) as caught:
+        CompareSpec.from_json(changed(COMPARISON, path, value))
+    assert str(caught.value).endswith(message)
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(InputError, match=r"model must be one of .*\(did you mean digits\?\)"):
+        CompareSpec.from_json({"model": "digit", "solvers": ["euler"], "evaluations": [3]})
+
+
+def test_numbers_stay_exact(tmp_path):
+    file = tmp_path / "spec.json"
+    text = '{"data": {"weights": [0.1, "9/10"], "means": [[1, "-2/3"], [0.3, 1e-2]],'
+    text += ' "stds": [0.1, 2]}, "from": ["12/13", "5/13"], "to": [1, 0], "solver": "ddim"}'
+    file.write_text(text)
+    spec = CoefficientSpec.from_json(read_json(file))
+    assert spec.start == (Fraction(12, 13), Fraction(5, 13))
+    assert spec.data.weights == (Fraction(1, 10), Fraction(9, 10))
+    assert spec.data.means[0] == (1, Fraction(-2, 3))
+    assert spec.data.means[1] == (Fraction(3, 10), Fraction(1, 100))
+    law = spec.data.law()
+    np.testing.assert_array_equal(law.spectra[:, 0], [0.1**2, 4.0])
+    assert (spec.s.alpha, spec.t.sigma, spec.solver.name) == (12 / 13, 0.0, "euler")
+
+
+def test_defaults_and_options_of_a_comparison():
+    spec = CompareSpec.from_json(COMPARISON)
+    assert (spec.schedule, spec.grid, spec.samples, spec.seed) == ("edm", "karras", 10_000, 0)
+    assert [entry.name for entry in spec.corrections] == ["none", "stein"]
+    given = [{"name": "stein", "gamma_max": None, "gamma_min": "1/2"}]
+    spec = CompareSpec.from_json({**COMPARISON, "corrections": given})
+    options = (("gamma_max", float("inf")), ("gamma_min", 0.5))
+    assert spec.corrections == (CorrectionSpec("stein", options),)
+    assert spec.corrections[0].make().gamma_min == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"data": [1,\n 2,]}', "line 2"),
+        ("", "line 1, column 1: Expecting value"),
+        ('{"a": 1, "a": 2}', "the key a stands twice in one object"),
+        ("[" * 100_000, "nested too deeply"),
+        ("1" * 5000, "holds an endless integer"),
+    ],
+)
+def test_malformed_json_is_located(tmp_path, text, message):
+    file = tmp_path / "spec.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"^SPEC must be valid JSON: .*spec\.json") as caught:
+        read_json(file)
+    assert message in str(caught.value)
+
+
+def test_unreadable_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"SPEC must be a readable JSON file, got .*no such file"):
+        read_json(tmp_path / "nope.json")
+    with pytest.raises(InputError, match=r"SPEC must be a readable JSON file, got .*directory"):
+        read_json(tmp_path)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00{")
+    with pytest.raises(InputError, match="not UTF-8 text"):
+        read_json(tmp_path / "binary")
+
+
+BAD_ARRAYS = [
+    (np.zeros(3), "must hold an array of shape (n, d), got (3,)"),
+    (np.zeros((2, 2, 2)), "must hold an array of shape (n, d), got (2, 2, 2)"),
+    (np.zeros((0, 2)), "must hold an array of shape (n, d), got (0, 2)"),
+    (np.array([[0.0, 1.0], [np.nan, 1.0]]), "must be finite, got nan in row 1, column 0"),
+    (np.array([[1.0, None]], dtype=object), "it holds objects"),
+    (np.array([[1j]]), "must hold one array of real numbers, got complex128"),
+    (np.array([["a"]]), "must hold one array of real numbers, got <U1"),
+]
+
+
+@pytest.mark.parametrize(("array", "message"), BAD_ARRAYS)
+def test_a_bad_array_is_named(tmp_path, array, message):
+    np.save(tmp_path / "rows.npy", array, allow_pickle=True)
+    spec = data_from_json({"npy": "rows.npy", "bandwidth": 0.1}, "data", tmp_path)
+    with pytest.raises(InputError, match=r"^data\.npy must") as caught:
+        spec.law()
+    assert message in str(caught.value)
+
+
+def test_files_that_hold_no_array_are_named(tmp_path):
+    (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "empty.npy").touch()
+    np.savez(tmp_path / "several.npz", a=np.zeros((2, 2)))
+    for name in ("text.npy", "empty.npy", "several.npz", "nope.npy", "."):
+        spec = data_from_json({"npy": name, "bandwidth": 0.1}, "data", tmp_path)
+        with pytest.raises(InputError, match=r"^data\.npy must"):
+            spec.law()
+
+
+def test_an_array_is_found_beside_its_spec(tmp_path):
+    np.save(tmp_path / "rows.npy", np.arange(6, dtype=np.int32).reshape(3, 2))
+    law = data_from_json(json.loads('{"npy": "rows.npy", "bandwidth": "1/4"}'), "data", tmp_path)
+    assert (law.law().dim, law.law().bandwidth) == (2, 0.25)
