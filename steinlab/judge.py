@@ -161,7 +161,7 @@ def _graded(result: Result) -> dict[str, Any]:
     """The graded control: an identity off by 1e-6 (1 % if sampled), a bound lowered by 1 %."""
     comparison = result.pooled or result.comparison
     exact = not (comparison.sampled or comparison.upper)
-    grade = EXACT_GRADE if exact else SAMPLED_GRADE
+    grade = comparison.grade or (EXACT_GRADE if exact else SAMPLED_GRADE)
     return {
         "name": f"graded {grade:.3g}, {result.check.name}",
         "rejected": bool(comparison.graded(grade).violated.any()),

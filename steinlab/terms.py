@@ -34,6 +34,8 @@ class Terms:
     err, gap, mirror : array
         ``|x - x_star|^2``, ``|T - x_star|^2`` and ``|x + u - x_star|^2``: the objective
         ``J(gamma) = E|x - gamma u - x_star|^2`` at 0, 1 and -1.
+    x_x : array
+        ``|x|^2``.
     """
 
     u_x: np.ndarray
@@ -44,6 +46,12 @@ class Terms:
     err: np.ndarray
     gap: np.ndarray
     mirror: np.ndarray
+    x_x: np.ndarray
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Return the names of the terms, in order."""
+        return tuple(f.name for f in fields(Terms))
 
     def __add__(self, other: Terms) -> Terms:
         return Terms(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -51,6 +59,10 @@ class Terms:
     def scaled(self, factor: np.ndarray) -> Terms:
         """Return every term times ``factor``."""
         return Terms(*(getattr(self, f.name) * factor for f in fields(self)))
+
+    def absolute(self) -> Terms:
+        """Return the absolute value of every term."""
+        return Terms(*(np.abs(getattr(self, f.name)) for f in fields(self)))
 
     def mean(self) -> Terms:
         """Average over states."""
@@ -102,6 +114,7 @@ def terms_at(
         err=inner(off, off),
         gap=inner(step.candidate.state - x_star, step.candidate.state - x_star),
         mirror=inner(off + u, off + u),
+        x_x=inner(x, x),
     )
 
 
@@ -198,7 +211,7 @@ def quadrature_terms(problem: Problem, past: np.ndarray | None = None) -> Integr
 
 
 def _integrands(step: Step, x_star: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Terms and sizes times density, ``(P, n, 8)``; ``x_star``, ``mass`` are ``(P, K, n, nodes)``."""
+    """Terms and sizes times density, ``(P, n, 9)``; ``x_star``, ``mass`` are ``(P, K, n, nodes)``."""
     wide = (slice(None), None, slice(None), None)
     x, u = step.x[..., 0], step.candidate.residual[..., 0]
     state, denoised = step.candidate.state[..., 0], step.candidate.denoised[..., 0]
@@ -224,13 +237,14 @@ def _integrands(step: Step, x_star: np.ndarray, mass: np.ndarray) -> tuple[np.nd
         2 * np.abs(u) * size_u,
         size_u * np.abs(tweedie) + np.abs(u) * (np.abs(x) + np.abs(denoised)),
     )
-    values = [*(density * v for v in own), u * off, *squares]
+    values = [*(density * v for v in own), u * off, *squares, density * x**2]
     sizes = [
         *(density * v for v in own_size),
         size_u * off_size + np.abs(u) * input_size,
         *square_sizes,
+        density * x**2,
     ]
-    order = [0, 1, 2, 4, 3, 5, 6, 7]  # as the fields of Terms
+    order = [0, 1, 2, 4, 3, 5, 6, 7, 8]  # as the fields of Terms
     return (
         np.stack([values[i] for i in order], axis=-1),
         np.stack([sizes[i] for i in order], axis=-1),

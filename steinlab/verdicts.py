@@ -44,6 +44,8 @@ class Comparison:
         What an error is relative to; by default the larger of the two.
     sampled : bool
         Whether the tolerance is statistical; then no case is undecided.
+    grade : float, optional
+        The relative error that the graded control must expose, where the default is not apt.
     """
 
     measured: np.ndarray
@@ -52,6 +54,7 @@ class Comparison:
     upper: bool = False
     scale: np.ndarray | None = None
     sampled: bool = False
+    grade: float | None = None
 
     @property
     def excess(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -92,13 +93,16 @@ def _level(pairs: Any) -> NoiseLevel:
 
 
 def draw_levels(
-    rng: np.random.Generator, count: int, family: str, *, final_zero: bool
+    rng: np.random.Generator, count: int, family: str, *, final_zero: bool, longest: float = 8.0
 ) -> tuple[NoiseLevel, NoiseLevel, NoiseLevel]:
-    """Draw ``count`` steps ``(s, t)`` and a noisier earlier level, arrays ``(count, 1, 1)``."""
+    """Draw ``count`` steps ``(s, t)`` and a noisier earlier level, arrays ``(count, 1, 1)``.
+
+    Steps are up to ``longest`` in ``log(sigma / alpha)``, or end at zero noise.
+    """
     low, high = RATIOS.get(family, (1e-4, 1e4))
     top = np.where(rng.random(count) < 0.5, min(high, COMMON_RATIO), high)
     ratio = log_uniform(rng, low, top)
-    finer = np.zeros(count) if final_zero else ratio / np.exp(log_uniform(rng, 1e-2, 8.0, count))
+    finer = np.zeros(count) if final_zero else ratio / np.exp(log_uniform(rng, 1e-2, longest, count))
     coarser = ratio * np.exp(log_uniform(rng, 1e-2, 2.0, count))
     if family != "free":
         levels = (PROCESSES[family].level_at(r[:, None, None]) for r in (ratio, finer, coarser))
@@ -141,18 +145,21 @@ def draw_steps(
     dims: Sequence[int] = (1,),
     covariances: Sequence[str] = ("scalar",),
     embed: bool = False,
+    longest: Mapping[str, float] = MappingProxyType({}),
 ) -> list[StepCases]:
     """Draw about ``count`` cases in stacks, one a solver, family and dimension.
 
     With ``embed`` the laws are one-dimensional with one shared variance and stand for ``dims``.
-    One stack in eight steps to zero noise.
+    One stack in eight steps to zero noise. ``longest`` shortens the steps of the solvers it names.
     """
     blocks = [(n, f, d) for n in solvers for f in families for d in dims]
     size = -(-count // len(blocks))
     out = []
     for i, (name, family, dim) in enumerate(blocks):
         solver = SOLVERS[name]
-        s, t, earlier = draw_levels(rng, size, family, final_zero=i % 8 == 7)
+        s, t, earlier = draw_levels(
+            rng, size, family, final_zero=i % 8 == 7, longest=longest.get(name, 8.0)
+        )
         shape = "shared" if embed else covariances[i % len(covariances)]
         law = draw_law(rng, size, 1 + int(rng.integers(4)), 1 if embed else dim, shape)
         problem = Problem(law, s, t, solver, earlier if solver.depth else None)

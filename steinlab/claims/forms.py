@@ -103,34 +103,39 @@ SAMPLED_FAMILY = 10_000
 """Comparisons that share the family-wise level: more than any sampled check holds."""
 
 
+SNR_CAP = 100.0
+"""A case's weight in the joint test stops growing at this signal-to-noise ratio, so that no
+handful of nearly noiseless cases decides it."""
+
+
 def pool_sampled(batches: Sequence[Measured], identity: Identity) -> Comparison:
     r"""Test all sampled cases jointly: is the formula off by a common factor ``1 + delta``?
 
-    ``delta_hat = sum w d p / sum w p^2`` with differences ``d`` from one half of the states and
-    predictions ``p``, ``w = 1 / se^2`` from the other, so that the two are independent; both
-    assignments are averaged. The second entry calibrates the z-values: their mean square is 1.
+    ``delta_hat = sum w d p / sum w p^2`` with differences ``d`` from one half of the states and,
+    from the other so that the two are independent, predictions ``p`` and weights
+    ``w = 1 / (se^2 + p^2 / cap^2)``; both assignments are averaged. The second entry calibrates
+    the z-values: their mean square is 1.
     """
-    top = bottom = 0.0
+    top = bottom = variance = 0.0
     scores = []
     for data in batches:
         assert isinstance(data.terms, Terms)
         left, right = (combine(f, data.terms, data.alpha, data.sigma) for f in identity)
         half = left.shape[-1] // 2
         halves = [_summary(left[:, part] - right[:, part], right[:, part]) for part in _split(half)]
-        for (d, _, _), (_, p, se) in (halves, halves[::-1]):
-            good = se > 0
-            top += float((d[good] * p[good] / se[good] ** 2).sum())
-            bottom += float((p[good] ** 2 / se[good] ** 2).sum())
+        for (d, _, own), (_, p, se) in (halves, halves[::-1]):
+            w = 1 / np.maximum(se**2 + (p / SNR_CAP) ** 2, np.finfo(float).tiny)
+            top += float((w * d * p).sum())
+            bottom += float((w * p**2).sum())
+            variance += float((w**2 * p**2 * own**2).sum())
         d, _, se = _summary(left - right, right)
         scores.append(d[se > 0] / se[se > 0])
-    z = np.concatenate(scores)
-    spread = 1 / np.sqrt(bottom)  # each half has twice the variance; two halves average
-    square = z**2
-    limit = critical(2)
+    square = np.concatenate(scores) ** 2
     return Comparison(
         measured=np.array([1 + top / bottom, square.mean()]),
         predicted=np.ones(2),
-        tolerance=limit * np.array([spread, square.std() / np.sqrt(len(z))]),
+        tolerance=critical(2)
+        * np.array([np.sqrt(variance) / bottom, square.std() / np.sqrt(len(square))]),
         sampled=True,
     )
 
