@@ -15,6 +15,7 @@ from steinlab.verdicts import (
     Check,
     Claim,
     Comparison,
+    Dropped,
     Effort,
     Result,
     Twin,
@@ -51,10 +52,11 @@ def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, A
     the claim fell, else ``holds``.
     """
     results = {check.name: run_check(claim, check, profile, seed) for check in claim.checks}
+    fallen = {d.check.name: run_check(claim, d.check, profile, seed) for d in claim.dropped}
     controls = [
         *(_twin(twin, results) for twin in claim.twins),
         *(_graded(result) for result in results.values()),
-        *(_dropped(claim, index, profile, seed) for index in range(len(claim.dropped))),
+        *(_dropped(dropped, fallen[dropped.check.name]) for dropped in claim.dropped),
     ]
     refuted = [r for r in results.values() if _violations(r)]
     unstated = any(d.unstated for d in claim.dropped)
@@ -69,7 +71,7 @@ def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, A
         "kind": claim.kind,
         "conditions": list(claim.conditions),
         "verdict": verdict,
-        "finding": claim.finding(results),
+        "finding": claim.finding({**results, **fallen}),
         "cases": sum(len(r.comparison.measured) for r in results.values()),
         "undecided": sum(int((~r.comparison.decided).sum()) for r in results.values()),
         "worst": _worst(leading),
@@ -169,9 +171,7 @@ def _graded(result: Result) -> dict[str, Any]:
     }
 
 
-def _dropped(claim: Claim, index: int, profile: str, seed: int) -> dict[str, Any]:
-    dropped = claim.dropped[index]
-    result = run_check(claim, dropped.check, profile, seed)
+def _dropped(dropped: Dropped, result: Result) -> dict[str, Any]:
     comparison = result.comparison
     i = comparison.worst()
     return {

@@ -118,9 +118,10 @@ def terms_at(
     )
 
 
-def take_step(problem: Problem, x: np.ndarray, past: np.ndarray | None) -> Step:
+def take_step(
+    problem: Problem, x: np.ndarray, past: np.ndarray | None, history: History = ()
+) -> Step:
     """Take the solver's step from ``x``, with the past evaluation at the state ``past``."""
-    history: History = ()
     if problem.earlier is not None and past is not None:
         denoised = problem.law(past, problem.earlier)
         history = (Evaluation(problem.earlier, past, denoised),)
@@ -138,15 +139,17 @@ def sampled_terms(
     eps: np.ndarray,
     past: np.ndarray | None,
     rng: np.random.Generator,
+    divergence: Divergence | None = None,
 ) -> Terms:
-    """Return the terms per state, ``(C, N)``, of states ``(C, N, d)`` under the forward coupling.
-
-    The divergence is exact for linear steps, and in at most 8 dimensions; above that a nonlinear
-    step takes one Rademacher probe a state, which is unbiased.
-    """
+    """Return the terms per state, ``(C, N)``, of states ``(C, N, d)`` under the forward coupling."""
     step = take_step(problem, forward(problem.s, x_star, eps), past)
+    return terms_at(step, x_star, divergence or sampled_divergence(step), rng)
+
+
+def sampled_divergence(step: Step) -> Divergence:
+    """Exact for linear steps and in at most 8 dimensions, else one Rademacher probe a state."""
     probed = step.candidate.linear is None and step.dim > EXACT_TRACE_DIM
-    return terms_at(step, x_star, Hutchinson() if probed else Exact(), rng)
+    return Hutchinson() if probed else Exact()
 
 
 class Integrated(NamedTuple):
@@ -205,9 +208,7 @@ def quadrature_terms(problem: Problem, past: np.ndarray | None = None) -> Integr
         return _integrands(step, x_star, density[..., None] * omega)
 
     integral = integrate(integrand, mixture_breaks(law, s))
-    return Integrated(
-        *(Terms(*part.T) for part in (integral.value, integral.size, integral.error))
-    )
+    return Integrated(*(Terms(*part.T) for part in (integral.value, integral.size, integral.error)))
 
 
 def _integrands(step: Step, x_star: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

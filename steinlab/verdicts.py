@@ -97,8 +97,9 @@ class Comparison:
 
     def worst(self) -> int:
         """Return the case nearest to its limit, by excess over tolerance."""
-        ratio = np.where(self.decided, self.excess / np.maximum(self.tolerance, 1e-300), -np.inf)
-        return int(np.argmax(ratio))
+        with np.errstate(invalid="ignore"):
+            ratio = self.excess / np.maximum(self.tolerance, 1e-300)
+        return int(np.argmax(np.where(self.decided, ratio, -np.inf)))
 
 
 class Cases(Protocol):
@@ -191,7 +192,8 @@ class Claim:
     """A statement of a paper and everything needed to judge it.
 
     ``kind`` is one of ``identity``, ``tight``, ``upper``, ``lower``, ``order``, ``limit`` and
-    ``empirical``. ``finding`` turns the finished evidence, by check name, into one sentence.
+    ``empirical``. ``finding`` turns the finished evidence, by check name and with the checks of the
+    dropped conditions, into one sentence.
     """
 
     id: str

@@ -13,11 +13,19 @@ from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
 from steinlab.claims.draws import FAMILIES, StepCases, draw_steps
 from steinlab.claims.forms import Measured, compare_integrated, compare_sampled, pool_sampled
 from steinlab.datasets import load_digits
-from steinlab.divergence import Exact, Hutchinson
+from steinlab.divergence import Divergence, Step
 from steinlab.grids import make_grid
 from steinlab.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.terms import Problem, Terms, quadrature_terms, sampled_terms, take_step, terms_at
+from steinlab.terms import (
+    Problem,
+    Terms,
+    quadrature_terms,
+    sampled_divergence,
+    sampled_terms,
+    take_step,
+    terms_at,
+)
 from steinlab.verdicts import Check, Effort
 
 CLAIMED_SOLVERS = ("euler", "heun", "dpmpp-2m")
@@ -29,7 +37,7 @@ SAMPLED_LONGEST = {"heun": 1.0}
 """Longest sampled steps, in ``log(sigma / alpha)``. A long step of Heun has derivatives that live
 on sets which a thousand states miss, so its samples say nothing; quadrature covers those."""
 
-STATES = 1024
+STATES = 512
 """States a sampled case."""
 
 ELEMENTS = 2**21
@@ -80,20 +88,31 @@ def couple(cases: StepCases, states: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
 
 
-def sample_steps(cases: StepCases) -> Measured:
+@dataclass(frozen=True)
+class NoDivergence:
+    """For checks that do not look at the divergence: zeros."""
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> np.ndarray:  # noqa: ARG002
+        """Return zeros, shape of the batch."""
+        return np.zeros(step.x.shape[:-1])
+
+
+def sample_steps(
+    cases: StepCases, *, states: int = STATES, divergence: Divergence | None = None
+) -> Measured:
     """Sample the terms under the forward coupling, a part of the stack at a time."""
     problem = cases.problem
-    per_case = STATES * problem.law.dim * problem.law.weights.shape[-1]
+    per_case = states * problem.law.dim * problem.law.weights.shape[-1]
     size = max(1, ELEMENTS // per_case)
     past = past_states(cases)
     parts = []
     for start in range(0, len(cases), size):
         index = slice(start, start + size)
         part = StepCases(problem.take(index), cases.seeds[index], cases.dims[index])
-        x_star, eps = couple(part, STATES)
+        x_star, eps = couple(part, states)
         frozen = None if past is None else past[index]
         rng = np.random.default_rng([*part.seeds, 2])
-        parts.append(sampled_terms(part.problem, x_star, eps, frozen, rng))
+        parts.append(sampled_terms(part.problem, x_star, eps, frozen, rng, divergence))
     stacked = (np.concatenate([getattr(p, name) for p in parts]) for name in Terms.names())
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], Terms(*stacked))
 
@@ -186,7 +205,7 @@ class DigitsCases:
         return grid[self.step], grid[self.step + 1]
 
 
-def digits_terms(case: DigitsCases) -> Measured:
+def digits_terms(case: DigitsCases, *, divergence: Divergence | None = None) -> Measured:
     """Sample the terms of one step on the digits; history, if any, is a frozen evaluation."""
     law: Any = digits_law()
     rng = np.random.default_rng(case.seed)
@@ -201,8 +220,7 @@ def digits_terms(case: DigitsCases) -> Measured:
         past = earlier.alpha * law.sample(DIGITS_STATES, rng) + earlier.sigma * noise
     x = s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape)
     step = take_step(Problem(law, s, t, solver, earlier), x, past)
-    divergence = Hutchinson() if step.candidate.linear is None else Exact()
-    terms = terms_at(step, x_star, divergence, rng)
+    terms = terms_at(step, x_star, divergence or sampled_divergence(step), rng)
     stacked = Terms(*(getattr(terms, name)[None] for name in Terms.names()))
     return Measured(np.array([s.alpha]), np.array([s.sigma]), stacked)
 

@@ -38,8 +38,7 @@ class StepCases:
     """A stack of steps of one solver: what :class:`Problem` needs, and a seed a case.
 
     ``dims`` is the dimension of the space a one-dimensional law stands for: beyond its line the
-    law is Gaussian with the same variance in ``dims - 1`` directions. ``factor`` scales the noise
-    that couples the states (1 under the forward coupling).
+    law is Gaussian with the same variance in ``dims - 1`` directions.
     """
 
     problem: Problem
@@ -102,7 +101,9 @@ def draw_levels(
     low, high = RATIOS.get(family, (1e-4, 1e4))
     top = np.where(rng.random(count) < 0.5, min(high, COMMON_RATIO), high)
     ratio = log_uniform(rng, low, top)
-    finer = np.zeros(count) if final_zero else ratio / np.exp(log_uniform(rng, 1e-2, longest, count))
+    finer = (
+        np.zeros(count) if final_zero else ratio / np.exp(log_uniform(rng, 1e-2, longest, count))
+    )
     coarser = ratio * np.exp(log_uniform(rng, 1e-2, 2.0, count))
     if family != "free":
         levels = (PROCESSES[family].level_at(r[:, None, None]) for r in (ratio, finer, coarser))

@@ -16,13 +16,13 @@ import numpy as np
 from steinlab.claims.checks import DIGITS_BANDWIDTH, digits_law, quadrature_check
 from steinlab.claims.draws import draw_law
 from steinlab.claims.forms import Measured
-from steinlab.claims.optimal_coefficient import settled
+from steinlab.claims.optimal_coefficient import parabola, settled
+from steinlab.corrections import Diagnostics
 from steinlab.divergence import Step, inner
 from steinlab.grids import GRIDS, make_grid
 from steinlab.processes import PROCESSES
 from steinlab.sampling import solve
 from steinlab.solvers import SOLVERS
-from steinlab.corrections import Diagnostics
 from steinlab.terms import Terms
 from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Effort, Result, Twin
 
@@ -48,17 +48,17 @@ def lowest(factors: np.ndarray) -> np.ndarray:
 def compare_step(data: Measured, formula: Formula) -> Comparison:
     """Compare the minimum of ``J``, relative to ``Err``, with ``1 - rho``."""
     terms, rounding = settled(data)
-    bend = terms.gap + terms.mirror - 2 * terms.err
-    slope = terms.mirror - terms.gap
-    measured = 1 - slope**2 / (8 * bend * terms.err)
+    slope, slope_error, bend, bend_error = parabola(terms, rounding)
     predicted = 1 - formula.rho(terms)
-    objective = rounding.mirror + rounding.gap
-    share = np.abs(slope) / (4 * np.abs(bend) * terms.err) * objective
-    share += slope**2 / (8 * bend**2 * terms.err) * (objective + 2 * rounding.err)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drop = slope**2 / (8 * bend * terms.err)
+        most = (np.abs(slope) + slope_error) ** 2 / (8 * (bend - bend_error) * terms.err)
+        share = np.where(bend > bend_error, most - drop, np.inf)
+    share += drop * rounding.err / terms.err
     own = 2 * np.abs(terms.u_ref) * rounding.u_ref / (terms.u_u * terms.err)
     own += rho(terms) * (rounding.u_u / terms.u_u + 2 * rounding.err / terms.err)
     tolerance = share + own + ROUNDING * EPS
-    return Comparison(measured, predicted, tolerance, scale=np.ones_like(measured))
+    return Comparison(1 - drop, predicted, tolerance, scale=np.ones_like(drop))
 
 
 def compare_range(data: Measured, formula: Formula) -> Comparison:
@@ -136,7 +136,9 @@ class ReferenceCorrection:
 def measure_run(run: Run) -> Decay:
     """Run the solver and record every step's terms."""
     rng = np.random.default_rng(run.seed)
-    law: Any = digits_law() if run.data == "digits" else draw_law(rng, 1, 3, RUN_DIM, "full").take(0)
+    law: Any = (
+        digits_law() if run.data == "digits" else draw_law(rng, 1, 3, RUN_DIM, "full").take(0)
+    )
     grid = make_grid(PROCESSES[run.process], run.grid, run.steps)
     x_star = law.sample(STATES, rng)
     x = grid[0].alpha * x_star + grid[0].sigma * rng.standard_normal(x_star.shape)
@@ -224,7 +226,11 @@ CLAIM = Claim(
         Twin("factor 2", Formula(lambda t: 2 * rho(t), lowest)),
         Twin("rho >= 1 allowed", Formula(lambda t: 1 / rho(t), lowest), ("range",)),
         Twin("eta = max rho", Formula(rho, lambda f: f.max(axis=-1)), ("bound",)),
-        Twin("product with rho off by 1e-6", Formula(lambda t: rho(t) * (1 - 1e-6), lowest), ("product",)),
+        Twin(
+            "product with rho off by 1e-6",
+            Formula(lambda t: rho(t) * (1 - 1e-6), lowest),
+            ("product",),
+        ),
     ),
     dropped=(),
     finding=_finding,

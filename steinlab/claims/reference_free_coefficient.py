@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from steinlab.claims.checks import (
+    STATES,
     couple,
     digits_check,
     quadrature_check,
     sampled_check,
-    STATES,
 )
 from steinlab.claims.draws import StepCases, draw_steps
 from steinlab.claims.forms import Identity, Measured, compare_sampled, reference, stein
