@@ -39,7 +39,8 @@ class Differentiable:
 
     def vjp(self, x: torch.Tensor, level: NoiseLevel, cotangent: torch.Tensor) -> torch.Tensor:
         """Return ``D'(x)' v`` for cotangents ``(P, *x.shape)``."""
-        return vjp_of(lambda z: self.function(z, level), x, cotangent)
+        out: torch.Tensor = vjp_of(lambda z: self.function(z, level), x, cotangent)
+        return out
 
 
 def vjp_of(function: Callable[[Any], Any], x: torch.Tensor, cotangent: torch.Tensor) -> Any:

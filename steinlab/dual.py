@@ -36,10 +36,10 @@ class Dual:
 
     def __sub__(self, other: Dual | Array) -> Dual:
         negated: Dual | Array = -other
-        return self.__add__(negated)
+        return Dual.__add__(self, negated)
 
     def __rsub__(self, other: Array) -> Dual:
-        return (-self) + other
+        return Dual.__add__(-self, other)
 
     def __mul__(self, scale: Scalar) -> Dual:
         return Dual(self.value * scale, self.tangent * scale)

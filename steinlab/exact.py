@@ -77,7 +77,7 @@ def coefficients(
     history = history[: solver.depth]
     if law.dim == 1 and not history:
         return _integrated(law, s, t, solver)
-    return _sampled(law, s, t, solver, history, samples, seed)
+    return _sampled(law, s, t, solver, history, samples=samples, seed=seed)
 
 
 def _integrated(
@@ -124,6 +124,7 @@ def _sampled(
     t: NoiseLevel,
     solver: Solver,
     history: tuple[NoiseLevel, ...],
+    *,
     samples: int,
     seed: int,
 ) -> dict[str, Estimate]:

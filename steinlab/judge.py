@@ -124,6 +124,9 @@ def _evidence(result: Result) -> dict[str, Any]:
         "violations": _violations(result),
         "worst_over_tolerance": float(c.excess[i] / max(c.tolerance[i], 1e-300)),
         "detects": _finite(_detects(result)),
+        "tightness": c.tightness(),
+        "datasets": sorted({b.dataset for b in result.batches if b.dataset}),
+        "dataset_cases": sum(len(b) for b in result.batches if b.dataset),
     }
     if result.pooled is not None:
         row["pooled"] = {

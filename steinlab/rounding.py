@@ -38,10 +38,10 @@ class Sized:
         return Sized(-self.value, self.size)
 
     def __sub__(self, other: Any) -> Sized:
-        return self + (-other)
+        return self.__add__(-other)
 
     def __rsub__(self, other: Any) -> Sized:
-        return (-self) + other
+        return self.__neg__().__add__(other)
 
     def __mul__(self, scale: Any) -> Sized:
         value = self.value * scale

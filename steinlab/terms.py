@@ -56,7 +56,7 @@ class Terms:
     def __add__(self, other: Terms) -> Terms:
         return Terms(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
-    def scaled(self, factor: np.ndarray) -> Terms:
+    def scaled(self, factor: np.ndarray | float) -> Terms:
         """Return every term times ``factor``."""
         return Terms(*(getattr(self, f.name) * factor for f in fields(self)))
 
@@ -138,10 +138,11 @@ def sampled_terms(
     x_star: np.ndarray,
     eps: np.ndarray,
     past: np.ndarray | None,
+    *,
     rng: np.random.Generator,
     divergence: Divergence | None = None,
 ) -> Terms:
-    """Return the terms per state, ``(C, N)``, of states ``(C, N, d)`` under the forward coupling."""
+    """Return the terms per state, ``(C, N)``, of states ``(C, N, d)`` coupled to ``x_star``."""
     step = take_step(problem, forward(problem.s, x_star, eps), past)
     return terms_at(step, x_star, divergence or sampled_divergence(step), rng)
 
@@ -212,7 +213,7 @@ def quadrature_terms(problem: Problem, past: np.ndarray | None = None) -> Integr
 
 
 def _integrands(step: Step, x_star: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Terms and sizes times density, ``(P, n, 9)``; ``x_star``, ``mass`` are ``(P, K, n, nodes)``."""
+    """Terms and sizes times density, ``(P, n, 9)``; ``x_star``, ``mass`` ``(P, K, n, nodes)``."""
     wide = (slice(None), None, slice(None), None)
     x, u = step.x[..., 0], step.candidate.residual[..., 0]
     state, denoised = step.candidate.state[..., 0], step.candidate.denoised[..., 0]

@@ -60,22 +60,22 @@ class Comparison:
     def excess(self) -> np.ndarray:
         """How far each case violates the relation (negative: not at all)."""
         difference = self.measured - self.predicted
-        return difference if self.upper else np.abs(difference)
+        return np.asarray(difference if self.upper else np.abs(difference))
 
     @property
     def decided(self) -> np.ndarray:
         """Which cases have a rounding tolerance small enough to say anything."""
         if self.sampled:
-            return np.isfinite(self.tolerance)
+            return np.asarray(np.isfinite(self.tolerance))
         scale = self.scale
         if scale is None:
             scale = np.maximum(np.abs(self.measured), np.abs(self.predicted))
-        return np.isfinite(self.excess) & (self.tolerance <= UNDECIDED * scale)
+        return np.asarray(np.isfinite(self.excess) & (self.tolerance <= UNDECIDED * scale))
 
     @property
     def violated(self) -> np.ndarray:
         """Which decided cases break the relation."""
-        return self.decided & (self.excess > self.tolerance)
+        return np.asarray(self.decided & (self.excess > self.tolerance))
 
     def graded(self, grade: float) -> Comparison:
         """Return the comparison with a formula off by the relative amount ``grade``."""
@@ -107,6 +107,11 @@ class Cases(Protocol):
 
     def __len__(self) -> int:
         """Return the number of cases."""
+        ...
+
+    @property
+    def dataset(self) -> str | None:
+        """Name of the data set the cases are about, if any."""
         ...
 
     def describe(self, index: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -112,7 +112,9 @@ def sample_steps(
         x_star, eps = couple(part, states)
         frozen = None if past is None else past[index]
         rng = np.random.default_rng([*part.seeds, 2])
-        parts.append(sampled_terms(part.problem, x_star, eps, frozen, rng, divergence))
+        parts.append(
+            sampled_terms(part.problem, x_star, eps, frozen, rng=rng, divergence=divergence)
+        )
     stacked = (np.concatenate([getattr(p, name) for p in parts]) for name in Terms.names())
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], Terms(*stacked))
 
@@ -171,6 +173,8 @@ def digits_law() -> EmpiricalMixture:
 @dataclass(frozen=True)
 class DigitsCases:
     """One step of a solver on the digits."""
+
+    dataset: ClassVar[str | None] = "digits"
 
     process: str
     step: int

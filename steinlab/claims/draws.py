@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class StepCases:
     ``dims`` is the dimension of the space a one-dimensional law stands for: beyond its line the
     law is Gaussian with the same variance in ``dims - 1`` directions.
     """
+
+    dataset: ClassVar[str | None] = None
 
     problem: Problem
     seeds: np.ndarray

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from steinlab.claims.checks import digits_check, quadrature_check, sampled_check
-from steinlab.claims.forms import Identity, reference
+from steinlab.claims.forms import Identity, no_square, reference, wrong_sign
 from steinlab.verdicts import Claim, Dropped, Result, Twin
 
 
@@ -48,8 +48,8 @@ CLAIM = Claim(
         digits_check(processes=("edm",)),
     ),
     twins=(
-        Twin("wrong sign", Identity(reference, lambda a, s: {"div": -(s**2)})),
-        Twin("sigma instead of sigma^2", Identity(reference, lambda a, s: {"div": s})),
+        Twin("wrong sign", Identity(reference, wrong_sign)),
+        Twin("sigma instead of sigma^2", Identity(reference, no_square)),
         Twin("a drift term E<u,x> kept", Identity(reference, _with_drift)),
     ),
     dropped=(

@@ -96,6 +96,11 @@ class Run:
             data = {"dataset": "digits", "bandwidth": DIGITS_BANDWIDTH}
         return {**{k: getattr(self, k) for k in self.__dataclass_fields__}, "data": data}
 
+    @property
+    def dataset(self) -> str | None:
+        """The data set, or None for a random law."""
+        return None if self.data == "random" else self.data
+
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
         """Read the case back."""
@@ -136,9 +141,9 @@ class ReferenceCorrection:
 def measure_run(run: Run) -> Decay:
     """Run the solver and record every step's terms."""
     rng = np.random.default_rng(run.seed)
-    law: Any = (
-        digits_law() if run.data == "digits" else draw_law(rng, 1, 3, RUN_DIM, "full").take(0)
-    )
+    law: Any = digits_law()
+    if run.data == "random":
+        law = draw_law(rng, 1, 3, RUN_DIM, "full").take(0)
     grid = make_grid(PROCESSES[run.process], run.grid, run.steps)
     x_star = law.sample(STATES, rng)
     x = grid[0].alpha * x_star + grid[0].sigma * rng.standard_normal(x_star.shape)

@@ -41,6 +41,16 @@ def tweedie(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
     return {"u_tweedie": 1.0}
 
 
+def wrong_sign(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
+    """``-sigma^2 div u``: a control's right side of Stein's identity."""
+    return {"div": -(sigma**2)}
+
+
+def no_square(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
+    """``sigma div u``: another."""
+    return {"div": sigma}
+
+
 class Measured(NamedTuple):
     """Terms of a stack with the levels they belong to, ``(C,)``; integrated or per state."""
 
@@ -57,10 +67,8 @@ def combine(form: Form, terms: Terms, alpha: np.ndarray, sigma: np.ndarray) -> n
 
 def compare_integrated(data: Measured, identity: Identity) -> Comparison:
     """Compare integrated forms per unit of ``E|u|^2``, within rounding and quadrature error."""
+    assert isinstance(data.terms, Integrated)
     value, size, error = data.terms
-    assert isinstance(value, Terms)
-    assert isinstance(size, Terms)
-    assert isinstance(error, Terms)
     sides, tolerance = [], np.zeros_like(data.alpha)
     for form in identity:
         sides.append(combine(form, value, data.alpha, data.sigma))
@@ -109,7 +117,7 @@ handful of nearly noiseless cases decides it."""
 
 
 def pool_sampled(batches: Sequence[Measured], identity: Identity) -> Comparison:
-    r"""Test all sampled cases jointly: is the formula off by a common factor ``1 + delta``?
+    r"""Test all sampled cases jointly for a common factor ``1 + delta`` in the formula.
 
     ``delta_hat = sum w d p / sum w p^2`` with differences ``d`` from one half of the states and,
     from the other so that the two are independent, predictions ``p`` and weights

@@ -64,7 +64,7 @@ def settled(data: Measured) -> tuple[Terms, Terms]:
     """
     if isinstance(data.terms, Integrated):
         value, size, error = data.terms
-        return value, (size + value.absolute()).scaled(np.float64(ROUNDING * EPS)) + error
+        return value, (size + value.absolute()).scaled(ROUNDING * EPS) + error
     mean = data.terms.mean()
     x, u, off = np.sqrt(mean.x_x), np.sqrt(mean.u_u), np.sqrt(mean.err)
     state = 2 * x + u  # T = kappa x + drive and |drive| <= |u| + |x|
@@ -76,7 +76,7 @@ def settled(data: Measured) -> tuple[Terms, Terms]:
         gap=2 * np.sqrt(mean.gap) * (state + off),
         mirror=2 * np.sqrt(mean.mirror) * (state + off),
     )
-    return mean, sizes.scaled(np.float64(ROUNDING * EPS))
+    return mean, sizes.scaled(ROUNDING * EPS)
 
 
 def _plain(terms: Terms) -> np.ndarray:
@@ -84,7 +84,7 @@ def _plain(terms: Terms) -> np.ndarray:
 
 
 def _no_reference(terms: Terms) -> np.ndarray:
-    return terms.u_x / terms.u_u
+    return np.asarray(terms.u_x / terms.u_u)
 
 
 def _finding(results: Mapping[str, Result]) -> str:

@@ -42,7 +42,7 @@ def _shared_history(cases: StepCases) -> Measured:
     x_star, eps = couple(cases, STATES)
     assert problem.earlier is not None
     past = forward(problem.earlier, x_star, eps)
-    terms = sampled_terms(problem, x_star, eps, past, np.random.default_rng(0))
+    terms = sampled_terms(problem, x_star, eps, past, rng=np.random.default_rng(0))
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], terms)
 
 
@@ -56,7 +56,7 @@ def _wide_noise(cases: StepCases) -> Measured:
     """Sample states coupled with 1.1 times the noise that the level states."""
     problem = cases.problem
     x_star, eps = couple(cases, STATES)
-    terms = sampled_terms(problem, x_star, 1.1 * eps, None, np.random.default_rng(0))
+    terms = sampled_terms(problem, x_star, 1.1 * eps, None, rng=np.random.default_rng(0))
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], terms)
 
 

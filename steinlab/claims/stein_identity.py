@@ -15,6 +15,9 @@ from steinlab.claims.forms import (
     Identity,
     Measured,
     compare_sampled,
+    no_square,
+    reference,
+    wrong_sign,
 )
 from steinlab.terms import GAUSS_HERMITE_3, Problem, Terms, forward
 from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Dropped, Effort, Result, Twin
@@ -96,9 +99,14 @@ def integrate_fields(cases: StepCases, fields: Sequence[Field] = FIELDS) -> Fiel
     scale = np.repeat((sigma**2)[wide], count, axis=1)
     size = out.size[:, :count] + scale * out.size[:, count:]
     error = out.error[:, :count] + scale * out.error[:, count:]
-    levels = (np.repeat(value, count) for value in (alpha, sigma))
-    sides = (out.value[:, :count].ravel(), out.value[:, count:].ravel())
-    return FieldData(*levels, *sides, size.ravel(), error.ravel())
+    return FieldData(
+        np.repeat(alpha, count),
+        np.repeat(sigma, count),
+        out.value[:, :count].ravel(),
+        out.value[:, count:].ravel(),
+        size.ravel(),
+        error.ravel(),
+    )
 
 
 def _noise_part(problem: Problem, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -216,12 +224,12 @@ CLAIM = Claim(
         sampled_check(1000),
     ),
     twins=(
-        Twin("wrong sign", Identity(left, lambda a, s: {"div": -(s**2)})),
-        Twin("sigma instead of sigma^2", Identity(left, lambda a, s: {"div": s})),
-        Twin("alpha dropped: x - x_star", Identity(lambda a, s: {"u_ref": 1.0}, right)),
+        Twin("wrong sign", Identity(left, wrong_sign)),
+        Twin("sigma instead of sigma^2", Identity(left, no_square)),
+        Twin("alpha dropped: x - x_star", Identity(reference, right)),
         Twin(
             "sigma instead of sigma^2, on samples",
-            Identity(left, lambda a, s: {"div": s}),
+            Identity(left, no_square),
             ("samples",),
         ),
     ),

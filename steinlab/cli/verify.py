@@ -28,7 +28,7 @@ COLOURS = {
 }
 
 
-def verify(
+def verify(  # noqa: PLR0917
     profile: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     claims: Annotated[
         str | None, typer.Option(metavar="ID,ID", help="Claims to judge; by default all.")
@@ -153,9 +153,9 @@ def _report(ledger: dict[str, Any]) -> list[Any]:
         ("verdict", "left"),
         ("cases", "right"),
         ("undecided", "right"),
-        ("worst / tolerance", "right"),
+        ("nearest to limit", "right"),
         ("detects", "right"),
-        ("digits", "right"),
+        ("on digits", "right"),
         ("controls rejected", "right"),
         ("s", "right"),
     ):
@@ -177,22 +177,27 @@ def _report(ledger: dict[str, Any]) -> list[Any]:
     return [table, findings, closing]
 
 
+def _nearness(row: dict[str, Any]) -> str:
+    """How near the worst case comes: tightness of a bound, or error over tolerance."""
+    worst = [e["worst_over_tolerance"] for e in row["evidence"] if e["tightness"] is None]
+    return f"{max(worst):.2g} of tolerance" if worst else f"bound {row['tightness']:.4f} tight"
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     colour = COLOURS[row["verdict"]]
     verdict = f"[{colour}]{row['verdict']}[/]"
     if "crash" in row:
         return [row["id"], "[bold red]crashed[/]", *[""] * 6, f"{row['seconds']:.1f}"]
-    worst = max(e["worst_over_tolerance"] for e in row["evidence"])
-    digits = sum(e["cases"] for e in row["evidence"] if e["check"] == "digits")
+    real = sum(e["dataset_cases"] for e in row["evidence"])
     rejected = sum(c["rejected"] for c in row["controls"])
     return [
         row["id"],
         verdict,
         f"{row['cases']:,}",
         f"{row['undecided']:,}",
-        f"{worst:.2g}",
+        _nearness(row),
         f"{row['detects']:.0e}",
-        f"{digits} steps" if digits else "",
+        f"{real}" if real else "",
         f"{rejected} of {len(row['controls'])}",
         f"{row['seconds']:.1f}",
     ]
