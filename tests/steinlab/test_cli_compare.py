@@ -76,6 +76,27 @@ def test_a_row_depends_on_the_seed_and_not_on_its_place():
     assert rows_of(SMALL) != rows_of({**SMALL, "seed": 1})
 
 
+def test_a_rows_random_numbers_depend_on_what_it_is(monkeypatch):
+    def draws(obj):
+        seen = {}
+
+        def spy(denoiser, x, grid, solver, *, correction, rng):
+            seen[solver.name, len(grid), correction.name, correction.gamma_min] = rng.random()
+            return solve(denoiser, x, grid, solver, correction=correction, rng=rng)
+
+        monkeypatch.setattr(steinlab.comparison, "solve", spy)
+        rows_of(obj)
+        return seen
+
+    options = ["stein", {"name": "stein", "gamma_min": 0.5}]
+    first = draws({**SMALL, "corrections": options})
+    assert len(set(first.values())) == len(first) == 8
+    turned = {**SMALL, "solvers": ["heun", "euler"], "evaluations": [4, 2]}
+    assert draws({**turned, "corrections": options[::-1]}) == first
+    reseeded = draws({**SMALL, "corrections": options, "seed": 1})
+    assert not set(reseeded.values()) & set(first.values())
+
+
 def test_a_state_that_overflows_stops_its_row_alone():
     wild = {"name": "stein", "gamma_min": 1e60}
     obj = {**SMALL, "solvers": ["euler"], "evaluations": [6], "corrections": [wild, "none"]}
