@@ -119,6 +119,17 @@ def test_a_bad_step_in_a_process_of_its_own(steinlab, spec_file):
     assert "did you mean heun?" in done.stderr
 
 
+def test_it_does_not_load_torch(steinlab, spec_file):
+    code = (
+        "import sys, types; m = types.ModuleType('steinlab.exact')\n"
+        "m.coefficients = lambda *args, **kwargs: {}\n"
+        "sys.modules['steinlab.exact'] = m\n"
+        "from steinlab.cli import main; assert main(sys.argv[1:]) == 0\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    assert steinlab("coefficient", spec_file(STEP), code=code).returncode == 0
+
+
 @needs_exact
 def test_the_routes_agree_in_a_process_of_its_own(steinlab, spec_file):
     done = steinlab("coefficient", spec_file(STEP), "--json", "-")
