@@ -109,6 +109,8 @@ def _solve(
         z = flat.reshape(x.shape)
         score = law.score(mean + c * z, NoiseLevel(1.0, math.sqrt(e2)))
         derivative: np.ndarray = -(e2 + b2) * (score / c + z / c**2)
+        if not np.all(np.isfinite(derivative)):  # scipy would not return
+            raise ArithmeticError(f"score must be finite, is not at sigma / alpha = {e2**0.5}")
         return derivative.ravel()
 
     begin, end = (_time(level, b2) for level in levels)
@@ -118,7 +120,7 @@ def _solve(
     solver = DOP853(rate, begin, z, end, rtol=tolerance, atol=tolerance)
     while begin != end and solver.status == "running":
         message = solver.step()
-        if solver.status == "failed" or not np.all(np.isfinite(solver.y)):
+        if solver.status == "failed":
             noise = math.sqrt(_noise_variance(solver.t, b2))
             raise ArithmeticError(f"the integrator stopped at sigma / alpha = {noise}: {message}")
         progress((solver.t - begin) / (end - begin))

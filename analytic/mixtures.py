@@ -149,9 +149,17 @@ class GaussianMixture:
         noise = rng.standard_normal((*label.shape, self.dim))
         noise *= np.sqrt(np.take_along_axis(self.spectra, rows, axis=-2))
         if self.basis is not None:
-            chosen = np.take_along_axis(self.basis, rows[..., None], axis=-3)
-            noise = (chosen @ noise[..., None])[..., 0]
+            noise = self._rotate(noise, rows)
         return np.asarray(np.take_along_axis(self.means, rows, axis=-2) + noise)
+
+    def _rotate(self, noise: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Turn each row ``(..., n, d)`` into the state basis of its component ``(..., n, 1)``."""
+        assert self.basis is not None
+        out = np.zeros_like(noise)
+        for k in range(self.weights.shape[-1]):
+            turned = noise @ np.swapaxes(self.basis[..., k, :, :], -1, -2)
+            out = np.where(label == k, turned, out)
+        return out
 
     def __call__(self, x: Array, level: NoiseLevel) -> Array:
         """Denoise: the same as :meth:`denoise`."""

@@ -15,6 +15,8 @@ import typer
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
 from steinlab.cli.models import models
+from steinlab.cli.replay import replay
+from steinlab.cli.verify import verify
 from steinlab.errors import InputError, Interrupted, suggestion
 
 INTERRUPTED = 130
@@ -28,6 +30,8 @@ app = typer.Typer(
     suggest_commands=False,
     help="A laboratory for claims about diffusion-ODE solvers.",
 )
+app.command()(verify)
+app.command()(replay)
 app.command()(coefficient)
 app.command()(compare)
 app.command()(models)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,7 @@ _FRACTION = re.compile(r"\s*([+-]?\d{1,400})\s*/\s*(\d{1,400})\s*")
 _NUMBER = 'a number or a fraction such as "12/13"'
 
 
-def read_json(path: Path, name: str = "SPEC") -> Any:
+def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Decimal) -> Any:
     """Return the parsed contents of a JSON file, numbers with a point as exact decimals.
 
     Parameters
@@ -35,6 +35,8 @@ def read_json(path: Path, name: str = "SPEC") -> Any:
     path : Path
     name : str
         What messages call the file.
+    number : callable
+        What a number with a point becomes.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def read_json(path: Path, name: str = "SPEC") -> Any:
         reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
         raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None
     try:
-        return json.loads(text, parse_float=Decimal, object_pairs_hook=_object)
+        return json.loads(text, parse_float=number, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{name} must be valid JSON: {path}, {where}: {error.msg}") from None

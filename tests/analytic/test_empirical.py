@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import array_api_strict
@@ -174,6 +175,18 @@ def test_data_are_converted_once_for_each_library_and_dtype() -> None:
     assert single.dtype == torch.float32
     assert len(law.cache) == 2
     close(single, law(x, LEVEL), 1e-5)
+
+
+def test_temporaries_stay_within_chunk_bytes() -> None:
+    law = EmpiricalMixture(data(2000), 0.1, chunk_bytes=2**20)
+    x = data(1500, seed=1)
+    law(x[:1], LEVEL)
+    tracemalloc.start()
+    law.moments(x, LEVEL)
+    law.jvp(x, LEVEL, x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 2**19 < peak < 2**21  # one array of all pairs would take 24 MB
 
 
 def test_sixty_thousand_images_fit_in_two_gibibytes() -> None:

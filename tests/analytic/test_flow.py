@@ -56,6 +56,22 @@ def test_distribution_functions_to_the_last_digits(s: NoiseLevel, t: NoiseLevel)
         assert stated <= 1e-12 * max(1.0, abs(y))
 
 
+def test_rounding_of_the_tails_governs_between_modes() -> None:
+    # the state and the means are tiny at s, so only the tails near 1/2 carry an error, into a gap
+    law = GaussianMixture([0.5, 0.5], [-1.0, 1.0], 1e-4)
+    s, t = NoiseLevel(1e-8, 1.0), NoiseLevel(1.0, 0.15)
+    errors, stated = [], []
+    for x in np.linspace(1e-9, 2e-9, 9).tolist():
+        result = exact_flow(law, np.array([[x]]), s, t)
+        with mp.workdps(50):
+            target = mp_distribution(law, s, mp.mpf(x), 1)[0]
+            tail, density = mp_distribution(law, t, mp.mpf(float(result.state[0, 0])), 1)
+            errors.append(float(abs(tail - target) / density))
+        stated.append(float(result.error[0]))
+    assert np.all(np.array(errors) <= stated)
+    assert max(errors) > 1e-11
+
+
 def test_where_the_flow_splits_modes_the_stated_error_says_so() -> None:
     law = GaussianMixture([0.5, 0.5], [-1.0, 1.0], 1e-6)
     result = exact_flow(law, np.array([[0.0], [1e-3]]), NoiseLevel(1.0, 2.0), NoiseLevel(1.0, 0.1))
@@ -235,7 +251,8 @@ def test_bad_arguments_are_named() -> None:
             exact_flow(law, x, NOISY, CLEAN, method=method)  # type: ignore[arg-type]
 
 
-def test_a_law_that_leaves_the_numbers_stops_the_run() -> None:
+@pytest.mark.parametrize("limit", [1.0, 1e9], ids=["on-the-way", "at-once"])
+def test_a_law_that_leaves_the_numbers_stops_the_run(limit: float) -> None:
     class Broken:
         dim, smallest_variance = 1, 1.0
 
@@ -246,7 +263,7 @@ def test_a_law_that_leaves_the_numbers_stops_the_run() -> None:
             return np.asarray(1.0)
 
         def score(self, x: Any, level: NoiseLevel) -> Any:
-            return -x if level.sigma > 1 else x * np.nan
+            return -x if level.sigma > limit else x * np.nan
 
-    with pytest.raises(ArithmeticError, match=r"^the integrator stopped at sigma / alpha = "):
+    with pytest.raises(ArithmeticError, match=r"^score must be finite, is not at sigma / alpha = "):
         integrate_flow(Broken(), np.ones((2, 1)), NOISY, CLEAN, rtol=1e-6)

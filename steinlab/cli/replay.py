@@ -1,0 +1,35 @@
+"""``steinlab replay``: run one stored case again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from steinlab.cli.output import JsonOption, SpecArgument, check_target, show, write_json
+
+
+def replay(case: SpecArgument, target: JsonOption = None) -> int:
+    """Run a stored case again and compare with what was stored; exit 1 if any digit differs."""
+    from rich.table import Table
+
+    from steinlab.ledger import read_case
+    from steinlab.ledger import replay as run_again
+
+    check_target(target)
+    stored = read_case(Path(case))
+    now = run_again(stored)
+    table = Table(title=f"{stored['claim']}, {stored['check']}", title_justify="left")
+    for column in ("", "stored", "now"):
+        table.add_column(column, justify="right" if column else "left")
+    same = True
+    for key in ("measured", "bound", "tolerance"):
+        equal = float(stored[key]) == now[key]
+        same = same and equal
+        mark = "" if equal else "  [red]differs[/]"
+        table.add_row(key, repr(float(stored[key])), repr(now[key]) + mark)
+    relation = "violates the claim" if now["violated"] else "agrees with the claim"
+    closing = f"the case {relation}; " + (
+        "reproduced to the last digit" if same else "NOT reproduced to the last digit"
+    )
+    show(table, closing, target=target)
+    write_json(target, {**now, "reproduced": same})
+    return 0 if same else 1

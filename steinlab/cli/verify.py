@@ -1,0 +1,198 @@
+"""``steinlab verify``: judge claims and write the ledger."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from steinlab.cli.output import JsonOption, check_target, show, whole_number, write_json
+from steinlab.errors import InputError, Interrupted, one_of
+from steinlab.specs.reading import MAX_SEED, read_json
+
+MAX_WORKERS = 256
+
+COLOURS = {
+    "proved": "bold green",
+    "certified": "bold green",
+    "holds": "green",
+    "conditional": "yellow",
+    "refuted": "red",
+    "not-run": "dim",
+}
+
+
+def verify(
+    profile: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    claims: Annotated[
+        str | None, typer.Option(metavar="ID,ID", help="Claims to judge; by default all.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Write ledger.json and a replayable worst case a claim."),
+    ] = None,
+    target: JsonOption = None,
+    expect: Annotated[
+        str | None, typer.Option(metavar="FILE", help="JSON of id and verdict that must come out.")
+    ] = None,
+    workers: Annotated[
+        str, typer.Option(metavar="N", help="Processes; by default one a core.")
+    ] = "auto",
+    seed: Annotated[str, typer.Option(metavar="N")] = "0",
+) -> int:
+    """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
+    from steinlab.ledger import claim_ids, differences, faults, run
+    from steinlab.verdicts import PROFILES
+
+    one_of("--profile", profile, PROFILES)
+    known = claim_ids()
+    wanted = known if claims is None else [one_of("--claims", c, known) for c in claims.split(",")]
+    count = _cores() if workers == "auto" else whole_number(workers, "--workers", 1, MAX_WORKERS)
+    number = whole_number(seed, "--seed", 0, MAX_SEED)
+    check_target(target)
+    folder = _folder(out)
+    expected = _expected(expect, known)
+    with _bar(len(wanted)) as advance:
+        ledger = run(
+            wanted,
+            profile=profile,
+            seed=number,
+            workers=min(count, len(wanted)),
+            progress=lambda claim_id, row: advance(claim_id),  # noqa: ARG005
+        )
+    write_json(target, ledger)
+    if folder is not None:
+        _store(folder, ledger)
+    show(*_report(ledger), target=target)
+    if ledger["interrupted"]:
+        done = len(ledger["claims"])
+        raise Interrupted(f"interrupted after {done} of {len(wanted)} claims; those are kept")
+    problems = [*faults(ledger), *differences(ledger, expected)]
+    for problem in problems:
+        print(f"steinlab: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _folder(out: str | None) -> Path | None:
+    if out is None:
+        return None
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out must be a folder that can be made, got {out}: {error}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--out must be a folder that can be written, got {out}")
+    return folder
+
+
+def _expected(path: str | None, known: list[str]) -> dict[str, str]:
+    if path is None:
+        return {}
+    from steinlab.ledger import VERDICTS
+
+    content = read_json(Path(path), "--expect")
+    if not isinstance(content, dict):
+        raise InputError(f"--expect must hold an object of claim ids and verdicts, got {path}")
+    for claim_id, verdict in content.items():
+        one_of("--expect claim", claim_id, known)
+        one_of(f"--expect {claim_id}", str(verdict), VERDICTS)
+    return content
+
+
+class _bar:
+    """A progress bar on stderr, where that is a terminal."""
+
+    def __init__(self, total: int) -> None:
+        console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.task = self.progress.add_task("judging claims", total=total)
+
+    def __enter__(self) -> Any:
+        self.progress.start()
+        return lambda claim_id: self.progress.update(
+            self.task, advance=1, description=f"judged {claim_id}"
+        )
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+
+def _store(folder: Path, ledger: dict[str, Any]) -> None:
+    from steinlab.ledger import stored_case
+
+    write_json(str(folder / "ledger.json"), ledger)
+    for row in ledger["claims"]:
+        case = stored_case(row)
+        if case:
+            write_json(str(folder / f"{row['id']}.case.json"), case)
+
+
+def _report(ledger: dict[str, Any]) -> list[Any]:
+    table = Table(title=f"Claims, {ledger['profile']} profile, seed {ledger['seed']}")
+    for name, justify in (
+        ("claim", "left"),
+        ("verdict", "left"),
+        ("cases", "right"),
+        ("undecided", "right"),
+        ("worst / tolerance", "right"),
+        ("detects", "right"),
+        ("digits", "right"),
+        ("controls rejected", "right"),
+        ("s", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in ledger["claims"]:
+        table.add_row(*_cells(row))
+    cases = sum(row["cases"] for row in ledger["claims"])
+    rejected = sum(c["rejected"] for row in ledger["claims"] for c in row["controls"])
+    controls = sum(len(row["controls"]) for row in ledger["claims"])
+    closing = (
+        f"{cases:,} cases and {rejected} of {controls} controls rejected "
+        f"in {ledger['wall_seconds']:.0f} s"
+    )
+    findings = Table(box=None, show_header=False, padding=(0, 1), title="Findings", min_width=60)
+    findings.add_column(style="bold", no_wrap=True)
+    findings.add_column()
+    for row in ledger["claims"]:
+        findings.add_row(row["id"], row["finding"])
+    return [table, findings, closing]
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    colour = COLOURS[row["verdict"]]
+    verdict = f"[{colour}]{row['verdict']}[/]"
+    if "crash" in row:
+        return [row["id"], "[bold red]crashed[/]", *[""] * 6, f"{row['seconds']:.1f}"]
+    worst = max(e["worst_over_tolerance"] for e in row["evidence"])
+    digits = sum(e["cases"] for e in row["evidence"] if e["check"] == "digits")
+    rejected = sum(c["rejected"] for c in row["controls"])
+    return [
+        row["id"],
+        verdict,
+        f"{row['cases']:,}",
+        f"{row['undecided']:,}",
+        f"{worst:.2g}",
+        f"{row['detects']:.0e}",
+        f"{digits} steps" if digits else "",
+        f"{rejected} of {len(row['controls'])}",
+        f"{row['seconds']:.1f}",
+    ]

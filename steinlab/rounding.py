@@ -1,0 +1,73 @@
+r"""Running error analysis of a solver's step, in units of the machine epsilon.
+
+A pair (value, size) passed through a step comes out with the size of everything that was added up
+on the way: ``|result - exact| <= c eps size`` with a small ``c`` counting operations. A product
+with a scalar adds ``|result|``, sums add sizes, and the denoiser hands on an error in its argument
+through its Jacobian: ``size(D(x)) = |D'| size(x) + |D| + sqrt V``, the last term for the rounding
+of responsibilities. This is what makes tolerances follow from conditioning. One dimension.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analytic import NoiseLevel
+from steinlab.divergence import Step
+from steinlab.dual import Dual
+
+
+@dataclass(frozen=True, eq=False)
+class Sized:
+    """A value and the size of its rounding error in units of ``eps``."""
+
+    value: np.ndarray
+    size: np.ndarray
+    __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
+
+    def __add__(self, other: Any) -> Sized:
+        if isinstance(other, Sized):
+            return Sized(self.value + other.value, self.size + other.size)
+        return Sized(self.value + other, self.size + np.abs(other))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Sized:
+        return Sized(-self.value, self.size)
+
+    def __sub__(self, other: Any) -> Sized:
+        return self + (-other)
+
+    def __rsub__(self, other: Any) -> Sized:
+        return (-self) + other
+
+    def __mul__(self, scale: Any) -> Sized:
+        value = self.value * scale
+        return Sized(value, self.size * np.abs(scale) + np.abs(value))
+
+    __rmul__ = __mul__
+
+
+def step_sizes(step: Step) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sizes of the residual ``u`` and of its derivative, shape of ``x``.
+
+    States must be one-dimensional, ``(..., N, 1)``, and the denoiser exact.
+    """
+    law: Any = step.denoiser
+
+    def denoise(x: Any, level: NoiseLevel) -> Any:
+        if isinstance(x, Dual):
+            slope = law.divergence(x.value, level)[..., None]
+            t = x.tangent
+            tangent = Sized(slope * t.value, slope * t.size + np.abs(slope * t.value))
+            return Dual(law(x.value, level), tangent)
+        denoised, slope, variance = law.moments(x.value, level)
+        own = np.abs(denoised) + np.sqrt(variance)[..., None]
+        return Sized(denoised, slope[..., None] * x.size + own)
+
+    zero, one = np.zeros_like(step.x), np.ones_like(step.x)
+    value = step.residual(Sized(step.x, zero), denoise)
+    slope = step.residual(Dual(step.x, Sized(one, zero)), denoise).tangent
+    return value.size, slope.size

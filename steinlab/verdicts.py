@@ -1,0 +1,243 @@
+r"""What a claim is, and how evidence becomes a verdict.
+
+A claim holds checks. A check draws cases, measures them once, and compares what was measured with
+a formula; the same comparison applied to a falsified formula, or to cases that drop a condition,
+must find a violation. Those are the claim's controls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+EPS = float(np.finfo(float).eps)
+
+ROUNDING = 8.0
+"""Rounding errors are bounded by this many ``eps`` times the size from running error analysis,
+which counts products and sums once; the factor covers exponentials, quadrature weights and
+responsibilities. Measured worst: 0.7."""
+
+FAMILY_LEVEL = 1e-3
+"""Probability that any sampled comparison of one check fails although the formula is true."""
+
+UNDECIDED = 1e-3
+"""A case whose rounding tolerance exceeds this part of its scale is undecided, never passed."""
+
+EXACT_GRADE, SAMPLED_GRADE = 1e-6, 1e-2
+"""Relative errors of the graded controls: of exact checks and of sampled ones."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Measured against predicted, case by case; all arrays have shape ``(C,)``.
+
+    Attributes
+    ----------
+    measured, predicted, tolerance : array
+        Equal within the tolerance, or with ``upper``: ``measured <= predicted + tolerance``.
+    upper : bool
+        Whether ``predicted`` is an upper bound.
+    scale : array
+        What an error is relative to; by default the larger of the two.
+    sampled : bool
+        Whether the tolerance is statistical; then no case is undecided.
+    grade : float, optional
+        The relative error that the graded control must expose, where the default is not apt.
+    """
+
+    measured: np.ndarray
+    predicted: np.ndarray
+    tolerance: np.ndarray
+    upper: bool = False
+    scale: np.ndarray | None = None
+    sampled: bool = False
+    grade: float | None = None
+
+    @property
+    def excess(self) -> np.ndarray:
+        """How far each case violates the relation (negative: not at all)."""
+        difference = self.measured - self.predicted
+        return difference if self.upper else np.abs(difference)
+
+    @property
+    def decided(self) -> np.ndarray:
+        """Which cases have a rounding tolerance small enough to say anything."""
+        if self.sampled:
+            return np.isfinite(self.tolerance)
+        scale = self.scale
+        if scale is None:
+            scale = np.maximum(np.abs(self.measured), np.abs(self.predicted))
+        return np.isfinite(self.excess) & (self.tolerance <= UNDECIDED * scale)
+
+    @property
+    def violated(self) -> np.ndarray:
+        """Which decided cases break the relation."""
+        return self.decided & (self.excess > self.tolerance)
+
+    def graded(self, grade: float) -> Comparison:
+        """Return the comparison with a formula off by the relative amount ``grade``."""
+        return replace(self, predicted=self.predicted * (1 - grade if self.upper else 1 + grade))
+
+    def detects(self) -> float:
+        """Return the smallest relative error of the formula that some decided case exposes."""
+        slack = self.tolerance - self.excess if self.upper else self.tolerance + self.excess
+        size = np.abs(self.predicted)
+        usable = self.decided & (size > 0)
+        return float((slack[usable] / size[usable]).min()) if usable.any() else float("inf")
+
+    def tightness(self) -> float | None:
+        """Return the largest ``measured / bound`` over decided cases; None for identities."""
+        usable = self.decided & (self.predicted > 0)
+        if not self.upper or not usable.any():
+            return None
+        return float((self.measured[usable] / self.predicted[usable]).max())
+
+    def worst(self) -> int:
+        """Return the case nearest to its limit, by excess over tolerance."""
+        with np.errstate(invalid="ignore"):
+            ratio = self.excess / np.maximum(self.tolerance, 1e-300)
+        return int(np.argmax(np.where(self.decided, ratio, -np.inf)))
+
+
+class Cases(Protocol):
+    """A batch of cases that can be written down one by one."""
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        ...
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return case ``index`` as JSON; the check's ``restore`` reads it back."""
+        ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to spend: the profile, and a generator seeded by content."""
+
+    profile: str
+    rng: np.random.Generator
+
+    def count(self, quick: int) -> int:
+        """Return the number of cases for this profile, given the quick one's."""
+        return quick * FULL_FACTOR if self.profile == "full" else quick
+
+
+FULL_FACTOR = 8
+"""Cases in the full profile for one in the quick."""
+
+PROFILES = ("quick", "full")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One kind of evidence.
+
+    Parameters
+    ----------
+    name : str
+    method : str
+        ``symbolic``, ``certified``, ``quadrature``, ``property``, ``monte-carlo`` or ``neural``.
+    draw : callable
+        ``Effort -> batches of cases``.
+    measure : callable
+        ``cases -> data``; expensive, done once.
+    compare : callable
+        ``(data, formula) -> Comparison`` with one entry a case; cheap.
+    restore : callable
+        ``JSON of one case -> cases``, for replay.
+    pool : callable, optional
+        ``(data of all batches, formula) -> Comparison``: a joint test of a sampled check.
+    """
+
+    name: str
+    method: str
+    draw: Callable[[Effort], Sequence[Cases]]
+    measure: Callable[[Any], Any]
+    compare: Callable[[Any, Any], Comparison]
+    restore: Callable[[Mapping[str, Any]], Cases]
+    pool: Callable[[Sequence[Any], Any], Comparison] | None = None
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A falsified formula that the claim's own checks must reject.
+
+    ``checks`` restricts it to the checks named; empty means any of them may reject it.
+    """
+
+    name: str
+    formula: Any
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A check on cases that lack a condition; it must be violated.
+
+    ``unstated`` marks a condition that the claim's own statement does not mention: the claim then
+    holds only conditionally.
+    """
+
+    name: str
+    check: Check
+    unstated: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a paper and everything needed to judge it.
+
+    ``kind`` is one of ``identity``, ``tight``, ``upper``, ``lower``, ``order``, ``limit`` and
+    ``empirical``. ``finding`` turns the finished evidence, by check name and with the checks of the
+    dropped conditions, into one sentence.
+    """
+
+    id: str
+    title: str
+    statement: str
+    source: str
+    kind: str
+    conditions: tuple[str, ...]
+    formula: Any
+    checks: tuple[Check, ...]
+    twins: tuple[Twin, ...]
+    dropped: tuple[Dropped, ...]
+    finding: Callable[[Mapping[str, Result]], str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished check: its comparison over all cases, the joint test, and what was measured."""
+
+    check: Check
+    batches: Sequence[Cases]
+    data: Sequence[Any]
+    comparison: Comparison
+    pooled: Comparison | None = field(default=None)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return case ``index``, counted over all batches, as JSON."""
+        for batch in self.batches:
+            if index < len(batch):
+                return batch.describe(index)
+            index -= len(batch)
+        raise IndexError(index)
+
+
+def join(comparisons: Sequence[Comparison]) -> Comparison:
+    """Concatenate comparisons of one kind."""
+    first = comparisons[0]
+    scale = None
+    if first.scale is not None:
+        scale = np.concatenate([np.asarray(c.scale) for c in comparisons])
+    return replace(
+        first,
+        measured=np.concatenate([c.measured for c in comparisons]),
+        predicted=np.concatenate([c.predicted for c in comparisons]),
+        tolerance=np.concatenate([c.tolerance for c in comparisons]),
+        scale=scale,
+    )
