@@ -44,8 +44,8 @@ def compare(
     """Compare solvers, corrections and numbers of evaluations on one data law or model."""
     from steinlab.comparison import compare as compare_rows
     from steinlab.comparison import to_json
-    from steinlab.specs import CompareSpec, read_json
-    from steinlab.specs.reading import MAX_SEED
+    from steinlab.specs.compare import CompareSpec
+    from steinlab.specs.reading import MAX_SEED, read_json
 
     check_target(target)
     given = None if seed is None else whole_number(seed, "--seed", 0, MAX_SEED)

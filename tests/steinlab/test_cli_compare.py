@@ -14,7 +14,7 @@ from steinlab.comparison import compare, to_json
 from steinlab.processes import EDM
 from steinlab.sampling import solve
 from steinlab.solvers import EULER
-from steinlab.specs import CompareSpec
+from steinlab.specs.compare import CompareSpec
 
 GAUSSIAN = {"weights": [1], "means": [0], "stds": ["1/2"]}
 MODES = {"weights": ["1/2", "1/2"], "means": [[-1, 0], [1, 0]], "stds": [0.1, 0.1]}

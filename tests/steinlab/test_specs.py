@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from steinlab.errors import InputError
-from steinlab.specs import CoefficientSpec, CompareSpec, CorrectionSpec, read_json
+from steinlab.specs.coefficient import CoefficientSpec
+from steinlab.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.specs.laws import data_from_json
+from steinlab.specs.reading import read_json
 
 MIXTURE = {"weights": [0.5, 0.5], "means": [-1.0, 1.0], "stds": [0.1, 0.2]}
 STEP = {"data": MIXTURE, "from": [1.0, 2.0], "to": [1.0, 1.0], "solver": "euler"}
@@ -214,6 +216,13 @@ def test_defaults_and_options_of_a_comparison():
     given = [{"name": "stein", "gamma_min": None}]
     spec = CompareSpec.from_json({**COMPARISON, "corrections": given})
     assert spec.corrections[0].make().gamma_min == -float("inf")
+
+
+def test_history_is_passed_newest_first(monkeypatch):
+    deep = {"deep": SimpleNamespace(name="deep", depth=2)}
+    monkeypatch.setattr("steinlab.specs.coefficient.SOLVERS", deep)
+    spec = CoefficientSpec.from_json({**STEP, "solver": "deep", "history": [[1, 8], [1, 4]]})
+    assert [entry.sigma for entry in spec.past] == [4.0, 8.0]
 
 
 def test_binary_floats_mean_the_decimals_they_show():
