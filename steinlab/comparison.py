@@ -21,7 +21,7 @@ from steinlab.metrics import Measured, energy_distance, rms_distance, sliced_w2
 from steinlab.processes import PROCESSES
 from steinlab.sampling import NonFiniteStateError, Solution, solve
 from steinlab.solvers import ALIASES, SOLVERS, Solver
-from steinlab.specs import CompareSpec, CorrectionSpec
+from steinlab.specs.compare import CompareSpec, CorrectionSpec
 
 FLOW_STATES = 1000
 """Start states followed by the exact flow: the first so many of the samples."""

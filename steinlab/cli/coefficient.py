@@ -18,7 +18,7 @@ from steinlab.cli.output import (
 
 if TYPE_CHECKING:
     from steinlab.coefficient import Estimate
-    from steinlab.specs import CoefficientSpec
+    from steinlab.specs.coefficient import CoefficientSpec
 
 MAX_SAMPLES = 100_000_000
 
@@ -30,10 +30,6 @@ HOW = {
 }
 """What each route computes."""
 
-COUPLED = (
-    "x_prev = alpha_prev x_star + sigma_prev eps at each level of the history, with the x_star and "
-    "the eps of x: a trajectory's own noise, which Stein's identity for x alone does not know"
-)
 ALONE = "none: the step is the solver's first, without past levels"
 
 
@@ -46,9 +42,9 @@ def coefficient(
     ] = "200000",
 ) -> None:
     """Show gamma for one step of a solver by every route, each with its error."""
-    from steinlab.exact import coefficients
-    from steinlab.specs import CoefficientSpec, read_json
-    from steinlab.specs.reading import MAX_SEED
+    from steinlab.exact import COUPLING, coefficients
+    from steinlab.specs.coefficient import CoefficientSpec
+    from steinlab.specs.reading import MAX_SEED, read_json
 
     check_target(target)
     num_samples = whole_number(samples, "--samples", 2, MAX_SAMPLES)
@@ -63,18 +59,21 @@ def coefficient(
         samples=num_samples,
         seed=seed_number,
     )
-    _print(spec, found, target)
+    coupled = COUPLING if spec.history else ALONE
+    _print(spec, found, coupled, target)
     gamma = {
         route: {"value": float(entry.value), "error": float(entry.error)}
         for route, entry in found.items()
     }
     result: dict[str, Any] = {"gamma": gamma}
     if spec.solver.depth:
-        result["history"] = COUPLED if spec.history else ALONE
+        result["history"] = coupled
     write_json(target, result)
 
 
-def _print(spec: CoefficientSpec, found: dict[str, Estimate], target: str | None) -> None:
+def _print(
+    spec: CoefficientSpec, found: dict[str, Estimate], coupled: str, target: str | None
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -90,5 +89,5 @@ def _print(spec: CoefficientSpec, found: dict[str, Estimate], target: str | None
     for route, entry in found.items():
         value = significant(entry.value, entry.error)
         table.add_row(route, value, f"{entry.error:.1e}", HOW.get(route, ""))
-    notes = [Text(f"history: {COUPLED if spec.history else ALONE}")] if spec.solver.depth else []
+    notes = [Text(f"history: {coupled}")] if spec.solver.depth else []
     show(table, *notes, target=target)

@@ -44,8 +44,8 @@ def compare(
     """Compare solvers, corrections and numbers of evaluations on one data law or model."""
     from steinlab.comparison import compare as compare_rows
     from steinlab.comparison import to_json
-    from steinlab.specs import CompareSpec, read_json
-    from steinlab.specs.reading import MAX_SEED
+    from steinlab.specs.compare import CompareSpec
+    from steinlab.specs.reading import MAX_SEED, read_json
 
     check_target(target)
     given = None if seed is None else whole_number(seed, "--seed", 0, MAX_SEED)
@@ -95,12 +95,14 @@ def _table(rows: list[Row], title: str) -> Table:
 
     floor = rows[0].floor
     caption = (
-        "two samples of the law itself: energy distance "
+        "asked, spent: denoiser evaluations; two samples of the law itself: energy distance "
         f"{plus_minus(floor.energy_distance.value, floor.energy_distance.error)}, sliced W2 "
         f"{plus_minus(floor.sliced_w2.value, floor.sliced_w2.error)}"
     )
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, **LEFT)
-    for name in ("evaluations", "solver", "correction"):
+    for name in ("asked", "spent"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("solver", "correction"):
         table.add_column(name, overflow="fold")
     for name in ("energy distance", "sliced W2", "flow error"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -119,8 +121,7 @@ def _best(block: list[Row], name: str) -> float:
 
 
 def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
-    spends = f" (spends {row.spent})" if row.note.startswith("spends") else ""
-    cells = [first, row.solver + spends, row.correction.label]
+    cells = [first, str(row.spent), row.solver, row.correction.label]
     if row.stopped:
         return [*cells, "[red]stopped[/]", "", ""]
     for name in MEASURES:
@@ -136,7 +137,7 @@ def _coefficients(rows: list[Row]) -> Table:
     from rich.table import Table
 
     table = Table(title="gamma, step by step", box=box.SIMPLE_HEAD, **LEFT)
-    for name in ("evaluations", "solver", "correction", "gamma"):
+    for name in ("asked", "solver", "correction", "gamma"):
         table.add_column(name, overflow="fold")
     for asked, group in itertools.groupby(rows, key=lambda row: row.asked):
         first = str(asked)

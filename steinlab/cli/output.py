@@ -81,7 +81,7 @@ def show(*parts: RenderableType, target: str | None = None) -> None:
     """Print on stdout, or on stderr when stdout carries the JSON."""
     console = Console(stderr=target == STDOUT)
     if not console.is_terminal:
-        console = Console(stderr=target == STDOUT, width=WIDTH)
+        console.width = WIDTH
     for part in parts:
         console.print(part)
 

@@ -70,8 +70,8 @@ class CoefficientSpec:
 
     @property
     def past(self) -> tuple[NoiseLevel, ...]:
-        """Levels passed before, from noise to data."""
-        return tuple(_as_level(entry) for entry in self.history)
+        """Levels passed before, newest first as solvers take them."""
+        return tuple(_as_level(entry) for entry in reversed(self.history))
 
 
 def _history(obj: Any, start: Level) -> tuple[Level, ...]:

@@ -63,11 +63,7 @@ class CompareSpec:
         is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are ``none`` and
         ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
 
-        Parameters
-        ----------
-        obj : parsed JSON
-        folder : Path
-            Where relative file names are looked up: the folder of the SPEC.json.
+        Relative file names are looked up in ``folder``, that of the SPEC.json.
 
         Raises
         ------

@@ -1,6 +1,5 @@
 """``steinlab coefficient``: what it passes on, prints and writes."""
 
-import importlib.util
 import json
 import sys
 import types
@@ -10,12 +9,10 @@ import pytest
 from analytic import NoiseLevel
 from steinlab.cli import main
 from steinlab.coefficient import Estimate
+from steinlab.exact import COUPLING
 
 MIXTURE = {"weights": ["1/2", "1/2"], "means": [-3, 3], "stds": ["1/10", "1/10"]}
 STEP = {"data": MIXTURE, "from": ["4/5", "3/5"], "to": ["12/13", "5/13"], "solver": "euler"}
-needs_exact = pytest.mark.skipif(
-    importlib.util.find_spec("steinlab.exact") is None, reason="steinlab.exact has not landed"
-)
 
 
 @pytest.fixture
@@ -29,6 +26,7 @@ def exact(monkeypatch):
 
     module = types.ModuleType("steinlab.exact")
     module.coefficients = coefficients
+    module.COUPLING = COUPLING
     monkeypatch.setitem(sys.modules, "steinlab.exact", module)
     return asked
 
@@ -55,7 +53,7 @@ def test_a_multistep_solver_says_how_its_history_was_coupled(exact, spec_file, c
     spec = {**STEP, "solver": "dpmpp-2m", "history": [["3/5", "4/5"]]}
     assert main(["coefficient", spec_file(spec), "--json", "-"]) == 0
     out, err = capsys.readouterr()
-    assert "x_prev = alpha_prev x_star + sigma_prev eps" in json.loads(out)["history"]
+    assert json.loads(out)["history"] == COUPLING
     assert "reference" in err
     assert exact["history"] == (NoiseLevel(0.6, 0.8),)
     assert main(["coefficient", spec_file({**STEP, "solver": "dpmpp-2m"}), "--json", "-"]) == 0
@@ -109,17 +107,18 @@ def test_a_defect_of_the_laboratory_is_a_traceback(exact, spec_file, monkeypatch
 
 
 def test_a_bad_step_in_a_process_of_its_own(steinlab, spec_file):
-    code = "import sys; from steinlab.cli import main; sys.exit(main(sys.argv[1:]))"
-    stub = "import sys, types; m = types.ModuleType('steinlab.exact'); m.coefficients = None;"
-    stub += "sys.modules['steinlab.exact'] = m;"
-    spec = spec_file({**STEP, "solver": "hueun"})
-    done = steinlab("coefficient", spec, code=stub + code)
+    done = steinlab("coefficient", spec_file({**STEP, "solver": "hueun"}))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "did you mean heun?" in done.stderr
 
 
-@needs_exact
+def test_it_does_not_load_torch(steinlab, spec_file):
+    code = "import sys; from steinlab.cli import main; assert main(sys.argv[1:]) == 0;"
+    code += "sys.exit('torch' in sys.modules)"
+    assert steinlab("coefficient", spec_file(STEP), code=code).returncode == 0
+
+
 def test_the_routes_agree_in_a_process_of_its_own(steinlab, spec_file):
     done = steinlab("coefficient", spec_file(STEP), "--json", "-")
     assert done.returncode == 0
@@ -128,3 +127,12 @@ def test_the_routes_agree_in_a_process_of_its_own(steinlab, spec_file):
     for route in gamma.values():
         allowed = route["error"] + gamma["reference"]["error"] + 1e-12
         assert abs(route["value"] - gamma["reference"]["value"]) <= allowed
+
+
+def test_history_is_sampled_and_its_bias_shows(steinlab, spec_file):
+    spec = {**STEP, "solver": "dpmpp-2m", "history": [["3/5", "4/5"]]}
+    done = steinlab("coefficient", spec_file(spec), "--json", "-", "--samples", 20000)
+    answer = json.loads(done.stdout)
+    reference, stein = answer["gamma"]["reference"], answer["gamma"]["stein"]
+    assert answer["history"] == COUPLING
+    assert abs(reference["value"] - stein["value"]) > 5 * (reference["error"] + stein["error"])

@@ -3,13 +3,16 @@
 import copy
 import json
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from steinlab.errors import InputError
-from steinlab.specs import CoefficientSpec, CompareSpec, CorrectionSpec, read_json
+from steinlab.specs.coefficient import CoefficientSpec
+from steinlab.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.specs.laws import data_from_json
+from steinlab.specs.reading import read_json
 
 MIXTURE = {"weights": [0.5, 0.5], "means": [-1.0, 1.0], "stds": [0.1, 0.2]}
 STEP = {"data": MIXTURE, "from": [1.0, 2.0], "to": [1.0, 1.0], "solver": "euler"}
@@ -135,6 +138,7 @@ BAD_COMPARISONS = [
     ("evaluations", [3, 0], "evaluations[1] must be a whole number from 1 to 10000, got 0"),
     ("evaluations", [-3], "evaluations[0] must be a whole number from 1 to 10000, got -3"),
     ("evaluations", [2.5], "evaluations[0] must be a whole number from 1 to 10000, got 2.5"),
+    ("evaluations", [True], "evaluations[0] must be a whole number from 1 to 10000, got true"),
     ("samples", 0, "samples must be a whole number from 2 to 1000000, got 0"),
     ("samples", True, "samples must be a whole number from 2 to 1000000, got true"),
     ("seed", -1, f"seed must be a whole number from 0 to {2**63 - 1}, got -1"),
@@ -209,6 +213,41 @@ def test_defaults_and_options_of_a_comparison():
     options = (("gamma_max", float("inf")), ("gamma_min", 0.5))
     assert spec.corrections == (CorrectionSpec("stein", options),)
     assert spec.corrections[0].make().gamma_min == 0.5
+    given = [{"name": "stein", "gamma_min": None}]
+    spec = CompareSpec.from_json({**COMPARISON, "corrections": given})
+    assert spec.corrections[0].make().gamma_min == -float("inf")
+
+
+def test_history_is_passed_newest_first(monkeypatch):
+    deep = {"deep": SimpleNamespace(name="deep", depth=2)}
+    monkeypatch.setattr("steinlab.specs.coefficient.SOLVERS", deep)
+    spec = CoefficientSpec.from_json({**STEP, "solver": "deep", "history": [[1, 8], [1, 4]]})
+    assert [entry.sigma for entry in spec.past] == [4.0, 8.0]
+
+
+def test_binary_floats_mean_the_decimals_they_show():
+    spec = CoefficientSpec.from_json({**STEP, "from": [0.1, 0.3], "to": [1.0, 0.0]})
+    assert spec.start == (Fraction(1, 10), Fraction(3, 10))
+
+
+def test_zero_noise_needs_a_solver_that_can_end_there(monkeypatch):
+    timid = {"timid": SimpleNamespace(name="timid", depth=0, ends_at_zero=False)}
+    monkeypatch.setattr("steinlab.specs.coefficient.SOLVERS", timid)
+    monkeypatch.setattr("steinlab.specs.compare.SOLVERS", timid)
+    with pytest.raises(InputError, match="to: sigma must be > 0 for timid, which cannot end there"):
+        CoefficientSpec.from_json({**STEP, "solver": "timid", "to": [1, 0]})
+    assert CoefficientSpec.from_json({**STEP, "solver": "timid"}).solver_id == "timid"
+    with pytest.raises(
+        InputError, match=r"solvers\[0\] must be a solver that can end at sigma = 0"
+    ):
+        CompareSpec.from_json({**COMPARISON, "solvers": ["timid"]})
+
+
+def test_an_absurd_exponent_is_refused_at_once(tmp_path):
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(STEP).replace("-1.0", "1e999999999"))
+    with pytest.raises(InputError, match=r"data\.means\[0\] must be 0 or of magnitude"):
+        CoefficientSpec.from_json(read_json(file))
 
 
 @pytest.mark.parametrize(
