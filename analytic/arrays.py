@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,3 +38,40 @@ def log_sum_exp(logits: Array, *, axis: int) -> tuple[Array, Array]:
     terms = xp.exp(logits - top)
     total = xp.sum(terms, axis=axis, keepdims=True)
     return xp.squeeze(top + xp.log(total), axis=axis), terms / total
+
+
+def as_rows(x: Array, dim: int, name: str = "x") -> Array:
+    """Return states ``(..., N, d)``: a single state ``(d,)`` becomes one row.
+
+    Raise ``ValueError`` unless ``x`` is real floating with ``dim`` coordinates in its last axis.
+    """
+    require_floating(x, name)
+    if x.ndim == 0 or x.shape[-1] != dim:
+        raise ValueError(
+            f"{name} must have {dim} coordinates in its last axis, got the shape {tuple(x.shape)}"
+        )
+    return x[None, :] if x.ndim == 1 else x
+
+
+def un_row(out: Array, x: Array) -> Array:
+    """Drop the row axis again where ``x`` was a single state; ``out`` starts with that axis."""
+    return out[0, ...] if x.ndim == 1 else out
+
+
+def by_rows(
+    function: Callable[..., tuple[Array, ...]], num_rows: int, *args: Array
+) -> tuple[Array, ...]:
+    """Apply ``function`` to at most ``num_rows`` rows (axis -2) of all ``args`` at a time.
+
+    Every output must have the rows on the axis where the argument with the most axes has them.
+    """
+    count = args[0].shape[-2]
+    if count <= num_rows:
+        return function(*args)
+    parts = [
+        function(*(arg[..., i : min(i + num_rows, count), :] for arg in args))
+        for i in range(0, count, num_rows)
+    ]
+    axis = max(arg.ndim for arg in args) - 2
+    concat = array_namespace(*args).concat
+    return tuple(concat(list(pieces), axis=axis) for pieces in zip(*parts, strict=True))

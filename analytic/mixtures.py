@@ -17,17 +17,22 @@ Both sums of ``D'`` are positive semidefinite, so its trace involves no cancella
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from analytic.arrays import Array, like, log_sum_exp, require_floating
+from analytic.arrays import Array, as_rows, by_rows, like, log_sum_exp, un_row
 from analytic.levels import NoiseLevel, Scalar
+from analytic.parameters import factor, finite
 
 WEIGHT_TOLERANCE = 1e-12
 """Allowed ``|sum of weights - 1|``: rounding of a few hundred decimal weights."""
+
+CHUNK_BYTES = 2**20
+"""Size at which an array ``(K, N, d)`` of an evaluation is cut into row chunks: a cache's."""
 
 
 class _Posterior(NamedTuple):
@@ -80,8 +85,8 @@ class GaussianMixture:
     basis: np.ndarray | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        weights = _finite("weights", self.weights)
-        means = _finite("means", self.means)
+        weights = finite("weights", self.weights)
+        means = finite("means", self.means)
         if weights.ndim < 1 or weights.shape[-1] < 1:
             raise ValueError(f"weights must hold at least one component, got {self.weights!r}")
         if means.ndim == weights.ndim:
@@ -97,8 +102,8 @@ class GaussianMixture:
         if np.any(np.abs(total - 1) > WEIGHT_TOLERANCE):
             worst = total.flat[np.argmax(np.abs(total - 1))]
             raise ValueError(f"weights must sum to 1, got a sum of {worst}")
-        covariances = _finite("covariances", self.covariances)
-        spectra, basis = _factor(covariances, weights.shape, means.shape[-1])
+        covariances = finite("covariances", self.covariances)
+        spectra, basis = factor(covariances, weights.shape, means.shape[-1])
         for name, value in (
             ("weights", weights),
             ("means", means),
@@ -121,6 +126,11 @@ class GaussianMixture:
             whole = value is None or np.ndim(value) == 0
             object.__setattr__(new, name, value if whole else value[index])
         return new
+
+    @property
+    def smallest_variance(self) -> float:
+        """Smallest eigenvalue of any component's covariance, over a whole stack."""
+        return float(self.spectra.min())
 
     def mean(self) -> np.ndarray:
         """Return ``E[x_star]``, shape ``(..., d)``."""
@@ -149,18 +159,28 @@ class GaussianMixture:
 
     def log_prob(self, x: Array, level: NoiseLevel) -> Array:
         """Return the log density of ``alpha x_star + sigma eps`` at ``x``, shape ``(..., N)``."""
-        out = self._posterior(_rows(x), level).log_prob
-        return out[0] if x.ndim == 1 else out
+
+        def evaluate(rows: Array) -> tuple[Array]:
+            return (self._posterior(rows, level).log_prob,)
+
+        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
 
     def score(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``grad log p(x)`` at the level, shape of ``x``."""
-        post = self._posterior(_rows(x), level)
-        g = self._to_state_basis(post.offset / post.v, x)
-        return _unrow(-_sum(post.r * g, -3), x)
+
+        def evaluate(rows: Array) -> tuple[Array]:
+            post = self._posterior(rows, level)
+            return (-_sum(post.r * self._to_state_basis(post.offset / post.v, rows), -3),)
+
+        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
 
     def denoise(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
-        return self.moments(x, level)[0]
+
+        def evaluate(rows: Array) -> tuple[Array]:
+            return (self._posterior_means(self._posterior(rows, level), rows)[1],)
+
+        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
 
     def divergence(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
@@ -172,41 +192,43 @@ class GaussianMixture:
 
     def moments(self, x: Array, level: NoiseLevel) -> tuple[Array, Array, Array]:
         """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
-        post = self._posterior(_rows(x), level)
-        means, denoised = self._posterior_means(post, x)
-        spread = _sum(_sum(post.r * (means - denoised[..., None, :, :]) ** 2, -1), -2)
-        copies = self.dim // self.spectra.shape[-1]
-        gain, slack = post.alpha * post.spectrum / post.v, post.spectrum * post.sigma**2 / post.v
-        within_gain = _sum(_sum(post.r * gain, -1), -2) * copies
-        within = _sum(_sum(post.r * slack, -1), -2) * copies
-        divergence = within_gain + _narrow(_precision(post)) * spread
-        return _unrow(denoised, x), _unrow(divergence, x), _unrow(within + spread, x)
+
+        def evaluate(rows: Array) -> tuple[Array, Array, Array]:
+            return self._moments(self._posterior(rows, level), rows)
+
+        denoised, divergence, variance = self._by_rows(evaluate, level, as_rows(x, self.dim))
+        return un_row(denoised, x), un_row(divergence, x), un_row(variance, x)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""
-        post = self._posterior(_rows(x), level)
-        means, denoised = self._posterior_means(post, x)
-        delta = means - denoised[..., None, :, :]
-        t = (tangent[..., None, :] if x.ndim == 1 else tangent)[..., None, :, :]
-        inner = t if self.basis is None else t @ self._basis(x)
-        within = self._to_state_basis(inner * (post.alpha * post.spectrum / post.v), x)
-        between = delta * _sum(delta * t, -1)[..., None] * _precision(post)
-        out = _sum(post.r * (within + between), -3)
+
+        def evaluate(rows: Array, t: Array) -> tuple[Array]:
+            return (self._jvp(self._posterior(rows, level), rows, t),)
+
+        xp, rows = array_namespace(x), as_rows(x, self.dim)
+        t = tangent[..., None, :] if x.ndim == 1 else tangent
+        t = xp.broadcast_to(t, np.broadcast_shapes(t.shape, rows.shape))
+        (out,) = self._by_rows(evaluate, level, rows, t)
         return out[..., 0, :] if x.ndim == 1 else out
 
     def jacobian(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D'(x)``, shape ``(..., N, d, d)``: symmetric positive semidefinite."""
-        xp = require_floating(x)
-        rows = _rows(x)
+        xp, rows = array_namespace(x), as_rows(x, self.dim)
         eye = like(np.eye(self.dim), x)[(slice(None), *(None,) * (rows.ndim - 1), slice(None))]
         columns = self.jvp(rows, level, xp.broadcast_to(eye, (self.dim, *rows.shape)))
-        out = xp.moveaxis(columns, 0, -1)
-        return out[0] if x.ndim == 1 else out
+        return un_row(xp.moveaxis(columns, 0, -1), x)
+
+    def _by_rows(
+        self, evaluate: Callable[..., tuple[Array, ...]], level: NoiseLevel, *args: Array
+    ) -> tuple[Array, ...]:
+        """Evaluate in bounded memory; a stack of cases is left whole."""
+        if self.weights.ndim > 1 or np.ndim(level.alpha) or np.ndim(level.sigma):
+            return evaluate(*args)
+        width = max(math.prod(arg.shape) // max(arg.shape[-2], 1) for arg in args)
+        return by_rows(evaluate, max(1, CHUNK_BYTES // (8 * self.weights.size * width)), *args)
 
     def _posterior(self, x: Array, level: NoiseLevel) -> _Posterior:
-        xp = require_floating(x)
-        if x.shape[-1] != self.dim:
-            raise ValueError(f"x must have {self.dim} coordinates in its last axis, got {x.shape}")
+        xp = array_namespace(x)
         alpha, sigma = _wide(level.alpha, x), _wide(level.sigma, x)
         spectrum = like(self.spectra, x)[..., None, :]
         v = alpha**2 * spectrum + sigma**2
@@ -227,6 +249,23 @@ class GaussianMixture:
         means = like(self.means, x)[..., None, :] + step
         return means, _sum(post.r * means, -3)
 
+    def _moments(self, post: _Posterior, x: Array) -> tuple[Array, Array, Array]:
+        means, denoised = self._posterior_means(post, x)
+        spread = _sum(_sum(post.r * (means - denoised[..., None, :, :]) ** 2, -1), -2)
+        copies = self.dim // self.spectra.shape[-1]
+        gain, slack = post.alpha * post.spectrum / post.v, post.spectrum * post.sigma**2 / post.v
+        within_gain = _sum(_sum(post.r * gain, -1), -2) * copies
+        within = _sum(_sum(post.r * slack, -1), -2) * copies
+        return denoised, within_gain + _narrow(_precision(post)) * spread, within + spread
+
+    def _jvp(self, post: _Posterior, x: Array, tangent: Array) -> Array:
+        means, denoised = self._posterior_means(post, x)
+        delta, t = means - denoised[..., None, :, :], tangent[..., None, :, :]
+        inner = t if self.basis is None else t @ self._basis(x)
+        within = self._to_state_basis(inner * (post.alpha * post.spectrum / post.v), x)
+        between = delta * _sum(delta * t, -1)[..., None] * _precision(post)
+        return _sum(post.r * (within + between), -3)
+
     def _basis(self, x: Array) -> Array:
         return like(self.basis, x)
 
@@ -236,49 +275,8 @@ class GaussianMixture:
         return z @ like(np.swapaxes(self.basis, -1, -2), x)
 
 
-def _finite(name: str, values: Any) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)].flat[0]}")
-    return array
-
-
-def _factor(
-    covariances: np.ndarray, shape: tuple[int, ...], dim: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Eigenvalues ``(..., K, 1 or d)`` and eigenvectors ``(..., K, d, d)`` where needed."""
-    full = (*shape, dim, dim)
-    if covariances.shape == full:
-        skew = np.abs(covariances - np.swapaxes(covariances, -1, -2)).max()
-        if skew > 1e-12 * np.abs(covariances).max():
-            raise ValueError(f"covariances must be symmetric, got an asymmetry of {skew}")
-        spectra, basis = np.linalg.eigh(covariances)
-    elif covariances.ndim == 0 or covariances.shape == shape:
-        spectra, basis = np.broadcast_to(covariances, shape)[..., None].copy(), None
-    elif covariances.shape == (*shape, dim):
-        spectra, basis = covariances, None
-    else:
-        raise ValueError(
-            f"covariances must be one number, or of shape {shape}, {(*shape, dim)} or {full}, "
-            f"got {covariances.shape}"
-        )
-    if np.any(spectra <= 0):
-        raise ValueError(
-            f"covariances must be positive definite, got the eigenvalue {spectra.min()}"
-        )
-    return spectra, basis
-
-
 def _sum(x: Array, axis: int) -> Array:
     return array_namespace(x).sum(x, axis=axis)
-
-
-def _rows(x: Array) -> Array:
-    return x[None, :] if x.ndim == 1 else x
-
-
-def _unrow(out: Array, x: Array) -> Array:
-    return out[0, ...] if x.ndim == 1 else out
 
 
 def _wide(value: Scalar, x: Array) -> Scalar:

@@ -1,0 +1,280 @@
+r"""A data set as a mixture: one equal isotropic component ``N(data_i, b^2 I)`` a row.
+
+With the data centred, ``m_i = data_i - c``, ``u = x - alpha c``, ``v = alpha^2 b^2 + sigma^2``,
+responsibilities ``r_i`` are the softmax of ``(alpha u.m_i - alpha^2 |m_i|^2 / 2) / v``: one matrix
+product; a second one gives their mean. Written around the most probable row ``top``,
+
+    shift = sum_{i != top} r_i (m_i - m_top),
+    V_atoms = sum_{i != top} r_i |m_i - m_top|^2 - |shift|^2,
+    D = c + (sigma^2 / v) (m_top + shift) + (alpha b^2 / v) u,
+    V = (sigma^2 / v)^2 V_atoms + d b^2 sigma^2 / v,
+    div D = d alpha b^2 / v + (alpha sigma^2 / v^2) V_atoms.
+
+No term is near one when the posterior is nearly one row, so a ``V`` of ``1e-30`` keeps its digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from analytic.arrays import Array, as_rows, by_rows, like, un_row
+from analytic.levels import NoiseLevel
+from analytic.parameters import finite
+
+TEMPORARIES = 4
+"""Arrays of shape ``(rows, n)`` alive at once in an evaluation."""
+
+
+class _Atoms(NamedTuple):
+    centre: Array  # (d,)
+    rows: Array  # (n, d) centred data
+    half_norms: Array  # (n,) |m_i|^2 / 2
+
+
+class _Gains(NamedTuple):
+    """Numbers of one level: ``mean = noise m + signal u`` for a component's posterior mean."""
+
+    alpha: float
+    sigma: float
+    v: float  # alpha^2 b^2 + sigma^2
+    noise: float  # sigma^2 / v
+    signal: float  # alpha b^2 / v
+
+
+class _Posterior(NamedTuple):
+    atoms: _Atoms
+    gains: _Gains
+    u: Array  # (N, d) x - alpha c
+    rest: Array  # (N, n) responsibilities, 0 at the top row
+    mass: Array  # (N, 1) their sum
+    log_top: Array  # (N,) log responsibility of the top row
+    top: Array  # (N, d) the most probable row
+    shift: Array  # (N, d) mean of the rows under the responsibilities, less top
+
+
+@dataclass(frozen=True, eq=False)
+class EmpiricalMixture:
+    r"""A data set under the forward process, exact at every noise level, in bounded memory.
+
+    The interface is that of :class:`analytic.mixtures.GaussianMixture`, for one law and levels
+    that are numbers. States have shape ``(..., N, d)`` or ``(d,)``; computations run in their
+    library, dtype and device, where a copy of the data is kept after the first call.
+
+    A logit carries a rounding error of about ``eps alpha |u| |m_i| / v``, and with it every
+    responsibility other than the top one, hence ``V_atoms``, relatively. Rows closer to the top
+    one than ``sqrt(eps)`` of their norm (duplicates) add ``eps r_i |m_i|^2`` of noise to it.
+
+    Parameters
+    ----------
+    data : array (n, d)
+        Finite, in NumPy; kept in float64.
+    bandwidth : float
+        Standard deviation ``b >= 0`` of every component; 0 makes the law a sum of point masses.
+    chunk_bytes : int
+        Memory for the temporaries of one chunk of states, > 0.
+
+    Raises
+    ------
+    ValueError
+        Naming the field, its value and the requirement; from an evaluation, when the states do not
+        fit the data, the level is not one of numbers, or both ``bandwidth`` and ``sigma`` are 0.
+
+    Examples
+    --------
+    Two points: the denoiser is ``tanh(x / sigma^2)``.
+
+    >>> law = EmpiricalMixture(np.array([[-1.0], [1.0]]))
+    >>> bool(abs(law(np.array([0.5]), NoiseLevel(1.0, 1.0))[0] - math.tanh(0.5)) < 1e-15)
+    True
+    """
+
+    data: np.ndarray = field(repr=False)
+    bandwidth: float = 0.0
+    _: KW_ONLY
+    chunk_bytes: int = 2**28
+    centre: np.ndarray = field(init=False, repr=False)
+    cache: dict[Any, _Atoms] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        data = finite("data", self.data)
+        if data.ndim != 2 or 0 in data.shape:
+            raise ValueError(f"data must have shape (n, d) with n, d > 0, got {data.shape}")
+        if not 0 <= self.bandwidth < math.inf:
+            raise ValueError(f"bandwidth must be finite and >= 0, got {self.bandwidth}")
+        if self.chunk_bytes <= 0:
+            raise ValueError(f"chunk_bytes must be > 0, got {self.chunk_bytes}")
+        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "centre", data.mean(axis=0))
+
+    @property
+    def dim(self) -> int:
+        """Dimension ``d`` of the states."""
+        return int(self.data.shape[1])
+
+    @property
+    def smallest_variance(self) -> float:
+        """Variance ``b^2`` of every component; the data may spread more."""
+        return float(self.bandwidth) ** 2
+
+    def mean(self) -> np.ndarray:
+        """Return ``E[x_star]``, shape ``(d,)``."""
+        return self.centre.copy()
+
+    def second_moment(self) -> np.ndarray:
+        """Return ``M = E|x_star|^2``, shape ``()``."""
+        squares = np.einsum("ij,ij->", self.data, self.data)
+        return np.asarray(squares / len(self.data) + self.dim * self.bandwidth**2)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw ``n`` states from the data law, shape ``(n, d)``."""
+        rows = self.data[rng.integers(len(self.data), size=n)]
+        return rows + self.bandwidth * rng.standard_normal(rows.shape)
+
+    def __call__(self, x: Array, level: NoiseLevel) -> Array:
+        """Denoise: the same as :meth:`denoise`."""
+        return self.denoise(x, level)
+
+    def log_prob(self, x: Array, level: NoiseLevel) -> Array:
+        """Return the log density of ``alpha x_star + sigma eps`` at ``x``, shape ``(..., N)``."""
+
+        def evaluate(rows: Array) -> tuple[Array]:
+            post, xp = self._posterior(rows, level), array_namespace(rows)
+            v = post.gains.v
+            distance = xp.sum((post.u - post.gains.alpha * post.top) ** 2, axis=-1)
+            constant = math.log(len(self.data)) + 0.5 * self.dim * math.log(2 * math.pi * v)
+            return (-distance / (2 * v) - post.log_top - constant,)
+
+        return self._evaluate(evaluate, x)[0]
+
+    def score(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``grad log p(x) = (alpha E[m | x] - u) / v`` at the level, shape of ``x``."""
+
+        def evaluate(rows: Array) -> tuple[Array]:
+            post = self._posterior(rows, level)
+            alpha = post.gains.alpha
+            return ((alpha * post.shift - (post.u - alpha * post.top)) / post.gains.v,)
+
+        return self._evaluate(evaluate, x)[0]
+
+    def denoise(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
+        return self._evaluate(lambda rows: (_denoised(self._posterior(rows, level)),), x)[0]
+
+    def divergence(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
+        return self.moments(x, level)[1]
+
+    def posterior_variance(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``V(x) = tr Cov(x_star | x)``, shape ``(..., N)``."""
+        return self.moments(x, level)[2]
+
+    def moments(self, x: Array, level: NoiseLevel) -> tuple[Array, Array, Array]:
+        """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
+
+        def evaluate(rows: Array) -> tuple[Array, Array, Array]:
+            post = self._posterior(rows, level)
+            gains, spread = post.gains, _spread(post)
+            divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * spread
+            variance = gains.noise**2 * spread + self.dim * self.smallest_variance * gains.noise
+            return _denoised(post), divergence, variance
+
+        denoised, divergence, variance = self._evaluate(evaluate, x)
+        return denoised, divergence, variance
+
+    def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
+        """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""
+        xp, rows = array_namespace(x), as_rows(x, self.dim)
+        shape = np.broadcast_shapes(tangent.shape, x.shape)
+        flat = xp.reshape(rows, (-1, self.dim))
+        count = math.prod(shape[: len(shape) - x.ndim])
+        probes = xp.reshape(xp.broadcast_to(tangent, shape), (count, *flat.shape))
+
+        def evaluate(part: Array, tangents: Array) -> tuple[Array]:
+            post = self._posterior(part, level)
+            columns = [_jvp(post, tangents[i, ...]) for i in range(tangents.shape[0])]
+            return (xp.stack(columns, axis=0),)
+
+        return xp.reshape(by_rows(evaluate, self._chunk(flat), flat, probes)[0], shape)
+
+    def jacobian(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``D'(x)``, shape ``(..., N, d, d)``: symmetric positive semidefinite."""
+        xp, rows = array_namespace(x), as_rows(x, self.dim)
+        eye = like(np.eye(self.dim), x)[(slice(None), *(None,) * (rows.ndim - 1), slice(None))]
+        columns = self.jvp(rows, level, xp.broadcast_to(eye, (self.dim, *rows.shape)))
+        return un_row(xp.moveaxis(columns, 0, -1), x)
+
+    def _evaluate(self, evaluate: Callable[..., tuple[Array, ...]], x: Array) -> tuple[Array, ...]:
+        """Evaluate ``(N, d)`` chunks of the states and restore their leading axes."""
+        xp = array_namespace(x)
+        flat = xp.reshape(as_rows(x, self.dim), (-1, self.dim))
+        outputs = by_rows(evaluate, self._chunk(flat), flat)
+        return tuple(xp.reshape(out, (*x.shape[:-1], *out.shape[1:])) for out in outputs)
+
+    def _chunk(self, x: Array) -> int:
+        itemsize = int(array_namespace(x).finfo(x.dtype).bits) // 8
+        return max(1, self.chunk_bytes // (TEMPORARIES * itemsize * len(self.data)))
+
+    def _atoms(self, x: Array) -> _Atoms:
+        """Return the centred data in the library, dtype and device of ``x``, converted once."""
+        key = (array_namespace(x).__name__, str(x.dtype), str(device(x)))
+        if key not in self.cache:
+            rows = self.data - self.centre
+            half_norms = 0.5 * np.einsum("ij,ij->i", rows, rows)
+            self.cache[key] = _Atoms(like(self.centre, x), like(rows, x), like(half_norms, x))
+        return self.cache[key]
+
+    def _gains(self, level: NoiseLevel) -> _Gains:
+        if np.ndim(level.alpha) or np.ndim(level.sigma):
+            shapes = f"{np.shape(level.alpha)} and {np.shape(level.sigma)}"
+            raise ValueError(f"level must hold numbers, got arrays of shapes {shapes}")
+        alpha, sigma, b2 = float(level.alpha), float(level.sigma), self.smallest_variance
+        v = alpha**2 * b2 + sigma**2
+        if v == 0:
+            raise ValueError(f"sigma must be > 0 when bandwidth is 0, got {sigma}")
+        return _Gains(alpha, sigma, v, sigma**2 / v, alpha * b2 / v)
+
+    def _posterior(self, x: Array, level: NoiseLevel) -> _Posterior:
+        xp, gains, atoms = array_namespace(x), self._gains(level), self._atoms(x)
+        rate = gains.alpha / gains.v
+        u = x - gains.alpha * atoms.centre
+        logits = (rate * u) @ atoms.rows.T - (rate * gains.alpha) * atoms.half_norms
+        best = xp.argmax(logits, axis=1)
+        terms = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
+        others = xp.arange(len(self.data), device=device(x)) != best[:, None]
+        terms = xp.where(others, terms, xp.zeros_like(terms))
+        total = xp.sum(terms, axis=1, keepdims=True)
+        rest, mass = terms / (1 + total), total / (1 + total)
+        top = xp.take(atoms.rows, best, axis=0)
+        shift = rest @ atoms.rows - mass * top
+        log_top = -xp.log1p(total[:, 0])
+        return _Posterior(atoms, gains, u, rest, mass, log_top, top, shift)
+
+
+def _denoised(post: _Posterior) -> Array:
+    gains = post.gains
+    return post.atoms.centre + gains.noise * (post.top + post.shift) + gains.signal * post.u
+
+
+def _spread(post: _Posterior) -> Array:
+    """Trace of the covariance of the rows under the responsibilities, shape ``(N,)``."""
+    xp = array_namespace(post.u)
+    squares = 2 * (post.rest @ post.atoms.half_norms) - post.mass[:, 0] * xp.sum(
+        post.top**2, axis=-1
+    )
+    return squares - xp.sum(post.shift * (2 * post.top + post.shift), axis=-1)
+
+
+def _jvp(post: _Posterior, t: Array) -> Array:
+    xp = array_namespace(t)
+    along = t @ post.atoms.rows.T - xp.sum(t * post.top, axis=-1, keepdims=True)
+    weights = post.rest * along
+    second = weights @ post.atoms.rows - xp.sum(weights, axis=1, keepdims=True) * post.top
+    between = second - post.shift * xp.sum(post.shift * t, axis=-1, keepdims=True)
+    gains = post.gains
+    return gains.signal * t + gains.alpha * gains.noise / gains.v * between

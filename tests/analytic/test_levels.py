@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from analytic import NoiseLevel
+
+
+@pytest.mark.parametrize("alpha", [0.0, -0.5, 1.5, math.nan])
+def test_alpha_outside_its_range_is_refused(alpha: float) -> None:
+    with pytest.raises(ValueError, match=rf"^alpha must be in \(0, 1\], got {alpha}$"):
+        NoiseLevel(alpha, 1.0)
+
+
+@pytest.mark.parametrize("sigma", [-0.1, math.inf, math.nan])
+def test_sigma_outside_its_range_is_refused(sigma: float) -> None:
+    with pytest.raises(ValueError, match=f"^sigma must be finite and >= 0, got {sigma}$"):
+        NoiseLevel(1.0, sigma)
+
+
+def test_one_bad_entry_of_an_array_is_refused() -> None:
+    good = np.full((3, 1, 1), 0.5)
+    bad = good.copy()
+    bad[1] = np.nan
+    NoiseLevel(good, good)
+    with pytest.raises(ValueError, match="alpha must be in"):
+        NoiseLevel(bad, good)
+    with pytest.raises(ValueError, match="sigma must be finite"):
+        NoiseLevel(good, -good)
+
+
+def test_ratio_and_lam() -> None:
+    level = NoiseLevel(0.25, 0.5)
+    assert level.ratio == 2.0
+    assert level.lam == pytest.approx(-math.log(2), rel=1e-15)
+    assert NoiseLevel(0.5, 0.0).lam == math.inf
+    stack = NoiseLevel(np.array([0.25, 1.0]), np.array([0.5, 1.0]))
+    np.testing.assert_allclose(stack.lam, [-math.log(2), 0.0], rtol=1e-15)
+    np.testing.assert_array_equal(stack.ratio, [2.0, 1.0])

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.stats import energy_distance as scipy_energy
+from scipy.stats import wasserstein_distance_nd
+
+import steinlab.metrics
+from steinlab.metrics import Measured, energy_distance, rms_distance, sliced_w2
+
+
+def normal(n: int, d: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    return shift + np.random.default_rng(seed).standard_normal((n, d))
+
+
+def test_energy_distance_is_the_u_statistic(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = normal(13, 3, 0), normal(9, 3, 1, 0.5)
+    between = np.mean([np.linalg.norm(a - b) for a in x for b in y])
+    within_x = np.mean(
+        [np.linalg.norm(x[i] - x[j]) for i in range(13) for j in range(13) if i != j]
+    )
+    within_y = np.mean([np.linalg.norm(y[i] - y[j]) for i in range(9) for j in range(9) if i != j])
+    result = energy_distance(x, y)
+    assert result.value == pytest.approx(2 * between - within_x - within_y, rel=1e-13)
+    monkeypatch.setattr(steinlab.metrics, "CHUNK_PAIRS", 20)
+    parts = energy_distance(x, y)
+    assert (parts.value, parts.error) == pytest.approx((result.value, result.error), rel=1e-13)
+
+
+def test_energy_distance_against_scipy() -> None:
+    # scipy's is the square root of the V-statistic, whose within-means include the zero diagonal
+    x, y = normal(400, 1, 0), normal(300, 1, 1, 1.0)
+    within = [np.abs(z - z.T).mean() / (len(z) - 1) for z in (x, y)]
+    expected = scipy_energy(x[:, 0], y[:, 0]) ** 2 - sum(within)
+    assert energy_distance(x, y).value == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(("shift", "low", "high"), [(0.5, 0.85, 1.2), (0.0, 0.9, 1.6)])
+def test_energy_distance_is_unbiased_with_an_honest_error(
+    shift: float, low: float, high: float
+) -> None:
+    rng = np.random.default_rng(2)
+    runs = [
+        energy_distance(rng.standard_normal((60, 1)), shift + rng.standard_normal((90, 1)))
+        for _ in range(400)
+    ]
+    values = np.array([run.value for run in runs])
+    # E|N(m, 2)| for the pair across, 2 / sqrt(pi) within
+    across = 2 / math.sqrt(math.pi) * math.exp(-(shift**2) / 4) + shift * math.erf(shift / 2)
+    exact = 2 * across - 4 / math.sqrt(math.pi)
+    spread = values.std(ddof=1)
+    assert abs(values.mean() - exact) < 4.5 * spread / 20
+    ratio = np.sqrt(np.mean([run.error**2 for run in runs])) / spread
+    assert low < ratio < high
+
+
+def test_sliced_w2_of_a_translation() -> None:
+    # moved by m, the squared distance along u is <u, m>^2, of mean |m|^2 / d
+    x = normal(50, 4, 3)
+    result = sliced_w2(x, x + 2.0, num_projections=4000, seed=0)
+    assert abs(result.value - 2.0) < 5 * result.error
+    assert 0 < result.error < 0.05
+    again = sliced_w2(x, x + 2.0, num_projections=4000, seed=0)
+    assert again == result
+    line = sliced_w2(x[:, :1], normal(50, 1, 4), num_projections=3, seed=1)
+    pairs = np.sort(x[:, 0]) - np.sort(normal(50, 1, 4)[:, 0])
+    assert line.value == pytest.approx(math.sqrt(np.mean(pairs**2)), rel=1e-12)
+    assert wasserstein_distance_nd(x[:, :1], normal(50, 1, 4)) <= line.value
+
+
+def test_the_error_of_sliced_w2_is_that_of_the_directions() -> None:
+    x, y = normal(40, 3, 5), normal(30, 3, 6) * np.array([1.0, 3.0, 0.2])
+    runs = [sliced_w2(x, y, num_projections=30, seed=seed) for seed in range(200)]
+    spread = np.std([run.value for run in runs], ddof=1)
+    assert 0.8 < np.mean([run.error for run in runs]) / spread < 1.25
+
+
+def test_sliced_w2_does_not_import_torch() -> None:
+    program = (
+        "import sys, numpy as np; from steinlab.metrics import sliced_w2;"
+        "assert 'ot' not in sys.modules;"
+        "sliced_w2(np.zeros((3, 2)), np.ones((3, 2)), num_projections=2, seed=0);"
+        "assert 'ot' in sys.modules and not {'torch', 'jax', 'tensorflow'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_rms_distance_and_its_error() -> None:
+    rng = np.random.default_rng(7)
+    runs = [rms_distance(np.zeros((200, 3)), rng.standard_normal((200, 3))) for _ in range(400)]
+    values = np.array([run.value for run in runs])
+    assert abs((values**2).mean() - 3.0) < 4.5 * (values**2).std() / 20
+    assert 0.85 < np.mean([run.error for run in runs]) / values.std(ddof=1) < 1.15
+    assert rms_distance(np.ones((3, 2)), np.ones((3, 2))) == Measured(0.0, 0.0)
+
+
+def test_bad_samples_are_named() -> None:
+    x = np.zeros((4, 2))
+    for metric in (energy_distance, rms_distance):
+        with pytest.raises(ValueError, match=r"^x must have shape \(n >= 2, d\), got \(4,\)"):
+            metric(np.zeros(4), x)
+        with pytest.raises(ValueError, match=r"^y must have shape \(n >= 2, d\), got \(1, 2\)"):
+            metric(x, x[:1])
+        with pytest.raises(ValueError, match=r"^y must be finite, got nan"):
+            metric(x, x + np.nan)
+        with pytest.raises(ValueError, match=r"^y must have 2 columns, got 3"):
+            metric(x, np.zeros((4, 3)))
+    with pytest.raises(ValueError, match=r"^y must have the shape of x, \(4, 2\), got \(5, 2\)"):
+        rms_distance(x, np.zeros((5, 2)))
+    with pytest.raises(ValueError, match=r"^num_projections must be >= 2, got 1"):
+        sliced_w2(x, x, num_projections=1, seed=0)
