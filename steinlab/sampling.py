@@ -137,6 +137,5 @@ def solve(
 
 def _finite(x: Array) -> bool:
     xp = array_namespace(x)
-    if math.isfinite(float(xp.sum(x))):
-        return True  # any non-finite element would have made the sum so
-    return bool(xp.all(xp.isfinite(x)))  # finite elements may overflow together
+    # a finite sum has finite terms; finite terms may overflow together
+    return math.isfinite(float(xp.sum(x))) or bool(xp.all(xp.isfinite(x)))

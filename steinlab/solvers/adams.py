@@ -30,7 +30,7 @@ from analytic import NoiseLevel
 from analytic.levels import Scalar
 from steinlab.processes import Process
 from steinlab.solvers.base import LinearMultistep, LinearStep, Weights, first_order, log_snr_step
-from steinlab.solvers.phi import interpolatory, phi
+from steinlab.solvers.phi import interpolatory, phis
 from steinlab.solvers.scalars import exp, plain
 
 Quadrature = Callable[[tuple[NoiseLevel, ...], NoiseLevel], list[Scalar]]
@@ -62,9 +62,8 @@ def _in_log(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
     h = log_snr_step(levels[0], t)
     scale = -h * levels[0].ratio * exp(-h)
     nodes = [0.0, *(-log_snr_step(level, levels[0]) / h for level in levels[1:])]
-    return interpolatory(
-        nodes, [scale * math.factorial(k) * phi(k + 1, h) for k in range(len(levels))]
-    )
+    powers = enumerate(phis(len(levels), h))
+    return interpolatory(nodes, [scale * math.factorial(k) * value for k, value in powers])
 
 
 REACH, POINTS = 3.2, 81

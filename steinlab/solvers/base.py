@@ -232,7 +232,8 @@ class LinearMultistep:
 def _corrected(linear: LinearStep, corrector: tuple[Scalar, ...]) -> LinearStep:
     """Return the step from ``x + sum_j corrector[j] D_j`` as one from ``x``."""
     pairs = itertools.zip_longest(linear.betas, corrector, fillvalue=0.0)
-    return replace(linear, betas=tuple(beta + linear.kappa * c for beta, c in pairs))
+    betas = tuple(beta + linear.kappa * c for beta, c in pairs)
+    return LinearStep(linear.kappa, linear.one_minus_kappa, betas, linear.zetas, linear.corrector)
 
 
 def require_end(solver: Solver, t: NoiseLevel) -> None:

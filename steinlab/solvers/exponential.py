@@ -50,10 +50,10 @@ def nodes_of(levels: tuple[NoiseLevel, ...], h: Scalar) -> list[Scalar]:
 
 
 def integrate(
-    s: NoiseLevel, t: NoiseLevel, nodes: list[Scalar], moments: list[Scalar]
+    step: LinearStep, t: NoiseLevel, nodes: list[Scalar], moments: list[Scalar]
 ) -> tuple[Scalar, ...]:
-    """Return ``alpha_t w_j``, with ``alpha_t J_0 = beta`` of the first-order step."""
-    scaled = [first_order(s, t).betas[0], *(t.alpha * moment for moment in moments[1:])]
+    """Return ``alpha_t w_j``; ``alpha_t J_0`` is ``beta`` of the first-order ``step``."""
+    scaled = [step.betas[0], *(t.alpha * moment for moment in moments[1:])]
     return tuple(interpolatory(nodes, scaled))
 
 
@@ -66,7 +66,7 @@ def exponential_weights(moments: Moments) -> Weights:
         if len(levels) == 1 or not has_noise(t):
             return step
         h = log_snr_step(s, t)
-        betas = integrate(s, t, nodes_of(levels, h), moments(h, len(levels)))
+        betas = integrate(step, t, nodes_of(levels, h), moments(h, len(levels)))
         return LinearStep(step.kappa, step.one_minus_kappa, betas)
 
     return weights

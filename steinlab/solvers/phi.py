@@ -15,54 +15,60 @@ from collections.abc import Sequence
 import numpy as np
 
 from analytic.levels import Scalar
-from steinlab.solvers.scalars import exp
+from steinlab.solvers.scalars import expm1
 
 SERIES_BELOW = 1.0
-"""``|z|`` below which the series is used: the recurrence loses a factor ``k / |z|`` per order."""
+"""``|z|`` below which the upward recurrence would lose a factor ``k / |z|`` per order."""
 
 SERIES_TERMS = 18
 """Terms of the series: at ``|z| = 1`` the next one is below ``1e-17`` of the sum."""
 
 
-def phi(k: int, z: Scalar) -> Scalar:
-    """Return ``phi_k(z)`` for real ``z``, ``k >= 1``, to a few units in the last place.
+def phis(count: int, z: Scalar) -> list[Scalar]:
+    """Return ``phi_1(z), ..., phi_count(z)`` for real ``z``, to a few units in the last place.
+
+    From ``phi_{k+1} = (phi_k - 1/k!) / z``, read upwards from ``expm1(z) / z`` at large ``|z|`` and
+    downwards from the last one's series at small.
 
     Parameters
     ----------
-    k : int
+    count : int
         At least 1.
     z : float or array
 
     Examples
     --------
-    >>> phi(1, 0.0), phi(2, 0.0)
-    (1.0, 0.5)
+    >>> phis(2, 0.0)
+    [1.0, 0.5]
     """
     if isinstance(z, float):
-        return _series(k, z) if abs(z) < SERIES_BELOW else _recurrence(k, z)
+        return _downwards(count, z) if abs(z) < SERIES_BELOW else _upwards(count, z)
     small = np.abs(z) < SERIES_BELOW
-    return np.where(
-        small, _series(k, np.where(small, z, 0.0)), _recurrence(k, np.where(small, 1.0, z))
-    )
+    low = _downwards(count, np.where(small, z, 0.0))
+    high = _upwards(count, np.where(small, 1.0, z))
+    return [np.where(small, a, b) for a, b in zip(low, high, strict=True)]
 
 
-def _series(k: int, z: Scalar) -> Scalar:
+def _downwards(count: int, z: Scalar) -> list[Scalar]:
     total = 1.0 + 0.0 * z
     for n in range(SERIES_TERMS, 0, -1):
-        total = 1.0 + total * z / (n + k)
-    return total / math.factorial(k)
+        total = 1.0 + total * z / (n + count)
+    values = [total / math.factorial(count)]
+    for k in range(count - 1, 0, -1):
+        values.insert(0, 1.0 / math.factorial(k) + z * values[0])
+    return values
 
 
-def _recurrence(k: int, z: Scalar) -> Scalar:
-    value = exp(z)
-    for j in range(k):
-        value = (value - 1.0 / math.factorial(j)) / z
-    return value
+def _upwards(count: int, z: Scalar) -> list[Scalar]:
+    values = [expm1(z) / z]
+    for k in range(1, count):
+        values.append((values[-1] - 1.0 / math.factorial(k)) / z)
+    return values
 
 
 def decaying_moments(h: Scalar, count: int) -> list[Scalar]:
     """Return ``h int_0^1 exp(-h (1 - theta)) theta^k dtheta = h k! phi_{k+1}(-h)``, k < count."""
-    return [h * math.factorial(k) * phi(k + 1, -h) for k in range(count)]
+    return [h * math.factorial(k) * value for k, value in enumerate(phis(count, -h))]
 
 
 def interpolatory(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Scalar]:
@@ -86,19 +92,14 @@ def interpolatory(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Sc
     >>> interpolatory([0.0, -1.0], [1.0, 0.5]), interpolatory([0.0, 1.0], [1.0, 0.5])
     ([1.5, -0.5], [0.5, 0.5])
     """
-    weights = []
-    for j, node in enumerate(nodes):
-        basis: list[Scalar] = [1.0]  # coefficients of prod (theta - other), lowest first
-        scale: Scalar = 1.0
-        for m, other in enumerate(nodes):
-            if m != j:
-                basis = [
-                    low - other * high
-                    for low, high in zip([0.0, *basis], [*basis, 0.0], strict=True)
-                ]
-                scale = scale * (node - other)
-        total: Scalar = 0.0
-        for coefficient, moment in zip(basis, moments, strict=True):
-            total = total + coefficient * moment
-        weights.append(total / scale)
-    return weights
+    w = list(moments)  # Bjorck and Pereyra (1970): O(n^2), accurate for ordered nodes
+    n = len(w)
+    for k in range(n - 1):
+        for i in range(n - 1, k, -1):
+            w[i] = w[i] - nodes[k] * w[i - 1]
+    for k in range(n - 2, -1, -1):
+        for i in range(k + 1, n):
+            w[i] = w[i] / (nodes[i] - nodes[i - k - 1])
+        for i in range(k, n - 1):
+            w[i] = w[i] - w[i + 1]
+    return w

@@ -19,6 +19,11 @@ def exp(x: Scalar) -> Scalar:
     return math.exp(x) if isinstance(x, float) else np.exp(x)
 
 
+def expm1(x: Scalar) -> Scalar:
+    """``exp(x) - 1``."""
+    return math.expm1(x) if isinstance(x, float) else np.expm1(x)
+
+
 def plain(x: Scalar) -> Scalar:
     """Return a Python float where ``x`` is one number, else ``x``."""
     return x if getattr(x, "ndim", 0) else float(x)

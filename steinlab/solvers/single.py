@@ -15,7 +15,7 @@ from analytic.arrays import Array
 from analytic.levels import Scalar
 from steinlab.denoisers import Denoiser
 from steinlab.processes import Process
-from steinlab.solvers.base import Candidate, History, first_order, log_snr_step
+from steinlab.solvers.base import Candidate, History, LinearStep, first_order, log_snr_step
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import integrate
 from steinlab.solvers.phi import decaying_moments
@@ -85,19 +85,20 @@ class SingleStep:
         outputs = [denoiser(x, s)]
         for i, c in enumerate(self.fractions, start=1):
             level = self.between(s, t, c)
-            drive = _drive(s, level, c * h, [stage / c for stage in stages[:i]], outputs)
-            outputs.append(denoiser(first_order(s, level).kappa * x + drive, level))
+            inner = first_order(s, level)
+            drive = _drive(inner, level, c * h, [stage / c for stage in stages[:i]], outputs)
+            outputs.append(denoiser(inner.kappa * x + drive, level))
         nodes = [stages[i] for i in self.combined]
-        drive = _drive(s, t, h, nodes, [outputs[i] for i in self.combined])
         step = first_order(s, t)
+        drive = _drive(step, t, h, nodes, [outputs[i] for i in self.combined])
         state, residual = step.kappa * x + drive, step.one_minus_kappa * x - drive
         return Candidate(state, residual, outputs[0], None, len(outputs))
 
 
 def _drive(
-    s: NoiseLevel, t: NoiseLevel, h: Scalar, nodes: list[Scalar], outputs: list[Array]
+    step: LinearStep, t: NoiseLevel, h: Scalar, nodes: list[Scalar], outputs: list[Array]
 ) -> Array:
-    betas = integrate(s, t, nodes, decaying_moments(h, len(nodes)))
+    betas = integrate(step, t, nodes, decaying_moments(h, len(nodes)))
     total = betas[0] * outputs[0]
     for beta, output in zip(betas[1:], outputs[1:], strict=True):
         total = total + beta * output

@@ -41,8 +41,8 @@ def _weights(variant: str) -> Weights:
         moments = decaying_moments(h, p + 1)
         halved = [moments[0], 0.5 * B_FUNCTIONS[variant](h)]
         nodes = nodes_of(levels, h)
-        predictor = integrate(s, t, nodes, halved if p == 2 else moments[:p])
-        corrector = integrate(s, t, [*nodes, 1.0], halved if p == 1 else moments)
+        predictor = integrate(step, t, nodes, halved if p == 2 else moments[:p])
+        corrector = integrate(step, t, [*nodes, 1.0], halved if p == 1 else moments)
         gain = tuple(c - w for c, w in zip(corrector[:-1], predictor, strict=True))
         return LinearStep(
             step.kappa, step.one_minus_kappa, predictor, corrector=(corrector[-1], *gain)
