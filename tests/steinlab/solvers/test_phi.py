@@ -21,7 +21,9 @@ MAGNITUDES = (0.0, 1e-300, 1e-12, 1e-6, 1e-3, 0.1, 0.99, 1.0, 1.01, 2.0, 5.0, 12
 
 def reference(k: int, z: float) -> float:
     with mp.workdps(60):
-        return float(mp.nsum(lambda n: mp.mpf(z) ** n / mp.factorial(n + k), [0, mp.inf], method="d"))
+        return float(
+            mp.nsum(lambda n: mp.mpf(z) ** n / mp.factorial(n + k), [0, mp.inf], method="d")
+        )
 
 
 @pytest.mark.parametrize("z", [sign * m for m in MAGNITUDES for sign in (-1.0, 1.0)])
