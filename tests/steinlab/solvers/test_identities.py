@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -185,9 +186,9 @@ def integral_in(clock: Callable[[float], float], levels: Any, t: NoiseLevel, j: 
 
 
 CLOCKS: dict[str, Callable[[Process], Callable[[float], float]]] = {
-    "deis-rho": lambda process: lambda s: s,
-    "ipndm-v": lambda process: lambda s: s,
-    "deis-log": lambda process: math.log,
+    "deis-rho": lambda _: lambda s: s,
+    "ipndm-v": lambda _: lambda s: s,
+    "deis-log": lambda _: math.log,
     "deis-tab": lambda process: lambda s: float(process.time(s)),
 }
 
@@ -236,7 +237,7 @@ def test_ipndm_on_an_even_grid_is_adams_bashforth() -> None:
 def test_ddim_is_euler_in_edm_coordinates(process: Process) -> None:
     grid = uneven_grid(process)
     y = states(grid) / grid[0].alpha
-    for s, t in zip(grid, grid[1:], strict=False):
+    for s, t in itertools.pairwise(grid):
         y = y + (t.ratio - s.ratio) * (y - PLANE(y * s.alpha, s)) / s.ratio
     same(end("euler", process), y * grid[-1].alpha)
 
@@ -244,7 +245,7 @@ def test_ddim_is_euler_in_edm_coordinates(process: Process) -> None:
 def test_ddim_is_euler_on_the_velocity_of_rectified_flow() -> None:
     grid = uneven_grid(FLOW, zero=True)
     x = states(grid)
-    for s, t in zip(grid, grid[1:], strict=False):
+    for s, t in itertools.pairwise(grid):
         x0 = PLANE(x, s)
         velocity = (x - s.alpha * x0) / s.sigma - x0  # eps - x0
         x = x + (t.sigma - s.sigma) * velocity
@@ -263,7 +264,7 @@ def test_unipc_by_the_published_algorithm(process: Process, variant: str, p: int
     for i, t in enumerate(grid[1:]):
         m = PLANE(predicted, grid[i])
         if i:
-            corrected = corrector(corrected, levels[:p], outputs[:p], grid[i], m, variant)
+            corrected = corrector(corrected, levels[:p], outputs[:p], (grid[i], m), variant)
         levels, outputs = [grid[i], *levels], [m, *outputs]
         order = min(p, len(levels))
         held = tuple(levels[:order])
@@ -282,10 +283,10 @@ def corrector(
     x: np.ndarray,
     levels: list[NoiseLevel],
     outputs: list[np.ndarray],
-    t: NoiseLevel,
-    m_t: np.ndarray,
+    new: tuple[NoiseLevel, np.ndarray],
     variant: str,
 ) -> np.ndarray:
+    t, m_t = new
     h, lam, s, _ = vp_coordinates(tuple(levels), t)
     p, hh = len(levels), -h
     b_h = math.expm1(hh) if variant == "bh2" else hh
@@ -307,7 +308,7 @@ def corrector(
 def test_dpm_2_in_noise_form(process: Process) -> None:
     grid = uneven_grid(process)
     x = states(grid)
-    for s, t in zip(grid, grid[1:], strict=False):
+    for s, t in itertools.pairwise(grid):
         middle = process.level_at(math.sqrt(s.ratio * t.ratio))
         h = math.log(s.ratio / t.ratio)
         eps = (x - s.alpha * PLANE(x, s)) / s.sigma
@@ -323,7 +324,7 @@ def test_single_step_third_order_as_in_the_authors_code(process: Process, taylor
     grid = uneven_grid(process)
     x = states(grid)
     r1, r2 = 1 / 3, 2 / 3
-    for s, t in zip(grid, grid[1:], strict=False):
+    for s, t in itertools.pairwise(grid):
         h = math.log(s.ratio / t.ratio)
         a, b = (process.level_at(s.ratio * math.exp(-r * h)) for r in (r1, r2))
         phi_11, phi_12, phi_1 = math.expm1(-r1 * h), math.expm1(-r2 * h), math.expm1(-h)
@@ -347,7 +348,7 @@ def test_single_step_third_order_as_in_the_authors_code(process: Process, taylor
 def test_2s_and_heun_by_hand(process: Process) -> None:
     grid = uneven_grid(process)
     x, y = states(grid), states(grid) / grid[0].alpha
-    for s, t in zip(grid, grid[1:], strict=False):
+    for s, t in itertools.pairwise(grid):
         middle = process.level_at(math.sqrt(s.ratio * t.ratio))
         h = math.log(s.ratio / t.ratio)
         u = middle.sigma / s.sigma * x - middle.alpha * math.expm1(-h / 2) * PLANE(x, s)

@@ -46,7 +46,7 @@ Ratios = Callable[[int], np.ndarray]
 @pytest.mark.parametrize("name", SOLVER_IDS)
 def test_order_started_by_itself(name: str, process: Process, ratios: Ratios) -> None:
     solver = get_solver(name, process)
-    seen = observed_order(lambda n: solver, process, ratios)
+    seen = observed_order(lambda _: solver, process, ratios)
     assert seen == pytest.approx(solver.order, abs=ORDER_TOLERANCE)
 
 
@@ -150,4 +150,4 @@ def test_a_first_order_coefficient_off_is_rejected() -> None:
         return replace(step, betas=(1.05 * step.betas[0],))
 
     solver = replace(EULER, weights=weights)
-    assert observed_order(lambda n: solver, EDM, quadratic) < 1 - ORDER_TOLERANCE
+    assert observed_order(lambda _: solver, EDM, quadratic) < 1 - ORDER_TOLERANCE

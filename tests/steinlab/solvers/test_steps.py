@@ -1,7 +1,8 @@
-"""What every solver's step must be: consistent residual, exact divergence, any library, any shape."""
+"""What every solver's step must be: residual, divergence, any array library, any shape."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import array_api_strict
@@ -25,7 +26,7 @@ def step_in_swing(name: str, process: Process) -> Step:
     grid = uneven_grid(process, 6)
     solver = get_solver(name, process)
     x, history = states(grid), ()
-    for s, t in zip(grid[:4], grid[1:5], strict=True):
+    for s, t in itertools.pairwise(grid[:5]):
         candidate = solver.step(PLANE, x, s, t, history)
         latest = Evaluation(s, x, candidate.denoised, candidate.linear)
         history = (latest, *history)[: solver.depth]
