@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -110,6 +111,7 @@ def solve(
     """
     levels: Grid = require_grid(grid)
     solvers = plan_of(solver, levels)
+    xp = array_namespace(x)
     correction = correction or NoCorrection()
     rng = rng or np.random.default_rng(0)
     history: tuple[Evaluation, ...] = ()
@@ -122,7 +124,7 @@ def solve(
         state, done = correction(step, rng)
         evaluations += candidate.evaluations
         diagnostics.append(done)
-        if not _finite(state):
+        if not _finite(state, xp):
             partial = Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
             raise NonFiniteStateError(i, len(solvers), one.name, correction.name, partial)
         latest = Evaluation(s, x, candidate.denoised, candidate.linear)
@@ -135,7 +137,6 @@ def solve(
     return Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
 
 
-def _finite(x: Array) -> bool:
-    xp = array_namespace(x)
+def _finite(x: Array, xp: Any) -> bool:
     # a finite sum has finite terms; finite terms may overflow together
     return math.isfinite(float(xp.sum(x))) or bool(xp.all(xp.isfinite(x)))

@@ -25,10 +25,10 @@ from steinlab.solvers.exponential import integrate, nodes_of
 from steinlab.solvers.phi import decaying_moments
 from steinlab.solvers.scalars import has_noise
 
-B_FUNCTIONS: Mapping[str, Callable[[Scalar], Scalar]] = MappingProxyType(
-    {"bh1": lambda h: h, "bh2": lambda h: decaying_moments(h, 1)[0]}
+B_FUNCTIONS: Mapping[str, Callable[[Scalar, Scalar], Scalar]] = MappingProxyType(
+    {"bh1": lambda h, j0: h, "bh2": lambda h, j0: j0}  # noqa: ARG005
 )
-"""``B(h)`` of the published variants."""
+"""``B`` of the published variants, from ``h`` and ``J_0 = 1 - e^-h``."""
 
 
 def _weights(variant: str) -> Weights:
@@ -39,7 +39,7 @@ def _weights(variant: str) -> Weights:
             return step
         h = log_snr_step(s, t)
         moments = decaying_moments(h, p + 1)
-        halved = [moments[0], 0.5 * B_FUNCTIONS[variant](h)]
+        halved = [moments[0], 0.5 * B_FUNCTIONS[variant](h, moments[0])]
         nodes = nodes_of(levels, h)
         predictor = integrate(step, t, nodes, halved if p == 2 else moments[:p])
         corrector = integrate(step, t, [*nodes, 1.0], halved if p == 1 else moments)

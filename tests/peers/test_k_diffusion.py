@@ -5,6 +5,7 @@ The package is not needed. Its solvers work in ``t = -log sigma`` and end at zer
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +38,7 @@ def model(x: Any, sigma: float) -> Any:
 
 def dpmpp_2m(x: Any) -> Any:
     old = None
-    for i, (sigma, after) in enumerate(zip(SIGMAS[:-1], SIGMAS[1:], strict=True)):
+    for i, (sigma, after) in enumerate(itertools.pairwise(SIGMAS)):
         denoised = model(x, sigma)
         if after == 0:
             return denoised
@@ -53,7 +54,7 @@ def dpmpp_2m(x: Any) -> Any:
 def dpmpp_3m(x: Any) -> Any:
     """The 3M-SDE at ``eta = 0``; its second step is the heun form."""
     past: list[tuple[float, Any]] = []
-    for sigma, after in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+    for sigma, after in itertools.pairwise(SIGMAS):
         denoised = model(x, sigma)
         if after == 0:
             return denoised
@@ -74,7 +75,7 @@ def dpmpp_3m(x: Any) -> Any:
 
 
 def dpmpp_2s(x: Any) -> Any:
-    for sigma, after in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+    for sigma, after in itertools.pairwise(SIGMAS):
         denoised = model(x, sigma)
         if after == 0:
             return denoised
@@ -87,7 +88,7 @@ def dpmpp_2s(x: Any) -> Any:
 
 def with_slopes(second: Callable[[Any, Any, float, float], Any]) -> Callable[[Any], Any]:
     def run(x: Any) -> Any:
-        for sigma, after in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+        for sigma, after in itertools.pairwise(SIGMAS):
             d = (x - model(x, sigma)) / sigma
             x = x + d * (after - sigma) if after == 0 else second(x, d, sigma, after)
         return x
@@ -109,7 +110,7 @@ def dpm_2(x: Any, d: Any, sigma: float, after: float) -> Any:
 def lms(order: int) -> Callable[[Any], Any]:
     def run(x: Any) -> Any:
         slopes: list[Any] = []
-        for i, (sigma, after) in enumerate(zip(SIGMAS[:-1], SIGMAS[1:], strict=True)):
+        for i, (sigma, after) in enumerate(itertools.pairwise(SIGMAS)):
             slopes = [(x - model(x, sigma)) / sigma, *slopes][:order]
             nodes = [SIGMAS[i - j] for j in range(len(slopes))]
             for j, d in enumerate(slopes):
