@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -89,9 +90,14 @@ def require_grid(grid: Sequence[NoiseLevel]) -> Grid:
 
 def require_step(s: NoiseLevel, t: NoiseLevel) -> None:
     """Raise ``ValueError`` unless every step from ``s`` to ``t`` goes towards less noise."""
-    if np.any(np.asarray(s.sigma) <= 0):
+    if not _everywhere(s.sigma > 0):
         raise ValueError(f"from: sigma must be > 0, got {s.sigma}")
-    if np.any(np.asarray(t.ratio) >= np.asarray(s.ratio)):
+    if not _everywhere(t.ratio < s.ratio):
         raise ValueError(
             f"to must be less noisy than from: sigma/alpha must be < {s.ratio}, got {t.ratio}"
         )
+
+
+def _everywhere(condition: Any) -> bool:
+    """Whether a comparison holds at every case; a plain bool is answered without NumPy."""
+    return condition is True or bool(np.all(condition))

@@ -56,7 +56,7 @@ class Process:
     --------
     >>> FLOW.level(0.25)
     NoiseLevel(alpha=0.75, sigma=0.25)
-    >>> round(VP_LINEAR.time(VP_LINEAR.ratio(0.3)), 12)
+    >>> round(float(VP_LINEAR.time(VP_LINEAR.ratio(0.3))), 12)
     0.3
     """
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -15,7 +17,7 @@ from steinlab.corrections import Correction, Diagnostics, NoCorrection
 from steinlab.denoisers import Denoiser
 from steinlab.divergence import Step
 from steinlab.grids import Grid, require_grid
-from steinlab.solvers import Evaluation, Solver
+from steinlab.solvers import Evaluation, Plan, Solver, plan_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def solve(
     denoiser: Denoiser,
     x: Array,
     grid: Sequence[NoiseLevel],
-    solver: Solver,
+    solver: Solver | Plan,
     *,
     correction: Correction | None = None,
     rng: np.random.Generator | None = None,
@@ -76,7 +78,8 @@ def solve(
         States at ``grid[0]``, under the forward process's law there; any array library.
     grid : sequence of NoiseLevel
         From noise to data; the last may be zero noise.
-    solver : Solver
+    solver : Solver or Plan
+        One solver for every step, or one a step (start-up, lower order at the end).
     correction : Correction, optional
         By default none.
     rng : numpy Generator, optional
@@ -91,7 +94,7 @@ def solve(
     Raises
     ------
     ValueError
-        If the grid does not run from noise to data.
+        If the grid does not run from noise to data, or ends where the solver cannot.
     NonFiniteStateError
         If a state turns non-finite, naming the step and the correction.
 
@@ -107,22 +110,25 @@ def solve(
     array([[1.]])
     """
     levels: Grid = require_grid(grid)
+    solvers = plan_of(solver, levels)
+    xp = array_namespace(x)
     correction = correction or NoCorrection()
     rng = rng or np.random.default_rng(0)
     history: tuple[Evaluation, ...] = ()
     diagnostics: list[Diagnostics] = []
     trajectory = [x] if keep_trajectory else []
     evaluations = 0
-    for i, (s, t) in enumerate(itertools.pairwise(levels)):
-        candidate = solver.step(denoiser, x, s, t, history)
-        step = Step(denoiser, solver, x, s, t, history, candidate)
+    for i, (one, (s, t)) in enumerate(zip(solvers, itertools.pairwise(levels), strict=True)):
+        candidate = one.step(denoiser, x, s, t, history)
+        step = Step(denoiser, one, x, s, t, history, candidate)
         state, done = correction(step, rng)
         evaluations += candidate.evaluations
         diagnostics.append(done)
-        if not _finite(state):
+        if not _finite(state, xp):
             partial = Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
-            raise NonFiniteStateError(i, len(levels) - 1, solver.name, correction.name, partial)
-        history = (Evaluation(s, x, candidate.denoised), *history)[: solver.depth]
+            raise NonFiniteStateError(i, len(solvers), one.name, correction.name, partial)
+        latest = Evaluation(s, x, candidate.denoised, candidate.linear)
+        history = (latest, *history)[: solver.depth]
         x = state
         if keep_trajectory:
             trajectory.append(x)
@@ -131,6 +137,6 @@ def solve(
     return Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
 
 
-def _finite(x: Array) -> bool:
-    xp = array_namespace(x)
-    return bool(xp.all(xp.isfinite(x)))
+def _finite(x: Array, xp: Any) -> bool:
+    # a finite sum has finite terms; finite terms may overflow together
+    return math.isfinite(float(xp.sum(x))) or bool(xp.all(xp.isfinite(x)))

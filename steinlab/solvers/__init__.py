@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
+from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, IPNDM, IPNDM_V, deis_tab
 from steinlab.solvers.base import (
     Candidate,
     Evaluation,
@@ -15,27 +13,56 @@ from steinlab.solvers.base import (
     first_order,
     log_snr_step,
 )
-from steinlab.solvers.dpm import DPMPP_2M
+from steinlab.solvers.dpm import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.heun import HEUN
-
-SOLVERS: Mapping[str, Solver] = MappingProxyType(
-    {solver.name: solver for solver in (EULER, HEUN, DPMPP_2M)}
+from steinlab.solvers.plans import (
+    Plan,
+    evaluations_on,
+    lowered,
+    make_plan,
+    matching_start,
+    plan_of,
 )
-"""Every solver by id."""
-
-ALIASES: Mapping[str, str] = MappingProxyType({"ddim": "euler"})
-"""Other names of the same solver."""
+from steinlab.solvers.registry import ALIASES, ON_PROCESS, SOLVER_IDS, SOLVERS, get_solver
+from steinlab.solvers.single import DPM_2, DPMPP_2S, DPMPP_3S, DPMPP_3S_TAYLOR
+from steinlab.solvers.unipc import UNIPC, unipc
 
 __all__ = [
     "ALIASES",
+    "DEIS_LOG",
+    "DEIS_RHO",
+    "DPMPP_2M",
+    "DPMPP_2M_HEUN",
+    "DPMPP_2S",
+    "DPMPP_3M",
+    "DPMPP_3M_EXACT",
+    "DPMPP_3S",
+    "DPMPP_3S_TAYLOR",
+    "DPM_2",
+    "EULER",
+    "HEUN",
+    "IPNDM",
+    "IPNDM_V",
+    "ON_PROCESS",
     "SOLVERS",
+    "SOLVER_IDS",
+    "UNIPC",
     "Candidate",
     "Evaluation",
     "History",
     "LinearMultistep",
     "LinearStep",
+    "Plan",
     "Solver",
+    "deis_tab",
+    "evaluations_on",
     "first_order",
+    "get_solver",
     "log_snr_step",
+    "lowered",
+    "make_plan",
+    "matching_start",
+    "plan_of",
+    "unipc",
 ]

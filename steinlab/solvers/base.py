@@ -10,41 +10,61 @@ the first-order step is ``T = kappa x + beta D(x)``. The residual ``u = x - T(x)
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
 from steinlab.denoisers import Denoiser
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One past evaluation of the denoiser: where, at which state, and what it returned."""
-
-    level: NoiseLevel
-    state: Array
-    denoised: Array
-
-
-History = tuple[Evaluation, ...]
-"""Past evaluations, newest first; never the one of the step being taken."""
+from steinlab.solvers.scalars import has_noise, log_ratio
 
 
 @dataclass(frozen=True)
 class LinearStep:
-    """A step linear in the denoiser: ``T = kappa x + betas[0] D(x) + sum_j betas[j] D_j``.
+    r"""A step linear in the denoiser and in the past.
 
-    ``D_j`` are frozen outputs of earlier levels, so ``div u = (1 - kappa) d - betas[0] div D``.
+        T = kappa x + betas[0] D(x) + sum_{j>=1} betas[j] D_j + sum_{j>=1} zetas[j-1] x_j
+
+    ``D_j`` are frozen outputs at the earlier states ``x_j``, newest first, so
+    ``div u = (1 - kappa) d - betas[0] div D``.
+
+    Attributes
+    ----------
+    kappa, one_minus_kappa : float or array
+    betas : tuple
+        Coefficients of ``D(x), D_1, D_2, ...``.
+    zetas : tuple
+        Coefficients of ``x_1, x_2, ...``; empty for solvers in data form.
+    corrector : tuple
+        What the next step adds to its own state once the denoiser is known there: coefficients of
+        ``D(T), D(x), D_1, ...``. Empty for solvers without a corrector.
     """
 
     kappa: Scalar
     one_minus_kappa: Scalar
     betas: tuple[Scalar, ...]
+    zetas: tuple[Scalar, ...] = ()
+    corrector: tuple[Scalar, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One past evaluation of the denoiser: where, at which state, and what it returned.
+
+    ``linear`` holds the coefficients of the solver's step that left from there, where it has any.
+    """
+
+    level: NoiseLevel
+    state: Array
+    denoised: Array
+    linear: LinearStep | None = None
+
+
+History = tuple[Evaluation, ...]
+"""Past evaluations, newest first; never the one of the step being taken."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +100,11 @@ class Solver(Protocol):
     name : str
         Its id on the command line.
     order : int
-        Its global order of convergence.
+        Its global order of convergence, run on its own from the first step.
     depth : int
-        How many past evaluations it looks at.
+        How many past evaluations the loop must keep for it.
+    ends_at_zero : bool
+        Whether it can step to ``sigma = 0``.
     """
 
     @property
@@ -98,6 +120,11 @@ class Solver(Protocol):
     @property
     def depth(self) -> int:
         """Past evaluations used."""
+        ...
+
+    @property
+    def ends_at_zero(self) -> bool:
+        """Whether a step may end at zero noise."""
         ...
 
     def evaluations(self, t: NoiseLevel) -> int:
@@ -120,31 +147,102 @@ class LinearMultistep:
     """Any solver that evaluates the denoiser once a step and combines past outputs linearly.
 
     A family of such solvers is one function from levels to coefficients. While the history is
-    shorter than ``depth``, the function receives fewer levels and answers at lower order.
+    shorter than ``nodes - 1``, the function receives fewer levels and answers at lower order.
+
+    Parameters
+    ----------
+    name : str
+    order : int
+        Global order when it starts by itself, at lower order.
+    depth : int
+        Past evaluations that the loop keeps: ``nodes - 1``, one more with a corrector.
+    weights : callable
+    full_order : int, optional
+        Global order when the past it needs is accurate enough (see
+        :func:`~steinlab.solvers.plans.matching_start`); by default ``order``.
+    nodes : int, optional
+        Denoiser outputs that ``weights`` combines, the present one included; ``depth + 1``.
+    ends_at_zero : bool
+        Whether ``weights`` are defined at ``sigma_t = 0``.
     """
 
     name: str
     order: int
     depth: int
     weights: Weights
+    full_order: int | None = None
+    nodes: int | None = None
+    ends_at_zero: bool = True
 
     def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
         """One, wherever the step ends."""
         return 1
 
+    @property
+    def width(self) -> int:
+        """Denoiser outputs that a step in full swing combines."""
+        return self.depth + 1 if self.nodes is None else self.nodes
+
+    def narrowed(self, nodes: int) -> Self:
+        """Return the same solver with at most ``nodes`` outputs a step, so of lower order.
+
+        Raises
+        ------
+        ValueError
+            If the solver has fewer.
+        """
+        if not 1 <= nodes <= self.width:
+            raise ValueError(f"nodes must be in 1 to {self.width} for {self.name}, got {nodes}")
+        if nodes == self.width:
+            return self
+        return replace(
+            self,
+            nodes=nodes,
+            order=min(self.order, nodes),
+            full_order=min(self.full_order or self.order, nodes),
+            ends_at_zero=self.ends_at_zero or nodes == 1,
+        )
+
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
-        """Return ``kappa x + beta_0 D(x) + sum_j beta_j D_j`` and its residual."""
-        past = history[: self.depth]
-        linear = self.weights((s, *(entry.level for entry in past)), t)
+        """Return ``kappa x + beta_0 D(x) + sum_j (beta_j D_j + zeta_j x_j)`` and its residual.
+
+        Raises
+        ------
+        ValueError
+            If the step ends at zero noise and the solver cannot.
+        """
+        require_end(self, t)
+        seen = (entry.level for entry in history[: self.width - 1])
+        linear = self.weights((s, *seen), t)
+        if history and history[0].linear and history[0].linear.corrector:
+            linear = _corrected(linear, history[0].linear.corrector)
         denoised = denoiser(x, s)
         drive = linear.betas[0] * denoised
-        for beta, entry in zip(linear.betas[1:], past, strict=False):
+        for beta, entry in zip(linear.betas[1:], history, strict=False):
             drive = drive + beta * entry.denoised
+        for zeta, entry in zip(linear.zetas, history, strict=False):
+            drive = drive + zeta * entry.state
         state = linear.kappa * x + drive
         residual = linear.one_minus_kappa * x - drive
         return Candidate(state, residual, denoised, linear, 1)
+
+
+def _corrected(linear: LinearStep, corrector: tuple[Scalar, ...]) -> LinearStep:
+    """Return the step from ``x + sum_j corrector[j] D_j`` as one from ``x``."""
+    pairs = itertools.zip_longest(linear.betas, corrector, fillvalue=0.0)
+    betas = tuple(beta + linear.kappa * c for beta, c in pairs)
+    return LinearStep(linear.kappa, linear.one_minus_kappa, betas, linear.zetas, linear.corrector)
+
+
+def require_end(solver: Solver, t: NoiseLevel) -> None:
+    """Raise ``ValueError`` if ``t`` is zero noise and the solver cannot end there."""
+    if not solver.ends_at_zero and not has_noise(t):
+        raise ValueError(
+            f"to: sigma must be > 0 for {solver.name}, got {t.sigma}; "
+            "end the grid above zero noise, or finish with another solver (euler)"
+        )
 
 
 def first_order(s: NoiseLevel, t: NoiseLevel) -> LinearStep:
@@ -158,7 +256,7 @@ def first_order(s: NoiseLevel, t: NoiseLevel) -> LinearStep:
 
 
 def log_snr_step(s: NoiseLevel, t: NoiseLevel) -> Any:
-    """``h = lam_t - lam_s`` by ``log1p`` of exact differences; infinite at ``sigma_t = 0``."""
-    with np.errstate(divide="ignore"):
-        h = np.log1p((t.alpha - s.alpha) / s.alpha) - np.log1p((t.sigma - s.sigma) / s.sigma)
-    return h if np.ndim(h) else float(h)
+    """``h = lam_t - lam_s`` from exact differences; infinite at ``sigma_t = 0``."""
+    if not has_noise(t) and isinstance(t.sigma, float):
+        return float("inf")
+    return log_ratio(t.alpha, s.alpha) - log_ratio(t.sigma, s.sigma)

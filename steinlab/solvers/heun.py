@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.denoisers import Denoiser
 from steinlab.solvers.base import Candidate, History, first_order
 from steinlab.solvers.euler import EULER
+from steinlab.solvers.scalars import has_noise
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,11 @@ class Heun:
     name: str = "heun"
     order: int = 2
     depth: int = 0
+    ends_at_zero: bool = True
 
     def evaluations(self, t: NoiseLevel) -> int:
         """Two, or one at zero noise."""
-        return 2 if np.all(np.asarray(t.sigma) > 0) else 1
+        return 2 if has_noise(t) else 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History

@@ -1,0 +1,163 @@
+r"""Adams methods on the flow's slope: DEIS (Zhang and Chen, 2023) and iPNDM.
+
+In EDM coordinates ``y = x / alpha``, ``s = sigma / alpha`` the flow is ``dy/ds = d`` with
+``d = (y - D) / s = (x - alpha D) / sigma``. The polynomial through the last ``N`` slopes, in a
+variable ``v`` of the noise level, is integrated over the step:
+
+    y_t = y + sum_j C_j d_j,   C_j = int l_j(v(s)) ds,
+
+``l_j`` the Lagrange basis on ``v_0, v_1, ...``. Since ``sum_j C_j = s_t - s_0``, this is the
+first-order step plus ``alpha_t sum_{j>=1} C_j (d_j - d_0)``, which is how it is computed.
+
+    deis-rho    v = s       variable-step Adams-Bashforth in s, also known as LMS
+    deis-log    v = log s
+    deis-tab    v = t       the process's time
+    ipndm       fixed weights of the even grid times ``s_t - s_0``
+    ipndm-v     iPNDM with the weights of the steps taken: the same method as deis-rho
+
+``N`` counts slopes; the literature's tAB-r and rho-AB-r have ``r + 1``. ``ipndm`` is of order two
+on uneven grids whatever ``N``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from analytic import NoiseLevel
+from analytic.levels import Scalar
+from steinlab.processes import Process
+from steinlab.solvers.base import LinearMultistep, LinearStep, Weights, first_order, log_snr_step
+from steinlab.solvers.phi import interpolatory, phis
+from steinlab.solvers.scalars import exp, plain
+
+Quadrature = Callable[[tuple[NoiseLevel, ...], NoiseLevel], list[Scalar]]
+"""``levels (newest first), t -> C_0, C_1, ...`` with ``sum_j C_j = s_t - s_0``."""
+
+AB = (
+    (1.0,),
+    (3 / 2, -1 / 2),
+    (23 / 12, -16 / 12, 5 / 12),
+    (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+)
+"""Adams-Bashforth weights on an even grid."""
+
+
+def _fixed(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
+    step = t.ratio - levels[0].ratio
+    return [weight * step for weight in AB[len(levels) - 1]]
+
+
+def _in_ratio(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
+    start = levels[0].ratio
+    step = t.ratio - start
+    nodes = [(level.ratio - start) / step for level in levels]
+    return interpolatory(nodes, [step / (k + 1) for k in range(len(levels))])
+
+
+def _in_log(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
+    # s = s_0 e^(-h theta), so int theta^k ds = -h s_0 e^-h k! phi_{k+1}(h)
+    h = log_snr_step(levels[0], t)
+    scale = -h * levels[0].ratio * exp(-h)
+    nodes = [0.0, *(-log_snr_step(level, levels[0]) / h for level in levels[1:])]
+    powers = enumerate(phis(len(levels), h))
+    return interpolatory(nodes, [scale * math.factorial(k) * value for k, value in powers])
+
+
+REACH, POINTS = 3.2, 81
+"""Tanh-sinh rule: its range, at whose ends the weights fall below rounding, and its points. It
+tolerates the root that some clocks have at zero noise."""
+
+
+def _tanh_sinh() -> tuple[np.ndarray, np.ndarray]:
+    """Return the points and weights of the rule on (0, 1)."""
+    z, step = np.linspace(-REACH, REACH, POINTS, retstep=True)
+    inner = 0.5 * math.pi * np.sinh(z)
+    return 0.5 * (1 + np.tanh(inner)), step * 0.25 * math.pi * np.cosh(z) / np.cosh(inner) ** 2
+
+
+def _in_time(process: Process) -> Quadrature:
+    points, rule = _tanh_sinh()
+
+    def quadrature(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
+        times = [process.time(level.ratio) for level in levels]
+        step = process.time(t.ratio) - times[0]
+        # in u = asinh(s) the integrand is smooth however large or small the end points are
+        u = np.asarray(np.arcsinh(levels[0].ratio))[..., None]
+        width = np.asarray(np.arcsinh(t.ratio))[..., None] - u
+        u = u + width * points
+        theta = process.time(np.sinh(u)) - np.asarray(times[0])[..., None]
+        theta = theta / np.asarray(step)[..., None]
+        measure = width * np.cosh(u) * rule
+        moments = [plain((measure * theta**k).sum(axis=-1)) for k in range(len(levels))]
+        return interpolatory([plain((time - times[0]) / step) for time in times], moments)
+
+    return quadrature
+
+
+def _weights(quadrature: Quadrature) -> Weights:
+    def weights(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> LinearStep:
+        s = levels[0]
+        step = first_order(s, t)
+        if len(levels) == 1:
+            return step
+        past = [t.alpha * c for c in quadrature(levels, t)[1:]]
+        total = sum(past[1:], past[0])
+        zetas = tuple(c / level.sigma for c, level in zip(past, levels[1:], strict=True))
+        betas = tuple(-zeta * level.alpha for zeta, level in zip(zetas, levels[1:], strict=True))
+        return LinearStep(
+            step.kappa - total / s.sigma,
+            step.one_minus_kappa + total / s.sigma,
+            (step.betas[0] + total * s.alpha / s.sigma, *betas),
+            zetas,
+        )
+
+    return weights
+
+
+def adams(
+    family: str, nodes: int, quadrature: Quadrature, *, full_order: int, ends_at_zero: bool = True
+) -> LinearMultistep:
+    """Return the Adams method through ``nodes`` slopes.
+
+    Its own start is an Euler step, which caps the order at two.
+    """
+    return LinearMultistep(
+        f"{family}-{nodes}",
+        order=min(full_order, 2),
+        depth=nodes - 1,
+        weights=_weights(quadrature),
+        full_order=full_order,
+        ends_at_zero=ends_at_zero or nodes == 1,
+    )
+
+
+def deis_tab(nodes: int, process: Process) -> LinearMultistep:
+    """Return DEIS-tAB on a process, whose time it integrates in.
+
+    It ends at zero noise where the process's time is finite there.
+
+    Parameters
+    ----------
+    nodes : {1, 2, 3}
+    process : Process
+
+    Examples
+    --------
+    >>> from steinlab.processes import VE, VP_LINEAR
+    >>> deis_tab(2, VP_LINEAR).ends_at_zero, deis_tab(2, VE).ends_at_zero
+    (True, False)
+    """
+    if nodes not in (1, 2, 3):
+        raise ValueError(f"order must be 1, 2 or 3 for deis-tab, got {nodes}")
+    with np.errstate(divide="ignore"):
+        reached = bool(np.isfinite(process.time(0.0)))
+    return adams("deis-tab", nodes, _in_time(process), full_order=nodes, ends_at_zero=reached)
+
+
+DEIS_RHO = tuple(adams("deis-rho", n, _in_ratio, full_order=n) for n in (1, 2, 3))
+DEIS_LOG = tuple(adams("deis-log", n, _in_log, full_order=n, ends_at_zero=False) for n in (1, 2, 3))
+IPNDM = tuple(adams("ipndm", n, _fixed, full_order=min(n, 2)) for n in (1, 2, 3, 4))
+IPNDM_V = tuple(adams("ipndm-v", n, _in_ratio, full_order=n) for n in (1, 2, 3, 4))

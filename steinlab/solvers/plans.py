@@ -1,0 +1,155 @@
+"""Which solver takes which step of a run: start-up and lower order at the end, in the open.
+
+A :class:`Plan` is one solver a step. Any mixture can be written down; two rules are common:
+
+    start-up     the first ``width - 1`` steps of a multistep solver lack a past. By itself the
+                 solver takes them at lower order, as peers do; :func:`matching_start` gives them
+                 to a single-step solver of matching order, whose evaluations are counted.
+    final order  peers' ``lower_order_final``, which means three things in three libraries:
+                 :func:`lowered` names the number of outputs that each of the last steps combines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analytic import NoiseLevel
+from steinlab.solvers.base import LinearMultistep, Solver, require_end
+from steinlab.solvers.single import DPMPP_2S, DPMPP_3S
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's solvers, one a step.
+
+    Parameters
+    ----------
+    name : str
+    order : int
+        Global order that start-up and end leave to the whole.
+    solvers : tuple of Solver
+        From the first step to the last.
+    """
+
+    name: str
+    order: int
+    solvers: tuple[Solver, ...]
+
+    @property
+    def depth(self) -> int:
+        """Past evaluations that the loop must keep."""
+        return max(solver.depth for solver in self.solvers)
+
+
+def matching_start(solver: Solver) -> tuple[Solver, ...]:
+    """Return single steps for the start of a multistep solver, none for a single-step one.
+
+    Guarantee: started so, a solver reaches its ``full_order``: a fixed number of steps of local
+    error ``h^(p+1)`` adds ``h^(p+1)`` to the global error.
+
+    Examples
+    --------
+    >>> from steinlab.solvers import DPMPP_3M_EXACT
+    >>> [starter.name for starter in matching_start(DPMPP_3M_EXACT)]
+    ['dpmpp-3s', 'dpmpp-3s']
+    """
+    if not isinstance(solver, LinearMultistep):
+        return ()
+    full = solver.full_order or solver.order
+    starter = DPMPP_3S if full > 2 else DPMPP_2S
+    return (starter,) * (solver.width - 1)
+
+
+def lowered(solver: LinearMultistep, *nodes: int) -> tuple[Solver, ...]:
+    """Return the solver with so many outputs in each of the last steps, the very last one last.
+
+    ``lowered(DPMPP_3M, 2, 1)`` ends with a two-output step and an Euler step, as peers do below
+    15 steps (DPM-Solver++, DEIS in diffusers) or always (UniPC).
+    """
+    return tuple(solver.narrowed(count) for count in nodes)
+
+
+def make_plan(
+    solver: Solver, steps: int, *, start: Sequence[Solver] = (), finish: Sequence[Solver] = ()
+) -> Plan:
+    """Return the plan of a run of ``steps`` steps.
+
+    Parameters
+    ----------
+    solver : Solver
+        Takes every step that the others do not.
+    steps : int
+        At least 1.
+    start : sequence of Solver
+        Takes the first steps; see :func:`matching_start`.
+    finish : sequence of Solver
+        Takes the last steps; see :func:`lowered`. In a run too short for all, the finish comes
+        first, counted from its end, then the start.
+
+    Examples
+    --------
+    >>> from steinlab.solvers import DPMPP_3M, EULER
+    >>> plan = make_plan(DPMPP_3M, 5, start=(EULER,), finish=lowered(DPMPP_3M, 2, 1))
+    >>> [getattr(solver, "width", 1) for solver in plan.solvers]
+    [1, 3, 3, 2, 1]
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be >= 1, got {steps}")
+    last = tuple(finish)[-steps:] if finish else ()
+    first = tuple(start)[: steps - len(last)]
+    middle = (solver,) * (steps - len(first) - len(last))
+    return Plan(solver.name, _order(solver, first, last), (*first, *middle, *last))
+
+
+def _order(solver: Solver, first: Sequence[Solver], last: Sequence[Solver]) -> int:
+    """Order that is guaranteed: a few steps of local error ``h^(q+1)`` cap the whole at ``q+1``.
+
+    No corrector follows the last steps, so there ``q`` is the number of outputs combined.
+    """
+    order = solver.order
+    if isinstance(solver, LinearMultistep) and len(first) >= solver.width - 1:
+        order = solver.full_order or solver.order
+    starts = [one.order for one in first]
+    ends = [one.width if isinstance(one, LinearMultistep) else one.order for one in last]
+    return min([order, *(q + 1 for q in starts + ends)])
+
+
+def plan_of(solver: Solver | Plan, grid: Sequence[NoiseLevel]) -> tuple[Solver, ...]:
+    """Return the solver of each step of a grid.
+
+    Raises
+    ------
+    ValueError
+        If a plan is for another number of steps, or the last solver cannot end where the grid
+        does.
+    """
+    steps = len(grid) - 1
+    if isinstance(solver, Plan):
+        if len(solver.solvers) != steps:
+            raise ValueError(
+                f"plan must hold one solver a step: the grid has {steps}, got {len(solver.solvers)}"
+            )
+        solvers = solver.solvers
+    else:
+        solvers = (solver,) * steps
+    require_end(solvers[-1], grid[-1])
+    return solvers
+
+
+def evaluations_on(solver: Solver | Plan, grid: Sequence[NoiseLevel]) -> int:
+    """Return the denoiser evaluations of a run over a grid, start-up included.
+
+    Examples
+    --------
+    >>> from steinlab.grids import make_grid
+    >>> from steinlab.processes import EDM
+    >>> from steinlab.solvers import DPMPP_3M_EXACT, HEUN
+    >>> grid = make_grid(EDM, "karras", 6)
+    >>> evaluations_on(HEUN, grid)
+    11
+    >>> evaluations_on(make_plan(DPMPP_3M_EXACT, 6, start=matching_start(DPMPP_3M_EXACT)), grid)
+    10
+    """
+    solvers = plan_of(solver, grid)
+    return sum(one.evaluations(t) for one, t in zip(solvers, grid[1:], strict=True))

@@ -1,0 +1,101 @@
+"""The registry: every solver by id, a line a family."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+from steinlab.processes import Process
+from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, IPNDM, IPNDM_V, deis_tab
+from steinlab.solvers.base import Solver
+from steinlab.solvers.dpm import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
+from steinlab.solvers.euler import EULER
+from steinlab.solvers.heun import HEUN
+from steinlab.solvers.single import SINGLE, on_process
+from steinlab.solvers.unipc import UNIPC
+
+_FAMILIES: tuple[tuple[Solver, ...], ...] = (
+    (EULER,),
+    (HEUN,),
+    SINGLE,
+    (DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT),
+    UNIPC,
+    DEIS_RHO,
+    DEIS_LOG,
+    IPNDM,
+    IPNDM_V,
+)
+
+SOLVERS: Mapping[str, Solver] = MappingProxyType(
+    {solver.name: solver for family in _FAMILIES for solver in family}
+)
+"""Every solver that needs no process, by id."""
+
+ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
+    {f"deis-tab-{nodes}": partial(deis_tab, nodes) for nodes in (1, 2, 3)}
+    | {solver.name: partial(on_process, solver) for solver in SINGLE}
+)
+"""Solvers that are built for a process: those in its time, and stages placed on it."""
+
+SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
+"""Every id."""
+
+ALIASES: Mapping[str, str] = MappingProxyType({"ddim": "euler"})
+"""Other names of the same solver."""
+
+
+def get_solver(name: str, process: Process | None = None) -> Solver:
+    """Return a solver by id or alias.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`SOLVER_IDS` or :data:`ALIASES`.
+    process : Process, optional
+        The process of the grid. ``deis-tab-N`` needs it for its time; single-step solvers place
+        their stages on it (without it they interpolate ``log alpha`` and ``log sigma``, which an
+        exact denoiser cannot tell apart); others ignore it.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, an order that the family does not have, or a missing process.
+
+    Examples
+    --------
+    >>> get_solver("ddim").name
+    'euler'
+    >>> get_solver("unipc-4")
+    Traceback (most recent call last):
+    ...
+    ValueError: order must be 1, 2 or 3 for unipc, got 4
+    >>> get_solver("huen")
+    Traceback (most recent call last):
+    ...
+    ValueError: solver must be a registered id, got huen; did you mean heun?
+    """
+    name = ALIASES.get(name, name)
+    if name in ON_PROCESS and process is not None:
+        return ON_PROCESS[name](process)
+    if name in SOLVERS:
+        return SOLVERS[name]
+    if name in ON_PROCESS:
+        raise ValueError(f"process must be given for {name}, whose formula uses its time")
+    raise ValueError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    family, _, tail = name.removesuffix("-bh1").rpartition("-")
+    numbers = [one.rpartition("-") for one in SOLVER_IDS if one.rpartition("-")[0] == family]
+    orders = sorted(number for _, _, number in numbers if number.isdigit())
+    if orders and tail.lstrip("-").isdigit():
+        return f"order must be {_listed(orders)} for {family}, got {tail}"
+    close = difflib.get_close_matches(name, [*SOLVER_IDS, *ALIASES], n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(SOLVER_IDS)}"
+    return f"solver must be a registered id, got {name}; {hint}"
+
+
+def _listed(items: list[str]) -> str:
+    return f"{', '.join(items[:-1])} or {items[-1]}" if len(items) > 1 else items[0]

@@ -1,0 +1,44 @@
+"""Elementary functions of coefficients: ``math`` on Python floats, NumPy on stacks of cases.
+
+A NumPy function costs a microsecond on one number, thirty times what ``math`` does, and a step's
+coefficients call about ten.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from analytic import NoiseLevel
+from analytic.levels import Scalar
+
+
+def exp(x: Scalar) -> Scalar:
+    """``exp(x)``."""
+    return math.exp(x) if isinstance(x, float) else np.exp(x)
+
+
+def expm1(x: Scalar) -> Scalar:
+    """``exp(x) - 1``."""
+    return math.expm1(x) if isinstance(x, float) else np.expm1(x)
+
+
+def plain(x: Scalar) -> Scalar:
+    """Return a Python float where ``x`` is one number, else ``x``."""
+    return x if getattr(x, "ndim", 0) else float(x)
+
+
+def log_ratio(a: Scalar, b: Scalar) -> Scalar:
+    """Return ``log(a / b)`` of positive numbers; near 1 by ``log1p`` of the exact difference."""
+    gap = (a - b) / b
+    if isinstance(gap, float):
+        return math.log1p(gap) if -0.5 < gap < 1.0 else math.log(a / b)
+    near = (gap > -0.5) & (gap < 1.0)
+    return np.where(near, np.log1p(np.where(near, gap, 0.0)), np.log(a / b))
+
+
+def has_noise(level: NoiseLevel) -> bool:
+    """Whether ``sigma > 0``, at every case of a stack."""
+    sigma = level.sigma
+    return sigma > 0 if isinstance(sigma, float) else bool(np.all(np.asarray(sigma) > 0))

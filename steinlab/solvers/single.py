@@ -1,0 +1,167 @@
+r"""Single-step solvers with stages inside the step, placed in ``lam``.
+
+A stage at the fraction ``c`` of the step, ``lam = lam_s + c h``, starts from ``x`` and integrates
+the polynomial through the outputs before it; the last combines the outputs at chosen stages
+(:mod:`steinlab.solvers.exponential`). At ``sigma_t = 0`` the step is Euler's, one evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from analytic.levels import Scalar
+from steinlab.denoisers import Denoiser
+from steinlab.processes import Process
+from steinlab.solvers.base import Candidate, History, LinearStep, first_order, log_snr_step
+from steinlab.solvers.euler import EULER
+from steinlab.solvers.exponential import integrate
+from steinlab.solvers.phi import decaying_moments
+from steinlab.solvers.scalars import exp, has_noise
+
+Between = Callable[[NoiseLevel, NoiseLevel, float], NoiseLevel]
+"""``(s, t, c) -> level`` with ``lam = lam_s + c (lam_t - lam_s)``."""
+
+
+def geometric(s: NoiseLevel, t: NoiseLevel, c: float) -> NoiseLevel:
+    """Interpolate ``log alpha`` and ``log sigma``: a level of any denoiser of ``alpha x0 + noise``.
+
+    On VE it is a level of the process; on others only ``sigma / alpha`` is. A denoiser of
+    ``x / alpha`` and ``sigma / alpha`` cannot tell; for one that can, see :func:`along`.
+    """
+    return NoiseLevel(
+        s.alpha ** (1 - c) * t.alpha**c,
+        s.sigma ** (1 - c) * t.sigma**c,
+    )
+
+
+def along(process: Process) -> Between:
+    """Interpolate ``lam`` along a process."""
+
+    def between(s: NoiseLevel, t: NoiseLevel, c: float) -> NoiseLevel:
+        return process.level_at(s.ratio ** (1 - c) * t.ratio**c)
+
+    return between
+
+
+@dataclass(frozen=True)
+class SingleStep:
+    """A single-step exponential solver in data form.
+
+    Parameters
+    ----------
+    name : str
+    order : int
+    fractions : tuple of float
+        The inner stages, increasing in (0, 1); stage 0 is the step's beginning.
+    combined : tuple of int
+        The stages whose outputs the last combination interpolates.
+    between : callable
+        Places the stages; :func:`geometric`, or :func:`along` a process.
+    """
+
+    name: str
+    order: int
+    fractions: tuple[float, ...]
+    combined: tuple[int, ...]
+    between: Between = geometric
+    depth: int = 0
+    ends_at_zero: bool = True
+
+    def evaluations(self, t: NoiseLevel) -> int:
+        """One a stage, or one at zero noise."""
+        return 1 + len(self.fractions) if has_noise(t) else 1
+
+    def step(
+        self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
+    ) -> Candidate:
+        """Return the step and its residual."""
+        if not has_noise(t):
+            return EULER.step(denoiser, x, s, t, history)
+        stages = (0.0, *self.fractions)
+        h = log_snr_step(s, t)
+        outputs = [denoiser(x, s)]
+        for i, c in enumerate(self.fractions, start=1):
+            level = self.between(s, t, c)
+            inner = first_order(s, level)
+            drive = _drive(inner, level, c * h, [stage / c for stage in stages[:i]], outputs)
+            outputs.append(denoiser(inner.kappa * x + drive, level))
+        nodes = [stages[i] for i in self.combined]
+        step = first_order(s, t)
+        drive = _drive(step, t, h, nodes, [outputs[i] for i in self.combined])
+        state, residual = step.kappa * x + drive, step.one_minus_kappa * x - drive
+        return Candidate(state, residual, outputs[0], None, len(outputs))
+
+
+def _drive(
+    step: LinearStep, t: NoiseLevel, h: Scalar, nodes: list[Scalar], outputs: list[Array]
+) -> Array:
+    betas = integrate(step, t, nodes, decaying_moments(h, len(nodes)))
+    total = betas[0] * outputs[0]
+    for beta, output in zip(betas[1:], outputs[1:], strict=True):
+        total = total + beta * output
+    return total
+
+
+@dataclass(frozen=True)
+class Dpm2:
+    r"""DPM-Solver-2 (Lu et al., 2022): the midpoint in ``lam`` in noise form.
+
+    ``T = (alpha_t/alpha_s) x - sigma_t (e^h - 1) eps_m`` with ``eps_m = (x_m - alpha_m D_m) /
+    sigma_m`` at ``x_m = kappa_m x + beta_m D(x)``, which is, without a difference of large terms,
+
+        T = kappa x + c (alpha_m D_m - beta_m D(x)),   c = sigma_t (e^h - 1) / sigma_m.
+    """
+
+    name: str = "dpm-2"
+    order: int = 2
+    between: Between = geometric
+    depth: int = 0
+    ends_at_zero: bool = True
+
+    def evaluations(self, t: NoiseLevel) -> int:
+        """Two, or one at zero noise."""
+        return 2 if has_noise(t) else 1
+
+    def step(
+        self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
+    ) -> Candidate:
+        """Return the step and its residual."""
+        if not has_noise(t):
+            return EULER.step(denoiser, x, s, t, history)
+        middle = self.between(s, t, 0.5)
+        inner = EULER.step(denoiser, x, s, middle, history)
+        (beta,) = first_order(s, middle).betas
+        # sigma_t (e^h - 1) = sigma_t e^h (1 - e^-h)
+        h = log_snr_step(s, t)
+        (j0,) = decaying_moments(h, 1)
+        c = t.sigma * exp(h) * j0 / middle.sigma
+        drive = (c * middle.alpha) * denoiser(inner.state, middle) - (c * beta) * inner.denoised
+        step = first_order(s, t)
+        state, residual = step.kappa * x + drive, step.one_minus_kappa * x - drive
+        return Candidate(state, residual, inner.denoised, None, 2)
+
+
+DPM_2 = Dpm2()
+
+DPMPP_2S = SingleStep("dpmpp-2s", order=2, fractions=(0.5,), combined=(1,))
+"""DPM-Solver++(2S): ``T = kappa x + beta D_m`` with ``D_m`` at the midpoint in ``lam``."""
+
+DPMPP_3S = SingleStep("dpmpp-3s", order=3, fractions=(1 / 3, 2 / 3), combined=(0, 2))
+"""Single-step DPM-Solver++ of order three, the default form of the authors' code:
+``T = kappa x + alpha_t (J_0 D_0 + (3/2) J_1 (D_2 - D_0))``, stages at 1/3 and 2/3."""
+
+DPMPP_3S_TAYLOR = SingleStep(
+    "dpmpp-3s-taylor", order=3, fractions=(1 / 3, 2 / 3), combined=(0, 1, 2)
+)
+"""The same with the parabola through all three outputs, their ``taylor`` form."""
+
+SINGLE = (DPM_2, DPMPP_2S, DPMPP_3S, DPMPP_3S_TAYLOR)
+"""The solvers of this file."""
+
+
+def on_process(solver: Dpm2 | SingleStep, process: Process) -> Dpm2 | SingleStep:
+    """Return the solver with its stages on a process."""
+    return replace(solver, between=along(process))

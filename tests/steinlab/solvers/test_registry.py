@@ -1,0 +1,71 @@
+"""Solvers by name."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from analytic import NoiseLevel
+from steinlab.processes import FLOW
+from steinlab.solvers import ON_PROCESS, SOLVER_IDS, SOLVERS, deis_tab, get_solver, unipc
+
+PROMISED = (
+    *("euler", "heun", "dpm-2", "dpmpp-2s", "dpmpp-3s"),
+    *("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "dpmpp-3m-exact"),
+    *(f"unipc-{p}{variant}" for variant in ("", "-bh1") for p in (1, 2, 3)),
+    *(f"deis-{clock}-{nodes}" for clock in ("tab", "rho", "log") for nodes in (1, 2, 3)),
+    *(f"ipndm-{v}{nodes}" for v in ("", "v-") for nodes in (1, 2, 3, 4)),
+)
+
+
+def test_every_promised_solver_is_there_under_its_own_name() -> None:
+    assert set(PROMISED) <= set(SOLVER_IDS)
+    assert len(SOLVER_IDS) == len(set(SOLVER_IDS))
+    for name in SOLVER_IDS:
+        assert get_solver(name, FLOW).name == name
+    assert get_solver("ddim") is SOLVERS["euler"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unipc-4", "order must be 1, 2 or 3 for unipc, got 4"),
+        ("unipc-4-bh1", "order must be 1, 2 or 3 for unipc, got 4"),
+        ("deis-tab-0", "order must be 1, 2 or 3 for deis-tab, got 0"),
+        ("ipndm-v-5", "order must be 1, 2, 3 or 4 for ipndm-v, got 5"),
+        ("dpmpp-2n", "solver must be a registered id, got dpmpp-2n; did you mean dpmpp-2"),
+        ("ddmi", "did you mean ddim?"),
+        ("runge", "known: euler, heun,"),
+        ("", "known: euler"),
+        ("deis-tab-2", "process must be given for deis-tab-2, whose formula uses its time"),
+    ],
+)
+def test_unknown_names(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        get_solver(name)
+
+
+def test_factories_refuse_orders_they_do_not_have() -> None:
+    with pytest.raises(ValueError, match="order must be 1, 2 or 3 for unipc, got 0"):
+        unipc(0)
+    with pytest.raises(ValueError, match="variant must be bh1 or bh2, got bh3"):
+        unipc(2, "bh3")
+    with pytest.raises(ValueError, match="order must be 1, 2 or 3 for deis-tab, got 4"):
+        deis_tab(4, FLOW)
+
+
+def test_stages_lie_on_the_process_they_were_built_for() -> None:
+    s, t = FLOW.level(0.9), FLOW.level(0.2)
+    seen = []
+
+    def denoiser(x: float, level: NoiseLevel) -> float:
+        seen.append(level)
+        return 0.5 * x
+
+    for name in ("dpm-2", "dpmpp-2s", "dpmpp-3s"):
+        assert name in ON_PROCESS
+        get_solver(name, FLOW).step(denoiser, 1.0, s, t, ())
+    assert len(seen) == 2 + 2 + 3
+    for level in seen:
+        assert level.alpha + level.sigma == pytest.approx(1, abs=1e-15)
