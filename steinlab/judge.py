@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, A
     unstated = any(d.unstated for d in claim.dropped)
     verdict = "refuted" if refuted else "conditional" if unstated else "holds"
     leading = refuted[0] if refuted else _leading(results)
+    everything = {**results, **fallen}
     tight = [t for r in results.values() if (t := r.comparison.tightness()) is not None]
     return {
         "id": claim.id,
@@ -71,7 +73,7 @@ def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, A
         "kind": claim.kind,
         "conditions": list(claim.conditions),
         "verdict": verdict,
-        "finding": claim.finding({**results, **fallen}),
+        "finding": claim.finding(everything),
         "cases": sum(len(r.comparison.measured) for r in results.values()),
         "undecided": sum(int((~r.comparison.decided).sum()) for r in results.values()),
         "worst": _worst(leading),
@@ -79,6 +81,7 @@ def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, A
         "detects": min(_detects(r) for r in results.values()),
         "evidence": [_evidence(r) for r in results.values()],
         "controls": controls,
+        "table": asdict(claim.table(everything)) if claim.table else None,
     }
 
 

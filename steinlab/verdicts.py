@@ -43,7 +43,7 @@ class Comparison:
     scale : array
         What an error is relative to; by default the larger of the two.
     sampled : bool
-        Whether the tolerance is statistical; then no case is undecided.
+        Whether the tolerance is statistical or asymptotic; then no case is undecided.
     grade : float, optional
         The relative error that the graded control must expose, where the default is not apt.
     """
@@ -198,7 +198,7 @@ class Claim:
 
     ``kind`` is one of ``identity``, ``tight``, ``upper``, ``lower``, ``order``, ``limit`` and
     ``empirical``. ``finding`` turns the finished evidence, by check name and with the checks of the
-    dropped conditions, into one sentence.
+    dropped conditions, into one sentence; ``table``, where there is one, into the numbers behind it.
     """
 
     id: str
@@ -212,6 +212,16 @@ class Claim:
     twins: tuple[Twin, ...]
     dropped: tuple[Dropped, ...]
     finding: Callable[[Mapping[str, Result]], str]
+    table: Callable[[Mapping[str, Result]], Table] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of a claim worth reading side by side."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True)
