@@ -26,7 +26,7 @@ from tests.steinlab.solvers.cases import PLANE, states
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers, a test extra, is not installed")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 DOUBLE = 1e-12
 """Relative agreement on injected float64 grids."""
