@@ -198,7 +198,7 @@ class Claim:
 
     ``kind`` is one of ``identity``, ``tight``, ``upper``, ``lower``, ``order``, ``limit`` and
     ``empirical``. ``finding`` turns the finished evidence, by check name and with the checks of the
-    dropped conditions, into one sentence; ``table``, where there is one, into the numbers behind it.
+    dropped conditions, into one sentence; ``table``, if any, into the numbers behind it.
     """
 
     id: str

@@ -1,9 +1,9 @@
 r"""Solvers that are one method under two names.
 
 Ours against formulas typed anew from the papers (:mod:`steinlab.claims.published`), so that no
-identity compares code with itself. Each pair runs over an uneven grid of each process on a two-mode mixture in one dimension. The
-tolerance is the running rounding error of both runs: every step's own, carried on by the later
-ones (:class:`steinlab.rounding.Sized`).
+identity compares code with itself. Each pair runs over an uneven grid
+of each process on a two-mode mixture in one dimension. The tolerance is the running rounding error
+of both runs: every step's own, carried on by the later ones (:class:`steinlab.rounding.Sized`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from steinlab.claims.convergence import LAW, STATES
-from steinlab.grids import Grid, given_grid
 from steinlab.claims.published import (
     SCALED_EULER,
     VELOCITY_EULER,
@@ -28,6 +27,7 @@ from steinlab.claims.published import (
     log_adams,
     unip,
 )
+from steinlab.grids import Grid, given_grid
 from steinlab.processes import EDM, FLOW, PROCESSES, VE
 from steinlab.rounding import Sized, on_sizes
 from steinlab.solvers import Evaluation, Solver, get_solver

@@ -103,9 +103,9 @@ def _run(solver: Solver, matching: bool, steps: int) -> Solver | Plan:
     return make_plan(solver, steps, start=matching_start(solver)) if matching else solver
 
 
-def _orders(results: Mapping[str, Result], name: str) -> tuple[float, float]:
-    values = [data.order for data in results[name].data]
-    return min(values), max(values)
+def _orders(results: Mapping[str, Result], name: str) -> str:
+    seen = sorted({f"{data.order:.2f}" for data in results[name].data})
+    return " to ".join((seen[0], seen[-1]) if len(seen) > 1 else seen)
 
 
 def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
@@ -122,7 +122,7 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
 
 def _finding(results: Mapping[str, Result]) -> str:
     spans = {
-        name: "{:.2f} to {:.2f}".format(*_orders(results, name))
+        name: _orders(results, name)
         for name in (
             "published, matching start",
             "published, single step",
