@@ -156,6 +156,12 @@ class Check:
         ``JSON of one case -> cases``, for replay.
     pool : callable, optional
         ``(data of all batches, formula) -> Comparison``: a joint test of a sampled check.
+    covers : bool
+        Whether the check, if ``symbolic`` or ``certified``, decides the whole statement under its
+        conditions, so that the verdict is ``proved`` or ``certified`` unless something speaks
+        against it.
+    available : callable, optional
+        ``() -> reason`` why the check cannot run here (an extra not installed), empty if it can.
     """
 
     name: str
@@ -165,6 +171,12 @@ class Check:
     compare: Callable[[Any, Any], Comparison]
     restore: Callable[[Mapping[str, Any]], Cases]
     pool: Callable[[Sequence[Any], Any], Comparison] | None = None
+    covers: bool = False
+    available: Callable[[], str] | None = None
+
+    def missing(self) -> str:
+        """Return why the check cannot run here, empty if it can."""
+        return self.available() if self.available else ""
 
 
 @dataclass(frozen=True)

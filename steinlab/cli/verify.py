@@ -193,6 +193,8 @@ def _tables(ledger: dict[str, Any]) -> list[Table]:
 
 def _nearness(row: dict[str, Any]) -> str:
     """How near the worst case comes: tightness of a bound, or error over tolerance."""
+    if not row["evidence"]:
+        return ""
     worst = [e["worst_over_tolerance"] for e in row["evidence"] if e["tightness"] is None]
     return f"{max(worst):.2g} of tolerance" if worst else f"bound {row['tightness']:.4f} tight"
 
@@ -210,7 +212,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['cases']:,}",
         f"{row['undecided']:,}",
         _nearness(row),
-        f"{row['detects']:.0e}",
+        "" if row["detects"] is None else f"{row['detects']:.0e}",
         f"{real}" if real else "",
         f"{rejected} of {len(row['controls'])}",
         f"{row['seconds']:.1f}",
