@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -47,22 +48,59 @@ def _compare(
 def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, Any]:
     """Run a claim's checks and controls and return its row of the ledger.
 
-    The verdict is the weakest that all evidence supports: ``refuted`` if any decided case violates
-    the claim, else ``conditional`` if a condition that the statement leaves out was dropped and
-    the claim fell, else ``holds``.
+    ``refuted`` if any decided case violates the claim; else ``conditional`` if a condition that
+    the statement leaves out was dropped and the claim fell; else ``proved`` or ``certified`` where
+    such a check covers the whole statement; else ``holds``.
     """
-    results = {check.name: run_check(claim, check, profile, seed) for check in claim.checks}
-    fallen = {d.check.name: run_check(claim, d.check, profile, seed) for d in claim.dropped}
+    ready = [check for check in claim.checks if not check.missing()]
+    if not ready:
+        return not_run(claim, "; ".join(check.missing() for check in claim.checks))
+    results = {check.name: run_check(claim, check, profile, seed) for check in ready}
+    droppable = [d for d in claim.dropped if not d.check.missing()]
+    fallen = {d.check.name: run_check(claim, d.check, profile, seed) for d in droppable}
     controls = [
-        *(_twin(twin, results) for twin in claim.twins),
-        *(_graded(result) for result in results.values()),
-        *(_dropped(dropped, fallen[dropped.check.name]) for dropped in claim.dropped),
+        *(_twin(twin, results) for twin in claim.twins if _applies(twin, results)),
+        *(_graded(result) for result in results.values() if result.check.method != "symbolic"),
+        *(_dropped(dropped, fallen[dropped.check.name]) for dropped in droppable),
     ]
     refuted = [r for r in results.values() if _violations(r)]
-    unstated = any(d.unstated for d in claim.dropped)
-    verdict = "refuted" if refuted else "conditional" if unstated else "holds"
+    verdict = "refuted" if refuted else _supported(claim, results)
     leading = refuted[0] if refuted else _leading(results)
+    everything = {**results, **fallen}
     tight = [t for r in results.values() if (t := r.comparison.tightness()) is not None]
+    return {
+        **_heading(claim),
+        "verdict": verdict,
+        "finding": claim.finding(everything),
+        "cases": sum(len(r.comparison.measured) for r in results.values()),
+        "undecided": sum(int((~r.comparison.decided).sum()) for r in results.values()),
+        "worst": _worst(leading),
+        "tightness": max(tight) if tight else None,
+        "detects": _finite(min(_detects(r) for r in results.values())),
+        "evidence": [_evidence(r) for r in results.values()],
+        "controls": controls,
+        "table": asdict(claim.table(everything)) if claim.table else None,
+    }
+
+
+def not_run(claim: Claim, reason: str) -> dict[str, Any]:
+    """Return the row of a claim that cannot run here."""
+    return {
+        **_heading(claim),
+        "verdict": "not-run",
+        "finding": reason,
+        "cases": 0,
+        "undecided": 0,
+        "worst": None,
+        "tightness": None,
+        "detects": None,
+        "evidence": [],
+        "controls": [],
+        "table": None,
+    }
+
+
+def _heading(claim: Claim) -> dict[str, Any]:
     return {
         "id": claim.id,
         "title": claim.title,
@@ -70,16 +108,21 @@ def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, A
         "source": claim.source,
         "kind": claim.kind,
         "conditions": list(claim.conditions),
-        "verdict": verdict,
-        "finding": claim.finding({**results, **fallen}),
-        "cases": sum(len(r.comparison.measured) for r in results.values()),
-        "undecided": sum(int((~r.comparison.decided).sum()) for r in results.values()),
-        "worst": _worst(leading),
-        "tightness": max(tight) if tight else None,
-        "detects": min(_detects(r) for r in results.values()),
-        "evidence": [_evidence(r) for r in results.values()],
-        "controls": controls,
     }
+
+
+def _supported(claim: Claim, results: Mapping[str, Result]) -> str:
+    if any(d.unstated for d in claim.dropped):
+        return "conditional"
+    methods = {r.check.method for r in results.values() if r.check.covers}
+    if "symbolic" in methods:
+        return "proved"
+    return "certified" if "certified" in methods else "holds"
+
+
+def _applies(twin: Twin, results: Mapping[str, Result]) -> bool:
+    """Whether a check that the twin is for has run."""
+    return not twin.checks or any(name in results for name in twin.checks)
 
 
 def _violations(result: Result) -> int:

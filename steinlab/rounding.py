@@ -9,6 +9,7 @@ of responsibilities. This is what makes tolerances follow from conditioning. One
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,24 +51,39 @@ class Sized:
     __rmul__ = __mul__
 
 
+def on_sizes(law: Any) -> Callable[[Any, NoiseLevel], Any]:
+    """Return an exact one-dimensional denoiser extended to :class:`Sized` states."""
+
+    def denoise(x: Any, level: NoiseLevel) -> Any:
+        if not isinstance(x, Sized):
+            return law(x, level)
+        denoised, slope, variance = law.moments(x.value, level)
+        own = np.abs(denoised) + np.sqrt(variance)[..., None]
+        return Sized(denoised, slope[..., None] * x.size + own)
+
+    return denoise
+
+
+def on_slopes(law: Any) -> Callable[[Any, NoiseLevel], Any]:
+    """Return it extended to derivatives: :class:`Dual` states whose tangent is :class:`Sized`."""
+
+    def denoise(x: Any, level: NoiseLevel) -> Any:
+        if not isinstance(x, Dual):
+            return law(x, level)
+        slope = law.divergence(x.value, level)[..., None]
+        t = x.tangent
+        tangent = Sized(slope * t.value, slope * t.size + np.abs(slope * t.value))
+        return Dual(law(x.value, level), tangent)
+
+    return denoise
+
+
 def step_sizes(step: Step) -> tuple[np.ndarray, np.ndarray]:
     """Return the sizes of the residual ``u`` and of its derivative, shape of ``x``.
 
     States must be one-dimensional, ``(..., N, 1)``, and the denoiser exact.
     """
-    law: Any = step.denoiser
-
-    def denoise(x: Any, level: NoiseLevel) -> Any:
-        if isinstance(x, Dual):
-            slope = law.divergence(x.value, level)[..., None]
-            t = x.tangent
-            tangent = Sized(slope * t.value, slope * t.size + np.abs(slope * t.value))
-            return Dual(law(x.value, level), tangent)
-        denoised, slope, variance = law.moments(x.value, level)
-        own = np.abs(denoised) + np.sqrt(variance)[..., None]
-        return Sized(denoised, slope[..., None] * x.size + own)
-
     zero, one = np.zeros_like(step.x), np.ones_like(step.x)
-    value = step.residual(Sized(step.x, zero), denoise)
-    slope = step.residual(Dual(step.x, Sized(one, zero)), denoise).tangent
+    value = step.residual(Sized(step.x, zero), on_sizes(step.denoiser))
+    slope = step.residual(Dual(step.x, Sized(one, zero)), on_slopes(step.denoiser)).tangent
     return value.size, slope.size

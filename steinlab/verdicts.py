@@ -43,7 +43,7 @@ class Comparison:
     scale : array
         What an error is relative to; by default the larger of the two.
     sampled : bool
-        Whether the tolerance is statistical; then no case is undecided.
+        Whether the tolerance is statistical or asymptotic; then no case is undecided.
     grade : float, optional
         The relative error that the graded control must expose, where the default is not apt.
     """
@@ -156,6 +156,12 @@ class Check:
         ``JSON of one case -> cases``, for replay.
     pool : callable, optional
         ``(data of all batches, formula) -> Comparison``: a joint test of a sampled check.
+    covers : bool
+        Whether the check, if ``symbolic`` or ``certified``, decides the whole statement under its
+        conditions, so that the verdict is ``proved`` or ``certified`` unless something speaks
+        against it.
+    available : callable, optional
+        ``() -> reason`` why the check cannot run here (an extra not installed), empty if it can.
     """
 
     name: str
@@ -165,6 +171,12 @@ class Check:
     compare: Callable[[Any, Any], Comparison]
     restore: Callable[[Mapping[str, Any]], Cases]
     pool: Callable[[Sequence[Any], Any], Comparison] | None = None
+    covers: bool = False
+    available: Callable[[], str] | None = None
+
+    def missing(self) -> str:
+        """Return why the check cannot run here, empty if it can."""
+        return self.available() if self.available else ""
 
 
 @dataclass(frozen=True)
@@ -198,7 +210,7 @@ class Claim:
 
     ``kind`` is one of ``identity``, ``tight``, ``upper``, ``lower``, ``order``, ``limit`` and
     ``empirical``. ``finding`` turns the finished evidence, by check name and with the checks of the
-    dropped conditions, into one sentence.
+    dropped conditions, into one sentence; ``table``, if any, into the numbers behind it.
     """
 
     id: str
@@ -212,6 +224,16 @@ class Claim:
     twins: tuple[Twin, ...]
     dropped: tuple[Dropped, ...]
     finding: Callable[[Mapping[str, Result]], str]
+    table: Callable[[Mapping[str, Result]], Table] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of a claim worth reading side by side."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def verify(  # noqa: PLR0917
     write_json(target, ledger)
     if folder is not None:
         _store(folder, ledger)
-    show(*_report(ledger), target=target)
+    show(*_report(ledger), *(_tables(ledger) if claims is not None else ()), target=target)
     if ledger["interrupted"]:
         done = len(ledger["claims"])
         raise Interrupted(f"interrupted after {done} of {len(wanted)} claims; those are kept")
@@ -177,8 +177,24 @@ def _report(ledger: dict[str, Any]) -> list[Any]:
     return [table, findings, closing]
 
 
+def _tables(ledger: dict[str, Any]) -> list[Table]:
+    """The tables of claims that were asked for by name."""
+    out = []
+    for content in (row.get("table") for row in ledger["claims"]):
+        if content:
+            table = Table(title=content["title"], title_justify="left")
+            for i, column in enumerate(content["columns"]):
+                table.add_column(column, justify="right" if i else "left")
+            for cells in content["rows"]:
+                table.add_row(*(str(cell) for cell in cells))
+            out.append(table)
+    return out
+
+
 def _nearness(row: dict[str, Any]) -> str:
     """How near the worst case comes: tightness of a bound, or error over tolerance."""
+    if not row["evidence"]:
+        return ""
     worst = [e["worst_over_tolerance"] for e in row["evidence"] if e["tightness"] is None]
     return f"{max(worst):.2g} of tolerance" if worst else f"bound {row['tightness']:.4f} tight"
 
@@ -196,7 +212,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['cases']:,}",
         f"{row['undecided']:,}",
         _nearness(row),
-        f"{row['detects']:.0e}",
+        "" if row["detects"] is None else f"{row['detects']:.0e}",
         f"{real}" if real else "",
         f"{rejected} of {len(row['controls'])}",
         f"{row['seconds']:.1f}",

@@ -34,15 +34,10 @@ from steinlab.solvers.phi import interpolatory, phis
 from steinlab.solvers.scalars import exp, plain
 
 Quadrature = Callable[[tuple[NoiseLevel, ...], NoiseLevel], list[Scalar]]
-"""``levels (newest first), t -> C_0, C_1, ...`` with ``sum_j C_j = s_t - s_0``."""
+"""``levels (newest first), t -> C_1, C_2, ...``; ``C_0`` is the rest of ``s_t - s_0``."""
 
-AB = (
-    (1.0,),
-    (3 / 2, -1 / 2),
-    (23 / 12, -16 / 12, 5 / 12),
-    (55 / 24, -59 / 24, 37 / 24, -9 / 24),
-)
-"""Adams-Bashforth weights on an even grid."""
+AB = ((), (-1 / 2,), (-16 / 12, 5 / 12), (-59 / 24, 37 / 24, -9 / 24))
+"""Adams-Bashforth weights of the past slopes on an even grid."""
 
 
 def _fixed(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
@@ -54,7 +49,7 @@ def _in_ratio(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
     start = levels[0].ratio
     step = t.ratio - start
     nodes = [(level.ratio - start) / step for level in levels]
-    return interpolatory(nodes, [step / (k + 1) for k in range(len(levels))])
+    return interpolatory(nodes, [step / (k + 1) for k in range(len(levels))])[1:]
 
 
 def _in_log(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
@@ -63,7 +58,7 @@ def _in_log(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
     scale = -h * levels[0].ratio * exp(-h)
     nodes = [0.0, *(-log_snr_step(level, levels[0]) / h for level in levels[1:])]
     powers = enumerate(phis(len(levels), h))
-    return interpolatory(nodes, [scale * math.factorial(k) * value for k, value in powers])
+    return interpolatory(nodes, [scale * math.factorial(k) * value for k, value in powers])[1:]
 
 
 REACH, POINTS = 3.2, 81
@@ -92,7 +87,7 @@ def _in_time(process: Process) -> Quadrature:
         theta = theta / np.asarray(step)[..., None]
         measure = width * np.cosh(u) * rule
         moments = [plain((measure * theta**k).sum(axis=-1)) for k in range(len(levels))]
-        return interpolatory([plain((time - times[0]) / step) for time in times], moments)
+        return interpolatory([plain((time - times[0]) / step) for time in times], moments)[1:]
 
     return quadrature
 
@@ -103,7 +98,7 @@ def _weights(quadrature: Quadrature) -> Weights:
         step = first_order(s, t)
         if len(levels) == 1:
             return step
-        past = [t.alpha * c for c in quadrature(levels, t)[1:]]
+        past = [t.alpha * c for c in quadrature(levels, t)]
         total = sum(past[1:], past[0])
         zetas = tuple(c / level.sigma for c, level in zip(past, levels[1:], strict=True))
         betas = tuple(-zeta * level.alpha for zeta, level in zip(zetas, levels[1:], strict=True))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,117 +11,27 @@ import torch
 from steinlab.sampling import solve
 from steinlab.solvers import (
     EULER,
-    Plan,
-    Solver,
     evaluations_on,
     get_solver,
-    lowered,
-    make_plan,
 )
 from tests.peers import drive
+from tests.peers.table import (
+    DOUBLE,
+    PEERS,
+    SINGLE,
+    STEPS,
+    VELOCITY,
+    Peer,
+    dpm,
+    name_of,
+    ours,
+    unipc,
+)
 from tests.steinlab.solvers.cases import PLANE, states
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers, a test extra, is not installed")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-DOUBLE = 1e-12
-"""Relative agreement on injected float64 grids."""
-
-SINGLE = 4e-6
-"""Relative agreement on shipped float32 grids, in float32 states."""
-
-STEPS = 9
-
-LAST = {1: (), 2: (1,), 3: (2, 1)}
-"""Outputs combined in the last steps: below 15 steps (DPM-Solver++, DEIS) or always (UniPC)."""
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A solver, and the scheduler and options that should be the same method."""
-
-    solver: str
-    scheduler: str
-    options: dict[str, Any]
-    at: drive.Coordinates = drive.vp
-    output: Callable[..., Any] = drive.to_sample
-    last: tuple[int, ...] = ()  # outputs combined in the last steps
-    interleaved: bool = False
-
-    def build(self, **more: Any) -> Any:
-        return getattr(diffusers, self.scheduler)(**self.options, **more)
-
-    def plan(self, steps: int, last: tuple[int, ...]) -> Solver | Plan:
-        solver = get_solver(self.solver)
-        finish = lowered(solver, *last) if last else ()  # type: ignore[arg-type]
-        return make_plan(solver, steps, finish=finish)
-
-    @property
-    def fails_at_zero(self) -> bool:
-        """Not a number there: see the tests of what is wrong in diffusers, below."""
-        return self.options.get("solver_type") == "bh1" or "DEIS" in self.scheduler
-
-
-def dpm(solver: str, order: int, kind: str = "midpoint", **more: Any) -> Peer:
-    options = {"solver_order": order, "solver_type": kind, "prediction_type": "sample"} | more
-    return Peer(solver, "DPMSolverMultistepScheduler", options, last=LAST[order])
-
-
-def unipc(p: int, variant: str) -> Peer:
-    name = f"unipc-{p}" + ("-bh1" if variant == "bh1" else "")
-    options = {"solver_order": p, "solver_type": variant, "prediction_type": "sample"}
-    return Peer(name, "UniPCMultistepScheduler", options, last=LAST[p])
-
-
-def deis(nodes: int) -> Peer:
-    options = {"solver_order": nodes, "prediction_type": "sample"}
-    return Peer(f"deis-log-{nodes}", "DEISMultistepScheduler", options, last=LAST[nodes])
-
-
-def in_flow(peer: Peer) -> Peer:
-    options = peer.options | {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-    return Peer(peer.solver, peer.scheduler, options, drive.flow, drive.to_velocity, last=peer.last)
-
-
-def edm_dpm(solver: str, order: int, kind: str) -> Peer:
-    options = {"solver_order": order, "solver_type": kind}
-    name = "EDMDPMSolverMultistepScheduler"
-    return Peer(solver, name, options, drive.ve, drive.to_edm, LAST[order])
-
-
-VE_EPS = {"at": drive.ve, "output": drive.to_eps}
-MULTISTEP = [
-    dpm("euler", 1),
-    dpm("dpmpp-2m", 2),
-    dpm("dpmpp-2m-heun", 2, "heun"),
-    dpm("dpmpp-3m", 3),
-    *(unipc(p, variant) for p in (1, 2, 3) for variant in ("bh1", "bh2")),
-    *(deis(nodes) for nodes in (1, 2, 3)),
-]
-PEERS = [
-    *MULTISTEP,
-    *(in_flow(peer) for peer in MULTISTEP),
-    edm_dpm("dpmpp-2m", 2, "midpoint"),
-    edm_dpm("dpmpp-2m-heun", 2, "heun"),
-    edm_dpm("dpmpp-3m", 3, "midpoint"),
-    Peer("euler", "EulerDiscreteScheduler", {}, **VE_EPS),
-    Peer("euler", "EDMEulerScheduler", {}, drive.ve, drive.to_edm),
-    Peer("heun", "HeunDiscreteScheduler", {}, **VE_EPS, interleaved=True),
-]
-VELOCITY = Peer("euler", "FlowMatchEulerDiscreteScheduler", {}, drive.flow, drive.to_velocity)
-
-
-def name_of(peer: Peer) -> str:
-    return f"{peer.solver}-{peer.scheduler}-{peer.at.__name__}"
-
-
-def ours(peer: Peer, values: list[float], x: np.ndarray) -> np.ndarray:
-    last = peer.last
-    if values[-1] == values[-2]:  # the duplicate that DEIS appends: a step that goes nowhere
-        values, last = values[:-1], last[:-1]
-    grid = drive.levels(values, peer.at)
-    return np.asarray(solve(PLANE, x, grid, peer.plan(len(grid) - 1, last)).state)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 DOUBLE_CASES = [
@@ -311,102 +218,3 @@ def test_single_steps_on_a_grid_of_their_stages(
     theirs = drive.run(scheduler, PLANE, torch.from_numpy(x), drive.vp, drive.to_sample)
     state = solve(PLANE, x, grid[::order], get_solver(name)).state
     assert drive.gap(state, theirs) < DOUBLE
-
-
-# What is wrong in diffusers, or is another method than its name says.
-
-
-def end_of(scheduler: Any, output: Callable[..., Any], at: drive.Coordinates) -> torch.Tensor:
-    values = [float(s) for s in scheduler.sigmas]
-    x = torch.from_numpy(states(drive.levels(values, at)))
-    return drive.run(scheduler, PLANE, x, at, output)
-
-
-@pytest.mark.parametrize("p", [1, 2, 3])
-def test_unipc_bh1_at_zero_is_not_a_number_in_diffusers(p: int) -> None:
-    scheduler = unipc(p, "bh1").build(final_sigmas_type="zero")
-    scheduler.set_timesteps(STEPS)
-    assert torch.isnan(end_of(scheduler, drive.to_sample, drive.vp)).all()
-    values = [float(s) for s in scheduler.sigmas]
-    grid = drive.levels(values, drive.vp)
-    assert np.isfinite(solve(PLANE, states(grid), grid, get_solver(f"unipc-{p}-bh1")).state).all()
-
-
-def test_deis_at_zero_is_not_a_number_in_diffusers() -> None:
-    """``sigma_t (exp(h) - 1)`` is zero times infinity; ours refuses the grid instead."""
-    scheduler = deis(3).build()
-    scheduler.set_timesteps(STEPS)
-    drive.inject(scheduler, [*drive.spaced(20.0, 0.05, STEPS - 1), 0.0])
-    assert torch.isnan(end_of(scheduler, drive.to_sample, drive.vp)).all()
-
-
-@pytest.mark.parametrize("nodes", [1, 2, 3])
-def test_deis_in_single_precision_loses_digits_on_a_flow_in_diffusers(nodes: int) -> None:
-    """``x / alpha_s`` with ``alpha_s = 1 - sigma = 0.001`` formed in float32; float64 agrees."""
-    peer = in_flow(deis(nodes))
-    scheduler = peer.build()
-    scheduler.set_timesteps(STEPS)
-    values = [float(s) for s in scheduler.sigmas]
-    x = states(drive.levels(values, drive.flow))
-    single = torch.from_numpy(x).float()
-    lossy = drive.run(scheduler, PLANE, single, drive.flow, peer.output)
-    assert drive.gap(ours(peer, values, single.numpy().astype(float)), lossy) > 2e-5
-    scheduler.set_timesteps(STEPS)
-    drive.inject(scheduler, values)
-    exact = drive.run(scheduler, PLANE, torch.from_numpy(x), drive.flow, peer.output)
-    assert drive.gap(ours(peer, values, x), exact) < DOUBLE
-
-
-def test_deis_with_karras_sigmas_evaluates_a_duplicate_in_diffusers() -> None:
-    scheduler = deis(2).build(use_karras_sigmas=True)
-    scheduler.set_timesteps(STEPS)
-    assert float(scheduler.sigmas[-1]) == float(scheduler.sigmas[-2])
-
-
-def test_multistep_state_is_single_precision_in_diffusers() -> None:
-    """DPM-Solver++ casts a float64 state to float32 in every step and returns it as float64."""
-    peer = dpm("dpmpp-2m", 2)
-    values = drive.spaced(20.0, 0.05, STEPS, bend=0.3)
-    scheduler = peer.build()
-    scheduler.set_timesteps(STEPS)
-    drive.inject(scheduler, values)
-    x = states(drive.levels(values, drive.vp))
-    theirs = drive.run(scheduler, PLANE, torch.from_numpy(x), drive.vp, drive.to_sample)
-    assert theirs.dtype == torch.float64
-    assert 1e-9 < drive.gap(ours(peer, values, x), theirs) < SINGLE
-
-
-def test_third_order_of_diffusers_is_the_published_one() -> None:
-    """Its 3M has ``c = 1``: far from the form that is of order three."""
-    peer = dpm("dpmpp-3m-exact", 3)
-    values = drive.spaced(20.0, 0.05, STEPS, bend=0.3)
-    scheduler = peer.build()
-    scheduler.set_timesteps(STEPS)
-    drive.inject(scheduler, values)
-    x = states(drive.levels(values, drive.vp))
-    theirs = drive.run(scheduler, PLANE, torch.from_numpy(x), drive.vp, drive.to_sample)
-    assert drive.gap(ours(peer, values, x), theirs) > 1e-3
-
-
-def test_heun_of_flow_matching_is_a_trapezoid_in_time() -> None:
-    """FlowMatchHeun averages velocities in ``t``; ours averages slopes in ``sigma / alpha``."""
-    values = [*drive.spaced(0.95, 0.05, STEPS - 1, bend=0.3), 0.0]
-    scheduler = diffusers.FlowMatchHeunDiscreteScheduler()
-    scheduler.set_timesteps(STEPS)
-    drive.inject(scheduler, values, interleaved=True)
-    grid = drive.levels(values, drive.flow)
-    x = states(grid)
-    with drive.double_precision(scheduler):
-        theirs = drive.run(scheduler, PLANE, torch.from_numpy(x), drive.flow, drive.to_velocity)
-
-    def velocity(y: np.ndarray, level: Any) -> np.ndarray:
-        return np.asarray(drive.to_velocity(y, PLANE(y, level), level))
-
-    y = x
-    for s, t in itertools.pairwise(grid):
-        v = velocity(y, s)
-        euler = y + (t.sigma - s.sigma) * v
-        end = velocity(euler, t) if t.sigma > 0 else v
-        y = y + (t.sigma - s.sigma) * 0.5 * (v + end)
-    assert drive.gap(y, theirs) < DOUBLE
-    assert drive.gap(solve(PLANE, x, grid, get_solver("heun")).state, theirs) > 1e-3

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from analytic import GaussianMixture, exact_flow
 from steinlab.grids import Grid, given_grid
-from steinlab.processes import FLOW, VP_LINEAR, Process
+from steinlab.processes import FLOW, PROCESSES, VP_LINEAR, Process
 from steinlab.sampling import solve
-from steinlab.solvers import Plan, Solver
+from steinlab.solvers import Plan, Solver, get_solver
 
 TOP, BOTTOM = 1.0, 0.3
 """Noise-to-signal ratios between which orders are measured: all solvers are asymptotic there."""
@@ -25,6 +26,11 @@ START = np.linspace(-2.0, 2.0, 9)[:, None]
 PLANE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, -0.2]], [[0.2, 0.4], [0.3, 0.1]])
 
 PROCESSES_MEASURED = (VP_LINEAR, FLOW)
+
+ROUNDING = 1e-12
+"""A few hundred roundings of states of size 20, over the smallest states of size 0.1."""
+
+EVERY_PROCESS = [pytest.param(process, id=process.name) for process in PROCESSES.values()]
 
 
 def quadratic(n: int) -> np.ndarray:
@@ -79,3 +85,15 @@ class Counted:
     def __call__(self, x: Any, level: Any) -> Any:
         self.calls += 1
         return self.law(x, level)
+
+
+def end(name: Any, process: Process, *, zero: bool = False, steps: int = 6) -> np.ndarray:
+    """Where a solver, a plan or an id ends on a short uneven grid."""
+    grid = uneven_grid(process, steps, zero=zero)
+    solver = get_solver(name, process) if isinstance(name, str) else name
+    return np.asarray(solve(PLANE, states(grid), grid, solver).state)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> None:
+    """Assert agreement to rounding."""
+    np.testing.assert_allclose(a, b, rtol=ROUNDING, atol=ROUNDING)

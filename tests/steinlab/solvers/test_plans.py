@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytic import NoiseLevel
 from steinlab.grids import make_grid
 from steinlab.processes import EDM
 from steinlab.sampling import solve
@@ -66,13 +67,26 @@ def test_a_finish_lets_any_solver_end_at_zero() -> None:
     solver = get_solver("deis-log-3")
     with pytest.raises(ValueError, match="sigma must be > 0"):
         evaluations_on(solver, grid)
-    plan = make_plan(solver, 6, finish=(EULER,))
-    assert np.isfinite(solve(PLANE, states(grid), grid, plan).state).all()
+    for finish in ((EULER,), lowered(solver, 1)):
+        plan = make_plan(solver, 6, finish=finish)
+        assert np.isfinite(solve(PLANE, states(grid), grid, plan).state).all()
 
 
 def test_single_steps_need_no_start() -> None:
     assert matching_start(HEUN) == ()
     assert matching_start(EULER) == ()
+
+
+@pytest.mark.parametrize("shape", [(), (2, 1, 1)], ids=["one", "stack"])
+def test_a_grid_must_go_from_noise_to_data(shape: tuple[int, ...]) -> None:
+    level = [NoiseLevel(np.ones(shape)[()], np.full(shape, s)[()]) for s in (2.0, 1.0, 1.5, 0.0)]
+    for order, message in (
+        ((0, 1, 2), "grid step 1: to must be less noisy"),
+        ((0, 3, 1), "grid step 1: from: sigma must be > 0"),
+        ((0,), "grid must hold at least 2 levels, got 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            solve(PLANE, np.zeros((2, 3, 2)), [level[i] for i in order], EULER)
 
 
 def test_bad_plans() -> None:

@@ -108,11 +108,12 @@ def test_images_are_states_too(name: str) -> None:
     np.testing.assert_array_equal(images.reshape(-1, 2), solve(PLANE, x, grid, solver).state)
 
 
+@pytest.mark.parametrize("zero", [False, True], ids=["above", "zero"])
 @SOLVERS_MEASURED
-def test_a_stack_of_cases_is_each_case(name: str) -> None:
+def test_a_stack_of_cases_is_each_case(name: str, zero: bool) -> None:
     """Levels of shape (C, 1, 1): every case takes its own steps."""
     seeds = (3, 4, 5)
-    grids = [uneven_grid(VP_LINEAR, seed=seed) for seed in seeds]
+    grids = [uneven_grid(VP_LINEAR, seed=seed, zero=zero) for seed in seeds]
     stacked: Grid = tuple(
         NoiseLevel(
             np.array([one.alpha for one in levels])[:, None, None],
@@ -121,6 +122,7 @@ def test_a_stack_of_cases_is_each_case(name: str) -> None:
         for levels in zip(*grids, strict=True)
     )
     solver = get_solver(name, VP_LINEAR)
+    solver = make_plan(solver, 6, finish=() if solver.ends_at_zero else (EULER,))
     x = np.stack([states(grid, seed=seed) for grid, seed in zip(grids, seeds, strict=True)])
     together = solve(PLANE, x, stacked, solver).state
     for i, grid in enumerate(grids):

@@ -1,0 +1,147 @@
+"""Every solver's declared order, observed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from steinlab.claims.convergence import (
+    PROCESS_NAMES,
+    Convergence,
+    Observed,
+    cases,
+    compare_orders,
+    observe,
+)
+from steinlab.claims.falsified import falsify
+from steinlab.processes import EDM
+from steinlab.solvers import SOLVER_IDS, get_solver, matching_start
+from steinlab.verdicts import Check, Claim, Dropped, Effort, Result, Table, Twin
+
+FAMILIES: Mapping[str, str] = {
+    "DDIM": "euler",
+    "Heun": "heun",
+    "DPM-Solver": "dpm-2",
+    "single-step DPM-Solver++": "dpmpp-3s",
+    "multistep DPM-Solver++": "dpmpp-2m",
+    "corrected 3M": "dpmpp-3m-exact",
+    "UniPC": "unipc-3",
+    "DEIS, rho": "deis-rho-3",
+    "DEIS, log": "deis-log-3",
+    "DEIS, time": "deis-tab-3",
+    "iPNDM": "ipndm-2",
+    "variable-step iPNDM": "ipndm-v-4",
+}
+"""A member of each family, whose falsified twin must be rejected."""
+
+STARTED = tuple(name for name in SOLVER_IDS if matching_start(get_solver(name, EDM)))
+"""Solvers that a matching start concerns."""
+
+
+def _draw(kind: str, solvers: Sequence[str]) -> Callable[[Effort], list[Convergence]]:
+    def draw(effort: Effort) -> list[Convergence]:
+        processes = PROCESS_NAMES if effort.profile == "full" else PROCESS_NAMES[:2]
+        return cases(solvers, kind, processes)
+
+    return draw
+
+
+def order_check(kind: str, solvers: Sequence[str]) -> Check:
+    """Observe the orders of solvers on every process and grid."""
+    return Check(
+        kind, "quadrature", _draw(kind, solvers), observe, compare_orders, Convergence.restore
+    )
+
+
+def falsified_check(family: str, solver: str) -> Check:
+    """Observe a falsified solver, started by right single steps."""
+    kind = "matching" if solver in STARTED else "own"
+
+    def draw(effort: Effort) -> list[Convergence]:  # noqa: ARG001
+        return cases((solver,), kind, PROCESS_NAMES[:1])
+
+    return Check(
+        f"falsified {family}",
+        "quadrature",
+        draw,
+        partial(observe, alter=falsify),
+        compare_orders,
+        Convergence.restore,
+    )
+
+
+def orders(results: Mapping[str, Result], kind: str) -> dict[str, list[Observed]]:
+    """Collect the observed orders of a check by solver."""
+    out: dict[str, list[Observed]] = {}
+    for data in results[kind].data:
+        out.setdefault(data.case.solver, []).append(data)
+    return out
+
+
+def _span(seen: Sequence[Observed] | None) -> str:
+    if not seen:
+        return ""
+    low, high = min(o.order for o in seen), max(o.order for o in seen)
+    shown = f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
+    return f"{shown} +- {max(o.confidence for o in seen):.2f}"
+
+
+def _table(results: Mapping[str, Result]) -> Table:
+    kinds = {kind: orders(results, kind) for kind in ("own", "matching", "local")}
+    rows = []
+    for name in SOLVER_IDS:
+        cells: list[Any] = [name]
+        for seen in kinds.values():
+            observed = seen.get(name)
+            cells += [str(observed[0].declared) if observed else "", _span(observed)]
+        rows.append(cells)
+    columns = ["solver"]
+    for label in ("by itself", "matching start", "local"):
+        columns += [f"{label}: declared", "observed"]
+    return Table("Observed orders, over processes and grids", columns, rows)
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    comparisons = [results[kind].comparison for kind in ("own", "matching", "local")]
+    worst = max(float(np.max(c.excess)) for c in comparisons)
+    capped = [
+        name
+        for name, seen in orders(results, "matching").items()
+        if seen[0].declared > declared_alone(name)
+    ]
+    return (
+        f"all {len(SOLVER_IDS)} solvers have their declared order within {worst:.2f}, global and "
+        f"local, on {len({d.case.process for d in results['own'].data})} processes and 2 grids; "
+        f"{', '.join(capped)} reach theirs with a matching start only"
+    )
+
+
+def declared_alone(name: str) -> int:
+    """Return the order that a solver declares when it starts by itself."""
+    return get_solver(name, EDM).order
+
+
+CLAIM = Claim(
+    id="solver-order",
+    title="Orders of the solvers",
+    statement="a solver of order p has global error O(h^p) and local error O(h^(p+1))",
+    source="The solvers' papers; docs/solvers.md",
+    kind="order",
+    conditions=("a smooth denoiser", "steps short against the denoiser's scale"),
+    formula=0,
+    checks=(
+        order_check("own", SOLVER_IDS),
+        order_check("matching", STARTED),
+        order_check("local", SOLVER_IDS),
+    ),
+    twins=(Twin("orders one higher", 1), Twin("orders one lower", -1)),
+    dropped=tuple(
+        Dropped(f"a coefficient 5 % off: {family} ({solver})", falsified_check(family, solver))
+        for family, solver in FAMILIES.items()
+    ),
+    finding=_finding,
+    table=_table,
+)
