@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.judge import judge
 from steinlab.specs.reading import read_json
 from steinlab.verdicts import Claim
@@ -206,5 +206,12 @@ def read_case(path: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{path} must hold a stored case with {missing[0]}, which is missing")
     if case["version"] != VERSION:
-        raise InputError(f"version must be {VERSION} in {path}, got {case['version']}")
+        raise InputError(f"version must be {VERSION} in {path}, got {quote(case['version'])}")
+    for keys, kind, words in (
+        (("claim", "check"), str, "text"),
+        (("measured", "bound", "tolerance"), int | float, "a number"),
+    ):
+        for key in keys:
+            if not isinstance(case[key], kind):
+                raise InputError(f"{key} must be {words} in {path}, got {quote(case[key])}")
     return case
