@@ -114,3 +114,47 @@ def test_arithmetic_adds_what_was_added_up() -> None:
     assert (back.value, back.size) == (3.0, 6.0)
     assert ((a - b).value, (a - b).size) == (4.0, 4.0)
     assert ((-a).value, (-a).size) == (-2.0, 1.0)
+
+
+class Straight:
+    """``D = c x`` with posterior variance ``V``: sizes can be added up by hand."""
+
+    slope, variance = 3.0, 4.0
+
+    def __call__(self, x: np.ndarray, _level: NoiseLevel) -> np.ndarray:
+        return self.slope * x
+
+    def divergence(self, x: np.ndarray, _level: NoiseLevel) -> np.ndarray:
+        return np.full(x.shape[:-1], self.slope)
+
+    def moments(self, x: np.ndarray, level: NoiseLevel) -> tuple[np.ndarray, ...]:
+        return self(x, level), self.divergence(x, level), np.full(x.shape[:-1], self.variance)
+
+
+def test_sizes_by_hand() -> None:
+    """Every product and sum of a step of Euler, then of Heun, written down once more."""
+    x, s, t = np.array([[2.0]]), NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.5)
+    k = beta = 0.5
+    c, root = 3.0, 2.0
+    d = c * 2.0
+    own = d + root  # of the denoiser at x: |D| + sqrt V
+    driven = beta * own + beta * d  # of the product beta D
+    euler = k * 2 + driven
+    for name in ("euler", "heun"):
+        solver = SOLVERS[name]
+        step = Step(Straight(), solver, x, s, t, (), solver.step(Straight(), x, s, t, ()))
+        sizes = step_sizes(step)
+        if name == "euler":
+            assert (sizes[0].item(), sizes[1].item()) == (euler, k + 2 * beta * c)
+            continue
+        state = 0.5 * 2 + beta * d
+        state_size = 0.5 * 2 + driven
+        again = c * state_size + c * state + root
+        weight = 0.5 * (beta / 0.5)  # Heun's c
+        bend = weight * (again + own) + weight * abs(c * state - d)
+        assert sizes[0].item() == pytest.approx(euler + bend, rel=1e-14)
+        slope = 0.5 + beta * c
+        slope_size = 0.5 + 2 * beta * c
+        again_slope = c * slope_size + c * slope
+        bend_slope = weight * (again_slope + c) + weight * abs(c * slope - c)
+        assert sizes[1].item() == pytest.approx(k + 2 * beta * c + bend_slope, rel=1e-14)

@@ -105,6 +105,27 @@ def test_a_case_does_not_depend_on_its_neighbours(name: str) -> None:
                     assert getattr(mine, term)[0] == getattr(all_, term)[c]
 
 
+class Deceived(GaussianMixture):
+    """A law whose denoiser is wrong: only what never asks it stays right."""
+
+    def denoise(self, x: np.ndarray, level: NoiseLevel) -> np.ndarray:
+        return 0.9 * super().denoise(x, level) + 0.2
+
+
+def test_the_reference_never_goes_through_the_denoiser() -> None:
+    p = problem("euler")
+    p = p._replace(law=Deceived(p.law.weights, p.law.means[..., 0], p.law.spectra[..., 0]))
+    rng, n = np.random.default_rng(0), 200_000
+    x_star = p.law.sample(n, rng)
+    sampled = sampled_terms(p, x_star, rng.standard_normal(x_star.shape), None, rng=rng)
+    exact = quadrature_terms(p).value
+    for term in ("u_ref", "u_tweedie", "err", "gap"):
+        values = getattr(sampled, term)[0]
+        error = values.std() / math.sqrt(n)
+        assert abs(values.mean() - getattr(exact, term)[0]) < 4.5 * error, term
+    assert abs(exact.u_ref - exact.u_tweedie) > 8 * error
+
+
 def test_parts_of_a_factorised_law_add_up() -> None:
     p = problem("euler")
     one = quadrature_terms(p)

@@ -12,7 +12,7 @@ import pytest
 
 from steinlab.judge import judge
 from steinlab.ledger import load_claim
-from steinlab.verdicts import Claim, Effort
+from steinlab.verdicts import Effort
 
 SMALLER = 6
 """Cases of the quick profile for one here."""
@@ -23,15 +23,18 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Effort, "count", lambda _, quick: max(1, quick // SMALLER))
 
 
-def without_digits(claim: Claim) -> Claim:
-    """The claim on random laws only, its finding left out."""
-    kept = tuple(check for check in claim.checks if check.name != "digits")
-    return replace(claim, checks=kept, finding=lambda _: "")
+def judged(claim_id: str, *, without: tuple[str, ...] = ("digits",)) -> dict[str, Any]:
+    """Judge a claim without some of its checks, its finding left out."""
+    claim = load_claim(claim_id)
+    kept = tuple(check for check in claim.checks if check.name not in without)
+    return judge(replace(claim, checks=kept, finding=lambda _: "", table=None))
 
 
-def judged(claim_id: str, seed: int = 0) -> dict[str, Any]:
-    """Judge a claim without the digits."""
-    return judge(without_digits(load_claim(claim_id)), seed=seed)
+def judged_exactly(claim_id: str) -> dict[str, Any]:
+    """Judge a claim by its deterministic checks alone, no dropped conditions: a second or less."""
+    claim = load_claim(claim_id)
+    kept = tuple(c for c in claim.checks if c.name not in {"digits", "samples", "pairs"})
+    return judge(replace(claim, checks=kept, dropped=(), finding=lambda _: "", table=None))
 
 
 def break_source(
@@ -44,7 +47,7 @@ def break_source(
     source = textwrap.dedent(inspect.getsource(place))
     assert old in source, f"{old} is not in {module}.{name}"
     scope: dict[str, Any] = {}
-    exec(  # noqa: S102
+    exec(
         compile("from __future__ import annotations\n" + source.replace(old, new), module, "exec"),
         vars(importlib.import_module(module)).copy(),
         scope,

@@ -13,6 +13,7 @@ from scipy.stats import chi2
 
 from steinlab.claims import forms
 from steinlab.claims.checks import sampled_check
+from steinlab.divergence import Hutchinson
 from steinlab.judge import effort_for
 from steinlab.ledger import (
     VERDICTS,
@@ -24,7 +25,7 @@ from steinlab.ledger import (
     stored_case,
 )
 from steinlab.verdicts import FAMILY_LEVEL, Check
-from tests.steinlab.claims.small import break_source, judged, shrink
+from tests.steinlab.claims.small import break_source, judged, judged_exactly, shrink
 
 EXPECTED = json.loads((Path(__file__).parents[2] / "expected_verdicts.json").read_text())
 CLAIMS = pytest.mark.parametrize("claim_id", claim_ids())
@@ -43,21 +44,24 @@ def plain(value: Any) -> Any:
 
 
 @CLAIMS
-def test_claim_in_the_quick_profile(claim_id: str) -> None:
-    """One judgement a claim, everything that can be read off its row."""
+def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One judgement a claim on fewer cases, everything that can be read off its row."""
+    shrink(monkeypatch)
     row = judge_by_id(claim_id, "quick", 0)
     assert plain(row) == row
     assert faults({"claims": [row]}) == []
     assert row["verdict"] == EXPECTED[claim_id]
     assert row["kind"] in KINDS
-    assert math.isfinite(row["detects"])
+    assert 0 < row["detects"] < math.inf
     assert row["cases"] == sum(e["cases"] for e in row["evidence"])
     assert row["undecided"] == sum(e["undecided"] for e in row["evidence"]) < 0.2 * row["cases"]
     assert {e["method"] for e in row["evidence"]} <= METHODS
-    assert all(e["violations"] == 0 for e in row["evidence"])
+    refuted = any(e["violations"] for e in row["evidence"])
+    assert refuted == (row["verdict"] == "refuted")
     assert all(c["rejected"] for c in row["controls"])
     graded = [c for c in row["controls"] if c["name"].startswith("graded")]
-    assert len(graded) == len(row["evidence"]), "one graded control a check"
+    numeric = [e for e in row["evidence"] if e["method"] != "symbolic"]
+    assert len(graded) == len(numeric), "one graded control a check"
     assert len(row["controls"]) > len(graded), "and a falsified twin"
     case = stored_case(row)
     assert case is not None
@@ -74,16 +78,14 @@ def test_any_case_replays_to_the_last_digit(claim_id: str, monkeypatch: pytest.M
     claim = load_claim(claim_id)
     for check in (*claim.checks, *(dropped.check for dropped in claim.dropped)):
         batches = check.draw(effort_for(claim.id, check.name, "quick", 3))
-        for batch in (batches[0], batches[len(batches) // 2], batches[-1]):
+        picked = [batches[i] for i in sorted({0, len(batches) // 2, len(batches) - 1})]
+        probed = [b for b in batches if plain(b.describe(0)).get("solver") == "heun"]
+        for batch in picked + probed[-1:]:
             whole = check.compare(check.measure(batch), claim.formula)
             assert len(whole.measured) == len(batch)
             index = len(batch) - 1
-            stored = {
-                "claim": claim.id,
-                "check": check.name,
-                "case": plain(batch.describe(index)),
-            }
-            now = replay(stored)
+            case = plain(batch.describe(index))
+            now = replay({"claim": claim.id, "check": check.name, "case": case})
             assert now["measured"] == whole.measured[index], check.name
             assert now["bound"] == whole.predicted[index], check.name
             assert now["tolerance"] == whole.tolerance[index], check.name
@@ -98,13 +100,14 @@ def test_another_seed_draws_other_cases(claim_id: str, monkeypatch: pytest.Monke
             return check.draw(effort_for(claim_id, check.name, "quick", seed))[0].describe(0)
 
         assert first(0) == first(0)
-        assert first(0) != first(1)
+        if "seed" in first(0):  # the cases of the others are enumerated, not drawn
+            assert first(0) != first(1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3, 2**31])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 2**31])
 @CLAIMS
-def test_verdicts_do_not_depend_on_the_seed(claim_id: str, seed: int) -> None:
+def test_verdicts_of_the_quick_profile_do_not_depend_on_the_seed(claim_id: str, seed: int) -> None:
     row = judge_by_id(claim_id, "quick", seed)
     assert faults({"claims": [row]}) == []
     assert row["verdict"] == EXPECTED[claim_id]
@@ -122,8 +125,6 @@ MUTANTS = [
     ("reference-free-coefficient", DIVERGENCE, "_assemble", "* dim", "* dim * 0"),
     ("reference-free-coefficient", DIVERGENCE, "_assemble", "- _flat", "+ _flat"),
     ("reference-free-coefficient", "steinlab.dual", "Dual.__mul__", "tangent * scale", "tangent"),
-    ("reference-free-coefficient", "steinlab.terms", "forward", "level.sigma * eps",
-     "level.sigma * eps * 1.2"),
     ("reference-free-coefficient", "analytic.mixtures", "GaussianMixture._moments",
      "within_gain + ", "0.999999 * within_gain + "),
     ("reference-free-coefficient", "analytic.mixtures", "GaussianMixture._posterior_means",
@@ -132,12 +133,13 @@ MUTANTS = [
     ("stein-identity", "steinlab.claims.stein_identity", "right", "sigma**2", "-(sigma**2)"),
     ("stein-identity", "steinlab.claims.stein_identity", "left", "1 - alpha", "1 + alpha"),
     ("edm-drift-vanishes", "steinlab.claims.edm_drift_vanishes", "geometric", "sigma**2", "sigma"),
-    ("edm-drift-vanishes", DIVERGENCE, "_assemble", "* dim", "* 1"),
+    ("edm-drift-vanishes", DIVERGENCE, "_assemble", "- _flat", "- 0.999999 * _flat"),
     ("optimal-coefficient", "steinlab.claims.optimal_coefficient", "optimum",
      "terms.u_ref / terms.u_u", "terms.u_x / terms.u_u"),
     ("optimal-coefficient", "steinlab.claims.optimal_coefficient", "optimum",
      "terms.u_ref / terms.u_u", "(1 + 1e-7) * terms.u_ref / terms.u_u"),
-    ("error-decay", "steinlab.claims.error_decay", "rho", "terms.u_ref**2", "terms.u_ref"),
+    ("error-decay", "steinlab.claims.error_decay", "rho", "terms.u_ref**2",
+     "0.9999 * terms.u_ref**2"),
     ("error-decay", "steinlab.claims.error_decay", "rho", "terms.u_u * terms.err", "terms.u_u"),
     ("error-decay", "steinlab.claims.error_decay", "lowest", ".min(", ".max("),
     ("error-decay", "steinlab.claims.error_decay", "ReferenceCorrection.__call__",
@@ -156,24 +158,37 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("claim_id", "module", "name", "old", "new"), MUTANTS)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m[0]}: {m[2]}: {m[3]} -> {m[4]}")
 def test_a_broken_formula_refutes_the_claim(
-    claim_id: str, module: str, name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+    mutant: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    claim_id, module, name, old, new = mutant
     shrink(monkeypatch)
     break_source(monkeypatch, module, name, old=old, new=new)
-    row = judged(claim_id)
+    row = judged_exactly(claim_id)
     assert row["verdict"] == "refuted"
     worst = row["worst"]
     assert abs(worst["measured"] - worst["bound"]) > worst["tolerance"]
 
 
-@CLAIMS
-def test_unbroken_the_small_claims_stand(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "name", "old", "new"),
+    [
+        ("steinlab.terms", "forward", "level.sigma * eps", "1.2 * level.sigma * eps"),
+        (DIVERGENCE, "_assemble", "* dim", "* 1"),
+        (DIVERGENCE, "Hutchinson.along", "step.dim", "1"),
+    ],
+)
+def test_samples_notice_what_a_line_cannot_show(
+    module: str, name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "Hutchinson.along":  # probe linear steps too, which are exact otherwise
+        monkeypatch.setattr("steinlab.claims.checks.sampled_divergence", lambda _: Hutchinson())
     shrink(monkeypatch)
-    row = judged(claim_id)
-    assert row["verdict"] == EXPECTED[claim_id]
-    assert faults({"claims": [row]}) == []
+    break_source(monkeypatch, module, name, old=old, new=new)
+    row = judged("edm-drift-vanishes", without=("digits", "quadrature"))
+    assert row["verdict"] == "refuted"
+    assert row["worst"]["check"] == "samples"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +207,7 @@ def test_a_blind_check_is_reported(
     """With a tolerance of any size nothing is refuted, and the controls say so."""
     shrink(monkeypatch)
     monkeypatch.setattr(f"{module}.ROUNDING", 1e13)
-    row = judged(claim_id)
+    row = judged_exactly(claim_id)
     assert any("control not rejected" in fault for fault in faults({"claims": [row]}))
 
 
@@ -201,7 +216,7 @@ def test_tolerances_are_not_generous(claim_id: str, monkeypatch: pytest.MonkeyPa
     """A fiftieth of the rounding allowed is exceeded: the bound is near what is reached."""
     shrink(monkeypatch)
     monkeypatch.setattr("steinlab.claims.forms.ROUNDING", 8 / 50)
-    assert judged(claim_id)["verdict"] == "refuted"
+    assert judged_exactly(claim_id)["verdict"] == "refuted"
 
 
 # --- sampled checks -----------------------------------------------------------------------------
