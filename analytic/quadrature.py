@@ -195,7 +195,7 @@ def tensor_nodes(
     for i in range(law.dim):
         variance = marginal_variances(law)[:, i]
         marginal = GaussianMixture(law.weights, law.means[:, i], variance)
-        axes.append(_composite(mixture_breaks(marginal, level), nodes))
+        axes.append(composite_rule(mixture_breaks(marginal, level), nodes))
     grids = np.meshgrid(*(x for x, _ in axes), indexing="ij")
     weights = np.ones(1)
     for _, w in axes:
@@ -211,7 +211,8 @@ def marginal_variances(law: GaussianMixture) -> np.ndarray:
     return np.asarray((law.basis**2 * law.spectra[..., None, :]).sum(axis=-1))
 
 
-def _composite(breaks: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def composite_rule(breaks: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nodes and weights of ``n``-point Gauss-Legendre panels between sorted breaks."""
     nodes, weights = gauss_legendre(n)
     a, b = breaks[:-1], breaks[1:]
     keep = b > a
