@@ -29,7 +29,7 @@ def in_data_form(formula: Formula, nodes: int, name: str = "published") -> Linea
     def weights(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> LinearStep:
         lam = [math.log(level.alpha / level.sigma) for level in (t, *levels)]
         h = lam[0] - lam[1]
-        gaps = [(newer - older) / h for newer, older in itertools.pairwise(lam)]
+        gaps = [(newer - older) / h for newer, older in itertools.pairwise(lam[1:])]
         kappa = t.sigma / levels[0].sigma
         betas = tuple(t.alpha * c for c in formula(h, gaps))
         return LinearStep(kappa, 1 - kappa, betas)
