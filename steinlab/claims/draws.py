@@ -94,13 +94,20 @@ def _level(pairs: Any) -> NoiseLevel:
 
 
 def draw_levels(
-    rng: np.random.Generator, count: int, family: str, *, final_zero: bool, longest: float = 8.0
+    rng: np.random.Generator,
+    count: int,
+    family: str,
+    *,
+    final_zero: bool,
+    longest: float = 8.0,
+    ratios: tuple[float, float] | None = None,
 ) -> tuple[NoiseLevel, NoiseLevel, NoiseLevel]:
     """Draw ``count`` steps ``(s, t)`` and a noisier earlier level, arrays ``(count, 1, 1)``.
 
-    Steps are up to ``longest`` in ``log(sigma / alpha)``, or end at zero noise.
+    Steps are up to ``longest`` in ``log(sigma / alpha)``, or end at zero noise. They begin at
+    ``ratios``, by default the family's.
     """
-    low, high = RATIOS.get(family, (1e-4, 1e4))
+    low, high = ratios or RATIOS.get(family, (1e-4, 1e4))
     top = np.where(rng.random(count) < 0.5, min(high, COMMON_RATIO), high)
     ratio = log_uniform(rng, low, top)
     finer = (

@@ -16,6 +16,7 @@ from steinlab.claims.checks import (
 )
 from steinlab.claims.draws import StepCases, draw_steps
 from steinlab.claims.forms import Identity, Measured, compare_sampled, reference, stein
+from steinlab.claims.meridian import MERIDIAN
 from steinlab.terms import forward, sampled_terms
 from steinlab.verdicts import Check, Claim, Dropped, Effort, Result, Twin
 
@@ -90,7 +91,7 @@ CLAIM = Claim(
         "unstated: the candidate depends on x alone, or on a history independent of its noise",
     ),
     formula=Identity(reference, stein),
-    checks=(quadrature_check(1500), sampled_check(1500), digits_check()),
+    checks=(quadrature_check(1500), MERIDIAN, sampled_check(1500), digits_check()),
     twins=(
         Twin("wrong sign of the divergence", Identity(reference, _wrong_sign)),
         Twin("1/alpha dropped", Identity(reference, _no_alpha)),

@@ -84,9 +84,9 @@ def orders(results: Mapping[str, Result], kind: str) -> dict[str, list[Observed]
 def _span(seen: Sequence[Observed] | None) -> str:
     if not seen:
         return ""
-    low, high = min(o.order for o in seen), max(o.order for o in seen)
-    shown = f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
-    return f"{shown} +- {max(o.confidence for o in seen):.2f}"
+    shown = sorted({f"{o.order:.2f}" for o in seen})
+    span = shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
+    return f"{span} +- {max(o.confidence for o in seen):.2f}"
 
 
 def _table(results: Mapping[str, Result]) -> Table:
@@ -99,9 +99,9 @@ def _table(results: Mapping[str, Result]) -> Table:
             cells += [str(observed[0].declared) if observed else "", _span(observed)]
         rows.append(cells)
     columns = ["solver"]
-    for label in ("by itself", "matching start", "local"):
-        columns += [f"{label}: declared", "observed"]
-    return Table("Observed orders, over processes and grids", columns, rows)
+    for label in ("own start", "matching", "local"):
+        columns += [label, "observed"]
+    return Table("Declared and observed orders, over processes and grids", columns, rows)
 
 
 def _finding(results: Mapping[str, Result]) -> str:

@@ -1,0 +1,108 @@
+"""What the README and CONTRIBUTING show works, and says what the laboratory says."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steinlab import corrections
+from steinlab.cli import main
+from steinlab.corrections import NoCorrection
+from steinlab.ledger import claim_ids
+from steinlab.processes import EDM
+from steinlab.sampling import solve
+from steinlab.solvers import EULER
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+EXPECTED = json.loads((ROOT / "tests" / "expected_verdicts.json").read_text(encoding="utf-8"))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_readme_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks(README, "python")
+    exec(compile(code, "README.md", "exec"), {})
+    evaluations, *_ = capsys.readouterr().out.split()
+    assert evaluations == "8"
+
+
+def test_expected_verdicts_cover_every_claim() -> None:
+    assert sorted(EXPECTED) == claim_ids()
+
+
+def test_readme_table_has_every_verdict() -> None:
+    rows = re.findall(r"^│ ([a-z-]+)\s+│ (\w[\w-]*)\s+│", README, flags=re.MULTILINE)
+    shown = {claim: verdict for claim, verdict in rows if claim in EXPECTED}
+    assert shown == EXPECTED
+
+
+def test_readme_coefficient_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """The routes and values shown are those that the command prints."""
+    command = re.search(r"\$ steinlab (coefficient \S+)\n(.*?)```", README, flags=re.DOTALL)
+    assert command is not None
+    words = shlex.split(command.group(1))
+    assert main([words[0], str(ROOT / words[1])]) == 0
+    printed = capsys.readouterr().out
+    cells = [line.split("│")[1:3] for line in printed.splitlines() if line.startswith("│")]
+    assert cells
+    for route, gamma in cells:
+        assert re.search(rf"│ {route.strip()} +│ +{re.escape(gamma.strip())} │", command.group(2))
+
+
+def test_make_targets_shown_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([a-z][a-z-]*)", README + CONTRIBUTING):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_linked_pages_exist() -> None:
+    for text in (README, CONTRIBUTING):
+        for page in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / page).exists(), page
+
+
+def test_correction_of_contributing_runs() -> None:
+    code, model = blocks(CONTRIBUTING, "python")
+    space: dict[str, Any] = {
+        "math": math,
+        "np": np,
+        **{k: getattr(corrections, k) for k in dir(corrections)},
+    }
+    from analytic import GaussianMixture
+    from analytic.arrays import Array
+    from steinlab.divergence import Step, inner
+    from steinlab.grids import make_grid
+
+    space.update(Array=Array, Step=Step, inner=inner)
+    exec(compile(code, "CONTRIBUTING.md", "exec"), space)
+    law = GaussianMixture(np.array([0.5, 0.5]), np.array([-1.0, 1.0]), 0.1)
+    grid = make_grid(EDM, "karras", 3)
+    x = 80 * np.random.default_rng(0).standard_normal((50, 1))
+    halfway = solve(law, x, grid, EULER, correction=space["halfway"]()).diagnostics[0].gamma
+    full = corrections.tweedie()
+    raw = solve(law, x, grid, EULER, correction=full).diagnostics[0].gamma
+    assert halfway == pytest.approx(0.5 * (1 + raw))
+    assert NoCorrection().name == "none"
+    assert "convert(net" in model
+
+
+def test_model_of_contributing_runs() -> None:
+    torch = pytest.importorskip("torch")
+    _, code = blocks(CONTRIBUTING, "python")
+    space: dict[str, Any] = {"my_torch_module": lambda x, ratio: x / ratio}
+    exec(compile(code, "CONTRIBUTING.md", "exec"), space)
+    grid_level = EDM.level_at(2.0)
+    x = torch.ones(3, 2, dtype=torch.float64)
+    assert torch.allclose(space["denoiser"](x, grid_level), torch.zeros_like(x))
+    assert space["denoiser"].jvp(x, grid_level, x[None]).shape == (1, 3, 2)
