@@ -316,15 +316,20 @@ def test_every_solver_is_accepted_by_name_on_its_process(schedule):
 
 def test_options_of_a_run_and_of_one_solver_in_it():
     names = ["dpmpp-3m-exact", "heun", "euler", {"name": "dpmpp-2m", "start": "own", "final": []}]
+    names += [{"name": "dpmpp-2m", "start": "own"}, {"name": "dpmpp-2m", "final": [1]}]
     spec = CompareSpec.from_json(
         {**COMPARISON, "solvers": names, "start": "matching", "final": [2, 1], "end": "least"}
     )
-    third, heun, euler, second = spec.solvers
+    third, heun, euler, second, finished, started = spec.solvers
     assert spec.end == "least"
     assert [one.name for one in third.start] == ["dpmpp-3s", "dpmpp-3s"]
     assert [one.width for one in third.finish] == [2, 1]
     assert third.label == "dpmpp-3m-exact start=matching final=2,1"
     assert third.options == Options("matching", (2, 1))
+    assert (finished.options, started.options) == (
+        Options("own", (2, 1)),
+        Options("matching", (1,)),
+    )
     for entry in (heun, euler, second):
         assert (entry.start, entry.finish, entry.options) == ((), (), Options())
         assert entry.label == entry.name
