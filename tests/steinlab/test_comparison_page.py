@@ -17,7 +17,7 @@ from steinlab.specs.compare import CompareSpec
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "comparison.md").read_text()
-SPECS = sorted((ROOT / "docs" / "specs").glob("*.json"))
+SPECS = sorted((ROOT / "docs" / "specs").glob("*-*.json"))
 
 
 def tool() -> Any:
