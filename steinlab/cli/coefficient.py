@@ -66,7 +66,7 @@ def coefficient(
         for route, entry in found.items()
     }
     result: dict[str, Any] = {"gamma": gamma}
-    if spec.solver.depth:
+    if spec.most_history:
         result["history"] = coupled
     write_json(target, result)
 
@@ -89,5 +89,5 @@ def _print(
     for route, entry in found.items():
         value = significant(entry.value, entry.error)
         table.add_row(route, value, f"{entry.error:.1e}", HOW.get(route, ""))
-    notes = [Text(f"history: {coupled}")] if spec.solver.depth else []
+    notes = [Text(f"history: {coupled}")] if spec.most_history else []
     show(table, *notes, target=target)
