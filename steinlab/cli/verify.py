@@ -45,9 +45,14 @@ def verify(  # noqa: PLR0917
         str, typer.Option(metavar="N", help="Processes; by default one a core.")
     ] = "auto",
     seed: Annotated[str, typer.Option(metavar="N")] = "0",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
+    ] = None,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
     from steinlab.ledger import claim_ids, differences, faults, run
+    from steinlab.shards import Shards
     from steinlab.verdicts import PROFILES
 
     one_of("--profile", profile, PROFILES)
@@ -58,21 +63,28 @@ def verify(  # noqa: PLR0917
     check_target(target)
     folder = _folder(out)
     expected = _expected(expect, known)
+    shards = Shards(folder / "shards") if folder else None
     with _bar(len(wanted)) as advance:
         ledger = run(
             wanted,
             profile=profile,
             seed=number,
-            workers=min(count, len(wanted)),
+            workers=count,
+            scheduler=scheduler,
+            shards=shards,
             progress=lambda claim_id, row: advance(claim_id),  # noqa: ARG005
         )
     write_json(target, ledger)
     if folder is not None:
         _store(folder, ledger)
     show(*_report(ledger), *(_tables(ledger) if claims is not None else ()), target=target)
+    if shards and shards.reused:
+        checks = "check" if shards.reused == 1 else "checks"
+        show(f"{shards.reused} finished {checks} reused from {shards.folder}", target=target)
     if ledger["interrupted"]:
         done = len(ledger["claims"])
-        raise Interrupted(f"interrupted after {done} of {len(wanted)} claims; those are kept")
+        kept = f"; finished checks are in {shards.folder}" if shards else ""
+        raise Interrupted(f"interrupted after {done} of {len(wanted)} claims; those are kept{kept}")
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
         print(f"steinlab: {problem}", file=sys.stderr)
