@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from steinlab import catalogue
 from steinlab.catalogue import claim_ids, load_claim
 from steinlab.errors import InputError, one_of
 from steinlab.schedule import Row, judge_by_id, rows
@@ -131,7 +132,7 @@ def stored_case(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def replay(case: Mapping[str, Any]) -> dict[str, Any]:
     """Run one stored case again; return measured, bound and tolerance as they come out now."""
-    claim = load_claim(case["claim"])
+    claim = catalogue.load_claim(case["claim"])
     checks = {c.name: c for c in (*claim.checks, *(d.check for d in claim.dropped))}
     check = checks[one_of("check", case["check"], checks)]
     try:

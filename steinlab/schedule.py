@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from steinlab.catalogue import load_claim
+from steinlab import catalogue
 from steinlab.examine import examine, runnable
 from steinlab.executors import SerialExecutor, completed, executor_for, one_thread
 from steinlab.judge import judged
@@ -30,7 +30,7 @@ def run_unit(unit: Unit) -> Report:
     one_thread()
     outcome, crash = None, None
     try:
-        claim = load_claim(unit.claim)
+        claim = catalogue.load_claim(unit.claim)
         check = next(c for c in runnable(claim) if c.name == unit.check)
         outcome = examine(claim, check, unit.profile, unit.seed)
     except Exception as error:
@@ -52,7 +52,9 @@ class Plan:
         crashes: dict[str, Crash] = {}
         for claim_id in claims:
             try:
-                names = dict.fromkeys(check.name for check in runnable(load_claim(claim_id)))
+                names = dict.fromkeys(
+                    check.name for check in runnable(catalogue.load_claim(claim_id))
+                )
             except Exception as error:
                 names, crashes[claim_id] = {}, Crash.from_error(error)
             units[claim_id] = [Unit(claim_id, name, profile, seed) for name in names]
@@ -68,7 +70,7 @@ def _row(
     if crash is None:
         outcomes = {u.check: r.outcome for u, r in reports.items() if r.outcome}
         try:
-            row = judged(load_claim(claim_id), outcomes, *effort)
+            row = judged(catalogue.load_claim(claim_id), outcomes, *effort)
         except CheckError as error:
             crash = error.crash
         except Exception as error:
