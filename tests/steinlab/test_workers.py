@@ -87,7 +87,7 @@ def test_other_sources_seeds_and_profiles_are_not_reused(tmp_path, monkeypatch) 
     )
     assert shards.get(unit._replace(seed=1)) is None
     assert shards.get(unit._replace(profile="full")) is None
-    monkeypatch.setattr("steinlab.shards.sources_key", lambda package: "other")
+    monkeypatch.setattr("steinlab.shards.sources_key", lambda _: "other")
     assert shards.get(unit) is None
     assert shards.seconds(unit) == report.seconds
     assert shards.reused == 0
