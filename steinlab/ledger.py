@@ -13,7 +13,7 @@ from typing import Any
 
 from steinlab import catalogue
 from steinlab.catalogue import claim_ids, load_claim
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.schedule import Row, judge_by_id, rows
 from steinlab.shards import Shards
 from steinlab.specs.reading import read_json
@@ -164,5 +164,12 @@ def read_case(path: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{path} must hold a stored case with {missing[0]}, which is missing")
     if case["version"] != VERSION:
-        raise InputError(f"version must be {VERSION} in {path}, got {case['version']}")
+        raise InputError(f"version must be {VERSION} in {path}, got {quote(case['version'])}")
+    for keys, kind, words in (
+        (("claim", "check"), str, "text"),
+        (("measured", "bound", "tolerance"), int | float, "a number"),
+    ):
+        for key in keys:
+            if not isinstance(case[key], kind):
+                raise InputError(f"{key} must be {words} in {path}, got {quote(case[key])}")
     return case

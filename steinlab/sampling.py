@@ -139,4 +139,6 @@ def solve(
 
 def _finite(x: Array, xp: Any) -> bool:
     # a finite sum has finite terms; finite terms may overflow together
-    return math.isfinite(float(xp.sum(x))) or bool(xp.all(xp.isfinite(x)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(xp.sum(x))
+    return math.isfinite(total) or bool(xp.all(xp.isfinite(x)))

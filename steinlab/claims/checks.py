@@ -13,7 +13,7 @@ from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
 from steinlab.claims.draws import FAMILIES, StepCases, draw_steps
 from steinlab.claims.forms import Measured, compare_integrated, compare_sampled, pool_sampled
 from steinlab.datasets import load_digits
-from steinlab.divergence import Divergence, Step
+from steinlab.divergence import Divergence, Hutchinson, Step, draw_probes
 from steinlab.grids import make_grid
 from steinlab.processes import PROCESSES
 from steinlab.solvers import SOLVERS
@@ -97,6 +97,25 @@ class NoDivergence:
         return np.zeros(step.x.shape[:-1])
 
 
+@dataclass(frozen=True)
+class SeededProbes:
+    """The sampled checks' divergence, each case's probes from its own seed: cases replay alone."""
+
+    seeds: np.ndarray
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> np.ndarray:
+        """Return ``div u`` of a stack, shape of the batch."""
+        divergence = sampled_divergence(step)
+        if not isinstance(divergence, Hutchinson):
+            return np.asarray(divergence(step, rng))
+        generators = (np.random.default_rng([seed, 2]) for seed in self.seeds)
+        drawn = (
+            draw_probes(x, divergence.probes, divergence.law, own)
+            for x, own in zip(step.x, generators, strict=True)
+        )
+        return np.asarray(divergence.along(step, np.stack(list(drawn), axis=1)))
+
+
 def sample_steps(
     cases: StepCases, *, states: int = STATES, divergence: Divergence | None = None
 ) -> Measured:
@@ -111,10 +130,9 @@ def sample_steps(
         part = StepCases(problem.take(index), cases.seeds[index], cases.dims[index])
         x_star, eps = couple(part, states)
         frozen = None if past is None else past[index]
-        rng = np.random.default_rng([*part.seeds, 2])
-        parts.append(
-            sampled_terms(part.problem, x_star, eps, frozen, rng=rng, divergence=divergence)
-        )
+        probes = divergence or SeededProbes(part.seeds)
+        rng = np.random.default_rng(0)  # the probes have their own
+        parts.append(sampled_terms(part.problem, x_star, eps, frozen, rng=rng, divergence=probes))
     stacked = (np.concatenate([getattr(p, name) for p in parts]) for name in Terms.names())
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], Terms(*stacked))
 

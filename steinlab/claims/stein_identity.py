@@ -161,7 +161,8 @@ def _cubic(cases: StepCases, noise: Callable[..., np.ndarray]) -> Measured:
     """
     s = cases.problem.s
     x_star, eps = couple(cases, STATES)
-    x = forward(s, x_star, noise(np.random.default_rng([*cases.seeds, 3]), eps))
+    pairs = zip(cases.seeds, eps, strict=True)
+    x = forward(s, x_star, np.stack([noise(np.random.default_rng([c, 3]), e) for c, e in pairs]))
     v, div = x**3 / s.sigma**2, 3 * (x**2).sum(axis=-1) / s.sigma[..., 0] ** 2
     zero = np.zeros_like(div)
     sums = ((v * x).sum(axis=-1), div, (v * v).sum(axis=-1), (v * (x - x_star)).sum(axis=-1))

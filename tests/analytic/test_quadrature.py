@@ -1,0 +1,212 @@
+"""Integrals under mixtures: closed forms, mpmath, sharp cases, breaks and tensor rules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+from analytic import GaussianMixture, NoiseLevel
+from analytic.quadrature import (
+    REACH,
+    expect,
+    gauss_legendre,
+    integrate,
+    marginal_variances,
+    mixture_breaks,
+    tensor_nodes,
+)
+
+CLEAN = NoiseLevel(1.0, 0.0)
+LEVEL = NoiseLevel(0.6, 0.7)
+TIGHT = 1e-13
+
+SMOOTH = GaussianMixture([0.3, 0.7], [-1.0, 1.5], [0.16, 0.49])
+SHARP = GaussianMixture([0.4, 0.6], [0.3, -1.0], [1e-6, 4.0])
+"""A mode of deviation 1e-3 on the shoulder of one of deviation 2."""
+APART = GaussianMixture([0.1, 0.5, 0.4], [-500.0, 0.0, 800.0], [1e-4, 0.25, 9.0])
+LAWS = pytest.mark.parametrize("law", [SMOOTH, SHARP, APART], ids=["smooth", "sharp", "apart"])
+
+
+def raw_moment(law: GaussianMixture, level: NoiseLevel, power: int) -> float:
+    """``E x^power`` by the recursion ``m_k = mu m_(k-1) + (k-1) v m_(k-2)``, in mpmath."""
+    total = mp.mpf(0)
+    columns = law.weights.tolist(), law.means[:, 0].tolist(), law.spectra[:, 0].tolist()
+    for w, m, variance in zip(*columns, strict=True):
+        mu = mp.mpf(level.alpha) * m
+        v = mp.mpf(level.alpha) ** 2 * variance + mp.mpf(level.sigma) ** 2
+        moments = [mp.mpf(1), mu]
+        for k in range(2, power + 1):
+            moments.append(mu * moments[-1] + (k - 1) * v * moments[-2])
+        total += w * moments[power]
+    return float(total)
+
+
+def pieces(law: GaussianMixture, level: NoiseLevel) -> list[Any]:
+    return [mp.mpf(b) for b in np.unique(mixture_breaks(law, level)).tolist()]
+
+
+def mp_density(law: GaussianMixture, level: NoiseLevel, x: Any) -> Any:
+    columns = law.weights.tolist(), law.means[:, 0].tolist(), law.spectra[:, 0].tolist()
+    a, s2 = mp.mpf(level.alpha), mp.mpf(level.sigma) ** 2
+    return mp.fsum(
+        w * mp.npdf(x, a * m, mp.sqrt(a**2 * v + s2)) for w, m, v in zip(*columns, strict=True)
+    )
+
+
+@pytest.mark.parametrize("level", [CLEAN, LEVEL], ids=["clean", "noisy"])
+@LAWS
+def test_moments(law: GaussianMixture, level: NoiseLevel) -> None:
+    powers = np.arange(9)
+    got = expect(lambda x: x**powers, law, level)
+    exact = np.array([raw_moment(law, level, int(k)) for k in powers])
+    assert got.value.shape == (1, 9)
+    np.testing.assert_array_less(np.abs(got.value[0] - exact), TIGHT * got.size[0] + 1e-300)
+    np.testing.assert_array_less(np.abs(got.value[0] - exact), got.error[0] + TIGHT * got.size[0])
+    assert np.all(got.error <= TIGHT * got.size), "smooth integrands settle"
+
+
+@LAWS
+def test_an_entropy_like_integral_against_mpmath(law: GaussianMixture) -> None:
+    """``E log p(x)`` and ``E tanh(x / 3)^2``, at 30 digits."""
+    got = expect(
+        lambda x: np.concatenate([law.log_prob(x, LEVEL)[:, None], np.tanh(x / 3) ** 2], axis=1),
+        law,
+        LEVEL,
+    )
+    with mp.workdps(30):
+        marks = pieces(law, LEVEL)
+
+        def log_part(x: Any) -> Any:
+            p = mp_density(law, LEVEL, x)
+            return p * mp.log(p)
+
+        exact = [
+            float(mp.quad(log_part, marks)),
+            float(mp.quad(lambda x: mp_density(law, LEVEL, x) * mp.tanh(x / 3) ** 2, marks)),
+        ]
+    np.testing.assert_allclose(got.value[0], exact, rtol=TIGHT)
+
+
+@LAWS
+def test_sizes_are_absolute_integrals_and_the_mass_is_one(law: GaussianMixture) -> None:
+    got = expect(lambda x: np.concatenate([np.ones_like(x), x, -np.abs(x)], axis=1), law, LEVEL)
+    assert got.value[0, 0] == pytest.approx(1, abs=TIGHT)
+    assert got.size[0, 1] == pytest.approx(got.size[0, 2], rel=1e-6)
+    assert got.value[0, 2] == pytest.approx(-got.size[0, 2], rel=1e-15)
+
+
+def test_a_discontinuity_as_a_break() -> None:
+    jump = 0.123
+    exact = sum(
+        float(w) * 0.5 * math.erfc((jump - 0.6 * m) / math.sqrt(2 * (0.36 * v + 0.49)))
+        for w, m, v in zip([0.3, 0.7], [-1.0, 1.5], [0.16, 0.49], strict=True)
+    )
+    inside = expect(lambda x: (x > jump) * 1.0, SMOOTH, LEVEL, breaks=np.array([jump, 1e9]))
+    assert inside.value[0, 0] == pytest.approx(exact, rel=TIGHT)
+    blind = expect(lambda x: (x > jump) * 1.0, SMOOTH, LEVEL)
+    assert abs(blind.value[0, 0] - exact) > 1e-8, "the break is what makes it exact"
+    assert abs(blind.value[0, 0] - exact) <= blind.error[0, 0], "and the error says so"
+
+
+def test_a_kink_is_refined_within_its_reported_error() -> None:
+    got = expect(lambda x: np.abs(x - 0.1234), SMOOTH, LEVEL)
+    exact = expect(lambda x: np.abs(x - 0.1234), SMOOTH, LEVEL, breaks=np.array([0.1234]))
+    assert abs(got.value - exact.value) <= got.error + 1e-15
+    assert abs(got.value - exact.value) < 1e-8
+
+
+def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Case ``c`` has its own scale: some cases need many rounds, some one."""
+    sharp = (10.0 ** (case % 5))[:, None]
+    values = np.stack([np.exp(-sharp * x**2), np.cos(sharp * x) / (1 + x**2)], axis=-1)
+    return values, np.abs(values)
+
+
+def test_a_case_does_not_depend_on_its_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    breaks = np.sort(rng.uniform(-3, 3, (300, 9)), axis=1)
+    together = integrate(integrand, breaks)
+    for c in (0, 1, 2, 3, 4, 150, 299):
+        alone = integrate(lambda case, x, c=c: integrand(case + c, x), breaks[c : c + 1])
+        np.testing.assert_array_equal(alone.value[0], together.value[c])
+        np.testing.assert_array_equal(alone.size[0], together.size[c])
+        np.testing.assert_array_equal(alone.error[0], together.error[c])
+    order = rng.permutation(len(breaks))
+    shuffled = integrate(lambda case, x: integrand(order[case], x), breaks[order])
+    np.testing.assert_array_equal(shuffled.value, together.value[order])
+
+
+def test_panels_of_no_width_are_skipped() -> None:
+    seen = []
+
+    def one(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(x)
+        return np.ones((*x.shape, 1)), np.ones((*x.shape, 1))
+
+    got = integrate(one, np.array([[0.0, 0.0, 1.0, 1.0], [2.0, 2.0, 2.0, 5.0]]))
+    np.testing.assert_allclose(got.value[:, 0], [1.0, 3.0], rtol=1e-15)
+    assert all(np.ptp(x, axis=1).min() > 0 for x in seen)
+
+
+def test_nodes_are_exact_for_their_degree() -> None:
+    nodes, weights = gauss_legendre(5)
+    for k in range(10):
+        assert (weights * nodes**k).sum() == pytest.approx((1 + (-1) ** k) / (k + 1), abs=1e-15)
+    assert abs((weights * nodes**10).sum() - 2 / 11) > 1e-4
+
+
+def test_breaks_reach_ten_deviations_of_every_component_of_a_stack() -> None:
+    law = GaussianMixture(
+        [[0.5, 0.5], [0.1, 0.9]], [[-1.0, 1.0], [5.0, 0.0]], [[1.0, 4.0], [0.01, 9.0]]
+    )
+    level = NoiseLevel(np.array([0.5, 1.0])[:, None, None], np.array([0.3, 0.0])[:, None, None])
+    breaks = mixture_breaks(law, level)
+    assert np.all(np.diff(breaks, axis=1) >= 0)
+    alphas, sigmas = (0.5, 1.0), (0.3, 0.0)
+    for c, (a, s) in enumerate(zip(alphas, sigmas, strict=True)):
+        for m, v in zip(law.means[c, :, 0], law.spectra[c, :, 0], strict=True):
+            for step in (*-REACH, *REACH):
+                mark = a * m + step * math.sqrt(a * a * v + s * s)
+                assert np.abs(breaks[c] - mark).min() < 1e-14
+    assert REACH[-1] == 10
+    with pytest.raises(ValueError, match="law must be one-dimensional, got 2 dimensions"):
+        mixture_breaks(GaussianMixture([1.0], [[0.0, 0.0]], 1.0), level)
+
+
+PLANE = GaussianMixture(
+    [0.3, 0.7],
+    [[-1.0, 0.5], [1.0, -0.2]],
+    [[[0.5, 0.3], [0.3, 0.4]], [[0.3, -0.1], [-0.1, 0.2]]],
+)
+SPACE = GaussianMixture(
+    [1.0], [[0.3, -0.2, 0.1]], [[[0.5, 0.2, 0.1], [0.2, 0.4, 0.0], [0.1, 0, 1]]]
+)
+
+
+@pytest.mark.parametrize(("law", "nodes"), [(PLANE, 12), (SPACE, 8)], ids=["2-D", "3-D"])
+def test_tensor_rules(law: GaussianMixture, nodes: int) -> None:
+    x, w = tensor_nodes(law, LEVEL, nodes=nodes)
+    assert x.shape == (len(w), law.dim)
+    eye = LEVEL.sigma**2 * np.eye(law.dim)
+    means = LEVEL.alpha * law.means
+    covariances = LEVEL.alpha**2 * law.covariances + eye
+    assert w.sum() == pytest.approx(1, abs=TIGHT)
+    first = law.weights @ means
+    np.testing.assert_allclose(w @ x, first, atol=TIGHT)
+    second = np.einsum("k,kij->ij", law.weights, covariances)
+    second += np.einsum("k,ki,kj->ij", law.weights, means, means)
+    np.testing.assert_allclose((x * w[:, None]).T @ x, second, atol=TIGHT)
+    a = np.array([0.7, -0.4, 0.2])[: law.dim]
+    generating = law.weights @ np.exp(means @ a + 0.5 * np.einsum("i,kij,j->k", a, covariances, a))
+    assert w @ np.exp(x @ a) == pytest.approx(generating, rel=TIGHT)
+
+
+def test_marginal_variances_are_the_diagonals() -> None:
+    diagonal = np.diagonal(PLANE.covariances, axis1=-2, axis2=-1)
+    np.testing.assert_allclose(marginal_variances(PLANE), diagonal, rtol=1e-14)
+    shared = GaussianMixture([0.5, 0.5], [[0.0, 1.0], [2.0, 3.0]], [0.2, 0.3])
+    np.testing.assert_array_equal(marginal_variances(shared), [[0.2, 0.2], [0.3, 0.3]])

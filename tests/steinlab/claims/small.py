@@ -1,0 +1,55 @@
+"""The claims with fewer cases, and formulas broken in place."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import textwrap
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from steinlab.judge import judge
+from steinlab.ledger import load_claim
+from steinlab.verdicts import Effort
+
+SMALLER = 6
+"""Cases of the quick profile for one here."""
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw a sixth of the quick profile's cases."""
+    monkeypatch.setattr(Effort, "count", lambda _, quick: max(1, quick // SMALLER))
+
+
+def judged(claim_id: str, *, without: tuple[str, ...] = ("digits",)) -> dict[str, Any]:
+    """Judge a claim without some of its checks, its finding left out."""
+    claim = load_claim(claim_id)
+    kept = tuple(check for check in claim.checks if check.name not in without)
+    return judge(replace(claim, checks=kept, finding=lambda _: "", table=None))
+
+
+def judged_exactly(claim_id: str) -> dict[str, Any]:
+    """Judge a claim by its deterministic checks alone, no dropped conditions: a second or less."""
+    claim = load_claim(claim_id)
+    kept = tuple(c for c in claim.checks if c.name not in {"digits", "samples", "pairs"})
+    return judge(replace(claim, checks=kept, dropped=(), finding=lambda _: "", table=None))
+
+
+def break_source(
+    monkeypatch: pytest.MonkeyPatch, module: str, name: str, *, old: str, new: str
+) -> None:
+    """Replace text in a function's source, for everyone who holds the function."""
+    place: Any = importlib.import_module(module)
+    for part in name.split("."):
+        place = getattr(place, part)
+    source = textwrap.dedent(inspect.getsource(place))
+    assert old in source, f"{old} is not in {module}.{name}"
+    scope: dict[str, Any] = {}
+    exec(
+        compile("from __future__ import annotations\n" + source.replace(old, new), module, "exec"),
+        vars(importlib.import_module(module)).copy(),
+        scope,
+    )
+    monkeypatch.setattr(place, "__code__", scope[place.__name__].__code__)

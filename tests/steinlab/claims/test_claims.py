@@ -1,0 +1,247 @@
+"""Every registered claim: its verdict, its controls, and that a broken formula brings it down."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from steinlab.claims import forms
+from steinlab.claims.checks import sampled_check
+from steinlab.divergence import Hutchinson
+from steinlab.judge import effort_for
+from steinlab.ledger import (
+    VERDICTS,
+    claim_ids,
+    faults,
+    judge_by_id,
+    load_claim,
+    replay,
+    stored_case,
+)
+from steinlab.verdicts import FAMILY_LEVEL, Check
+from tests.steinlab.claims.small import break_source, judged, judged_exactly, shrink
+
+EXPECTED = json.loads((Path(__file__).parents[2] / "expected_verdicts.json").read_text())
+CLAIMS = pytest.mark.parametrize("claim_id", claim_ids())
+METHODS = {"symbolic", "certified", "quadrature", "property", "monte-carlo", "neural"}
+KINDS = {"identity", "tight", "upper", "lower", "order", "limit", "empirical"}
+
+
+def test_the_expected_verdicts_are_of_the_registered_claims() -> None:
+    assert set(EXPECTED) == set(claim_ids())
+    assert set(EXPECTED.values()) <= set(VERDICTS)
+
+
+def plain(value: Any) -> Any:
+    """What JSON makes of a value; NaN and infinity are refused."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+@CLAIMS
+def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One judgement a claim on fewer cases, everything that can be read off its row."""
+    shrink(monkeypatch)
+    row = judge_by_id(claim_id, "quick", 0)
+    assert plain(row) == row
+    assert faults({"claims": [row]}) == []
+    assert row["verdict"] == EXPECTED[claim_id]
+    assert row["kind"] in KINDS
+    assert 0 < row["detects"] < math.inf
+    assert row["cases"] == sum(e["cases"] for e in row["evidence"])
+    assert row["undecided"] == sum(e["undecided"] for e in row["evidence"]) < 0.2 * row["cases"]
+    assert {e["method"] for e in row["evidence"]} <= METHODS
+    refuted = any(e["violations"] for e in row["evidence"])
+    assert refuted == (row["verdict"] == "refuted")
+    assert all(c["rejected"] for c in row["controls"])
+    graded = [c for c in row["controls"] if c["name"].startswith("graded")]
+    numeric = [e for e in row["evidence"] if e["method"] != "symbolic"]
+    assert len(graded) == len(numeric), "one graded control a check"
+    assert len(row["controls"]) > len(graded), "and a falsified twin"
+    case = stored_case(row)
+    assert case is not None
+    now = replay(plain(case))
+    for key in ("measured", "bound", "tolerance"):
+        assert now[key] == case[key], key
+    if row["verdict"] == "conditional":
+        assert any(condition.startswith("unstated") for condition in row["conditions"])
+
+
+@CLAIMS
+def test_any_case_replays_to_the_last_digit(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch)
+    claim = load_claim(claim_id)
+    for check in (*claim.checks, *(dropped.check for dropped in claim.dropped)):
+        batches = check.draw(effort_for(claim.id, check.name, "quick", 3))
+        picked = [batches[i] for i in sorted({0, len(batches) // 2, len(batches) - 1})]
+        probed = [b for b in batches if plain(b.describe(0)).get("solver") == "heun"]
+        for batch in picked + probed[-1:]:
+            whole = check.compare(check.measure(batch), claim.formula)
+            assert len(whole.measured) == len(batch)
+            index = len(batch) - 1
+            case = plain(batch.describe(index))
+            now = replay({"claim": claim.id, "check": check.name, "case": case})
+            assert now["measured"] == whole.measured[index], check.name
+            assert now["bound"] == whole.predicted[index], check.name
+            assert now["tolerance"] == whole.tolerance[index], check.name
+
+
+@CLAIMS
+def test_another_seed_draws_other_cases(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch)
+    for check in load_claim(claim_id).checks:
+
+        def first(seed: int, check: Check = check) -> Any:
+            return check.draw(effort_for(claim_id, check.name, "quick", seed))[0].describe(0)
+
+        assert first(0) == first(0)
+        if "seed" in first(0):  # the cases of the others are enumerated, not drawn
+            assert first(0) != first(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 2**31])
+@CLAIMS
+def test_verdicts_of_the_quick_profile_do_not_depend_on_the_seed(claim_id: str, seed: int) -> None:
+    row = judge_by_id(claim_id, "quick", seed)
+    assert faults({"claims": [row]}) == []
+    assert row["verdict"] == EXPECTED[claim_id]
+
+
+# --- broken formulas ----------------------------------------------------------------------------
+
+FORMS, DIVERGENCE = "steinlab.claims.forms", "steinlab.divergence"
+MUTANTS = [
+    ("reference-free-coefficient", FORMS, "stein", "sigma**2 / alpha", "sigma**2"),
+    ("reference-free-coefficient", FORMS, "stein", "1 - 1 / alpha", "1 - alpha"),
+    ("reference-free-coefficient", FORMS, "stein", "sigma**2 / alpha", "-(sigma**2) / alpha"),
+    ("reference-free-coefficient", FORMS, "stein", "sigma**2 / alpha", "sigma / alpha"),
+    ("reference-free-coefficient", FORMS, "stein", "1 - 1 / alpha", "1 + 1e-4 - 1 / alpha"),
+    ("reference-free-coefficient", DIVERGENCE, "_assemble", "* dim", "* dim * 0"),
+    ("reference-free-coefficient", DIVERGENCE, "_assemble", "- _flat", "+ _flat"),
+    ("reference-free-coefficient", "steinlab.dual", "Dual.__mul__", "tangent * scale", "tangent"),
+    ("reference-free-coefficient", "analytic.mixtures", "GaussianMixture._moments",
+     "within_gain + ", "0.999999 * within_gain + "),
+    ("reference-free-coefficient", "analytic.mixtures", "GaussianMixture._posterior_means",
+     "post.alpha * post.spectrum", "post.spectrum"),
+    ("stein-identity", "steinlab.claims.stein_identity", "right", "sigma**2", "sigma"),
+    ("stein-identity", "steinlab.claims.stein_identity", "right", "sigma**2", "-(sigma**2)"),
+    ("stein-identity", "steinlab.claims.stein_identity", "left", "1 - alpha", "1 + alpha"),
+    ("edm-drift-vanishes", "steinlab.claims.edm_drift_vanishes", "geometric", "sigma**2", "sigma"),
+    ("edm-drift-vanishes", DIVERGENCE, "_assemble", "- _flat", "- 0.999999 * _flat"),
+    ("optimal-coefficient", "steinlab.claims.optimal_coefficient", "optimum",
+     "terms.u_ref / terms.u_u", "terms.u_x / terms.u_u"),
+    ("optimal-coefficient", "steinlab.claims.optimal_coefficient", "optimum",
+     "terms.u_ref / terms.u_u", "(1 + 1e-7) * terms.u_ref / terms.u_u"),
+    ("error-decay", "steinlab.claims.error_decay", "rho", "terms.u_ref**2",
+     "0.9999 * terms.u_ref**2"),
+    ("error-decay", "steinlab.claims.error_decay", "rho", "terms.u_u * terms.err", "terms.u_u"),
+    ("error-decay", "steinlab.claims.error_decay", "lowest", ".min(", ".max("),
+    ("error-decay", "steinlab.claims.error_decay", "ReferenceCorrection.__call__",
+     "step.x - gamma * u", "step.x - 0.99 * gamma * u"),
+    ("asymptotic-equivalence", "steinlab.claims.asymptotic_equivalence", "distance",
+     "np.sqrt(terms.gap)", "0.9999 * np.sqrt(terms.gap)"),
+    ("asymptotic-equivalence", "steinlab.claims.asymptotic_equivalence", "distance",
+     "terms.gap", "terms.err"),
+    ("vp-singularity", "steinlab.claims.vp_singularity", "_remainder", '"u_x": alpha',
+     '"u_x": 1.0'),
+    ("vp-singularity", "steinlab.claims.vp_singularity", "_cancels", "sigma**2", "sigma"),
+    ("vp-singularity", "steinlab.claims.vp_singularity", "quantities", "1 - 1 / alpha",
+     "1 - alpha"),
+    ("vp-singularity", "steinlab.claims.vp_singularity", "_deviations", "s.sigma**2 / s.alpha",
+     "s.sigma**2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m[0]}: {m[2]}: {m[3]} -> {m[4]}")
+def test_a_broken_formula_refutes_the_claim(
+    mutant: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_id, module, name, old, new = mutant
+    shrink(monkeypatch)
+    break_source(monkeypatch, module, name, old=old, new=new)
+    row = judged_exactly(claim_id)
+    assert row["verdict"] == "refuted"
+    worst = row["worst"]
+    assert abs(worst["measured"] - worst["bound"]) > worst["tolerance"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "old", "new"),
+    [
+        ("steinlab.terms", "forward", "level.sigma * eps", "1.2 * level.sigma * eps"),
+        (DIVERGENCE, "_assemble", "* dim", "* 1"),
+        (DIVERGENCE, "Hutchinson.along", "step.dim", "1"),
+    ],
+)
+def test_samples_notice_what_a_line_cannot_show(
+    module: str, name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "Hutchinson.along":  # probe linear steps too, which are exact otherwise
+        monkeypatch.setattr("steinlab.claims.checks.sampled_divergence", lambda _: Hutchinson())
+    shrink(monkeypatch)
+    break_source(monkeypatch, module, name, old=old, new=new)
+    row = judged("edm-drift-vanishes", without=("digits", "quadrature"))
+    assert row["verdict"] == "refuted"
+    assert row["worst"]["check"] == "samples"
+
+
+@pytest.mark.parametrize(
+    ("claim_id", "module"),
+    [
+        ("reference-free-coefficient", "steinlab.claims.forms"),
+        ("stein-identity", "steinlab.claims.stein_identity"),
+        ("optimal-coefficient", "steinlab.claims.optimal_coefficient"),
+        ("error-decay", "steinlab.claims.optimal_coefficient"),
+        ("asymptotic-equivalence", "steinlab.claims.optimal_coefficient"),
+    ],
+)
+def test_a_blind_check_is_reported(
+    claim_id: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tolerance of any size nothing is refuted, and the controls say so."""
+    shrink(monkeypatch)
+    monkeypatch.setattr(f"{module}.ROUNDING", 1e13)
+    row = judged_exactly(claim_id)
+    assert any("control not rejected" in fault for fault in faults({"claims": [row]}))
+
+
+@pytest.mark.parametrize("claim_id", ["reference-free-coefficient", "edm-drift-vanishes"])
+def test_tolerances_are_not_generous(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fiftieth of the rounding allowed is exceeded: the bound is near what is reached."""
+    shrink(monkeypatch)
+    monkeypatch.setattr("steinlab.claims.forms.ROUNDING", 8 / 50)
+    assert judged_exactly(claim_id)["verdict"] == "refuted"
+
+
+# --- sampled checks -----------------------------------------------------------------------------
+
+
+def test_z_values_are_calibrated() -> None:
+    """Over 600 sampled cases: mean square, tail fraction and maximum of a normal sample."""
+    check = sampled_check(600)
+    claim = load_claim("reference-free-coefficient")
+    data = [check.measure(b) for b in check.draw(effort_for("calibration", "z", "quick", 0))]
+    compared = [check.compare(part, claim.formula) for part in data]
+    unit = forms.critical(forms.SAMPLED_FAMILY)
+    z = np.concatenate([(c.measured - c.predicted) / (c.tolerance / unit) for c in compared])
+    n = len(z)
+    assert n >= 600
+    for tail in (chi2.sf, chi2.cdf):
+        assert tail((z**2).sum(), n) > FAMILY_LEVEL
+    assert (np.abs(z) > 1.96).mean() == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / n))
+    assert np.abs(z).max() < forms.critical(n)
+    assert check.pool is not None
+    pooled = check.pool(data, claim.formula)
+    assert not pooled.violated.any()
+    assert pooled.measured[1] == pytest.approx((z**2).mean(), rel=1e-9)
+
+
+def test_critical_values_share_the_family_level() -> None:
+    assert forms.critical(1) == pytest.approx(3.2905, abs=1e-4)
+    assert forms.critical(10_000) == pytest.approx(5.3267, abs=1e-3)

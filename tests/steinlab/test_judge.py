@@ -1,0 +1,227 @@
+"""From a claim to its row: verdicts, controls, faults, crashes, expectations."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steinlab import catalogue, ledger
+from steinlab.cli import main
+from steinlab.judge import effort_for, judge
+from steinlab.ledger import differences, faults, judge_by_id, run, stored_case
+from steinlab.verdicts import Comparison, Twin
+from tests.steinlab.toys import TOLERANCE, check, claim, compare, double, dropped
+
+
+def named(row: dict[str, Any], name: str) -> dict[str, Any]:
+    (control,) = (c for c in row["controls"] if c["name"].startswith(name))
+    return dict(control)
+
+
+def test_a_true_claim_holds() -> None:
+    row = judge(claim())
+    assert row["verdict"] == "holds"
+    assert (row["cases"], row["undecided"], row["tightness"]) == (7, 0, None)
+    assert row["detects"] == pytest.approx(TOLERANCE / 4, rel=1)
+    assert row["finding"] == "seen numbers"
+    assert named(row, "wrong sign")["rejected"]
+    assert named(row, "graded 1e-06, numbers")["rejected"]
+    assert faults({"claims": [row]}) == []
+    assert row["evidence"][0]["violations"] == 0
+    json.dumps(row, allow_nan=False)
+
+
+def test_a_false_claim_is_refuted_with_its_worst_case() -> None:
+    row = judge(claim(formula=lambda x: 2 * x + 1e-6 * (x - 1.5)))
+    assert row["verdict"] == "refuted"
+    worst = row["worst"]
+    assert abs(worst["measured"] - worst["bound"]) > worst["tolerance"]
+    assert worst["measured"] == 2 * worst["case"]["x"]
+    assert worst["check"] == "numbers"
+    batches = check().draw(effort_for("toy", "numbers", "quick", 0))
+    furthest = max((x for batch in batches for x in batch.x), key=lambda x: abs(x - 1.5))
+    assert worst["case"]["x"] == furthest
+    assert row["evidence"][0]["violations"] > 0
+    assert faults({"claims": [row]}) == [], "a refuted claim is a result, not an error"
+    assert stored_case(row) == {"version": 1, "claim": "toy", "verdict": "refuted", **worst}
+
+
+def test_one_refuting_check_outranks_the_rest() -> None:
+    row = judge(claim(checks=(check(), check("more", 2.0001)), dropped=(dropped(unstated=True),)))
+    assert row["verdict"] == "refuted"
+    assert row["worst"]["check"] == "more"
+
+
+def test_a_dropped_condition_that_the_statement_leaves_out_makes_it_conditional() -> None:
+    row = judge(claim(dropped=(dropped(unstated=True),)))
+    assert row["verdict"] == "conditional"
+    assert named(row, "another slope")["rejected"]
+    assert row["finding"] == "seen numbers, other"
+    assert judge(claim(dropped=(dropped(),)))["verdict"] == "holds"
+
+
+def test_a_dropped_condition_that_changes_nothing_is_a_fault() -> None:
+    row = judge(claim(dropped=(dropped(slope=2.0, unstated=True),)))
+    assert faults({"claims": [row]}) == ["toy: control not rejected: another slope"]
+
+
+def test_a_twin_that_passes_is_a_fault() -> None:
+    row = judge(claim(twins=(Twin("the same", lambda x: 2 * x),)))
+    assert row["verdict"] == "holds"
+    assert not named(row, "the same")["rejected"]
+    assert faults({"claims": [row]}) == ["toy: control not rejected: the same"]
+
+
+def test_a_twin_may_be_bound_to_a_check() -> None:
+    """A twin that only the other check could reject is not rejected by its own."""
+    off = Twin("off by 1e-7", lambda x: 2 * x * (1 + 1e-7), ("coarse",))
+    coarse = check(
+        "coarse", compare=lambda d, f: replace(compare(d, f), tolerance=np.full_like(d[0], 1e-4))
+    )
+    row = judge(claim(checks=(check(), coarse), twins=(off,)))
+    assert "toy: control not rejected: off by 1e-7" in faults({"claims": [row]})
+    free = replace(off, checks=())
+    assert named(judge(claim(twins=(free,))), "off by 1e-7")["rejected"]
+
+
+def test_a_nearly_blind_check_fails_its_graded_control() -> None:
+    coarse = check(compare=lambda d, f: replace(compare(d, f), tolerance=np.full_like(d[0], 1e-4)))
+    row = judge(claim(checks=(coarse,)))
+    assert named(row, "wrong sign")["rejected"], "it notices a wrong sign"
+    assert not named(row, "graded")["rejected"], "and little else"
+    assert faults({"claims": [row]}) == ["toy: control not rejected: graded 1e-06, numbers"]
+
+
+@pytest.mark.parametrize(("options", "grade"), [({"sampled": True}, 0.01), ({"upper": True}, 0.01)])
+def test_the_grade_follows_the_kind_of_check(options: dict[str, bool], grade: float) -> None:
+    kind = check(compare=lambda d, f: replace(compare(d, f), **options))
+    row = judge(claim(checks=(kind,)))
+    assert named(row, "graded")["measured"] == grade
+
+
+def test_undecided_cases_are_counted_not_passed() -> None:
+    def vague(data: Any, formula: Any) -> Comparison:
+        c = compare(data, formula)
+        return replace(c, tolerance=np.where(data[0] > 1.5, 1.0, c.tolerance))
+
+    row = judge(claim(checks=(check(compare=vague),)))
+    batches = check().draw(effort_for("toy", "numbers", "quick", 0))
+    expected = sum(x > 1.5 for batch in batches for x in batch.x)
+    assert 0 < expected < 7
+    assert row["undecided"] == row["evidence"][0]["undecided"] == expected
+    blind = judge(claim(checks=(check(compare=lambda d, f: replace(
+        compare(d, f), tolerance=np.full_like(d[0], 9.0))),)))  # fmt: skip
+    assert len(faults({"claims": [blind]})) == 2, "all undecided: no control can be rejected"
+    json.dumps(blind, allow_nan=False)
+
+
+def test_a_joint_test_can_refute_alone() -> None:
+    def pool(data: Any, formula: Any) -> Comparison:
+        ratio = np.mean([np.mean(y / formula(x)) for x, y in data])
+        return Comparison(np.array([ratio]), np.ones(1), np.array([1e-3]), sampled=True)
+
+    loose = check(
+        compare=lambda d, f: replace(compare(d, f), tolerance=0.5 * d[0], sampled=True), pool=pool
+    )
+    assert judge(claim(checks=(loose,)))["verdict"] == "holds"
+    row = judge(claim(checks=(loose,), formula=lambda x: 2.02 * x))
+    assert row["verdict"] == "refuted"
+    assert row["evidence"][0]["pooled"]["measured"][0] == pytest.approx(2 / 2.02)
+
+
+def test_cases_depend_on_names_and_seed_alone() -> None:
+    def numbers(*args: Any) -> list[float]:
+        return list(effort_for(*args).rng.random(3))
+
+    assert numbers("a", "b", "quick", 0) == numbers("a", "b", "full", 0)
+    others = [("a", "b", "quick", 1), ("a", "c", "quick", 0), ("c", "b", "quick", 0)]
+    assert all(numbers(*other) != numbers("a", "b", "quick", 0) for other in others)
+    first, second = judge(claim(), seed=0), judge(claim(), seed=1)
+    assert first == judge(claim(), seed=0)
+    assert first["worst"]["case"] != second["worst"]["case"]
+
+
+# --- in the ledger and on the command line -------------------------------------------------------
+
+
+def broken(*_: Any) -> Any:
+    raise ZeroDivisionError("no such number")
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    known = {
+        "good": claim(id="good"),
+        "crashing": claim(id="crashing", checks=(check(measure=broken),)),
+        "blind": claim(id="blind", twins=(Twin("the same", double),)),
+        "wrong": claim(id="wrong", formula=lambda x: 3 * x),
+    }
+    monkeypatch.setattr(catalogue, "load_claim", known.__getitem__)
+    monkeypatch.setattr(ledger, "claim_ids", lambda: sorted(known))
+    return known
+
+
+def test_a_crash_becomes_a_row(toys: dict[str, Any]) -> None:
+    row = judge_by_id("crashing", "quick", 0)
+    assert (row["verdict"], row["cases"]) == ("not-run", 0)
+    assert "no such number" in row["crash"]
+    assert faults({"claims": [row]}) == [
+        "crashing: a check crashed: ZeroDivisionError: no such number"
+    ]
+    assert stored_case(row) is None
+
+
+def test_the_ledger_keeps_the_order_asked_for(toys: dict[str, Any]) -> None:
+    seen: list[str] = []
+    out = run(["wrong", "good"], progress=lambda claim_id, _: seen.append(claim_id))
+    assert seen == ["wrong", "good"] == [row["id"] for row in out["claims"]]
+    assert [row["verdict"] for row in out["claims"]] == ["refuted", "holds"]
+    again = {row["id"]: row for row in run(["good", "wrong"])["claims"]}
+    for row in out["claims"]:
+        assert {**row, "seconds": 0} == {**again[row["id"]], "seconds": 0}
+    assert not out["interrupted"]
+
+
+def test_what_was_finished_is_kept_on_an_interrupt(toys: dict[str, Any]) -> None:
+    def stop(claim_id: str, row: Any) -> None:
+        raise KeyboardInterrupt
+
+    out = run(["good", "wrong"], progress=stop)
+    assert out["interrupted"]
+    assert [row["id"] for row in out["claims"]] == ["good"]
+
+
+def test_differences_are_of_the_claims_that_ran() -> None:
+    out = {"claims": [{"id": "a", "verdict": "holds"}, {"id": "b", "verdict": "refuted"}]}
+    assert differences(out, {"a": "holds", "b": "refuted", "c": "proved"}) == []
+    assert differences(out, {"a": "refuted"}) == ["a: verdict holds, expected refuted"]
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        ("good", 0, ""),
+        ("wrong", 0, ""),
+        ("good,crashing", 1, "crashing: a check crashed: ZeroDivisionError"),
+        ("blind", 1, "blind: control not rejected: the same"),
+    ],
+)
+def test_exit_codes(
+    toys: dict[str, Any], expected: tuple[str, int, str], tmp_path: Any, capsys: Any
+) -> None:
+    ids, code, complaint = expected
+    args = ["verify", "--claims", ids, "--workers", "1", "--out", str(tmp_path)]
+    assert main(args) == code
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    for claim_id in ids.split(","):
+        assert claim_id in captured.out
+        assert (tmp_path / f"{claim_id}.case.json").exists() == (claim_id != "crashing")
+    rows = json.loads((tmp_path / "ledger.json").read_text())["claims"]
+    assert [row["id"] for row in rows] == ids.split(",")
+    assert all(math.isfinite(row["seconds"]) for row in rows)
