@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from steinlab.errors import InputError, one_of
 from steinlab.units import Crash, Outcome, TwinOutcome, pack
 from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Twin, join
 
@@ -37,6 +39,27 @@ def _joint(check: Check, data: Sequence[Any], formula: Any, pooled: bool) -> Com
     if pooled and check.pool:
         return check.pool(data, formula)
     return join([check.compare(part, formula) for part in data])
+
+
+def rerun(claim: Claim, check_name: str, case: Any) -> Comparison:
+    """Restore a described case, measure it, and compare it alone.
+
+    Raises
+    ------
+    InputError
+        If the claim has no such check or the check did not describe such a case.
+    """
+    checks = {c.name: c for c in (*claim.checks, *(d.check for d in claim.dropped))}
+    check = checks[one_of("check", check_name, checks)]
+    try:
+        batch: Any = check.restore(case)
+        described = [batch.describe(i) for i in range(len(batch))]
+        index = described.index(json.loads(json.dumps(case)))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"case must be one that {check.name} of {claim.id} stored: {error}"
+        ) from error
+    return check.compare(check.measure(batch), claim.formula).take(index)
 
 
 def runnable(claim: Claim) -> list[Check]:

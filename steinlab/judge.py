@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from steinlab.examine import effort_for, examine, excess, runnable
-from steinlab.units import CheckError, Crash, Later, Outcome
+from steinlab.units import FALSIFIER, CheckError, Crash, Later, Outcome
 from steinlab.verdicts import (
     EXACT_GRADE,
     SAMPLED_GRADE,
@@ -71,8 +71,13 @@ def judged(
         *(_dropped(dropped, fallen[dropped.check.name]) for dropped in droppable),
     ]
     refuted = [done for done in results.values() if _violations(done.result)]
-    verdict = "refuted" if refuted else _supported(claim, results)
-    leading = refuted[0] if refuted else _leading(results)
+    leading = _worst(refuted[0] if refuted else _leading(results))
+    attack = outcomes.get(FALSIFIER)
+    hit = attack is not None and bool(attack.comparison.violated[0])
+    if attack and attack.attack and hit and not refuted:
+        leading = _written(attack, 0, attack.attack.check)
+    verdict = "refuted" if refuted or hit else _supported(claim, results)
+    attacks = [_attack_row(attack)] if attack else []
     everything = {name: done.result for name, done in {**results, **fallen}.items()}
     comparisons = [done.outcome.comparison for done in results.values()]
     tight = [t for c in comparisons if (t := c.tightness()) is not None]
@@ -80,12 +85,12 @@ def judged(
         **_heading(claim),
         "verdict": verdict,
         "finding": claim.finding(everything),
-        "cases": sum(len(c.measured) for c in comparisons),
+        "cases": sum(len(c.measured) for c in comparisons) + sum(a["cases"] for a in attacks),
         "undecided": sum(int((~c.decided).sum()) for c in comparisons),
-        "worst": _worst(leading),
+        "worst": leading,
         "tightness": max(tight) if tight else None,
         "detects": _finite(min(_detects(done.result) for done in results.values())),
-        "evidence": [_evidence(done) for done in results.values()],
+        "evidence": [*(_evidence(done) for done in results.values()), *attacks],
         "controls": controls,
         "table": asdict(claim.table(everything)) if claim.table else None,
     }
@@ -155,14 +160,39 @@ def _nearness(c: Comparison) -> float:
 
 
 def _worst(done: Finished) -> dict[str, Any]:
-    c = done.outcome.comparison
-    i = c.worst()
+    return _written(done.outcome, done.outcome.comparison.worst(), done.result.check.name)
+
+
+def _written(outcome: Outcome, index: int, check: str) -> dict[str, Any]:
+    """Return the worst case as the ledger holds it."""
+    c = outcome.comparison
     return {
-        "measured": float(c.measured[i]),
-        "bound": float(c.predicted[i]),
-        "tolerance": float(c.tolerance[i]),
-        "check": done.result.check.name,
-        "case": done.outcome.worst,
+        "measured": float(c.measured[index]),
+        "bound": float(c.predicted[index]),
+        "tolerance": float(c.tolerance[index]),
+        "check": check,
+        "case": outcome.worst,
+    }
+
+
+def _attack_row(outcome: Outcome) -> dict[str, Any]:
+    """The falsifier's evidence: cases spent, its best score, and whether it succeeded."""
+    c, attack = outcome.comparison, outcome.attack
+    assert attack is not None
+    return {
+        "method": "adversarial",
+        "check": FALSIFIER,
+        "searched": attack.check,
+        "cases": attack.cases,
+        "undecided": 0,
+        "violations": int(c.violated.sum()),
+        "worst_over_tolerance": _nearness(c),
+        "detects": None,
+        "tightness": c.tightness(),
+        "datasets": [],
+        "dataset_cases": 0,
+        "attacks": attack.cases,
+        "best": attack.score,
     }
 
 

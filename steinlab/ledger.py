@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -13,7 +12,8 @@ from typing import Any
 
 from steinlab import catalogue
 from steinlab.catalogue import claim_ids, load_claim
-from steinlab.errors import InputError, one_of, quote
+from steinlab.errors import InputError, quote
+from steinlab.examine import rerun
 from steinlab.schedule import Row, judge_by_id, rows
 from steinlab.shards import Shards
 from steinlab.specs.reading import read_json
@@ -132,23 +132,12 @@ def stored_case(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def replay(case: Mapping[str, Any]) -> dict[str, Any]:
     """Run one stored case again; return measured, bound and tolerance as they come out now."""
-    claim = catalogue.load_claim(case["claim"])
-    checks = {c.name: c for c in (*claim.checks, *(d.check for d in claim.dropped))}
-    check = checks[one_of("check", case["check"], checks)]
-    try:
-        batch = check.restore(case["case"])
-        described = [batch.describe(i) for i in range(len(batch))]
-        index = described.index(json.loads(json.dumps(case["case"])))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"case must be one that {check.name} of {claim.id} stored: {error}"
-        ) from error
-    comparison = check.compare(check.measure(batch), claim.formula)
+    c = rerun(catalogue.load_claim(case["claim"]), case["check"], case["case"])
     return {
-        "measured": float(comparison.measured[index]),
-        "bound": float(comparison.predicted[index]),
-        "tolerance": float(comparison.tolerance[index]),
-        "violated": bool(comparison.violated[index]),
+        "measured": float(c.measured[0]),
+        "bound": float(c.predicted[0]),
+        "tolerance": float(c.tolerance[0]),
+        "violated": bool(c.violated[0]),
     }
 
 

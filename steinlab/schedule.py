@@ -14,9 +14,11 @@ from typing import Any
 from steinlab import catalogue
 from steinlab.examine import examine, runnable
 from steinlab.executors import SerialExecutor, completed, executor_for, one_thread
+from steinlab.falsify import attack, spaces_of
 from steinlab.judge import judged
 from steinlab.shards import Shards
-from steinlab.units import CheckError, Crash, Report, Unit
+from steinlab.units import FALSIFIER, CheckError, Crash, Report, Unit
+from steinlab.verdicts import Claim
 
 Row = dict[str, Any]
 
@@ -31,11 +33,21 @@ def run_unit(unit: Unit) -> Report:
     outcome, crash = None, None
     try:
         claim = catalogue.load_claim(unit.claim)
-        check = next(c for c in runnable(claim) if c.name == unit.check)
-        outcome = examine(claim, check, unit.profile, unit.seed)
+        if unit.check == FALSIFIER:
+            outcome = attack(claim, unit.seed)
+        else:
+            check = next(c for c in runnable(claim) if c.name == unit.check)
+            outcome = examine(claim, check, unit.profile, unit.seed)
     except Exception as error:
         crash = Crash.from_error(error)
     return Report(outcome, crash, time.perf_counter() - start)
+
+
+def unit_names(claim: Claim, profile: str) -> list[str]:
+    """Return the names of a claim's units: its checks and, in the full profile, an attack."""
+    names = list(dict.fromkeys(check.name for check in runnable(claim)))
+    attacked = names and profile == "full" and spaces_of(claim)
+    return [*names, FALSIFIER] if attacked else names
 
 
 @dataclass(frozen=True)
@@ -52,11 +64,9 @@ class Plan:
         crashes: dict[str, Crash] = {}
         for claim_id in claims:
             try:
-                names = dict.fromkeys(
-                    check.name for check in runnable(catalogue.load_claim(claim_id))
-                )
+                names = unit_names(catalogue.load_claim(claim_id), profile)
             except Exception as error:
-                names, crashes[claim_id] = {}, Crash.from_error(error)
+                names, crashes[claim_id] = [], Crash.from_error(error)
             units[claim_id] = [Unit(claim_id, name, profile, seed) for name in names]
         return cls(units, crashes)
 

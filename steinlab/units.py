@@ -20,6 +20,10 @@ LARGEST_DATA = 2**24
 """Bytes of a check's data that are handed back; more is measured again where a finding asks."""
 
 
+FALSIFIER = "falsifier"
+"""The name of the unit that attacks a claim, beside its checks."""
+
+
 class Unit(NamedTuple):
     """A check of a claim, by name: all that its numbers depend on."""
 
@@ -57,6 +61,14 @@ class TwinOutcome(NamedTuple):
     measured: float
 
 
+class Attack(NamedTuple):
+    """How an attack went: the check it searched, cases spent, and its best score (1: the limit)."""
+
+    check: str
+    cases: int
+    score: float
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A finished check as it travels.
@@ -73,6 +85,8 @@ class Outcome:
     dataset_cases : int
     data : bytes, optional
         What was measured, pickled; None where it is large or does not pickle.
+    attack : Attack, optional
+        For the falsifier's outcome, whose comparison holds its worst case alone.
     """
 
     comparison: Comparison
@@ -82,6 +96,7 @@ class Outcome:
     datasets: tuple[str, ...]
     dataset_cases: int
     data: bytes | None
+    attack: Attack | None = None
 
 
 class Report(NamedTuple):

@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from steinlab.cli.output import JsonOption, check_target, show, whole_number, write_json
+from steinlab.cli.output import (
+    JsonOption,
+    check_target,
+    make_folder,
+    show,
+    whole_number,
+    write_json,
+)
 from steinlab.errors import InputError, Interrupted, one_of
 from steinlab.specs.reading import MAX_SEED, read_json
 
@@ -61,7 +68,7 @@ def verify(  # noqa: PLR0917
     count = _cores() if workers == "auto" else whole_number(workers, "--workers", 1, MAX_WORKERS)
     number = whole_number(seed, "--seed", 0, MAX_SEED)
     check_target(target)
-    folder = _folder(out)
+    folder = make_folder(out)
     expected = _expected(expect, known)
     shards = Shards(folder / "shards") if folder else None
     with _bar(len(wanted)) as advance:
@@ -93,19 +100,6 @@ def verify(  # noqa: PLR0917
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _folder(out: str | None) -> Path | None:
-    if out is None:
-        return None
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out must be a folder that can be made, got {out}: {error}") from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"--out must be a folder that can be written, got {out}")
-    return folder
 
 
 def _expected(path: str | None, known: list[str]) -> dict[str, str]:
