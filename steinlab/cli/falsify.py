@@ -132,7 +132,12 @@ def _line(best: Found | None) -> str:
     if best is None:
         return "nothing decided yet"
     what = "violation" if best.violated else "best"
-    return f"{what} {best.score:.6g} of the limit ({best.space.check}; {best.space.name})"
+    return f"{what} {_number(best.score)} of the limit ({best.space.check}; {best.space.name})"
+
+
+def _number(score: float) -> str:
+    """A score, near its limit by its distance from it."""
+    return f"1 - {1 - score:.1e}" if 0.999 < score < 1 else f"{score:.6g}"
 
 
 def _result(claim: Claim, search: Search, budget: int) -> dict[str, Any]:
@@ -152,6 +157,7 @@ def _result(claim: Claim, search: Search, budget: int) -> dict[str, Any]:
         "spaces": len(search.islands),
         "violated": False,
         "best": None,
+        "checks": {},
         "case": None,
     }
     if best is None:
@@ -161,6 +167,7 @@ def _result(claim: Claim, search: Search, budget: int) -> dict[str, Any]:
     comparison = rerun(claim, small.space.check, case)
     score = "measured / bound" if comparison.upper else "excess / tolerance"
     found = {"score": best.score, "space": best.space.name}
+    checks = {island.space.check: search.best(island.space.check) for island in search.islands}
     return {
         **result,
         "violated": bool(comparison.violated[0]),
@@ -171,6 +178,7 @@ def _result(claim: Claim, search: Search, budget: int) -> dict[str, Any]:
             "before_shrinking": found,
             "shrinking": tried,
         },
+        "checks": {name: top.score for name, top in checks.items() if top},
         "case": {"version": VERSION, **stored(claim, small, comparison, case)},
     }
 
@@ -194,9 +202,11 @@ def _report(
     table.add_column("value", justify="right")
     for key in ("measured", "bound", "tolerance"):
         table.add_row(key, repr(case[key]))
-    table.add_row(best["kind"], f"{best['score']:.12g}")
-    table.add_row("before shrinking", f"{best['before_shrinking']['score']:.12g}")
+    table.add_row(best["kind"], _number(best["score"]))
+    table.add_row("before shrinking", _number(best["before_shrinking"]["score"]))
     table.add_row("space", best["space"])
+    for name, value in result["checks"].items():
+        table.add_row(f"best of {name}", _number(value))
     yield table
     yield (
         "[red]the case violates the claim[/]"

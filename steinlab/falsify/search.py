@@ -2,7 +2,8 @@ r"""Differential evolution on islands, one a space; its whole state is a few arr
 
 A round takes one island and moves its population: ``a + F (b - c)`` towards random rows or the
 island's best, crossed over with the parent, which it replaces if it is no worse. The population is
-one stack, measured at once. Half of the rounds go to random islands, half to the leading ones.
+one stack, measured at once. Half of the rounds go to random islands, half to the leading ones of
+a random check.
 """
 
 from __future__ import annotations
@@ -131,11 +132,11 @@ class Search:
             self.spent += rows
             yield self.best()
 
-    def best(self) -> Found | None:
-        """Return the leading case over all islands."""
+    def best(self, check: str | None = None) -> Found | None:
+        """Return the leading case over all islands, or over those of one check."""
         found: list[Found] = []
         for island in self.islands:
-            if island.scores is not None:
+            if island.scores is not None and check in (None, island.space.check):
                 i = island.scores.best()
                 values = island.values(island.points[i : i + 1])[0]
                 scores = island.scores
@@ -159,8 +160,10 @@ class Search:
                 return island
         if self._rng.random() < 0.5:
             return self.islands[int(self._rng.integers(len(self.islands)))]
-        rank = min(int(self._rng.geometric(1 - LEAD)) - 1, len(self.islands) - 1)
-        return sorted(self.islands, key=_standing, reverse=True)[rank]
+        check = self._rng.choice(sorted({island.space.check for island in self.islands}))
+        same = [island for island in self.islands if island.space.check == check]
+        rank = min(int(self._rng.geometric(1 - LEAD)) - 1, len(same) - 1)
+        return sorted(same, key=_standing, reverse=True)[rank]
 
     def _move(self, island: Island, rows: int) -> None:
         """Measure an island's first population, or one trial for each of its first rows."""

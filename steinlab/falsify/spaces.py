@@ -13,7 +13,7 @@ from analytic import GaussianMixture, NoiseLevel
 from steinlab.examine import effort_for
 from steinlab.processes import PROCESSES
 from steinlab.terms import Problem
-from steinlab.verdicts import Cases, Check, Claim
+from steinlab.verdicts import Cases, Check, Claim, Effort
 
 
 @dataclass(frozen=True)
@@ -198,13 +198,21 @@ def spaces_of(claim: Claim) -> list[Space]:
 STATISTICAL = ("monte-carlo", "neural", "symbolic")
 
 
+class _Few(Effort):
+    """One case a batch: enough to see what a check's cases are, where drawing them is dear."""
+
+    def count(self, quick: int) -> int:  # noqa: ARG002
+        return 1
+
+
 def _step_spaces(claim: Claim, check: Check) -> list[Space]:
     from steinlab.claims.draws import StepCases
 
-    drawn = check.draw(effort_for(claim.id, f"{check.name}, searched", "full", 0))
-    batches = [b for b in drawn if isinstance(b, StepCases) and b.problem.law.dim == 1]
-    if not batches or len(batches) < len(drawn):
+    effort = effort_for(claim.id, f"{check.name}, searched", "full", 0)
+    few: Any = check.draw(_Few("quick", effort.rng))
+    if not few or not all(isinstance(b, StepCases) and b.problem.law.dim == 1 for b in few):
         return []
+    batches: Any = check.draw(effort)
     most = max(b.problem.law.weights.shape[-1] for b in batches)
     seen: dict[Any, Space] = {}
     for batch in batches:
