@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import zlib
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
+from steinlab.examine import effort_for, examine, excess, runnable
+from steinlab.units import FALSIFIER, CheckError, Crash, Later, Outcome
 from steinlab.verdicts import (
     EXACT_GRADE,
     SAMPLED_GRADE,
@@ -17,70 +17,87 @@ from steinlab.verdicts import (
     Claim,
     Comparison,
     Dropped,
-    Effort,
     Result,
     Twin,
-    join,
 )
 
 
-def effort_for(claim: str, check: str, profile: str, seed: int) -> Effort:
-    """Return an effort whose generator depends on the names and the seed alone."""
-    key = zlib.crc32(f"{claim}/{check}".encode())
-    return Effort(profile, np.random.default_rng([seed, key]))
-
-
-def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
-    """Draw, measure and compare one check with the claim's own formula."""
-    batches = check.draw(effort_for(claim.id, check.name, profile, seed))
-    data = [check.measure(batch) for batch in batches]
-    comparison, pooled = _compare(check, data, claim.formula)
-    return Result(check, batches, data, comparison, pooled)
-
-
-def _compare(
-    check: Check, data: Sequence[Any], formula: Any
-) -> tuple[Comparison, Comparison | None]:
-    comparison = join([check.compare(part, formula) for part in data])
-    return comparison, check.pool(data, formula) if check.pool else None
-
-
 def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, Any]:
-    """Run a claim's checks and controls and return its row of the ledger.
+    """Run a claim's checks and controls and return its row of the ledger; see :func:`judged`."""
+    outcomes = {c.name: examine(claim, c, profile, seed) for c in runnable(claim)}
+    return judged(claim, outcomes, profile, seed)
+
+
+class Finished(NamedTuple):
+    """A check as the findings see it, and its outcome."""
+
+    result: Result
+    outcome: Outcome
+
+
+def _finished(claim: Claim, check: Check, outcome: Outcome, profile: str, seed: int) -> Finished:
+    """Return the result of an outcome; what did not travel is drawn or measured when asked for."""
+    batches = Later(lambda: check.draw(effort_for(claim.id, check.name, profile, seed)))
+
+    def measured() -> Sequence[Any]:
+        if outcome.data is not None:
+            return list(pickle.loads(outcome.data))
+        return [check.measure(batch) for batch in batches]
+
+    result = Result(check, batches, Later(measured), outcome.comparison, outcome.pooled)
+    return Finished(result, outcome)
+
+
+def judged(
+    claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: int
+) -> dict[str, Any]:
+    """Return a claim's row of the ledger from the outcomes of its checks, by name.
 
     ``refuted`` if any decided case violates the claim; else ``conditional`` if a condition that
     the statement leaves out was dropped and the claim fell; else ``proved`` or ``certified`` where
     such a check covers the whole statement; else ``holds``.
     """
-    ready = [check for check in claim.checks if not check.missing()]
+    ready = [check for check in claim.checks if check.name in outcomes]
     if not ready:
         return not_run(claim, "; ".join(check.missing() for check in claim.checks))
-    results = {check.name: run_check(claim, check, profile, seed) for check in ready}
-    droppable = [d for d in claim.dropped if not d.check.missing()]
-    fallen = {d.check.name: run_check(claim, d.check, profile, seed) for d in droppable}
+    droppable = [d for d in claim.dropped if d.check.name in outcomes]
+    results, fallen = (
+        {c.name: _finished(claim, c, outcomes[c.name], profile, seed) for c in checks}
+        for checks in (ready, [d.check for d in droppable])
+    )
     controls = [
         *(_twin(twin, results) for twin in claim.twins if _applies(twin, results)),
-        *(_graded(result) for result in results.values() if result.check.method != "symbolic"),
+        *(_graded(done.result) for done in results.values() if _gradable(done)),
         *(_dropped(dropped, fallen[dropped.check.name]) for dropped in droppable),
     ]
-    refuted = [r for r in results.values() if _violations(r)]
-    verdict = "refuted" if refuted else _supported(claim, results)
-    leading = refuted[0] if refuted else _leading(results)
-    everything = {**results, **fallen}
-    tight = [t for r in results.values() if (t := r.comparison.tightness()) is not None]
+    refuted = [done for done in results.values() if _violations(done.result)]
+    leading = _worst(refuted[0] if refuted else _leading(results))
+    attack = outcomes.get(FALSIFIER)
+    hit = attack is not None and bool(attack.comparison.violated[0])
+    if attack and attack.attack and hit and not refuted:
+        leading = _written(attack, 0, attack.attack.check)
+    verdict = "refuted" if refuted or hit else _supported(claim, results)
+    attacks = [_attack_row(attack)] if attack else []
+    everything = {name: done.result for name, done in {**results, **fallen}.items()}
+    comparisons = [done.outcome.comparison for done in results.values()]
+    tight = [t for c in comparisons if (t := c.tightness()) is not None]
     return {
         **_heading(claim),
         "verdict": verdict,
         "finding": claim.finding(everything),
-        "cases": sum(len(r.comparison.measured) for r in results.values()),
-        "undecided": sum(int((~r.comparison.decided).sum()) for r in results.values()),
-        "worst": _worst(leading),
+        "cases": sum(len(c.measured) for c in comparisons) + sum(a["cases"] for a in attacks),
+        "undecided": sum(int((~c.decided).sum()) for c in comparisons),
+        "worst": leading,
         "tightness": max(tight) if tight else None,
-        "detects": _finite(min(_detects(r) for r in results.values())),
-        "evidence": [_evidence(r) for r in results.values()],
+        "detects": _finite(min(_detects(done.result) for done in results.values())),
+        "evidence": [*(_evidence(done) for done in results.values()), *attacks],
         "controls": controls,
         "table": asdict(claim.table(everything)) if claim.table else None,
     }
+
+
+def _gradable(done: Finished) -> bool:
+    return done.result.check.method != "symbolic"
 
 
 def not_run(claim: Claim, reason: str) -> dict[str, Any]:
@@ -111,16 +128,17 @@ def _heading(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _supported(claim: Claim, results: Mapping[str, Result]) -> str:
+def _supported(claim: Claim, results: Mapping[str, Finished]) -> str:
     if any(d.unstated for d in claim.dropped):
         return "conditional"
-    methods = {r.check.method for r in results.values() if r.check.covers}
+    checks = [done.result.check for done in results.values()]
+    methods = {check.method for check in checks if check.covers}
     if "symbolic" in methods:
         return "proved"
     return "certified" if "certified" in methods else "holds"
 
 
-def _applies(twin: Twin, results: Mapping[str, Result]) -> bool:
+def _applies(twin: Twin, results: Mapping[str, Finished]) -> bool:
     """Whether a check that the twin is for has run."""
     return not twin.checks or any(name in results for name in twin.checks)
 
@@ -130,24 +148,51 @@ def _violations(result: Result) -> int:
     return count + (int(result.pooled.violated.sum()) if result.pooled else 0)
 
 
-def _leading(results: Mapping[str, Result]) -> Result:
+def _leading(results: Mapping[str, Finished]) -> Finished:
     """The check whose worst case comes nearest to its limit."""
-
-    def nearness(result: Result) -> float:
-        c, i = result.comparison, result.comparison.worst()
-        return float(c.excess[i] / max(c.tolerance[i], 1e-300))
-
-    return max(results.values(), key=nearness)
+    return max(results.values(), key=lambda done: _nearness(done.outcome.comparison))
 
 
-def _worst(result: Result) -> dict[str, Any]:
-    c, i = result.comparison, result.comparison.worst()
+def _nearness(c: Comparison) -> float:
+    """Excess over tolerance of the worst case."""
+    i = c.worst()
+    return float(c.excess[i] / max(c.tolerance[i], 1e-300))
+
+
+def _worst(done: Finished) -> dict[str, Any]:
+    return _written(done.outcome, done.outcome.comparison.worst(), done.result.check.name)
+
+
+def _written(outcome: Outcome, index: int, check: str) -> dict[str, Any]:
+    """Return the worst case as the ledger holds it."""
+    c = outcome.comparison
     return {
-        "measured": float(c.measured[i]),
-        "bound": float(c.predicted[i]),
-        "tolerance": float(c.tolerance[i]),
-        "check": result.check.name,
-        "case": result.describe(i),
+        "measured": float(c.measured[index]),
+        "bound": float(c.predicted[index]),
+        "tolerance": float(c.tolerance[index]),
+        "check": check,
+        "case": outcome.worst,
+    }
+
+
+def _attack_row(outcome: Outcome) -> dict[str, Any]:
+    """The falsifier's evidence: cases spent, its best score, and whether it succeeded."""
+    c, attack = outcome.comparison, outcome.attack
+    assert attack is not None
+    return {
+        "method": "adversarial",
+        "check": FALSIFIER,
+        "searched": attack.check,
+        "cases": attack.cases,
+        "undecided": 0,
+        "violations": int(c.violated.sum()),
+        "worst_over_tolerance": _nearness(c),
+        "detects": None,
+        "tightness": c.tightness(),
+        "datasets": [],
+        "dataset_cases": 0,
+        "attacks": attack.cases,
+        "best": attack.score,
     }
 
 
@@ -156,20 +201,20 @@ def _detects(result: Result) -> float:
     return (result.pooled or result.comparison).detects()
 
 
-def _evidence(result: Result) -> dict[str, Any]:
+def _evidence(done: Finished) -> dict[str, Any]:
+    result, outcome = done
     c = result.comparison
-    i = c.worst()
     row = {
         "method": result.check.method,
         "check": result.check.name,
         "cases": len(c.measured),
         "undecided": int((~c.decided).sum()),
         "violations": _violations(result),
-        "worst_over_tolerance": float(c.excess[i] / max(c.tolerance[i], 1e-300)),
+        "worst_over_tolerance": _nearness(c),
         "detects": _finite(_detects(result)),
         "tightness": c.tightness(),
-        "datasets": sorted({b.dataset for b in result.batches if b.dataset}),
-        "dataset_cases": sum(len(b) for b in result.batches if b.dataset),
+        "datasets": list(outcome.datasets),
+        "dataset_cases": outcome.dataset_cases,
     }
     if result.pooled is not None:
         row["pooled"] = {
@@ -184,25 +229,17 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _twin(twin: Twin, results: Mapping[str, Result]) -> dict[str, Any]:
+def _twin(twin: Twin, results: Mapping[str, Finished]) -> dict[str, Any]:
     """A control: the claim's checks on a falsified formula, as far as needed to reject it."""
     worst = 0.0
-    for name, result in results.items():
-        if twin.checks and name not in twin.checks:
-            continue
-        for comparison in _compare(result.check, result.data, twin.formula):
-            if comparison is not None and comparison.violated.any():
-                return {"name": twin.name, "rejected": True, "measured": _excess(comparison)}
-            worst = max(worst, _excess(comparison) if comparison is not None else 0.0)
+    for done in results.values():
+        found = done.outcome.twins.get(twin.name)
+        if isinstance(found, Crash):
+            raise CheckError(found)
+        if found is not None and found.rejected:
+            return {"name": twin.name, "rejected": True, "measured": found.measured}
+        worst = max(worst, found.measured if found else 0.0)
     return {"name": twin.name, "rejected": False, "measured": worst}
-
-
-def _excess(comparison: Comparison) -> float:
-    """Largest relative excess over decided cases."""
-    c = comparison
-    scale = np.maximum(np.abs(c.measured), np.abs(c.predicted))
-    usable = c.decided & (scale > 0)
-    return float((c.excess[usable] / scale[usable]).max()) if usable.any() else 0.0
 
 
 def _graded(result: Result) -> dict[str, Any]:
@@ -217,18 +254,18 @@ def _graded(result: Result) -> dict[str, Any]:
     }
 
 
-def _dropped(dropped: Dropped, result: Result) -> dict[str, Any]:
-    comparison = result.comparison
+def _dropped(dropped: Dropped, done: Finished) -> dict[str, Any]:
+    comparison = done.outcome.comparison
     i = comparison.worst()
     return {
         "name": dropped.name,
-        "rejected": _violations(result) > 0,
-        "measured": _excess(comparison),
+        "rejected": _violations(done.result) > 0,
+        "measured": excess(comparison),
         "drops": True,
         "unstated": dropped.unstated,
         "case": {
             "measured": float(comparison.measured[i]),
             "predicted": float(comparison.predicted[i]),
-            "case": result.describe(i),
+            "case": done.outcome.worst,
         },
     }

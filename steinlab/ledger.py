@@ -2,64 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from importlib.metadata import entry_points, version
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from steinlab.errors import InputError, one_of, quote
-from steinlab.judge import judge
+from steinlab import catalogue
+from steinlab.catalogue import claim_ids, load_claim
+from steinlab.errors import InputError, quote
+from steinlab.examine import rerun
+from steinlab.schedule import Row, judge_by_id, rows
+from steinlab.shards import Shards
 from steinlab.specs.reading import read_json
-from steinlab.verdicts import Claim
+
+__all__ = [
+    "claim_ids",
+    "differences",
+    "environment",
+    "faults",
+    "judge_by_id",
+    "load_claim",
+    "read_case",
+    "replay",
+    "run",
+    "stored_case",
+]
 
 VERSION = 1
 """Version of the ledger's and the stored cases' format."""
 
 VERDICTS = ("proved", "certified", "holds", "conditional", "refuted", "not-run")
 
-Row = dict[str, Any]
 Progress = Callable[[str, Row], None]
 """Called with a claim's id and row as each claim is finished."""
-
-
-def claim_ids() -> list[str]:
-    """Return the ids of all registered claims, in alphabetical order."""
-    return sorted(entry.name for entry in entry_points(group="steinlab.claims"))
-
-
-def load_claim(claim_id: str) -> Claim:
-    """Return a registered claim; raise ``InputError`` naming the nearest for an unknown id."""
-    entries = {entry.name: entry for entry in entry_points(group="steinlab.claims")}
-    one_of("claim", claim_id, sorted(entries))
-    claim: Claim = entries[claim_id].load()
-    return claim
-
-
-def judge_by_id(claim_id: str, profile: str, seed: int) -> Row:
-    """Judge one claim; a check that crashes becomes a row that says so."""
-    start = time.perf_counter()
-    try:
-        row = judge(load_claim(claim_id), profile=profile, seed=seed)
-    except Exception as error:
-        last = traceback.format_exc()
-        row = {
-            "id": claim_id,
-            "verdict": "not-run",
-            "finding": f"a check crashed: {type(error).__name__}: {error}",
-            "cases": 0,
-            "evidence": [],
-            "controls": [],
-            "crash": last,
-        }
-    row["seconds"] = round(time.perf_counter() - start, 3)
-    return row
 
 
 def run(
@@ -68,9 +46,11 @@ def run(
     profile: str = "quick",
     seed: int = 0,
     workers: int = 1,
+    scheduler: str | None = None,
+    shards: Shards | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Judge claims and return the ledger; the numbers do not depend on ``workers``.
+    """Judge claims and return the ledger; the numbers do not depend on where it runs.
 
     Parameters
     ----------
@@ -81,13 +61,17 @@ def run(
         Every check draws from a generator seeded by this, the claim's and the check's name.
     workers : int
         Processes; 1 stays in this one.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers are used instead.
+    shards : Shards, optional
+        Where finished checks are kept, and found again.
     progress : callable, optional
     """
     start = time.perf_counter()
-    rows: dict[str, Row] = {}
+    done: dict[str, Row] = {}
     try:
-        for claim_id, row in _rows(claims, profile, seed, workers):
-            rows[claim_id] = row
+        for claim_id, row in rows(claims, (profile, seed), workers, scheduler, shards):
+            done[claim_id] = row
             if progress:
                 progress(claim_id, row)
     except KeyboardInterrupt:
@@ -98,35 +82,9 @@ def run(
         "seed": seed,
         "wall_seconds": round(time.perf_counter() - start, 2),
         "environment": environment(),
-        "interrupted": len(rows) < len(claims),
-        "claims": [rows[claim_id] for claim_id in claims if claim_id in rows],
+        "interrupted": len(done) < len(claims),
+        "claims": [done[claim_id] for claim_id in claims if claim_id in done],
     }
-
-
-def _rows(
-    claims: Sequence[str], profile: str, seed: int, workers: int
-) -> Iterable[tuple[str, Row]]:
-    if workers == 1:
-        _one_thread()
-        for claim_id in claims:
-            yield claim_id, judge_by_id(claim_id, profile, seed)
-        return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread)
-    try:
-        jobs: dict[Future[Row], str] = {
-            pool.submit(judge_by_id, claim_id, profile, seed): claim_id for claim_id in claims
-        }
-        for job in as_completed(jobs):
-            yield jobs[job], job.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _one_thread() -> None:
-    """Keep BLAS to one thread: workers do not compete, and sums do not depend on their number."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
 
 
 def environment() -> dict[str, Any]:
@@ -174,23 +132,12 @@ def stored_case(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def replay(case: Mapping[str, Any]) -> dict[str, Any]:
     """Run one stored case again; return measured, bound and tolerance as they come out now."""
-    claim = load_claim(case["claim"])
-    checks = {c.name: c for c in (*claim.checks, *(d.check for d in claim.dropped))}
-    check = checks[one_of("check", case["check"], checks)]
-    try:
-        batch = check.restore(case["case"])
-        described = [batch.describe(i) for i in range(len(batch))]
-        index = described.index(json.loads(json.dumps(case["case"])))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"case must be one that {check.name} of {claim.id} stored: {error}"
-        ) from error
-    comparison = check.compare(check.measure(batch), claim.formula)
+    c = rerun(catalogue.load_claim(case["claim"]), case["check"], case["case"])
     return {
-        "measured": float(comparison.measured[index]),
-        "bound": float(comparison.predicted[index]),
-        "tolerance": float(comparison.tolerance[index]),
-        "violated": bool(comparison.violated[index]),
+        "measured": float(c.measured[0]),
+        "bound": float(c.predicted[0]),
+        "tolerance": float(c.tolerance[0]),
+        "violated": bool(c.violated[0]),
     }
 
 

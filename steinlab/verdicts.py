@@ -77,6 +77,18 @@ class Comparison:
         """Which decided cases break the relation."""
         return np.asarray(self.decided & (self.excess > self.tolerance))
 
+    def take(self, index: int) -> Comparison:
+        """Return one case's comparison."""
+        part = slice(index, index + 1)
+        scale = None if self.scale is None else np.asarray(self.scale)[part]
+        return replace(
+            self,
+            measured=self.measured[part],
+            predicted=self.predicted[part],
+            tolerance=self.tolerance[part],
+            scale=scale,
+        )
+
     def graded(self, grade: float) -> Comparison:
         """Return the comparison with a formula off by the relative amount ``grade``."""
         return replace(self, predicted=self.predicted * (1 - grade if self.upper else 1 + grade))
@@ -211,6 +223,8 @@ class Claim:
     ``kind`` is one of ``identity``, ``tight``, ``upper``, ``lower``, ``order``, ``limit`` and
     ``empirical``. ``finding`` turns the finished evidence, by check name and with the checks of the
     dropped conditions, into one sentence; ``table``, if any, into the numbers behind it.
+    ``search``, if any, gives the spaces (:class:`steinlab.falsify.Space`) that the falsifier
+    searches instead of those it reads off the checks' draws; an empty list forbids attacks.
     """
 
     id: str
@@ -225,6 +239,7 @@ class Claim:
     dropped: tuple[Dropped, ...]
     finding: Callable[[Mapping[str, Result]], str]
     table: Callable[[Mapping[str, Result]], Table] | None = None
+    search: Callable[[Claim], Sequence[Any]] | None = None
 
 
 @dataclass(frozen=True)

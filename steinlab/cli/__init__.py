@@ -14,6 +14,7 @@ import typer
 
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
+from steinlab.cli.falsify import falsify
 from steinlab.cli.models import models
 from steinlab.cli.replay import replay
 from steinlab.cli.verify import verify
@@ -31,6 +32,7 @@ app = typer.Typer(
     help="A laboratory for claims about diffusion-ODE solvers.",
 )
 app.command()(verify)
+app.command()(falsify)
 app.command()(replay)
 app.command()(coefficient)
 app.command()(compare)

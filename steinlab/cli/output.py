@@ -55,6 +55,20 @@ def check_target(target: str | None) -> None:
         raise InputError(f"--json must name a file that can be written, got {target}")
 
 
+def make_folder(out: str | None) -> Path | None:
+    """Make the folder that ``--out`` names; raise ``InputError`` unless it can be written."""
+    if out is None:
+        return None
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out must be a folder that can be made, got {out}: {error}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--out must be a folder that can be written, got {out}")
+    return folder
+
+
 def write_json(target: str | None, result: Any) -> None:
     """Write the result whole or not at all (to a temporary file, then renamed)."""
     if target is None:

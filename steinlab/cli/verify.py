@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from steinlab.cli.output import JsonOption, check_target, show, whole_number, write_json
+from steinlab.cli.output import (
+    JsonOption,
+    check_target,
+    make_folder,
+    show,
+    whole_number,
+    write_json,
+)
 from steinlab.errors import InputError, Interrupted, one_of
 from steinlab.specs.reading import MAX_SEED, read_json
 
@@ -45,9 +52,14 @@ def verify(  # noqa: PLR0917
         str, typer.Option(metavar="N", help="Processes; by default one a core.")
     ] = "auto",
     seed: Annotated[str, typer.Option(metavar="N")] = "0",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
+    ] = None,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
     from steinlab.ledger import claim_ids, differences, faults, run
+    from steinlab.shards import Shards
     from steinlab.verdicts import PROFILES
 
     one_of("--profile", profile, PROFILES)
@@ -56,23 +68,30 @@ def verify(  # noqa: PLR0917
     count = _cores() if workers == "auto" else whole_number(workers, "--workers", 1, MAX_WORKERS)
     number = whole_number(seed, "--seed", 0, MAX_SEED)
     check_target(target)
-    folder = _folder(out)
+    folder = make_folder(out)
     expected = _expected(expect, known)
+    shards = Shards(folder / "shards") if folder else None
     with _bar(len(wanted)) as advance:
         ledger = run(
             wanted,
             profile=profile,
             seed=number,
-            workers=min(count, len(wanted)),
+            workers=count,
+            scheduler=scheduler,
+            shards=shards,
             progress=lambda claim_id, row: advance(claim_id),  # noqa: ARG005
         )
     write_json(target, ledger)
     if folder is not None:
         _store(folder, ledger)
     show(*_report(ledger), *(_tables(ledger) if claims is not None else ()), target=target)
+    if shards and shards.reused:
+        checks = "check" if shards.reused == 1 else "checks"
+        show(f"{shards.reused} finished {checks} reused from {shards.folder}", target=target)
     if ledger["interrupted"]:
         done = len(ledger["claims"])
-        raise Interrupted(f"interrupted after {done} of {len(wanted)} claims; those are kept")
+        kept = f"; finished checks are in {shards.folder}" if shards else ""
+        raise Interrupted(f"interrupted after {done} of {len(wanted)} claims; those are kept{kept}")
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
         print(f"steinlab: {problem}", file=sys.stderr)
@@ -81,19 +100,6 @@ def verify(  # noqa: PLR0917
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _folder(out: str | None) -> Path | None:
-    if out is None:
-        return None
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out must be a folder that can be made, got {out}: {error}") from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"--out must be a folder that can be written, got {out}")
-    return folder
 
 
 def _expected(path: str | None, known: list[str]) -> dict[str, str]:

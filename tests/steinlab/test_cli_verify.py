@@ -60,7 +60,7 @@ def test_it_ends_well(verified: tuple[Any, Path]) -> None:
         assert claim_id in done.stdout
     assert "controls rejected" in done.stdout
     names = {file.name for file in (folder / "out" / "new").iterdir()}
-    assert names == {"ledger.json", *(f"{claim_id}.case.json" for claim_id in IDS)}
+    assert names == {"ledger.json", "shards", *(f"{claim_id}.case.json" for claim_id in IDS)}
     assert (folder / "l.json").read_text() == (folder / "out/new/ledger.json").read_text()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steinlab import ledger
+from steinlab import catalogue, ledger
 from steinlab.cli import main
 from steinlab.judge import effort_for, judge
 from steinlab.ledger import differences, faults, judge_by_id, run, stored_case
@@ -161,7 +161,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "blind": claim(id="blind", twins=(Twin("the same", double),)),
         "wrong": claim(id="wrong", formula=lambda x: 3 * x),
     }
-    monkeypatch.setattr(ledger, "load_claim", known.__getitem__)
+    monkeypatch.setattr(catalogue, "load_claim", known.__getitem__)
     monkeypatch.setattr(ledger, "claim_ids", lambda: sorted(known))
     return known
 

@@ -1,0 +1,217 @@
+"""``steinlab falsify``: search for the worst case of a claim, and store it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steinlab.cli.output import (
+    JsonOption,
+    check_target,
+    make_folder,
+    show,
+    whole_number,
+    write_json,
+)
+from steinlab.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from steinlab.falsify import Found, Search
+    from steinlab.verdicts import Claim
+
+MAX_BUDGET = 10**9
+
+SAVE_SECONDS = 2.0
+"""How much of a search a killed process may lose; an interrupt loses nothing."""
+
+SAYINGS = 10
+"""Lines on the way where there is no terminal."""
+
+
+def falsify(
+    claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="Id of the claim.")],
+    budget: Annotated[
+        str, typer.Option(metavar="N", help="Cases to measure, with those of earlier runs.")
+    ] = "4096",
+    seed: Annotated[str, typer.Option(metavar="N")] = "0",
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Keep the search and the case it found; continue it."),
+    ] = None,
+    target: JsonOption = None,
+) -> None:
+    """Search laws, levels, solvers and steps for the worst case of a claim."""
+    from steinlab.falsify import Search, spaces_of
+    from steinlab.ledger import load_claim
+    from steinlab.shards import package_of, sources_key
+    from steinlab.specs.reading import MAX_SEED, read_json
+
+    claim = load_claim(claim_id)
+    number = whole_number(budget, "--budget", 1, MAX_BUDGET)
+    search_seed = whole_number(seed, "--seed", 0, MAX_SEED)
+    check_target(target)
+    spaces = spaces_of(claim)
+    if not spaces:
+        checks = ", ".join(f"{check.name} ({check.method})" for check in claim.checks)
+        raise InputError(
+            f"claim must have a check of steps that can be searched, got {claim_id} with {checks}"
+        )
+    folder = make_folder(out)
+    state = folder / f"{claim_id}.search.json" if folder else None
+    sources = sources_key(package_of(claim_id))
+    search = Search(claim, spaces, search_seed)
+    if state is not None and state.exists():
+        search.restore(read_json(state, "--out", float), sources, str(state))
+    before = search.spent
+    try:
+        interrupted = _run(search, number, lambda: _save(search, state, sources))
+    finally:
+        _save(search, state, sources)
+    result = _result(claim, search, number)
+    case = result["case"]
+    if folder and case:
+        write_json(str(folder / f"{claim_id}.attack.json"), case)
+    write_json(target, result)
+    show(*_report(claim, result, before, folder), target=target)
+    if interrupted:
+        kept = f"; {state} continues it" if state else "; --out DIR would have kept it"
+        raise Interrupted(f"interrupted after {search.spent} of {number} cases{kept}")
+
+
+def _save(search: Search, state: Path | None, sources: str) -> None:
+    if state is not None:
+        write_json(str(state), search.to_json(sources))
+
+
+def _run(search: Search, budget: int, save: Callable[[], None]) -> bool:
+    """Search, showing the best so far; return whether the user stopped it."""
+    last = time.monotonic()
+    with _watch(search.spent, budget) as watch:
+        try:
+            for best in search.run(budget):
+                watch(search.spent, best)
+                if time.monotonic() - last > SAVE_SECONDS:
+                    save()
+                    last = time.monotonic()
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+@contextmanager
+def _watch(spent: int, budget: int) -> Iterator[Callable[[int, Found | None], None]]:
+    """A bar on stderr where that is a terminal, a few lines elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("", total=budget, completed=spent)
+            yield lambda done, best: bar.update(task, completed=done, description=_line(best))
+        return
+    told = spent
+
+    def tell(done: int, best: Found | None) -> None:
+        nonlocal told
+        if (done - told) * SAYINGS >= budget or done >= budget:
+            told = done
+            print(f"{done} of {budget} cases: {_line(best)}", file=sys.stderr)
+
+    yield tell
+
+
+def _line(best: Found | None) -> str:
+    if best is None:
+        return "nothing decided yet"
+    what = "violation" if best.violated else "best"
+    return f"{what} {_number(best.score)} of the limit ({best.space.check}; {best.space.name})"
+
+
+def _number(score: float) -> str:
+    """A score, near its limit by its distance from it."""
+    return f"1 - {1 - score:.1e}" if 0.999 < score < 1 else f"{score:.6g}"
+
+
+def _result(claim: Claim, search: Search, budget: int) -> dict[str, Any]:
+    """Shrink the best case, and measure it alone, as ``replay`` will."""
+    from steinlab.examine import rerun
+    from steinlab.falsify import shrink
+    from steinlab.falsify.attack import describe, stored
+    from steinlab.falsify.search import score_of
+    from steinlab.ledger import VERSION
+
+    best = search.best()
+    result: dict[str, Any] = {
+        "claim": claim.id,
+        "seed": search.seed,
+        "budget": budget,
+        "spent": search.spent,
+        "spaces": len(search.islands),
+        "violated": False,
+        "best": None,
+        "checks": {},
+        "case": None,
+    }
+    if best is None:
+        return result
+    small, tried = shrink(claim, best)
+    case = describe(claim, small)
+    comparison = rerun(claim, small.space.check, case)
+    score = "measured / bound" if comparison.upper else "excess / tolerance"
+    found = {"score": best.score, "space": best.space.name}
+    checks = {island.space.check: search.best(island.space.check) for island in search.islands}
+    return {
+        **result,
+        "violated": bool(comparison.violated[0]),
+        "best": {
+            "kind": score,
+            "score": float(score_of(comparison)[0]),
+            "space": small.space.name,
+            "before_shrinking": found,
+            "shrinking": tried,
+        },
+        "checks": {name: top.score for name, top in checks.items() if top},
+        "case": {"version": VERSION, **stored(claim, small, comparison, case)},
+    }
+
+
+def _report(
+    claim: Claim, result: dict[str, Any], before: int, folder: Path | None
+) -> Iterator[Any]:
+    from rich.table import Table
+
+    earlier = f", {before} of them in earlier runs" if before else ""
+    yield (
+        f"{result['spent']} of {result['budget']} cases spent{earlier}, "
+        f"in {result['spaces']} spaces, seed {result['seed']}"
+    )
+    best, case = result["best"], result["case"]
+    if best is None:
+        yield "no case could be decided"
+        return
+    table = Table(title=f"{claim.id}, {case['check']}: worst case", title_justify="left")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    for key in ("measured", "bound", "tolerance"):
+        table.add_row(key, repr(case[key]))
+    table.add_row(best["kind"], _number(best["score"]))
+    table.add_row("before shrinking", _number(best["before_shrinking"]["score"]))
+    table.add_row("space", best["space"])
+    for name, value in result["checks"].items():
+        table.add_row(f"best of {name}", _number(value))
+    yield table
+    yield (
+        "[red]the case violates the claim[/]"
+        if result["violated"]
+        else "no attack succeeded: the worst case agrees with the claim"
+    )
+    if folder:
+        yield f"stored in {folder / (claim.id + '.attack.json')}; steinlab replay reruns it"

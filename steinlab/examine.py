@@ -1,0 +1,107 @@
+"""Run one check of a claim, and the twins that it may reject."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from steinlab.errors import InputError, one_of
+from steinlab.units import Crash, Outcome, TwinOutcome, pack
+from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Twin, join
+
+
+def effort_for(claim: str, check: str, profile: str, seed: int) -> Effort:
+    """Return an effort whose generator depends on the names and the seed alone."""
+    key = zlib.crc32(f"{claim}/{check}".encode())
+    return Effort(profile, np.random.default_rng([seed, key]))
+
+
+def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
+    """Draw, measure and compare one check with the claim's own formula."""
+    batches = check.draw(effort_for(claim.id, check.name, profile, seed))
+    data = [check.measure(batch) for batch in batches]
+    comparison, pooled = _compare(check, data, claim.formula)
+    return Result(check, batches, data, comparison, pooled)
+
+
+def _compare(
+    check: Check, data: Sequence[Any], formula: Any
+) -> tuple[Comparison, Comparison | None]:
+    pooled = _joint(check, data, formula, True) if check.pool else None
+    return _joint(check, data, formula, False), pooled
+
+
+def _joint(check: Check, data: Sequence[Any], formula: Any, pooled: bool) -> Comparison:
+    if pooled and check.pool:
+        return check.pool(data, formula)
+    return join([check.compare(part, formula) for part in data])
+
+
+def rerun(claim: Claim, check_name: str, case: Any) -> Comparison:
+    """Restore a described case, measure it, and compare it alone.
+
+    Raises
+    ------
+    InputError
+        If the claim has no such check or the check did not describe such a case.
+    """
+    checks = {c.name: c for c in (*claim.checks, *(d.check for d in claim.dropped))}
+    check = checks[one_of("check", check_name, checks)]
+    try:
+        batch: Any = check.restore(case)
+        described = [batch.describe(i) for i in range(len(batch))]
+        index = described.index(json.loads(json.dumps(case)))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"case must be one that {check.name} of {claim.id} stored: {error}"
+        ) from error
+    return check.compare(check.measure(batch), claim.formula).take(index)
+
+
+def runnable(claim: Claim) -> list[Check]:
+    """Return the checks that can run here, with those of dropped conditions; none if not run."""
+    ready = [check for check in claim.checks if not check.missing()]
+    return [*ready, *(d.check for d in claim.dropped if not d.check.missing())] if ready else []
+
+
+def examine(claim: Claim, check: Check, profile: str, seed: int) -> Outcome:
+    """Run one check and the twins that it may reject: a unit of work."""
+    result = run_check(claim, check, profile, seed)
+    own = any(check is c for c in claim.checks)
+    twins = [t for t in claim.twins if own and (not t.checks or check.name in t.checks)]
+    with_data = [b for b in result.batches if b.dataset]
+    return Outcome(
+        result.comparison,
+        result.pooled,
+        {twin.name: _twin_on(twin, result) for twin in twins},
+        result.describe(result.comparison.worst()),
+        tuple(sorted({str(b.dataset) for b in with_data})),
+        sum(len(b) for b in with_data),
+        pack(result.data),
+    )
+
+
+def _twin_on(twin: Twin, result: Result) -> TwinOutcome | Crash:
+    """Compare a check's data with a falsified formula; the joint test only if it is needed."""
+    check, worst = result.check, 0.0
+    try:
+        for joint in (False, True) if check.pool else (False,):
+            comparison = _joint(check, result.data, twin.formula, joint)
+            worst = max(worst, excess(comparison))
+            if comparison.violated.any():
+                return TwinOutcome(True, excess(comparison))
+    except Exception as error:
+        return Crash.from_error(error)
+    return TwinOutcome(False, worst)
+
+
+def excess(comparison: Comparison) -> float:
+    """Largest relative excess over decided cases."""
+    c = comparison
+    scale = np.maximum(np.abs(c.measured), np.abs(c.predicted))
+    usable = c.decided & (scale > 0)
+    return float((c.excess[usable] / scale[usable]).max()) if usable.any() else 0.0

@@ -1,0 +1,126 @@
+"""Where work units run: in this process, in a pool of processes, or on a Dask cluster.
+
+All three answer to :class:`concurrent.futures.Executor`; nothing else is asked of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from steinlab.errors import InputError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CONNECT_SECONDS = 10
+"""How long a Dask scheduler may take to answer."""
+
+
+class SerialExecutor(Executor):
+    """Run every call at once, in this process; an interrupt goes to whoever submitted it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call ``fn`` and return its finished future."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@functools.cache
+def one_thread() -> None:
+    """Keep BLAS to one thread: workers do not compete, and sums do not depend on their number."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+
+@contextmanager
+def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executor]:
+    """Give the executor asked for; one worker stays in this process.
+
+    Parameters
+    ----------
+    workers : int
+        Processes of this machine.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers are used instead.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed or the scheduler does not answer.
+    """
+    if scheduler is not None:
+        with _dask(scheduler) as executor:
+            yield executor
+    elif workers == 1:
+        yield SerialExecutor()
+    else:
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=one_thread)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _dask(scheduler: str) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            f"--scheduler needs the extra steinlab[dask], got {scheduler} without it"
+        ) from None
+    try:
+        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        reason = type(error).__name__
+        raise InputError(
+            f"--scheduler must be the address of a Dask scheduler that answers, got {scheduler}: "
+            f"{reason}"
+        ) from None
+    with client:
+        yield client.get_executor(pure=False)
+
+
+def completed(
+    executor: Executor, call: Callable[[T], R], jobs: Sequence[T]
+) -> Iterator[tuple[T, R | Exception]]:
+    """Run ``call`` on every job; yield jobs with their results or errors as they are finished.
+
+    Raises
+    ------
+    BrokenExecutor
+        If the executor lost its workers; jobs not yielded are not done.
+    """
+    ahead = 1 if isinstance(executor, SerialExecutor) else max(len(jobs), 1)
+    left = list(reversed(jobs))
+    running: dict[Future[R], T] = {}
+    while left or running:
+        while left and len(running) < ahead:
+            job = left.pop()
+            running[executor.submit(call, job)] = job
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            job = running.pop(future)
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):
+                raise error
+            if error is not None and not isinstance(error, Exception):
+                raise error
+            yield job, future.result() if error is None else error

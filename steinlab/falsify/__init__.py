@@ -1,0 +1,18 @@
+"""The falsifier: it searches laws, levels, solvers and steps for the worst case of a claim."""
+
+from steinlab.falsify.attack import ATTACK_BUDGET, attack
+from steinlab.falsify.search import Found, Search, score_of
+from steinlab.falsify.shrink import shrink
+from steinlab.falsify.spaces import Parameter, Space, spaces_of
+
+__all__ = [
+    "ATTACK_BUDGET",
+    "Found",
+    "Parameter",
+    "Search",
+    "Space",
+    "attack",
+    "score_of",
+    "shrink",
+    "spaces_of",
+]

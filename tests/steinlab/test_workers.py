@@ -1,0 +1,155 @@
+"""The same ledger whatever runs it, and runs that resume."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steinlab import catalogue, schedule
+from steinlab.executors import SerialExecutor, completed
+from steinlab.ledger import run
+from steinlab.schedule import longest_first, run_unit
+from steinlab.shards import Shards
+from steinlab.units import LARGEST_DATA, Crash, Later, Report, Unit, pack
+
+IDS = ["third-order-as-published", "solver-equivalences"]
+"""Cheap claims, one of many checks and one of a single one."""
+
+
+def numbers(ledger: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in ledger["claims"]]
+
+
+@pytest.fixture(scope="module")
+def serial() -> list[dict[str, Any]]:
+    return numbers(run(IDS))
+
+
+def test_two_workers_give_the_serial_ledger(serial) -> None:
+    assert numbers(run(IDS, workers=2)) == serial
+
+
+def test_a_cluster_gives_the_serial_ledger_though_a_worker_is_killed(serial, tmp_path) -> None:
+    distributed = pytest.importorskip("distributed")
+    killed: list[int] = []
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        pids = [nanny.pid for nanny in cluster.workers.values()]
+
+        class Killing(Shards):
+            def put(self, unit: Unit, report: Report) -> None:
+                super().put(unit, report)
+                if not killed:
+                    os.kill(pids[0], signal.SIGKILL)
+                    killed.append(pids[0])
+
+        ledger = run(IDS, scheduler=cluster.scheduler_address, shards=Killing(tmp_path))
+    assert killed
+    assert numbers(ledger) == serial
+
+
+class _Dies(schedule.SerialExecutor):
+    """Interrupted at the fourth unit."""
+
+    calls = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        type(self).calls += fn is run_unit
+        if self.calls > 3:
+            raise KeyboardInterrupt
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_an_interrupted_run_resumes(serial, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("steinlab.executors.SerialExecutor", _Dies)
+        stopped = run(IDS, shards=Shards(tmp_path))
+    assert stopped["interrupted"]
+    shards = Shards(tmp_path)
+    assert numbers(run(IDS, shards=shards)) == serial
+    assert shards.reused == 3
+
+
+def test_other_sources_seeds_and_profiles_are_not_reused(tmp_path, monkeypatch) -> None:
+    shards = Shards(tmp_path)
+    unit = Unit(IDS[0], "published, single step", "quick", 0)
+    report = run_unit(unit)
+    shards.put(unit, report)
+    assert np.array_equal(
+        Shards(tmp_path).get(unit).outcome.comparison.measured, report.outcome.comparison.measured
+    )
+    assert shards.get(unit._replace(seed=1)) is None
+    assert shards.get(unit._replace(profile="full")) is None
+    monkeypatch.setattr("steinlab.shards.sources_key", lambda _: "other")
+    assert shards.get(unit) is None
+    assert shards.seconds(unit) == report.seconds
+    assert shards.reused == 0
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("made-by-a-shard",)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps(_Evil()), pickle.dumps(3)])
+def test_a_shard_that_is_none_is_not_read(content, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shards = Shards(tmp_path)
+    unit = Unit(IDS[0], "a check", "quick", 0)
+    shards.file(unit).parent.mkdir()
+    shards.file(unit).write_bytes(content)
+    assert shards.get(unit) is None
+    assert not (tmp_path / "made-by-a-shard").exists()
+
+
+def test_a_crash_is_reported_and_not_stored(tmp_path) -> None:
+    unit = Unit(IDS[0], "no such check", "quick", 0)
+    report = run_unit(unit)
+    assert report.outcome is None
+    assert isinstance(report.crash, Crash)
+    shards = Shards(tmp_path)
+    shards.put(unit, report)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_that_cannot_be_loaded_is_a_crashed_row(monkeypatch) -> None:
+    def broken(claim_id: str) -> Any:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(catalogue, "load_claim", broken)
+    row = run(IDS[:1])["claims"][0]
+    assert row["finding"] == "a check crashed: RuntimeError: no"
+
+
+def test_long_units_start_first(tmp_path) -> None:
+    names = ("solver-order/own", "stein-identity/fields", "a-claim/unheard of")
+    units = [Unit(*name.split("/"), "quick", 0) for name in names]
+    assert longest_first(units[::-1], None) == [units[2], units[0], units[1]]
+    shards = Shards(tmp_path)
+    outcome = run_unit(Unit(IDS[0], "published, single step", "quick", 0)).outcome
+    shards.put(units[1], Report(outcome, None, 100.0))
+    assert longest_first(units, shards) == [units[2], units[1], units[0]]
+
+
+def test_data_travel_only_where_they_are_small() -> None:
+    assert pickle.loads(pack([np.ones(3)]))[0].sum() == 3
+    assert pack([np.ones(LARGEST_DATA)]) is None
+    assert pack([lambda: 0]) is None
+    seen = []
+    later = Later(lambda: seen.append(0) or [1, 2])
+    assert not seen
+    assert (len(later), later[1], list(later)) == (2, 2, [1, 2])
+    assert len(seen) == 1
+
+
+def test_errors_of_jobs_are_answers() -> None:
+    answers = dict(completed(SerialExecutor(), lambda x: 1 / x, [1, 0]))
+    assert answers[1] == 1
+    assert isinstance(answers[0], ZeroDivisionError)
