@@ -67,8 +67,9 @@ def _one_step(cauchy: Step) -> tuple[Step, ...]:
             "no increase",
             corrected,
             E(miss**2),
-            ((E(miss**2), "rho is at most 1"), (rho * E(miss**2),)),
+            ((rho * E(miss**2),),),
             AT_MOST,
+            by=("linearity",),
         ),
     )
 

@@ -149,8 +149,8 @@ def vanishes(expression: Any) -> bool:
     """Whether an expression simplifies to zero."""
     expression = sp.sympify(expression)
     if expression.has(sp.exp):
-        return bool(sp.simplify(expression) == 0)
-    return bool(sp.cancel(sp.together(expression)) == 0)
+        expression = sp.expand(expression)  # into products of exp(monomial), each unique
+    return bool(expression == 0 or sp.cancel(sp.together(expression)) == 0)
 
 
 def continued(expression: Any, at: Mapping[Any, Any]) -> Any:
