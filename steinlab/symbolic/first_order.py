@@ -59,9 +59,7 @@ def _moments() -> tuple[Step, ...]:
             by=("linearity",),
         ),
         Step("state and data", E(x * x_star), alpha * M, ((sigma, "independent noise"),)),
-        Step(
-            "state and denoiser", E(x * D), alpha * M, ((1, "tower in x"), (1, "state and data"))
-        ),
+        Step("state and denoiser", E(x * D), alpha * M, ((1, "tower in x"), (1, "state and data"))),
         Step("power of the denoiser", E(D**2), M - V, ((-2, "tower in D"),)),
         Step(
             "divergence of the denoiser",
