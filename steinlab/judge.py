@@ -159,7 +159,7 @@ def _detects(result: Result) -> float:
 def _evidence(result: Result) -> dict[str, Any]:
     c = result.comparison
     i = c.worst()
-    row = {
+    row: dict[str, Any] = {
         "method": result.check.method,
         "check": result.check.name,
         "cases": len(c.measured),
@@ -177,6 +177,8 @@ def _evidence(result: Result) -> dict[str, Any]:
             "predicted": result.pooled.predicted.tolist(),
             "tolerance": result.pooled.tolerance.tolist(),
         }
+    if result.check.notes is not None:
+        row["notes"] = dict(result.check.notes())
     return row
 
 

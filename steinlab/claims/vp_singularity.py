@@ -26,6 +26,7 @@ from steinlab.claims.forms import Identity, compare_integrated
 from steinlab.claims.forms import Measured as MeasuredTerms
 from steinlab.processes import EDM
 from steinlab.solvers import SOLVERS
+from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.terms import Problem, Terms, quadrature_terms, sampled_terms
 from steinlab.verdicts import Check, Claim, Comparison, Dropped, Effort, Result, Twin
 
@@ -262,6 +263,8 @@ def _draw_ratio_paths(effort: Effort) -> Sequence[Path]:
     return [_GammaPath(p, int(effort.rng.integers(2**32))) for p in ("ratio", "centred")]
 
 
+DERIVATION = DERIVATIONS["vp-singularity"]
+
 CLAIM = Claim(
     id="vp-singularity",
     title="The singularity of VP",
@@ -281,6 +284,7 @@ CLAIM = Claim(
             name="cancellation",
             compare=_compare_cancellation,
         ),
+        symbolic_check(DERIVATION, covers=False),
     ),
     twins=(
         Twin("gamma* diverges towards a fixed level", _with("fixed", gamma=-1), ("rates",)),
@@ -291,6 +295,7 @@ CLAIM = Claim(
             Formula(RATES, Identity(_cancels, _half)),
             ("cancellation",),
         ),
+        *symbolic_twins(DERIVATION),
     ),
     dropped=(
         Dropped(

@@ -79,7 +79,7 @@ def _many_steps() -> tuple[Step, ...]:
     none = {product: ONE, err_n: err_0}
     return (
         Step("no step", product * err_n, err_0, given=none),
-        Step("no step, bound", product, (1 - eta) ** N, relation=AT_MOST, given={**none, N: ZERO}),
+        Step("no step, bound", product, (1 - eta) ** N, given={**none, N: ZERO}),
         Step(
             "telescoping",
             err_0,

@@ -164,7 +164,6 @@ def collapse() -> Proof:
                     (-2, "tower in D"),
                 ),
                 AT_MOST,
-                given=same,
             ),
         ),
         (
