@@ -174,6 +174,8 @@ class Check:
         against it.
     available : callable, optional
         ``() -> reason`` why the check cannot run here (an extra not installed), empty if it can.
+    notes : callable, optional
+        ``() -> JSON`` to add to the evidence: axioms, the number of steps, a certificate's radius.
     """
 
     name: str
@@ -185,6 +187,7 @@ class Check:
     pool: Callable[[Sequence[Any], Any], Comparison] | None = None
     covers: bool = False
     available: Callable[[], str] | None = None
+    notes: Callable[[], Mapping[str, Any]] | None = None
 
     def missing(self) -> str:
         """Return why the check cannot run here, empty if it can."""

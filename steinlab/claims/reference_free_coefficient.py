@@ -17,6 +17,7 @@ from steinlab.claims.checks import (
 from steinlab.claims.draws import StepCases, draw_steps
 from steinlab.claims.forms import Identity, Measured, compare_sampled, reference, stein
 from steinlab.claims.meridian import MERIDIAN
+from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.terms import forward, sampled_terms
 from steinlab.verdicts import Check, Claim, Dropped, Effort, Result, Twin
 
@@ -47,10 +48,21 @@ def _shared_history(cases: StepCases) -> Measured:
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], terms)
 
 
-def _draw_multistep(effort: Effort) -> list[StepCases]:
-    return draw_steps(
-        effort.rng, effort.count(64), solvers=("dpmpp-2m",), families=("edm", "vp-linear")
+def shared_history(*families: str) -> Dropped:
+    """Return the control on 2M candidates whose history shares the noise of ``x``."""
+
+    def draw(effort: Effort) -> list[StepCases]:
+        return draw_steps(effort.rng, effort.count(64), solvers=("dpmpp-2m",), families=families)
+
+    check = Check(
+        "shared history",
+        "monte-carlo",
+        draw,
+        _shared_history,
+        compare_sampled,
+        StepCases.restore,
     )
+    return Dropped("2M history that shares the noise of x", check, unstated=True)
 
 
 def _wide_noise(cases: StepCases) -> Measured:
@@ -79,6 +91,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     )
 
 
+DERIVATION = DERIVATIONS["reference-free-coefficient"]
+
 CLAIM = Claim(
     id="reference-free-coefficient",
     title="Coefficient without a reference",
@@ -91,27 +105,23 @@ CLAIM = Claim(
         "unstated: the candidate depends on x alone, or on a history independent of its noise",
     ),
     formula=Identity(reference, stein),
-    checks=(quadrature_check(1500), MERIDIAN, sampled_check(1500), digits_check()),
+    checks=(
+        quadrature_check(1500),
+        MERIDIAN,
+        sampled_check(1500),
+        digits_check(),
+        symbolic_check(DERIVATION, covers=True),
+    ),
     twins=(
         Twin("wrong sign of the divergence", Identity(reference, _wrong_sign)),
         Twin("1/alpha dropped", Identity(reference, _no_alpha)),
         Twin("sigma instead of sigma^2", Identity(reference, _no_sigma)),
         Twin("drift term dropped", Identity(reference, _no_drift)),
         Twin("1/alpha dropped, on samples", Identity(reference, _no_alpha), ("samples",)),
+        *symbolic_twins(DERIVATION),
     ),
     dropped=(
-        Dropped(
-            "2M history that shares the noise of x",
-            Check(
-                "shared history",
-                "monte-carlo",
-                _draw_multistep,
-                _shared_history,
-                compare_sampled,
-                StepCases.restore,
-            ),
-            unstated=True,
-        ),
+        shared_history("edm", "vp-linear"),
         Dropped(
             "states coupled with 1.1 sigma",
             Check(
