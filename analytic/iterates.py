@@ -114,14 +114,19 @@ class LineIterate:
         return self.level.alpha * self.base.means[:, 0], np.sqrt(variance)
 
     @cached_property
-    def branches(self) -> Branches:
-        """The composed map's monotone branches."""
+    def first_nodes(self) -> np.ndarray:
+        """States at which the search for branches begins."""
         mean, std = self.centers
         marks = mean[:, None] + std[:, None] * np.concatenate((-MARKS[:0:-1], MARKS))
         marks = np.unique(marks)
         between = np.linspace(0, 1, SUBDIVISION, endpoint=False)
         nodes = (marks[:-1, None] + np.diff(marks)[:, None] * between).ravel()
-        return find_branches(self.jet, np.unique(np.append(nodes, marks[-1])))
+        return np.unique(np.append(nodes, marks[-1]))
+
+    @cached_property
+    def branches(self) -> Branches:
+        """The composed map's monotone branches."""
+        return find_branches(self.jet, self.first_nodes)
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:

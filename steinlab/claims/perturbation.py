@@ -119,9 +119,7 @@ FALSE_BOUNDS: Mapping[str, Bounds] = {
         lambda d: coefficient_bound(d) * np.sqrt(d.fisher),
         lambda d: state_bound(d) * np.sqrt(d.fisher),
     ),
-    "|u|^2 instead of |u|": Bounds(
-        lambda d: coefficient_bound(d) / np.sqrt(d.power), state_bound
-    ),
+    "|u|^2 instead of |u|": Bounds(lambda d: coefficient_bound(d) / np.sqrt(d.power), state_bound),
 }
 """Formulas that the checks must reject."""
 
@@ -137,9 +135,7 @@ def compare_optimum(data: Perturbed, bounds: Bounds) -> Comparison:
     return _interleave(data, gap, data.error / data.power + data.optimum_error, bounds)
 
 
-def _interleave(
-    data: Perturbed, gap: np.ndarray, error: np.ndarray, bounds: Bounds
-) -> Comparison:
+def _interleave(data: Perturbed, gap: np.ndarray, error: np.ndarray, bounds: Bounds) -> Comparison:
     root = np.sqrt(data.power)
     measured = np.stack((gap, gap * root), axis=-1)
     predicted = np.stack((bounds.coefficient(data), bounds.state(data)), axis=-1)
@@ -261,17 +257,9 @@ def ratios(data: Perturbed) -> np.ndarray:
     return np.asarray(data.gap / coefficient_bound(data))
 
 
-def two_modes(
-    gap: float, weights: tuple[float, float], *, variance: float = 1.0
-) -> GaussianMixture:
-    """Return a stack of one law with modes at ``+-gap``."""
-    means = np.array([[-gap, gap]])
-    return GaussianMixture(np.array([weights]), means, np.full((1, 2), variance))
-
-
-def vp_step(alpha: float, end: float) -> tuple[NoiseLevel, NoiseLevel]:
-    """Return a VP step as stacks of one."""
-    pair = (np.full((1, 1, 1), a) for a in (alpha, end))
+def vp_step(alpha: float, end: float, count: int) -> tuple[NoiseLevel, NoiseLevel]:
+    """Return a VP step as stacks of ``count``."""
+    pair = (np.full((count, 1, 1), a) for a in (alpha, end))
     first, second = (NoiseLevel(a, np.sqrt((1 - a) * (1 + a))) for a in pair)
     return first, second
 
