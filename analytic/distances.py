@@ -65,14 +65,24 @@ def fisher_divergence(law: LineIterate, target: GaussianMixture, level: NoiseLev
 
 
 def truncated_fisher(
-    law: LineIterate, target: GaussianMixture, level: NoiseLevel, cut: float
+    law: LineIterate,
+    target: GaussianMixture,
+    level: NoiseLevel,
+    cut: float,
+    *,
+    window: tuple[float, float] | None = None,
 ) -> Distance:
-    """Return the part of ``E_q (s_q - s_p)^2`` with ``|y - y_f| > cut`` for every fold."""
-    near = np.concatenate([[fold.y - cut, fold.y + cut] for fold in law.folds])
-    x = invert(law.jet, law.branches, near)
-    breaks = np.unique(np.concatenate((_base_breaks(law), x.ravel(), law.branches.folds)))
-    breaks = np.sort(np.concatenate((breaks, _graded(breaks, x.ravel()))))
-    gap, ys = _score_gap(law, target, level), np.array([fold.y for fold in law.folds])
+    """Return the part of ``E_q (s_q - s_p)^2`` with ``|y - y_f| > cut`` for every fold.
+
+    With ``window`` only initial states in it count, and only folds in it are cut out: a lower bound
+    that diverges by itself if a fold lies inside.
+    """
+    ends = window or (-np.inf, np.inf)
+    ys = np.array([fold.y for fold in law.folds if ends[0] < fold.x < ends[1]])
+    x = invert(law.jet, law.branches, np.concatenate((ys - cut, ys + cut)))
+    breaks = _singular_breaks(law) if window is None else _window_breaks(law, window)
+    near = x.ravel()[(x.ravel() > ends[0]) & (x.ravel() < ends[1])]
+    gap = _score_gap(law, target, level)
 
     def outside(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kept = (np.abs(law.jet(x).value[:, None] - ys) > cut).all(axis=-1)
@@ -81,7 +91,15 @@ def truncated_fisher(
             values[kept], sizes[kept] = gap(x[kept])
         return values, sizes
 
-    return _under_base(law, outside, breaks)
+    return _under_base(law, outside, np.union1d(breaks, near))
+
+
+def _window_breaks(law: LineIterate, window: tuple[float, float]) -> np.ndarray:
+    """Breaks of a window, graded towards the folds in it."""
+    folds = law.branches.folds
+    inside = folds[(folds > window[0]) & (folds < window[1])]
+    breaks = np.union1d(np.array(window), inside)
+    return np.union1d(breaks, _graded(breaks, inside))
 
 
 def fisher_rate(folds: tuple[Fold, ...]) -> float:

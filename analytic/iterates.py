@@ -31,6 +31,8 @@ SUPPORT = 38.0
 MARKS = np.array([0, 0.6, 1.25, 1.9, 2.5, 3.2, 4, 5.5, 7.5, 10.0, 15.0, 24.0, SUPPORT])
 SUBDIVISION = 4
 NOISIEST = 1e15
+STATE_ROUNDING = 16.0
+"""Rounding of ``X`` after a run, in units of ``eps |X|``."""
 OUTSIDE = 1.6e-23
 """Mass beyond 10 deviations, which integrals under the initial law leave out."""
 
@@ -47,8 +49,8 @@ class Fold(NamedTuple):
 class LineDensity(NamedTuple):
     """``log q``, the score and the noise of both, each ``(N,)``.
 
-    ``noise`` is ``|X X''| / X'^2``: an error ``eps |y|`` of a state moves its preimage by
-    ``eps |y / X'|`` and ``log |X'|`` by ``eps`` times this, the score by twice its share.
+    ``noise`` is ``16 |X X''| / X'^2``: an error ``16 eps |y|`` of a state moves its preimage by
+    ``16 eps |y / X'|`` and ``log |X'|`` by ``eps`` times this, the score by twice its share.
     """
 
     log: np.ndarray
@@ -188,7 +190,7 @@ class LineIterate:
             return LineDensity(
                 self.base.log_prob(states, self.level) - np.log(np.abs(at.first)),
                 (score - at.second / at.first) / at.first,
-                np.minimum(np.abs(at.value * at.second) / at.first**2, NOISIEST),
+                np.minimum(STATE_ROUNDING * np.abs(at.value * at.second) / at.first**2, NOISIEST),
             )
 
     def distribution(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +207,7 @@ class LineIterate:
         )
 
     def distribution_along(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``P(X <= y)`` and ``P(X > y)`` at ``y = X(x)``, without inverting a lone branch."""
+        """Return both tails at ``y = X(x)``, without inverting a lone branch."""
         if self.folds:
             return self.distribution(self.jet(x).value)
         infinite = np.full(x.shape, np.inf)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
+from analytic.branches import covers, invert
 from analytic.distances import fisher_rate, truncated_fisher
 from analytic.iterates import LineIterate
 from analytic.quadrature import mixture_breaks
@@ -123,12 +124,18 @@ def bending(iterate: LineIterate) -> np.ndarray:
 
 
 def draw_runs(
-    rng: np.random.Generator, count: int, solver: str, family: str, components: int
+    rng: np.random.Generator,
+    count: int,
+    solver: str,
+    family: str,
+    components: int,
+    *,
+    lengths: tuple[float, float] = (0.2, 2.0),
 ) -> IterateCases:
     """Draw runs of 1 to 3 steps and one step after, all of one length in ``log(sigma/alpha)``."""
     steps = 2 + int(rng.integers(3))
     top = log_uniform(rng, 2.0, 30.0, count)
-    length = log_uniform(rng, 0.2, 2.0, count)
+    length = log_uniform(rng, *lengths, count)
     ratios = top * np.exp(-length * np.arange(steps + 1)[:, None])
     levels = tuple(PROCESSES[family].level_at(r[:, None, None]) for r in ratios)
     law = draw_law(rng, count, components, 1, "scalar")
@@ -183,20 +190,48 @@ def lipschitz(problem: Problem) -> np.ndarray:
     return np.asarray(np.abs(slope).max(axis=1))
 
 
-CUTS = (1e-3, 2.5e-4)
-"""Distances from a fold's image beyond which F is integrated, in units of the nearest other one."""
+REGULAR_SHARE = 0.01
+"""Part of the density beside a fold's singular one, at most, where its rate is read off."""
+NEAREST = 1e-10
+"""Least distance from a fold's image, relative to it, that preimages in float64 resolve."""
 
 
-def divergence_rate(
-    iterate: LineIterate, law: GaussianMixture, level: NoiseLevel
-) -> tuple[float, float]:
-    """Return the exponent of the truncated F in the distance left out, and F over its prediction.
+class Rate(NamedTuple):
+    """How F diverges at a fold: exponent in the distance left out, F over ``A c^(-3/2)``.
 
-    The prediction is ``A c^(-3/2)`` at the smaller distance.
+    ``reached`` tells whether float64 reaches distances where the singular part governs.
     """
-    images = np.sort([fold.y for fold in iterate.folds])
-    unit = float(np.diff(images).min()) if len(images) > 1 else 1.0
-    cuts = unit * np.array(CUTS)
-    values = [truncated_fisher(iterate, law, level, cut).value for cut in cuts]
+
+    exponent: float
+    amplitude: float
+    reached: bool
+
+
+def divergence_rate(iterate: LineIterate, law: GaussianMixture, level: NoiseLevel) -> Rate:
+    r"""Measure the rate at the fold that contributes most, in a window that sees no other.
+
+    Beside the singular density ``2 p0 / sqrt(2 |X''| c)`` stands that of the other branches; their
+    ratio is the relative correction to ``A c^(-3/2)``, as is ``sqrt(c / height)``.
+    """
+    index = int(np.argmax([fisher_rate((fold,)) for fold in iterate.folds]))
+    fold = iterate.folds[index]
+    images = np.array([other.y for other in iterate.folds])
+    others = np.abs(np.delete(images, index) - fold.y)
+    edges = iterate.jet(iterate.branches.edges[[index, index + 2]]).value
+    height = 0.5 * float(np.append(others, np.abs(edges - fold.y)).min())
+    top = np.array([fold.y + np.sign(fold.curvature) * height])
+    window = invert(iterate.jet, iterate.branches, top)[index : index + 2, 0]
+    at = np.array([fold.y])
+    beside = covers(iterate.branches, at)[:, 0]
+    beside[index : index + 2] = False
+    x = invert(iterate.jet, iterate.branches, at)[beside, 0]
+    regular = float(np.exp(iterate.along(x).log).sum())
+    singular = 2 * fold.density / np.sqrt(2 * abs(fold.curvature))
+    cut = REGULAR_SHARE**2 * min(height, (singular / max(regular, 1e-300)) ** 2)
+    if cut < NEAREST * max(abs(fold.y), height):
+        return Rate(np.nan, np.nan, False)
+    cuts = (cut, 0.25 * cut)
+    ends = (float(window[0]), float(window[1]))
+    values = [truncated_fisher(iterate, law, level, c, window=ends).value for c in cuts]
     exponent = np.log(values[1] / values[0]) / np.log(cuts[1] / cuts[0])
-    return float(exponent), float(values[1] * cuts[1] ** 1.5 / fisher_rate(iterate.folds))
+    return Rate(float(exponent), values[1] * cuts[1] ** 1.5 / fisher_rate((fold,)), True)

@@ -32,8 +32,10 @@ FORMS = ("coefficient", "state")
 
 @dataclass(frozen=True)
 class PairCases:
-    """Steps of a model with the law ``p`` taken at states of another mixture ``q``: two cases each,
-    the bound's coefficient form and its state form."""
+    """Steps of a model with the law ``p``, taken at states of another mixture ``q``.
+
+    Two cases each: the bound's coefficient form and its state form.
+    """
 
     dataset: ClassVar[str | None] = None
 

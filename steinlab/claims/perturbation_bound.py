@@ -162,8 +162,9 @@ def _finding(results: Mapping[str, Result]) -> str:
     return (
         "against the optimum under q for the model's own denoiser the bound holds with "
         "C = sigma^2 / (alpha |u|): it is attained by Gaussians, "
-        f"{_mixtures_only(results):.2%} tight among random mixtures, {_best(results, 'search'):.2%} "
-        f"among two-mode laws searched, {_best(results, 'iterates'):.2%} for exact iterates "
+        f"{_mixtures_only(results):.2%} tight among random mixtures, "
+        f"{_best(results, 'search'):.2%} among two-mode laws searched, "
+        f"{_best(results, 'iterates'):.2%} for exact iterates "
         f"(medians {medians[0]:.0%} and {medians[1]:.0%}). Against the optimum under p it is "
         f"false: modes at +-{wide[0]:.0f} reweighted 0.5 to 0.6 are off by {wide[1]} where "
         f"C sqrt F = {wide[3]}, and at +-{widest[0]:.0f} by {widest[4]} times the bound, so no "

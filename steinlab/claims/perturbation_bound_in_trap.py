@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from steinlab.claims.iterate_cases import (
+    RUN_FAMILIES,
     IterateCases,
     divergence_rate,
+    draw_runs,
     draw_runs_of_all,
     level_of,
     lipschitz,
@@ -58,8 +60,8 @@ class Folded(NamedTuple):
     mass: np.ndarray
     exponent: np.ndarray
     amplitude: np.ndarray
+    reached: np.ndarray
     gap: np.ndarray
-    lipschitz: np.ndarray
 
 
 class FoldedCases(IterateCases):
@@ -86,9 +88,14 @@ def measure_folded(cases: IterateCases) -> Folded:
     for i in range(len(cases.law.weights)):
         level = cases.levels[-2]
         rates.append(divergence_rate(cases.iterate(i), cases.law.take(i), level_of(level, i)))
-    exponent, amplitude = np.array(rates).T
     terms = measure_iterates(cases)
-    return Folded(cases.folded, exponent, amplitude, terms.gap, lipschitz(cases.problem))
+    return Folded(
+        cases.folded,
+        np.array([rate.exponent for rate in rates]),
+        np.array([rate.amplitude for rate in rates]),
+        np.array([rate.reached for rate in rates]),
+        terms.gap,
+    )
 
 
 def compare(data: Trapped, formula: Formula) -> Comparison:
@@ -113,7 +120,7 @@ def compare_finite(data: Folded, formula: Formula) -> Comparison:  # noqa: ARG00
 
 def _rates(data: Folded, rate: float) -> Comparison:
     count = len(data.exponent)
-    tolerance = np.full(count, RATE_TOLERANCE)
+    tolerance = np.where(data.reached, RATE_TOLERANCE, np.inf)
     return Comparison(data.exponent, np.full(count, rate), tolerance, sampled=True, grade=0.05)
 
 
@@ -134,15 +141,39 @@ def _draw_contractive(effort: Effort) -> list[IterateCases]:
     return _draw(effort, expansive=False)
 
 
+LEAST_FOLDED = 1e-6
+"""Folds of less mass on decreasing branches lie in tails that no integral here reaches."""
+
+
+LONG = (1.0, 2.5)
+"""Lengths, in ``log(sigma/alpha)``, of the steps among which folding runs are sought."""
+
+
 def _draw_folded(effort: Effort) -> list[IterateCases]:
-    found = [c.take(c.folds > 0) for c in draw_runs_of_all(effort, 108) if (c.folds > 0).any()]
-    kinds = (c.__dict__ for c in found)
-    return [FoldedCases(**kind) for kind in kinds]
+    out: list[IterateCases] = []
+    for solver in ("heun", "dpmpp-2m"):
+        for family in RUN_FAMILIES:
+            size = effort.count(6)
+            runs = draw_runs(effort.rng, size, solver, family, 3, lengths=LONG)
+            kept = runs.folded > LEAST_FOLDED
+            if kept.any():
+                out.append(FoldedCases(**runs.take(kept).__dict__))
+    return out
 
 
 def _trapped(results: Mapping[str, Result], name: str) -> tuple[np.ndarray, ...]:
-    """Ratios to the bound, relative sizes of the bound and Lipschitz constants of a check."""
-    parts = [d for d in results[name].data if isinstance(d, Trapped)]
+    """Ratios to the bound, relative sizes of the bound and Lipschitz constants of a check.
+
+    Only laws of several components: for Gaussians the bound is attained whatever the step.
+    """
+    pairs = zip(results[name].batches, results[name].data, strict=True)
+    parts = [
+        data
+        for cases, data in pairs
+        if isinstance(data, Trapped)
+        and isinstance(cases, IterateCases)
+        and cases.law.weights.shape[1] > 1
+    ]
     informs = [coefficient_bound(d.terms) / np.abs(d.terms.tweedie / d.terms.power) for d in parts]
     return (
         np.concatenate([ratios(d.terms) for d in parts]),
@@ -185,16 +216,17 @@ def _finding(results: Mapping[str, Result]) -> str:
         _trapped(results, name) for name in ("contractive", "expansive")
     )
     folds = _folded(results)
+    shares = " to ".join(f"{v:.1%}" for v in np.quantile(folds.mass, (0, 1)))
     return (
-        f"Objection 2: yes, valid: in {len(trap)} steps with L_T from {lips.min():.2f} to "
-        f"{lips.max():.1f} taken at exact iterates the bound holds, up to {trap.max():.1%} tight. "
-        f"As informative: median tightness {np.median(trap):.0%} against {np.median(calm):.0%} in "
-        f"{len(calm)} contractive steps, median bound {np.median(size):.2g} |gamma_q| against "
-        f"{np.median(calm_size):.2g}. What empties it is folding, not L_T: in {len(folds.mass)} "
-        f"runs with {folds.mass.min():.1%} to {folds.mass.max():.0%} of the mass on decreasing "
-        f"branches F is infinite (it grows like c^{np.median(folds.exponent):.2f} with the "
-        "distance c left out), while gamma_tilde stays within "
-        f"{np.median(folds.gap):.2g} of gamma_q in the median"
+        f"Objection 2: the bound stays valid: it holds in all {len(trap)} steps with L_T from "
+        f"{lips.min():.2f} to {lips.max():.1f} taken at exact iterates, up to {trap.max():.1%} "
+        f"tight. Its median tightness there is {np.median(trap):.0%}, against "
+        f"{np.median(calm):.0%} in {len(calm)} steps with L_T <= 1 (laws of several modes); its "
+        f"median size is {np.median(size):.2g} |gamma_q| against {np.median(calm_size):.2g}. What "
+        f"empties it is folding, not L_T: in {len(folds.mass)} runs with {shares} of the mass on "
+        "decreasing branches F is infinite, growing like "
+        f"c^{np.nanmedian(folds.exponent):.2f} with the distance c left out, while gamma_tilde "
+        f"and gamma_q stay {np.median(folds.gap):.2g} apart in the median"
     )
 
 
