@@ -182,19 +182,26 @@ def invert(jet: LineMap, branches: Branches, y: np.ndarray) -> np.ndarray:
         inside = (target > heights[0]) & (target < heights[-1])
         if inside.any():
             low, high = nodes[cell[inside]], nodes[cell[inside] + 1]
-            out[i, inside] = _root(jet, float(sign), y[inside], low, high)
+            below, above = heights[cell[inside]], heights[cell[inside] + 1]
+            share = (target[inside] - below) / np.maximum(above - below, np.finfo(float).tiny)
+            start = low + np.clip(share, 0.01, 0.99) * (high - low)
+            out[i, inside] = _root(jet, float(sign), y[inside], start, (low, high))
     return out
 
 
 def _root(
-    jet: LineMap, sign: float, y: np.ndarray, low: np.ndarray, high: np.ndarray
+    jet: LineMap,
+    sign: float,
+    y: np.ndarray,
+    start: np.ndarray,
+    bracket: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """Roots of ``X = y`` in brackets, by guarded Newton steps on those not yet settled.
 
     A root is settled when ``X - y`` is at its rounding, or the bracket at that of ``x``.
     """
-    x, last = 0.5 * (low + high), high - low
-    low, high, active = low.copy(), high.copy(), np.arange(len(y))
+    low, high = (end.copy() for end in bracket)
+    x, last, active = start.copy(), high - low, np.arange(len(y))
     for _ in range(MAX_ITERATIONS):
         at = jet(x[active])
         gap, slope = sign * (at.value - y[active]), sign * at.first
@@ -214,7 +221,7 @@ def _root(
         active = active[~settled]
         if not len(active):
             break
-    return x
+    return np.asarray(x)
 
 
 def covers(branches: Branches, y: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ def _window_breaks(law: LineIterate, window: tuple[float, float]) -> np.ndarray:
 
 def fisher_rate(folds: tuple[Fold, ...]) -> float:
     """Return ``A`` of ``F(c) = A c^(-3/2)``."""
-    return sum(f.density / (3 * np.sqrt(2 * abs(f.curvature))) for f in folds)
+    return float(sum(f.density / (3 * np.sqrt(2 * abs(f.curvature))) for f in folds))
 
 
 def _reason(folds: tuple[Fold, ...]) -> str:

@@ -50,10 +50,11 @@ def run_jets(
     levels = require_grid(grid)
     if gammas is not None and len(gammas) != len(levels) - 1:
         raise ValueError(f"gammas must hold {len(levels) - 1} numbers, got {len(gammas)}")
-    denoise, history = on_jets(law), ()
+    denoise = on_jets(law)
+    history: tuple[Evaluation, ...] = ()
     steps = zip(plan_of(solver, levels), itertools.pairwise(levels), strict=True)
     for i, (one, (s, t)) in enumerate(steps):
-        candidate = one.step(denoise, state, s, t, history)  # type: ignore[arg-type]
+        candidate = one.step(denoise, state, s, t, history)
         latest = Evaluation(s, state, candidate.denoised, candidate.linear)
         history = (latest, *history)[: solver.depth]
         state = candidate.state if gammas is None else state - gammas[i] * candidate.residual

@@ -60,7 +60,8 @@ class IterateCases:
     @property
     def problem(self) -> Problem:
         """The step taken at the iterates."""
-        return Problem(self.law, *self.levels[-2:], step_solver(self.solver), None)
+        s, t = self.levels[-2:]
+        return Problem(self.law, s, t, step_solver(self.solver), None)
 
     def describe(self, index: int) -> dict[str, Any]:
         """Return one case as JSON."""

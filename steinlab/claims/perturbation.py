@@ -85,7 +85,7 @@ class Perturbed(NamedTuple):
     @property
     def gap(self) -> np.ndarray:
         """``|gamma_tilde - gamma_q|``."""
-        return np.abs(self.tilde - self.tweedie) / self.power
+        return np.asarray(np.abs(self.tilde - self.tweedie) / self.power)
 
 
 class Bounds(NamedTuple):

@@ -9,6 +9,7 @@ like ``A c^(-3/2)``, so a number read off at one resolution is meaningless.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -149,11 +150,11 @@ LONG = (1.0, 2.5)
 """Lengths, in ``log(sigma/alpha)``, of the steps among which folding runs are sought."""
 
 
-def _draw_folded(effort: Effort) -> list[IterateCases]:
+def _draw_folded(effort: Effort, *, count: int) -> list[IterateCases]:
     out: list[IterateCases] = []
     for solver in ("heun", "dpmpp-2m"):
         for family in RUN_FAMILIES:
-            size = effort.count(6)
+            size = effort.count(count)
             runs = draw_runs(effort.rng, size, solver, family, 3, lengths=LONG)
             kept = runs.folded > LEAST_FOLDED
             if kept.any():
@@ -234,8 +235,15 @@ def _check(name: str, draw: Callable[[Effort], list[IterateCases]]) -> Check:
     return Check(name, "quadrature", draw, measure, compare, IterateCases.restore)
 
 
-def _fold_check(name: str, compare: Callable[[Folded, Formula], Comparison]) -> Check:
-    return Check(name, "quadrature", _draw_folded, measure_folded, compare, FoldedCases.restore)
+def _fold_check(name: str, count: int, compare: Callable[[Folded, Formula], Comparison]) -> Check:
+    return Check(
+        name,
+        "quadrature",
+        partial(_draw_folded, count=count),
+        measure_folded,
+        compare,
+        FoldedCases.restore,
+    )
 
 
 def _none(lips: np.ndarray) -> np.ndarray:
@@ -257,7 +265,7 @@ CLAIM = Claim(
     checks=(
         _check("expansive", _draw_expansive),
         _check("contractive", _draw_contractive),
-        _fold_check("folds", compare_rate),
+        _fold_check("folds", 6, compare_rate),
     ),
     twins=(
         *(Twin(name, Formula(bounds, _none, RATE)) for name, bounds in FALSE_BOUNDS.items()),
@@ -267,7 +275,7 @@ CLAIM = Claim(
     dropped=(
         Dropped(
             "runs that fold: F taken to be finite",
-            _fold_check("finite at folds", compare_finite),
+            _fold_check("finite at folds", 2, compare_finite),
             unstated=True,
         ),
     ),
