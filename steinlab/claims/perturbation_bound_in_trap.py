@@ -127,7 +127,7 @@ def _rates(data: Folded, rate: float) -> Comparison:
 
 def _draw(effort: Effort, *, expansive: bool) -> list[IterateCases]:
     out = []
-    for cases in draw_runs_of_all(effort, 108):
+    for cases in draw_runs_of_all(effort, 72):
         kept = (cases.folds == 0) & ((lipschitz(cases.problem) > 1) == expansive)
         if kept.any():
             out.append(cases.take(kept))
