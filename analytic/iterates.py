@@ -31,10 +31,9 @@ SUPPORT = 38.0
 MARKS = np.array([0, 0.6, 1.25, 1.9, 2.5, 3.2, 4, 5.5, 7.5, 10.0, 15.0, 24.0, SUPPORT])
 SUBDIVISION = 4
 NOISIEST = 1e15
+"""Cap of a noise, at a fold itself."""
 STATE_ROUNDING = 16.0
 """Rounding of ``X`` after a run, in units of ``eps |X|``."""
-OUTSIDE = 1.6e-23
-"""Mass beyond 10 deviations, which integrals under the initial law leave out."""
 
 
 class Fold(NamedTuple):

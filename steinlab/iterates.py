@@ -10,6 +10,7 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.iterates import LineIterate, LineJet
 from analytic.jets import Jet, identity, on_jets
+from analytic.space import SpaceIterate
 from steinlab.grids import require_grid
 from steinlab.solvers import Evaluation, Plan, Solver, plan_of
 
@@ -101,3 +102,14 @@ def line_iterate(
         return LineJet(jet.value[:, 0], jet.first[:, 0, 0], jet.second[:, 0, 0, 0])
 
     return LineIterate(law, grid[0], line)
+
+
+def space_iterate(
+    law: GaussianMixture,
+    grid: Sequence[NoiseLevel],
+    solver: Solver | Plan,
+    *,
+    gammas: Sequence[float] | None = None,
+) -> SpaceIterate:
+    """Return the exact law of a run that starts under the forward process, in 2 or 3 dimensions."""
+    return SpaceIterate(law, grid[0], run_map(law, grid, solver, gammas=gammas))
