@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -71,7 +71,7 @@ PROBLEMS: Mapping[str, Callable[[], Law]] = MappingProxyType(
 MULTIMODAL = tuple(name for name in PROBLEMS if name != "Gaussian, 2-D")
 
 
-@lru_cache(maxsize=None)
+@cache
 def problem(name: str) -> Law:
     """Return a data law by name."""
     return PROBLEMS[name]()
