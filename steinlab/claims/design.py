@@ -5,8 +5,9 @@ limits between which the estimated coefficient is clipped, it makes a *cell*. Al
 are run as one stack from the same start states, beside the plain solver and two references:
 
     overshoot   gamma = 1.5 at every step: a correction that worsens on purpose
-    oracle      gamma = E<u, x - Phi(x)> / E|u|^2 with the exact flow Phi: the best scalar for the
-                step in mean square (laws on the line, where Phi costs little)
+    oracle      gamma = E<u, x - y> / E|u|^2, y the exact trajectory from the same start at the
+                step's end: the scalar that brings each step nearest to it in mean square (laws on
+                the line, where the trajectory costs little)
 
 The flow error of a run is the root mean square distance of its end states to the end points of the
 exact flow from the same starts; its energy distance is taken to those end points too.
@@ -16,9 +17,10 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -113,12 +115,13 @@ class Swept:
     """Every rule at once: states ``(R, N, d)``, one coefficient a row of the stack.
 
     ``lows`` and ``highs`` clip the estimate of Theorem 4.7; equal limits fix the coefficient. With
-    ``law`` the last row takes the oracle's. ``raw`` keeps the estimates, step by step.
+    ``track``, the exact trajectory by level, the last row takes the oracle's. ``raw`` keeps the
+    estimates, step by step.
     """
 
     lows: Array
     highs: Array
-    law: Any = None
+    track: Callable[[NoiseLevel], Array] | None = None
     raw: list[Array] = field(default_factory=list)
     name: str = "stein, swept"
 
@@ -130,9 +133,8 @@ class Swept:
         raw = numerator.mean(axis=-1) / power
         self.raw.append(raw)
         gamma = np.clip(raw, self.lows, self.highs)
-        if self.law is not None:
-            gone = step.x[-1] - exact_flow(self.law, step.x[-1], step.s, step.t).state
-            gamma[-1] = inner(gone, u[-1]).mean() / power[-1]
+        if self.track is not None:
+            gamma[-1] = inner(step.x[-1] - self.track(step.t), u[-1]).mean() / power[-1]
         return step.x - gamma[:, None, None] * u, Diagnostics(float(gamma[0]))
 
 
@@ -198,7 +200,11 @@ def run(setup: Setup) -> Outcome:
     names = (PLAIN, *RULE_LABELS, WORSE, *((BEST,) if law.dim == 1 else ()))
     limits = ((1.0, 1.0), *RULES, (OVERSHOOT, OVERSHOOT), (1.0, 1.0))[: len(names)]
     lows, highs = np.array(limits).T
-    correction = Swept(lows, highs, law if law.dim == 1 else None)
+
+    def track(level: NoiseLevel) -> Array:
+        return exact_flow(law, start.x, setup.levels()[0], level).state
+
+    correction = Swept(lows, highs, track if law.dim == 1 else None)
     ends = _ends(setup, correction)
     flow_error, energy, floor = np.array([_distances(end, start.ends) for end in ends]).T
     watch, grid = Watch(), setup.levels()
@@ -215,10 +221,10 @@ def _ends(setup: Setup, correction: Swept) -> list[Array | None]:
         correction.raw.clear()
     out: list[Array | None] = []
     for i, limits in enumerate(zip(correction.lows, correction.highs, strict=True)):
-        law = correction.law if i == len(correction.lows) - 1 else None
+        track = correction.track if i == len(correction.lows) - 1 else None
         low, high = (np.array([limit]) for limit in limits)
         try:
-            out.append(_solve(setup, Swept(low, high, law))[0])
+            out.append(_solve(setup, Swept(low, high, track))[0])
         except NonFiniteStateError:
             out.append(None)
     return out
