@@ -41,7 +41,12 @@ def measure_collapse(cases: StepCases) -> Collapse:
 
 
 def compare_collapse(data: Collapse, formula: SlackFormula) -> Comparison:
-    """Compare ``gamma*`` by reference with a function of ``1 - kappa``."""
+    """Compare ``gamma*`` by reference with a function of ``1 - kappa``.
+
+    Levels are doubles, so ``beta = (1 - kappa)(1 + e)`` with ``|e| <= 2 eps / (1 - kappa)``; then
+    ``gamma* (1 - kappa) = 1 + e E<D, x - D> / E|x - D|^2`` to first order, and ``|D|`` is at most
+    ``|x| + |x - D|``.
+    """
     terms = data.measured.terms
     assert isinstance(terms, Integrated)
     value, size, error = terms
@@ -49,7 +54,9 @@ def compare_collapse(data: Collapse, formula: SlackFormula) -> Comparison:
     measured = value.u_ref / power
     numerator = ROUNDING * EPS * (size.u_ref + np.abs(value.u_ref)) + error.u_ref
     denominator = ROUNDING * EPS * (size.u_u + power) + error.u_u
-    tolerance = (numerator + np.abs(measured) * denominator) / power
+    spread = np.sqrt(power) / data.slack
+    misfit = 2 * EPS / data.slack * (1 + np.sqrt(value.x_x) / spread)
+    tolerance = (numerator + np.abs(measured) * denominator) / power + np.abs(measured) * misfit
     return Comparison(measured, formula(data.slack), tolerance)
 
 

@@ -185,8 +185,15 @@ class Judged:
     best: str = BEST
 
 
+AS_STATED = Judged()
 OVERSHOT = Judged(lambda _: WORSE, WORSE)
 """Gamma 1.5 at every step in place of the rule and of the oracle."""
+
+
+def tally(found: Sequence[Summary]) -> str:
+    """Say how many of some summaries lie below 1 with their interval, above it, or neither."""
+    low, high = (sum(t) for t in ([s.high < 1 for s in found], [s.low > 1 for s in found]))
+    return f"{low} of {len(found)} rules below 1, {high} above, {len(found) - low - high} undecided"
 
 
 def at_most_one(measured: Sequence[float]) -> Comparison:
