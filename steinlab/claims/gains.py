@@ -174,7 +174,12 @@ EXPANSIVE = 1.001
 
 def expansive(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the outcomes whose plain run has a step with ``L_T > 1``."""
-    return [o for o in outcomes if o.expansion > EXPANSIVE]
+    return [o for o in outcomes if is_expansive(o)]
+
+
+def is_expansive(outcome: Outcome) -> bool:
+    """Whether the plain run has such a step."""
+    return outcome.expansion > EXPANSIVE
 
 
 @dataclass(frozen=True)
@@ -218,9 +223,8 @@ def compare_oracle(runs: Runs, formula: Judged) -> Comparison:
 
 def compare_cells(runs: Runs, formula: Judged) -> Comparison:
     """No expansive cell is made more than ``WORST`` times worse."""
-    kept = expansive(runs.outcomes)
     pairs = itertools.product(runs.outcomes, runs.rules)
-    values = np.array([o.ratio(formula.rule(r)) if o in kept else 0.0 for o, r in pairs])
+    values = np.array([o.ratio(formula.rule(r)) if is_expansive(o) else 0.0 for o, r in pairs])
     bound = np.full_like(values, WORST)
     return Comparison(values, bound, ROUNDING * EPS * bound, upper=True, grade=GRADE)
 

@@ -25,6 +25,7 @@ from steinlab.claims.gains import (
     cells_of,
     checks,
     expansive,
+    is_expansive,
     name_of,
     phrase,
     ratios_of,
@@ -96,7 +97,7 @@ def sentence(outcomes: list[Outcome]) -> str:
 
 def _finding(results: Mapping[str, Result]) -> str:
     outcomes = outcomes_of(results)
-    calm = [o for o in outcomes if o not in expansive(outcomes)]
+    calm = [o for o in outcomes if not is_expansive(o)]
     rest = ""
     if len(calm) > 1:
         means = [summary(ratios_of(calm, rule)).mean for rule in RULE_LABELS]
