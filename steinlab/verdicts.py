@@ -96,6 +96,7 @@ class Comparison:
     def detects(self) -> float:
         """Return the smallest relative error of the formula that some decided case exposes."""
         slack = self.tolerance - self.excess if self.upper else self.tolerance + self.excess
+        slack = np.where(self.violated, self.tolerance, slack)  # exposed as it stands
         size = np.abs(self.predicted)
         usable = self.decided & (size > 0)
         return float((slack[usable] / size[usable]).min()) if usable.any() else float("inf")
