@@ -161,9 +161,7 @@ def correct_both(cases: StepCases) -> States:
     theirs = y - gammas[1] * edm.residual
     size = (np.abs(x) + np.abs(gammas[0]) * (2 * np.abs(x) + np.abs(own.residual))) / p.t.alpha
     size = size + np.abs(y) + np.abs(gammas[1]) * (2 * np.abs(y) + np.abs(edm.residual))
-    return States(
-        ours - theirs, size, y, edm.residual, gammas[0], gammas[1], p.s.alpha / p.t.alpha
-    )
+    return States(ours - theirs, size, y, edm.residual, gammas[0], gammas[1], p.s.alpha / p.t.alpha)
 
 
 def _gamma(cases: StepCases) -> np.ndarray:
@@ -176,7 +174,8 @@ def compare_states(data: States, formula: Formula) -> Comparison:
     a, b = formula.states(data.gamma_x, data.gamma_y, data.shrink)
 
     def rms(values: np.ndarray) -> np.ndarray:
-        return np.sqrt((np.broadcast_to(values, data.y.shape) ** 2).mean(axis=(1, 2)))
+        squares = np.broadcast_to(values, data.y.shape) ** 2
+        return np.asarray(np.sqrt(squares.mean(axis=(1, 2))))
 
     parts = data.size + np.abs(a * data.y) + np.abs(b * data.u) + np.abs(b) * np.abs(data.y)
     return Comparison(
@@ -200,11 +199,11 @@ def quoted() -> list[tuple[float, float, float, float]]:
     rows = []
     for alpha, alpha_t, _, _ in QUOTED:
         levels = [VP_LINEAR.level_at(np.sqrt(1 - a * a) / a) for a in (alpha, alpha_t)]
-        s, t = (NoiseLevel(*(np.full((1, 1, 1), v) for v in (l.alpha, l.sigma))) for l in levels)
+        s, t = (NoiseLevel(*(np.full((1, 1, 1), v) for v in (a.alpha, a.sigma))) for a in levels)
         problem = Problem(QUOTED_LAW, s, t, EULER, None)
         cases = StepCases(problem, np.zeros(1, dtype=int), np.ones(1, dtype=int))
-        gammas = [float(_gamma(one)[0]) for one in (cases, to_edm(cases))]
-        rows.append((alpha, alpha_t, *gammas))
+        own, edm = (float(_gamma(one)[0]) for one in (cases, to_edm(cases)))
+        rows.append((alpha, alpha_t, own, edm))
     return rows
 
 
