@@ -255,7 +255,8 @@ def _finding(results: Mapping[str, Result]) -> str:
         f"{(ratio[small] <= 1).mean():.0%} where alpha < {SMALL:g}, in "
         f"{(ratio[~small] <= 1).mean():.0%} elsewhere (worst {ratio.max():.3g} times larger); "
         f"relative to gamma* in {shares['relative']:.0%}, as an error of the corrected state in "
-        f"{shares['state']:.0%}. One term less is not less variance by itself. In EDM u is parallel to x - D, so Tweedie's estimate does not vary at all (at "
+        f"{shares['state']:.0%}. One term less is not less variance by itself. "
+        f"In EDM u is parallel to x - D, so Tweedie's estimate does not vary at all (at "
         f"most {names['tweedie'].max():.0e} of gamma*), and probed Stein's varies "
         f"{versus:.2g} times as much as the reference's in the median"
     )

@@ -35,13 +35,35 @@ class Slopes(NamedTuple):
     rounding: np.ndarray
 
 
-def step_jacobian(step: Step) -> np.ndarray:
-    """Return ``T'`` at every state, ``(C, N, d, d)``, by carrying tangents through the step."""
+def residual_jacobian(step: Step) -> np.ndarray:
+    """Return ``u'`` at every state, ``(C, N, d, d)``, by carrying tangents through the step."""
     dim = step.dim
     unit = np.broadcast_to(np.eye(dim)[:, None, None, :], (dim, *step.x.shape)).copy()
     denoise = on_duals(step.denoiser)  # type: ignore[arg-type]
     tangent = step.residual(Dual(step.x, unit), denoise).tangent
-    return np.asarray(np.eye(dim) - np.moveaxis(np.asarray(tangent), 0, -1))
+    return np.asarray(np.moveaxis(np.asarray(tangent), 0, -1))
+
+
+def step_jacobian(step: Step) -> np.ndarray:
+    """Return ``T' = I - u'`` at every state."""
+    return np.asarray(np.eye(step.dim) - residual_jacobian(step))
+
+
+def drive_size(step: Step) -> np.ndarray:
+    """Return the size of the sums in ``T' - kappa I``, by Heun's terms, ``(C, N)``.
+
+    ``beta (1 + c/beta (1 + |D'_hat| (1 + beta |D'|))) |D'|``, which is enough for other steps
+    of at most two evaluations.
+    """
+    denoiser: Any = step.denoiser
+    euler = EULER.step(step.denoiser, step.x, step.s, step.t, ())
+    norm = spectral_norm(np.asarray(denoiser.jacobian(step.x, step.s)))
+    own = first_order(step.s, step.t).betas[0][..., 0]
+    linear = step.candidate.linear
+    beta = np.abs(linear.betas[0][..., 0] if linear else own)
+    later = spectral_norm(np.asarray(denoiser.jacobian(euler.state, step.t)))
+    bend = 0.0 if linear else _heun_bend(step.s, step.t)
+    return np.asarray(beta * (1 + bend * (1 + later * (1 + norm * own))) * norm)
 
 
 class Bent:
@@ -86,17 +108,15 @@ def measure(cases: StepCases, *, bend: bool = False) -> Slopes:
         taken = Step(denoiser, p.solver, x, p.s, p.t, (), candidate)
     euler = EULER.step(denoiser, x, p.s, p.t, ())
     norm, later = (
-        _norm(np.asarray(denoiser.jacobian(y, level)))
+        spectral_norm(np.asarray(denoiser.jacobian(y, level)))
         for y, level in ((x, p.s), (euler.state, p.t))
     )
     linear = taken.candidate.linear or first_order(p.s, p.t)
     beta = np.broadcast_to(linear.betas[0], (len(cases), 1, 1))[..., 0]
-    jacobian = step_jacobian(taken)
-    own = first_order(p.s, p.t)
-    c = np.abs(beta) * (1 + _heun_bend(p.s, p.t) * (1 + later * (1 + norm * own.betas[0][..., 0])))
-    rounding = x.shape[-1] * (1 + c * norm)
+    rounding = x.shape[-1] * (1 + drive_size(taken))
     pairs = [tuple(np.asarray(v)[..., 0] for v in (a.alpha, a.sigma)) for a in (p.s, p.t)]
-    return Slopes(pairs[0], pairs[1], _norm(jacobian), norm, later, beta, rounding)  # type: ignore[arg-type]
+    step = spectral_norm(step_jacobian(taken))
+    return Slopes(pairs[0], pairs[1], step, norm, later, beta, rounding)  # type: ignore[arg-type]
 
 
 def _heun_bend(s: NoiseLevel, t: NoiseLevel) -> Any:
@@ -104,7 +124,7 @@ def _heun_bend(s: NoiseLevel, t: NoiseLevel) -> Any:
     return (0.5 * (t.alpha / s.alpha) * (s.sigma / t.sigma))[..., 0]
 
 
-def _norm(jacobian: np.ndarray) -> np.ndarray:
+def spectral_norm(jacobian: np.ndarray) -> np.ndarray:
     """Spectral norm, ``(C, N)``."""
     return np.asarray(np.linalg.svd(jacobian, compute_uv=False)[..., 0])
 
