@@ -37,14 +37,11 @@ QUOTED = ((0.1, 0.2, -399.5, 1.97), (0.6, 0.8, 0.573, 2.286))
 two-mode law."""
 
 QUOTED_LAW = GaussianMixture(np.array([[0.5, 0.5]]), np.array([[-1.20424516, 1.20424516]]), 0.26898)
-"""A law that has both: found by solving for the symmetric one."""
+"""The symmetric law that has both."""
 
 
 class Pair(NamedTuple):
-    """The integrated terms of the same steps in both coordinates, with their errors.
-
-    ``alpha``, ``alpha_t`` and ``second_moment`` have shape ``(C,)``.
-    """
+    """The integrated terms of ``C`` steps in both coordinates, with their errors."""
 
     alpha: np.ndarray
     alpha_t: np.ndarray
@@ -213,8 +210,7 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
         for (a, b, vp, edm), q in zip(quoted(), QUOTED, strict=True)
     ]
     columns = ["alpha", "gamma* in VP", "gamma* in EDM", "quoted in VP", "quoted in EDM"]
-    spread = np.sqrt(QUOTED_LAW.spectra[0, 0, 0])
-    mode = QUOTED_LAW.means[0, 1, 0]
+    mode, spread = QUOTED_LAW.means[0, 1, 0], np.sqrt(QUOTED_LAW.spectra[0, 0, 0])
     return Table(f"One DDIM step, modes at +-{mode:.4f}, deviation {spread:.4f}", columns, rows)
 
 

@@ -263,7 +263,7 @@ def _finding(results: Mapping[str, Result]) -> str:
 
 
 FORMULA = Formula(1.0, stein_variance)
-STATES_CHECK = "variance, sampled"
+SAMPLED = "variance, sampled"
 
 
 CLAIM = Claim(
@@ -277,21 +277,19 @@ CLAIM = Claim(
     formula=FORMULA,
     checks=(
         Check("random steps", "quadrature", _draw, measure, compare, StepCases.restore),
-        Check(
-            STATES_CHECK, "monte-carlo", _draw_smooth, sample, compare_sampled, StepCases.restore
-        ),
+        Check(SAMPLED, "monte-carlo", _draw_smooth, sample, compare_sampled, StepCases.restore),
     ),
     twins=(
         Twin("a tenth of VP's deviation", FORMULA._replace(factor=0.1), ("random steps",)),
         Twin(
             "the estimate's variance without the denominator's",
             FORMULA._replace(sampled=lambda d: stein_variance(d) + d.gamma**2),
-            (STATES_CHECK,),
+            (SAMPLED,),
         ),
         Twin(
             "Tweedie's variance for Stein's",
             FORMULA._replace(sampled=lambda d: d.value[:, 2] ** 2),
-            (STATES_CHECK,),
+            (SAMPLED,),
         ),
     ),
     dropped=(),

@@ -17,21 +17,31 @@ It is zero when the history's noise is independent of ``x``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from analytic import GaussianMixture, NoiseLevel
-from analytic.quadrature import expect, gauss_legendre
+from analytic import NoiseLevel
 from steinlab.claims.checks import couple
-from steinlab.claims.draws import StepCases, draw_law, draw_steps, log_uniform
-from steinlab.claims.forms import Identity, compare_sampled, pool_sampled, reference, stein
-from steinlab.claims.forms import Measured as MeasuredTerms
-from steinlab.divergence import Exact, Step
-from steinlab.processes import PROCESSES
-from steinlab.solvers import SOLVERS, Evaluation
+from steinlab.claims.draws import StepCases, draw_steps
+from steinlab.claims.forms import (
+    Identity,
+    Measured,
+    compare_sampled,
+    pool_sampled,
+    reference,
+    stein,
+)
+from steinlab.claims.histories import (
+    MULTISTEP,
+    Biased,
+    HistoryCase,
+    draw_histories,
+    integrate_case,
+)
+from steinlab.divergence import Exact
 from steinlab.terms import forward, take_step, terms_at
 from steinlab.verdicts import (
     EPS,
@@ -45,164 +55,6 @@ from steinlab.verdicts import (
     Table,
     Twin,
 )
-
-MULTISTEP = ("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "ipndm-2", "ipndm-3")
-
-PANELS = np.linspace(-8.5, 8.5, 13)
-"""Panels of a standard normal variable; 2e-17 of its mass lies beyond."""
-
-RULES = (9, 12)
-"""Gauss-Legendre nodes a panel: the coarse rule's distance to the fine one is the stated error."""
-
-
-@dataclass(frozen=True)
-class HistoryCase:
-    """One step of a multistep solver on a one-dimensional law, with the levels passed before.
-
-    ``levels`` are ``(alpha, sigma)`` of the step's end, its beginning and the past, newest first;
-    ``past`` holds frozen past states, or is None where they share the noise of ``x``.
-    """
-
-    dataset: ClassVar[str | None] = None
-
-    data: Mapping[str, Any]
-    levels: tuple[tuple[float, float], ...]
-    solver: str
-    past: tuple[float, ...] | None
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {
-            "data": dict(self.data),
-            "levels": [list(level) for level in self.levels],
-            "solver": self.solver,
-            "past": None if self.past is None else list(self.past),
-        }
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        past = case["past"]
-        levels = tuple((a, s) for a, s in case["levels"])
-        frozen = None if past is None else tuple(past)
-        return cls(case["data"], levels, case["solver"], frozen)
-
-    def law(self) -> GaussianMixture:
-        """Return the data law."""
-        return GaussianMixture(*(np.array(self.data[k]) for k in ("weights", "means", "variances")))
-
-
-class Biased(NamedTuple):
-    """Both coefficients of a case with their error; the history's levels, weights and ``V``."""
-
-    solver: str
-    reference: float
-    stein: float
-    power: float
-    error: float
-    start: NoiseLevel
-    past: tuple[NoiseLevel, ...]
-    betas: tuple[float, ...]
-    zetas: tuple[float, ...]
-    variances: tuple[float, ...]
-
-
-@lru_cache(maxsize=4)
-def _normal_rule(n: int) -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = gauss_legendre(n)
-    half = 0.5 * np.diff(PANELS)[:, None]
-    z = (0.5 * (PANELS[:-1] + PANELS[1:])[:, None] + half * nodes).ravel()
-    return z, (half * weights).ravel() * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-
-
-def integrate_case(case: HistoryCase) -> Biased:
-    """Integrate both coefficients over ``(x_star, eps)``, in two dimensions."""
-    coarse, fine = (_integrals(case, n) for n in RULES)
-    ours, stein_sum, power, size, power_size = fine
-    s = NoiseLevel(*case.levels[1])
-    slip = ROUNDING * EPS
-    error = abs(ours - coarse[0]) + abs(stein_sum - coarse[1]) + slip * size
-    below = abs(power - coarse[2]) + slip * power_size
-    gamma = max(abs(ours), abs(stein_sum)) / power
-    law = case.law()
-    past = tuple(NoiseLevel(*pair) for pair in case.levels[2:])
-    linear = _step(case, law, np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((1, 1))).candidate.linear
-    assert linear is not None
-    shared = case.past is None
-    return Biased(
-        case.solver,
-        ours / power,
-        stein_sum / power,
-        power,
-        (error + gamma * below) / power,
-        s,
-        past if shared else (),
-        tuple(float(b) for b in linear.betas[1:]),
-        tuple(float(z) for z in (*linear.zetas, *(0.0,) * len(past))[: len(past)]),
-        tuple(_variance(law, level) for level in past) if shared else (),
-    )
-
-
-def _variance(law: GaussianMixture, level: NoiseLevel) -> float:
-    """``V = E|x_star - D|^2``."""
-    return float(
-        expect(lambda x: law.posterior_variance(x, level)[:, None], law, level).value[0, 0]
-    )
-
-
-def _step(
-    case: HistoryCase, law: GaussianMixture, x: np.ndarray, x_star: np.ndarray, eps: np.ndarray
-) -> Step:
-    t, s, *past = (NoiseLevel(*pair) for pair in case.levels)
-    states = (
-        [forward(level, x_star, eps) for level in past]
-        if case.past is None
-        else [np.full((1, 1), value) for value in case.past]
-    )
-    history = tuple(
-        Evaluation(level, state, law(state, level))
-        for level, state in zip(past, states, strict=True)
-    )
-    solver = SOLVERS[case.solver]
-    candidate = solver.step(law, x, s, t, history)
-    return Step(law, solver, x, s, t, history, candidate)
-
-
-def _integrals(case: HistoryCase, n: int) -> tuple[float, ...]:
-    """Numerators by reference and by Theorem 4.7, ``E|u|^2``, and the sizes of their sums."""
-    law, s = case.law(), NoiseLevel(*case.levels[1])
-    z, w = _normal_rule(n)
-    eps, mass = np.tile(z, len(z))[:, None], np.multiply.outer(w, w).ravel()
-    drift, gain = 1 - 1 / s.alpha, s.sigma**2 / s.alpha
-    total = np.zeros(5)
-    parts = zip(law.weights, law.means[:, 0], law.spectra[:, 0], strict=True)
-    for weight, mean, variance in parts:
-        x_star = mean + np.sqrt(variance) * np.repeat(z, len(z))[:, None]
-        x = forward(s, x_star, eps)
-        step = _step(case, law, x, x_star, eps)
-        candidate = step.candidate
-        u, linear = candidate.residual[:, 0], candidate.linear
-        assert linear is not None
-        div = np.asarray(Exact()(step, np.random.default_rng(0)))
-        x, star = x[:, 0], x_star[:, 0]
-        size_u = (
-            np.abs(x)
-            + np.abs(linear.kappa * x)
-            + np.abs(linear.betas[0] * candidate.denoised[:, 0])
-        )
-        for entry, beta in zip(step.history, linear.betas[1:], strict=True):
-            size_u = size_u + np.abs(beta * entry.denoised[:, 0])
-        for entry, zeta in zip(step.history, linear.zetas, strict=False):
-            size_u = size_u + np.abs(zeta * entry.state[:, 0])
-        reach = np.abs(x) + np.abs(star)
-        size = 2 * size_u * reach * (1 + abs(drift)) + gain * (1 + np.abs(div))
-        values = (u * (x - star), drift * u * x + gain * div, u * u, size, 2 * size_u**2)
-        total += weight * np.array([float(mass @ value) for value in values])
-    return tuple(total)
 
 
 class Formula(NamedTuple):
@@ -228,7 +80,7 @@ def history_bias(data: Biased) -> float:
     return float(-data.start.ratio * total / data.power)
 
 
-def compare_independent(data: Biased, formula: Formula) -> Comparison:  # noqa: ARG001
+def compare_independent(data: Biased, formula: Any) -> Comparison:  # noqa: ARG001
     """Compare the reference coefficient with Theorem 4.7's."""
     return Comparison(np.array([data.reference]), np.array([data.stein]), np.array([data.error]))
 
@@ -240,36 +92,10 @@ def compare_bias(data: Biased, formula: Formula) -> Comparison:
     return Comparison(np.array([measured]), np.array([predicted]), np.array([tolerance]))
 
 
-def _draw_histories(effort: Effort, *, shared: bool) -> list[HistoryCase]:
-    rng = effort.rng
-    return [
-        _draw_case(rng, family, solver, shared=shared)
-        for solver in MULTISTEP
-        for family in ("edm", "vp-linear", "flow")
-        for _ in range(effort.count(4))
-    ]
-
-
-def _draw_case(rng: np.random.Generator, family: str, solver: str, *, shared: bool) -> HistoryCase:
-    law = draw_law(rng, 1, 1 + int(rng.integers(3)), 1, "scalar").take(0)
-    depth = SOLVERS[solver].depth
-    ratio = float(log_uniform(rng, 0.3, 30.0))
-    steps = log_uniform(rng, 0.1, 1.5, 1 + depth)
-    ratios = [ratio * np.exp(-steps[0]), *ratio * np.exp(np.cumsum([0, *steps[1:]]))]
-    levels = [PROCESSES[family].level_at(float(r)) for r in ratios]
-    past = None if shared else tuple(float(a.sigma * rng.standard_normal()) for a in levels[2:])
-    data = {
-        "weights": law.weights.tolist(),
-        "means": law.means[:, 0].tolist(),
-        "variances": law.spectra[:, 0].tolist(),
-    }
-    return HistoryCase(data, tuple((a.alpha, a.sigma) for a in levels), solver, past)
-
-
 STATES = 512
 
 
-def sample_repaired(cases: StepCases) -> MeasuredTerms:
+def sample_repaired(cases: StepCases) -> Measured:
     """Sample a 2M step with shared noise; the divergence goes through the history too."""
     p = cases.problem
     assert p.earlier is not None
@@ -283,24 +109,24 @@ def sample_repaired(cases: StepCases) -> MeasuredTerms:
     div = terms.div
     for beta in linear.betas[1:]:  # none where 2M ends at zero noise, with an Euler step
         div = div - beta[..., 0] * through
-    return MeasuredTerms(p.s.alpha[:, 0, 0], p.s.sigma[:, 0, 0], replace(terms, div=div))
+    return Measured(p.s.alpha[:, 0, 0], p.s.sigma[:, 0, 0], replace(terms, div=div))
 
 
-def sample_biased(cases: StepCases) -> MeasuredTerms:
+def sample_biased(cases: StepCases) -> Measured:
     """Sample it with the divergence of ``x`` alone."""
     p = cases.problem
     assert p.earlier is not None
     x_star, eps = couple(cases, STATES)
     step = take_step(p, forward(p.s, x_star, eps), forward(p.earlier, x_star, eps))
     terms = terms_at(step, x_star, Exact(), np.random.default_rng(0))
-    return MeasuredTerms(p.s.alpha[:, 0, 0], p.s.sigma[:, 0, 0], terms)
+    return Measured(p.s.alpha[:, 0, 0], p.s.sigma[:, 0, 0], terms)
 
 
-def _compare_sampled(data: MeasuredTerms, formula: Formula) -> Comparison:
+def _compare_sampled(data: Measured, formula: Formula) -> Comparison:
     return compare_sampled(data, formula.identity)
 
 
-def _pool(batches: Sequence[MeasuredTerms], formula: Formula) -> Comparison:
+def _pool(batches: Sequence[Measured], formula: Formula) -> Comparison:
     return pool_sampled(batches, formula.identity)
 
 
@@ -401,7 +227,7 @@ CLAIM = Claim(
         Check(
             "independent history",
             "quadrature",
-            partial(_draw_histories, shared=False),
+            partial(draw_histories, shared=False),
             integrate_case,
             compare_independent,
             HistoryCase.restore,
@@ -409,7 +235,7 @@ CLAIM = Claim(
         Check(
             "bias",
             "quadrature",
-            partial(_draw_histories, shared=True),
+            partial(draw_histories, shared=True),
             integrate_case,
             compare_bias,
             HistoryCase.restore,
@@ -436,7 +262,7 @@ CLAIM = Claim(
             Check(
                 "shared noise",
                 "quadrature",
-                partial(_draw_histories, shared=True),
+                partial(draw_histories, shared=True),
                 integrate_case,
                 compare_independent,
                 HistoryCase.restore,
