@@ -179,12 +179,18 @@ class Level:
         root = ball(line.norm2).sqrt() if line.norm2 != 1 else ball(1)
         v = [alpha**2 * s + sigma**2 for s in law.variances]
         t = [ball(along) / root for along in line.along]
-        self.alpha, self.sigma, self.precision = ball(alpha), ball(sigma), ball(alpha / sigma**2)
+        self.alpha, self.sigma = ball(alpha), ball(sigma)
+        #: alpha / sigma^2; without noise the posterior is a point and nothing multiplies by it
+        self.precision = ball(alpha / sigma**2 if sigma else 0)
         self.centers = [ball(alpha) * tk for tk in t]
         self.widths = [ball(vk) for vk in v]
         self.gains = [ball(alpha * s / vk) for s, vk in zip(law.variances, v, strict=True)]
         self.bases = [tk * ball(sigma**2 / vk) for tk, vk in zip(t, v, strict=True)]
         self.weights = [ball(w) for w in law.weights]
+        circle = ball(2) * ball(1).atan() * 4  # 2 pi
+        pairs = zip(self.weights, self.widths, strict=True)
+        self.heights = [w / (circle * width).sqrt() for w, width in pairs]
+        self.rates = [-1 / (2 * width) for width in self.widths]
         self.uniform = law.shared
         self.pairs = [[self._pair(law, v, j, k) for j in range(len(v))] for k in range(len(v))]
 
@@ -215,6 +221,11 @@ class Level:
         count = len(self.weights)
         if count == 1:
             return 0, [ball(1)]
+        if count == 2:
+            ratio = self.log_ratio(1, 0, y, radius2)
+            top = int(ratio.real.mid() > 0)
+            small = 1 / (1 + (-ratio if top == 0 else ratio).exp())
+            return top, [1 - small, small] if top == 0 else [small, 1 - small]
         levels = [self.log_ratio(j, 0, y, radius2) for j in range(1, count)]
         mids = [0.0, *(float(value.real.mid()) for value in levels)]
         top = max(range(count), key=mids.__getitem__)
@@ -252,11 +263,8 @@ class Level:
 
     def density(self, k: int, y: Ball) -> Ball:
         """Return ``w_k N(y; alpha m_k, v_k)`` along the line."""
-        from flint import arb
-
         off = y - self.centers[k]
-        height = self.weights[k] / (2 * arb.pi() * self.widths[k]).sqrt()
-        return height * (-(off * off) / (2 * self.widths[k])).exp()
+        return self.heights[k] * (off * off * self.rates[k]).exp()
 
     def own(self, k: int, y: Ball) -> Ball:
         """Return ``mu_k = E[x_star | x, k]`` along the line."""
