@@ -160,7 +160,7 @@ class Enclosure:
         mid = _rounded(self.mid, digits, ROUND_HALF_EVEN)
         off = abs(Fraction(mid) - self.mid)
         radius = _rounded(self.radius + off, 2, ROUND_CEILING)
-        return f"{mid}", f"{radius:e}" if radius else "0"
+        return f"{mid}".lower(), f"{radius:e}" if radius else "0"
 
 
 def _dyadic(value: Ball) -> Fraction:

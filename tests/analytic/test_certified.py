@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("flint")
 
-from analytic.certified import Enclosure, exact, missing, precision  # noqa: E402
-from analytic.certified_coefficient import coefficient, stein_form  # noqa: E402
-from analytic.certified_laws import ExactMixture, Line  # noqa: E402
-from analytic.certified_steps import ExactStep  # noqa: E402
-from tests.analytic import certified_cases as reference  # noqa: E402
+from analytic.certified import Enclosure, exact, missing, precision
+from analytic.certified_coefficient import coefficient, stein_form
+from analytic.certified_laws import ExactMixture, Line
+from analytic.certified_steps import ExactStep
+from tests.analytic import certified_cases as reference
 
 TWO = ExactMixture.of(["3/10", "7/10"], [-1, "3/2"], ["4/25", "49/100"])
 THREE = ExactMixture.of([0.2, 0.5, 0.3], [-2.0, 0.1, 3.0], [0.3, 0.01, 1.7])
