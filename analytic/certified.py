@@ -144,6 +144,22 @@ class Enclosure:
         """Whether the two share a number; if not, what they enclose is proved different."""
         return abs(self.mid - other.mid) <= self.radius + other.radius
 
+    def plus(self, other: Enclosure) -> Enclosure:
+        """Return an enclosure of the sum."""
+        return Enclosure(self.mid + other.mid, self.radius + other.radius)
+
+    def times(self, factor: Number) -> Enclosure:
+        """Return an enclosure of the product with an exact number."""
+        scale = exact(factor)
+        return Enclosure(self.mid * scale, self.radius * abs(scale))
+
+    def over(self, other: Enclosure) -> Enclosure:
+        """Return an enclosure of the quotient; ``other`` must be proved > 0."""
+        if other.lower <= 0:
+            raise ArithmeticError(f"the divisor must be proved > 0, got {other.decimal()}")
+        ends = [a / b for a in (self.lower, self.upper) for b in (other.lower, other.upper)]
+        return Enclosure.between(min(ends), max(ends))
+
     def double(self) -> tuple[float, float]:
         """Return the midpoint in double precision, and a radius about it (rounded up)."""
         value = float(self.mid)

@@ -73,9 +73,7 @@ def coefficient(
     >>> gamma.contains(Fraction(2)), gamma.radius < Fraction(1, 10**30)
     (True, True)
     """
-    line = Line.through(law)
-    if law.dim > 1 and not law.shared:
-        raise ValueError("variances must be one shared number beyond one dimension, got several")
+    line = _checked(law)
     with precision(bits):
         terms = _Terms(BallStep(step, line), bits)
         power = terms.power()
@@ -86,6 +84,32 @@ def coefficient(
         if not step.uses_past and not step.bend:
             out["three_scalar"] = terms.three_scalar()
         return {name: Enclosure.of(value) for name, value in out.items()}
+
+
+def step_terms(law: ExactMixture, step: ExactStep, *, bits: int = 128) -> dict[str, Enclosure]:
+    """Enclose ``u_ref = E<u, x - x_star>``, ``u_x = E<u, x>``, ``div = E div u``, ``u_u = E|u|^2``.
+
+    The arguments and the exceptions are those of :func:`coefficient`.
+    """
+    line = _checked(law)
+    with precision(bits):
+        terms = _Terms(BallStep(step, line), bits)
+        power = terms.power()
+        scale = abs(power)
+        values = {
+            "u_ref": terms.reference(scale),
+            "u_x": terms.form(lambda a, s: (a * 0 + 1, s * 0), scale),
+            "div": terms.form(lambda a, s: (a * 0, s * 0 + 1), scale),
+            "u_u": power,
+        }
+        return {name: Enclosure.of(value) for name, value in values.items()}
+
+
+def _checked(law: ExactMixture) -> Line:
+    line = Line.through(law)
+    if law.dim > 1 and not law.shared:
+        raise ValueError("variances must be one shared number beyond one dimension, got several")
+    return line
 
 
 class _Terms:
