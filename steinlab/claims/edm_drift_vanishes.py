@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from steinlab.claims.certified_checks import EDM_CASES, certified_check, radius_sentence
 from steinlab.claims.checks import digits_check, quadrature_check, sampled_check
 from steinlab.claims.forms import Identity, no_square, reference, wrong_sign
 from steinlab.claims.reference_free_coefficient import shared_history
@@ -32,10 +33,10 @@ def _finding(results: Mapping[str, Result]) -> str:
     error = digits.pooled.tolerance[0]
     return (
         f"sigma^2 E div u / E|u|^2 is the coefficient at alpha = 1 to {gap.max():.0e} at worst "
-        f"over {len(gap)} exact cases; on digits the ratio is {digits.pooled.measured[0]:.4f} "
-        f"(within {error:.4f}); away from alpha = 1 the same formula fails, and so do "
-        f"{int(shared.violated.sum())} of {len(shared.measured)} sampled 2M steps whose history "
-        "shares the noise of x"
+        f"over {len(gap)} exact cases{radius_sentence(results)}; on digits the ratio is "
+        f"{digits.pooled.measured[0]:.4f} (within {error:.4f}); away from alpha = 1 the same formula "
+        f"fails, and so do {int(shared.violated.sum())} of {len(shared.measured)} sampled 2M steps "
+        "whose history shares the noise of x"
     )
 
 
@@ -57,6 +58,7 @@ CLAIM = Claim(
         quadrature_check(1000, families=("edm",)),
         sampled_check(500, families=("edm",)),
         digits_check(processes=("edm",)),
+        certified_check(EDM_CASES),
         symbolic_check(DERIVATION, covers=True),
     ),
     twins=(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from steinlab.claims.certified_checks import COEFFICIENT_CASES, certified_check, radius_sentence
 from steinlab.claims.checks import (
     STATES,
     couple,
@@ -85,7 +86,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     assert digits.pooled is not None
     return (
         f"the reference-free and the reference coefficient agree to {np.median(relative):.1e} "
-        f"(median over {len(relative)} exact cases, never beyond rounding); sampled scale "
+        f"(median over {len(relative)} exact cases, never beyond rounding)"
+        f"{radius_sentence(results)}; sampled scale "
         f"{samples.pooled.measured[0]:.4f} on random laws, {digits.pooled.measured[0]:.4f} on "
         "digits (1 is exact). A multistep candidate whose history shares the noise breaks it"
     )
@@ -110,6 +112,7 @@ CLAIM = Claim(
         MERIDIAN,
         sampled_check(1500),
         digits_check(),
+        certified_check(COEFFICIENT_CASES),
         symbolic_check(DERIVATION, covers=True),
     ),
     twins=(
