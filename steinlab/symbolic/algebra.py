@@ -52,18 +52,16 @@ class Algebra:
 
     def resolve(self, expression: Any, given: Mapping[Any, Any] | None = None) -> Any:
         """Write an expression in moments: definitions, what is given, linearity, derivatives."""
-        expression = self._define(self.special(expression, given or {}))
+        expression = self.special(expression, given or {})
         expression = expression.replace(Normal, normal).replace(E, self.expectation)
         return expression.doit() if expression.has(sp.Derivative, sp.Integral) else expression
 
     def special(self, expression: Any, given: Mapping[Any, Any]) -> Any:
         """Return an expression with definitions written out and special values put in."""
-        return self._define(sp.sympify(expression)).xreplace(dict(given))
-
-    def _define(self, expression: Any) -> Any:
+        expression = sp.sympify(expression)
         for name, value in self.definitions:
             expression = expression.xreplace({name: sp.sympify(value)})
-        return expression
+        return expression.xreplace(dict(given))
 
     def expectation(self, expression: Any) -> Any:
         """Return the sum of coefficients times moments; bad monomials raise ``ValueError``."""

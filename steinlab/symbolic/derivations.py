@@ -40,7 +40,7 @@ AXIOMS: Mapping[str, str] = MappingProxyType(
         "V = M - |m|^2 - K alpha^2 + O(alpha^4), m and C the data's mean and covariance, "
         "K = tr C^2: the data have moments enough",
         "limit": "limits pass through sums, through expectations, and through quotients whose "
-        "denominator has a limit other than 0; kappa -> 1 at fixed alpha'/alpha",
+        "denominator has a limit other than 0; kappa -> 1 at fixed alpha'/alpha > 1",
         "every-step": "every step takes gamma* of the joint law of its own states and x_star, so "
         "that decay and range hold for each",
         "induction": "induction over the number of steps",
