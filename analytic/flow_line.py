@@ -106,7 +106,7 @@ def line_flow(
         slope = np.exp(end.right_density - rising) + np.exp(end.left_density - falling)
         return rising - falling, slope
 
-    y = _increasing_root(balance, *_bracket(source, target, column), unit=target.stds.min())
+    y = increasing_root(balance, *_bracket(source, target, column), unit=target.stds.min())
     end = target.split(y[:, None], left)
     total = np.logaddexp(end.right_cdf, start.left_sf)
     with np.errstate(over="ignore"):  # an infinite error is a true statement
@@ -133,7 +133,7 @@ def _bracket(source: Noised, target: Noised, x: np.ndarray) -> tuple[np.ndarray,
     return quantiles.min(axis=1) - slack, quantiles.max(axis=1) + slack
 
 
-def _increasing_root(
+def increasing_root(
     function: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     low: np.ndarray,
     high: np.ndarray,

@@ -232,7 +232,7 @@ class GaussianMixture:
         """Evaluate in bounded memory; a stack of cases is left whole."""
         if self.weights.ndim > 1 or np.ndim(level.alpha) or np.ndim(level.sigma):
             return evaluate(*args)
-        width = max(math.prod(arg.shape) // max(arg.shape[-2], 1) for arg in args)
+        width = max(1, *(math.prod(arg.shape) // max(arg.shape[-2], 1) for arg in args))
         return by_rows(evaluate, max(1, CHUNK_BYTES // (8 * self.weights.size * width)), *args)
 
     def _posterior(self, x: Array, level: NoiseLevel) -> _Posterior:

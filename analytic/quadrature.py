@@ -26,7 +26,9 @@ ROUNDS = 24
 """Halvings at the most; a panel unsettled then counts its whole size as error."""
 
 PANEL_TOLERANCE = 4 * np.finfo(float).eps
-"""A panel is done when halving it moves the integral by less than this part of its scale."""
+"""A panel is done when halving it moves the integral by less than this part of the integral of
+``|value|``, or of the panel's own size: rounding elsewhere does not excuse a panel, for a jump too
+small to count in one integrand may carry all the mass of another, its derivative."""
 
 BLOCK = 2**12
 """Panels evaluated at a time, so that temporaries stay in cache."""
@@ -98,8 +100,8 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
     a, b = breaks[:, :-1].ravel(), breaks[:, 1:].ravel()
     keep = b > a
     case, a, b = case[keep], a[keep], b[keep]
-    coarse, size = _panels(f, case, a, b)
-    scale = _by_case(case, size, count)
+    coarse, _ = _panels(f, case, a, b)
+    scale = _by_case(case, np.abs(coarse), count)
     value, total, error = (np.zeros_like(scale) for _ in range(3))
     for round_ in range(ROUNDS):
         middle = 0.5 * (a + b)
@@ -132,7 +134,10 @@ def _panels(
     for start in range(0, len(a), BLOCK):
         part = slice(start, start + BLOCK)
         half = 0.5 * (b[part] - a[part])[:, None]
-        values, sizes = f(case[part], 0.5 * (a[part] + b[part])[:, None] + half * nodes)
+        x = 0.5 * (a[part] + b[part])[:, None] + half * nodes
+        # just inside: at a break that is a discontinuity each panel sees its own side
+        x[:, 0], x[:, -1] = np.nextafter(a[part], b[part]), np.nextafter(b[part], a[part])
+        values, sizes = f(case[part], x)
         weight = (half * weights)[..., None]
         out.append(((values * weight).sum(axis=1), (sizes * weight).sum(axis=1)))
     return np.concatenate([v for v, _ in out]), np.concatenate([s for _, s in out])
@@ -185,7 +190,7 @@ def expect(
     Examples
     --------
     >>> law = GaussianMixture([0.5, 0.5], [-1.0, 1.0], 0.25)
-    >>> float(expect(lambda x: x**2, law, NoiseLevel(1.0, 1.0)).value[0])
+    >>> round(float(expect(lambda x: x**2, law, NoiseLevel(1.0, 1.0)).value[0, 0]), 12)
     2.25
     """
     marks = mixture_breaks(law, level)

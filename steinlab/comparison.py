@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from analytic import EmpiricalMixture, GaussianMixture
+from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
 from analytic.flow import exact_flow
-from steinlab.budget import grid_within, spent_on
+from steinlab.budget import run_within
 from steinlab.corrections import Diagnostics
 from steinlab.denoisers import Denoiser
 from steinlab.errors import InputError
@@ -20,8 +20,9 @@ from steinlab.grids import Grid
 from steinlab.metrics import Measured, energy_distance, rms_distance, sliced_w2
 from steinlab.processes import PROCESSES
 from steinlab.sampling import NonFiniteStateError, Solution, solve
-from steinlab.solvers import ALIASES, SOLVERS, Solver
+from steinlab.solvers import Plan, evaluations_on
 from steinlab.specs.compare import CompareSpec, CorrectionSpec
+from steinlab.specs.solvers import SolverSpec
 
 FLOW_STATES = 1000
 """Start states followed by the exact flow: the first so many of the samples."""
@@ -50,7 +51,7 @@ class Floor:
 class Row:
     """One run: a solver with a correction on a budget; distances are None where it stopped."""
 
-    solver: str
+    solver: SolverSpec
     asked: int
     spent: int
     steps: int
@@ -62,19 +63,20 @@ class Row:
     coefficients: tuple[Diagnostics, ...]
     note: str = ""
     stopped: str = ""
+    end: str = "zero"
 
 
 @dataclass(frozen=True)
 class _Task:
-    solver_id: str
-    solver: Solver
+    solver: SolverSpec
+    plan: Plan
     asked: int
     grid: Grid
     correction: CorrectionSpec
 
     @property
     def label(self) -> str:
-        return f"{self.solver_id}, {self.asked} evaluations, {self.correction.label}"
+        return f"{self.solver.label}, {self.asked} evaluations, {self.correction.label}"
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,17 @@ class _Bench:
     ends: np.ndarray | None
     ends_error: float
     note: str
+    end: str
 
 
 def compare(spec: CompareSpec, progress: Progress | None = None) -> Iterator[Row]:
     r"""Yield one row a solver, number of evaluations and correction.
 
     Every row starts from the same states under the forward law at the grid's noisiest level and
-    ends at zero noise. It is measured by the energy distance and the sliced 2-Wasserstein distance
-    to an independent sample of the data law, and by the root mean square distance to the end
-    points of the exact probability flow from the same states. A row's random numbers depend on
+    ends at zero noise, or at the least noisy level where the specification says so. It is measured
+    by the energy distance and the sliced 2-Wasserstein distance to an independent sample of the
+    forward law at its end (the data law at zero noise), and by the root mean square distance to the
+    end points of the exact probability flow from the same states. A row's random numbers depend on
     the seed and on what the row is, not on its place.
 
     Parameters
@@ -124,10 +128,17 @@ def compare(spec: CompareSpec, progress: Progress | None = None) -> Iterator[Row
 def _plan(spec: CompareSpec) -> list[_Task]:
     process = PROCESSES[spec.schedule]
     tasks = []
-    for asked, name in itertools.product(spec.evaluations, spec.solvers):
-        solver = SOLVERS[ALIASES.get(name, name)]
-        grid = grid_within(solver, process, spec.grid, asked)
-        tasks += [_Task(name, solver, asked, grid, entry) for entry in spec.corrections]
+    for asked, entry in itertools.product(spec.evaluations, spec.solvers):
+        plan, grid = run_within(
+            entry.solver,
+            process,
+            spec.grid,
+            asked,
+            start=entry.start,
+            finish=entry.finish,
+            final_zero=spec.end == "zero",
+        )
+        tasks += [_Task(entry, plan, asked, grid, correction) for correction in spec.corrections]
     return tasks
 
 
@@ -153,12 +164,11 @@ def _prepare(
     spec: CompareSpec, law: Law, denoiser: Denoiser, grid: Grid, progress: Progress
 ) -> _Bench:
     progress(0.0, "samples of the law")
-    truth = law.sample(spec.samples, _rng(spec.seed, "truth"))
-    again = law.sample(spec.samples, _rng(spec.seed, "truth again"))
+    noisy, clean = grid[0], grid[-1]
+    truth = _forward(law, clean, spec.samples, _rng(spec.seed, "truth"))
+    again = _forward(law, clean, spec.samples, _rng(spec.seed, "truth again"))
     floor = Floor(energy_distance(again, truth), _sliced(again, truth, spec.seed))
-    rng, noisy = _rng(spec.seed, "start"), grid[0]
-    data = law.sample(spec.samples, rng)
-    start = noisy.alpha * data + noisy.sigma * rng.standard_normal(data.shape)
+    start = _forward(law, noisy, spec.samples, _rng(spec.seed, "start"))
     progress(0.1, "the exact flow")
     ends, error, note = None, 0.0, ""
     try:
@@ -166,14 +176,20 @@ def _prepare(
             law,
             start[:FLOW_STATES],
             noisy,
-            grid[-1],
+            clean,
             rtol=FLOW_RTOL,
             progress=lambda f: progress(0.1 + 0.9 * f, "the exact flow"),
         )
         ends, error = flow.state, float(np.sqrt(np.mean(flow.error**2)))
     except ArithmeticError as failure:
         note = f"no flow_error: {failure}"
-    return _Bench(spec.seed, denoiser, start, truth, floor, ends, error, note)
+    return _Bench(spec.seed, denoiser, start, truth, floor, ends, error, note, spec.end)
+
+
+def _forward(law: Law, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Sample the forward law at a level."""
+    data = law.sample(n, rng)
+    return np.asarray(level.alpha * data + level.sigma * rng.standard_normal(data.shape))
 
 
 def _sliced(x: np.ndarray, truth: np.ndarray, seed: int) -> Measured:
@@ -182,9 +198,9 @@ def _sliced(x: np.ndarray, truth: np.ndarray, seed: int) -> Measured:
 
 
 def _run(task: _Task, bench: _Bench) -> Row:
-    rng = _rng(
-        bench.seed, task.solver.name, task.asked, task.correction.name, task.correction.options
-    )
+    options = task.solver.options
+    content = (task.plan.name, options.start, options.final, task.asked)
+    rng = _rng(bench.seed, *content, task.correction.name, task.correction.options)
     stopped = ""
     with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where a state overflows
         try:
@@ -192,17 +208,17 @@ def _run(task: _Task, bench: _Bench) -> Row:
                 bench.denoiser,
                 bench.start,
                 task.grid,
-                task.solver,
+                task.plan,
                 correction=task.correction.make(),
                 rng=rng,
             )
         except NonFiniteStateError as error:
             run, stopped = error.partial, str(error)
         near, sliced, flow_error = (None, None, None) if stopped else _distances(run, bench)
-    price = spent_on(task.solver, task.grid)
+    price = evaluations_on(task.plan, task.grid)
     notes = [f"spends {price} of {task.asked} evaluations"] if price < task.asked else []
     return Row(
-        task.solver_id,
+        task.solver,
         task.asked,
         run.evaluations,
         len(task.grid) - 1,
@@ -214,6 +230,7 @@ def _run(task: _Task, bench: _Bench) -> Row:
         run.diagnostics,
         "; ".join([*notes, *([bench.note] if bench.note else [])]),
         stopped,
+        bench.end,
     )
 
 
@@ -229,7 +246,10 @@ def _distances(run: Solution, bench: _Bench) -> tuple[Measured, Measured, Measur
 def to_json(row: Row) -> dict[str, Any]:
     """Return a row as the JSON of ``steinlab compare``; what is not a finite number is null."""
     return {
-        "solver": row.solver,
+        "solver": row.solver.name,
+        "start": row.solver.options.start,
+        "final": list(row.solver.options.final),
+        "end": row.end,
         "evaluations": {"asked": row.asked, "spent": row.spent},
         "steps": row.steps,
         "correction": row.correction.name,

@@ -204,7 +204,7 @@ def _detects(result: Result) -> float:
 def _evidence(done: Finished) -> dict[str, Any]:
     result, outcome = done
     c = result.comparison
-    row = {
+    row: dict[str, Any] = {
         "method": result.check.method,
         "check": result.check.name,
         "cases": len(c.measured),
@@ -222,6 +222,8 @@ def _evidence(done: Finished) -> dict[str, Any]:
             "predicted": result.pooled.predicted.tolist(),
             "tolerance": result.pooled.tolerance.tolist(),
         }
+    if result.check.notes is not None:
+        row["notes"] = dict(result.check.notes())
     return row
 
 

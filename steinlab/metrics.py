@@ -167,3 +167,40 @@ def _distance_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
         rows[i : i + step] = distances.sum(axis=1)
         columns += distances.sum(axis=0)
     return rows, columns
+
+
+def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Measured:
+    r"""Return the energy distance between the two laws of independent pairs ``(x_i, y_i)``.
+
+    The mean of ``|x_i - y_j| + |x_j - y_i| - |x_i - x_j| - |y_i - y_j|`` over ``i != j``: unbiased,
+    for within a pair anything may depend. Where the pairs are close, as two runs from one start
+    are, its error is far below that of :func:`energy_distance`; it is 0 for equal pairs. The
+    standard error is ``2 std_i(row means) / sqrt(n)`` (Hajek projection).
+
+    Parameters
+    ----------
+    x, y : array (n, d)
+        ``n >= 3`` independent pairs.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or a value is not finite.
+
+    Examples
+    --------
+    >>> x = np.array([[0.0], [2.0], [5.0]])
+    >>> energy_distance_of_pairs(x, x)
+    Measured(value=0.0, error=0.0)
+    """
+    x, y = _samples(x, y)
+    if x.shape != y.shape or len(x) < 3:
+        raise ValueError(
+            f"y must have the shape of x with 3 rows or more, got {x.shape}, {y.shape}"
+        )
+    n = len(x)
+    own = np.linalg.norm(x - y, axis=1)
+    to_y, to_x = _distance_sums(x, y)
+    within_x, within_y = _distance_sums(x, x)[0], _distance_sums(y, y)[0]
+    rows = (to_y + to_x - 2 * own - within_x - within_y) / (n - 1)
+    return Measured(float(rows.mean()), float(2 * rows.std(ddof=1) / math.sqrt(n)))

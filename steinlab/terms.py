@@ -173,7 +173,13 @@ GAUSS_HERMITE_3 = (
 """Exact for the polynomials of degree at most 5 under the standard normal law."""
 
 
-def quadrature_terms(problem: Problem, past: np.ndarray | None = None) -> Integrated:
+def quadrature_terms(
+    problem: Problem,
+    past: np.ndarray | None = None,
+    *,
+    breaks: np.ndarray | None = None,
+    coupling: NoiseLevel | None = None,
+) -> Integrated:
     r"""Integrate the terms of ``C`` one-dimensional cases over ``(x_star, eps)``.
 
     In component ``k`` the Gaussian measure of ``((x_star - m)/s, eps)`` is rotated so that one axis
@@ -188,8 +194,13 @@ def quadrature_terms(problem: Problem, past: np.ndarray | None = None) -> Integr
         One-dimensional laws.
     past : array (C, 1, 1), optional
         The frozen state of the past evaluation.
+    breaks : array (C, B), optional
+        Where the step is not smooth.
+    coupling : NoiseLevel, optional
+        The level whose ``alpha x_star + sigma eps`` the states follow, where it is not the step's:
+        the forward coupling dropped.
     """
-    law, s = problem.law, problem.s
+    law, s = problem.law, coupling or problem.s
     variance = law.spectra[..., 0]
     alpha, sigma = s.alpha[..., 0], s.sigma[..., 0]
     v = alpha**2 * variance + sigma**2
@@ -208,7 +219,11 @@ def quadrature_terms(problem: Problem, past: np.ndarray | None = None) -> Integr
         x_star = (law.means[case] + gain * offset)[..., None] + blur[..., None] * z
         return _integrands(step, x_star, density[..., None] * omega)
 
-    integral = integrate(integrand, mixture_breaks(law, s))
+    marks = mixture_breaks(law, s)
+    if breaks is not None:
+        inside = np.clip(breaks, marks[:, :1], marks[:, -1:])
+        marks = np.sort(np.concatenate((marks, inside), axis=1), axis=1)
+    integral = integrate(integrand, marks)
     return Integrated(*(Terms(*part.T) for part in (integral.value, integral.size, integral.error)))
 
 

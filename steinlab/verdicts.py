@@ -96,6 +96,7 @@ class Comparison:
     def detects(self) -> float:
         """Return the smallest relative error of the formula that some decided case exposes."""
         slack = self.tolerance - self.excess if self.upper else self.tolerance + self.excess
+        slack = np.where(self.violated, self.tolerance, slack)  # exposed as it stands
         size = np.abs(self.predicted)
         usable = self.decided & (size > 0)
         return float((slack[usable] / size[usable]).min()) if usable.any() else float("inf")
@@ -174,6 +175,8 @@ class Check:
         against it.
     available : callable, optional
         ``() -> reason`` why the check cannot run here (an extra not installed), empty if it can.
+    notes : callable, optional
+        ``() -> JSON`` to add to the evidence: axioms, the number of steps, a certificate's radius.
     """
 
     name: str
@@ -185,6 +188,7 @@ class Check:
     pool: Callable[[Sequence[Any], Any], Comparison] | None = None
     covers: bool = False
     available: Callable[[], str] | None = None
+    notes: Callable[[], Mapping[str, Any]] | None = None
 
     def missing(self) -> str:
         """Return why the check cannot run here, empty if it can."""

@@ -18,6 +18,7 @@ from steinlab.claims.draws import StepCases, draw_law
 from steinlab.claims.forms import Measured
 from steinlab.claims.optimal_coefficient import settled
 from steinlab.solvers import SOLVERS
+from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.terms import Problem, Terms
 from steinlab.verdicts import Check, Claim, Comparison, Dropped, Effort, Result, Twin
 
@@ -82,6 +83,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     )
 
 
+DERIVATION = DERIVATIONS["asymptotic-equivalence"]
+
 CLAIM = Claim(
     id="asymptotic-equivalence",
     title="Accurate candidates are left alone",
@@ -92,11 +95,15 @@ CLAIM = Claim(
         "unstated: accurate means close to the reference sample x_star, not to the ODE's solution",
     ),
     formula=distance,
-    checks=(replace(quadrature_check(1500), compare=compare),),
+    checks=(
+        replace(quadrature_check(1500), compare=compare),
+        symbolic_check(DERIVATION, covers=True),
+    ),
     twins=(
         Twin("bound halved", lambda terms: 0.5 * distance(terms)),
         Twin("squared distance", lambda terms: terms.gap),
         Twin("distance of the plain state's mean square", lambda terms: np.sqrt(terms.gap / 2)),
+        *symbolic_twins(DERIVATION),
     ),
     dropped=(
         Dropped(

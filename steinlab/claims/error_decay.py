@@ -23,6 +23,7 @@ from steinlab.grids import GRIDS, make_grid
 from steinlab.processes import PROCESSES
 from steinlab.sampling import solve
 from steinlab.solvers import SOLVERS
+from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.terms import Terms
 from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Effort, Result, Twin
 
@@ -210,6 +211,7 @@ def _finding(results: Mapping[str, Result]) -> str:
 
 
 ONE_STEP = quadrature_check(1000)
+DERIVATION = DERIVATIONS["error-decay"]
 
 CLAIM = Claim(
     id="error-decay",
@@ -218,13 +220,17 @@ CLAIM = Claim(
     "Err_0 = prod(1 - rho_k) Err_N <= (1 - min rho)^N Err_N",
     source="Theorem 4.8",
     kind="identity",
-    conditions=("every step takes gamma* of the joint law of its own states and x_star",),
+    conditions=(
+        "every step takes gamma* of the joint law of its own states and x_star",
+        "E|u|^2 > 0 and Err > 0, so that gamma* and rho are defined",
+    ),
     formula=Formula(rho, lowest),
     checks=(
         replace(ONE_STEP, name="step", compare=compare_step),
         replace(ONE_STEP, name="range", compare=compare_range),
         Check("product", "property", _draw_runs, measure_run, compare_product, Run.restore),
         Check("bound", "property", _draw_runs, measure_run, compare_bound, Run.restore),
+        symbolic_check(DERIVATION, covers=True),
     ),
     twins=(
         Twin("rho not squared", Formula(lambda t: np.sqrt(rho(t)), lowest)),
@@ -236,6 +242,7 @@ CLAIM = Claim(
             Formula(lambda t: rho(t) * (1 - 1e-6), lowest),
             ("product",),
         ),
+        *symbolic_twins(DERIVATION),
     ),
     dropped=(),
     finding=_finding,

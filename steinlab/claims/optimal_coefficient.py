@@ -22,6 +22,7 @@ from steinlab.claims.checks import (
 )
 from steinlab.claims.draws import StepCases
 from steinlab.claims.forms import Measured
+from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.terms import Integrated, Terms
 from steinlab.verdicts import EPS, ROUNDING, Claim, Comparison, Result, Twin
 
@@ -88,7 +89,8 @@ def _no_reference(terms: Terms) -> np.ndarray:
 
 
 def _finding(results: Mapping[str, Result]) -> str:
-    gammas = np.concatenate([r.comparison.measured for r in results.values()])
+    measured = [results[name] for name in ("quadrature", "pairs", "digits")]
+    gammas = np.concatenate([r.comparison.measured for r in measured])
     moved = float((np.abs(gammas - 1) > 0.1).mean())
     return (
         f"gamma* is the vertex of J in all {len(gammas)} cases, to rounding; it differs from the "
@@ -116,6 +118,8 @@ DIGITS = replace(
     digits_check(), method="property", measure=_digit_pairs, compare=compare, pool=None
 )
 
+DERIVATION = DERIVATIONS["optimal-coefficient"]
+
 CLAIM = Claim(
     id="optimal-coefficient",
     title="Optimal coefficient",
@@ -124,12 +128,13 @@ CLAIM = Claim(
     kind="identity",
     conditions=("E|u|^2 > 0", "any joint law of x and x_star"),
     formula=optimum,
-    checks=(QUADRATURE, PAIRS, DIGITS),
+    checks=(QUADRATURE, PAIRS, DIGITS, symbolic_check(DERIVATION, covers=True)),
     twins=(
         Twin("wrong sign", lambda terms: -optimum(terms)),
         Twin("the plain solver's gamma = 1", _plain),
         Twin("reference dropped: E<u,x> / E|u|^2", _no_reference),
         Twin("E<u, T - x_star> / E|u|^2", lambda terms: optimum(terms) - 1),
+        *symbolic_twins(DERIVATION),
     ),
     dropped=(),
     finding=_finding,

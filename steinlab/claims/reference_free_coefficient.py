@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from steinlab.claims.certified_checks import COEFFICIENT_CASES, certified_check, radius_sentence
 from steinlab.claims.checks import (
     STATES,
     couple,
@@ -17,6 +18,7 @@ from steinlab.claims.checks import (
 from steinlab.claims.draws import StepCases, draw_steps
 from steinlab.claims.forms import Identity, Measured, compare_sampled, reference, stein
 from steinlab.claims.meridian import MERIDIAN
+from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.terms import forward, sampled_terms
 from steinlab.verdicts import Check, Claim, Dropped, Effort, Result, Twin
 
@@ -47,10 +49,21 @@ def _shared_history(cases: StepCases) -> Measured:
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], terms)
 
 
-def _draw_multistep(effort: Effort) -> list[StepCases]:
-    return draw_steps(
-        effort.rng, effort.count(64), solvers=("dpmpp-2m",), families=("edm", "vp-linear")
+def shared_history(*families: str) -> Dropped:
+    """Return the control on 2M candidates whose history shares the noise of ``x``."""
+
+    def draw(effort: Effort) -> list[StepCases]:
+        return draw_steps(effort.rng, effort.count(64), solvers=("dpmpp-2m",), families=families)
+
+    check = Check(
+        "shared history",
+        "monte-carlo",
+        draw,
+        _shared_history,
+        compare_sampled,
+        StepCases.restore,
     )
+    return Dropped("2M history that shares the noise of x", check, unstated=True)
 
 
 def _wide_noise(cases: StepCases) -> Measured:
@@ -73,11 +86,14 @@ def _finding(results: Mapping[str, Result]) -> str:
     assert digits.pooled is not None
     return (
         f"the reference-free and the reference coefficient agree to {np.median(relative):.1e} "
-        f"(median over {len(relative)} exact cases, never beyond rounding); sampled scale "
+        f"(median over {len(relative)} exact cases, never beyond rounding)"
+        f"{radius_sentence(results)}; sampled scale "
         f"{samples.pooled.measured[0]:.4f} on random laws, {digits.pooled.measured[0]:.4f} on "
         "digits (1 is exact). A multistep candidate whose history shares the noise breaks it"
     )
 
+
+DERIVATION = DERIVATIONS["reference-free-coefficient"]
 
 CLAIM = Claim(
     id="reference-free-coefficient",
@@ -91,27 +107,24 @@ CLAIM = Claim(
         "unstated: the candidate depends on x alone, or on a history independent of its noise",
     ),
     formula=Identity(reference, stein),
-    checks=(quadrature_check(1500), MERIDIAN, sampled_check(1500), digits_check()),
+    checks=(
+        quadrature_check(1500),
+        MERIDIAN,
+        sampled_check(1500),
+        digits_check(),
+        certified_check(COEFFICIENT_CASES),
+        symbolic_check(DERIVATION, covers=True),
+    ),
     twins=(
         Twin("wrong sign of the divergence", Identity(reference, _wrong_sign)),
         Twin("1/alpha dropped", Identity(reference, _no_alpha)),
         Twin("sigma instead of sigma^2", Identity(reference, _no_sigma)),
         Twin("drift term dropped", Identity(reference, _no_drift)),
         Twin("1/alpha dropped, on samples", Identity(reference, _no_alpha), ("samples",)),
+        *symbolic_twins(DERIVATION),
     ),
     dropped=(
-        Dropped(
-            "2M history that shares the noise of x",
-            Check(
-                "shared history",
-                "monte-carlo",
-                _draw_multistep,
-                _shared_history,
-                compare_sampled,
-                StepCases.restore,
-            ),
-            unstated=True,
-        ),
+        shared_history("edm", "vp-linear"),
         Dropped(
             "states coupled with 1.1 sigma",
             Check(

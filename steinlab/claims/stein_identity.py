@@ -19,6 +19,7 @@ from steinlab.claims.forms import (
     reference,
     wrong_sign,
 )
+from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.terms import GAUSS_HERMITE_3, Problem, Terms, forward
 from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Dropped, Effort, Result, Twin
 
@@ -201,6 +202,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     )
 
 
+DERIVATION = DERIVATIONS["stein-identity"]
+
 CLAIM = Claim(
     id="stein-identity",
     title="Stein's identity",
@@ -223,6 +226,7 @@ CLAIM = Claim(
         ),
         quadrature_check(1000),
         sampled_check(1000),
+        symbolic_check(DERIVATION, covers=True),
     ),
     twins=(
         Twin("wrong sign", Identity(left, wrong_sign)),
@@ -233,6 +237,7 @@ CLAIM = Claim(
             Identity(left, no_square),
             ("samples",),
         ),
+        *symbolic_twins(DERIVATION),
     ),
     dropped=(
         Dropped(

@@ -32,6 +32,7 @@ from steinlab.claims.singular_paths import (
     measure_path,
     rate,
 )
+from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.verdicts import Check, Claim, Comparison, Dropped, Effort, Result, Twin
 
 
@@ -144,6 +145,8 @@ def _draw_ratio_paths(effort: Effort) -> Sequence[Path]:
     return [_GammaPath(p, int(effort.rng.integers(2**32))) for p in ("ratio", "centred")]
 
 
+DERIVATION = DERIVATIONS["vp-singularity"]
+
 CLAIM = Claim(
     id="vp-singularity",
     title="The singularity of VP",
@@ -163,6 +166,7 @@ CLAIM = Claim(
             name="cancellation",
             compare=_compare_cancellation,
         ),
+        symbolic_check(DERIVATION, covers=False),
     ),
     twins=(
         Twin("gamma* diverges towards a fixed level", _with("fixed", gamma=-1), ("rates",)),
@@ -173,6 +177,7 @@ CLAIM = Claim(
             Formula(RATES, Identity(_cancels, _half)),
             ("cancellation",),
         ),
+        *symbolic_twins(DERIVATION),
     ),
     dropped=(
         Dropped(

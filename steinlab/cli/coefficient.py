@@ -27,6 +27,7 @@ HOW = {
     "stein": "Theorem 4.7: (1 - 1/alpha) E<u,x> + (sigma^2/alpha) E div u, over E|u|^2",
     "tweedie": "E<u, x - D> / E|u|^2",
     "three_scalar": "from E|x_star|^2, E|x_star - D|^2 and the dimension",
+    "certified": "proved enclosure of the reference route, from the exact fractions",
 }
 """What each route computes."""
 
@@ -40,6 +41,9 @@ def coefficient(
     samples: Annotated[
         str, typer.Option(metavar="N", help="Samples where no quadrature applies.")
     ] = "200000",
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Add a proved enclosure (needs python-flint).")
+    ] = False,
 ) -> None:
     """Show gamma for one step of a solver by every route, each with its error."""
     from steinlab.exact import COUPLING, coefficients
@@ -50,6 +54,7 @@ def coefficient(
     num_samples = whole_number(samples, "--samples", 2, MAX_SAMPLES)
     seed_number = whole_number(seed, "--seed", 0, MAX_SEED)
     spec = CoefficientSpec.from_json(read_json(spec_file))
+    proved = _certified(spec) if certify else None
     found = coefficients(
         spec.data.law(),
         spec.s,
@@ -60,19 +65,32 @@ def coefficient(
         seed=seed_number,
     )
     coupled = COUPLING if spec.history else ALONE
-    _print(spec, found, coupled, target)
-    gamma = {
+    _print(spec, found, coupled, target, proved)
+    gamma: dict[str, Any] = {
         route: {"value": float(entry.value), "error": float(entry.error)}
         for route, entry in found.items()
     }
+    if proved is not None:
+        gamma["certified"] = {"mid": proved[0], "radius": proved[1]}
     result: dict[str, Any] = {"gamma": gamma}
-    if spec.solver.depth:
+    if spec.most_history:
         result["history"] = coupled
     write_json(target, result)
 
 
+def _certified(spec: CoefficientSpec) -> tuple[str, str]:
+    """Midpoint and radius in decimal; ``InputError`` where nothing can be certified."""
+    from steinlab.certify import certified_gamma
+
+    return certified_gamma(spec).decimal()
+
+
 def _print(
-    spec: CoefficientSpec, found: dict[str, Estimate], coupled: str, target: str | None
+    spec: CoefficientSpec,
+    found: dict[str, Estimate],
+    coupled: str,
+    target: str | None,
+    proved: tuple[str, str] | None,
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -89,5 +107,7 @@ def _print(
     for route, entry in found.items():
         value = significant(entry.value, entry.error)
         table.add_row(route, value, f"{entry.error:.1e}", HOW.get(route, ""))
-    notes = [Text(f"history: {coupled}")] if spec.solver.depth else []
+    if proved is not None:
+        table.add_row("certified", *proved, HOW["certified"])
+    notes = [Text(f"history: {coupled}")] if spec.most_history else []
     show(table, *notes, target=target)

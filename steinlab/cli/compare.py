@@ -61,7 +61,8 @@ def compare(
         except KeyboardInterrupt:
             interrupted = True
     if rows:
-        title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}"
+        end = "" if spec.end == "zero" else ", ends at the least noisy level"
+        title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}{end}"
         corrected = [row for row in rows if row.correction.name != "none" or row.stopped]
         details = [_coefficients(corrected)] if corrected else []
         show(_table(rows, title), *details, target=target)
@@ -121,7 +122,7 @@ def _best(block: list[Row], name: str) -> float:
 
 
 def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
-    cells = [first, str(row.spent), row.solver, row.correction.label]
+    cells = [first, str(row.spent), row.solver.label, row.correction.label]
     if row.stopped:
         return [*cells, "[red]stopped[/]", "", ""]
     for name in MEASURES:
@@ -144,7 +145,7 @@ def _coefficients(rows: list[Row]) -> Table:
         for row in group:
             steps = "  ".join(_gamma(done) for done in row.coefficients)
             stop = f"  [red]{row.stopped}[/]" if row.stopped else ""
-            table.add_row(first, row.solver, row.correction.label, steps + stop)
+            table.add_row(first, row.solver.label, row.correction.label, steps + stop)
             first = ""
         table.add_section()
     return table

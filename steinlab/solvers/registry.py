@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from steinlab.errors import InputError, one_of
 from steinlab.processes import Process
 from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, IPNDM, IPNDM_V, deis_tab
 from steinlab.solvers.base import Solver
@@ -46,7 +46,7 @@ ALIASES: Mapping[str, str] = MappingProxyType({"ddim": "euler"})
 """Other names of the same solver."""
 
 
-def get_solver(name: str, process: Process | None = None) -> Solver:
+def get_solver(name: str, process: Process | None = None, *, field: str = "solver") -> Solver:
     """Return a solver by id or alias.
 
     Parameters
@@ -57,10 +57,12 @@ def get_solver(name: str, process: Process | None = None) -> Solver:
         The process of the grid. ``deis-tab-N`` needs it for its time; single-step solvers place
         their stages on it (without it they interpolate ``log alpha`` and ``log sigma``, which an
         exact denoiser cannot tell apart); others ignore it.
+    field : str
+        What messages call the name.
 
     Raises
     ------
-    ValueError
+    InputError
         For an unknown name, an order that the family does not have, or a missing process.
 
     Examples
@@ -70,31 +72,29 @@ def get_solver(name: str, process: Process | None = None) -> Solver:
     >>> get_solver("unipc-4")
     Traceback (most recent call last):
     ...
-    ValueError: order must be 1, 2 or 3 for unipc, got 4
-    >>> get_solver("huen")
-    Traceback (most recent call last):
-    ...
-    ValueError: solver must be a registered id, got huen; did you mean heun?
+    steinlab.errors.InputError: solver: order must be 1, 2 or 3 for unipc, got 4
     """
+    _require_order(name, field)
+    name = one_of(field, name, [*SOLVER_IDS, *ALIASES])
     name = ALIASES.get(name, name)
     if name in ON_PROCESS and process is not None:
         return ON_PROCESS[name](process)
     if name in SOLVERS:
         return SOLVERS[name]
-    if name in ON_PROCESS:
-        raise ValueError(f"process must be given for {name}, whose formula uses its time")
-    raise ValueError(_unknown(name))
+    raise InputError(
+        f"{field}: a process must be given for {name}, whose formula uses its time, got none"
+    )
 
 
-def _unknown(name: str) -> str:
+def _require_order(name: str, field: str) -> None:
+    """Raise where a known family is asked for an order that it does not have."""
+    if name in SOLVER_IDS:
+        return
     family, _, tail = name.removesuffix("-bh1").rpartition("-")
     numbers = [one.rpartition("-") for one in SOLVER_IDS if one.rpartition("-")[0] == family]
     orders = sorted(number for _, _, number in numbers if number.isdigit())
     if orders and tail.lstrip("-").isdigit():
-        return f"order must be {_listed(orders)} for {family}, got {tail}"
-    close = difflib.get_close_matches(name, [*SOLVER_IDS, *ALIASES], n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(SOLVER_IDS)}"
-    return f"solver must be a registered id, got {name}; {hint}"
+        raise InputError(f"{field}: order must be {_listed(orders)} for {family}, got {tail}")
 
 
 def _listed(items: list[str]) -> str:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from analytic import NoiseLevel
-from steinlab.budget import ends_at_zero
-from steinlab.errors import InputError, one_of, quote
-from steinlab.solvers import ALIASES, SOLVERS, Solver
+from steinlab.errors import InputError, quote
+from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
 from steinlab.specs.laws import MixtureSpec, mixture_from_json
 from steinlab.specs.reading import Level, items, level, mapping, text
 
@@ -20,6 +19,9 @@ class CoefficientSpec:
 
     Levels are exact fractions ``(alpha, sigma)``; the properties give them in double precision.
     ``history`` runs from noise to data, like a grid: its last level comes right before ``start``.
+    There is no process: stages of single-step solvers lie where ``log alpha`` and ``log sigma``
+    are interpolated, and ``deis-tab-N``, whose formula needs one, is refused. Of UniPC the step is
+    the predictor's: the state where it begins is given, so nothing corrects it.
     """
 
     data: MixtureSpec
@@ -39,16 +41,20 @@ class CoefficientSpec:
         """
         fields = mapping(obj, "", ["data", "from", "to", "solver"], ["history"])
         data = mixture_from_json(fields["data"], "data")
-        name = one_of("solver", text(fields["solver"], "solver"), [*SOLVERS, *ALIASES])
+        name = text(fields["solver"], "solver")
+        solver = _without_process(name)
         start, end = level(fields["from"], "from"), level(fields["to"], "to")
         _require_noise(start, "from")
         _require_less_noise(start, end, "to", "from")
         spec = cls(data, start, end, name, _history(fields.get("history", []), start))
-        if end[1] == 0 and not ends_at_zero(spec.solver):
-            raise InputError(f"to: sigma must be > 0 for {name}, which cannot end there, got 0")
-        if len(spec.history) > spec.solver.depth:
+        if end[1] == 0 and not solver.ends_at_zero:
             raise InputError(
-                f"history must hold at most {spec.solver.depth} levels for {name}, "
+                f"to: sigma must be > 0 for {name}, got 0; "
+                "a run ends at 0 with a first-order step (euler)"
+            )
+        if len(spec.history) > spec.most_history:
+            raise InputError(
+                f"history must hold at most {spec.most_history} levels for {name}, "
                 f"got {len(spec.history)}"
             )
         return spec
@@ -56,7 +62,12 @@ class CoefficientSpec:
     @property
     def solver(self) -> Solver:
         """The solver, aliases resolved."""
-        return SOLVERS[ALIASES.get(self.solver_id, self.solver_id)]
+        return get_solver(self.solver_id)
+
+    @property
+    def most_history(self) -> int:
+        """Past levels that a step of the solver combines at most."""
+        return self.solver.width - 1 if isinstance(self.solver, LinearMultistep) else 0
 
     @property
     def s(self) -> NoiseLevel:
@@ -72,6 +83,16 @@ class CoefficientSpec:
     def past(self) -> tuple[NoiseLevel, ...]:
         """Levels passed before, newest first as solvers take them."""
         return tuple(_as_level(entry) for entry in reversed(self.history))
+
+
+def _without_process(name: str) -> Solver:
+    if name in ON_PROCESS and name not in SOLVERS:
+        nodes = name.rpartition("-")[2]
+        raise InputError(
+            f"solver: {name} integrates in a process's time, and SPEC gives levels without one; "
+            f"deis-rho-{nodes} integrates in sigma / alpha"
+        )
+    return get_solver(name)
 
 
 def _history(obj: Any, start: Level) -> tuple[Level, ...]:

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from steinlab.budget import ends_at_zero
 from steinlab.corrections import CORRECTIONS, Correction
 from steinlab.errors import InputError, one_of
 from steinlab.grids import GRIDS
 from steinlab.models import Model, load_model
-from steinlab.processes import PROCESSES
-from steinlab.solvers import ALIASES, SOLVERS
+from steinlab.processes import PROCESSES, Process
 from steinlab.specs.laws import DataSpec, data_from_json
 from steinlab.specs.reading import MAX_SEED, at, integer, items, mapping, number, text
+from steinlab.specs.solvers import ENDS, Options, SolverSpec, options_from_json, solver_from_json
 
 MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
 DEFAULT_SAMPLES = 10_000
@@ -49,11 +48,12 @@ class CompareSpec:
     model: Model | None
     schedule: str
     grid: str
-    solvers: tuple[str, ...]
+    solvers: tuple[SolverSpec, ...]
     evaluations: tuple[int, ...]
     corrections: tuple[CorrectionSpec, ...]
     samples: int = DEFAULT_SAMPLES
     seed: int = 0
+    end: str = "zero"
 
     @classmethod
     def from_json(cls, obj: Any, folder: Path = Path()) -> Self:
@@ -63,6 +63,12 @@ class CompareSpec:
         is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are ``none`` and
         ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
 
+        How a run begins and ends: ``start`` is ``own`` or ``matching``, ``final`` a list such as
+        ``[2, 1]`` (:class:`~steinlab.specs.solvers.Options`), for every solver or, in an object
+        ``{"name": ..., "start": ..., "final": ...}``, for one. ``end`` is ``zero`` (noise) or
+        ``least``, the process's least noisy level, where rows are then measured. A solver that
+        cannot step to zero noise needs ``"final": [1]`` or ``"end": "least"``.
+
         Relative file names are looked up in ``folder``, that of the SPEC.json.
 
         Raises
@@ -71,26 +77,29 @@ class CompareSpec:
             Naming the field, the requirement and the value.
         """
         optional = ["data", "model", "schedule", "grid", "corrections", "samples", "seed"]
+        optional += ["start", "final", "end"]
         fields = mapping(obj, "", ["solvers", "evaluations"], optional)
         data, model = _law_or_model(fields, folder)
         schedule = fields.get("schedule", model.schedule if model else "edm")
-        corrections = fields.get("corrections", ["none", "stein"])
+        schedule = one_of("schedule", text(schedule, "schedule"), PROCESSES)
+        end = one_of("end", text(fields.get("end", "zero"), "end"), ENDS)
         return cls(
             data,
             model,
-            one_of("schedule", text(schedule, "schedule"), PROCESSES),
+            schedule,
             one_of("grid", text(fields.get("grid", "karras"), "grid"), GRIDS),
-            tuple(_solver(v, f"solvers[{i}]") for i, v in _numbered(fields["solvers"], "solvers")),
+            _solvers(fields, PROCESSES[schedule], end),
             tuple(
                 integer(v, f"evaluations[{i}]", 1, MAX_EVALUATIONS)
                 for i, v in _numbered(fields["evaluations"], "evaluations")
             ),
             tuple(
                 _correction(v, f"corrections[{i}]")
-                for i, v in _numbered(corrections, "corrections")
+                for i, v in _numbered(fields.get("corrections", ["none", "stein"]), "corrections")
             ),
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
             integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
+            end,
         )
 
 
@@ -107,11 +116,12 @@ def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | N
     return None, load_model(text(fields["model"], "model"))
 
 
-def _solver(obj: Any, path: str) -> str:
-    name = one_of(path, text(obj, path), [*SOLVERS, *ALIASES])
-    if not ends_at_zero(SOLVERS[ALIASES.get(name, name)]):
-        raise InputError(f"{path} must be a solver that can end at sigma = 0, got {name}")
-    return name
+def _solvers(fields: dict[str, Any], process: Process, end: str) -> tuple[SolverSpec, ...]:
+    default = options_from_json(fields, "", Options())
+    return tuple(
+        solver_from_json(v, f"solvers[{i}]", process=process, default=default, end=end)
+        for i, v in _numbered(fields["solvers"], "solvers")
+    )
 
 
 def _correction(obj: Any, path: str) -> CorrectionSpec:

@@ -232,3 +232,9 @@ def test_mean_shift_ascends(theta: float, k: int, d: int, seed: int, level: Nois
     assert np.all(law.log_prob(x + theta * v * score, level) >= before - slack)
     if k == 1 and theta == 2.0:  # and 2 is the limit: a Gaussian is reflected in its mean
         assert np.all(law.log_prob(x + 1.01 * theta * v * score, level) < before)
+
+
+def test_no_states_give_no_values() -> None:
+    law = mixture("full")
+    assert law.log_prob(np.zeros((0, 2)), LEVEL).shape == (0,)
+    assert law(np.zeros((0, 2)), LEVEL).shape == (0, 2)

@@ -4,12 +4,14 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from analytic import NoiseLevel
 from steinlab.cli import main
 from steinlab.coefficient import Estimate
 from steinlab.exact import COUPLING
+from steinlab.solvers import SOLVERS
 
 MIXTURE = {"weights": ["1/2", "1/2"], "means": [-3, 3], "stds": ["1/10", "1/10"]}
 STEP = {"data": MIXTURE, "from": ["4/5", "3/5"], "to": ["12/13", "5/13"], "solver": "euler"}
@@ -127,6 +129,29 @@ def test_the_routes_agree_in_a_process_of_its_own(steinlab, spec_file):
     for route in gamma.values():
         allowed = route["error"] + gamma["reference"]["error"] + 1e-12
         assert abs(route["value"] - gamma["reference"]["value"]) <= allowed
+
+
+@pytest.mark.parametrize("name", ["dpmpp-2m", "dpmpp-3m", "unipc-3", "deis-log-3", "ipndm-4"])
+def test_a_deep_history_matches_the_closed_form_of_a_gaussian(steinlab, spec_file, name):
+    """All of a step is linear in ``(x_star, eps)``, past evaluations included."""
+    levels = [(1.0, sigma) for sigma in (5.0, 3.0, 2.0)]  # from noise to data
+    history = levels[-{"dpmpp-2m": 1, "ipndm-4": 3}.get(name, 2) :]
+    data = {"weights": [1], "means": [[0]], "stds": [0.7]}
+    spec = {"data": data, "from": [1, 1.4], "to": [1, 0.8], "solver": name, "history": history}
+    done = steinlab("coefficient", spec_file(spec), "--json", "-", "--samples", 100_000)
+    gamma = json.loads(done.stdout)["gamma"]["reference"]
+    seen = [NoiseLevel(1.0, 1.4), *(NoiseLevel(*level) for level in history[::-1])]
+    linear = SOLVERS[name].weights(tuple(seen), NoiseLevel(1.0, 0.8))
+    states = [np.array([level.alpha, level.sigma]) for level in seen]  # of x_star and eps
+    wiener = [0.49 / (0.49 + level.sigma**2) for level in seen]
+    step = linear.kappa * states[0]
+    step = step + sum(b * c * x for b, c, x in zip(linear.betas, wiener, states, strict=True))
+    step = step + sum(z * x for z, x in zip(linear.zetas, states[1:], strict=False))
+    u, off = states[0] - step, states[0] - np.array([1.0, 0.0])
+    power = np.array([0.49, 1.0])
+    expected = (power * u * off).sum() / (power * u * u).sum()
+    assert abs(gamma["value"] - expected) < 4.5 * gamma["error"]
+    assert gamma["error"] < 0.02 * abs(expected)
 
 
 def test_history_is_sampled_and_its_bias_shows(steinlab, spec_file):

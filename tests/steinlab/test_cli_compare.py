@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import steinlab.comparison
-from steinlab.budget import grid_within
+from steinlab.budget import run_within
 from steinlab.cli import main
 from steinlab.comparison import compare, to_json
-from steinlab.processes import EDM
+from steinlab.processes import EDM, PROCESSES
 from steinlab.sampling import solve
-from steinlab.solvers import EULER
+from steinlab.solvers import EULER, SOLVER_IDS
 from steinlab.specs.compare import CompareSpec
 
 GAUSSIAN = {"weights": [1], "means": [0], "stds": ["1/2"]}
@@ -38,7 +38,7 @@ def key(row):
 def test_distances_of_a_gaussian_law_match_their_closed_forms():
     obj = {"data": GAUSSIAN, "solvers": ["ddim"], "evaluations": [4], "corrections": ["none"]}
     (row,) = rows_of({**obj, "samples": 6000})
-    levels, variance = grid_within(EULER, EDM, "karras", 4), 0.25
+    (_, levels), variance = run_within(EULER, EDM, "karras", 4), 0.25
     gain = 1.0  # of the linear scheme, step by step: D = variance / (variance + sigma^2) x
     for s, t in itertools.pairwise(levels):
         gain *= 1 - (1 - t.sigma / s.sigma) * (s.sigma**2 / (variance + s.sigma**2))
@@ -62,6 +62,55 @@ def test_rows_say_what_was_asked_and_spent():
     first = rows[0]["coefficients"][0]
     assert set(first) == {"step", "applied", "estimate", "note"}
     assert first["estimate"]["error"] > 0
+
+
+def test_rows_say_how_a_run_starts_and_ends(spec_file, capsys):
+    solvers = ["heun", "dpmpp-3m-exact", {"name": "deis-log-2", "start": "own", "final": [1]}]
+    obj = {**SMALL, "solvers": solvers, "start": "matching", "evaluations": [9]}
+    obj["corrections"] = ["none"]
+    rows = rows_of(obj)
+    seen = [(row["solver"], row["start"], row["final"], row["end"]) for row in rows]
+    assert seen == [
+        ("heun", "own", [], "zero"),
+        ("dpmpp-3m-exact", "matching", [], "zero"),
+        ("deis-log-2", "own", [1], "zero"),
+    ]
+    assert [(row["evaluations"]["spent"], row["steps"]) for row in rows] == [(9, 5), (9, 5), (9, 9)]
+    assert main(["compare", spec_file({**obj, "end": "least"})]) == 0
+    table = capsys.readouterr().out
+    assert "dpmpp-3m-exact start=matching" in table
+    assert "deis-log-2 final=1" in table
+    assert "ends at the least noisy level" in table
+    assert "heun start" not in table
+
+
+@pytest.mark.parametrize("schedule", ["edm", "ve", "flow"])
+def test_a_run_above_zero_is_measured_where_it_ends(schedule):
+    """A law as narrow as the least noise: measured against the data it would be far off."""
+    data = {"weights": [1], "means": [1], "stds": [0.001]}
+    obj = {"data": data, "solvers": ["deis-log-2"], "evaluations": [60], "schedule": schedule}
+    obj |= {"end": "least", "grid": "logsnr", "corrections": ["none"], "samples": 400}
+    (row,) = rows_of(obj)
+    assert row["end"] == "least"
+    process = PROCESSES[schedule]
+    noise = process.level(process.t_min).sigma
+    assert noise > 0.9e-3
+    assert row["flow_error"]["value"] < 0.1 * noise
+    floor = row["noise_floor"]["energy_distance"]
+    assert row["noise_floor"]["sliced_w2"]["value"] < 0.35 * noise
+    distance = row["energy_distance"]
+    assert abs(distance["value"]) < 5 * (distance["error"] + floor["error"])
+
+
+def test_every_solver_runs_by_name_at_least_noise_on_every_process():
+    names = [*SOLVER_IDS, "ddim"]
+    for schedule in PROCESSES:
+        obj = {**SMALL, "schedule": schedule, "end": "least", "solvers": names, "samples": 20}
+        rows = rows_of({**obj, "evaluations": [6], "corrections": ["stein"]})
+        assert [row["solver"] for row in rows] == names
+        for row in rows:
+            assert row["stopped"] is None
+            assert row["evaluations"]["spent"] == 6
 
 
 def test_a_row_depends_on_the_seed_and_not_on_its_place():
@@ -95,6 +144,20 @@ def test_a_rows_random_numbers_depend_on_what_it_is(monkeypatch):
     assert draws({**turned, "corrections": options[::-1]}) == first
     reseeded = draws({**SMALL, "corrections": options, "seed": 1})
     assert not set(reseeded.values()) & set(first.values())
+
+
+def test_random_numbers_depend_on_how_a_run_starts_and_ends(monkeypatch):
+    draws = []
+
+    def spy(*args, rng, **kwargs):
+        draws.append(rng.random())
+        return solve(*args, rng=rng, **kwargs)
+
+    monkeypatch.setattr(steinlab.comparison, "solve", spy)
+    options = [{}, {"start": "matching"}, {"final": [1]}, {"start": "matching", "final": [1]}]
+    solvers = [{"name": "dpmpp-2m", **entry} for entry in options]
+    rows_of({**SMALL, "solvers": solvers, "evaluations": [4], "corrections": ["stein"]})
+    assert len(set(draws)) == 4
 
 
 def test_a_state_that_overflows_stops_its_row_alone():
@@ -213,7 +276,13 @@ def test_writing_is_atomic(spec_file, tmp_path, monkeypatch):
     [
         ({"evaluations": [0]}, "evaluations[0] must be a whole number from 1 to 10000, got 0"),
         ({"samples": -5}, "samples must be a whole number from 2 to 1000000, got -5"),
-        ({"solvers": ["hueun"]}, "solvers[0] must be one of euler, heun, dpmpp-2m, ddim"),
+        ({"solvers": ["unipc-4"]}, "solvers[0]: order must be 1, 2 or 3 for unipc, got 4"),
+        ({"solvers": ["deis-log-2"]}, "solvers[0]: deis-log-2 cannot step to sigma = 0; give a"),
+        (
+            {"solvers": ["heun"], "evaluations": [2, 1], "end": "least"},
+            "evaluations must be >= 2 for one step of heun, got 1",
+        ),
+        ({"solvers": ["hueun"]}, "solvers[0] must be one of euler, heun, "),
         ({"data": {"npy": "nope.npy", "bandwidth": 1}}, "data.npy must name a readable .npy file"),
         ({"data": {**MODES, "stds": [0.1]}}, "data.stds must hold one entry a weight, 2 in all"),
     ],

@@ -3,16 +3,18 @@
 import copy
 import json
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from steinlab.errors import InputError
+from steinlab.processes import PROCESSES
+from steinlab.solvers import ALIASES, SOLVER_IDS, LinearMultistep
 from steinlab.specs.coefficient import CoefficientSpec
 from steinlab.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.specs.laws import data_from_json
 from steinlab.specs.reading import read_json
+from steinlab.specs.solvers import Options
 
 MIXTURE = {"weights": [0.5, 0.5], "means": [-1.0, 1.0], "stds": [0.1, 0.2]}
 STEP = {"data": MIXTURE, "from": [1.0, 2.0], "to": [1.0, 1.0], "solver": "euler"}
@@ -99,6 +101,13 @@ BAD_STEPS = [
         "to must be less noisy than from: sigma/alpha must be < 2.0, got 2.0",
     ),
     ("solver", "hueun", "(did you mean heun?), got hueun"),
+    ("solver", "unipc-4", "solver: order must be 1, 2 or 3 for unipc, got 4"),
+    (
+        "solver",
+        "deis-tab-2",
+        "solver: deis-tab-2 integrates in a process's time, and SPEC gives levels without one; "
+        "deis-rho-2 integrates in sigma / alpha",
+    ),
     ("solver", 3, "solver must be a string, got 3"),
     ("form", [1, 1], "(did you mean from?), got form"),
     ("history", [[1.0, 3.0]], "history must hold at most 0 levels for euler, got 1"),
@@ -174,6 +183,26 @@ BAD_COMPARISONS = [
         "data.bandwidth is missing: data must hold dataset, bandwidth",
     ),
     ("sample", 3, "(did you mean samples?), got sample"),
+    ("solvers", ["euler", "unipc-4"], "solvers[1]: order must be 1, 2 or 3 for unipc, got 4"),
+    ("solvers", [{"name": "ipndm-5"}], "order must be 1, 2, 3 or 4 for ipndm, got 5"),
+    ("solvers", [{"name": "huen"}], "(did you mean heun?), got huen"),
+    ("solvers", [{"nam": "heun"}], "(did you mean name?), got nam"),
+    ("solvers", [3], "solvers[0] must be a string, got 3"),
+    (
+        "solvers",
+        [{"name": "heun", "start": "machting"}],
+        "solvers[0].start must be one of own, matching (did you mean matching?), got machting",
+    ),
+    (
+        "start",
+        "matchng",
+        "start must be one of own, matching (did you mean matching?), got matchng",
+    ),
+    ("start", None, "start must be a string, got null"),
+    ("final", [0], "final[0] must be a whole number from 1 to 4, got 0"),
+    ("final", [2, "euler"], "final[1] must be a whole number from 1 to 4, got euler"),
+    ("final", 1, "final must be a list with at least one entry, got 1"),
+    ("end", "last", "end must be one of zero, least (did you mean least?), got last"),
 ]
 
 
@@ -218,11 +247,23 @@ def test_defaults_and_options_of_a_comparison():
     assert spec.corrections[0].make().gamma_min == -float("inf")
 
 
-def test_history_is_passed_newest_first(monkeypatch):
-    deep = {"deep": SimpleNamespace(name="deep", depth=2)}
-    monkeypatch.setattr("steinlab.specs.coefficient.SOLVERS", deep)
-    spec = CoefficientSpec.from_json({**STEP, "solver": "deep", "history": [[1, 8], [1, 4]]})
-    assert [entry.sigma for entry in spec.past] == [4.0, 8.0]
+def test_history_is_passed_newest_first():
+    spec = {**STEP, "solver": "dpmpp-3m", "history": [[1, 8], [1, 4]]}
+    assert [entry.sigma for entry in CoefficientSpec.from_json(spec).past] == [4.0, 8.0]
+
+
+HISTORIES = {"euler": 0, "heun": 0, "dpmpp-3s": 0, "dpmpp-2m": 1, "dpmpp-3m-exact": 2}
+HISTORIES |= {"unipc-1": 0, "unipc-3": 2, "deis-log-3": 2, "ipndm-4": 3, "ipndm-v-4": 3}
+
+
+@pytest.mark.parametrize(("name", "most"), HISTORIES.items())
+def test_history_holds_the_levels_that_a_step_combines(name, most):
+    history = [[1, 8 + k] for k in range(most + 1, 0, -1)]
+    step = {**STEP, "solver": name}
+    spec = CoefficientSpec.from_json({**step, "history": history[:most]})
+    assert (len(spec.past), spec.most_history) == (most, most)
+    with pytest.raises(InputError, match=f"history must hold at most {most} levels for {name}, "):
+        CoefficientSpec.from_json({**step, "history": history})
 
 
 def test_binary_floats_mean_the_decimals_they_show():
@@ -230,17 +271,74 @@ def test_binary_floats_mean_the_decimals_they_show():
     assert spec.start == (Fraction(1, 10), Fraction(3, 10))
 
 
-def test_zero_noise_needs_a_solver_that_can_end_there(monkeypatch):
-    timid = {"timid": SimpleNamespace(name="timid", depth=0, ends_at_zero=False)}
-    monkeypatch.setattr("steinlab.specs.coefficient.SOLVERS", timid)
-    monkeypatch.setattr("steinlab.specs.compare.SOLVERS", timid)
-    with pytest.raises(InputError, match="to: sigma must be > 0 for timid, which cannot end there"):
-        CoefficientSpec.from_json({**STEP, "solver": "timid", "to": [1, 0]})
-    assert CoefficientSpec.from_json({**STEP, "solver": "timid"}).solver_id == "timid"
-    with pytest.raises(
-        InputError, match=r"solvers\[0\] must be a solver that can end at sigma = 0"
-    ):
-        CompareSpec.from_json({**COMPARISON, "solvers": ["timid"]})
+def test_zero_noise_needs_a_solver_that_can_end_there():
+    step = {**STEP, "solver": "deis-log-2"}
+    with pytest.raises(InputError, match=r"to: sigma must be > 0 for deis-log-2, got 0; .*euler"):
+        CoefficientSpec.from_json({**step, "to": [1, 0]})
+    assert CoefficientSpec.from_json(step).solver.name == "deis-log-2"
+
+
+@pytest.mark.parametrize("name", ["deis-log-2", "deis-log-3", "deis-tab-2", "deis-tab-3"])
+def test_a_comparison_ends_at_zero_only_where_the_solver_can(name):
+    spec = {**COMPARISON, "schedule": "ve", "solvers": [name]}
+    with pytest.raises(InputError) as caught:
+        CompareSpec.from_json(spec)
+    assert str(caught.value) == (
+        f"solvers[0]: {name} cannot step to sigma = 0; give a first-order last step, "
+        '"final": [1], or stop at the least noisy level, "end": "least"'
+    )
+    with pytest.raises(InputError, match="cannot step to sigma = 0"):
+        CompareSpec.from_json({**spec, "final": [1, 2]})
+    with pytest.raises(InputError, match="cannot step to sigma = 0"):
+        CompareSpec.from_json({**spec, "start": "matching"})
+    for fix in ({"final": [1]}, {"final": [2, 1]}, {"end": "least"}):
+        assert CompareSpec.from_json({**spec, **fix}).solvers[0].name == name
+    (entry,) = CompareSpec.from_json({**spec, "solvers": [{"name": name, "final": [1]}]}).solvers
+    assert [one.width for one in entry.finish] == [1]
+
+
+@pytest.mark.parametrize("schedule", PROCESSES)
+def test_every_solver_is_accepted_by_name_on_its_process(schedule):
+    names = [*SOLVER_IDS, *ALIASES]
+    spec = {**COMPARISON, "schedule": schedule, "end": "least", "solvers": names}
+    entries = CompareSpec.from_json(spec).solvers
+    assert [entry.name for entry in entries] == names
+    for entry in entries:
+        assert entry.label == entry.name
+        if entry.name in SOLVER_IDS:
+            assert entry.solver.name == entry.name
+        if not isinstance(entry.solver, LinearMultistep) and entry.name != "heun":
+            s, t = (PROCESSES[schedule].level_at(ratio) for ratio in (2.0, 1.0))
+            middle = PROCESSES[schedule].level_at(2.0**0.5)
+            seen = entry.solver.between(s, t, 0.5)
+            assert (seen.alpha, seen.sigma) == pytest.approx((middle.alpha, middle.sigma))
+
+
+def test_options_of_a_run_and_of_one_solver_in_it():
+    names = ["dpmpp-3m-exact", "heun", "euler", {"name": "dpmpp-2m", "start": "own", "final": []}]
+    names += [{"name": "dpmpp-2m", "start": "own"}, {"name": "dpmpp-2m", "final": [1]}]
+    spec = CompareSpec.from_json(
+        {**COMPARISON, "solvers": names, "start": "matching", "final": [2, 1], "end": "least"}
+    )
+    third, heun, euler, second, finished, started = spec.solvers
+    assert spec.end == "least"
+    assert [one.name for one in third.start] == ["dpmpp-3s", "dpmpp-3s"]
+    assert [one.width for one in third.finish] == [2, 1]
+    assert third.label == "dpmpp-3m-exact start=matching final=2,1"
+    assert third.options == Options("matching", (2, 1))
+    assert (finished.options, started.options) == (
+        Options("own", (2, 1)),
+        Options("matching", (1,)),
+    )
+    for entry in (heun, euler, second):
+        assert (entry.start, entry.finish, entry.options) == ((), (), Options())
+        assert entry.label == entry.name
+    plain = CompareSpec.from_json({**COMPARISON, "solvers": ["dpmpp-2m"]})
+    assert (plain.end, plain.solvers[0].options) == ("zero", Options())
+    (capped,) = CompareSpec.from_json(
+        {**COMPARISON, "solvers": ["dpmpp-2m"], "final": [3, 1]}
+    ).solvers
+    assert [one.width for one in capped.finish] == [2, 1]
 
 
 def test_an_absurd_exponent_is_refused_at_once(tmp_path):

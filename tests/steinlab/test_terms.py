@@ -105,6 +105,21 @@ def test_a_case_does_not_depend_on_its_neighbours(name: str) -> None:
                     assert getattr(mine, term)[0] == getattr(all_, term)[c]
 
 
+def test_a_fold_deep_in_the_tail_is_found() -> None:
+    """Heun's second evaluation switches modes where the density is 1e-8 of its peak."""
+    law = GaussianMixture(
+        [[0.3860614372926122, 0.6139385627073878]],
+        [[-2.940600796572221, 0.4476554924107876]],
+        [[0.005980451073745996] * 2],
+    )
+    s, t = level(1.0, 0.27977043234342913), level(1.0, 0.0002514391114328351)
+    value, size, error = quadrature_terms(Problem(law, s, t, SOLVERS["heun"], None))
+    right = s.sigma[0, 0, 0] ** 2 * value.div
+    slack = error.u_ref + s.sigma[0, 0, 0] ** 2 * error.div + 1.8e-15 * size.u_ref
+    assert abs(value.u_ref - right) <= slack
+    assert slack < 1e-9 * right
+
+
 class Deceived(GaussianMixture):
     """A law whose denoiser is wrong: only what never asks it stays right."""
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from analytic import NoiseLevel
+from steinlab.errors import InputError
 from steinlab.processes import FLOW
 from steinlab.solvers import ON_PROCESS, SOLVER_IDS, SOLVERS, deis_tab, get_solver, unipc
 
@@ -34,16 +35,22 @@ def test_every_promised_solver_is_there_under_its_own_name() -> None:
         ("unipc-4-bh1", "order must be 1, 2 or 3 for unipc, got 4"),
         ("deis-tab-0", "order must be 1, 2 or 3 for deis-tab, got 0"),
         ("ipndm-v-5", "order must be 1, 2, 3 or 4 for ipndm-v, got 5"),
-        ("dpmpp-2n", "solver must be a registered id, got dpmpp-2n; did you mean dpmpp-2"),
-        ("ddmi", "did you mean ddim?"),
-        ("runge", "known: euler, heun,"),
-        ("", "known: euler"),
-        ("deis-tab-2", "process must be given for deis-tab-2, whose formula uses its time"),
+        ("dpmpp-2n", "deis-tab-3, ddim (did you mean dpmpp-2s?), got dpmpp-2n"),
+        ("ddmi", "(did you mean ddim?), got ddmi"),
+        ("runge", "solver must be one of euler, heun, "),
+        ("", "solver must be one of euler, heun, "),
+        ("deis-tab-2", "a process must be given for deis-tab-2, whose formula uses its time, got"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(InputError, match=re.escape(message)):
         get_solver(name)
+
+
+def test_messages_name_the_field() -> None:
+    for name in ("unipc-4", "runge", "deis-tab-2"):
+        with pytest.raises(InputError, match=r"^solvers\[3\]"):
+            get_solver(name, field="solvers[3]")
 
 
 def test_factories_refuse_orders_they_do_not_have() -> None:

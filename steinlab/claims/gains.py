@@ -1,0 +1,289 @@
+r"""What a design of runs says: ratios corrected over plain, summed up with their uncertainty.
+
+The logarithms of the ratios of ``n`` cells have mean ``m`` and deviation ``s``; their geometric
+mean is ``exp(m)`` with the interval ``exp(m -+ t s / sqrt n)``, ``t`` the quantile of Student's law
+at 95 %. It says how the mean would scatter over cells like these; cells of one data law have more
+in common than the interval knows.
+
+**Criterion.** A rule *reduces* a quantity if the interval's upper end is at most 1 and no cell's
+ratio exceeds ``WORST``. Runs that break off, and ratios beyond ``CAP``, count as ``CAP``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from scipy.stats import t as student
+
+from steinlab.claims.design import BEST, CAP, RULE_LABELS, WORSE, Outcome, Setup, run
+from steinlab.claims.problems import PROBLEMS
+from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort
+
+SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
+DESIGN_GRIDS = ("karras", "logsnr")
+EVALUATIONS = (4, 6, 8, 10)
+LEVEL = 0.95
+WORST = 10.0
+"""A cell made worse than so many times is a failure whatever the mean."""
+
+QUICK_STATES, FULL_STATES = 128, 1000
+GRADE = 0.9
+"""The graded controls claim a reduction to a tenth, which no rule and no oracle shows."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """Problems x solvers x grids x evaluations, or one setup in ``fraction`` of them.
+
+    The fraction keeps the setups whose indices obey ``solver + 3 grid + problem + spread
+    evaluations = 0`` modulo ``fraction``: with ``spread = 0`` all evaluations of what it keeps.
+    """
+
+    process: str
+    evaluations: tuple[int, ...]
+    fraction: int
+    spread: int
+    states: int
+    seed: int
+
+    def setups(self) -> list[Setup]:
+        """Return the setups, in order."""
+        kept = []
+        for p, name in enumerate(PROBLEMS):
+            for s, solver in enumerate(SOLVERS):
+                for g, grid in enumerate(DESIGN_GRIDS):
+                    for e, budget in enumerate(self.evaluations):
+                        if (s + 3 * g + p + self.spread * e) % self.fraction == 0:
+                            names = name, self.process, solver, grid
+                            kept.append(Setup(*names, budget, self.states, self.seed))
+        return kept
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A design as one batch; a case a rule."""
+
+    dataset: ClassVar[str | None] = "digits"
+
+    design: Design
+    rules: tuple[str, ...] = RULE_LABELS
+
+    def __len__(self) -> int:
+        """Return the number of rules."""
+        return len(self.rules)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return one case as JSON."""
+        evaluations = list(self.design.evaluations)
+        return {"rule": self.rules[index], **asdict(self.design), "evaluations": evaluations}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read a case back; its whole design is run again."""
+        fields = {key: case[key] for key in Design.__dataclass_fields__}
+        fields["evaluations"] = tuple(fields["evaluations"])
+        return cls(Design(**fields), (case["rule"],))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One setup; a case a rule."""
+
+    setup: Setup
+    rules: tuple[str, ...] = RULE_LABELS
+
+    def __len__(self) -> int:
+        """Return the number of rules."""
+        return len(self.rules)
+
+    @property
+    def dataset(self) -> str | None:
+        """The data set, or None for a mixture."""
+        return "digits" if self.setup.problem.startswith("digits") else None
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return one cell as JSON."""
+        return {"rule": self.rules[index], **asdict(self.setup)}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read a cell back."""
+        fields = {key: case[key] for key in Setup.__dataclass_fields__}
+        return cls(Setup(**fields), (case["rule"],))
+
+
+class Runs(NamedTuple):
+    """The outcomes of a batch, and the rules asked for."""
+
+    outcomes: Sequence[Outcome]
+    rules: tuple[str, ...]
+
+
+def measure_whole(whole: Whole) -> Runs:
+    """Run every setup of a design."""
+    return Runs([run(setup) for setup in whole.design.setups()], whole.rules)
+
+
+def measure_cells(cells: Cells) -> Runs:
+    """Run one setup."""
+    return Runs([run(cells.setup)], cells.rules)
+
+
+class Summary(NamedTuple):
+    """Ratios of some cells in brief."""
+
+    cells: int
+    mean: float
+    low: float
+    high: float
+    improved: float
+    best: float
+    worst: float
+    capped: int
+
+
+def summary(ratios: np.ndarray) -> Summary:
+    """Return the geometric mean with its interval, the share below 1, the extremes."""
+    n, logs = len(ratios), np.log(ratios)
+    half = float(student.ppf(0.5 + LEVEL / 2, n - 1) * logs.std(ddof=1) / np.sqrt(n))
+    mean = float(logs.mean())
+    return Summary(
+        n,
+        float(np.exp(mean)),
+        float(np.exp(mean - half)),
+        float(np.exp(mean + half)),
+        float(np.mean(ratios < 1)),
+        float(ratios.min()),
+        float(ratios.max()),
+        int(np.sum(ratios >= CAP)),
+    )
+
+
+def ratios_of(outcomes: Sequence[Outcome], name: str, metric: str = "flow_error") -> np.ndarray:
+    """Return the ratios of the outcomes that have such a row."""
+    return np.array([o.ratio(name, metric) for o in outcomes if name in o.names])
+
+
+EXPANSIVE = 1.001
+"""A step counts as expansive when a tangent grows by more than this."""
+
+
+def expansive(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes whose plain run has a step with ``L_T > 1``."""
+    return [o for o in outcomes if is_expansive(o)]
+
+
+def is_expansive(outcome: Outcome) -> bool:
+    """Whether the plain run has such a step."""
+    return outcome.expansion > EXPANSIVE
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Which row is judged: the rule itself and the oracle, or a falsified stand-in for them."""
+
+    rule: Callable[[str], str] = str
+    best: str = BEST
+
+
+AS_STATED = Judged()
+OVERSHOT = Judged(lambda _: WORSE, WORSE)
+"""Gamma 1.5 at every step in place of the rule and of the oracle."""
+
+
+def tally(found: Sequence[Summary]) -> str:
+    """Say how many of some summaries lie below 1 with their interval, above it, or neither."""
+    low, high = (sum(t) for t in ([s.high < 1 for s in found], [s.low > 1 for s in found]))
+    return f"{low} of {len(found)} rules below 1, {high} above, {len(found) - low - high} undecided"
+
+
+def at_most_one(measured: Sequence[float]) -> Comparison:
+    """Check that upper ends of intervals are at most 1."""
+    values = np.array(measured)
+    return Comparison(
+        values, np.ones_like(values), ROUNDING * EPS * values, upper=True, grade=GRADE
+    )
+
+
+def compare_mean(runs: Runs, formula: Judged) -> Comparison:
+    """The interval's upper end over the expansive setups, a case a rule."""
+    kept = expansive(runs.outcomes)
+    return at_most_one([summary(ratios_of(kept, formula.rule(r))).high for r in runs.rules])
+
+
+def compare_oracle(runs: Runs, formula: Judged) -> Comparison:
+    """The same for the oracle, which shows that the check can be passed."""
+    kept = [o for o in expansive(runs.outcomes) if BEST in o.names]
+    return at_most_one([summary(ratios_of(kept, formula.best)).high])
+
+
+def compare_cells(runs: Runs, formula: Judged) -> Comparison:
+    """No expansive cell is made more than ``WORST`` times worse."""
+    pairs = itertools.product(runs.outcomes, runs.rules)
+    values = np.array([o.ratio(formula.rule(r)) if is_expansive(o) else 0.0 for o, r in pairs])
+    bound = np.full_like(values, WORST)
+    return Comparison(values, bound, ROUNDING * EPS * bound, upper=True, grade=GRADE)
+
+
+def checks(draw: Callable[[Effort], Design]) -> tuple[Check, Check, Check]:
+    """Return the checks of a design: the mean, the single cells, and the oracle's mean."""
+
+    def whole(effort: Effort) -> Sequence[Whole]:
+        return [Whole(draw(effort))]
+
+    def cells(effort: Effort) -> Sequence[Cells]:
+        return [Cells(setup) for setup in draw(effort).setups()]
+
+    def oracle(effort: Effort) -> Sequence[Whole]:
+        return [Whole(draw(effort), (BEST,))]
+
+    return (
+        Check("mean", "property", whole, measure_whole, compare_mean, Whole.restore),
+        Check("cells", "property", cells, measure_cells, compare_cells, Cells.restore),
+        Check("oracle", "property", oracle, measure_whole, compare_oracle, Whole.restore),
+    )
+
+
+def seed_of(effort: Effort) -> int:
+    """Return the run's seed: the checks of a claim share one design, so that it is run once."""
+    return int(np.ravel(getattr(effort.rng.bit_generator.seed_seq, "entropy", 0))[0])
+
+
+COLUMNS = ["rule", "quantity", "cells", "mean", "95 %", "improved", "best", "worst", "capped"]
+METRICS = {"flow_error": "flow error", "energy": "energy distance"}
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """Return one row a rule and quantity, the references last."""
+    names = (*RULE_LABELS, WORSE, BEST)
+    seen = ((n, m, ratios_of(outcomes, n, m)) for m in METRICS for n in names)
+    return [[n, METRICS[m], *cells_of(summary(ratios))] for n, m, ratios in seen if len(ratios) > 1]
+
+
+def cells_of(s: Summary) -> list[str]:
+    """Return a summary's table cells."""
+    interval = f"{s.low:.3g} to {s.high:.3g}"
+    return [
+        str(s.cells),
+        f"{s.mean:.3g}",
+        interval,
+        f"{s.improved:.0%}",
+        f"{s.best:.3g}",
+        f"{s.worst:.3g}",
+        str(s.capped),
+    ]
+
+
+def phrase(s: Summary) -> str:
+    """Return a summary in words."""
+    return f"{s.mean:.3g} ({s.low:.3g} to {s.high:.3g}, {s.improved:.0%} of {s.cells} improved)"
+
+
+def name_of(outcome: Outcome) -> str:
+    """Return a setup in words."""
+    s = outcome.setup
+    return f"{s.problem}, {s.solver}, {s.grid}, {s.evaluations} evaluations"

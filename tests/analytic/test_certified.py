@@ -1,0 +1,188 @@
+"""Proved enclosures of the coefficient: right, narrow, and able to prove a formula wrong."""
+
+from __future__ import annotations
+
+import sys
+import time
+from fractions import Fraction
+
+import mpmath as mp
+import pytest
+
+pytest.importorskip("flint")
+
+from analytic.certified import Enclosure, exact, missing, precision
+from analytic.certified_coefficient import coefficient, stein_form
+from analytic.certified_laws import ExactMixture, Line
+from analytic.certified_steps import ExactStep
+from tests.analytic import certified_cases as reference
+
+TWO = ExactMixture.of(["3/10", "7/10"], [-1, "3/2"], ["4/25", "49/100"])
+THREE = ExactMixture.of([0.2, 0.5, 0.3], [-2.0, 0.1, 3.0], [0.3, 0.01, 1.7])
+HEUN = ExactStep.of("heun", (1, 1), (1, "1/2"))
+STEPS = {
+    "euler": (TWO, ExactStep.of("euler", ("4/5", "3/5"), ("12/13", "5/13"))),
+    "heun": (TWO, HEUN),
+    "heun vp": (TWO, ExactStep.of("heun", ("3/5", "4/5"), ("12/13", "5/13"))),
+    "2m": (TWO, ExactStep.of("dpmpp-2m", (1, 1), (1, "1/2"), ((1, 2), ["7/10"]))),
+    "to zero": (TWO, ExactStep.of("heun", (1, "1/2"), (1, 0))),
+}
+
+
+def close(enclosure, value, digits):
+    """Whether a 40-digit number is in the enclosure, but for its own error."""
+    with mp.workdps(reference.DIGITS):
+        slack = mp.mpf(10) ** -digits * (1 + abs(value))
+        return abs(reference.number(enclosure.mid) - value) <= slack + reference.number(
+            enclosure.radius
+        )
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_mpmath_at_forty_digits_lies_inside(name):
+    law, step = STEPS[name]
+    found = coefficient(law, step)
+    by_reference, by_stein = reference.gammas(law, step)
+    for route, value in (("reference", by_reference), ("stein", by_stein)):
+        assert close(found[route], value, 28), route
+        assert found[route].radius < Fraction(1, 10**29), route
+
+
+@pytest.mark.parametrize(
+    ("law", "bits", "radius"), [(TWO, 53, 1e-12), (TWO, 128, 1e-33), (THREE, 53, 1e-11)]
+)
+def test_all_routes_share_a_narrow_interval(law, bits, radius):
+    found = coefficient(law, ExactStep.of("dpmpp-2m", ("4/5", "3/5"), (1, "1/5")), bits=bits)
+    assert set(found) == {"reference", "stein", "three_scalar"}
+    for one in found.values():
+        assert one.radius < radius
+        assert one.overlaps(found["reference"])
+
+
+def test_heun_meets_its_target_of_radius_and_time():
+    start = time.process_time()
+    found = coefficient(TWO, HEUN)
+    assert time.process_time() - start < 10
+    assert found["reference"].radius < Fraction(1, 10**29)
+    assert found["stein"].overlaps(found["reference"])
+
+
+def test_the_certified_step_is_the_collapse_where_beta_is_one_minus_kappa():
+    gamma = coefficient(THREE, ExactStep.of("euler", (1, 3), (1, 1)))["stein"]
+    assert gamma.contains(Fraction(3, 2))
+    assert gamma.radius < Fraction(1, 10**29)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda a, s: (1 - 1 / a, -s * s / a),
+        lambda a, s: (1 - 1 / a, s / a),
+        lambda a, s: (1 - 1 / a, s * s),
+        lambda a, s: (0 * a, s * s / a),
+        lambda a, s: tuple(c * (1 + a * 0 + exact_ball("1e-12")) for c in stein_form(a, s)),
+    ],
+    ids=["sign", "sigma", "alpha", "drift", "graded 1e-12"],
+)
+def test_a_corrupted_formula_is_proved_wrong(form):
+    law, step = STEPS["euler"]
+    found = coefficient(law, step, forms={"wrong": form})
+    assert not found["wrong"].overlaps(found["reference"])
+    assert found["stein"].overlaps(found["reference"])
+
+
+def exact_ball(value):
+    from analytic.certified import ball
+
+    return ball(exact(value))
+
+
+def test_a_law_in_space_is_its_line_and_gaussian_directions():
+    """Rotated by a rational rotation, centred off the origin: the sum over independent axes."""
+    step = ExactStep.of("heun", ("4/5", "3/5"), ("12/13", "5/13"))
+    flat = ExactMixture.of(["1/4", "3/4"], [[-2, "1/2", 0], [1, "1/2", 0]], ["1/9"] * 2)
+    turned = [
+        [
+            m[0] * Fraction(3, 5) - m[1] * Fraction(4, 5),
+            m[0] * Fraction(4, 5) + m[1] * Fraction(3, 5),
+            m[2],
+        ]
+        for m in flat.means
+    ]
+    space = ExactMixture.of(flat.weights, turned, flat.variances)
+    first, second = coefficient(flat, step), coefficient(space, step)
+    for route in ("reference", "stein"):
+        assert first[route].overlaps(second[route])
+        assert first[route].overlaps(first["reference"])
+        assert second[route].radius < Fraction(1, 10**29)
+    parts = [
+        ExactMixture.of(flat.weights, [m[i] for m in flat.means], flat.variances) for i in range(3)
+    ]
+    with mp.workdps(reference.DIGITS):
+        axes = [reference.moments(part, step) for part in parts]
+        gamma = mp.fsum(axis[0] for axis in axes) / mp.fsum(axis[1] for axis in axes)
+    assert close(first["reference"], gamma, 13)  # the poles lie close: 1500 nodes reach 1e-15
+
+
+def test_a_past_in_space_moves_the_candidate_across_the_line():
+    """Theorem 4.7 needs no more than independence of the past: routes agree, and the past acts."""
+    law = ExactMixture.of(["1/4", "3/4"], [[0, 1], [3, 1]], ["1/4"] * 2)
+    found = [
+        coefficient(law, ExactStep.of("dpmpp-2m", ("4/5", "3/5"), ("12/13", "5/13"), past))
+        for past in (None, (("3/5", "4/5"), [1, 2]), (("3/5", "4/5"), [1, -2]))
+    ]
+    for one in found:
+        assert one["reference"].overlaps(one["stein"])
+        assert one["reference"].radius < Fraction(1, 10**29)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert not found[i]["reference"].overlaps(found[j]["reference"])
+
+
+def test_inputs_are_exact():
+    third = ExactMixture.of(["1/3", "2/3"], [0, "0.1"], [1, 1])
+    assert third.weights == (Fraction(1, 3), Fraction(2, 3))
+    assert third.means[1] == (Fraction(1, 10),)
+    assert ExactMixture.of([0.3, 0.7], [0, 1], [0.1, 1]).variances[0] == Fraction(0.1)
+    assert sum(ExactMixture.of([0.3, 0.7], [0, 1], [1, 1]).weights) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ExactMixture.of([1], [0], [0]), "variances must be > 0, got 0"),
+        (lambda: ExactMixture.of([-1], [0], [1]), "weights must be >= 0"),
+        (lambda: ExactMixture.of(["x"], [0], [1]), "weights must be a finite number"),
+        (lambda: ExactMixture.of([1], [float("inf")], [1]), "means must be a finite number"),
+        (lambda: ExactMixture.of([1, 1], [0], [1, 1]), "means and variances must hold one entry"),
+        (lambda: ExactStep.of("dpm-2", (1, 1), (1, 0)), "solver must be one of"),
+        (lambda: ExactStep.of("euler", (1, 1), (1, 2)), "t must be less noisy than s"),
+        (lambda: ExactStep.of("euler", (0, 1), (1, 1)), "s must have alpha > 0"),
+        (
+            lambda: ExactStep.of("heun", (1, 1), (1, 0), ((1, 2), [0])),
+            "past must be None for heun",
+        ),
+        (
+            lambda: Line.through(ExactMixture.of([1] * 3, [[0, 0], [1, 0], [0, 1]], [1] * 3)),
+            r"means\[2\] off the line",
+        ),
+        (lambda: precision(8).__enter__(), "bits must be >= 24"),
+    ],
+)
+def test_bad_input_names_the_field(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_enclosure_in_decimal_still_contains_the_number():
+    for mid, radius in ((Fraction(1, 3), Fraction(1, 10**12)), (Fraction(-2), Fraction(0))):
+        text, error = Enclosure(mid, radius).decimal()
+        assert abs(Fraction(text) - mid) + radius <= Fraction(error)
+    value, error = Enclosure(Fraction(1, 3), Fraction(1, 10**30)).double()
+    assert abs(Fraction(value) - Fraction(1, 3)) <= Fraction(error) < Fraction(1, 10**15)
+
+
+def test_without_python_flint_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flint", None)
+    assert "pip install 'steinlab[certified]'" in missing()
+    with pytest.raises(ModuleNotFoundError, match="steinlab"):
+        coefficient(TWO, HEUN)
