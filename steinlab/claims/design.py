@@ -26,7 +26,7 @@ import numpy as np
 
 from analytic import NoiseLevel
 from analytic.flow import exact_flow
-from steinlab.budget import grid_within
+from steinlab.budget import run_within
 from steinlab.claims.problems import problem
 from steinlab.coefficient import stein_numerator
 from steinlab.corrections import Diagnostics
@@ -78,7 +78,9 @@ class Setup:
     def levels(self) -> Grid:
         """Return the grid that the budget pays for."""
         process = PROCESSES[self.process]
-        return grid_within(get_solver(self.solver, process), process, self.grid, self.evaluations)
+        solver = get_solver(self.solver, process)
+        finish = () if solver.ends_at_zero else (EULER,)
+        return run_within(solver, process, self.grid, self.evaluations, finish=finish)[1]
 
     def plan(self) -> Solver | Plan:
         """Return the solver, with an Euler step where it cannot end at zero noise."""
