@@ -31,7 +31,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     return (
         f"sigma^2 E div u / E|u|^2 is the coefficient at alpha = 1 to {gap.max():.0e} at worst "
         f"over {len(gap)} exact cases{radius_sentence(results)}; on digits the ratio is "
-        f"{digits.pooled.measured[0]:.4f} (within {error:.4f}); away from alpha = 1 the same formula fails"
+        f"{digits.pooled.measured[0]:.4f} (within {error:.4f}); "
+        "away from alpha = 1 the same formula fails"
     )
 
 
