@@ -104,7 +104,7 @@ EDM_CASES = (
     listed("dpmpp-2m", "1 1", "1 1/2", past=[["1", "2"], ["7/10"]]),
 )
 COEFFICIENT_CASES = (
-    listed("heun", "1 1", "1 1/2"),
+    listed("heun", "4/5 3/5", "12/13 5/13"),
     listed("euler", "4/5 3/5", "12/13 5/13", "space"),
     listed("dpmpp-2m", "4/5 3/5", "12/13 5/13", past=[["3/5", "4/5"], ["7/10"]]),
 )

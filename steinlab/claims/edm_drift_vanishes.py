@@ -35,8 +35,8 @@ def _finding(results: Mapping[str, Result]) -> str:
         f"sigma^2 E div u / E|u|^2 is the coefficient at alpha = 1 to {gap.max():.0e} at worst "
         f"over {len(gap)} exact cases{radius_sentence(results)}; on digits the ratio is "
         f"{digits.pooled.measured[0]:.4f} (within {error:.4f}); away from alpha = 1 the same "
-        f"formula fails, and so do {int(shared.violated.sum())} of {len(shared.measured)} sampled 2M steps "
-        "whose history shares the noise of x"
+        f"formula fails, and so do {int(shared.violated.sum())} of {len(shared.measured)} sampled "
+        "2M steps whose history shares the noise of x"
     )
 
 

@@ -113,9 +113,7 @@ def test_ridge_is_the_steepest_state():
     law = FIGURE_LAW.law()
     grid = [EDM.level_at(r) for r in (3.0, 0.5, 0.1)]
     stack = GaussianMixture(law.weights[None], law.means[None, :, 0], law.spectra[None, :, 0])
-    for slope, (s, t) in zip(
-        ridge_slopes(law, grid), zip(grid, grid[1:], strict=False), strict=True
-    ):
+    for slope, (s, t) in zip(ridge_slopes(law, grid), itertools.pairwise(grid), strict=True):
         wide = [NoiseLevel(*(np.full((1, 1, 1), v) for v in (a.alpha, a.sigma))) for a in (s, t)]
         _, largest = supremum(Problem(stack, wide[0], wide[1], SOLVERS["euler"], None))
         linear = first_order(s, t)
