@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from steinlab.examine import rerun
 from steinlab.falsify.search import Found, Search
-from steinlab.falsify.spaces import spaces_of
+from steinlab.falsify.spaces import Space, spaces_of
 from steinlab.units import Attack, Outcome
 from steinlab.verdicts import Claim, Comparison
 
 ATTACK_BUDGET = 1024
-"""Cases of the attack in the full profile: seconds, not minutes."""
+"""Cases of the attack in the full profile: seconds, not minutes. Where the checks themselves draw
+fewer, because a case is dear, the attack spends as many."""
 
 
-def attack(claim: Claim, seed: int, budget: int = ATTACK_BUDGET) -> Outcome | None:
+def budget_of(spaces: Sequence[Space]) -> int:
+    """Return the cases that an attack on these spaces may spend."""
+    return min(ATTACK_BUDGET, sum({space.check: space.drawn for space in spaces}.values()))
+
+
+def attack(claim: Claim, seed: int, budget: int | None = None) -> Outcome | None:
     """Attack a claim and return its worst case as an outcome; None where no case was decided.
 
     The numbers are those of the case alone, as ``replay`` computes them.
     """
-    search = Search(claim, spaces_of(claim), seed)
-    for _ in search.run(budget):
+    spaces = spaces_of(claim)
+    search = Search(claim, spaces, seed)
+    for _ in search.run(budget_of(spaces) if budget is None else budget):
         pass
     found = search.best()
     if found is None:

@@ -41,7 +41,15 @@ class Space(Protocol):
     check, name : str
         The check that is attacked, and what distinguishes the space.
     parameters : sequence of Parameter
+    drawn : int
+        Cases that the check itself draws in the full profile, a measure of what one costs: the
+        full profile's attack spends no more.
     """
+
+    @property
+    def drawn(self) -> int:
+        """Cases that the check draws in the full profile."""
+        ...
 
     @property
     def check(self) -> str:
@@ -88,6 +96,7 @@ class StepSpace:
     shared: bool
     dims: int
     final_zero: bool
+    drawn: int
     limits: Limits
 
     @property
@@ -209,10 +218,14 @@ def _step_spaces(claim: Claim, check: Check) -> list[Space]:
     from steinlab.claims.draws import StepCases
 
     effort = effort_for(claim.id, f"{check.name}, searched", "full", 0)
-    few: Any = check.draw(_Few("quick", effort.rng))
+    try:
+        few: Any = check.draw(_Few("quick", effort.rng))
+    except ValueError:  # its draws need more: such a claim gives its own search
+        return []
     if not few or not all(isinstance(b, StepCases) and b.problem.law.dim == 1 for b in few):
         return []
     batches: Any = check.draw(effort)
+    drawn = sum(len(b.seeds) for b in batches)
     most = max(b.problem.law.weights.shape[-1] for b in batches)
     seen: dict[Any, Space] = {}
     for batch in batches:
@@ -226,7 +239,7 @@ def _step_spaces(claim: Claim, check: Check) -> list[Space]:
             key,
             StepSpace(
                 check.name, type(batch), solver, family, components, shared, dims, final_zero,
-                _limits(batches, same),
+                drawn, _limits(batches, same),
             ),
         )  # fmt: skip
     return list(seen.values())

@@ -11,8 +11,8 @@ import pytest
 
 from steinlab.cli import main
 from steinlab.examine import rerun
-from steinlab.falsify import Parameter, Search, attack, score_of, shrink, spaces_of
-from steinlab.falsify.attack import describe
+from steinlab.falsify import ATTACK_BUDGET, Parameter, Search, attack, score_of, shrink, spaces_of
+from steinlab.falsify.attack import budget_of, describe
 from steinlab.judge import examine, judged
 from steinlab.ledger import load_claim, read_case, replay
 from steinlab.schedule import unit_names
@@ -66,7 +66,7 @@ def rare(error: float) -> Claim:
             return {"numbers": list(self[index])}
 
     class Square:
-        check, name = "corner", "the unit square"
+        check, name, drawn = "corner", "the unit square", 40
         parameters = (Parameter("a", 1e-3, 1.0, True), Parameter("b", -1.0, 1.0))
 
         def build(self, values: Any, _: Any) -> Any:
@@ -174,6 +174,26 @@ def test_the_attack_is_a_row_of_evidence_in_the_full_profile_only() -> None:
     assert row["verdict"] == "refuted"
     assert row["worst"]["check"] == "corner"
     assert row["evidence"][-1]["violations"] == 1
+
+
+def test_an_attack_spends_no_more_than_the_check_draws() -> None:
+    outcome = attack(rare(1e-3), 0)
+    assert outcome is not None
+    assert outcome.attack is not None
+    assert outcome.attack.cases == 40
+    assert budget_of(spaces_of(load_claim("vp-singularity"))) == ATTACK_BUDGET
+
+
+def test_a_check_that_cannot_draw_few_is_not_searched() -> None:
+    def draw(effort: Any) -> Any:
+        if effort.count(1500) < 100:
+            raise ValueError("too few")
+        return original.draw(effort)
+
+    claim = load_claim("vp-singularity")
+    original = next(c for c in claim.checks if c.name == "cancellation")
+    assert spaces_of(replace(claim, checks=(original,)))
+    assert not spaces_of(replace(claim, checks=(replace(original, draw=draw),)))
 
 
 def test_the_command_stores_a_case_that_replays_and_continues(tmp_path, capsys) -> None:
