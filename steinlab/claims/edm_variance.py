@@ -253,7 +253,8 @@ def _finding(results: Mapping[str, Result]) -> str:
         f"{shares['state']:.0%}. One term less is not less variance by itself. "
         f"In EDM u is parallel to x - D, so Tweedie's estimate does not vary at all (at "
         f"most {names['tweedie'].max():.0e} of gamma*), and probed Stein's varies "
-        f"{np.median(names['probed'] / names['reference']):.2g} times as much as the reference's in the median"
+        f"{np.median(names['probed'] / names['reference']):.2g} times as much as the reference's "
+        "in the median"
     )
 
 
