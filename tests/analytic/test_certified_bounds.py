@@ -163,3 +163,19 @@ def test_equal_laws_have_no_deviation():
         assert one.contains(Fraction(0))
         assert one.radius < Fraction(1, 10**12)
     assert found.holds
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("law", [LINE, PLANE, TRIANGLE], ids=["line", "plane", "triangle"])
+def test_the_far_bound_holds_outside_the_disc_and_is_nearly_reached(law, solver):
+    step = ExactStep.of(solver, (1, 1), (1, "1/2"))
+    found = lipschitz(law, step, tolerance=0.2)
+    columns = zip(*law.means, strict=True)
+    middle = np.array([float((min(column) + max(column)) / 2) for column in columns])
+    radius = float(found.radius)
+    rng = np.random.default_rng(1)
+    way = rng.standard_normal((40_000, law.dim))
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    top = max(slopes(law, step, middle + scale * radius * way).max() for scale in (1, 1.2, 2, 10))
+    assert top <= float(found.far) * (1 + 1e-12)
+    assert top >= 0.95 * float(found.far)
