@@ -245,7 +245,7 @@ def test_the_polynomials_bound_the_integrands_everywhere(solver):
                 )
                 for value, bound in zip(space.values(y, rho), bounds, strict=True):
                     assert abs(value) <= mass * bound(abs(y) + rho) * (1 + ball(Fraction(1, 10**9)))
-        assert nearest > 0.5
+        assert nearest > 0.1
 
 
 def test_the_tail_bound_is_above_the_tail_and_not_by_much():
