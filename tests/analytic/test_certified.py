@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("flint")
 
+import analytic.certified_coefficient
+import analytic.certified_radius
 from analytic.certified import Enclosure, ball, exact, missing, precision, reach
 from analytic.certified_coefficient import coefficient, stein_form, step_terms, tail
 from analytic.certified_laws import ExactMixture, Line
@@ -270,3 +272,49 @@ def test_a_low_precision_still_contains_the_number():
     for one in rough.values():
         assert one.overlaps(tight)
         assert one.radius > 1e-9
+
+
+@pytest.mark.parametrize("deviations", [1, 2, 4])
+def test_tails_are_in_the_ball_wherever_the_range_ends(monkeypatch, deviations):
+    """Cut at a few deviations, what is left out must be covered by the radius."""
+    whole = step_terms(TWO, STEPS["heun vp"][1], bits=53)
+    monkeypatch.setattr(analytic.certified_coefficient, "reach", lambda _: deviations)
+    cut = step_terms(TWO, STEPS["heun vp"][1], bits=53)
+    for name, one in cut.items():
+        assert one.contains(whole[name].mid), name
+        off = abs(one.mid - whole[name].mid)
+        assert off > Fraction(1, 10**6), name
+        assert one.radius < 10**5 * off, name
+
+
+def test_tails_over_the_radius_are_in_the_ball_too(monkeypatch):
+    step = ExactStep.of("euler", ("4/5", "3/5"), ("12/13", "5/13"))
+    with precision(40):
+        made = BallStep(step, Line.through(SPACE))
+        whole = radial_terms(made, 40)
+        monkeypatch.setattr(analytic.certified_radius, "reach", lambda _: 2)
+        for name, value in radial_terms(made, 40).items():
+            one, other = Enclosure.of(value), Enclosure.of(whole[name])
+            assert one.overlaps(other), name
+            assert abs(one.mid - other.mid) > other.radius, name
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_derivatives_of_the_residual_are_differences(solver):
+    step = ExactStep.of(solver, ("4/5", "3/5"), ("12/13", "5/13"))
+    h = Fraction(1, 10**12)
+    with precision(160):
+        made = BallStep(step, Line.through(SPACE))
+
+        def at(y, rho):
+            return made.residual(ball(y), ball(rho) * ball(rho))
+
+        for y, rho in ((Fraction(-1, 2), Fraction(1, 3)), (Fraction(2), Fraction(3, 2))):
+            here = at(y, rho)
+            up, down = at(y + h, rho), at(y - h, rho)
+            wide, narrow = at(y, rho + h), at(y, rho - h)
+            slope = (up.along - down.along) / ball(2 * h)
+            radial = ball(rho) * (wide.gain - narrow.gain) / ball(2 * h)
+            for value, expected in ((here.slope, slope), (here.radial, radial)):
+                assert abs(value - expected) < ball(Fraction(1, 10**18))
+                assert abs(value) > ball(Fraction(1, 10**6))
