@@ -41,7 +41,12 @@ def close(enclosure, value, digits):
         )
 
 
-@pytest.mark.parametrize("name", STEPS)
+SLOW = ("heun vp", "to zero")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in STEPS]
+)
 def test_mpmath_at_forty_digits_lies_inside(name):
     law, step = STEPS[name]
     found = coefficient(law, step)

@@ -69,7 +69,7 @@ def highest(law, step):
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("solver", ["euler", "heun"])
-@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize("levels", ["edm", pytest.param("vp", marks=pytest.mark.slow)])
 def test_the_constant_lies_inside_and_the_interval_is_narrow(name, solver, levels):
     law, tolerance, most = CASES[name]
     step = ExactStep.of(solver, *LEVELS[levels])
