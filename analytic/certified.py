@@ -77,6 +77,19 @@ def ball(value: Fraction | int) -> Ball:
     return arb(fmpq(fraction.numerator, fraction.denominator))
 
 
+def reach(bits: int) -> int:
+    """Return the standard deviations to integrate over: ``exp(-z^2/2) < 2^-(bits + 16)``."""
+    return math.ceil(math.sqrt(2 * (bits + 16) * math.log(2)))
+
+
+def power(base: Ball, exponent: int) -> Ball:
+    """Return ``base^exponent`` by products: a real ball around 0 stays finite."""
+    out = ball(1)
+    for _ in range(exponent):
+        out = out * base
+    return out
+
+
 def widened(center: Ball, error: Ball) -> Ball:
     """Return ``center`` with its radius enlarged by the upper end of ``|error|``."""
     from flint import arb

@@ -162,7 +162,7 @@ class BallStep:
         bent = (after.gain + q * after.mu_mu) * (self.kappa + self.beta * slope)
         bent += q * after.mu_g * stretch * cross * radius2
         growth = stretch + self.beta * radial  # d(rho')/drho
-        turned = q * stretch * radius2 * (after.mu_g * cross + after.g_g * stretch * growth)
+        turned = q * radius2 * (after.mu_g * cross + after.g_g * stretch * growth)
         return Residual(
             self.slack * y - self.beta * post.mean - self.bend * (after.mean - post.mean),
             self.slack - self.beta * slope - self.bend * (bent - slope),

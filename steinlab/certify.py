@@ -15,15 +15,18 @@ from steinlab.specs.coefficient import CoefficientSpec
 BITS = 128
 """Working precision of ``--certify``."""
 
+SPACE_BITS = 53
+"""The same for several variances beyond one dimension: double integrals, seconds at 53 bits."""
 
-def certified_gamma(spec: CoefficientSpec, *, bits: int = BITS) -> Enclosure:
+
+def certified_gamma(spec: CoefficientSpec, *, bits: int | None = None) -> Enclosure:
     """Enclose ``gamma*`` of a SPEC by the reference route, from its exact fractions.
 
     Raises
     ------
     InputError
         Without python-flint, and for what cannot be certified: history that shares the noise of
-        ``x``, other solvers, means off one line, several variances beyond one dimension.
+        ``x``, other solvers, means off one line.
     """
     reason = missing()
     if reason:
@@ -40,7 +43,8 @@ def certified_gamma(spec: CoefficientSpec, *, bits: int = BITS) -> Enclosure:
     try:
         law = ExactMixture.of(data.weights, data.means, [std**2 for std in data.stds])
         step = ExactStep.of(solver, spec.start, spec.end)
-        return coefficient(law, step, bits=bits)["reference"]
+        own = BITS if law.dim == 1 or law.shared else SPACE_BITS
+        return coefficient(law, step, bits=bits or own)["reference"]
     except (ValueError, ArithmeticError) as error:
         raise InputError(f"--certify: {error}") from None
 

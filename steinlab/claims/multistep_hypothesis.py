@@ -188,8 +188,9 @@ def _finding(results: Mapping[str, Result]) -> str:
         f"history that shares its noise, as along a trajectory, they differ by "
         f"{np.median(np.abs(gap)):.2g} in the median ({far.reference:.3g} by reference against "
         f"{far.stein:.3g} by Stein at worst, {far.solver}), and Stein's still improves on gamma = "
-        f"1 in {helps:.0%} of the cases. The bias is beta_j alpha_j V_j / sigma_j summed over the "
-        f"history, to {exact.excess.max():.0e}; divergences through the history remove it (sampled "
+        f"1 in {helps:.0%} of the cases. The bias is the sum of "
+        "beta_j alpha_j V_j / sigma_j + zeta_j sigma_j over the history, times -sigma / alpha, per "
+        f"E|u|^2, to {exact.excess.max():.0e}; divergences through the history remove it (sampled "
         f"scale {pooled.measured[0]:.4f})"
     )
 

@@ -113,7 +113,8 @@ def measure(cases: StepCases, *, bend: bool = False) -> Slopes:
     )
     linear = taken.candidate.linear or first_order(p.s, p.t)
     beta = np.broadcast_to(linear.betas[0], (len(cases), 1, 1))[..., 0]
-    rounding = x.shape[-1] * (1 + drive_size(taken))
+    kappa = np.asarray(p.t.sigma / p.s.sigma)[..., 0]
+    rounding = x.shape[-1] * (1 + kappa + drive_size(taken))  # of the singular values
     pairs = [tuple(np.asarray(v)[..., 0] for v in (a.alpha, a.sigma)) for a in (p.s, p.t)]
     step = spectral_norm(step_jacobian(taken))
     return Slopes(pairs[0], pairs[1], step, norm, later, beta, rounding)  # type: ignore[arg-type]
@@ -182,11 +183,13 @@ def measure_secants(cases: StepCases) -> Slopes:
     ends = [take_step(p, v[..., None], None) for v in (left, right)]
     gap = right - left
     state = [e.candidate.state[..., 0] for e in ends]
-    size = sum(step_sizes(e)[0][..., 0] + np.abs(e.x[..., 0]) for e in ends)
+    beta = first_order(p.s, p.t).betas[0][..., 0]
+    # far out D is a difference of a mean and what pulls it back, whose size step_sizes leaves out
+    own = beta * np.abs(p.law.means[..., 0]).max(axis=-1, keepdims=True)
+    size = sum(step_sizes(e)[0][..., 0] + np.abs(e.x[..., 0]) + 2 * own for e in ends)
     steepest = np.abs((state[1] - state[0]) / gap)
     tolerance = size / np.abs(gap)
     shape = steepest.shape
     pairs = [tuple(np.asarray(v)[..., 0] for v in (a.alpha, a.sigma)) for a in (p.s, p.t)]
     norm = np.broadcast_to(largest, shape)
-    beta = first_order(p.s, p.t).betas[0][..., 0]
     return Slopes(pairs[0], pairs[1], steepest, norm, norm, beta, tolerance)  # type: ignore[arg-type]

@@ -11,10 +11,13 @@ import pytest
 
 pytest.importorskip("flint")
 
-from analytic.certified import Enclosure, exact, missing, precision
-from analytic.certified_coefficient import coefficient, stein_form
+import analytic.certified_coefficient
+import analytic.certified_radius
+from analytic.certified import Enclosure, ball, exact, missing, precision, reach
+from analytic.certified_coefficient import coefficient, stein_form, step_terms, tail
 from analytic.certified_laws import ExactMixture, Line
-from analytic.certified_steps import ExactStep
+from analytic.certified_radius import Radial, radial_terms
+from analytic.certified_steps import BallStep, ExactStep
 from tests.analytic import certified_cases as reference
 
 TWO = ExactMixture.of(["3/10", "7/10"], [-1, "3/2"], ["4/25", "49/100"])
@@ -38,7 +41,12 @@ def close(enclosure, value, digits):
         )
 
 
-@pytest.mark.parametrize("name", STEPS)
+SLOW = ("heun vp", "to zero")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in STEPS]
+)
 def test_mpmath_at_forty_digits_lies_inside(name):
     law, step = STEPS[name]
     found = coefficient(law, step)
@@ -92,8 +100,6 @@ def test_a_corrupted_formula_is_proved_wrong(form):
 
 
 def exact_ball(value):
-    from analytic.certified import ball
-
     return ball(exact(value))
 
 
@@ -136,6 +142,36 @@ def test_a_past_in_space_moves_the_candidate_across_the_line():
         assert one["reference"].radius < Fraction(1, 10**29)
     for i, j in ((0, 1), (0, 2), (1, 2)):
         assert not found[i]["reference"].overlaps(found[j]["reference"])
+
+
+SPACE = ExactMixture.of(["1/4", "3/4"], [[0, 1, 0], [2, 1, 0]], ["1/4", "1/2"])
+
+
+@pytest.mark.parametrize(
+    "solver", ["euler", pytest.param("heun", marks=pytest.mark.slow), "dpmpp-2m"]
+)
+def test_several_variances_in_space_are_line_times_radius(solver):
+    """Both routes: the derivatives along the radius enter one of them only."""
+    past = (("3/5", "4/5"), ["1", "1", "1/2"]) if solver == "dpmpp-2m" else None
+    found = coefficient(
+        SPACE, ExactStep.of(solver, ("4/5", "3/5"), ("12/13", "5/13"), past), bits=53
+    )
+    assert found["reference"].overlaps(found["stein"])
+    for one in found.values():
+        assert one.radius < 1e-8
+
+
+@pytest.mark.parametrize("means", [[[0, 1], [2, 1]], [[0, 1, 0], [2, 1, 0]]], ids=["2", "3"])
+def test_line_times_radius_is_the_product_where_one_variance_is_shared(means):
+    law = ExactMixture.of(["1/4", "3/4"], means, ["1/2", "1/2"])
+    step = ExactStep.of("heun", ("4/5", "3/5"), ("12/13", "5/13"))
+    factors = step_terms(law, step, bits=53)
+    with precision(53):
+        made = BallStep(step, Line.through(law))
+        double = {name: Enclosure.of(v) for name, v in radial_terms(made, 53).items()}
+    for name, one in double.items():
+        assert one.overlaps(factors[name]), name
+        assert one.radius < 1e-8, name
 
 
 def test_inputs_are_exact():
@@ -186,3 +222,104 @@ def test_without_python_flint_it_says_how_to_get_it(monkeypatch):
     assert "pip install 'steinlab[certified]'" in missing()
     with pytest.raises(ModuleNotFoundError, match="steinlab"):
         coefficient(TWO, HEUN)
+
+
+STEEP = ExactMixture.of(["1/5", "4/5"], [[-3, 0, 0], [2, 0, 0]], ["1/9", "1"])
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_the_polynomials_bound_the_integrands_everywhere(solver):
+    """Both those along the line and those over the radius, which the tails rest on."""
+    step = ExactStep.of(solver, ("4/5", "3/5"), ("12/13", "5/13"))
+    line = ExactMixture.of(STEEP.weights, [m[0] for m in STEEP.means], STEEP.variances)
+    with precision(53):
+        flat = BallStep(step, Line.through(line))
+        u_bound, slope_bound = flat.growth()
+        space = Radial(BallStep(step, Line.through(STEEP)), 53)
+        bounds = space.growth()
+        nearest = 0.0
+        for y in (ball(Fraction(i, 4)) for i in range(-60, 61)):
+            found = flat.residual(y)
+            assert abs(found.along) <= u_bound(abs(y))
+            assert abs(found.slope) <= slope_bound(abs(y))
+            nearest = max(nearest, float(abs(found.along) / u_bound(abs(y))))
+            for rho in (ball(Fraction(i, 2)) for i in range(1, 12)):
+                mass = sum(
+                    height * rho * ((y - c) * (y - c) * rate + rho * rho * rate).exp()
+                    for height, c, rate in zip(
+                        space.heights, space.level.centers, space.level.rates, strict=True
+                    )
+                )
+                for value, bound in zip(space.values(y, rho), bounds, strict=True):
+                    assert abs(value) <= mass * bound(abs(y) + rho) * (1 + ball(Fraction(1, 10**9)))
+        assert nearest > 0.1
+
+
+def test_the_tail_bound_is_above_the_tail_and_not_by_much():
+    with precision(64) as flint:
+        level = BallStep(HEUN, Line.through(TWO)).start
+        for bits in (8, 24, 53):
+            z = flint.arb(reach(bits))
+            beyond = level.weights[1] * (z / flint.arb(2).sqrt()).erfc()
+            bound = tail(level, 1, flint.arb_poly([1]), bits)
+            assert beyond < bound < beyond * 1.1
+            center, root = level.centers[1], level.widths[1].sqrt()
+            phi = (-(z * z) / 2).exp() / (2 * flint.arb.pi()).sqrt()
+            # E |y|; 1 beyond z on the side where y > 0, the larger half
+            above = level.weights[1] * (center * beyond / level.weights[1] / 2 + root * phi)
+            assert above < tail(level, 1, flint.arb_poly([0, 1]), bits) < 2.5 * above
+
+
+def test_a_low_precision_still_contains_the_number():
+    """At 24 bits the tails and the rounding are large: the ball must grow with them."""
+    tight = coefficient(TWO, HEUN, bits=64)["reference"]
+    rough = coefficient(TWO, HEUN, bits=24)
+    for one in rough.values():
+        assert one.overlaps(tight)
+        assert one.radius > 1e-9
+
+
+@pytest.mark.parametrize("deviations", [1, 2, 4])
+def test_tails_are_in_the_ball_wherever_the_range_ends(monkeypatch, deviations):
+    """Cut at a few deviations, what is left out must be covered by the radius."""
+    whole = step_terms(TWO, STEPS["heun vp"][1], bits=53)
+    monkeypatch.setattr(analytic.certified_coefficient, "reach", lambda _: deviations)
+    cut = step_terms(TWO, STEPS["heun vp"][1], bits=53)
+    for name, one in cut.items():
+        assert one.contains(whole[name].mid), name
+        off = abs(one.mid - whole[name].mid)
+        assert off > Fraction(1, 10**6), name
+        assert one.radius < 10**5 * off, name
+
+
+def test_tails_over_the_radius_are_in_the_ball_too(monkeypatch):
+    step = ExactStep.of("euler", ("4/5", "3/5"), ("12/13", "5/13"))
+    with precision(40):
+        made = BallStep(step, Line.through(SPACE))
+        whole = radial_terms(made, 40)
+        monkeypatch.setattr(analytic.certified_radius, "reach", lambda _: 2)
+        for name, value in radial_terms(made, 40).items():
+            one, other = Enclosure.of(value), Enclosure.of(whole[name])
+            assert one.overlaps(other), name
+            assert abs(one.mid - other.mid) > other.radius, name
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_derivatives_of_the_residual_are_differences(solver):
+    step = ExactStep.of(solver, ("4/5", "3/5"), ("12/13", "5/13"))
+    h = Fraction(1, 10**12)
+    with precision(160):
+        made = BallStep(step, Line.through(SPACE))
+
+        def at(y, rho):
+            return made.residual(ball(y), ball(rho) * ball(rho))
+
+        for y, rho in ((Fraction(-1, 2), Fraction(1, 3)), (Fraction(2), Fraction(3, 2))):
+            here = at(y, rho)
+            up, down = at(y + h, rho), at(y - h, rho)
+            wide, narrow = at(y, rho + h), at(y, rho - h)
+            slope = (up.along - down.along) / ball(2 * h)
+            radial = ball(rho) * (wide.gain - narrow.gain) / ball(2 * h)
+            for value, expected in ((here.slope, slope), (here.radial, radial)):
+                assert abs(value - expected) < ball(Fraction(1, 10**18))
+                assert abs(value) > ball(Fraction(1, 10**6))

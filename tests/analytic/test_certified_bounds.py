@@ -10,10 +10,13 @@ import pytest
 
 pytest.importorskip("flint")
 
+import analytic.certified_lipschitz
 from analytic import GaussianMixture, NoiseLevel
+from analytic.certified import ball, precision
 from analytic.certified_laws import ExactMixture
 from analytic.certified_lipschitz import lipschitz
 from analytic.certified_perturbation import perturbation_bound
+from analytic.certified_plane import StepField, norm_upper
 from analytic.certified_steps import ExactStep
 from tests.analytic import certified_cases as reference
 
@@ -66,7 +69,7 @@ def highest(law, step):
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("solver", ["euler", "heun"])
-@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize("levels", ["edm", pytest.param("vp", marks=pytest.mark.slow)])
 def test_the_constant_lies_inside_and_the_interval_is_narrow(name, solver, levels):
     law, tolerance, most = CASES[name]
     step = ExactStep.of(solver, *LEVELS[levels])
@@ -163,3 +166,45 @@ def test_equal_laws_have_no_deviation():
         assert one.contains(Fraction(0))
         assert one.radius < Fraction(1, 10**12)
     assert found.holds
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("law", [LINE, PLANE, TRIANGLE], ids=["line", "plane", "triangle"])
+@pytest.mark.parametrize("levels", LEVELS)
+def test_the_far_bound_holds_outside_the_disc_and_is_not_far_above(law, solver, levels):
+    step = ExactStep.of(solver, *LEVELS[levels])
+    found = lipschitz(law, step, tolerance=0.2)
+    columns = zip(*law.means, strict=True)
+    middle = np.array([float((min(column) + max(column)) / 2) for column in columns])
+    middle *= float(step.s[0])
+    radius = float(found.radius)
+    rng = np.random.default_rng(1)
+    way = rng.standard_normal((40_000, law.dim))
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    top = max(slopes(law, step, middle + scale * radius * way).max() for scale in (1, 1.2, 2, 10))
+    assert top <= float(found.far) * (1 + 1e-12)
+    assert top >= 0.6 * float(found.far)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("law", [LINE, PLANE, TRIANGLE], ids=["line", "plane", "triangle"])
+def test_a_box_bounds_every_state_in_it(law, solver):
+    step = ExactStep.of(solver, *LEVELS["vp"])
+    rng = np.random.default_rng(2)
+    with precision(64) as flint:
+        field = StepField(step, law, [[ball(c) for c in mean] for mean in law.means])
+        for half in (2.0, 0.3, 0.01):
+            for center in 2 * rng.standard_normal((12, law.dim)):
+                box = [flint.arb(0, half)] * law.dim
+                bound = float(norm_upper(field.jacobian([flint.arb(c) for c in center], box)))
+                states = center + half * rng.uniform(-1, 1, (200, law.dim))
+                top = slopes(law, step, states).max()
+                assert top <= bound * (1 + 1e-12)
+                assert half > 0.1 or bound < 1.4 * top
+
+
+def test_the_far_bound_is_part_of_the_answer(monkeypatch):
+    monkeypatch.setattr(analytic.certified_lipschitz, "_far", lambda _, size, *__: (ball(9), size))
+    found = lipschitz(LINE, ExactStep.of("euler", (1, 1), (1, "1/2")))
+    assert found.value.upper >= 9
+    assert found.value.lower < 2

@@ -1,6 +1,7 @@
 """The claims on the coefficient's conditions, coordinates, estimators, contraction and cost."""
 
 import importlib
+import itertools
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from steinlab.claims.coordinate_dependence import QUOTED, quoted
 from steinlab.claims.counting import Run
 from steinlab.claims.counting import measure as count
 from steinlab.claims.draws import StepCases, draw_steps
-from steinlab.claims.edm_variance import deviations
+from steinlab.claims.edm_variance import ESTIMATORS, deviations
 from steinlab.claims.histories import HistoryCase, integrate_case
 from steinlab.claims.multistep_hypothesis import history_bias
 from steinlab.claims.ratios import Batch, moments, ratio_bias, ratio_variance
@@ -133,12 +134,13 @@ def test_deviation_matches_the_estimators_standard_error(process):
     x = s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape)
     step = take_step(problem, x, None)
     u = step.candidate.residual
-    for at, divergence in ((0, Exact()), (1, Hutchinson(1, "gaussian"))):
-        numerator = stein_numerator(x, u, divergence(step, rng), s)
-        error = np.sqrt(n) * float(estimate(numerator, u).error[0])
-        assert error == pytest.approx(exact[at], rel=0.02)
+    div, split = (d(step, rng) for d in (Exact(), Hutchinson(1, "gaussian")))
+    whole = div * rng.standard_normal(div.shape) ** 2
+    for name, value in (("stein", div), ("split", split), ("probed", whole)):
+        error = np.sqrt(n) * float(estimate(stein_numerator(x, u, value, s), u).error[0])
+        assert error == pytest.approx(exact[ESTIMATORS.index(name)], rel=0.02)
     reference = float(estimate(((x - x_star) * u)[..., 0], u).error[0])
-    assert np.sqrt(n) * reference == pytest.approx(exact[3], rel=0.02)
+    assert np.sqrt(n) * reference == pytest.approx(exact[ESTIMATORS.index("reference")], rel=0.02)
 
 
 def test_expansion_of_the_ratio_falls_like_one_over_the_batch():
