@@ -166,7 +166,7 @@ def expect(
     Examples
     --------
     >>> law = GaussianMixture([0.5, 0.5], [-1.0, 1.0], 0.25)
-    >>> float(expect(lambda x: x**2, law, NoiseLevel(1.0, 1.0)).value[0, 0])
+    >>> round(float(expect(lambda x: x**2, law, NoiseLevel(1.0, 1.0)).value[0, 0]), 12)
     2.25
     """
     marks = mixture_breaks(law, level)
