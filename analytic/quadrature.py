@@ -25,7 +25,7 @@ the nodes of a Gauss-Legendre rule and of its halves all leave on one side, show
 ROUNDS = 24
 """Halvings at the most; a panel unsettled then counts its whole size as error."""
 
-CROWD = 400
+CROWD = 150
 """Unsettled panels of one case at which it is left as it is, what was moved its error: a feature
 keeps a few panels unsettled, noise beyond the stated sizes keeps all of them, twice as many a round.
 """
