@@ -134,13 +134,19 @@ def draw_runs(
     lengths: tuple[float, float] = (0.2, 2.0),
 ) -> IterateCases:
     """Draw runs of 1 to 3 steps and one step after, all of one length in ``log(sigma/alpha)``."""
+    levels = run_levels(rng, count, family, lengths)
+    return IterateCases.marked(draw_law(rng, count, components, 1, "scalar"), levels, solver)
+
+
+def run_levels(
+    rng: np.random.Generator, count: int, family: str, lengths: tuple[float, float]
+) -> tuple[NoiseLevel, ...]:
+    """Draw the levels of :func:`draw_runs`."""
     steps = 2 + int(rng.integers(3))
     top = log_uniform(rng, 2.0, 30.0, count)
     length = log_uniform(rng, *lengths, count)
     ratios = top * np.exp(-length * np.arange(steps + 1)[:, None])
-    levels = tuple(PROCESSES[family].level_at(r[:, None, None]) for r in ratios)
-    law = draw_law(rng, count, components, 1, "scalar")
-    return IterateCases.marked(law, levels, solver)
+    return tuple(PROCESSES[family].level_at(r[:, None, None]) for r in ratios)
 
 
 def draw_runs_of_all(effort: Effort, count: int) -> list[IterateCases]:
