@@ -144,6 +144,23 @@ def test_an_interrupted_search_continues_as_if_nothing_had_happened() -> None:
     assert rest.to_json("s") == whole
 
 
+def test_the_ridge_that_the_falsifier_found_is_rounding() -> None:
+    """At log p = -6938 exponents lose 1e-5 of a secant, which once passed for a violation."""
+    case = {
+        "data": {
+            "weights": [0.6666666666666667, 0.33333333333333337],
+            "means": [[-6.2], [7.9]],
+            "covariances": [0.0033640000000000002, 0.0036],
+        },
+        "from": [0.9999500037496877, 0.009999500037496877],
+        "to": [0.9999664856825877, 0.00818703313875648],
+        "solver": "euler",
+        "seed": 0,
+        "dim": 1,
+    }
+    assert not rerun(load_claim("lipschitz-bound"), "secants", case).violated.any()
+
+
 def test_scores() -> None:
     def one(measured: float, predicted: float, upper: bool, tolerance: float = 1e-9) -> float:
         arrays = (np.array([v]) for v in (measured, predicted, tolerance))

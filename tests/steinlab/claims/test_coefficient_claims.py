@@ -22,7 +22,8 @@ from steinlab.claims.slopes import residual_jacobian, supremum
 from steinlab.coefficient import estimate, stein_numerator
 from steinlab.divergence import Exact, Hutchinson
 from steinlab.exact import coefficients
-from steinlab.judge import judge, run_check
+from steinlab.examine import run_check
+from steinlab.judge import judge
 from steinlab.processes import EDM, PROCESSES, VP_LINEAR
 from steinlab.solvers import SOLVERS, first_order
 from steinlab.terms import Problem, quadrature_terms, take_step
