@@ -21,7 +21,7 @@ $(STAMP):
 	@touch $@
 
 verify: setup
-	$(BIN)/steinlab verify --profile quick --json ledger.json
+	$(BIN)/steinlab verify --profile quick --json ledger.json --expect tests/expected_verdicts.json
 
 test: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" --benchmark-disable

@@ -26,9 +26,8 @@ ROUNDS = 24
 """Halvings at the most; a panel unsettled then counts its whole size as error."""
 
 CROWD = 150
-"""Unsettled panels of one case at which it is left as it is, what was moved its error: a feature
-keeps a few panels unsettled, noise beyond the stated sizes keeps all of them, twice as many a round.
-"""
+"""Unsettled panels of one case at which it is left as it is, what was moved its error. A feature
+keeps a few panels unsettled; noise beyond the stated sizes keeps them all, twice as many a round."""
 
 PANEL_TOLERANCE = 4 * np.finfo(float).eps
 """A panel is done when halving it moves the integral by less than this part of the integral of

@@ -5,7 +5,7 @@ All three answer to :class:`concurrent.futures.Executor`; nothing else is asked 
 
 from __future__ import annotations
 
-import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -41,12 +41,29 @@ class SerialExecutor(Executor):
         return future
 
 
-@functools.cache
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
 def one_thread() -> None:
-    """Keep BLAS to one thread: workers do not compete, and sums do not depend on their number."""
+    """Keep the BLAS libraries loaded so far to one thread: sums do not depend on their number."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
+
+
+@contextmanager
+def _thread_limits() -> Iterator[None]:
+    """Have processes started meanwhile load their BLAS libraries with one thread each."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
@@ -71,11 +88,12 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
     elif workers == 1:
         yield SerialExecutor()
     else:
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=one_thread)
-        try:
-            yield pool
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        with _thread_limits():
+            pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=one_thread)
+            try:
+                yield pool
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

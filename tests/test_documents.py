@@ -62,7 +62,9 @@ def test_readme_coefficient_output(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_make_targets_shown_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"make ([a-z][a-z-]*)", README + CONTRIBUTING):
+    shown = re.findall(r"(?:^|[`$] ?)make ([a-z][a-z-]*)", README + CONTRIBUTING, re.MULTILINE)
+    assert {"verify", "test"} <= set(shown)
+    for target in shown:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
