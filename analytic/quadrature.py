@@ -27,7 +27,7 @@ ROUNDS = 24
 
 CROWD = 150
 """Unsettled panels of one case at which it is left as it is, what was moved its error. A feature
-keeps a few panels unsettled; noise beyond the stated sizes keeps them all, twice as many a round."""
+keeps a few panels unsettled; noise beyond the stated sizes keeps all, twice as many a round."""
 
 PANEL_TOLERANCE = 4 * np.finfo(float).eps
 """A panel is done when halving it moves the integral by less than this part of the integral of

@@ -149,8 +149,9 @@ def _violations(result: Result) -> int:
 
 
 def _leading(results: Mapping[str, Finished]) -> Finished:
-    """The check whose worst case comes nearest to its limit."""
-    return max(results.values(), key=lambda done: _nearness(done.outcome.comparison))
+    """The check whose worst case comes nearest to its limit; a proof's steps have none."""
+    numeric = [d for d in results.values() if d.result.check.method != "symbolic"]
+    return max(numeric or results.values(), key=lambda done: _nearness(done.outcome.comparison))
 
 
 def _nearness(c: Comparison) -> float:

@@ -162,10 +162,10 @@ def _report(ledger: dict[str, Any]) -> list[Any]:
         ("nearest to limit", "right"),
         ("detects", "right"),
         ("on digits", "right"),
-        ("controls rejected", "right"),
+        ("controls", "right"),
         ("s", "right"),
     ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in ledger["claims"]:
         table.add_row(*_cells(row))
     cases = sum(row["cases"] for row in ledger["claims"])
@@ -201,7 +201,8 @@ def _nearness(row: dict[str, Any]) -> str:
     """How near the worst case comes: tightness of a bound, or error over tolerance."""
     if not row["evidence"]:
         return ""
-    worst = [e["worst_over_tolerance"] for e in row["evidence"] if e["tightness"] is None]
+    numeric = [e for e in row["evidence"] if e["method"] != "symbolic"]
+    worst = [e["worst_over_tolerance"] for e in numeric if e["tightness"] is None]
     return f"{max(worst):.2g} of tolerance" if worst else f"bound {row['tightness']:.4f} tight"
 
 

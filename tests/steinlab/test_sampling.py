@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from analytic import NoiseLevel, exact_flow
-from steinlab.budget import spent_on
 from steinlab.corrections import stein
 from steinlab.divergence import Hutchinson
 from steinlab.grids import make_grid
 from steinlab.processes import EDM, FLOW, VP_LINEAR
 from steinlab.sampling import NonFiniteStateError, solve
-from steinlab.solvers import DPMPP_2M, EULER, HEUN, SOLVERS
+from steinlab.solvers import DPMPP_2M, EULER, HEUN, SOLVERS, evaluations_on
 from tests.steinlab.solvers.cases import PLANE, Counted, states
 
 GRID = make_grid(EDM, "karras", 5)
@@ -28,7 +27,7 @@ ENDING = [name for name, solver in SOLVERS.items() if solver.ends_at_zero]
 def test_evaluations_are_those_spent(name: str) -> None:
     counted = Counted(PLANE)
     done = solve(counted, X, GRID, SOLVERS[name])
-    assert done.evaluations == counted.calls == spent_on(SOLVERS[name], GRID)
+    assert done.evaluations == counted.calls == evaluations_on(SOLVERS[name], GRID)
     assert len(done.diagnostics) == 5
     assert done.trajectory == ()
 
