@@ -173,7 +173,8 @@ def measure_iterates(cases: IterateCases) -> Perturbed:
         jet = run_jets(part, x[..., None], levels[:-1], SOLVERS[cases.solver])
         y, slope, bend = jet.value[..., 0], jet.first[..., 0, 0], jet.second[..., 0, 0, 0]
         own_score = part.score(x[..., None], levels[0])[..., 0]
-        score = (own_score - bend / slope) / slope
+        with np.errstate(divide="ignore", invalid="ignore"):  # a node on a fold has no score
+            score = (own_score - bend / slope) / slope
         size = (np.abs(own_score) + np.abs(bend / slope)) / np.abs(slope)
         mass = np.exp(part.log_prob(x[..., None], levels[0]))
         return States(y, mass, score, np.abs(y) + np.abs(slope * x), size)
