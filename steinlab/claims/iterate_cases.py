@@ -175,7 +175,7 @@ def measure_iterates(cases: IterateCases) -> Perturbed:
         own_score = part.score(x[..., None], levels[0])[..., 0]
         with np.errstate(divide="ignore", invalid="ignore"):  # a node on a fold has no score
             score = (own_score - bend / slope) / slope
-        size = (np.abs(own_score) + np.abs(bend / slope)) / np.abs(slope)
+            size = (np.abs(own_score) + np.abs(bend / slope)) / np.abs(slope)
         mass = np.exp(part.log_prob(x[..., None], levels[0]))
         return States(y, mass, score, np.abs(y) + np.abs(slope * x), size)
 
