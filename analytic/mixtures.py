@@ -26,10 +26,7 @@ from array_api_compat import array_namespace
 
 from analytic.arrays import Array, as_rows, by_rows, like, log_sum_exp, un_row
 from analytic.levels import NoiseLevel, Scalar
-from analytic.parameters import factor, finite
-
-WEIGHT_TOLERANCE = 1e-12
-"""Allowed ``|sum of weights - 1|``: rounding of a few hundred decimal weights."""
+from analytic.parameters import components, factor, finite
 
 CHUNK_BYTES = 2**20
 """Size at which an array ``(K, N, d)`` of an evaluation is cut into row chunks: a cache's."""
@@ -85,23 +82,7 @@ class GaussianMixture:
     basis: np.ndarray | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        weights = finite("weights", self.weights)
-        means = finite("means", self.means)
-        if weights.ndim < 1 or weights.shape[-1] < 1:
-            raise ValueError(f"weights must hold at least one component, got {self.weights!r}")
-        if means.ndim == weights.ndim:
-            means = means[..., None]
-        if means.shape[:-1] != weights.shape:
-            raise ValueError(
-                f"means must hold one mean a weight: {weights.shape[-1]} weights, "
-                f"means of shape {np.shape(self.means)}"
-            )
-        if np.any(weights < 0):
-            raise ValueError(f"weights must be >= 0, got {weights.min()}")
-        total = weights.sum(axis=-1)
-        if np.any(np.abs(total - 1) > WEIGHT_TOLERANCE):
-            worst = total.flat[np.argmax(np.abs(total - 1))]
-            raise ValueError(f"weights must sum to 1, got a sum of {worst}")
+        weights, means = components(self.weights, self.means)
         covariances = finite("covariances", self.covariances)
         spectra, basis = factor(covariances, weights.shape, means.shape[-1])
         for name, value in (

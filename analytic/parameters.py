@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+WEIGHT_TOLERANCE = 1e-12
+"""Allowed ``|sum of weights - 1|``: rounding of a few hundred decimal weights."""
+
 
 def finite(name: str, values: Any) -> np.ndarray:
     """Return ``values`` in float64; raise ``ValueError`` naming ``name`` unless all are finite."""
@@ -13,6 +16,30 @@ def finite(name: str, values: Any) -> np.ndarray:
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)].flat[0]}")
     return array
+
+
+def components(weights: Any, means: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return checked weights ``(..., K)`` and means ``(..., K, d)`` of a mixture.
+
+    Raise ``ValueError`` unless the weights are a distribution and there is one mean a weight.
+    """
+    p, m = finite("weights", weights), finite("means", means)
+    if p.ndim < 1 or p.shape[-1] < 1:
+        raise ValueError(f"weights must hold at least one component, got {weights!r}")
+    if m.ndim == p.ndim:
+        m = m[..., None]
+    if m.shape[:-1] != p.shape:
+        raise ValueError(
+            f"means must hold one mean a weight: {p.shape[-1]} weights, "
+            f"means of shape {np.shape(means)}"
+        )
+    if np.any(p < 0):
+        raise ValueError(f"weights must be >= 0, got {p.min()}")
+    total = p.sum(axis=-1)
+    if np.any(np.abs(total - 1) > WEIGHT_TOLERANCE):
+        worst = total.flat[np.argmax(np.abs(total - 1))]
+        raise ValueError(f"weights must sum to 1, got a sum of {worst}")
+    return p, m
 
 
 def factor(

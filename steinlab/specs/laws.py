@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analytic import EmpiricalMixture, GaussianMixture
-from analytic.mixtures import WEIGHT_TOLERANCE
+from analytic.parameters import WEIGHT_TOLERANCE
 from steinlab.datasets import DATASETS
 from steinlab.errors import InputError, one_of, quote
 from steinlab.specs.reading import at, items, mapping, number, text
