@@ -64,7 +64,7 @@ def main(args: list[str]) -> int:
         Module(
             stratum["name"],
             path,
-            f"{entry['tests']} {entry.get('options', '')}",
+            " ".join(f"{entry['tests']} {entry.get('options', '')}".split()),
             frozenset(entry.get("definitions", "").split()),
             out / (path.replace("/", "-") + ".sqlite"),
         )
