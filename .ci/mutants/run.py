@@ -17,6 +17,7 @@ import random
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -108,10 +109,19 @@ def _copy(out: Path, modules: list[Module], *, again: bool) -> None:
 
 
 def _forget_survivors(module: Module) -> None:
-    import sqlite3
-
+    """Make the survivors pending again; remember how many there were at first."""
+    with use_db(module.session, WorkDB.Mode.open) as db:
+        lived = [(job, result) for job, result in db.results if not _killed(result)]
+    first = module.session.with_suffix(".first")
+    if not first.exists():
+        first.write_text(str(len(lived)), encoding="utf-8")
     with contextlib.closing(sqlite3.connect(module.session)) as db, db:
-        db.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
+        marks = [(job,) for job, _ in lived]
+        db.executemany("DELETE FROM work_results WHERE job_id = ?", marks)
+
+
+def _killed(result: WorkResult) -> bool:
+    return result.worker_outcome != WorkerOutcome.NORMAL or result.is_killed
 
 
 def _draw(tree: Path, modules: list[Module], plan: dict[str, Any]) -> None:
@@ -229,12 +239,15 @@ def _run(module: Module, tree: Path, ask: Any) -> None:
     subprocess.run(_cosmic("exec", config, module.session), cwd=tree, check=True)
 
 
+_SUMMED = ("population", "run", "killed at first", "killed", "timeouts")
+
+
 def _report(modules: list[Module], plan: dict[str, Any]) -> dict[str, Any]:
     """Return the counts and the survivors."""
     strata = []
     for stratum in plan["strata"]:
         rows = [_count(m) for m in modules if m.stratum == stratum["name"]]
-        sums = {k: sum(r[k] for r in rows) for k in ("population", "run", "killed", "timeouts")}
+        sums = {k: sum(r[k] for r in rows) for k in _SUMMED}
         strata.append({"name": stratum["name"], **sums, "modules": rows})
     return {
         "tool": f"cosmic-ray {version('cosmic-ray')}",
@@ -252,20 +265,22 @@ def _count(module: Module) -> dict[str, Any]:
     if len(ran) + sum(skipped.values()) < total:
         print(f"{module.path}: {total - len(ran) - sum(skipped.values())} mutants have not run")
     lived = sorted((m.start_pos, *_key(m), r.diff) for m, r in ran if not r.is_killed)
-    sampled_out = skipped.pop("sample", 0)
+    skipped.pop("sample", None)
+    first = module.session.with_suffix(".first")
+    lived_at_first = int(first.read_text(encoding="utf-8")) if first.exists() else len(lived)
     return {
         "module": module.path,
         "generated": total,
         "left out": dict(sorted(skipped.items())),
         "population": total - sum(skipped.values()),
         "run": len(ran),
+        "killed at first": len(ran) - lived_at_first,
         "killed": len(ran) - len(lived),
         "timeouts": sum(r.output == "timeout" for _, r in ran),
         "survivors": [
             {"line": at[0], "operator": f"{name.split('/')[-1]} {n}", **_change(diff)}
             for at, name, n, diff in lived
         ],
-        "beyond the sample": sampled_out,
     }
 
 

@@ -140,6 +140,36 @@ def test_row_chunks_change_nothing(form: str, monkeypatch: pytest.MonkeyPatch) -
         close(b, a, 1e-15)
 
 
+def test_a_chunk_holds_as_many_rows_as_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight bytes a number, ``K`` components, and the widest argument's numbers a row."""
+    law, asked = mixture("full"), []
+
+    def by_rows(function: Any, num_rows: int, *args: Any) -> Any:
+        asked.append(num_rows)
+        return function(*args)
+
+    monkeypatch.setattr(analytic.mixtures, "by_rows", by_rows)
+    for bytes_, shape, probes in (
+        (2**20, (9, 2), 1),
+        (2**20, (9, 2), 5),
+        (2**20, (4, 9, 2), 1),
+        (2**20, (0, 2), 1),
+        (7, (9, 2), 1),
+    ):
+        monkeypatch.setattr(analytic.mixtures, "CHUNK_BYTES", bytes_)
+        x, numbers = np.zeros(shape), 2 * (4 if len(shape) == 3 else 1)
+        law.jvp(x, LEVEL, np.zeros((probes, *shape)))
+        width = numbers * probes if shape[-2] else 1
+        assert asked[-1] == max(1, bytes_ // (8 * 3 * width))
+        law(x, LEVEL)
+        assert asked[-1] == max(1, bytes_ // (8 * 3 * (numbers if shape[-2] else 1)))
+    asked.clear()
+    mixture("full", stack=(4,))(np.zeros((4, 9, 2)), LEVEL)
+    for alpha, sigma in ((np.full((1, 1), 0.6), 0.7), (0.6, np.full((1, 1), 0.7))):
+        law(np.zeros((9, 2)), NoiseLevel(alpha, sigma))
+    assert asked == [], "stacks of laws or levels are left whole"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_samples_have_the_moments(form: str) -> None:
     law, n = mixture(form, d=3), 40_000
@@ -152,6 +182,23 @@ def test_samples_have_the_moments(form: str) -> None:
     products = x[:, :, None] * score[:, None, :]
     z = (products.mean(axis=0) + np.eye(3)) / (products.std(axis=0) / np.sqrt(n))
     assert np.abs(z).max() < 5
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_moments_and_samples_of_a_stack_are_its_members(form: str) -> None:
+    law, n = mixture(form, stack=(4,)), 10_000
+    x = law.sample(n, np.random.default_rng(10))
+    assert x.shape == (4, n, 2)
+    for c in range(4):
+        one = law.take(c)
+        close(law.mean()[c], one.mean(), 1e-15)
+        close(law.second_moment()[c], one.second_moment(), 1e-15)
+        trace = np.broadcast_to(one.spectra, one.means.shape).sum(axis=1)
+        close(one.second_moment(), one.weights @ ((one.means**2).sum(axis=1) + trace), 1e-14)
+        z = (x[c].mean(axis=0) - one.mean()) / (x[c].std(axis=0) / np.sqrt(n))
+        assert np.abs(z).max() < 5
+        squares = (x[c] ** 2).sum(axis=1)
+        assert abs(squares.mean() - one.second_moment()) < 5 * squares.std() / np.sqrt(n)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,16 @@ def test_three_scalar_moments_against_quadrature(process: Process) -> None:
         assert gamma == pytest.approx(coefficients(LAW, s, t, EULER)["reference"].value, rel=1e-9)
 
 
+def test_three_scalar_moments_of_a_gaussian_in_three_dimensions() -> None:
+    """``u = r x`` with one rate ``r``, for ``N(0, l I)``: every moment is a multiple of ``r``."""
+    s, step, spectrum = NoiseLevel(0.8, 0.7), LinearStep(0.4, 0.6, (0.55,)), 1.3
+    v = s.alpha**2 * spectrum + s.sigma**2
+    rate = 0.6 - 0.55 * s.alpha * spectrum / v
+    scalars = LawScalars(3 * spectrum, 3 * spectrum * s.sigma**2 / v, 3)
+    expected = 3 * np.array([rate * v, rate, rate**2 * v, rate * v - rate * s.alpha * spectrum])
+    np.testing.assert_allclose(three_scalar_moments(scalars, s, step), expected, rtol=1e-13)
+
+
 def test_three_scalar_needs_one_evaluation() -> None:
     with pytest.raises(ValueError, match="step must evaluate the denoiser once, got 2 outputs"):
         three_scalar(LawScalars(1.0, 0.5, 1), vp(0.5), LinearStep(0.5, 0.5, (0.3, 0.1)))

@@ -27,13 +27,13 @@ def test_threshold_and_where_it_is_found() -> None:
     for i in range(3):
         (a, u), (b, v) = ((float(w[i, 0, 0]) for w in (p.alpha, p.sigma)) for p in (s, t))
         beta = b - v / u * a
-        assert trap.threshold(edge)[i] == pytest.approx((1 - v / u) / beta, rel=1e-13)
-        assert edge.found[i] == pytest.approx((1 - v / u) / beta, rel=2e-9)
+        assert trap.threshold(edge)[i] == pytest.approx((1 - v / u) / beta, rel=1e-13, abs=0)
+        assert edge.found[i] == pytest.approx((1 - v / u) / beta, rel=2e-9, abs=0)
         got = trap.compare_edge(edge, trap.FORMULA)
         assert got.predicted[i] == trap.threshold(edge)[i]
         assert got.measured[i] == edge.found[i]
         slip = NUDGE**2 + UNIT / NUDGE + UNIT / (beta * edge.found[i])
-        assert got.tolerance[i] == pytest.approx(slip * edge.found[i], rel=1e-12)
+        assert got.tolerance[i] == pytest.approx(slip * edge.found[i], rel=1e-12, abs=0)
     assert not got.violated.any()
 
 
@@ -53,15 +53,15 @@ def test_growth_of_a_step_and_the_flow_on_a_gaussian() -> None:
     got = trap.measure_growth(cases)
     for i, sigma in enumerate((0.7, 2.0)):
         slope = 0.8 / (0.8 + sigma**2)
-        assert got.slope[i] == pytest.approx(slope, rel=1e-13)
-        assert got.step[i] == pytest.approx(slope - 1, rel=1e-12)
+        assert got.slope[i] == pytest.approx(slope, rel=1e-13, abs=0)
+        assert got.step[i] == pytest.approx(slope - 1, rel=1e-12, abs=0)
 
         def growth(share: float, sigma: float = sigma) -> float:
             return (math.sqrt((0.8 + (sigma * (1 - share)) ** 2) / (0.8 + sigma**2)) - 1) / share
 
         coarse, fine = (2 * growth(h / 2) - growth(h) for h in (4e-3, 2e-3))
-        assert got.flow[i] == pytest.approx(fine, rel=1e-8)
-        assert got.error[i] == pytest.approx(abs(fine - coarse), rel=1e-3)
+        assert got.flow[i] == pytest.approx(fine, rel=1e-8, abs=0)
+        assert got.error[i] == pytest.approx(abs(fine - coarse), rel=1e-3, abs=0)
         assert abs(got.flow[i] - (slope - 1)) < got.error[i]
     compared = trap.compare_growth(got, trap.FORMULA)
     np.testing.assert_array_equal(compared.measured, got.step)
@@ -110,14 +110,14 @@ def test_refined_grids_are_compared_with_the_flow() -> None:
     first, second = 2 * logs[1] - logs[0], 2 * logs[2] - logs[1]
     got = measure_refined(ridge)
     np.testing.assert_allclose(got.coarse, logs, rtol=1e-9)
-    assert got.limit == pytest.approx(second, rel=1e-8)
-    assert got.error == pytest.approx(abs(second - first) + UNIT * 8000, rel=1e-3)
+    assert got.limit == pytest.approx(second, rel=1e-8, abs=0)
+    assert got.error == pytest.approx(abs(second - first) + UNIT * 8000, rel=1e-3, abs=0)
     variances = alpha**2 * 0.16 + sigma**2
     dense = [
         -0.5 * (a * 1.5) ** 2 / v - 0.5 * np.log(v)
         for a, v in ((alpha[0], variances[0]), (alpha[-1], variances[-1]))
     ]
-    assert flow_log_slope(ridge) == pytest.approx(dense[0] - dense[1], rel=1e-10)
+    assert flow_log_slope(ridge) == pytest.approx(dense[0] - dense[1], rel=1e-10, abs=0)
     compared = trap.compare_refined(got, trap.FORMULA)
     assert compared.sampled
     assert (compared.measured[0], compared.tolerance[0]) == (got.limit, got.error)

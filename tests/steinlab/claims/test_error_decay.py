@@ -45,7 +45,7 @@ def test_rho_is_the_squared_correlation() -> None:
     means = [np.array([(a * b).mean()]) for a, b in ((u, u), (u, off), (off, off))]
     whole = Terms(zero, zero, means[0], means[1], zero, means[2], zero, zero, zero)
     cosine = (u @ off) / np.linalg.norm(u) / np.linalg.norm(off)
-    assert decay.rho(whole)[0] == pytest.approx(cosine**2, rel=1e-13)
+    assert decay.rho(whole)[0] == pytest.approx(cosine**2, rel=1e-13, abs=0)
     assert decay.lowest(np.array([[0.3, 0.1, 0.2], [0.5, 0.9, 0.4]])).tolist() == [0.1, 0.4]
 
 
@@ -59,8 +59,8 @@ def test_one_steps_decay_by_hand(error: float) -> None:
     for i in range(5):
         part, own = ({n: float(getattr(v, n)[i]) for n in Terms.names()} for v in (value, slip))
         rho = part["u_ref"] ** 2 / (part["u_u"] * part["err"])
-        assert got.measured[i] == pytest.approx(1 - rho, rel=1e-9)
-        assert got.predicted[i] == pytest.approx(1 - rho, rel=1e-13)
+        assert got.measured[i] == pytest.approx(1 - rho, rel=1e-9, abs=0)
+        assert got.predicted[i] == pytest.approx(1 - rho, rel=1e-13, abs=0)
         slope, bend = 4 * part["u_ref"], 2 * part["u_u"]
         slope_error = own["mirror"] + own["gap"]
         bend_error = slope_error + 2 * own["err"]
@@ -72,7 +72,7 @@ def test_one_steps_decay_by_hand(error: float) -> None:
         expected = most - rho + rho * own["err"] / part["err"]
         expected += 2 * abs(part["u_ref"]) * own["u_ref"] / (part["u_u"] * part["err"])
         expected += rho * (own["u_u"] / part["u_u"] + 2 * own["err"] / part["err"]) + UNIT
-        assert got.tolerance[i] == pytest.approx(expected, rel=1e-7)
+        assert got.tolerance[i] == pytest.approx(expected, rel=1e-7, abs=0)
     assert decided == (5 if error < 1 else 1)
 
 
@@ -98,8 +98,8 @@ def test_range_of_rho_and_its_tolerance() -> None:
         # 2 |u_ref| delta, not 2 delta / |u_ref| of nothing
         expected = 2 * abs(part["u_ref"]) * own["u_ref"] / (part["u_u"] * part["err"])
         expected += rho * (own["u_u"] / part["u_u"] + own["err"] / part["err"])
-        assert got.tolerance[i] == pytest.approx(expected, rel=1e-12)
-        assert got.measured[i] == pytest.approx(rho, rel=1e-14)
+        assert got.tolerance[i] == pytest.approx(expected, rel=1e-12, abs=0)
+        assert got.measured[i] == pytest.approx(rho, rel=1e-14, abs=0)
 
 
 def run_of(factors: list[float], *, off: float = 0.0) -> decay.Decay:
@@ -115,18 +115,20 @@ def test_a_runs_product_and_bound_by_hand(factors: list[float]) -> None:
     run = run_of(factors, off=1e-3)
     product = math.prod(1 - f for f in factors)
     got = decay.compare_product(run, decay.CLAIM.formula)
-    assert got.measured[0] == pytest.approx(product * 1.001, rel=1e-14)
-    assert got.predicted[0] == pytest.approx(product, rel=1e-14)
+    assert got.measured[0] == pytest.approx(product * 1.001, rel=1e-14, abs=0)
+    assert got.predicted[0] == pytest.approx(product, rel=1e-14, abs=0)
     assert got.scale is not None
     assert got.scale[0] == got.measured[0]
     slip = math.sqrt(9.0 * run.end) / 4.0 + run.end / 4.0
-    assert got.tolerance[0] == pytest.approx(UNIT * len(factors) * (1 + slip), rel=1e-13)
+    assert got.tolerance[0] == pytest.approx(UNIT * len(factors) * (1 + slip), rel=1e-13, abs=0)
     bound = decay.compare_bound(run, decay.CLAIM.formula)
     assert bound.upper
-    assert bound.measured[0] == pytest.approx(product, rel=1e-14)
+    assert bound.measured[0] == pytest.approx(product, rel=1e-14, abs=0)
     above = (1 - min(factors)) ** len(factors)
-    assert bound.predicted[0] == pytest.approx(above, rel=1e-14)
-    assert bound.tolerance[0] == pytest.approx(UNIT * len(factors) * (product + above), rel=1e-13)
+    assert bound.predicted[0] == pytest.approx(above, rel=1e-14, abs=0)
+    assert bound.tolerance[0] == pytest.approx(
+        UNIT * len(factors) * (product + above), rel=1e-13, abs=0
+    )
 
 
 def test_a_run_is_the_solver_with_the_batchs_own_coefficient() -> None:
@@ -138,19 +140,19 @@ def test_a_run_is_the_solver_with_the_batchs_own_coefficient() -> None:
     star = law.sample(256, rng)
     x = grid[0].alpha * star + grid[0].sigma * rng.standard_normal(star.shape)
     sizes = [(v**2).sum(axis=1).mean() for v in (x, star)]
-    assert got.size == pytest.approx(max(sizes), rel=1e-14)
+    assert got.size == pytest.approx(max(sizes), rel=1e-14, abs=0)
     errors = [((x - star) ** 2).sum(axis=1).mean()]
     for k, (s, t) in enumerate(itertools.pairwise(grid)):
         u = np.asarray(SOLVERS["euler"].step(law, x, s, t, ()).residual)
         means = ((u**2).sum(axis=1).mean(), (u * (x - star)).sum(axis=1).mean(), errors[-1])
         for name, mean in zip(("u_u", "u_ref", "err"), means, strict=True):
-            assert getattr(got.terms, name)[0, k] == pytest.approx(mean, rel=1e-10)
+            assert getattr(got.terms, name)[0, k] == pytest.approx(mean, rel=1e-10, abs=0)
         for name in ("u_x", "div", "u_tweedie", "gap", "mirror", "x_x"):  # not met
             assert getattr(got.terms, name)[0, k] == 0
         x = x - means[1] / means[0] * u
         errors.append(((x - star) ** 2).sum(axis=1).mean())
-    assert got.start == pytest.approx(errors[0], rel=1e-13)
-    assert got.end == pytest.approx(errors[-1], rel=1e-10)
+    assert got.start == pytest.approx(errors[0], rel=1e-13, abs=0)
+    assert got.end == pytest.approx(errors[-1], rel=1e-10, abs=0)
     assert got.terms.u_u.shape == (1, 4)
 
 

@@ -37,13 +37,15 @@ def test_lipschitz_bounds_by_hand() -> None:
         (a, s), (b, t) = ((float(p[i, 0]) for p in pair) for pair in (data.s, data.t))
         d, later, beta = float(data.denoiser[i, j]), float(data.later[i, j]), float(data.beta[i, 0])
         kappa = t / s
-        assert lipschitz.first(data)[i, j] == pytest.approx(kappa + (b - kappa * a) * d, rel=1e-13)
-        assert lipschitz.multistep(data)[i, j] == pytest.approx(kappa + beta * d, rel=1e-13)
+        assert lipschitz.first(data)[i, j] == pytest.approx(
+            kappa + (b - kappa * a) * d, rel=1e-13, abs=0
+        )
+        assert lipschitz.multistep(data)[i, j] == pytest.approx(kappa + beta * d, rel=1e-13, abs=0)
         c = 0.5 * beta * (b / a) / kappa
         heun = kappa + abs(beta - c) * d + c * later * (kappa + beta * d)
-        assert lipschitz.heun(data)[i, j] == pytest.approx(heun, rel=1e-13)
+        assert lipschitz.heun(data)[i, j] == pytest.approx(heun, rel=1e-13, abs=0)
         size = 1 + kappa + (b + kappa * a) * d + data.rounding[i, j]
-        assert lipschitz._tolerance(data)[i, j] == pytest.approx(UNIT * size, rel=1e-13)
+        assert lipschitz._tolerance(data)[i, j] == pytest.approx(UNIT * size, rel=1e-13, abs=0)
     negative = data._replace(beta=-data.beta)
     np.testing.assert_array_equal(lipschitz.multistep(negative), lipschitz.multistep(data))
 
@@ -58,7 +60,7 @@ def test_heuns_bound_is_its_slope_on_a_line(alpha: float) -> None:
     wide = tuple(np.full((1, 1), v) for v in (s.alpha, s.sigma, t.alpha, t.sigma, 0.7, 0.4))
     beta = np.full((1, 1), first_order(s, t).betas[0])
     data = Slopes(wide[:2], wide[2:4], x, wide[4], wide[5], beta, x)
-    assert lipschitz.heun(data)[0, 0] == pytest.approx(slope, rel=1e-13)
+    assert lipschitz.heun(data)[0, 0] == pytest.approx(slope, rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("name", ["equal", "first", "multistep", "heun"])
@@ -79,7 +81,7 @@ def test_a_case_is_judged_at_its_worst_state(name: str) -> None:
         j = int(np.argmax(score))
         assert got.measured[i] == data.step[i, j]
         assert got.predicted[i] == bound[i, j]
-        assert got.tolerance[i] == pytest.approx(tolerance[i, j], rel=1e-12)
+        assert got.tolerance[i] == pytest.approx(tolerance[i, j], rel=1e-12, abs=0)
 
 
 def test_secants_that_rounding_hides_are_left_out() -> None:
@@ -128,7 +130,7 @@ def test_norms_of_a_step_on_a_gaussian(solver: str) -> None:
         ):
             np.testing.assert_allclose(getattr(got, field)[i], expected, rtol=1e-12)
         assert got.step.shape == (2, slopes_module.STATES)
-        assert got.beta[i, 0] == pytest.approx(beta, rel=1e-13)
+        assert got.beta[i, 0] == pytest.approx(beta, rel=1e-13, abs=0)
         assert (got.s[0][i, 0], got.s[1][i, 0]) == (a, s)
         assert (got.t[0][i, 0], got.t[1][i, 0]) == (b, t)
 
@@ -214,6 +216,6 @@ def test_secants_between_states_and_about_the_peak() -> None:
             assert got.step[i, j] == pytest.approx(
                 abs((state[1] - state[0]) / gap), rel=1e-9, abs=slip
             )
-            assert got.rounding[i, j] == pytest.approx(size / abs(gap), rel=1e-6)
+            assert got.rounding[i, j] == pytest.approx(size / abs(gap), rel=1e-6, abs=0)
         np.testing.assert_array_equal(got.denoiser[i], largest[i, 0])
         np.testing.assert_array_equal(got.later[i], largest[i, 0])

@@ -44,12 +44,12 @@ def test_both_forms_of_the_bound_by_hand() -> None:
     data = perturbed()
     for i in range(4):
         a, s, f, p = (float(getattr(data, k)[i]) for k in ("alpha", "sigma", "fisher", "power"))
-        assert state_bound(data)[i] == pytest.approx(s * s * math.sqrt(f) / a, rel=1e-14)
+        assert state_bound(data)[i] == pytest.approx(s * s * math.sqrt(f) / a, rel=1e-14, abs=0)
         by_norm = s * s * math.sqrt(f) / (a * math.sqrt(p))
-        assert coefficient_bound(data)[i] == pytest.approx(by_norm, rel=1e-14)
+        assert coefficient_bound(data)[i] == pytest.approx(by_norm, rel=1e-14, abs=0)
         gap = abs(data.tilde[i] / p - data.tweedie[i] / p)
-        assert data.gap[i] == pytest.approx(gap, rel=1e-13)
-        assert ratios(data)[i] == pytest.approx(gap / by_norm, rel=1e-13)
+        assert data.gap[i] == pytest.approx(gap, rel=1e-13, abs=0)
+        assert ratios(data)[i] == pytest.approx(gap / by_norm, rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("optimum", [False, True])
@@ -70,10 +70,10 @@ def test_comparison_with_the_bound_by_hand(optimum: bool) -> None:
         bend = 1.0 if fisher[i] == 0 else min(1.0, slip[i] / fisher[i] + relative)
         for form, unit, bound in ((0, 1.0, coefficient_bound), (1, math.sqrt(p), state_bound)):
             at = 2 * i + form
-            assert got.measured[at] == pytest.approx(gap * unit, rel=1e-13)
-            assert got.predicted[at] == pytest.approx(bound(data)[i], rel=1e-14)
+            assert got.measured[at] == pytest.approx(gap * unit, rel=1e-13, abs=0)
+            assert got.predicted[at] == pytest.approx(bound(data)[i], rel=1e-14, abs=0)
             tolerance = (error + gap * relative) * unit + bound(data)[i] * bend
-            assert got.tolerance[at] == pytest.approx(tolerance, rel=1e-12)
+            assert got.tolerance[at] == pytest.approx(tolerance, rel=1e-12, abs=0)
 
 
 def test_integrals_and_their_errors_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,12 +89,12 @@ def test_integrals_and_their_errors_are_put_together(monkeypatch: pytest.MonkeyP
         drift, geometric = 1 - 1 / alpha, sigma * sigma / alpha
         y, div, power, own, fisher = value[i]
         assert (got.alpha[i], got.sigma[i]) == (alpha, sigma)
-        assert got.tilde[i] == pytest.approx(drift * y + geometric * div, rel=1e-14)
+        assert got.tilde[i] == pytest.approx(drift * y + geometric * div, rel=1e-14, abs=0)
         assert (got.tweedie[i], got.power[i], got.fisher[i]) == (own, power, fisher)
         both = abs(drift) * slip[i, 0] + geometric * slip[i, 1] + slip[i, 3]
-        assert got.error[i] == pytest.approx(both, rel=1e-12)
-        assert got.power_error[i] == pytest.approx(slip[i, 2], rel=1e-12)
-        assert got.fisher_error[i] == pytest.approx(slip[i, 4], rel=1e-12)
+        assert got.error[i] == pytest.approx(both, rel=1e-12, abs=0)
+        assert got.power_error[i] == pytest.approx(slip[i, 2], rel=1e-12, abs=0)
+        assert got.fisher_error[i] == pytest.approx(slip[i, 4], rel=1e-12, abs=0)
 
 
 def test_integrands_and_sizes_state_by_state() -> None:
@@ -179,4 +179,4 @@ def test_optimum_under_the_model_is_the_reference_route() -> None:
         slip = (
             UNIT * size.u_ref[i] + error.u_ref[i] + abs(best) * (UNIT * size.u_u[i] + error.u_u[i])
         )
-        assert got.optimum_error[i] == pytest.approx(slip / value.u_u[i], rel=1e-12)
+        assert got.optimum_error[i] == pytest.approx(slip / value.u_u[i], rel=1e-12, abs=0)
