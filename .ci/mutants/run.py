@@ -39,7 +39,8 @@ PYTEST = "-x -q -m 'not slow'"
 LEFT_OUT = {
     "bits": r"ReplaceBinaryOperator_(\w+_)?(RShift|LShift|BitOr|BitAnd|BitXor)(_\w+)?$",
     "invert": r"ReplaceUnaryOperator_\w*Invert\w*$",
-    "identity": r"ReplaceComparisonOperator_(?!Is_IsNot|IsNot_Is$)(\w+_Is|\w+_IsNot|Is_\w+|IsNot_\w+)$",
+    "identity": r"ReplaceComparisonOperator_(?!Is_IsNot$|IsNot_Is$)"
+    r"(\w+_Is|\w+_IsNot|Is_\w+|IsNot_\w+)$",
     "decorator": r"RemoveDecorator$",
 }
 """Operators whose mutants say nothing; docs/mutants.md gives the reasons."""
@@ -152,18 +153,21 @@ def _skip(db: WorkDB, reason: str, items: list[WorkItem]) -> None:
 
 
 def _init(module: Module, tree: Path) -> None:
-    config = module.session.with_suffix(".toml")
-    server = HERE / "server.py"
-    command = f"{sys.executable} -S -E {server} {module.session.parent / 'socket'} --ask"
-    command += f" {PYTEST} {module.tests}"
-    config.write_text(
+    module.session.unlink(missing_ok=True)
+    subprocess.run(_cosmic("init", _config(module), module.session), cwd=tree, check=True)
+
+
+def _config(module: Module) -> Path:
+    """Write cosmic-ray's configuration."""
+    file, socket = module.session.with_suffix(".toml"), module.session.parent / "socket"
+    command = f"{sys.executable} -S -E {HERE / 'server.py'} {socket} --ask {PYTEST} {module.tests}"
+    file.write_text(
         f'[cosmic-ray]\nmodule-path = "{module.path}"\ntimeout = {TIMEOUT}\nexcluded-modules = []\n'
         f"test-command = {json.dumps(command)}\n"
         '[cosmic-ray.distributor]\nname = "local"\n',
         encoding="utf-8",
     )
-    module.session.unlink(missing_ok=True)
-    subprocess.run(_cosmic("init", config, module.session), cwd=tree, check=True)
+    return file
 
 
 def _cosmic(command: str, *args: Path) -> list[str]:
@@ -235,8 +239,7 @@ def _run(module: Module, tree: Path, ask: Any) -> None:
     finally:
         file.write_text(source, encoding="utf-8")
     print(f"{module.path}: {pending} mutants", flush=True)
-    config = module.session.with_suffix(".toml")
-    subprocess.run(_cosmic("exec", config, module.session), cwd=tree, check=True)
+    subprocess.run(_cosmic("exec", _config(module), module.session), cwd=tree, check=True)
 
 
 _SUMMED = ("population", "run", "killed at first", "killed", "timeouts")

@@ -18,11 +18,29 @@ import sys
 import tempfile
 from pathlib import Path
 
-LIBRARIES = """
-array_api_compat.numpy array_api_compat.torch array_api_strict flint hypothesis.strategies
-hypothesis.extra.numpy mpmath numpy.testing ot pytest rich.table scipy.integrate scipy.optimize
-scipy.special scipy.stats sklearn.datasets sympy torch torch._dynamo torch.func typer
-""".split()
+LIBRARIES = (
+    "array_api_compat.numpy",
+    "array_api_compat.torch",
+    "array_api_strict",
+    "flint",
+    "hypothesis.strategies",
+    "hypothesis.extra.numpy",
+    "mpmath",
+    "numpy.testing",
+    "ot",
+    "pytest",
+    "rich.table",
+    "scipy.integrate",
+    "scipy.optimize",
+    "scipy.special",
+    "scipy.stats",
+    "sklearn.datasets",
+    "sympy",
+    "torch",
+    "torch._dynamo",
+    "torch.func",
+    "typer",
+)
 TAIL = 3000
 """Characters of pytest's output that are kept: they name the test that failed."""
 

@@ -156,7 +156,8 @@ def test_a_chunk_holds_as_many_rows_as_its_bytes(monkeypatch: pytest.MonkeyPatch
         (2**20, (0, 2), 1),
         (7, (9, 2), 1),
     ):
-        monkeypatch.setattr(analytic.mixtures, "CHUNK_BYTES", bytes_)
+        if bytes_ != 2**20:  # a mebibyte, unless told otherwise
+            monkeypatch.setattr(analytic.mixtures, "CHUNK_BYTES", bytes_)
         x, numbers = np.zeros(shape), 2 * (4 if len(shape) == 3 else 1)
         law.jvp(x, LEVEL, np.zeros((probes, *shape)))
         width = numbers * probes if shape[-2] else 1
@@ -197,8 +198,32 @@ def test_moments_and_samples_of_a_stack_are_its_members(form: str) -> None:
         close(one.second_moment(), one.weights @ ((one.means**2).sum(axis=1) + trace), 1e-14)
         z = (x[c].mean(axis=0) - one.mean()) / (x[c].std(axis=0) / np.sqrt(n))
         assert np.abs(z).max() < 5
-        squares = (x[c] ** 2).sum(axis=1)
-        assert abs(squares.mean() - one.second_moment()) < 5 * squares.std() / np.sqrt(n)
+        basis = np.eye(2) if one.basis is None else one.basis
+        spread = (basis * np.broadcast_to(one.spectra, one.means.shape)[:, None]) @ np.swapaxes(
+            basis, -1, -2
+        )
+        own = one.means[:, :, None] * one.means[:, None, :] + spread
+        products = x[c][:, :, None] * x[c][:, None, :]
+        z = products.mean(axis=0) - (one.weights[:, None, None] * own).sum(axis=0)
+        assert np.abs(z / (products.std(axis=0) / np.sqrt(n))).max() < 5
+    first, second = ((x[c, :, 0] - x[c, :, 0].mean()) / x[c, :, 0].std() for c in (0, 1))
+    assert abs((first * second).mean()) < 5 / np.sqrt(n), "members are drawn independently"
+
+
+def test_tangents_of_a_single_state() -> None:
+    law, x = mixture("full"), states(1)[0]
+    tangent = np.random.default_rng(11).standard_normal((3, 2))
+    jacobian = law.jacobian(x, LEVEL)
+    assert jacobian.shape == (2, 2)
+    close(law.jvp(x, LEVEL, tangent), tangent @ jacobian, 1e-14)
+    close(law.jvp(x, LEVEL, tangent[0]), jacobian @ tangent[0], 1e-14)
+
+
+def test_what_a_law_shows_is_what_it_was_given() -> None:
+    shown = repr(mixture("full"))
+    assert "weights=" in shown
+    assert "spectra" not in shown
+    assert "basis" not in shown
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def test_means_get_an_axis_only_in_one_dimension() -> None:
     assert components([1.0], [[1.0, 2.0]])[1].tolist() == [[1.0, 2.0]]
     with pytest.raises(ValueError, match="weights must hold at least one component, got 1"):
         components(1.0, [0.0])
+    with pytest.raises(ValueError, match="weights must hold at least one component"):
+        components(np.zeros((2, 0)), np.zeros((2, 0)))
 
 
 def test_the_first_value_that_is_not_finite_is_named() -> None:
@@ -52,7 +54,9 @@ def test_symmetry_is_relative_to_the_largest_entry() -> None:
     np.testing.assert_allclose(turned, large[0], rtol=1e-11)
     for skew in (1e-5, -1e-5):
         bad = np.array([[[3e6, 1e6], [1e6 + skew, 2e6]]])
-        with pytest.raises(ValueError, match=r"covariances must be symmetric, got .* of (9|1)\.\d+e"):
+        with pytest.raises(
+            ValueError, match=r"covariances must be symmetric, got .* of (9|1)\.\d+e"
+        ):
             factor(bad, (1,), 2)
 
 
@@ -76,3 +80,5 @@ def test_every_form_gives_its_spectra() -> None:
     message = r"one number, or of shape \(3,\), \(3, 2\) or \(3, 2, 2\), got \(2, 3\)"
     with pytest.raises(ValueError, match=message):
         factor(np.ones((2, 3)), (3,), 2)
+    with pytest.raises(ValueError, match=r"covariances must be one number, .* got \(2,\)"):
+        factor(np.ones(2), (3,), 2)

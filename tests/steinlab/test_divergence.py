@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from analytic import NoiseLevel
+from analytic import GaussianMixture, NoiseLevel
 from steinlab import divergence
 from steinlab.autodiff import Differentiable
 from steinlab.divergence import (
@@ -30,6 +30,7 @@ from tests.steinlab.solvers.cases import PLANE, states, uneven_grid
 
 S, T = NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6)
 RNG = np.random.default_rng(0)
+FIELDS = ("alpha", "sigma")
 
 
 def step_of(denoiser: Any, x: Any, solver: Any = EULER, history: Any = ()) -> Step:
@@ -167,6 +168,64 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(Exact()(step, RNG), whole, rtol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("shape", "limit", "blocks"),
+    [
+        ((2, 3), 13, [2, 1]),
+        ((2, 3), 5, [1, 1, 1]),
+        ((2, 3), 11, [1, 1, 1]),
+        ((2, 3), 18, [3]),
+        ((0, 3), 2, [2, 1]),
+        ((2**19, 4), None, [2, 2]),
+        ((2**10, 3), None, [3]),
+    ],
+)
+def test_a_block_holds_as_many_tangents_as_are_allowed(
+    shape: tuple[int, int], limit: int | None, blocks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four million numbers, unless told otherwise."""
+    if limit is not None:
+        monkeypatch.setattr(divergence, "BLOCK", limit)
+    met = []
+
+    def residual(_: Step, x: Any, __: Any) -> Any:
+        met.append(len(x.tangent))
+        return x
+
+    monkeypatch.setattr(Step, "residual", residual)
+    x = np.broadcast_to(np.zeros(1), shape)
+    trace = divergence._exact_trace(Step(CROOKED, EULER, x, S, T, (), None))  # type: ignore[arg-type]
+    assert met == blocks
+    np.testing.assert_array_equal(trace, np.full(shape[0], shape[1]))
+
+
+def test_a_stack_of_levels_is_its_members() -> None:
+    pairs = [(S, T), (NoiseLevel(0.5, 0.9), NoiseLevel(0.7, 0.2))]
+    s, t = (
+        NoiseLevel(
+            *(np.array([getattr(level, k) for level in ends])[:, None, None] for k in FIELDS)
+        )
+        for ends in zip(*pairs, strict=True)
+    )
+    law = GaussianMixture(*(np.stack([v, v]) for v in (PLANE.weights, PLANE.means, PLANE.spectra)))
+    x = np.random.default_rng(0).standard_normal((2, 5, 2))
+    for solver in (EULER, HEUN):
+        whole = Exact()(Step(law, solver, x, s, t, (), solver.step(law, x, s, t, ())), RNG)
+        for i, (a, b) in enumerate(pairs):
+            one = Step(PLANE, solver, x[i], a, b, (), solver.step(PLANE, x[i], a, b, ()))
+            np.testing.assert_allclose(whole[i], Exact()(one, RNG), rtol=1e-13)
+
+
+def test_reverse_mode_needs_no_products_of_the_denoisers_own() -> None:
+    def bare(x: Any, _: NoiseLevel) -> Any:
+        return torch.sin(x @ torch.as_tensor(CROOKED.matrix).T)
+
+    v = torch.ones((1, 2, 3), dtype=torch.float64)
+    known = step_of(Differentiable(bare), torch.as_tensor(X), HEUN)
+    found = Hutchinson(mode="vjp").along(step_of(bare, torch.as_tensor(X), HEUN), v)
+    np.testing.assert_allclose(found, Hutchinson(mode="jvp").along(known, v), rtol=1e-12)
+
+
 @dataclass(frozen=True)
 class Images:
     """A law on images ``(N, 1, 1, 2)``."""
@@ -194,7 +253,7 @@ def test_images(solver: Any) -> None:
 
 
 def test_shapes() -> None:
-    assert [batch_axes(np.zeros((2,) * n)) for n in (2, 3, 4, 5)] == [1, 2, 1, 1]
+    assert [batch_axes(np.zeros((2,) * n)) for n in (1, 2, 3, 4, 5)] == [0, 1, 2, 1, 1]
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 4, 3, 5, 5))
     np.testing.assert_allclose(inner(a, b), [(p * q).sum() for p, q in zip(a, b, strict=True)])

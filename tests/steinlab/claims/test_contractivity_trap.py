@@ -97,6 +97,20 @@ def test_rounding_of_the_flows_growth() -> None:
     assert 3 * own <= error < 3.5 * own
 
 
+def test_growth_where_densities_exceed_one() -> None:
+    law = GaussianMixture([1.0], [0.0], 1e-24)
+    growth, error = trap._flow_growth(law, np.array([[0.01]]), 0.05)
+    assert float(law.log_prob(np.array([[0.01]]), NoiseLevel(1.0, 0.05))[0]) > 1
+    assert abs(growth + 1) < error < 1e-9
+
+
+def test_rounding_of_refined_grids() -> None:
+    """Modes too close to matter: every step shrinks by ``kappa``, and no grid has an error."""
+    got = measure_refined(Ridge("edm", 1e-9, 1e-9, 30.0, 0.2))
+    assert got.limit == pytest.approx(math.log(0.2 / 30.0), abs=got.error)
+    assert UNIT * REFINED[-1] <= got.error < 3 * UNIT * REFINED[-1]
+
+
 def test_refined_grids_are_compared_with_the_flow() -> None:
     ridge = Ridge("flow", 1.5, 0.4, 30.0, 0.2)
     logs = []

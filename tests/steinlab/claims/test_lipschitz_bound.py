@@ -184,6 +184,19 @@ def test_supremum_is_where_a_fine_search_finds_it() -> None:
     assert np.all(largest[:, 0] >= values.max(axis=1) * (1 - 1e-13))
 
 
+def test_the_search_does_without_either_of_its_grids(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(two_modes(), S, T, SOLVERS["euler"], None)
+    x, largest = supremum(problem)
+    with monkeypatch.context() as patch:
+        patch.setattr(slopes_module, "_refined", lambda breaks: breaks)
+        again = supremum(problem)
+    for found, known in zip(again, (x, largest), strict=True):
+        np.testing.assert_allclose(found, known, rtol=1e-6, atol=1e-7)
+    panels = slopes_module._refined(np.array([[0.0, 1.0, 4.0]]))
+    expected = np.concatenate((np.linspace(0, 1, 40), np.linspace(1, 4, 40)))
+    np.testing.assert_allclose(panels, expected[None], rtol=1e-15)
+
+
 def test_secants_between_states_and_about_the_peak() -> None:
     law = two_modes()
     problem = Problem(law, S, T, SOLVERS["euler"], None)
