@@ -4,15 +4,16 @@ Cosmic-ray makes the mutants and keeps the sessions, one a module, in OUT (defau
 run that was stopped goes on where it stopped. The mutants live in a copy of the tree, OUT/tree, and
 their tests run in forks of `server.py`. `strata.toml` says what is mutated and which tests run.
 
-    run.py [OUT]            run what is pending, write OUT/mutants.json
-    run.py [OUT] --again    copy the tree anew (tests were added) and run the survivors again
-    run.py [OUT] --report   only write OUT/mutants.json
+    run.py                  run what is pending, write OUT/mutants.json
+    run.py --again          copy the tree anew (tests were added) and run the survivors again
+    run.py --report         only write OUT/mutants.json
+    run.py --seed 1 --sample 120 --only bounds --out OTHER      another sample of a stratum
 """
 
+import argparse
 import contextlib
 import json
 import os
-import platform
 import random
 import re
 import shlex
@@ -22,13 +23,12 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec, WorkerOutcome, WorkItem, WorkResult
+from record import Module, key, killed, report  # beside this file
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -46,22 +46,18 @@ LEFT_OUT = {
 """Operators whose mutants say nothing; docs/mutants.md gives the reasons."""
 
 
-class Module(NamedTuple):
-    """A module to mutate, with its session and the tests that run on its mutants."""
-
-    stratum: str
-    path: str
-    tests: str
-    definitions: frozenset[str]
-    session: Path
-
-
 def main(args: list[str]) -> int:
     """Run; return the exit code."""
-    flags = {a for a in args if a.startswith("--")}
-    out = Path(next((a for a in args if not a.startswith("--")), ROOT / "out" / "mutants"))
-    out = out.resolve()
-    plan = tomllib.loads((HERE / "strata.toml").read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "mutants")
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--only", nargs="+", metavar="STRATUM")
+    asked = parser.parse_args(args)
+    out = asked.out.resolve()
+    plan = _plan(asked)
     modules = [
         Module(
             stratum["name"],
@@ -73,17 +69,26 @@ def main(args: list[str]) -> int:
         for stratum in plan["strata"]
         for path, entry in stratum["modules"].items()
     ]
-    if "--report" not in flags:
-        _copy(out, modules, again="--again" in flags)
+    if not asked.report:
+        _copy(out, modules, again=asked.again)
         _draw(out / "tree", modules, plan)
         with _served(out) as ask:
             for module in modules:
                 _run(module, out / "tree", ask)
-    report = _report(modules, plan)
-    text = json.dumps(report, indent=1, ensure_ascii=True) + "\n"
+    found = report(modules, plan)
+    text = json.dumps(found, indent=1, ensure_ascii=True) + "\n"
     (out / "mutants.json").write_text(text, encoding="utf-8")
-    print("\n".join(f"{s['name']}: {s['killed']} of {s['run']} killed" for s in report["strata"]))
+    print("\n".join(f"{s['name']}: {s['killed']} of {s['run']} killed" for s in found["strata"]))
     return 0
+
+
+def _plan(asked: argparse.Namespace) -> dict[str, Any]:
+    plan = tomllib.loads((HERE / "strata.toml").read_text(encoding="utf-8"))
+    plan["seed"] = plan["seed"] if asked.seed is None else asked.seed
+    plan["strata"] = [s for s in plan["strata"] if not asked.only or s["name"] in asked.only]
+    for stratum in plan["strata"]:
+        stratum["sample"] = asked.sample or stratum["sample"]
+    return plan
 
 
 def _copy(out: Path, modules: list[Module], *, again: bool) -> None:
@@ -112,17 +117,13 @@ def _copy(out: Path, modules: list[Module], *, again: bool) -> None:
 def _forget_survivors(module: Module) -> None:
     """Make the survivors pending again; remember how many there were at first."""
     with use_db(module.session, WorkDB.Mode.open) as db:
-        lived = [(job, result) for job, result in db.results if not _killed(result)]
+        lived = [(job, result) for job, result in db.results if not killed(result)]
     first = module.session.with_suffix(".first")
     if not first.exists():
         first.write_text(str(len(lived)), encoding="utf-8")
     with contextlib.closing(sqlite3.connect(module.session)) as db, db:
         marks = [(job,) for job, _ in lived]
         db.executemany("DELETE FROM work_results WHERE job_id = ?", marks)
-
-
-def _killed(result: WorkResult) -> bool:
-    return result.worker_outcome != WorkerOutcome.NORMAL or result.is_killed
 
 
 def _draw(tree: Path, modules: list[Module], plan: dict[str, Any]) -> None:
@@ -140,7 +141,7 @@ def _draw(tree: Path, modules: list[Module], plan: dict[str, Any]) -> None:
                 pool += [(module, item) for reason, item in found if reason is None]
                 for reason in {r for r, _ in found if r}:
                     _skip(db, reason, [item for r, item in found if r == reason])
-        pool.sort(key=lambda pair: (pair[0].path, *_key(pair[1].mutations[0])))
+        pool.sort(key=lambda pair: (pair[0].path, *key(pair[1].mutations[0])))
         random.Random(f"{plan['seed']} {stratum['name']}").shuffle(pool)
         for module in own:
             with use_db(module.session, WorkDB.Mode.open) as db:
@@ -172,10 +173,6 @@ def _config(module: Module) -> Path:
 
 def _cosmic(command: str, *args: Path) -> list[str]:
     return [str(Path(sys.executable).with_name("cosmic-ray")), command, *map(str, args)]
-
-
-def _key(mutation: MutationSpec) -> tuple[str, int]:
-    return mutation.operator_name, mutation.occurrence
 
 
 def _reason(module: Module, mutation: MutationSpec, lines: list[str]) -> str | None:
@@ -240,58 +237,6 @@ def _run(module: Module, tree: Path, ask: Any) -> None:
         file.write_text(source, encoding="utf-8")
     print(f"{module.path}: {pending} mutants", flush=True)
     subprocess.run(_cosmic("exec", _config(module), module.session), cwd=tree, check=True)
-
-
-_SUMMED = ("population", "run", "killed at first", "killed", "timeouts")
-
-
-def _report(modules: list[Module], plan: dict[str, Any]) -> dict[str, Any]:
-    """Return the counts and the survivors."""
-    strata = []
-    for stratum in plan["strata"]:
-        rows = [_count(m) for m in modules if m.stratum == stratum["name"]]
-        sums = {k: sum(r[k] for r in rows) for k in _SUMMED}
-        strata.append({"name": stratum["name"], **sums, "modules": rows})
-    return {
-        "tool": f"cosmic-ray {version('cosmic-ray')}",
-        "python": platform.python_version(),
-        "seed": plan["seed"],
-        "strata": strata,
-    }
-
-
-def _count(module: Module) -> dict[str, Any]:
-    with use_db(module.session, WorkDB.Mode.open) as db:
-        done, total = list(db.completed_work_items), db.num_work_items
-    skipped = Counter(r.output for _, r in done if r.worker_outcome == WorkerOutcome.SKIPPED)
-    ran = [(i.mutations[0], r) for i, r in done if r.worker_outcome == WorkerOutcome.NORMAL]
-    if len(ran) + sum(skipped.values()) < total:
-        print(f"{module.path}: {total - len(ran) - sum(skipped.values())} mutants have not run")
-    lived = sorted((m.start_pos, *_key(m), r.diff) for m, r in ran if not r.is_killed)
-    skipped.pop("sample", None)
-    first = module.session.with_suffix(".first")
-    lived_at_first = int(first.read_text(encoding="utf-8")) if first.exists() else len(lived)
-    return {
-        "module": module.path,
-        "generated": total,
-        "left out": dict(sorted(skipped.items())),
-        "population": total - sum(skipped.values()),
-        "run": len(ran),
-        "killed at first": len(ran) - lived_at_first,
-        "killed": len(ran) - len(lived),
-        "timeouts": sum(r.output == "timeout" for _, r in ran),
-        "survivors": [
-            {"line": at[0], "operator": f"{name.split('/')[-1]} {n}", **_change(diff)}
-            for at, name, n, diff in lived
-        ],
-    }
-
-
-def _change(diff: str) -> dict[str, str]:
-    """The line before and after."""
-    lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++", "@@"))]
-    before, after = (" ".join(s[1:].strip() for s in lines if s[:1] == sign) for sign in "-+")
-    return {"before": before, "after": after}
 
 
 if __name__ == "__main__":

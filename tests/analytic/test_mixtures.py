@@ -154,6 +154,7 @@ def test_a_chunk_holds_as_many_rows_as_its_bytes(monkeypatch: pytest.MonkeyPatch
         (2**20, (9, 2), 5),
         (2**20, (4, 9, 2), 1),
         (2**20, (0, 2), 1),
+        (2**20, (1, 2), 1),
         (7, (9, 2), 1),
     ):
         if bytes_ != 2**20:  # a mebibyte, unless told otherwise
@@ -187,9 +188,9 @@ def test_samples_have_the_moments(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_moments_and_samples_of_a_stack_are_its_members(form: str) -> None:
-    law, n = mixture(form, stack=(4,)), 10_000
+    law, n = mixture(form, d=3, stack=(4,)), 10_000
     x = law.sample(n, np.random.default_rng(10))
-    assert x.shape == (4, n, 2)
+    assert x.shape == (4, n, 3)
     for c in range(4):
         one = law.take(c)
         close(law.mean()[c], one.mean(), 1e-15)
@@ -198,7 +199,7 @@ def test_moments_and_samples_of_a_stack_are_its_members(form: str) -> None:
         close(one.second_moment(), one.weights @ ((one.means**2).sum(axis=1) + trace), 1e-14)
         z = (x[c].mean(axis=0) - one.mean()) / (x[c].std(axis=0) / np.sqrt(n))
         assert np.abs(z).max() < 5
-        basis = np.eye(2) if one.basis is None else one.basis
+        basis = np.eye(3) if one.basis is None else one.basis
         spread = (basis * np.broadcast_to(one.spectra, one.means.shape)[:, None]) @ np.swapaxes(
             basis, -1, -2
         )
