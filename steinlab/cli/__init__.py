@@ -15,6 +15,7 @@ import typer
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
 from steinlab.cli.falsify import falsify
+from steinlab.cli.figures import figures
 from steinlab.cli.models import models
 from steinlab.cli.replay import replay
 from steinlab.cli.verify import verify
@@ -37,6 +38,7 @@ app.command()(replay)
 app.command()(coefficient)
 app.command()(compare)
 app.command()(models)
+app.command()(figures)
 
 
 def _print_version(wanted: bool) -> None:
