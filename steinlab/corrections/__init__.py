@@ -9,23 +9,45 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN, Correction, Diagnostics, NoCorrection
+from steinlab.corrections.base import (
+    DEFAULT_GAMMA_MIN,
+    Correction,
+    Diagnostics,
+    NoCorrection,
+    Prepares,
+    Run,
+)
+from steinlab.corrections.fitted import Auto, calibrated
+from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.tweedie import tweedie
 
 CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {"none": NoCorrection, "stein": stein, "tweedie": tweedie, "next-level": next_level}
+    {
+        "none": NoCorrection,
+        "stein": stein,
+        "tweedie": tweedie,
+        "next-level": next_level,
+        "calibrated": calibrated,
+        "flow-oracle": flow_oracle,
+        "auto": Auto,
+    }
 )
 """Every correction by id: a factory of its options."""
 
 __all__ = [
     "CORRECTIONS",
     "DEFAULT_GAMMA_MIN",
+    "Auto",
     "Correction",
     "Diagnostics",
     "NoCorrection",
+    "Prepares",
+    "Run",
     "ScalarCorrection",
+    "calibrated",
+    "flow_oracle",
     "next_level",
     "stein",
     "tweedie",

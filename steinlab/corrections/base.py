@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from analytic.arrays import Array
 from steinlab.coefficient import Estimate
+from steinlab.denoisers import Denoiser
 from steinlab.divergence import Step
+from steinlab.grids import Grid
+from steinlab.solvers import Solver
 
 DEFAULT_GAMMA_MIN = 0.1
 """Our default of the paper's ``gamma_min``, whose value we do not know."""
@@ -58,3 +61,27 @@ class NoCorrection:
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the candidate."""
         return step.candidate.state, Diagnostics(1.0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run before its first step, for corrections that look ahead.
+
+    ``again`` runs the same plan over the same grid from given states with a given correction and
+    returns the :class:`steinlab.sampling.Solution`.
+    """
+
+    denoiser: Denoiser
+    x: Array
+    grid: Grid
+    solvers: tuple[Solver, ...]
+    again: Callable[[Array, Correction], Any]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A correction that wants to see the run before its first step."""
+
+    def prepare(self, run: Run) -> Correction:
+        """Return the correction of this run."""
+        ...

@@ -55,6 +55,8 @@ class Table:
     evaluations : float
         Denoiser evaluations and Jacobian products a state that it spent: the price, paid once.
     steps : sequence of TableStep
+    note : str
+        Why the moves are zero, where calibration found no gain.
     """
 
     model: str
@@ -62,6 +64,7 @@ class Table:
     states: int
     evaluations: float
     steps: tuple[TableStep, ...]
+    note: str = ""
 
     def save(self, file: Path) -> None:
         """Write the table as JSON."""
@@ -121,6 +124,7 @@ class Calibrated:
 
     table: Table
     name: str = "calibrated"
+    depth: int = 1
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the candidate moved as the table says."""
@@ -178,6 +182,11 @@ class Recording:
     def name(self) -> str:
         """The id of the correction that is recorded."""
         return self.correction.name
+
+    @property
+    def depth(self) -> int:
+        """Past evaluations that the recorded correction wants."""
+        return int(getattr(self.correction, "depth", 0))
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
         """Correct the step and remember it."""
