@@ -14,6 +14,7 @@ from analytic.quadrature import expect
 from steinlab.coefficient import (
     LawScalars,
     estimate,
+    next_level_numerator,
     reference_numerator,
     stein_numerator,
     three_scalar,
@@ -64,6 +65,27 @@ def test_numerators_at_one_state() -> None:
     stack = NoiseLevel(np.array([0.5, 0.25])[:, None, None], np.array([3.0, 2.0])[:, None, None])
     both = stein_numerator(np.stack([x, x]), np.stack([u, u]), np.full((2, 1), 7.0), stack)
     np.testing.assert_array_equal(both[:, 0], [125.0, (1 - 4) * 1 + 4 / 0.25 * 7])
+
+
+def test_next_level_numerator_at_one_state() -> None:
+    """``<u, x> = 1`` and ``div u = 7``; a stack of levels meets the states of its own case."""
+    x, u, div = np.array([[3.0, -1.0]]), np.array([[2.0, 5.0]]), np.array([7.0])
+    pairs = [((0.5, 3.0), (0.6, 1.0)), ((0.25, 2.0), (1.0, 0.5))]
+    expected = []
+    for (alpha, sigma), (alpha_t, sigma_t) in pairs:
+        kappa = sigma_t / sigma
+        beta = alpha_t - kappa * alpha
+        expected.append((1 - kappa - beta / alpha) * 1 + beta * sigma**2 / alpha * 7)
+        got = next_level_numerator(
+            x, u, div, NoiseLevel(alpha, sigma), NoiseLevel(alpha_t, sigma_t)
+        )
+        np.testing.assert_allclose(got, expected[-1:], rtol=1e-14)
+    s, t = (
+        NoiseLevel(*(np.array(v)[:, None, None] for v in zip(*ends, strict=True)))
+        for ends in zip(*pairs, strict=True)
+    )
+    both = next_level_numerator(np.stack([x, x]), np.stack([u, u]), np.full((2, 1), 7.0), s, t)
+    np.testing.assert_allclose(both[:, 0], expected, rtol=1e-14)
 
 
 def test_estimate_is_the_ratio_of_means_not_the_mean_of_ratios() -> None:

@@ -226,6 +226,32 @@ def test_reverse_mode_needs_no_products_of_the_denoisers_own() -> None:
     np.testing.assert_allclose(found, Hutchinson(mode="jvp").along(known, v), rtol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(6, 3), (4, 6, 3), (6, 1, 3, 1)], ids=str)
+def test_the_head_of_a_step_is_the_step_of_its_first_states(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+
+    def half(x: Any, _: NoiseLevel) -> Any:
+        return 0.5 * x
+
+    past = rng.standard_normal(shape)
+    history = (Evaluation(NoiseLevel(0.5, 0.9), past, half(past, S)),)
+    solver, x = get_solver("dpmpp-2m", VP_LINEAR), rng.standard_normal(shape)
+    step = step_of(half, x, solver, history)
+    assert step.states == 6
+    assert step.head(6) is step
+    assert step.head(7) is step
+    few = (slice(None),) * (1 if len(shape) == 3 else 0) + (slice(4),)
+    short = (Evaluation(NoiseLevel(0.5, 0.9), past[few], half(past[few], S)),)
+    own, got = step_of(half, x[few], solver, short), step.head(4)
+    assert got.states == 4
+    np.testing.assert_array_equal(got.x, own.x)
+    for name in ("state", "denoised"):
+        np.testing.assert_array_equal(getattr(got.history[0], name), getattr(short[0], name))
+        np.testing.assert_array_equal(getattr(got.candidate, name), getattr(own.candidate, name))
+    np.testing.assert_array_equal(got.candidate.residual, own.candidate.residual)
+    np.testing.assert_array_equal(got.residual(got.x, half), own.candidate.residual)
+
+
 @dataclass(frozen=True)
 class Images:
     """A law on images ``(N, 1, 1, 2)``."""
