@@ -293,7 +293,7 @@ def test_what_a_denoiser_offers_decides() -> None:
         return 0.5 * x
 
     assert default_divergence(PLANE) == Exact()
-    assert default_divergence(CROOKED) == Hutchinson(mode="jvp")
+    assert default_divergence(CROOKED) == Hutchinson(1, "rademacher", "jvp")
     assert default_divergence(bare) == Hutchinson(mode="vjp")
     with pytest.raises(ValueError, match="divergence must be estimated for function"):
         Exact()(step_of(bare, X), RNG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,32 @@ def test_the_search_does_without_either_of_its_grids(monkeypatch: pytest.MonkeyP
     panels = slopes_module._refined(np.array([[0.0, 1.0, 4.0]]))
     expected = np.concatenate((np.linspace(0, 1, 40), np.linspace(1, 4, 40)))
     np.testing.assert_allclose(panels, expected[None], rtol=1e-15)
+
+
+@pytest.mark.parametrize("peak", [-9.0, -1.0, 0.3, 4.0, 9.0])
+def test_the_search_brackets_a_peak_wherever_it_is(
+    peak: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At either end too: the bracket is the best state's neighbours, inside the reach."""
+    met: list[np.ndarray] = []
+
+    def divergence(x: np.ndarray, _: NoiseLevel) -> np.ndarray:
+        met.append(x[..., 0])
+        return -((x[..., 0] - peak) ** 2)
+
+    monkeypatch.setattr(slopes_module, "mixture_breaks", lambda *_: np.array([[-1.0, 0.5, 4.0]]))
+    law: Any = SimpleNamespace(divergence=divergence)
+    x, largest = supremum(Problem(law, S, T, SOLVERS["euler"], None))
+    there = min(max(peak, -1.0), 4.0)
+    assert x[0, 0] == pytest.approx(there, abs=1e-6)
+    assert largest[0, 0] == pytest.approx(-((peak - there) ** 2), abs=1e-5)
+    fine, inner = met[0][0], met[1][0]
+    assert (fine[0], fine[-1]) == (-1.0, 4.0)
+    assert np.diff(fine).max() <= 5.0 / 2000 * (1 + 1e-12)
+    best = int(np.argmin(np.abs(fine - there)))
+    ends = fine[max(best - 1, 0)], fine[min(best + 1, len(fine) - 1)]
+    np.testing.assert_allclose(inner, np.linspace(*ends, 9), rtol=1e-12, atol=1e-15)
+    assert np.ptp(met[-2]) < 1e-10
 
 
 def test_secants_between_states_and_about_the_peak() -> None:
