@@ -11,7 +11,14 @@ from analytic import GaussianMixture, NoiseLevel
 from analytic.flow import exact_flow
 from steinlab.claims import contractivity_trap as trap
 from steinlab.claims.draws import StepCases
-from steinlab.claims.ridges import NUDGE, REFINED, Ridge, flow_log_slope, measure_refined
+from steinlab.claims.ridges import (
+    NUDGE,
+    REFINED,
+    Ridge,
+    flow_log_slope,
+    measure_refined,
+    ridge_slope,
+)
 from steinlab.solvers import SOLVERS, first_order
 from steinlab.terms import Problem
 from tests.steinlab.claims.gaussians import UNIT, S, T, gaussian, levels
@@ -102,6 +109,13 @@ def test_growth_where_densities_exceed_one() -> None:
     growth, error = trap._flow_growth(law, np.array([[0.01]]), 0.05)
     assert float(law.log_prob(np.array([[0.01]]), NoiseLevel(1.0, 0.05))[0]) > 1
     assert abs(growth + 1) < error < 1e-9
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_ridges_slope_is_read_off_at_every_scale(scale: float) -> None:
+    s, t = levels((1.0, scale)), levels((1.0, 0.5 * scale))
+    slope = ridge_slope(np.array([1.2 * scale]), s, t)[0]
+    assert slope == pytest.approx(0.5 + 0.5 * 1.2**2, rel=1e-9)
 
 
 def test_rounding_of_refined_grids() -> None:

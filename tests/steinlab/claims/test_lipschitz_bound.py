@@ -224,8 +224,22 @@ def test_the_search_brackets_a_peak_wherever_it_is(
     assert np.ptp(met[-2]) < 1e-10
 
 
-def test_secants_between_states_and_about_the_peak() -> None:
+def test_a_secant_at_the_limit_of_what_rounding_resolves_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = slopes(3)
+    bound = lipschitz.first(data)
+    at = 1e-6 * bound * np.array([1.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(lipschitz, "_tolerance", lambda _: at)
+    data = data._replace(step=bound * np.array([0.5, 2.0, 3.0, 4.0]))
+    got = lipschitz.compare_secants(data, lipschitz.FORMULA)
+    np.testing.assert_array_equal(got.measured, data.step[:, 0])
+
+
+@pytest.mark.parametrize("shift", [0.0, 5.0])
+def test_secants_between_states_and_about_the_peak(shift: float) -> None:
     law = two_modes()
+    law = GaussianMixture(law.weights, law.means + shift, law.covariances)
     problem = Problem(law, S, T, SOLVERS["euler"], None)
     cases = StepCases(problem, np.array([5, 6]), np.array([1, 1]))
     got = measure_secants(cases)
