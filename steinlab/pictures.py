@@ -71,7 +71,8 @@ def sheet(
     if not np.all(np.isfinite(states)):
         raise ValueError("states must be finite to be shown")
     channels, height, width = shape
-    grey = np.clip(display.grey(states.astype(np.float64)), 0.0, 1.0)
+    with np.errstate(over="ignore"):  # what overflows is white
+        grey = np.clip(display.grey(states.astype(np.float64)), 0.0, 1.0)
     tiles = np.rint(255 * grey).astype(np.uint8).reshape(-1, channels, height, width)
     times = max(1, LARGEST_SIDE // max(height, width))
     tiles = tiles.repeat(times, axis=2).repeat(times, axis=3).transpose(0, 2, 3, 1)

@@ -107,7 +107,7 @@ class GalaxyNetwork:
             dim=self.side**2,
             size=f"{count:,} parameters, {self.side} x {self.side} pixels",
             provenance=f"{PACKAGE} {VERSION}, {self.file} ({self.survey})",
-            schedule="vp-linear",
+            schedule="edm",
             build=self.denoiser,
             shape=(1, self.side, self.side),
             display=self.display,
