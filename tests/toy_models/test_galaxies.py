@@ -208,7 +208,7 @@ def test_another_version_is_refused(monkeypatch, tmp_path) -> None:
         (lambda content: content[:8320], "must hold 55 arrays, found 1"),
         (
             lambda content: content[:999] + b"?!" + content[1001:],
-            "must have SHA-256 cb926562fcdf...",
+            "must have SHA-256 cb926562fcdf",
         ),
         (lambda _: b"<html>not found</html>", "must hold 55 arrays, found array 1 cut short"),
     ],
