@@ -30,7 +30,7 @@ steps of ``dpmpp-2m`` on the network ``galaxies-hsc-32``)."""
 
 
 @dataclass(frozen=True)
-class Run:
+class SampleRun:
     """What is drawn and how; made by :meth:`of`, which checks it all before any work."""
 
     model: Model
@@ -59,7 +59,7 @@ class Run:
         end: str = "zero",
         samples: int = 16,
         seed: int = 0,
-    ) -> Run:
+    ) -> SampleRun:
         """Return the run that names and numbers as on the command line describe.
 
         Parameters
@@ -81,7 +81,7 @@ class Run:
 
         Examples
         --------
-        >>> run = Run.of("digits", "heun", 8, samples=4)
+        >>> run = SampleRun.of("digits", "heun", 8, samples=4)
         >>> len(run.grid), draw(run).states.shape
         (5, (4, 64))
         """
@@ -136,7 +136,7 @@ class Samples:
     seconds: float
 
 
-def draw(run: Run, progress: Callable[[float, str], None] | None = None) -> Samples:
+def draw(run: SampleRun, progress: Callable[[float, str], None] | None = None) -> Samples:
     """Draw the samples; the same run draws the same ones.
 
     They start at the grid's noisiest level, from the law there where the model's data are known and

@@ -10,7 +10,7 @@ from steinlab.cli import main
 from steinlab.models import Model
 from steinlab.pictures import GAP, GAP_GREY, Display, sheet
 from steinlab.processes import EDM
-from steinlab.samples import GAMMA_MAX, Run, draw
+from steinlab.samples import GAMMA_MAX, SampleRun, draw
 from steinlab.solvers import DPMPP_2M
 
 BASE = ["sample", "--model", "digits", "--solver", "dpmpp-2m", "--evaluations", "4"]
@@ -62,7 +62,9 @@ def test_an_archive_holds_what_it_takes_to_draw_it_again(tmp_path):
     args = [*BASE, "--correction", "stein", "--grid", "logsnr", "--samples", "8"]
     assert main([*args, "--seed", "5", "--out", str(file)]) == 0
     kept = np.load(file)
-    run = Run.of("digits", "dpmpp-2m", 4, correction="stein", grid="logsnr", samples=8, seed=5)
+    run = SampleRun.of(
+        "digits", "dpmpp-2m", 4, correction="stein", grid="logsnr", samples=8, seed=5
+    )
     again = draw(run)
     assert (kept["samples"].reshape(8, 64) == again.states).all()
     assert str(kept["correction"]) == "stein gamma_max=1"
@@ -82,9 +84,9 @@ def test_the_table_tells_every_step(capsys):
 
 
 def test_coefficients_are_cut_at_one_unless_told(capsys):
-    run = Run.of("digits", "euler", 4, correction="stein")
+    run = SampleRun.of("digits", "euler", 4, correction="stein")
     assert run.correction.label == f"stein gamma_max={GAMMA_MAX:g}"
-    free = Run.of("digits", "euler", 4, correction="stein", gamma_max=np.inf)
+    free = SampleRun.of("digits", "euler", 4, correction="stein", gamma_max=np.inf)
     gammas = [[step.gamma for step in draw(each).diagnostics] for each in (run, free)]
     assert max(gammas[0]) <= 1 < max(gammas[1])
     args = [*BASE, "--correction", "stein", "--gamma-min", "-inf", "--gamma-max", "inf"]
@@ -109,11 +111,11 @@ def test_a_run_keeps_to_the_range_of_a_model(monkeypatch):
     model = Model("cut", 2, "", "", "vp-linear", build=lambda: law, sigma_range=(0.1, 3.0))
     use(monkeypatch, model)
     for schedule in ("", "edm", "flow"):
-        run = Run.of("cut", "euler", 5, schedule=schedule)
+        run = SampleRun.of("cut", "euler", 5, schedule=schedule)
         ratios = [level.sigma / level.alpha for level in run.grid]
         assert ratios[0] == pytest.approx(3.0)
         assert ratios[-2:] == [pytest.approx(0.1), 0.0]
-    end = Run.of("cut", "euler", 5, end="least").grid[-1]
+    end = SampleRun.of("cut", "euler", 5, end="least").grid[-1]
     assert end.sigma / end.alpha == pytest.approx(0.1)
 
 
