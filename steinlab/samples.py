@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from steinlab.budget import run_within
-from steinlab.corrections import CORRECTIONS, Diagnostics
+from steinlab.corrections import CORRECTIONS, Diagnostics, Prepares
 from steinlab.errors import InputError, one_of
 from steinlab.grids import GRIDS, Grid
 from steinlab.models import Model, load_model
@@ -27,6 +27,9 @@ GAMMA_MAX = 1.0
 """Our limit of the coefficients from above. The paper has none, and there the corrected states
 collapse on the posterior mean and the next coefficients explode (5,600 in the second of eight
 steps of ``dpmpp-2m`` on the network ``galaxies-hsc-32``)."""
+
+FEWEST_TO_CALIBRATE = 4
+"""Samples without which :func:`steinlab.corrections.fitted.calibrate` has no two halves."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class SampleRun:
             raise InputError(f"--solver {solver} cannot step to zero noise: give --end least")
         plan, levels = _spend(found, process, one_of("--grid", grid, GRIDS), evaluations, end)
         limited = _limited(correction, gamma_min, gamma_max)
+        if isinstance(limited.make(), Prepares) and samples < FEWEST_TO_CALIBRATE:
+            raise InputError(
+                f"--samples must be at least {FEWEST_TO_CALIBRATE} for --correction {correction}, "
+                f"which is fitted to half of them, got {samples}"
+            )
         name = process.name
         return cls(loaded, solver, limited, plan, levels, name, grid, evaluations, samples, seed)
 
