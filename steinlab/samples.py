@@ -28,8 +28,9 @@ GAMMA_MAX = 1.0
 collapse on the posterior mean and the next coefficients explode (5,600 in the second of eight
 steps of ``dpmpp-2m`` on the network ``galaxies-hsc-32``)."""
 
-FEWEST_TO_CALIBRATE = 4
-"""Samples without which :func:`steinlab.corrections.fitted.calibrate` has no two halves."""
+FEWEST_TO_CALIBRATE = 5
+"""Samples whose larger half can judge what :func:`steinlab.corrections.fitted.calibrate` fits to the
+other: an energy distance of pairs takes three."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,9 @@ INSTALL = f"pip install --no-deps {PACKAGE}=={VERSION}, or make galaxies"
 
 LAST_TIME = 10.0
 
+PIXELS_AT_ONCE = 2**20
+"""Of the pictures that a network sees at once: its hidden units are 32 float32 a pixel."""
+
 RATIO_MAX = math.sqrt(math.expm1(LAST_TIME))
 """``sigma / alpha`` at the last time."""
 
@@ -155,6 +158,7 @@ class GalaxyNetwork:
 
         device, dtype = options.get("device", "cpu"), options.get("dtype", torch.float32)
         net = self.network().to(device=device, dtype=dtype)
+        options = {"rows": max(1, PIXELS_AT_ONCE // self.side**2), **options}
         shape = (1, self.side, self.side)
         return timed_denoiser(net, shape, prediction="score", time_of=time_of, **options)
 

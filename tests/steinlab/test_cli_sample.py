@@ -96,7 +96,7 @@ def test_coefficients_are_cut_at_one_unless_told(capsys):
 
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
-@pytest.mark.parametrize("samples", ["1", "4"])
+@pytest.mark.parametrize("samples", ["1", "5"])
 def test_every_correction_can_be_asked_for(correction, samples):
     code = main([*BASE, "--correction", correction, "--samples", samples])
     assert code == (2 if samples == "1" and correction in ("auto", "calibrated") else 0)
@@ -190,7 +190,7 @@ def test_a_state_that_overflows_is_told(monkeypatch, tmp_path, refused):
         ),
         (["--samples", "0"], "--samples must be a whole number from 1 to 1000000, got 0"),
         (["--samples", "1025", "--out", "x.png"], "--samples must be at most 1024 for a picture"),
-        (["--samples", "3", "--correction", "auto"], "--samples must be at least 4 for --correc"),
+        (["--samples", "4", "--correction", "auto"], "--samples must be at least 5 for --correc"),
         (["--seed", "-1"], "--seed must be a whole number from 0"),
         (["--out", "x.jpg"], "--out must end in .png, .npy, .npz, got x.jpg"),
         (["--out", "x"], "--out must end in .png, .npy, .npz, got x"),

@@ -96,6 +96,12 @@ def test_a_denoiser_refuses_other_sizes_and_later_times() -> None:
         denoiser(np.zeros((2, 1024)), NoiseLevel(1.0, 200.0))
 
 
+@INSTALLED
+def test_large_pictures_are_taken_fewer_at_once() -> None:
+    assert [network.denoiser().rows for network in (HSC_32, galaxies.ROMAN_120)] == [1024, 72]
+    assert HSC_32.denoiser(rows=5).rows == 5
+
+
 @functools.cache
 def drawn(network: GalaxyNetwork, count: int) -> tuple[NetworkDenoiser, np.ndarray]:
     """The network and samples of it, by 2M on 16 evaluations."""
