@@ -29,7 +29,7 @@ collapse on the posterior mean and the next coefficients explode (5,600 in the s
 steps of ``dpmpp-2m`` on the network ``galaxies-hsc-32``)."""
 
 FEWEST_TO_CALIBRATE = 5
-"""Samples whose larger half can judge what :func:`steinlab.corrections.fitted.calibrate` fits to the
+"""Samples whose larger half can judge a table fitted to the
 other: an energy distance of pairs takes three."""
 
 
