@@ -8,6 +8,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: setup verify test test-full lint wheel bench mutants clean
 .PHONY: setup verify test test-full figures report lint wheel bench clean
+.PHONY: setup verify test test-full figures report lint wheel bench galaxies clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -53,6 +54,8 @@ bench: setup
 mutants: setup
 	$(BIN)/python -m pip install --quiet -e ".[mutants]"
 	$(BIN)/python .ci/mutants/run.py
+galaxies: setup
+	$(BIN)/python -m pip install --quiet --no-deps galaxygrad==0.2.1
 
 clean:
 	rm -rf $(VENV) build dist out
