@@ -68,14 +68,14 @@ def test_numerators_at_one_state() -> None:
 
 
 def test_next_level_numerator_at_one_state() -> None:
-    """``<u, x> = 1`` and ``div u = 7``; a stack of levels meets the states of its own case."""
-    x, u, div = np.array([[3.0, -1.0]]), np.array([[2.0, 5.0]]), np.array([7.0])
+    """``<u, x> = 2`` and ``div u = 7``; a stack of levels meets the states of its own case."""
+    x, u, div = np.array([[3.0, -1.0]]), np.array([[2.0, 4.0]]), np.array([7.0])
     pairs = [((0.5, 3.0), (0.6, 1.0)), ((0.25, 2.0), (1.0, 0.5))]
     expected = []
     for (alpha, sigma), (alpha_t, sigma_t) in pairs:
         kappa = sigma_t / sigma
         beta = alpha_t - kappa * alpha
-        expected.append((1 - kappa - beta / alpha) * 1 + beta * sigma**2 / alpha * 7)
+        expected.append((1 - kappa - beta / alpha) * 2 + beta * sigma**2 / alpha * 7)
         got = next_level_numerator(
             x, u, div, NoiseLevel(alpha, sigma), NoiseLevel(alpha_t, sigma_t)
         )
