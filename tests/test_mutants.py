@@ -115,9 +115,16 @@ def test_the_table_of_the_fresh_samples_is_their_records() -> None:
     for s in FRESH["strata"]:
         first, real = s["killed at first"], s["run"] - equivalent(s, SECOND)
         expected.append(
-            [s["name"], str(s["run"]), str(first), percent(first, s["run"])]
-            + [interval(first, s["run"]), percent(first, real)]
-            + [str(s["killed"]), percent(s["killed"], real)]
+            [
+                s["name"],
+                str(s["run"]),
+                str(first),
+                percent(first, s["run"]),
+                interval(first, s["run"]),
+                percent(first, real),
+                str(s["killed"]),
+                percent(s["killed"], real),
+            ]
         )
     assert rows("A fresh sample") == expected
 
