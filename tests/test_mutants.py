@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "mutants.md").read_text(encoding="utf-8")
 RECORD = json.loads((ROOT / "docs" / "mutants.json").read_text(encoding="utf-8"))
 FRESH = json.loads((ROOT / "docs" / "mutants-fresh.json").read_text(encoding="utf-8"))
+LAST = json.loads((ROOT / "docs" / "mutants-last.json").read_text(encoding="utf-8"))
 PLAN = tomllib.loads((ROOT / ".ci" / "mutants" / "strata.toml").read_text(encoding="utf-8"))
 GOAL = 0.95
 SECOND = "Survivors of the fresh sample"
@@ -75,7 +76,7 @@ def test_the_record_is_of_the_plan() -> None:
         assert word in PAGE
 
 
-@pytest.mark.parametrize("record", [RECORD, FRESH], ids=["record", "fresh"])
+@pytest.mark.parametrize("record", [RECORD, FRESH, LAST], ids=["record", "fresh", "last"])
 def test_the_counts_add_up(record: dict[str, Any]) -> None:
     for stratum in record["strata"]:
         assert stratum["unexplained"] == 0
@@ -127,6 +128,14 @@ def test_the_table_of_the_fresh_samples_is_their_records() -> None:
             ]
         )
     assert rows("A fresh sample") == expected
+
+
+def test_the_last_sample_is_its_records() -> None:
+    (s,) = LAST["strata"]
+    rate = (
+        f"{s['killed at first']} of {s['run']} killed, {interval(s['killed at first'], s['run'])}"
+    )
+    assert f"seed {LAST['seed']}, {rate}" in PAGE
 
 
 def test_the_table_of_modules_is_the_records() -> None:

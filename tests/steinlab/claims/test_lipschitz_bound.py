@@ -111,6 +111,8 @@ def test_norms_of_a_step_on_a_gaussian(solver: str) -> None:
         Problem(PLANE, S, T, SOLVERS[solver], None), np.array([3, 4]), np.array([2, 2])
     )
     got = measure(cases)
+    alone = StepCases(cases.problem.take(slice(0, 1)), cases.seeds[:1], cases.dims[:1])
+    np.testing.assert_allclose(measure(alone).rounding, got.rounding[:1], rtol=1e-14)
     for i in range(2):
         (a, s), (b, t) = ((float(v[i, 0, 0]) for v in (p.alpha, p.sigma)) for p in (S, T))
         spectrum = PLANE.spectra[i, 0]
