@@ -9,7 +9,7 @@ panel's value is off by ``e``, its halves' is off by about ``e^2``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,7 +34,7 @@ PANEL_TOLERANCE = 4 * np.finfo(float).eps
 ``|value|``, or of the panel's own size: rounding elsewhere does not excuse a panel, for a jump too
 small to count in one integrand may carry all the mass of another, its derivative."""
 
-BLOCK = 2**12
+BLOCK = 2**9
 """Panels evaluated at a time, so that temporaries stay in cache."""
 
 REACH = np.array([0, 1.25, 2.5, 4, 5.5, 7.5, 10.0])
@@ -129,6 +129,11 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
         a, b = _zip(a[more], middle[more]), _zip(middle[more], b[more])
         coarse = _zip(left[more], right[more])
     return Integral(value, total, error)
+
+
+def columns(integrands: Sequence[np.ndarray]) -> np.ndarray:
+    """Put integrands ``(P, n)`` side by side as ``(P, n, Q)``, each still in one piece."""
+    return np.moveaxis(np.stack(integrands), 0, -1)
 
 
 def _panels(

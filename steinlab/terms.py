@@ -16,7 +16,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.memory import remembering
-from analytic.quadrature import integrate, mixture_breaks
+from analytic.quadrature import columns, integrate, mixture_breaks
 from steinlab.divergence import Divergence, Exact, Hutchinson, Step, inner
 from steinlab.rounding import step_sizes
 from steinlab.solvers import Evaluation, History, Solver
@@ -213,11 +213,11 @@ def quadrature_terms(
 
     gain, blur = alpha * variance / v, np.sqrt(variance / v) * sigma
     height = law.weights / np.sqrt(2 * math.pi * v)
-    columns = [_by_component(a) for a in (center, v, height, law.means[..., 0], gain, blur**2)]
+    parts = [by_component(a) for a in (center, v, height, law.means[..., 0], gain, blur**2)]
 
     def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         step = take_step(problem.take(case), x[..., None], None if past is None else past[case])
-        middle, width, top, mean, slope, spread = (column[:, case] for column in columns)
+        middle, width, top, mean, slope, spread = (part[:, case] for part in parts)
         offset = x - middle  # (K, P, n)
         density = top * np.exp(-0.5 * offset**2 / width)
         return _integrands(step, Star(density, mean + slope * offset, spread))
@@ -238,7 +238,7 @@ class Star(NamedTuple):
     spread: np.ndarray
 
 
-def _by_component(values: np.ndarray) -> np.ndarray:
+def by_component(values: np.ndarray) -> np.ndarray:
     """Bring ``(C, K)`` to ``(K, C, 1)``: sums over components then run over whole arrays."""
     return np.ascontiguousarray(values.T)[..., None]
 
@@ -280,7 +280,4 @@ def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
         total * x**2,
     ]
     order = [0, 1, 2, 4, 3, 5, 6, 7, 8]  # as the fields of Terms
-    return (
-        np.stack([values[i] for i in order], axis=-1),
-        np.stack([sizes[i] for i in order], axis=-1),
-    )
+    return columns([values[i] for i in order]), columns([sizes[i] for i in order])
