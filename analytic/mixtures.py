@@ -71,6 +71,7 @@ class GaussianMixture:
     covariances: Any
     spectra: np.ndarray = field(init=False, repr=False)
     basis: np.ndarray | None = field(init=False, repr=False)
+    log_weights: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         weights = finite("weights", self.weights)
@@ -92,12 +93,15 @@ class GaussianMixture:
             raise ValueError(f"weights must sum to 1, got a sum of {worst}")
         covariances = finite("covariances", self.covariances)
         spectra, basis = factor(covariances, weights.shape, means.shape[-1])
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(weights)
         for name, value in (
             ("weights", weights),
             ("means", means),
             ("covariances", covariances),
             ("spectra", spectra),
             ("basis", basis),
+            ("log_weights", log_weights),
         ):
             object.__setattr__(self, name, value)
 
@@ -109,7 +113,7 @@ class GaussianMixture:
     def take(self, index: Any) -> Self:
         """Return the sub-stack ``index`` of a stack: an integer, a slice or an index array."""
         new = object.__new__(type(self))
-        for name in ("weights", "means", "spectra", "basis", "covariances"):
+        for name in ("weights", "log_weights", "means", "spectra", "basis", "covariances"):
             value = getattr(self, name)
             whole = value is None or np.ndim(value) == 0
             object.__setattr__(new, name, value if whole else value[index])
@@ -232,8 +236,7 @@ class GaussianMixture:
         offset = x[..., None, :, :] - alpha * centers
         if self.basis is not None:
             offset = offset @ like(self.basis, x)
-        with np.errstate(divide="ignore"):
-            log_weights = like(np.log(self.weights), x)[..., None]
+        log_weights = like(self.log_weights, x)[..., None]
         log_det = sum_over(xp.log(v), -1) * (self.dim // self.spectra.shape[-1])
         logits = log_weights - 0.5 * (sum_over(offset**2 / v, -1) + log_det)
         total, r = log_sum_exp(logits, axis=-2)
