@@ -15,8 +15,8 @@ import numpy as np
 
 from analytic.levels import NoiseLevel
 
-BYTES = 2**27
-"""Evaluations remembered: the latest that fit in this together."""
+BYTES, LATEST = 2**27, 8
+"""Evaluations remembered: at most the latest eight, and those that fit in 128 MB together."""
 
 L = TypeVar("L")
 
@@ -40,7 +40,7 @@ class Memory:
         found = self._posterior(x, level)
         self._known.append((x, level, found))
         self._bytes += _size(found)
-        while self._bytes > BYTES:
+        while self._bytes > BYTES or len(self._known) > LATEST:
             self._bytes -= _size(self._known.popleft()[-1])
         return found
 
