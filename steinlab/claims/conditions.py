@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
-from analytic.memory import remembering
 from analytic.flow import exact_flow
+from analytic.memory import remembering
 from analytic.quadrature import REACH, expect
 from steinlab.claims.checks import CLAIMED_SOLVERS, past_states
 from steinlab.claims.draws import StepCases, draw_law, draw_levels
