@@ -111,7 +111,8 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
         middle = 0.5 * (a + b)
         halves = (np.concatenate(ends) for ends in ((case, case), (a, middle), (middle, b)))
         (left, right), (left_size, right_size) = (np.split(part, 2) for part in _panels(f, *halves))
-        moved = np.abs(left + right - coarse)
+        with np.errstate(invalid="ignore"):  # an infinite integrand never settles
+            moved = np.abs(left + right - coarse)
         settled = moved <= PANEL_TOLERANCE * (scale[case] + left_size + right_size)
         done = settled.all(axis=-1)
         if round_ == ROUNDS - 1:

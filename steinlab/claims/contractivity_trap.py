@@ -241,10 +241,6 @@ def _lost(data: Edge) -> np.ndarray:
     return np.asarray((1 + step.kappa) / step.betas[0])[:, 0, 0]
 
 
-def _cured(_: Ridge) -> float:
-    return 0.0
-
-
 CLAIM = Claim(
     id="contractivity-trap",
     title="The contractivity trap",

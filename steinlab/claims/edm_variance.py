@@ -34,6 +34,7 @@ from steinlab.solvers import first_order
 from steinlab.terms import Problem, by_component, quadrature_terms, sampled_terms, take_step
 from steinlab.verdicts import (
     EPS,
+    FULL_FACTOR,
     ROUNDING,
     Check,
     Claim,
@@ -182,10 +183,15 @@ def sample(cases: StepCases) -> Sampled:
     return Sampled(mean, error, exact)
 
 
+SMOOTH = 32
+FAMILY = SMOOTH * FULL_FACTOR
+"""Sampled comparisons that share the family-wise level: those of the full profile."""
+
+
 def compare_sampled(data: Sampled, formula: Formula) -> Comparison:
     """Compare the sampled variance with the integrated one."""
     predicted = formula.sampled(data.exact)
-    tolerance = critical(len(predicted)) * data.error
+    tolerance = critical(FAMILY) * data.error
     return Comparison(data.value, predicted, tolerance, sampled=True, grade=0.3)
 
 
@@ -200,7 +206,7 @@ def _draw(effort: Effort) -> list[StepCases]:
 
 def _draw_smooth(effort: Effort) -> list[StepCases]:
     return draw_steps(
-        effort.rng, effort.count(32), solvers=("euler",), families=("vp-linear", "edm")
+        effort.rng, effort.count(SMOOTH), solvers=("euler",), families=("vp-linear", "edm")
     )
 
 
