@@ -12,6 +12,14 @@ Array = Any
 """An array of any library that follows the array API: NumPy, torch, array-api-strict."""
 
 
+_NUMPY = array_namespace(np.empty(0))
+
+
+def namespace(x: Array) -> Any:
+    """Return the array API namespace of ``x``, at once where it is NumPy's."""
+    return _NUMPY if type(x) is np.ndarray else array_namespace(x)
+
+
 def like(values: Any, x: Array) -> Array:
     """Return ``values`` (numbers or a NumPy array) with the library, dtype and device of ``x``."""
     if isinstance(x, np.ndarray):
@@ -22,8 +30,9 @@ def like(values: Any, x: Array) -> Array:
 
 def require_floating(x: Array, name: str = "x") -> Any:
     """Return the namespace of ``x``; raise ``ValueError`` unless its dtype is a real float."""
-    xp = array_namespace(x)
-    if not xp.isdtype(x.dtype, "real floating"):
+    xp = namespace(x)
+    plain = xp is _NUMPY and x.dtype.kind == "f"
+    if not plain and not xp.isdtype(x.dtype, "real floating"):
         raise ValueError(f"{name} must have a real floating dtype, got {x.dtype}")
     return xp
 
@@ -33,7 +42,7 @@ def log_sum_exp(logits: Array, *, axis: int) -> tuple[Array, Array]:
 
     Both come from one exponential, shifted by the largest logit, which must be finite.
     """
-    xp = array_namespace(logits)
+    xp = namespace(logits)
     top = xp.max(logits, axis=axis, keepdims=True)
     terms = xp.exp(logits - top)
     total = xp.sum(terms, axis=axis, keepdims=True)

@@ -24,6 +24,11 @@ MISFIT = 0.02
 MAX_ITERATIONS = 100
 RESIDUAL = 2 * np.finfo(float).eps
 """Relative rounding of ``X``, below which a root is not sought further."""
+SHRINK = 0.6
+"""A step counts if it is shorter than this part of the one before the last; else a bisection."""
+STALLED = 8 * RESIDUAL
+"""What a run's rounding may leave of ``X - y``: within it a root is left when steps stop shrinking,
+as beside a fold, where bisection would only halve noise."""
 
 
 class LineJet(NamedTuple):
@@ -165,13 +170,25 @@ def _unresolved(left: LineJet, middle: LineJet, right: LineJet, h: np.ndarray) -
     return np.asarray(spike | bent | hidden | twisted)
 
 
-def invert(jet: LineMap, branches: Branches, y: np.ndarray) -> np.ndarray:
+def invert(
+    jet: LineMap, branches: Branches, y: np.ndarray, *, known: np.ndarray | None = None
+) -> np.ndarray:
     """Return the preimage of every ``y`` in every branch, shape ``(B, N)``.
 
     Where ``y`` is beyond a branch's image, the nearer end of the branch stands (see
     :func:`covers`).
+
+    Parameters
+    ----------
+    jet : callable
+    branches : Branches
+    y : array (N,)
+    known : array (N,), optional
+        A preimage of every ``y``: what stands for its branch.
     """
-    out = np.empty((len(branches.signs), len(y)))
+    signs = branches.signs[:, None]
+    out, low, high, start = (np.empty((len(signs), len(y))) for _ in range(4))
+    wanted = np.zeros(out.shape, dtype=bool)
     for i, sign in enumerate(branches.signs):
         first, last = np.searchsorted(branches.nodes, branches.edges[i : i + 2])
         nodes = branches.nodes[first : last + 1]
@@ -179,46 +196,55 @@ def invert(jet: LineMap, branches: Branches, y: np.ndarray) -> np.ndarray:
         target = sign * y
         cell = np.clip(np.searchsorted(heights, target) - 1, 0, len(nodes) - 2)
         out[i] = np.where(target <= heights[0], nodes[0], nodes[-1])
-        inside = (target > heights[0]) & (target < heights[-1])
-        if inside.any():
-            low, high = nodes[cell[inside]], nodes[cell[inside] + 1]
-            below, above = heights[cell[inside]], heights[cell[inside] + 1]
-            share = (target[inside] - below) / np.maximum(above - below, np.finfo(float).tiny)
-            start = low + np.clip(share, 0.01, 0.99) * (high - low)
-            out[i, inside] = _root(jet, float(sign), y[inside], start, (low, high))
+        wanted[i] = (target > heights[0]) & (target < heights[-1])
+        low[i], high[i] = nodes[cell], nodes[cell + 1]
+        below, above = heights[cell], heights[cell + 1]
+        share = (target - below) / np.maximum(above - below, np.finfo(float).tiny)
+        start[i] = low[i] + np.clip(share, 0.01, 0.99) * (high[i] - low[i])
+    if known is not None:
+        own = np.searchsorted(branches.folds, known), np.arange(len(y))
+        out[own], wanted[own] = known, False
+    if wanted.any():
+        signs, targets = (np.broadcast_to(v, out.shape)[wanted] for v in (signs, y))
+        bracket = (low[wanted], high[wanted])
+        out[wanted] = _root(jet, signs, targets, start[wanted], bracket)
     return out
 
 
 def _root(
     jet: LineMap,
-    sign: float,
+    signs: np.ndarray,
     y: np.ndarray,
     start: np.ndarray,
     bracket: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """Roots of ``X = y`` in brackets, by guarded Newton steps on those not yet settled.
+    """Roots of ``X = y`` in brackets, by guarded steps on those not yet settled.
 
-    A root is settled when ``X - y`` is at its rounding, or the bracket at that of ``x``.
+    A step goes to the root of the Taylor polynomial of second order, or where it has none of first:
+    beside a fold, where ``X' = 0``, Newton's steps only halve the error. A root is settled when
+    ``X - y`` is at its rounding, or the bracket at that of ``x``.
     """
     low, high = (end.copy() for end in bracket)
-    x, last, active = start.copy(), high - low, np.arange(len(y))
+    x, active = start.copy(), np.arange(len(y))
+    last = before = high - low
     for _ in range(MAX_ITERATIONS):
-        at = jet(x[active])
+        at, sign = jet(x[active]), signs[active]
         gap, slope = sign * (at.value - y[active]), sign * at.first
         here, below = x[active], gap < 0
         low[active] = np.where(below, here, low[active])
         high[active] = np.where(below, high[active], here)
-        floor = RESIDUAL * (np.abs(at.value) + np.abs(y[active]))
+        size = np.abs(at.value) + np.abs(y[active])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            new = here - gap / slope
+            disc = slope**2 - 2 * sign * at.second * gap
+            new = here - 2 * gap / (slope + np.sqrt(np.where(disc > 0, disc, slope**2)))
             usable = (new >= low[active]) & (new <= high[active])
-            usable &= 2 * np.abs(new - here) <= np.abs(last[active])
+            usable &= np.abs(new - here) <= SHRINK * np.abs(before)
         new = np.where(usable, new, 0.5 * (low[active] + high[active]))
-        settled = np.abs(gap) <= floor
-        settled |= np.abs(new - here) <= 2 * np.finfo(float).eps * np.abs(here)
-        last[active] = new - here
-        x[active] = np.where(np.abs(gap) <= floor, here, new)
+        found = np.abs(gap) <= np.where(usable, RESIDUAL, STALLED) * size
+        settled = found | (np.abs(new - here) <= 2 * np.finfo(float).eps * np.abs(here))
+        x[active] = np.where(found, here, new)
         active = active[~settled]
+        last, before = (new - here)[~settled], last[~settled]
         if not len(active):
             break
     return np.asarray(x)

@@ -143,7 +143,7 @@ def kl_divergence(law: LineIterate, target: GaussianMixture, level: NoiseLevel) 
     def integrand(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = _beside_folds(x, law.folds)
         y = law.jet(x).value
-        own = law.log_density(y) if law.folds else law.along(x)
+        own = law.log_density(y, known=x) if law.folds else law.along(x)
         log_p = target.log_prob(y[:, None], level)
         return own.log - log_p, np.abs(own.log) + np.abs(log_p) + own.noise
 
@@ -226,7 +226,7 @@ Pointwise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 def _score_gap(law: LineIterate, target: GaussianMixture, level: NoiseLevel) -> Pointwise:
     def gap(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         y = law.jet(x).value
-        own = law.log_density(y) if law.folds else law.along(x)
+        own = law.log_density(y, known=x) if law.folds else law.along(x)
         model = target.score(y[:, None], level)[:, 0]
         gap = own.score - model
         return gap**2, np.abs(gap) * (np.abs(own.score) * (1 + own.noise) + np.abs(model))

@@ -47,7 +47,8 @@ class _Gains(NamedTuple):
     signal: float  # alpha b^2 / v
 
 
-class _Posterior(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Posterior:
     atoms: _Atoms
     gains: _Gains
     u: Array  # (N, d) x - alpha c
@@ -247,7 +248,7 @@ class EmpiricalMixture:
         best = xp.argmax(logits, axis=1)
         terms = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
         others = xp.arange(len(self.data), device=device(x)) != best[:, None]
-        terms = xp.where(others, terms, xp.zeros_like(terms))
+        terms = xp.where(others, terms, like(0.0, x))
         total = xp.sum(terms, axis=1, keepdims=True)
         rest, mass = terms / (1 + total), total / (1 + total)
         top = xp.take(atoms.rows, best, axis=0)

@@ -21,6 +21,7 @@ from scipy.special import ndtr
 
 from analytic.branches import Branches, LineJet, LineMap, covers, find_branches, invert
 from analytic.levels import NoiseLevel
+from analytic.memory import remembering
 from analytic.mixtures import GaussianMixture
 
 __all__ = ["Fold", "LineIterate", "LineJet", "LineMap"]
@@ -161,12 +162,13 @@ class LineIterate:
         low, high = np.where(flip, -high, low), np.where(flip, -low, high)
         return np.asarray((self.base.weights * (ndtr(high) - ndtr(low))).sum(axis=-1))
 
-    def log_density(self, y: np.ndarray) -> LineDensity:
+    def log_density(self, y: np.ndarray, *, known: np.ndarray | None = None) -> LineDensity:
         """Return ``log q``, the score ``q'/q`` and their noise at states ``(N,)``.
 
         All are those of the image of 38 deviations: ``-inf`` and nan where no preimage is.
+        ``known``, if given, is a preimage of every state.
         """
-        x = invert(self.jet, self.branches, y)
+        x = invert(self.jet, self.branches, y, known=known)
         inside = covers(self.branches, y)
         logs, scores, noise = np.full(x.shape, -np.inf), np.zeros(x.shape), np.zeros(x.shape)
         logs[inside], scores[inside], noise[inside] = self.along(x[inside])
@@ -183,11 +185,11 @@ class LineIterate:
 
         ``|X'| = 0`` gives infinite values.
         """
-        at, states = self.jet(x), x[:, None]
-        score = self.base.score(states, self.level)[:, 0]
+        at, states, base = self.jet(x), x[:, None], remembering(self.base)
+        score = base.score(states, self.level)[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             return LineDensity(
-                self.base.log_prob(states, self.level) - np.log(np.abs(at.first)),
+                base.log_prob(states, self.level) - np.log(np.abs(at.first)),
                 (score - at.second / at.first) / at.first,
                 np.minimum(STATE_ROUNDING * np.abs(at.value * at.second) / at.first**2, NOISIEST),
             )

@@ -131,9 +131,7 @@ def denoiser_derivatives(law: GaussianMixture, x: np.ndarray, level: NoiseLevel)
         raise ValueError(f"sigma must be > 0 where the denoiser is differentiated, got {level}")
     rows = as_rows(x, law.dim)
     post = law._posterior(rows, level)
-    means, denoised = law._posterior_means(post, rows)
-    delta = means - denoised[..., None, :, :]
-    slack = post.spectrum * post.sigma**2 / post.v  # (..., K, 1, 1 or d)
+    delta, slack = post.deltas, post.slack
     if law.dim == 1:
         second = (post.r * (delta**2 + slack)).sum(axis=-3)[..., None]
         third = (post.r * delta * (delta**2 + 3 * slack)).sum(axis=-3)[..., None, None]
@@ -143,7 +141,7 @@ def denoiser_derivatives(law: GaussianMixture, x: np.ndarray, level: NoiseLevel)
     if precision.ndim:
         precision = precision[..., None]
     gain = precision[..., None] if precision.ndim else precision
-    return Derivatives(denoised, precision * second, gain**2 * third)
+    return Derivatives(post.denoised, precision * second, gain**2 * third)
 
 
 def _cumulants(

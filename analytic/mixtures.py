@@ -19,29 +19,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from analytic.arrays import Array, as_rows, by_rows, like, log_sum_exp, un_row
+from analytic.arrays import Array, as_rows, by_rows, like, log_sum_exp, namespace, un_row
 from analytic.levels import NoiseLevel, Scalar
 from analytic.parameters import components, factor, finite
+from analytic.posterior import Posterior, sum_over
 
 CHUNK_BYTES = 2**20
 """Size at which an array ``(K, N, d)`` of an evaluation is cut into row chunks: a cache's."""
-
-
-class _Posterior(NamedTuple):
-    """One evaluation at ``x``; ``K`` components stand before the ``N`` states."""
-
-    alpha: Scalar  # scalar or (..., 1, 1, 1)
-    sigma: Scalar
-    log_prob: Array  # (..., N)
-    r: Array  # (..., K, N, 1) responsibilities
-    offset: Array  # (..., K, N, d) x - alpha m_k in the eigenbasis of component k
-    spectrum: Array  # (..., K, 1, 1 or d) eigenvalues of C_k
-    v: Array  # (..., K, 1, 1 or d) eigenvalues of S_k
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +68,21 @@ class GaussianMixture:
     covariances: Any
     spectra: np.ndarray = field(init=False, repr=False)
     basis: np.ndarray | None = field(init=False, repr=False)
+    log_weights: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         weights, means = components(self.weights, self.means)
         covariances = finite("covariances", self.covariances)
         spectra, basis = factor(covariances, weights.shape, means.shape[-1])
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(weights)
         for name, value in (
             ("weights", weights),
             ("means", means),
             ("covariances", covariances),
             ("spectra", spectra),
             ("basis", basis),
+            ("log_weights", log_weights),
         ):
             object.__setattr__(self, name, value)
 
@@ -102,7 +94,7 @@ class GaussianMixture:
     def take(self, index: Any) -> Self:
         """Return the sub-stack ``index`` of a stack: an integer, a slice or an index array."""
         new = object.__new__(type(self))
-        for name in ("weights", "means", "spectra", "basis", "covariances"):
+        for name in ("weights", "log_weights", "means", "spectra", "basis", "covariances"):
             value = getattr(self, name)
             whole = value is None or np.ndim(value) == 0
             object.__setattr__(new, name, value if whole else value[index])
@@ -158,8 +150,7 @@ class GaussianMixture:
         """Return ``grad log p(x)`` at the level, shape of ``x``."""
 
         def evaluate(rows: Array) -> tuple[Array]:
-            post = self._posterior(rows, level)
-            return (-_sum(post.r * self._to_state_basis(post.offset / post.v, rows), -3),)
+            return (self._posterior(rows, level).score,)
 
         return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
 
@@ -167,7 +158,7 @@ class GaussianMixture:
         """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
 
         def evaluate(rows: Array) -> tuple[Array]:
-            return (self._posterior_means(self._posterior(rows, level), rows)[1],)
+            return (self._posterior(rows, level).denoised,)
 
         return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
 
@@ -183,7 +174,8 @@ class GaussianMixture:
         """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
 
         def evaluate(rows: Array) -> tuple[Array, Array, Array]:
-            return self._moments(self._posterior(rows, level), rows)
+            post = self._posterior(rows, level)
+            return post.denoised, *post.moments
 
         denoised, divergence, variance = self._by_rows(evaluate, level, as_rows(x, self.dim))
         return un_row(denoised, x), un_row(divergence, x), un_row(variance, x)
@@ -192,9 +184,9 @@ class GaussianMixture:
         """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""
 
         def evaluate(rows: Array, t: Array) -> tuple[Array]:
-            return (self._jvp(self._posterior(rows, level), rows, t),)
+            return (self._posterior(rows, level).jvp(t),)
 
-        xp, rows = array_namespace(x), as_rows(x, self.dim)
+        xp, rows = namespace(x), as_rows(x, self.dim)
         t = tangent[..., None, :] if x.ndim == 1 else tangent
         t = xp.broadcast_to(t, np.broadcast_shapes(t.shape, rows.shape))
         (out,) = self._by_rows(evaluate, level, rows, t)
@@ -202,7 +194,7 @@ class GaussianMixture:
 
     def jacobian(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D'(x)``, shape ``(..., N, d, d)``: symmetric positive semidefinite."""
-        xp, rows = array_namespace(x), as_rows(x, self.dim)
+        xp, rows = namespace(x), as_rows(x, self.dim)
         eye = like(np.eye(self.dim), x)[(slice(None), *(None,) * (rows.ndim - 1), slice(None))]
         columns = self.jvp(rows, level, xp.broadcast_to(eye, (self.dim, *rows.shape)))
         return un_row(xp.moveaxis(columns, 0, -1), x)
@@ -216,73 +208,25 @@ class GaussianMixture:
         width = max(1, *(math.prod(arg.shape) // max(arg.shape[-2], 1) for arg in args))
         return by_rows(evaluate, max(1, CHUNK_BYTES // (8 * self.weights.size * width)), *args)
 
-    def _posterior(self, x: Array, level: NoiseLevel) -> _Posterior:
-        xp = array_namespace(x)
+    def _posterior(self, x: Array, level: NoiseLevel) -> Posterior:
+        xp = namespace(x)
         alpha, sigma = _wide(level.alpha, x), _wide(level.sigma, x)
         spectrum = like(self.spectra, x)[..., None, :]
         v = alpha**2 * spectrum + sigma**2
-        offset = x[..., None, :, :] - alpha * like(self.means, x)[..., None, :]
+        centers = like(self.means, x)[..., None, :]
+        offset = x[..., None, :, :] - alpha * centers
         if self.basis is not None:
-            offset = offset @ self._basis(x)
-        with np.errstate(divide="ignore"):
-            log_weights = like(np.log(self.weights), x)[..., None]
-        log_det = xp.sum(xp.log(v), axis=-1) * (self.dim // self.spectra.shape[-1])
-        logits = log_weights - 0.5 * (xp.sum(offset**2 / v, axis=-1) + log_det)
+            offset = offset @ like(self.basis, x)
+        log_weights = like(self.log_weights, x)[..., None]
+        log_det = sum_over(xp.log(v), -1) * (self.dim // self.spectra.shape[-1])
+        logits = log_weights - 0.5 * (sum_over(offset**2 / v, -1) + log_det)
         total, r = log_sum_exp(logits, axis=-2)
         log_prob = total - 0.5 * self.dim * math.log(2 * math.pi)
-        return _Posterior(alpha, sigma, log_prob, r[..., None], offset, spectrum, v)
-
-    def _posterior_means(self, post: _Posterior, x: Array) -> tuple[Array, Array]:
-        """Component posterior means ``(..., K, N, d)`` and the denoiser ``(..., N, d)``."""
-        step = self._to_state_basis(post.offset * (post.alpha * post.spectrum / post.v), x)
-        means = like(self.means, x)[..., None, :] + step
-        return means, _sum(post.r * means, -3)
-
-    def _moments(self, post: _Posterior, x: Array) -> tuple[Array, Array, Array]:
-        means, denoised = self._posterior_means(post, x)
-        spread = _sum(_sum(post.r * (means - denoised[..., None, :, :]) ** 2, -1), -2)
-        copies = self.dim // self.spectra.shape[-1]
-        gain, slack = post.alpha * post.spectrum / post.v, post.spectrum * post.sigma**2 / post.v
-        within_gain = _sum(_sum(post.r * gain, -1), -2) * copies
-        within = _sum(_sum(post.r * slack, -1), -2) * copies
-        return denoised, within_gain + _narrow(_precision(post)) * spread, within + spread
-
-    def _jvp(self, post: _Posterior, x: Array, tangent: Array) -> Array:
-        means, denoised = self._posterior_means(post, x)
-        delta, t = means - denoised[..., None, :, :], tangent[..., None, :, :]
-        inner = t if self.basis is None else t @ self._basis(x)
-        within = self._to_state_basis(inner * (post.alpha * post.spectrum / post.v), x)
-        between = delta * _sum(delta * t, -1)[..., None] * _precision(post)
-        return _sum(post.r * (within + between), -3)
-
-    def _basis(self, x: Array) -> Array:
-        return like(self.basis, x)
-
-    def _to_state_basis(self, z: Array, x: Array) -> Array:
-        if self.basis is None:
-            return z
-        return z @ like(np.swapaxes(self.basis, -1, -2), x)
-
-
-def _sum(x: Array, axis: int) -> Array:
-    return array_namespace(x).sum(x, axis=axis)
+        return Posterior(
+            alpha, sigma, log_prob, r[..., None], offset, centers, spectrum, v, self.basis
+        )
 
 
 def _wide(value: Scalar, x: Array) -> Scalar:
     """Add the component axis to an array of levels; leave a number alone."""
     return like(value, x)[..., None] if np.ndim(value) else float(value)
-
-
-def _narrow(value: Scalar) -> Scalar:
-    """Drop the two trailing axes of a level array ``(..., 1, 1, 1)``: it meets ``(..., N)``."""
-    return value[..., 0, 0] if getattr(value, "ndim", 0) else value
-
-
-def _precision(post: _Posterior) -> Scalar:
-    """``alpha / sigma^2``, and 0 at ``sigma = 0``, where the posterior is a point."""
-    if not getattr(post.sigma, "ndim", 0):
-        return post.alpha / post.sigma**2 if post.sigma > 0 else 0.0
-    xp = array_namespace(post.sigma)
-    noisy = post.sigma > 0
-    one = xp.ones_like(post.sigma)
-    return xp.where(noisy, post.alpha * one / xp.where(noisy, post.sigma**2, one), 0.0 * one)

@@ -9,7 +9,7 @@ panel's value is off by ``e``, its halves' is off by about ``e^2``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,7 +34,7 @@ PANEL_TOLERANCE = 4 * np.finfo(float).eps
 ``|value|``, or of the panel's own size: rounding elsewhere does not excuse a panel, for a jump too
 small to count in one integrand may carry all the mass of another, its derivative."""
 
-BLOCK = 2**12
+BLOCK = 2**9
 """Panels evaluated at a time, so that temporaries stay in cache."""
 
 REACH = np.array([0, 1.25, 2.5, 4, 5.5, 7.5, 10.0])
@@ -109,9 +109,10 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
     value, total, error = (np.zeros_like(scale) for _ in range(3))
     for round_ in range(ROUNDS):
         middle = 0.5 * (a + b)
-        left, left_size = _panels(f, case, a, middle)
-        right, right_size = _panels(f, case, middle, b)
-        moved = np.abs(left + right - coarse)
+        halves = (np.concatenate(ends) for ends in ((case, case), (a, middle), (middle, b)))
+        (left, right), (left_size, right_size) = (np.split(part, 2) for part in _panels(f, *halves))
+        with np.errstate(invalid="ignore"):  # an infinite integrand never settles
+            moved = np.abs(left + right - coarse)
         settled = moved <= PANEL_TOLERANCE * (scale[case] + left_size + right_size)
         done = settled.all(axis=-1)
         if round_ == ROUNDS - 1:
@@ -129,6 +130,11 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
         a, b = _zip(a[more], middle[more]), _zip(middle[more], b[more])
         coarse = _zip(left[more], right[more])
     return Integral(value, total, error)
+
+
+def columns(integrands: Sequence[np.ndarray]) -> np.ndarray:
+    """Put integrands ``(P, n)`` side by side as ``(P, n, Q)``, each still in one piece."""
+    return np.moveaxis(np.stack(integrands), 0, -1)
 
 
 def _panels(

@@ -34,7 +34,7 @@ VE_MIN, VE_MAX = 0.01, 50.0
 
 
 def _plain(value: Any) -> Any:
-    return value if np.ndim(value) else float(value)
+    return value if getattr(value, "ndim", 0) else float(value)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,11 @@ class Process:
 
     def level_at(self, ratio: Any) -> NoiseLevel:
         """Return the level whose ``sigma / alpha`` is ``ratio`` (a number, or an array of them)."""
-        if not np.all((np.asarray(ratio) >= 0) & np.isfinite(ratio)):
+        if isinstance(ratio, float):
+            allowed = 0.0 <= ratio < math.inf
+        else:
+            allowed = bool(np.all((np.asarray(ratio) >= 0) & np.isfinite(ratio)))
+        if not allowed:
             raise ValueError(f"ratio must be finite and >= 0, got {ratio}")
         alpha, sigma = self.levels(ratio)
         return NoiseLevel(_plain(alpha), _plain(sigma))
@@ -141,7 +145,7 @@ def _cosine_time(s: Any) -> Any:
 
 
 def _ve_levels(s: Any) -> tuple[Any, Any]:
-    return np.ones_like(s, dtype=float), s
+    return (1.0 if isinstance(s, float) else np.ones_like(s, dtype=float)), s
 
 
 VP_LINEAR = Process("vp-linear", _vp_levels, _linear_ratio, _linear_time, 1e-3, 1.0)

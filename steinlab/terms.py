@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
-from analytic.quadrature import integrate, mixture_breaks
+from analytic.memory import remembering
+from analytic.quadrature import columns, integrate, mixture_breaks
 from steinlab.divergence import Divergence, Exact, Hutchinson, Step, inner
 from steinlab.rounding import step_sizes
 from steinlab.solvers import Evaluation, History, Solver
@@ -121,12 +122,16 @@ def terms_at(
 def take_step(
     problem: Problem, x: np.ndarray, past: np.ndarray | None, history: History = ()
 ) -> Step:
-    """Take the solver's step from ``x``, with the past evaluation at the state ``past``."""
+    """Take the solver's step from ``x``, with the past evaluation at the state ``past``.
+
+    The step's denoiser remembers: divergence and rounding ask for what the candidate was made of.
+    """
+    law = remembering(problem.law)
     if problem.earlier is not None and past is not None:
-        denoised = problem.law(past, problem.earlier)
+        denoised = law(past, problem.earlier)
         history = (Evaluation(problem.earlier, past, denoised),)
-    candidate = problem.solver.step(problem.law, x, problem.s, problem.t, history)
-    return Step(problem.law, problem.solver, x, problem.s, problem.t, history, candidate)
+    candidate = problem.solver.step(law, x, problem.s, problem.t, history)
+    return Step(law, problem.solver, x, problem.s, problem.t, history, candidate)
 
 
 EXACT_TRACE_DIM = 8
@@ -184,9 +189,9 @@ def quadrature_terms(
 
     In component ``k`` the Gaussian measure of ``((x_star - m)/s, eps)`` is rotated so that one axis
     is ``x``: ``x_star = m + (alpha s^2 / v)(x - alpha m) + (s sigma / sqrt v) z``,
-    ``v = alpha^2 s^2 + sigma^2``. The terms are at most quadratic in ``z``, which three
-    Gauss-Hermite nodes integrate exactly; ``x`` is integrated adaptively. Responsibilities and
-    the denoiser never enter the terms that contain ``x_star``.
+    ``v = alpha^2 s^2 + sigma^2``. The terms are at most quadratic in ``z``, so its two moments
+    integrate it exactly; ``x`` is integrated adaptively. Responsibilities and the denoiser never
+    enter the terms that contain ``x_star``.
 
     Parameters
     ----------
@@ -205,19 +210,17 @@ def quadrature_terms(
     alpha, sigma = s.alpha[..., 0], s.sigma[..., 0]
     v = alpha**2 * variance + sigma**2
     center = alpha * law.means[..., 0]
-    z, omega = GAUSS_HERMITE_3
+
+    gain, blur = alpha * variance / v, np.sqrt(variance / v) * sigma
+    height = law.weights / np.sqrt(2 * math.pi * v)
+    parts = [by_component(a) for a in (center, v, height, law.means[..., 0], gain, blur**2)]
 
     def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        part = problem.take(case)
-        step = take_step(part, x[..., None], None if past is None else past[case])
-        offset = x[:, None, :] - center[case][..., None]  # (P, K, n)
-        width = v[case][..., None]
-        height = (law.weights / np.sqrt(2 * math.pi * v))[case][..., None]
-        density = height * np.exp(-0.5 * offset**2 / width)
-        gain = (alpha * variance / v)[case][..., None]
-        blur = (np.sqrt(variance / v) * sigma)[case][..., None]
-        x_star = (law.means[case] + gain * offset)[..., None] + blur[..., None] * z
-        return _integrands(step, x_star, density[..., None] * omega)
+        step = take_step(problem.take(case), x[..., None], None if past is None else past[case])
+        middle, width, top, mean, slope, spread = (part[:, case] for part in parts)
+        offset = x - middle  # (K, P, n)
+        density = top * np.exp(-0.5 * offset**2 / width)
+        return _integrands(step, Star(density, mean + slope * offset, spread))
 
     marks = mixture_breaks(law, s)
     if breaks is not None:
@@ -227,26 +230,36 @@ def quadrature_terms(
     return Integrated(*(Terms(*part.T) for part in (integral.value, integral.size, integral.error)))
 
 
-def _integrands(step: Step, x_star: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Terms and sizes times density, ``(P, n, 9)``; ``x_star``, ``mass`` ``(P, K, n, nodes)``."""
-    wide = (slice(None), None, slice(None), None)
+class Star(NamedTuple):
+    """``x_star`` given ``x`` in each component: its mass, mean and variance, ``(K, P, n or 1)``."""
+
+    density: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+
+
+def by_component(values: np.ndarray) -> np.ndarray:
+    """Bring ``(C, K)`` to ``(K, C, 1)``: sums over components then run over whole arrays."""
+    return np.ascontiguousarray(values.T)[..., None]
+
+
+def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
+    """Terms and sizes times density, ``(P, n, 9)``; a mean of ``|a b|`` is at most its roots'."""
     x, u = step.x[..., 0], step.candidate.residual[..., 0]
     state, denoised = step.candidate.state[..., 0], step.candidate.denoised[..., 0]
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
     size_u, size_div = (size[..., 0] for size in step_sizes(step))
-
-    def over_star(values: np.ndarray) -> np.ndarray:
-        return np.asarray((mass * values).sum(axis=(1, 3)))
-
-    density, star = over_star(np.ones(())), np.abs(x_star)
-    squares, square_sizes = [], []
+    mass = star.density
+    total, reach = mass.sum(axis=0), np.sqrt(star.mean**2 + star.spread)
+    squares, square_sizes, distance = [], [], None
     for value, size in ((x, np.abs(x)), (state, np.abs(x) + size_u), (x + u, np.abs(x) + size_u)):
-        off = value[wide] - x_star
-        squares.append(over_star(off**2))
-        square_sizes.append(over_star(2 * np.abs(off) * (size[wide] + star)))
-    off, tweedie = over_star(x[wide] - x_star), x - denoised
-    off_size = over_star(np.abs(x[wide] - x_star))
-    input_size = over_star(np.abs(x[wide]) + star)
+        square = (value - star.mean) ** 2 + star.spread
+        off = mass * np.sqrt(square)
+        distance = off.sum(axis=0) if distance is None else distance
+        squares.append((mass * square).sum(axis=0))
+        square_sizes.append(2 * (off * (size + reach)).sum(axis=0))
+    tweedie = x - denoised
+    input_size = np.abs(x) * total + (mass * reach).sum(axis=0)
     own = (u * x, div, u * u, u * tweedie)
     own_size = (
         size_u * np.abs(x),
@@ -254,15 +267,17 @@ def _integrands(step: Step, x_star: np.ndarray, mass: np.ndarray) -> tuple[np.nd
         2 * np.abs(u) * size_u,
         size_u * np.abs(tweedie) + np.abs(u) * (np.abs(x) + np.abs(denoised)),
     )
-    values = [*(density * v for v in own), u * off, *squares, density * x**2]
+    values = [
+        *(total * v for v in own),
+        u * (mass * (x - star.mean)).sum(axis=0),
+        *squares,
+        total * x**2,
+    ]
     sizes = [
-        *(density * v for v in own_size),
-        size_u * off_size + np.abs(u) * input_size,
+        *(total * v for v in own_size),
+        size_u * distance + np.abs(u) * input_size,
         *square_sizes,
-        density * x**2,
+        total * x**2,
     ]
     order = [0, 1, 2, 4, 3, 5, 6, 7, 8]  # as the fields of Terms
-    return (
-        np.stack([values[i] for i in order], axis=-1),
-        np.stack([sizes[i] for i in order], axis=-1),
-    )
+    return columns([values[i] for i in order]), columns([sizes[i] for i in order])

@@ -1,25 +1,25 @@
 r"""Checks by proof of two bounds: the perturbation bound and the Lipschitz constant of a step.
 
-For the claims to add: ``certified_check(PERTURBATION_CASES, measure=measure_perturbations,
-compare=lambda data, bounds: compare_perturbations(data, bounds.coefficient))``, likewise
-``certified_check(LIPSCHITZ_CASES, measure=measure_lipschitz, compare=lambda data, formula:
-compare_lipschitz(data, formula.first))``.
+Both sides are enclosed. A formula is evaluated at the ends of the enclosures that favour it, so a
+violation is proved; where a bound is proved to hold, the finding says on how many cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from analytic import NoiseLevel
 from analytic.certified import Enclosure
 from analytic.certified_lipschitz import lipschitz
 from analytic.certified_perturbation import PerturbationBound, perturbation_bound
 from analytic.certified_steps import ExactStep
-from steinlab.claims.certified_checks import CertifiedCases, law_of, listed
-from steinlab.verdicts import EPS, ROUNDING, Comparison
+from steinlab.claims.certified_checks import CertifiedCases, certified_check, law_of, listed
+from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Result
 
 PERTURBATION_CASES = (
     listed("euler", "4/5 3/5", "12/13 5/13", "modes", states={
@@ -35,6 +35,31 @@ PERTURBATION_CASES = (
     },
 )  # fmt: skip
 """The last is centred Gaussians, where the bound is an equality."""
+
+MORE_PERTURBATIONS = (
+    listed("euler", "1 2", "1 1", "modes", states={
+        "weights": ["3/5", "2/5"], "means": [["-3"], ["2"]], "variances": ["17/4", "17/4"],
+    }),
+    listed("heun", "4/5 3/5", "12/13 5/13", states={
+        "weights": ["1/5", "4/5"], "means": [["-1"], ["1"]], "variances": ["1/2", "3/4"],
+    }),
+    listed("heun", "1/2 1/2", "3/4 1/4", states={
+        "weights": ["2/5", "3/5"], "means": [["-1/2"], ["1"]], "variances": ["3/10", "2/5"],
+    }),
+)  # fmt: skip
+"""Cases of the full profile: apart modes, and steps of VP and rectified flow."""
+
+TRAPPED_CASES = (
+    listed("euler", "1 2", "1 1", "modes", states={
+        "weights": ["3/5", "2/5"], "means": [["-3"], ["2"]], "variances": ["17/4", "17/4"],
+    }),
+    {
+        "data": {"weights": ["1"], "means": [["0"]], "variances": ["5"]},
+        "states": {"weights": ["1"], "means": [["0"]], "variances": ["3"]},
+        "from": ["4/5", "3/5"], "to": ["12/13", "5/13"], "solver": "euler",
+    },
+)  # fmt: skip
+"""Steps that expand, the last with equality in the bound: a wide Gaussian in VP."""
 
 
 class PerturbedEnds(NamedTuple):
@@ -87,12 +112,42 @@ def compare_perturbations(
     return Comparison(measured, bound, ROUNDING * EPS * (measured + np.abs(bound)), upper=True)
 
 
+class TrappedPerturbations(NamedTuple):
+    """Enclosures of the bound, and lower ends of the steps' Lipschitz constants, ``(C,)``."""
+
+    bounds: Perturbations
+    lipschitz: np.ndarray
+
+
+def measure_trapped(cases: CertifiedCases) -> TrappedPerturbations:
+    """Enclose both sides of the bound, and how much the steps expand."""
+    lower = [
+        float(lipschitz(law, step, tolerance=LIPSCHITZ_WIDTH).value.lower)
+        for law, step, _ in cases.steps()
+    ]
+    return TrappedPerturbations(measure_perturbations(cases), np.array(lower))
+
+
+def expanding(comparison: Comparison, data: TrappedPerturbations) -> Comparison:
+    """Leave a case undecided unless its step is proved to expand."""
+    tolerance = np.where(data.lipschitz > 1, comparison.tolerance, np.inf)
+    return replace(comparison, tolerance=tolerance)
+
+
 LIPSCHITZ_CASES = (
     listed("euler", "1 1", "1 1/2"),
     listed("euler", "4/5 3/5", "12/13 5/13"),
     listed("euler", "1 2", "1 1", "modes"),
     listed("euler", "1 2", "1 1", "space"),
 )
+MORE_CONSTANTS = (
+    listed("euler", "1/2 1/2", "3/4 1/4"),
+    listed("euler", "3/5 4/5", "12/13 5/13", "modes"),
+    listed("euler", "4/5 3/5", "12/13 5/13", "space"),
+    listed("euler", "1 80", "1 1/100", "modes"),
+)
+"""Cases of the full profile: rectified flow, VP, and one step over the whole of EDM's range."""
+
 LIPSCHITZ_WIDTH = 2e-4
 
 
@@ -139,6 +194,33 @@ def compare_lipschitz(data: Constants, bound: Callable[[Any], np.ndarray]) -> Co
     return Comparison(own[:, 0], predicted, tolerance, grade=1e-2)
 
 
+def compare_threshold(data: Constants, threshold: Callable[[Any], np.ndarray]) -> Comparison:
+    """Compare ``L_D + (1 - L_T) / beta``, the ``L_D`` at which a step stops contracting.
+
+    ``threshold`` reads the levels ``s`` and ``t`` of the steps, ``(C, 1, 1)``.
+    """
+    found = []
+    for step, own, inner in zip(data.steps, data.step, data.denoiser, strict=True):
+        kappa = step.t[1] / step.s[1]
+        beta = step.t[0] - kappa * step.s[0]
+        found.append(inner.plus(Enclosure.point(1).plus(own.times(-1)).times(1 / beta)).double())
+    measured = np.array(found)
+    levels = (
+        NoiseLevel(*(np.array([[[float(pair[k])]] for pair in pairs]) for k in (0, 1)))
+        for pairs in ([step.s for step in data.steps], [step.t for step in data.steps])
+    )
+    predicted = np.asarray(threshold(Levels(*levels)))
+    tolerance = measured[:, 1] + ROUNDING * EPS * (np.abs(predicted) + measured[:, 0])
+    return Comparison(measured[:, 0], predicted, tolerance, grade=1e-2)
+
+
+class Levels(NamedTuple):
+    """Both levels of steps, ``(C, 1, 1)``."""
+
+    s: NoiseLevel
+    t: NoiseLevel
+
+
 def _constant_ends(steps: Sequence[ExactStep], values: Sequence[Fraction]) -> ConstantEnds:
     def column(entries: Sequence[Any]) -> np.ndarray:
         return np.array([[float(entry)] for entry in entries])
@@ -146,3 +228,64 @@ def _constant_ends(steps: Sequence[ExactStep], values: Sequence[Fraction]) -> Co
     s = (column([step.s[0] for step in steps]), column([step.s[1] for step in steps]))
     t = (column([step.t[0] for step in steps]), column([step.t[1] for step in steps]))
     return ConstantEnds(s, t, column(values))
+
+
+def proved_perturbations(read: Callable[[Any], Any]) -> Check:
+    """Check the perturbation bound; ``read`` finds its coefficient form in a claim's formula."""
+    return certified_check(
+        PERTURBATION_CASES,
+        more=MORE_PERTURBATIONS,
+        measure=measure_perturbations,
+        compare=lambda data, formula: compare_perturbations(data, read(formula)),
+    )
+
+
+def proved_trapped(read: Callable[[Any], tuple[Any, Any]]) -> Check:
+    """Check it on steps that are proved to expand; ``read`` finds the form and a factor of L_T."""
+
+    def compare(data: TrappedPerturbations, formula: Any) -> Comparison:
+        bound, factor = read(formula)
+        scale = factor(data.lipschitz)
+        return expanding(compare_perturbations(data.bounds, lambda d: bound(d) * scale), data)
+
+    return certified_check(TRAPPED_CASES, measure=measure_trapped, compare=compare)
+
+
+def proved_constants(read: Callable[[Any], Any]) -> Check:
+    """Check a step's Lipschitz constant; ``read`` finds its bound in a claim's formula."""
+    return certified_check(
+        LIPSCHITZ_CASES,
+        more=MORE_CONSTANTS,
+        measure=measure_lipschitz,
+        compare=lambda data, formula: compare_lipschitz(data, read(formula)),
+    )
+
+
+def proved_thresholds(read: Callable[[Any], Any]) -> Check:
+    """Check where steps stop contracting; ``read`` finds the threshold in a claim's formula."""
+    return certified_check(
+        LIPSCHITZ_CASES,
+        more=MORE_CONSTANTS,
+        measure=measure_lipschitz,
+        compare=lambda data, formula: compare_threshold(data, read(formula)),
+    )
+
+
+def proved_bound(results: Mapping[str, Result]) -> str:
+    """Return a finding's part on the perturbation bound, empty where no proof was tried."""
+    if "certified" not in results:
+        return ""
+    found = [b for part in results["certified"].data for b in getattr(part, "bounds", part).found]
+    proved = [b for b in found if b.state.upper <= b.state_bound.lower]
+    met = [float(b.state_bound.radius / b.state_bound.mid) for b in found if b not in proved]
+    equal = f", attained within {max(met):.0e} on {len(met)}" if met else ""
+    return f"; proved on {len(proved)} listed cases{equal}"
+
+
+def enclosed_constants(results: Mapping[str, Result]) -> str:
+    """Return a finding's part on Lipschitz constants, empty where none was enclosed."""
+    if "certified" not in results:
+        return ""
+    steps = [value for part in results["certified"].data for value in part.step]
+    radius = max(float(value.radius / value.mid) for value in steps)
+    return f"; L_T and L_D enclosed to {radius:.0e} on {len(steps)} listed cases"

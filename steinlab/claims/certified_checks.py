@@ -154,6 +154,7 @@ def compare_terms(data: Enclosed, identity: Identity) -> Comparison:
 def certified_check(
     cases: Sequence[Mapping[str, Any]],
     *,
+    more: Sequence[Mapping[str, Any]] = (),
     name: str = "certified",
     measure: Callable[[CertifiedCases], Any] = measure_terms,
     compare: Callable[[Any, Any], Comparison] = compare_terms,
@@ -165,6 +166,8 @@ def certified_check(
     ----------
     cases : sequence of JSON objects
         See :class:`CertifiedCases`.
+    more : sequence of JSON objects
+        Cases of the full profile alone.
     name : str
     measure : callable
         ``cases -> enclosures``; by default the terms of the coefficient.
@@ -176,8 +179,10 @@ def certified_check(
     """
 
     def draw(effort: Effort) -> list[CertifiedCases]:
-        bits = 128 if effort.profile == "full" else BITS
-        return [CertifiedCases(tuple({"bits": bits, **case} for case in cases))]
+        full = effort.profile == "full"
+        chosen = (*cases, *more) if full else cases
+        bits = 128 if full else BITS
+        return [CertifiedCases(tuple({"bits": bits, **case} for case in chosen))]
 
     return Check(
         name,

@@ -10,6 +10,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow import exact_flow
+from analytic.memory import remembering
 from analytic.quadrature import REACH, expect
 from steinlab.claims.checks import CLAIMED_SOLVERS, past_states
 from steinlab.claims.draws import StepCases, draw_law, draw_levels
@@ -39,7 +40,7 @@ class Steep:
     def take(self, index: Any) -> Steep:
         """Return the cases ``index``."""
         parts = (v[index] for v in (self.sigma, self.height, self.width))
-        return Steep(self.law.take(index), *parts)
+        return Steep(remembering(self.law.take(index)), *parts)
 
     def _rise(self, x: Any, level: NoiseLevel) -> tuple[Any, Any]:
         """``A tanh(x/w)`` and its derivative at the beginning's level, zero elsewhere."""

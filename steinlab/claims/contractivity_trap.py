@@ -24,6 +24,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow import exact_flow
+from steinlab.claims.certified_bounds import enclosed_constants, proved_thresholds
 from steinlab.claims.draws import StepCases, draw_law, draw_levels, log_uniform
 from steinlab.claims.ridges import (
     NUDGE,
@@ -217,7 +218,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     both = ((slope > 1) == (flow > 0)).mean()
     return (
         f"the step contracts iff L_D < (1-kappa)/beta: 1 whatever the step in EDM and flow (found "
-        f"within {np.abs(flat - 1).max():.0e} over {len(flat)} steps), {vp.min():.2g} to "
+        f"within {np.abs(flat - 1).max():.0e} over {len(flat)} steps"
+        f"{enclosed_constants(results)}), {vp.min():.2g} to "
         f"{vp.max():.2g} in VP, where larger steps allow more; so the triangle has no side for the "
         f"step in EDM. Refining does not help: largest L_T "
         + ", ".join(f"{top:.3g} at {n} steps ({k} expansive)" for n, top, k in maxima)
@@ -237,10 +239,6 @@ def _stiff(data: Edge) -> np.ndarray:
 def _lost(data: Edge) -> np.ndarray:
     step = first_order(data.s, data.t)
     return np.asarray((1 + step.kappa) / step.betas[0])[:, 0, 0]
-
-
-def _cured(ridge: Ridge) -> float:  # noqa: ARG001
-    return 0.0
 
 
 CLAIM = Claim(
@@ -279,17 +277,21 @@ CLAIM = Claim(
             compare_refined,
             Ridge.restore,
         ),
+        proved_thresholds(lambda formula: formula.threshold),
     ),
     twins=(
         Twin("smaller steps buy contraction: L_D < 1/h", FORMULA._replace(threshold=_stiff)),
         Twin("(1 + kappa)/beta", FORMULA._replace(threshold=_lost), ("triangle",)),
+        Twin("(1 + kappa)/beta, enclosed", FORMULA._replace(threshold=_lost), ("certified",)),
         Twin(
             "the flow never expands",
             FORMULA._replace(growth=lambda d: np.minimum(d - 1, 0.0)),
             ("flow at a state",),
         ),
         Twin("growth D' + 1", FORMULA._replace(growth=lambda d: d + 1), ("step at a state",)),
-        Twin("refining the grid cures it", FORMULA._replace(limit=_cured), ("refined grid",)),
+        Twin(
+            "refining the grid cures it", FORMULA._replace(limit=lambda _: 0.0), ("refined grid",)
+        ),
     ),
     dropped=(),
     finding=_finding,

@@ -85,8 +85,8 @@ def measure_probes(cases: StepCases, *, law: str) -> Probed:
     step = take_step(p, np.repeat(x, len(vectors), axis=1), None)
     probes = np.broadcast_to(vectors, step.x.shape)[None]
     values = np.asarray(Hutchinson(1, law).along(step, probes))
-    mean = values @ weights
-    variance = (values - mean[:, None]) ** 2 @ weights
+    mean = (values * weights).sum(axis=1)
+    variance = ((values - mean[:, None]) ** 2 * weights).sum(axis=1)
     single = take_step(p, x, None)
     jacobian, shift, parts = _probed_jacobian(single)
     trace = np.asarray(Exact()(single, np.random.default_rng(0)))[:, 0]

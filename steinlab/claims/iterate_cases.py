@@ -17,6 +17,7 @@ from analytic import GaussianMixture, NoiseLevel
 from analytic.branches import covers, invert
 from analytic.distances import fisher_rate, truncated_fisher
 from analytic.iterates import LineIterate
+from analytic.memory import remembering
 from analytic.quadrature import mixture_breaks
 from steinlab.claims.draws import StepCases, draw_law, log_uniform
 from steinlab.claims.perturbation import (
@@ -168,7 +169,7 @@ def measure_iterates(cases: IterateCases) -> Perturbed:
     breaks = np.sort(np.concatenate((own, inside), axis=1), axis=1)
 
     def states(case: np.ndarray, x: np.ndarray) -> States:
-        part = law.take(case)
+        part = remembering(law.take(case))
         levels = [level for level in (at(v, case) for v in cases.levels) if level]
         jet = run_jets(part, x[..., None], levels[:-1], SOLVERS[cases.solver])
         y, slope, bend = jet.value[..., 0], jet.first[..., 0, 0], jet.second[..., 0, 0, 0]

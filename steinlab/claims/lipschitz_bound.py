@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from steinlab.claims.certified_bounds import enclosed_constants, proved_constants
 from steinlab.claims.draws import StepCases, draw_levels, draw_steps
 from steinlab.claims.slopes import Slopes, measure, measure_secants
 from steinlab.solvers import HEUN
@@ -160,7 +161,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     return (
         f"for exact denoisers the bound is an equality at every state of {len(gap)} first-order "
         f"steps, to {gap.max():.0e}; the steepest secant reaches {tight:.6f} of the global bound "
-        f"in the median; a denoiser perturbed off the semidefinite ones leaves more than 1 % of it "
+        f"in the median{enclosed_constants(results)}; "
+        "a denoiser perturbed off the semidefinite ones leaves more than 1 % of it "
         f"free in {(ratio < 0.99).mean():.0%} of the cases (down to {ratio.min():.2f}). It does "
         f"not cover other steps: Heun exceeds it in {misses['Heun'][0]:.0%} of the cases (up to "
         f"{misses['Heun'][1]:.0f} times), 2M in {misses['2M'][0]:.0%} (up to "
@@ -173,6 +175,10 @@ FORMULA = Formula(first, multistep, heun)
 
 def _no_drive(data: Slopes) -> np.ndarray:
     return np.asarray(data.t[1] / data.s[1] + 0 * data.denoiser)
+
+
+def _no_kappa(data: Slopes) -> np.ndarray:
+    return np.asarray(first(data) - data.t[1] / data.s[1])
 
 
 def _no_sigma(data: Slopes) -> np.ndarray:
@@ -210,11 +216,14 @@ CLAIM = Claim(
         ),
         _check("2M, past frozen", "dpmpp-2m", compare_multistep, count=160),
         _check("Heun", "heun", compare_heun, count=160),
+        proved_constants(lambda formula: formula.first),
     ),
     twins=(
         Twin("h of the other sign", FORMULA._replace(first=_wrong_sign)),
         Twin("sigma' dropped", FORMULA._replace(first=_no_sigma), ("exact denoisers",)),
         Twin("kappa alone", FORMULA._replace(first=_no_drive), ("secants",)),
+        Twin("kappa alone, enclosed", FORMULA._replace(first=_no_drive), ("certified",)),
+        Twin("kappa dropped, enclosed", FORMULA._replace(first=_no_kappa), ("certified",)),
         Twin("kappa alone, 2M", FORMULA._replace(multistep=_no_drive), ("2M, past frozen",)),
         Twin("2M at Heun's and Heun at 2M's bound", FORMULA._replace(heun=multistep), ("Heun",)),
     ),

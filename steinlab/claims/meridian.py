@@ -109,8 +109,9 @@ def _terms(cases: MeridianCases, x: np.ndarray, mass: np.ndarray) -> tuple[Terms
     u = step.candidate.residual
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
     gain = s.alpha * law.spectra[:, 0] / (s.alpha**2 * law.spectra[:, 0] + s.sigma**2)
-    star = law.means + gain[:, None] * (x[:, None, :] - s.alpha * law.means)  # (n, K, d)
-    reference = (u[:, None, :] * (x[:, None, :] - star)).sum(axis=-1)
+    means, half_plane = law.means[:, :2], x[:, None, :2]  # x_star is 0 beyond, on average
+    star = means + gain[:, None] * (half_plane - s.alpha * means)  # (n, K, 2)
+    reference = (u[:, None, :2] * (half_plane - star)).sum(axis=-1)
     zero = np.zeros((len(x), 1))
     own = [v[:, None] for v in (inner(x, u), div, inner(u, u))]
     tweedie = inner(x - step.candidate.denoised, u)[:, None]

@@ -20,7 +20,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
-from analytic.quadrature import integrate, mixture_breaks
+from analytic.memory import remembering
+from analytic.quadrature import columns, integrate, mixture_breaks
 from steinlab.claims.draws import StepCases
 from steinlab.divergence import Exact
 from steinlab.rounding import step_sizes
@@ -200,7 +201,8 @@ def _integrands(problem: Problem, states: States) -> tuple[np.ndarray, np.ndarra
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
     size_u, size_div = (size[..., 0] for size in step_sizes(step))
     size_u = size_u + np.abs(div) * states.size
-    model = problem.law.score(y[..., None], problem.s)[..., 0]
+    law: Any = step.denoiser
+    model = law.score(y[..., None], problem.s)[..., 0]
     off, gap = y - denoised, model - states.score
     values = (u * y, div, u**2, u * off, gap**2)
     sizes = (
@@ -210,8 +212,8 @@ def _integrands(problem: Problem, states: States) -> tuple[np.ndarray, np.ndarra
         size_u * np.abs(off) + np.abs(u) * (states.size + np.abs(denoised)),
         2 * np.abs(gap) * (states.score_size + np.abs(model)),
     )
-    mass = states.mass[..., None]
-    return mass * np.stack(values, axis=-1), mass * np.stack(sizes, axis=-1)
+    mass = states.mass
+    return columns([mass * v for v in values]), columns([mass * v for v in sizes])
 
 
 def measure_pairs(cases: PairCases) -> Perturbed:
@@ -219,7 +221,7 @@ def measure_pairs(cases: PairCases) -> Perturbed:
     problem, other = cases.problem, cases.other
 
     def states(case: np.ndarray, x: np.ndarray) -> States:
-        law, level = other.take(case), _take(problem.s, case)
+        law, level = remembering(other.take(case)), _take(problem.s, case)
         score = law.score(x[..., None], level)[..., 0]
         mass = np.exp(law.log_prob(x[..., None], level))
         return States(x, mass, score, np.abs(x), np.abs(score))

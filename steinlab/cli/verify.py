@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,6 +23,9 @@ from steinlab.cli.output import (
 from steinlab.errors import InputError, Interrupted, one_of
 from steinlab.specs.reading import MAX_SEED, read_json
 
+if TYPE_CHECKING:
+    from steinlab.shards import Shards
+
 MAX_WORKERS = 256
 
 COLOURS = {
@@ -35,30 +38,37 @@ COLOURS = {
 }
 
 
+ProfileOption = Annotated[str, typer.Option(help="quick or full.")]
+ClaimsOption = Annotated[
+    str | None, typer.Option(metavar="ID,ID", help="Claims to judge; by default all.")
+]
+FolderOption = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Write ledger.json and a replayable worst case a claim."),
+]
+ExpectOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="JSON of id and verdict that must come out.")
+]
+WorkersOption = Annotated[str, typer.Option(metavar="N", help="Processes; by default one a core.")]
+SeedOption = Annotated[str, typer.Option(metavar="N")]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
+]
+
+
 def verify(  # noqa: PLR0917
-    profile: Annotated[str, typer.Option(help="quick or full.")] = "quick",
-    claims: Annotated[
-        str | None, typer.Option(metavar="ID,ID", help="Claims to judge; by default all.")
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Write ledger.json and a replayable worst case a claim."),
-    ] = None,
+    profile: ProfileOption = "quick",
+    claims: ClaimsOption = None,
+    out: FolderOption = None,
     target: JsonOption = None,
-    expect: Annotated[
-        str | None, typer.Option(metavar="FILE", help="JSON of id and verdict that must come out.")
-    ] = None,
-    workers: Annotated[
-        str, typer.Option(metavar="N", help="Processes; by default one a core.")
-    ] = "auto",
-    seed: Annotated[str, typer.Option(metavar="N")] = "0",
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
-    ] = None,
+    expect: ExpectOption = None,
+    workers: WorkersOption = "auto",
+    seed: SeedOption = "0",
+    scheduler: SchedulerOption = None,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
-    from steinlab.ledger import claim_ids, differences, faults, run
+    from steinlab.ledger import claim_ids, run
     from steinlab.shards import Shards
     from steinlab.verdicts import PROFILES
 
@@ -79,19 +89,32 @@ def verify(  # noqa: PLR0917
             workers=count,
             scheduler=scheduler,
             shards=shards,
-            progress=lambda claim_id, row: advance(claim_id),  # noqa: ARG005
+            progress=advance,
         )
     write_json(target, ledger)
-    if folder is not None:
-        _store(folder, ledger)
+    _store(folder, ledger)
     show(*_report(ledger), *(_tables(ledger) if claims is not None else ()), target=target)
+    _tell_of_shards(ledger, shards, len(wanted), target)
+    return _trusted(ledger, expected)
+
+
+def _tell_of_shards(
+    ledger: dict[str, Any], shards: Shards | None, wanted: int, target: str | None
+) -> None:
+    """Say what was reused, and after an interrupt what is kept."""
     if shards and shards.reused:
         checks = "check" if shards.reused == 1 else "checks"
         show(f"{shards.reused} finished {checks} reused from {shards.folder}", target=target)
     if ledger["interrupted"]:
         done = len(ledger["claims"])
         kept = f"; finished checks are in {shards.folder}" if shards else ""
-        raise Interrupted(f"interrupted after {done} of {len(wanted)} claims; those are kept{kept}")
+        raise Interrupted(f"interrupted after {done} of {wanted} claims; those are kept{kept}")
+
+
+def _trusted(ledger: dict[str, Any], expected: dict[str, str]) -> int:
+    """Print what is wrong with the ledger; return the exit code."""
+    from steinlab.ledger import differences, faults
+
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
         print(f"steinlab: {problem}", file=sys.stderr)
@@ -134,15 +157,19 @@ class _bar:
 
     def __enter__(self) -> Any:
         self.progress.start()
-        return lambda claim_id: self.progress.update(
-            self.task, advance=1, description=f"judged {claim_id}"
-        )
+        return self.advance
+
+    def advance(self, claim_id: str, row: dict[str, Any]) -> None:  # noqa: ARG002
+        """Count a claim that is judged."""
+        self.progress.update(self.task, advance=1, description=f"judged {claim_id}")
 
     def __exit__(self, *error: object) -> None:
         self.progress.stop()
 
 
-def _store(folder: Path, ledger: dict[str, Any]) -> None:
+def _store(folder: Path | None, ledger: dict[str, Any]) -> None:
+    if folder is None:
+        return
     from steinlab.ledger import stored_case
 
     write_json(str(folder / "ledger.json"), ledger)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from analytic import NoiseLevel
 from steinlab.solvers.base import LinearMultistep, Solver, require_end
@@ -36,7 +37,7 @@ class Plan:
     order: int
     solvers: tuple[Solver, ...]
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Past evaluations that the loop must keep."""
         return max(solver.depth for solver in self.solvers)

@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 
 from analytic import GaussianMixture
+from steinlab.catalogue import load_claim
 from steinlab.certify import exact_mixture
 from steinlab.claims.certified_bounds import (
     LIPSCHITZ_CASES,
     PERTURBATION_CASES,
     compare_lipschitz,
     compare_perturbations,
+    enclosed_constants,
     measure_lipschitz,
     measure_perturbations,
+    proved_bound,
 )
 from steinlab.claims.certified_checks import (
     COEFFICIENT_CASES,
@@ -32,6 +35,7 @@ from steinlab.claims.certified_checks import (
 )
 from steinlab.claims.forms import Identity, no_square, reference, stein, wrong_sign
 from steinlab.claims.reference_free_coefficient import CLAIM
+from steinlab.examine import runnable
 from steinlab.judge import judge
 from steinlab.verdicts import Effort
 
@@ -169,3 +173,27 @@ def test_exact_values_of_doubles():
         exact_mixture(GaussianMixture([1.0], [[0.0, 0.0]], [[1.0, 2.0]]))
     with pytest.raises(ValueError, match="a stack"):
         exact_mixture(GaussianMixture([[1.0]], [[[0.0]]], 1.0))
+
+
+@pytest.mark.parametrize(
+    "claim_id",
+    ["perturbation-bound", "lipschitz-bound", "perturbation-bound-in-trap", "contractivity-trap"],
+)
+def test_the_bounds_claims_hold_a_proof_and_do_without_where_flint_is_missing(
+    claim_id, monkeypatch
+):
+    claim = load_claim(claim_id)
+    proof = next(check for check in claim.checks if check.method == "certified")
+    small, large = (
+        proof.draw(Effort(profile, np.random.default_rng(0))) for profile in ("quick", "full")
+    )
+    assert len(large[0]) >= len(small[0]) >= 2
+    alone = replace(claim, checks=(proof,), dropped=(), finding=lambda _: "", table=None)
+    row = judge(replace(alone, twins=tuple(t for t in claim.twins if "certified" in t.checks)))
+    assert row["undecided"] == 0
+    assert len(row["controls"]) >= 2
+    assert all(control["rejected"] for control in row["controls"])
+    assert all(e["violations"] == 0 and e["detects"] < 1e-8 for e in row["evidence"])
+    monkeypatch.setitem(sys.modules, "flint", None)
+    assert proof.name not in {check.name for check in runnable(claim)}
+    assert proved_bound({}) == enclosed_constants({}) == ""

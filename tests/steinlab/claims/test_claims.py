@@ -52,10 +52,6 @@ WHOLE = {
 }
 """Claims whose rare cases or sampled grades need all the cases of the quick profile."""
 
-STACKED = {"edm-variance", "hutchinson-estimator", "perturbation-bound-in-trap"}
-"""Claims with checks that draw for their whole stack: a case away from the worst does not replay
-alone yet (the worst does: :func:`test_claim`)."""
-
 
 def shrink_if_fit(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if claim_id not in WHOLE:
@@ -91,7 +87,7 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert any(condition.startswith("unstated") for condition in row["conditions"])
 
 
-@pytest.mark.parametrize("claim_id", sorted(set(claim_ids()) - STACKED))
+@CLAIMS
 def test_any_case_replays_to_the_last_digit(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_if_fit(claim_id, monkeypatch)
     claim = load_claim(claim_id)

@@ -1,0 +1,123 @@
+r"""The posterior of ``x_star`` under a mixture at one batch of states, each part computed once.
+
+With responsibilities ``r_k``, ``v_k = alpha^2 l_k + sigma^2`` and component posterior means
+``mu_k = m_k + Q_k diag(alpha l_k / v_k) Q_k' (x - alpha m_k)`` (see :mod:`analytic.mixtures`)
+
+    D = sum_k r_k mu_k,                    s = -sum_k r_k Q_k diag(1 / v_k) Q_k' (x - alpha m_k),
+    V = sum_k r_k (tr S_k + |mu_k - D|^2),  S_k = Q_k diag(l_k sigma^2 / v_k) Q_k'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from analytic.arrays import Array, like, namespace
+from analytic.levels import Scalar
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """One evaluation at states ``x``; ``K`` components stand before the ``N`` states.
+
+    Attributes
+    ----------
+    alpha, sigma : float or array (..., 1, 1, 1)
+    log_prob : array (..., N)
+    r : array (..., K, N, 1)
+        Responsibilities.
+    offset : array (..., K, N, d)
+        ``x - alpha m_k`` in the eigenbasis of component ``k``.
+    centers : array (..., K, 1, d)
+        ``m_k``.
+    spectrum, v : array (..., K, 1, 1 or d)
+        Eigenvalues of ``C_k`` and of ``S_k``.
+    basis : array (..., K, d, d), optional
+        Columns are the eigenvectors; None where they are the axes.
+    """
+
+    alpha: Scalar
+    sigma: Scalar
+    log_prob: Array
+    r: Array
+    offset: Array
+    centers: Array
+    spectrum: Array
+    v: Array
+    basis: np.ndarray | None
+
+    @cached_property
+    def gain(self) -> Array:
+        """``alpha l / v``, the slope of a component's posterior mean along its axes."""
+        return self.alpha * self.spectrum / self.v
+
+    @cached_property
+    def slack(self) -> Array:
+        """``l sigma^2 / v``, the posterior variances of a component along its axes."""
+        return self.spectrum * self.sigma**2 / self.v
+
+    @cached_property
+    def means(self) -> Array:
+        """Component posterior means, ``(..., K, N, d)``."""
+        return self.centers + self._turned(self.offset * self.gain)
+
+    @cached_property
+    def denoised(self) -> Array:
+        """``D``, ``(..., N, d)``."""
+        return sum_over(self.r * self.means, -3)
+
+    @cached_property
+    def deltas(self) -> Array:
+        """Component posterior means less ``D``, ``(..., K, N, d)``."""
+        return self.means - self.denoised[..., None, :, :]
+
+    @cached_property
+    def moments(self) -> tuple[Array, Array]:
+        """``div D`` and ``V``, each ``(..., N)``: sums of terms >= 0."""
+        spread = sum_over(sum_over(self.r * self.deltas**2, -1), -2)
+        copies = self.offset.shape[-1] // self.spectrum.shape[-1]
+        gain = sum_over(sum_over(self.r * self.gain, -1), -2) * copies
+        within = sum_over(sum_over(self.r * self.slack, -1), -2) * copies
+        return gain + _narrow(self._precision) * spread, within + spread
+
+    @property
+    def score(self) -> Array:
+        """``grad log p``, ``(..., N, d)``."""
+        return -sum_over(self.r * self._turned(self.offset / self.v), -3)
+
+    def jvp(self, tangent: Array) -> Array:
+        """Return ``D' tangent``; axes of ``tangent`` before those of ``x`` count probes."""
+        if self.offset.shape[-1] == 1:
+            return self.moments[0][..., None] * tangent
+        t = tangent[..., None, :, :]
+        inner = t if self.basis is None else t @ like(self.basis, t)
+        within = self._turned(inner * self.gain)
+        between = self.deltas * sum_over(self.deltas * t, -1)[..., None] * self._precision
+        return sum_over(self.r * (within + between), -3)
+
+    def _turned(self, z: Array) -> Array:
+        """Turn components from their eigenbases to that of the states."""
+        return z if self.basis is None else z @ like(np.swapaxes(self.basis, -1, -2), z)
+
+    @property
+    def _precision(self) -> Scalar:
+        """``alpha / sigma^2``, and 0 at ``sigma = 0``, where the posterior is a point."""
+        if not getattr(self.sigma, "ndim", 0):
+            return self.alpha / self.sigma**2 if self.sigma > 0 else 0.0
+        xp = namespace(self.sigma)
+        noisy = self.sigma > 0
+        one = xp.ones_like(self.sigma)
+        return xp.where(noisy, self.alpha * one / xp.where(noisy, self.sigma**2, one), 0.0 * one)
+
+
+def sum_over(x: Array, axis: int) -> Array:
+    """Sum over an axis; one entry, the usual case on the line, is its own sum."""
+    xp = namespace(x)
+    return xp.squeeze(x, axis=axis) if x.shape[axis] == 1 else xp.sum(x, axis=axis)
+
+
+def _narrow(value: Scalar) -> Scalar:
+    """Drop the two trailing axes of a level array ``(..., 1, 1, 1)``: it meets ``(..., N)``."""
+    return value[..., 0, 0] if getattr(value, "ndim", 0) else value
