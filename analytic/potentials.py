@@ -9,9 +9,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Potential:
-    """``f``: a quadratic of ``5`` coefficients and a bump ``exp(-|z - c|^2 / (2 w^2))`` a center.
+    """``f``: a quadratic of ``5`` coefficients and bumps ``w^2 exp(-|z - c|^2 / (2 w^2))``.
 
-    ``scale`` makes the quadratic's terms and the bumps' derivatives of order one.
+    The factor ``w^2`` makes the bumps' second derivatives of order one.
     """
 
     coefficients: np.ndarray
