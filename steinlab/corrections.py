@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.coefficient import Estimate, estimate, stein_numerator, tweedie_numerator
+from steinlab.coefficient import estimate, stein_numerator, tweedie_numerator
 from steinlab.divergence import Divergence, Step, default_divergence
+from steinlab.estimates import Estimate
 
 DEFAULT_GAMMA_MIN = 0.1
 """Our default of the paper's ``gamma_min``, whose value we do not know."""
