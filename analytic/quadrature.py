@@ -111,7 +111,8 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
         middle = 0.5 * (a + b)
         left, left_size = _panels(f, case, a, middle)
         right, right_size = _panels(f, case, middle, b)
-        moved = np.abs(left + right - coarse)
+        with np.errstate(invalid="ignore"):  # where a node has no value its panel stays unsettled
+            moved = np.abs(left + right - coarse)
         settled = moved <= PANEL_TOLERANCE * (scale[case] + left_size + right_size)
         done = settled.all(axis=-1)
         if round_ == ROUNDS - 1:

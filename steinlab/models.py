@@ -41,6 +41,10 @@ class Model:
         Returns the denoiser; called once, when first needed.
     law : callable, optional
         Returns the exact data law of the denoiser, where there is one.
+    data_law : callable, optional
+        Returns the law of the data that a network was trained on, where it is known.
+    shape : tuple of int
+        Of one picture, ``(channels, height, width)``; empty where a state is no picture.
     missing : str
         Empty, or what is missing and how to get it.
     """
@@ -52,6 +56,8 @@ class Model:
     schedule: str
     build: Callable[[], Denoiser]
     law: Callable[[], Any] | None = None
+    data_law: Callable[[], Any] | None = None
+    shape: tuple[int, ...] = ()
     missing: str = ""
 
     @functools.cached_property
@@ -134,4 +140,5 @@ def digits() -> Model:
         schedule="edm",
         build=law,
         law=law,
+        shape=(1, 8, 8),
     )

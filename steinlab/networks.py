@@ -1,0 +1,216 @@
+r"""Neural networks as denoisers: float64 states outside, the network's own dtype inside.
+
+A network sees flat states reshaped to its pictures, in EDM coordinates ``x / alpha`` at the noise
+ratio ``sigma / alpha`` or in those it was trained in, on its device and in its dtype, a bounded
+number of rows at a time. What it returns comes back in the library, dtype and device of the state,
+so the solvers keep float64 states around a float32 network, as EDM's reference sampler does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from steinlab.autodiff import Differentiable
+from steinlab.denoisers import PREDICTIONS
+
+Function = Callable[[torch.Tensor, NoiseLevel], torch.Tensor]
+"""``(states (N, d), level) -> D (N, d)`` in the network's dtype, each state on its own."""
+
+DEFAULT_ROWS = 1024
+"""States that a network sees at once."""
+
+
+@dataclass(frozen=True)
+class NetworkDenoiser:
+    """A torch function as a denoiser of NumPy arrays or torch tensors, with its derivatives.
+
+    Parameters
+    ----------
+    function : callable
+        ``(x, level) -> D(x)`` on tensors ``(N, d)`` in ``dtype`` on ``device``.
+    dim : int
+        Coordinates of a state.
+    dtype : torch.dtype
+    device : str
+    rows : int
+        States evaluated at once, probes counted: bounds the memory.
+
+    Raises
+    ------
+    ValueError
+        When called with states of another size, naming both.
+    """
+
+    function: Function
+    dim: int
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+    rows: int = DEFAULT_ROWS
+
+    def __call__(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``D(x)`` like ``x``, without recording gradients."""
+        with torch.no_grad():
+            return self._by_rows(lambda z: self.function(z, level), x)
+
+    def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
+        """Return ``D'(x) v`` for tangents ``(P, N, d)`` or ``(N, d)``."""
+        return self._product("jvp", x, level, tangent)
+
+    def vjp(self, x: Array, level: NoiseLevel, cotangent: Array) -> Array:
+        """Return ``D'(x)' v`` for cotangents ``(P, N, d)`` or ``(N, d)``."""
+        return self._product("vjp", x, level, cotangent)
+
+    def _product(self, mode: str, x: Array, level: NoiseLevel, v: Array) -> Array:
+        pull = getattr(Differentiable(self.function), mode)
+        return self._by_rows(lambda z, w: pull(z, level, w), x, v)
+
+    def _by_rows(self, function: Callable[..., torch.Tensor], x: Array, *more: Array) -> Array:
+        if x.shape[-1] != self.dim:
+            raise ValueError(f"x must have {self.dim} coordinates, got {x.shape[-1]}")
+        tensors = [self._inside(each) for each in (x, *more)]
+        lead = tensors[-1].ndim - x.ndim
+        probes = math.prod(tensors[-1].shape[:lead])
+        size = max(1, self.rows // max(probes, 1))
+        flat = [t.reshape(*t.shape[: t.ndim - x.ndim], -1, self.dim) for t in tensors]
+        parts = [
+            function(*(t[..., i : i + size, :] for t in flat))
+            for i in range(0, flat[0].shape[0], size)
+        ]
+        out = torch.cat(parts, dim=-2).detach() if parts else flat[-1]
+        return _outside(out.reshape(tensors[-1].shape), x)
+
+    def _inside(self, x: Array) -> torch.Tensor:
+        return torch.as_tensor(x).to(device=self.device, dtype=self.dtype)
+
+
+def _outside(out: torch.Tensor, x: Array) -> Array:
+    if isinstance(x, torch.Tensor):
+        return out.to(device=x.device, dtype=x.dtype)
+    return out.cpu().numpy().astype(np.asarray(x).dtype)
+
+
+def edm_denoiser(
+    net: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    shape: Sequence[int],
+    **options: Any,
+) -> NetworkDenoiser:
+    """Wrap a network in EDM style: ``net(x, sigma) -> D`` for ``x = x_star + sigma eps``.
+
+    Any process follows from ``D(x; alpha, sigma) = net(x / alpha, sigma / alpha)``.
+
+    Parameters
+    ----------
+    net : callable
+        Takes pictures ``(N, *shape)`` and noise levels ``(N,)``.
+    shape : sequence of int
+        Of one picture.
+    options
+        ``dtype``, ``device``, ``rows`` of :class:`NetworkDenoiser`.
+
+    Examples
+    --------
+    >>> def shrink(x, sigma):                                # exact for data N(0, 1)
+    ...     return x / (1 + sigma[:, None] ** 2)
+    >>> wrapped = edm_denoiser(shrink, [2])
+    >>> wrapped(np.array([[1.0, 2.0]]), NoiseLevel(1.0, 1.0))
+    array([[0.5, 1. ]])
+    """
+    inner = tuple(shape)
+
+    def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+        pictures = (x / level.alpha).reshape(-1, *inner)
+        return net(pictures, _column(level.sigma / level.alpha, pictures)).reshape(x.shape)
+
+    return NetworkDenoiser(function, math.prod(inner), **options)
+
+
+def timed_denoiser(
+    net: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    shape: Sequence[int],
+    *,
+    prediction: str,
+    time_of: Callable[[float], float],
+    **options: Any,
+) -> NetworkDenoiser:
+    r"""Wrap a variance-preserving network ``net(x, t)`` that predicts ``eps``, ``v`` or the score.
+
+    A level of ratio ``r = sigma / alpha`` is the VP level ``a = 1 / sqrt(1 + r^2)``, ``s = r a`` in
+    rescaled coordinates: the network sees ``(a / alpha) x`` at the time ``time_of(r)``.
+
+    Parameters
+    ----------
+    net : callable
+        Takes pictures ``(N, *shape)`` and times ``(N,)``.
+    shape : sequence of int
+    prediction : str
+        A key of :data:`steinlab.denoisers.PREDICTIONS`.
+    time_of : callable
+        ``sigma / alpha -> t``; :func:`discrete_times` makes it of ``alphas_cumprod``.
+    options
+        ``dtype``, ``device``, ``rows`` of :class:`NetworkDenoiser`.
+
+    Examples
+    --------
+    >>> score = lambda x, t: -x                              # exact for data N(0, 1)
+    >>> wrapped = timed_denoiser(score, [1], prediction="score", time_of=lambda r: r)
+    >>> wrapped(np.array([[2.0]]), NoiseLevel(1.0, 1.0)).round(6)
+    array([[1.]])
+    """
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
+    inner = tuple(shape)
+
+    def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+        ratio = level.sigma / level.alpha
+        alpha = 1 / math.hypot(1.0, ratio)
+        a, b = PREDICTIONS[prediction](NoiseLevel(alpha, ratio * alpha))
+        pictures = (x * (alpha / level.alpha)).reshape(-1, *inner)
+        output = net(pictures, _column(time_of(ratio), pictures))
+        out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
+        return out
+
+    return NetworkDenoiser(function, math.prod(inner), **options)
+
+
+def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
+    """Return ``sigma / alpha -> t`` for a network trained at ``t = 0, 1, ...`` with these values.
+
+    Times between are interpolated in ``log(sigma / alpha)``.
+
+    Raises
+    ------
+    ValueError
+        If the values do not fall from below 1 to above 0; when called outside their range.
+
+    Examples
+    --------
+    >>> time_of = discrete_times([0.9, 0.5, 0.1])
+    >>> time_of(1.0)
+    1.0
+    """
+    bars = np.asarray(alphas_cumprod, dtype=np.float64)
+    if bars.ndim != 1 or not (np.all((bars > 0) & (bars < 1)) and np.all(np.diff(bars) < 0)):
+        raise ValueError("alphas_cumprod must fall strictly within (0, 1)")
+    logs = 0.5 * (np.log1p(-bars) - np.log(bars))
+
+    def time_of(ratio: float) -> float:
+        log = math.log(ratio)
+        slack = 1e-9 * (1 + abs(log))
+        if not logs[0] - slack <= log <= logs[-1] + slack:
+            low, high = (float(np.exp(end)) for end in (logs[0], logs[-1]))
+            raise ValueError(f"sigma / alpha must be in {low:.4g} to {high:.4g}, got {ratio:.4g}")
+        return float(np.interp(log, logs, np.arange(len(logs))))
+
+    return time_of
+
+
+def _column(value: float, pictures: torch.Tensor) -> torch.Tensor:
+    return torch.full((len(pictures),), value, dtype=pictures.dtype, device=pictures.device)
