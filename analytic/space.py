@@ -7,25 +7,44 @@ With the composed map ``X`` and ``J = X'`` at the initial state ``x``, at ``y = 
 
 Where ``X`` is proper (``|X|`` grows without bound with ``|x|``) and ``det J > 0`` everywhere, every
 state has one preimage (Hadamard). Here ``det J`` is looked at on the nodes of a quadrature only.
+
+Integrals run over the *ideal* end states: ``x = Phi^-1(z)`` with the exact flow ``Phi`` and ``z``
+at the nodes of a rule for the end's law. A good run is then a map near the identity. Over ``x``
+itself it is nearly a jump wherever the modes part, which no rule in ``x`` resolves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from analytic.distances import ROUNDING, Distance
+from analytic.flow import FlowResult, exact_flow
 from analytic.jets import Jet
 from analytic.levels import NoiseLevel
 from analytic.mixtures import GaussianMixture
 from analytic.quadrature import tensor_nodes
 
 NODES = (8, 12)
-"""Nodes a panel and axis of the coarse and the fine rule; their difference is the stated error."""
+"""Nodes a panel and axis, by default."""
+
+LEAST_WEIGHT = 1e-16
+"""Nodes lighter than this are left out: 1e-11 of the mass at most."""
+
+FLOW = 1e-8
+"""Tolerance of the flow that leads from the ideal ends to the starts."""
+
+
+class Starts(NamedTuple):
+    """Nodes of a rule: weights, initial states, ideal ends, and the flow's error in the former."""
+
+    weights: np.ndarray  # (N,)
+    x: np.ndarray  # (N, d)
+    z: np.ndarray  # (N, d)
+    error: np.ndarray  # (N,)
 
 
 class SpaceDensity(NamedTuple):
@@ -48,6 +67,9 @@ class SpaceIterate:
         Where the run begins.
     jet : callable
         ``x (N, d) -> Jet`` of the composed map.
+    nodes : tuple of two ints
+        Nodes a panel and axis of the coarse and the fine rule; their difference is the stated
+        error.
 
     Raises
     ------
@@ -66,6 +88,7 @@ class SpaceIterate:
     base: GaussianMixture
     level: NoiseLevel
     jet: Callable[[np.ndarray], Jet]
+    nodes: tuple[int, int] = NODES
 
     def __post_init__(self) -> None:
         if self.base.weights.ndim != 1 or self.base.dim > 3:
@@ -85,25 +108,27 @@ class SpaceIterate:
             log = self.base.log_prob(x, self.level) - np.log(np.abs(determinant))
         return SpaceDensity(at.value, log, np.einsum("nia,ni->na", inverse, own), determinant)
 
-    @cached_property
-    def rules(self) -> tuple[tuple[np.ndarray, SpaceDensity], ...]:
-        """Weights and the law at the nodes of the coarse and the fine rule."""
-        rules = (tensor_nodes(self.base, self.level, nodes=n) for n in NODES)
-        return tuple((weights, self.along(x)) for x, weights in rules)
+    def starts(self, level: NoiseLevel, nodes: int) -> Starts:
+        """Return a rule of ``nodes`` a panel and axis for the ideal ends at ``level``."""
+        z, weights = tensor_nodes(self.base, level, nodes=nodes)
+        kept = weights > LEAST_WEIGHT
+        z, weights = z[kept], weights[kept]
+        flow = self.back(z, level)
+        return Starts(weights, flow.state, z, flow.error)
 
-    @property
-    def folds(self) -> bool:
-        """Whether ``det J <= 0`` at some node."""
-        return any(bool((at.determinant <= 0).any()) for _, at in self.rules)
+    def back(self, z: np.ndarray, level: NoiseLevel) -> FlowResult:
+        """Return the starts of the ideal ends ``z`` at ``level``."""
+        return exact_flow(self.base, z, level, self.level, rtol=FLOW)
 
     def fisher_divergence(self, target: GaussianMixture, level: NoiseLevel) -> Distance:
         """Return ``E_q |s_q - s_p|^2``; infinite where ``det J`` changes sign."""
-        if self.folds:
-            share = self._folded_mass()
+        rules = self._rules(level)
+        share = _folded_mass(rules)
+        if share > 0:
             return Distance(
                 np.inf, 0.0, f"det J <= 0 on {share:.3g} of the mass: the map folds along a curve"
             )
-        return self._expect(lambda at: ((at.score - target.score(at.y, level)) ** 2).sum(axis=-1))
+        return _expect(rules, lambda at: ((at.score - target.score(at.y, level)) ** 2).sum(axis=-1))
 
     def kl_divergence(self, target: GaussianMixture, level: NoiseLevel) -> Distance:
         """Return ``KL(q|p)``.
@@ -113,16 +138,28 @@ class SpaceIterate:
         ArithmeticError
             If the map folds: a state then has other preimages, which are not looked for.
         """
-        if self.folds:
-            raise ArithmeticError(f"the map folds: det J <= 0 on {self._folded_mass():.3g} of mass")
-        return self._expect(lambda at: at.log - target.log_prob(at.y, level))
+        rules = self._rules(level)
+        share = _folded_mass(rules)
+        if share > 0:
+            raise ArithmeticError(f"the map folds: det J <= 0 on {share:.3g} of mass")
+        return _expect(rules, lambda at: at.log - target.log_prob(at.y, level))
 
-    def _folded_mass(self) -> float:
-        weights, at = self.rules[-1]
-        return float(weights[at.determinant <= 0].sum())
+    def _rules(self, level: NoiseLevel) -> list[Rule]:
+        starts = [self.starts(level, nodes) for nodes in self.nodes]
+        return [(start.weights, self.along(start.x)) for start in starts]
 
-    def _expect(self, f: Callable[[SpaceDensity], np.ndarray]) -> Distance:
-        coarse, fine = ((weights * f(at), weights) for weights, at in self.rules)
-        value = float(fine[0].sum())
-        rounding = ROUNDING * float(np.abs(fine[0]).sum())
-        return Distance(value, abs(value - float(coarse[0].sum())) + rounding)
+
+Rule = tuple[np.ndarray, SpaceDensity]
+"""Weights, and the law at a rule's nodes."""
+
+
+def _folded_mass(rules: Sequence[Rule]) -> float:
+    """Return the mass with ``det J <= 0``, the larger of both rules'."""
+    return max(float(weights[at.determinant <= 0].sum()) for weights, at in rules)
+
+
+def _expect(rules: Sequence[Rule], f: Callable[[SpaceDensity], np.ndarray]) -> Distance:
+    coarse, fine = (weights * f(at) for weights, at in rules)
+    value = float(fine.sum())
+    rounding = ROUNDING * float(np.abs(fine).sum())
+    return Distance(value, abs(value - float(coarse.sum())) + rounding)

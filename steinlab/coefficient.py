@@ -23,15 +23,8 @@ from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
 from steinlab.divergence import inner
+from steinlab.estimates import Estimate
 from steinlab.solvers import LinearStep, first_order
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number (or one a case) with its error: a standard error, or a bound where stated."""
-
-    value: Any
-    error: Any
 
 
 def reference_numerator(x: Array, u: Array, x_star: Array) -> Array:

@@ -16,8 +16,9 @@ from steinlab.budget import run_within
 from steinlab.corrections import Diagnostics
 from steinlab.denoisers import Denoiser
 from steinlab.errors import InputError
+from steinlab.estimates import Estimate
 from steinlab.grids import Grid
-from steinlab.metrics import Measured, energy_distance, rms_distance, sliced_w2
+from steinlab.metrics import energy_distance, rms_distance, sliced_w2
 from steinlab.processes import PROCESSES
 from steinlab.sampling import NonFiniteStateError, Solution, solve
 from steinlab.solvers import Plan, evaluations_on
@@ -43,8 +44,8 @@ Progress = Callable[[float, str], None]
 class Floor:
     """The distances between two samples of the law itself, as large as those compared."""
 
-    energy_distance: Measured
-    sliced_w2: Measured
+    energy_distance: Estimate
+    sliced_w2: Estimate
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Row:
     spent: int
     steps: int
     correction: CorrectionSpec
-    energy_distance: Measured | None
-    sliced_w2: Measured | None
-    flow_error: Measured | None
+    energy_distance: Estimate | None
+    sliced_w2: Estimate | None
+    flow_error: Estimate | None
     floor: Floor
     coefficients: tuple[Diagnostics, ...]
     note: str = ""
@@ -192,7 +193,7 @@ def _forward(law: Law, level: NoiseLevel, n: int, rng: np.random.Generator) -> n
     return np.asarray(level.alpha * data + level.sigma * rng.standard_normal(data.shape))
 
 
-def _sliced(x: np.ndarray, truth: np.ndarray, seed: int) -> Measured:
+def _sliced(x: np.ndarray, truth: np.ndarray, seed: int) -> Estimate:
     directions = int(_rng(seed, "directions").integers(2**31))
     return sliced_w2(x, truth, num_projections=NUM_PROJECTIONS, seed=directions)
 
@@ -234,11 +235,11 @@ def _run(task: _Task, bench: _Bench) -> Row:
     )
 
 
-def _distances(run: Solution, bench: _Bench) -> tuple[Measured, Measured, Measured | None]:
+def _distances(run: Solution, bench: _Bench) -> tuple[Estimate, Estimate, Estimate | None]:
     flow_error = None
     if bench.ends is not None:
         found = rms_distance(run.state[: len(bench.ends)], bench.ends)
-        flow_error = Measured(found.value, float(np.hypot(found.error, bench.ends_error)))
+        flow_error = Estimate(found.value, float(np.hypot(found.error, bench.ends_error)))
     near = energy_distance(run.state, bench.truth)
     return near, _sliced(run.state, bench.truth, bench.seed), flow_error
 

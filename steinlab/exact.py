@@ -7,7 +7,6 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import expect
 from steinlab.coefficient import (
-    Estimate,
     LawScalars,
     estimate,
     reference_numerator,
@@ -15,6 +14,7 @@ from steinlab.coefficient import (
     three_scalar,
     tweedie_numerator,
 )
+from steinlab.estimates import Estimate
 from steinlab.grids import require_step
 from steinlab.solvers import Evaluation, Solver
 from steinlab.terms import (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.distance import cdist
+
+from steinlab.estimates import Estimate
 
 CHUNK_PAIRS = 2**22
 """Pairs of states whose distances are held at once."""
@@ -15,15 +16,7 @@ OTHER_BACKENDS = ("PYTORCH", "JAX", "TENSORFLOW", "CUPY")
 """Libraries that POT would import although it is given NumPy arrays."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A measured value and its standard error, in the same unit."""
-
-    value: float
-    error: float
-
-
-def energy_distance(x: np.ndarray, y: np.ndarray) -> Measured:
+def energy_distance(x: np.ndarray, y: np.ndarray) -> Estimate:
     r"""Return the energy distance between the laws of two independent samples.
 
     ``2 E|X-Y| - E|X-X'| - E|Y-Y'|`` with means over distinct pairs (a U-statistic: unbiased, so it
@@ -61,10 +54,10 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> Measured:
     within_x, within_y = (_distance_sums(z, z)[0] / (len(z) - 1) for z in (x, y))
     h, g = to_y / m - within_x, to_x / n - within_y
     error = 2 * math.sqrt(h.var(ddof=1) / n + g.var(ddof=1) / m)
-    return Measured(float(h.mean() + g.mean()), error)
+    return Estimate(float(h.mean() + g.mean()), error)
 
 
-def sliced_w2(x: np.ndarray, y: np.ndarray, *, num_projections: int, seed: int) -> Measured:
+def sliced_w2(x: np.ndarray, y: np.ndarray, *, num_projections: int, seed: int) -> Estimate:
     r"""Return the sliced 2-Wasserstein distance between two samples, computed by POT.
 
     ``sqrt(mean_k w_k)``, ``w_k`` the squared distance of the projections on a random direction;
@@ -92,7 +85,7 @@ def sliced_w2(x: np.ndarray, y: np.ndarray, *, num_projections: int, seed: int) 
     Examples
     --------
     >>> sliced_w2(np.zeros((5, 1)), np.ones((5, 1)), num_projections=4, seed=0)
-    Measured(value=1.0, error=0.0)
+    Estimate(value=1.0, error=0.0)
     """
     x, y = _samples(x, y)
     if num_projections < 2:
@@ -106,10 +99,10 @@ def sliced_w2(x: np.ndarray, y: np.ndarray, *, num_projections: int, seed: int) 
     )
     squares = np.asarray(log["projected_emds"])
     value = math.sqrt(squares.mean())
-    return Measured(value, _error_of_root(squares, value))
+    return Estimate(value, _error_of_root(squares, value))
 
 
-def rms_distance(x: np.ndarray, y: np.ndarray) -> Measured:
+def rms_distance(x: np.ndarray, y: np.ndarray) -> Estimate:
     r"""Return the root mean square distance ``sqrt(mean_i |x_i - y_i|^2)`` of paired states.
 
     The standard error is ``std_i(|x_i - y_i|^2) / (2 value sqrt(n))`` (delta method).
@@ -134,7 +127,7 @@ def rms_distance(x: np.ndarray, y: np.ndarray) -> Measured:
         raise ValueError(f"y must have the shape of x, {x.shape}, got {y.shape}")
     squares = np.einsum("ij,ij->i", x - y, x - y)
     value = math.sqrt(squares.mean())
-    return Measured(value, _error_of_root(squares, value))
+    return Estimate(value, _error_of_root(squares, value))
 
 
 def _error_of_root(squares: np.ndarray, value: float) -> float:
@@ -169,7 +162,7 @@ def _distance_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return rows, columns
 
 
-def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Measured:
+def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Estimate:
     r"""Return the energy distance between the two laws of independent pairs ``(x_i, y_i)``.
 
     The mean of ``|x_i - y_j| + |x_j - y_i| - |x_i - x_j| - |y_i - y_j|`` over ``i != j``: unbiased,
@@ -191,7 +184,7 @@ def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Measured:
     --------
     >>> x = np.array([[0.0], [2.0], [5.0]])
     >>> energy_distance_of_pairs(x, x)
-    Measured(value=0.0, error=0.0)
+    Estimate(value=0.0, error=0.0)
     """
     x, y = _samples(x, y)
     if x.shape != y.shape or len(x) < 3:
@@ -203,4 +196,4 @@ def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Measured:
     to_y, to_x = _distance_sums(x, y)
     within_x, within_y = _distance_sums(x, x)[0], _distance_sums(y, y)[0]
     rows = (to_y + to_x - 2 * own - within_x - within_y) / (n - 1)
-    return Measured(float(rows.mean()), float(2 * rows.std(ddof=1) / math.sqrt(n)))
+    return Estimate(float(rows.mean()), float(2 * rows.std(ddof=1) / math.sqrt(n)))

@@ -17,7 +17,7 @@ from steinlab.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from steinlab.coefficient import Estimate
+    from steinlab.estimates import Estimate
     from steinlab.specs.coefficient import CoefficientSpec
 
 MAX_SAMPLES = 100_000_000

@@ -58,10 +58,7 @@ def falsify(
     check_target(target)
     spaces = spaces_of(claim)
     if not spaces:
-        checks = ", ".join(f"{check.name} ({check.method})" for check in claim.checks)
-        raise InputError(
-            f"claim must have a check of steps that can be searched, got {claim_id} with {checks}"
-        )
+        raise InputError(_refusal(claim))
     folder = make_folder(out)
     state = folder / f"{claim_id}.search.json" if folder else None
     sources = sources_key(package_of(claim_id))
@@ -82,6 +79,19 @@ def falsify(
     if interrupted:
         kept = f"; {state} continues it" if state else "; --out DIR would have kept it"
         raise Interrupted(f"interrupted after {search.spent} of {number} cases{kept}")
+
+
+def _refusal(claim: Claim) -> str:
+    """Say in one line why a claim cannot be searched, and which can."""
+    from steinlab.catalogue import claim_ids, load_claim
+    from steinlab.falsify import spaces_of
+
+    checks = ", ".join(f"{check.name} ({check.method})" for check in claim.checks)
+    others = ", ".join(name for name in claim_ids() if spaces_of(load_claim(name)))
+    return (
+        f"claim must have a check that decides case by case, got {claim.id}, whose checks judge "
+        f"a whole design, samples or a proof: {checks}; choose from {others}"
+    )
 
 
 def _save(search: Search, state: Path | None, sources: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.coefficient import Estimate
 from steinlab.denoisers import Denoiser
 from steinlab.divergence import Step
+from steinlab.estimates import Estimate
 from steinlab.grids import Grid
 from steinlab.solvers import Solver
 

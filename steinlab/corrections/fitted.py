@@ -78,7 +78,7 @@ def _helps(run: Run, table: Table, x: Array, ends: Array) -> bool:
             return False
         distances.append(energy_distance_of_pairs(_numpy(state), _numpy(ends)))
     plain, moved = distances
-    return moved.value + SIGNIFICANCE * math.hypot(moved.error, plain.error) < plain.value
+    return bool(moved.value + SIGNIFICANCE * math.hypot(moved.error, plain.error) < plain.value)
 
 
 def _zeros(table: Table) -> Table:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.coefficient import Estimate, estimate
+from steinlab.coefficient import estimate
 from steinlab.corrections.base import DEFAULT_GAMMA_MIN, Diagnostics
 from steinlab.divergence import Step
+from steinlab.estimates import Estimate
 
 FIRST_STATES = 64
 """States of the first sub-batch where the size follows from the standard error."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from steinlab.examine import rerun
 from steinlab.falsify.search import Found, Search
-from steinlab.falsify.spaces import Space, spaces_of
+from steinlab.falsify.spaces import Rows, Space, spaces_of
 from steinlab.units import Attack, Outcome
 from steinlab.verdicts import Claim, Comparison
 
@@ -53,6 +53,8 @@ def attack(claim: Claim, seed: int, budget: int | None = None) -> Outcome | None
 def describe(claim: Claim, found: Found) -> dict[str, Any]:
     """Return a found case as JSON: of a row that holds several, the worst."""
     cases: Any = found.space.build(found.values[None], np.array([found.seed]))
+    if isinstance(cases, Rows):
+        (cases,) = cases
     check = next(c for c in claim.checks if c.name == found.space.check)
     with np.errstate(all="ignore"):
         worst = check.compare(check.measure(cases), claim.formula).worst()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steinlab.errors import InputError
-from steinlab.falsify.spaces import Space
+from steinlab.falsify.spaces import Rows, Space
 from steinlab.verdicts import Check, Claim, Comparison
 
 STATE_VERSION = 1
@@ -63,12 +63,20 @@ def evaluate(
 ) -> Scores:
     """Measure a population at once; a row with several cases has the score of its worst."""
     cases: Any = space.build(values, seeds)
+    if isinstance(cases, Rows):
+        rows = [_measured(check, formula, row, 1) for row in cases]
+        return Scores(*(np.concatenate(part) for part in zip(*rows, strict=True)))
+    return _measured(check, formula, cases, len(values))
+
+
+def _measured(check: Check, formula: Any, cases: Any, rows: int) -> Scores:
+    """Return the worst case's scores of every row of a batch."""
     with np.errstate(all="ignore"):
         comparison = check.compare(check.measure(cases), formula)
-    rows = (len(values), -1)
-    score, violated = (a.reshape(rows) for a in (score_of(comparison), comparison.violated))
+    shape = (rows, -1)
+    score, violated = (a.reshape(shape) for a in (score_of(comparison), comparison.violated))
     worst = np.lexsort((score, violated), axis=-1)[:, -1]
-    each = np.arange(len(values))
+    each = np.arange(rows)
     return Scores(violated[each, worst], score[each, worst])
 
 

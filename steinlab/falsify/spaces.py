@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from analytic import GaussianMixture, NoiseLevel
-from steinlab.examine import effort_for
-from steinlab.processes import PROCESSES
-from steinlab.terms import Problem
-from steinlab.verdicts import Cases, Check, Claim, Effort
+from steinlab.verdicts import Cases, Claim
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,12 @@ class Parameter:
             low, high = math.log(self.low), math.log(self.high)
             return np.asarray(np.clip(np.exp(low + unit * (high - low)), self.low, self.high))
         return np.asarray(self.low + unit * (self.high - self.low))
+
+
+class Rows(tuple[Cases, ...]):
+    """A batch a row, where rows cannot be stacked."""
+
+    __slots__ = ()
 
 
 class Space(Protocol):
@@ -66,8 +68,11 @@ class Space(Protocol):
         """The numbers searched."""
         ...
 
-    def build(self, values: np.ndarray, seeds: np.ndarray) -> Cases:
-        """Return the cases of values ``(P, n)`` and seeds ``(P,)``, one or several a row."""
+    def build(self, values: np.ndarray, seeds: np.ndarray) -> Cases | Rows:
+        """Return the cases of values ``(P, n)`` and seeds ``(P,)``, one or several a row.
+
+        They are one batch with as many cases a row, or a batch a row.
+        """
         ...
 
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
@@ -75,217 +80,58 @@ class Space(Protocol):
         ...
 
 
-LIGHTEST = math.exp(-8)
-"""Lightest unnormalised weight of a component."""
-
-
 @dataclass(frozen=True)
-class StepSpace:
-    """One-dimensional mixtures of ``components`` and steps of one solver in one level family.
+class RowSpace:
+    """Cases made one by one of named numbers.
 
-    The limits are those of the check's own draws, so the search stays inside the conditions.
-    ``make`` turns problem, seeds and dims into the check's type of cases; ``family`` names a
-    process or is empty where ``alpha`` is free at every level.
+    ``make`` maps parameters by name to a batch of one row; ``simpler`` finds nothing smaller.
     """
 
     check: str
-    make: Callable[[Problem, np.ndarray, np.ndarray], Cases]
-    solver: Any
-    family: str
-    components: int
-    shared: bool
-    dims: int
-    final_zero: bool
+    name: str
     drawn: int
-    limits: Limits
+    parameters: tuple[Parameter, ...]
+    make: Callable[[Mapping[str, float]], Cases]
 
-    @property
-    def name(self) -> str:
-        """Solver, family, number of components, dimension."""
-        end = ", to zero noise" if self.final_zero else ""
-        return (
-            f"{self.solver.name}, {self.family or 'free'}, {self.components} components, "
-            f"{self.dims}-d{end}"
-        )
+    def build(self, values: np.ndarray, seeds: np.ndarray) -> Rows:  # noqa: ARG002
+        """Return a batch a row."""
+        names = [p.name for p in self.parameters]
+        return Rows(self.make(dict(zip(names, map(float, row), strict=True))) for row in values)
 
-    @property
-    def parameters(self) -> Sequence[Parameter]:
-        """Weights, means, deviations, then the levels."""
-        k, limits = self.components, self.limits
-        out = [Parameter(f"weight {i}", LIGHTEST, 1.0, True) for i in range(k)]
-        out += [Parameter(f"mean {i}", -limits.mean, limits.mean) for i in range(k)]
-        stds = 1 if self.shared else k
-        out += [Parameter(f"std {i}", *limits.std, True) for i in range(stds)]
-        out.append(Parameter("ratio", *limits.ratio, True))
-        if not self.final_zero:
-            out.append(Parameter("h", *limits.step, True))
-        if self.solver.depth:
-            out.append(Parameter("h before", *limits.before, True))
-        if not self.family:
-            levels = 3 if self.solver.depth else 2
-            out += [Parameter(f"alpha {i}", *limits.alpha, True) for i in range(levels)]
-        return out
-
-    def build(self, values: np.ndarray, seeds: np.ndarray) -> Cases:
-        """Return the steps of values ``(P, n)``."""
-        k, count = self.components, len(values)
-        columns = iter(values.T)
-
-        def take(number: int) -> np.ndarray:
-            return np.stack([next(columns) for _ in range(number)], axis=1)
-
-        weights, means = take(k), take(k)
-        std = np.broadcast_to(take(1 if self.shared else k), (count, k))
-        ratio = next(columns)
-        finer = np.zeros(count) if self.final_zero else ratio * np.exp(-next(columns))
-        ratios = [ratio, finer]
-        if self.solver.depth:
-            ratios.append(ratio * np.exp(next(columns)))
-        levels = [self._level(r, columns) for r in ratios]
-        law = GaussianMixture(
-            weights / weights.sum(axis=1, keepdims=True), means[..., None], std**2
-        )
-        earlier = levels[2] if self.solver.depth else None
-        problem = Problem(law, levels[0], levels[1], self.solver, earlier)
-        return self.make(problem, seeds, np.full(count, self.dims))
-
-    def _level(self, ratio: np.ndarray, columns: Iterator[np.ndarray]) -> NoiseLevel:
-        column = ratio[:, None, None]
-        if self.family:
-            level = PROCESSES[self.family].level_at(column)
-            shape = np.zeros_like(column)
-            return NoiseLevel(level.alpha + shape, level.sigma + shape)
-        alpha = next(columns)[:, None, None]
-        return NoiseLevel(alpha, alpha * column)
-
-    def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
-        """Leave out one component."""
-        k = self.components
-        if k == 1:
-            return []
-        from dataclasses import replace
-
-        smaller = replace(self, components=k - 1)
-        stds = 1 if self.shared else k
-        out: list[tuple[Space, np.ndarray]] = []
-        for i in range(k):
-            gone = [i, k + i] if self.shared else [i, k + i, 2 * k + i]
-            assert max(gone) < 2 * k + stds
-            out.append((smaller, np.delete(values, gone)))
-        return out
+    def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:  # noqa: ARG002
+        """Return nothing."""
+        return []
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Ranges that a check draws from."""
+def index(name: str, count: int) -> Parameter:
+    """Return a parameter whose whole part is an index below ``count``."""
+    return Parameter(name, 0.0, math.nextafter(count, 0))
 
-    mean: float
-    std: tuple[float, float]
-    ratio: tuple[float, float]
-    step: tuple[float, float]
-    before: tuple[float, float]
-    alpha: tuple[float, float]
+
+SEEDS = Parameter("seed", 0, 2**31)
+"""A seed by its whole part."""
 
 
 def spaces_of(claim: Claim) -> list[Space]:
     """Return the spaces in which a claim can be attacked; empty where none is known.
 
-    A claim's own ``search`` gives them; otherwise they are read off the draws of the checks whose
-    cases are steps on one-dimensional laws. Checks whose tolerance is statistical are left out:
-    a search over them would fish for noise.
+    A claim's own ``search`` gives them, or :data:`steinlab.falsify.registry.SEARCHES`; otherwise
+    they are read off the draws of the checks whose cases are steps on one-dimensional laws. Checks
+    whose tolerance is statistical are left out: a search over them would fish for noise.
     """
+    from steinlab.falsify.registry import SEARCHES
+    from steinlab.falsify.steps import step_spaces
+
     if claim.search is not None:
         return list(claim.search(claim))
+    if claim.id in SEARCHES:
+        return list(SEARCHES[claim.id](claim))
     return [
         space
         for check in claim.checks
         if check.method not in STATISTICAL and check.pool is None and not check.missing()
-        for space in _step_spaces(claim, check)
+        for space in step_spaces(claim, check)
     ]
 
 
 STATISTICAL = ("monte-carlo", "neural", "symbolic")
-
-
-class _Few(Effort):
-    """One case a batch: enough to see what a check's cases are, where drawing them is dear."""
-
-    def count(self, quick: int) -> int:  # noqa: ARG002
-        return 1
-
-
-def _step_spaces(claim: Claim, check: Check) -> list[Space]:
-    from steinlab.claims.draws import StepCases
-
-    effort = effort_for(claim.id, f"{check.name}, searched", "full", 0)
-    try:
-        few: Any = check.draw(_Few("quick", effort.rng))
-    except ValueError:  # its draws need more: such a claim gives its own search
-        return []
-    if not few or not all(isinstance(b, StepCases) and b.problem.law.dim == 1 for b in few):
-        return []
-    batches: Any = check.draw(effort)
-    drawn = sum(len(b.seeds) for b in batches)
-    most = max(b.problem.law.weights.shape[-1] for b in batches)
-    seen: dict[Any, Space] = {}
-    for batch in batches:
-        family, shared = _family(batch.problem), _shared(batch.problem.law)
-        components = 1 + len(seen) % most
-        final_zero = not batch.problem.t.sigma.any()
-        solver, dims = batch.problem.solver, int(batch.dims[0])
-        key = (type(batch), solver.name, family, shared, dims, final_zero)
-        same = [b for b in batches if _family(b.problem) == family and b.problem.solver is solver]
-        seen.setdefault(
-            key,
-            StepSpace(
-                check.name, type(batch), solver, family, components, shared, dims, final_zero,
-                drawn, _limits(batches, same),
-            ),
-        )  # fmt: skip
-    return list(seen.values())
-
-
-def _family(problem: Problem) -> str:
-    """Return the process whose levels these are, empty for levels of none."""
-    for name, process in PROCESSES.items():
-        levels = [level for level in (problem.s, problem.t) if level.sigma.all()]
-        if all(_on(process, level) for level in levels):
-            return name
-    return ""
-
-
-def _on(process: Any, level: NoiseLevel) -> bool:
-    expected = process.level_at(level.sigma / level.alpha)
-    return bool(np.allclose(expected.alpha, level.alpha, rtol=1e-9, atol=0))
-
-
-def _shared(law: GaussianMixture) -> bool:
-    spread = law.spectra[..., 0]
-    return spread.shape[-1] > 1 and bool(np.all(spread == spread[..., :1]))
-
-
-def _limits(batches: Sequence[Any], same: Sequence[Any]) -> Limits:
-    """Ranges of the laws over all batches, of the levels over those of one solver and family."""
-    laws = [b.problem.law for b in batches]
-    std = np.sqrt(np.concatenate([law.spectra.ravel() for law in laws]))
-    problems = [b.problem for b in same]
-    ratio = np.concatenate([_ratio(p.s) for p in problems])
-    steps = [np.log(_ratio(p.s) / _ratio(p.t)) for p in problems if p.t.sigma.all()]
-    before = [np.log(_ratio(p.earlier) / _ratio(p.s)) for p in problems if p.earlier is not None]
-    alphas = [level.alpha.ravel() for p in problems for level in (p.s, p.t)]
-    return Limits(
-        float(max(np.abs(law.means).max() for law in laws)),
-        _range(std),
-        _range(ratio),
-        _range(np.concatenate(steps)) if steps else (0.01, 1.0),
-        _range(np.concatenate(before)) if before else (0.01, 1.0),
-        _range(np.concatenate(alphas)),
-    )
-
-
-def _ratio(level: NoiseLevel) -> np.ndarray:
-    return np.asarray((level.sigma / level.alpha).ravel())
-
-
-def _range(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())

@@ -9,7 +9,7 @@ import pytest
 
 from analytic import NoiseLevel
 from steinlab.cli import main
-from steinlab.coefficient import Estimate
+from steinlab.estimates import Estimate
 from steinlab.exact import COUPLING
 from steinlab.solvers import SOLVERS
 

@@ -176,7 +176,7 @@ def test_the_attack_is_a_row_of_evidence_in_the_full_profile_only() -> None:
     claim = load_claim("vp-singularity")
     assert FALSIFIER not in unit_names(claim, "quick")
     assert unit_names(claim, "full")[-1] == FALSIFIER
-    assert FALSIFIER not in unit_names(load_claim("solver-order"), "full")
+    assert FALSIFIER not in unit_names(load_claim("gain-grows-with-step"), "full")
     toy = rare(5e-7)
     outcomes = {
         "corner": examine(toy, toy.checks[0], "quick", 0),
@@ -255,7 +255,6 @@ def test_an_interrupt_keeps_everything(tmp_path, monkeypatch, capsys) -> None:
     [
         (["stein-identiy"], "did you mean stein-identity?"),
         (["stein-identity", "--budget", "0"], "--budget must be a whole number from 1"),
-        (["solver-order"], "claim must have a check of steps that can be searched"),
         (["vp-singularity", "--seed", "-1"], "--seed must be"),
     ],
 )

@@ -10,7 +10,8 @@ from scipy.stats import energy_distance as scipy_energy
 from scipy.stats import wasserstein_distance_nd
 
 import steinlab.metrics
-from steinlab.metrics import Measured, energy_distance, rms_distance, sliced_w2
+from steinlab.estimates import Estimate
+from steinlab.metrics import energy_distance, rms_distance, sliced_w2
 
 
 def normal(n: int, d: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -98,7 +99,7 @@ def test_rms_distance_and_its_error() -> None:
     values = np.array([run.value for run in runs])
     assert abs((values**2).mean() - 3.0) < 4.5 * (values**2).std() / 20
     assert 0.85 < np.mean([run.error for run in runs]) / values.std(ddof=1) < 1.15
-    assert rms_distance(np.ones((3, 2)), np.ones((3, 2))) == Measured(0.0, 0.0)
+    assert rms_distance(np.ones((3, 2)), np.ones((3, 2))) == Estimate(0.0, 0.0)
 
 
 def test_bad_samples_are_named() -> None:
