@@ -63,15 +63,14 @@ def test_the_figure_draws_what_was_computed():
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    data = perturbation_ladder.compute(RUNGS[1:3], ("bias", "ripple"))
-    assert set(data["kind"]) == {"bias", "ripple"}
-    assert not data["violated"].any()
-    assert not data["undecided"].any()
-    assert set(perturbation_ladder.STYLES) == set(KINDS)
+    data = perturbation_ladder.compute(0, sizes=RUNGS[1:3], kinds=("bias", "ripple"))
+    assert set(data.arrays["kind"]) == {"bias", "ripple"}
+    assert (data.config["violated"], data.config["undecided"]) == (0, 0)
+    assert data.config["points"] == len(data.arrays["error"]) == 2 * 2 * 3 * 9 * 2
     figure, ax = plt.subplots()
-    perturbation_ladder.plot(ax, data)
+    perturbation_ladder.plot([ax], data)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels[0] == "bound"
-    assert labels[1].startswith("bias (median ")
+    assert labels[1].startswith("bias, median ")
     assert ax.get_xscale() == ax.get_yscale() == "log"
     plt.close(figure)

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from toy_models.ladder import KINDS, SIZES, climb
+from steinlab.figures.base import Figure, FigureData
+from steinlab.figures.style import BLACK, look
+from toy_models.ladder import KINDS, LAWS, SIZES, SOLVERS_DRAWN, STEPS, climb
 
-Data = Mapping[str, np.ndarray]
-
-STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "Fourier": ("#0072B2", "o"),
-        "bias": ("#E69F00", "s"),
-        "ripple": ("#009E73", "^"),
-        "over-smoothed": ("#CC79A7", "v"),
-        "under-smoothed": ("#56B4E9", "D"),
-    }
-)
-"""Colour (Okabe and Ito's palette) and marker of each kind of error."""
+RUNGS = SIZES[::2]
 
 FLOOR = 1e-12
 """Deviations drawn; what lies below is 0 by symmetry, and only its rounding is left."""
 
 
 def compute(
-    sizes: tuple[float, ...] = SIZES, kinds: tuple[str, ...] = tuple(KINDS)
-) -> dict[str, np.ndarray]:
-    """Return the ladder's points as arrays ``(P,)``.
+    seed: int,  # noqa: ARG001
+    *,
+    sizes: tuple[float, ...] = RUNGS,
+    kinds: tuple[str, ...] = tuple(KINDS),
+) -> FigureData:
+    """Return the ladder's points as arrays ``(P,)``; nothing is drawn at random.
 
     ``error`` is ``sigma sqrt F``, ``deviation`` is ``|gamma_tilde - gamma_q| sigma / C`` with
-    ``deviation_error``; ``violated`` and ``undecided`` count both forms of the bound.
+    ``deviation_error``; ``violated`` and ``undecided`` mark points by both forms of the bound.
     """
     points = climb(sizes, kinds)
     compared = points.compared()
-    return {
+    arrays = {
         **{name: getattr(points, name) for name in ("kind", "solver", "law", "process", "size")},
         "error": points.error,
         "deviation": points.deviation,
@@ -46,30 +40,55 @@ def compute(
         "violated": compared.violated.reshape(-1, 2).any(axis=1),
         "undecided": ~compared.decided.reshape(-1, 2).all(axis=1),
     }
+    config = {
+        "sizes": list(sizes),
+        "kinds": list(kinds),
+        "laws": list(LAWS),
+        "steps": [list(step) for step in STEPS],
+        "solvers": list(SOLVERS_DRAWN),
+        "points": len(points.size),
+        "violated": int(arrays["violated"].sum()),
+        "undecided": int(arrays["undecided"].sum()),
+        "median_tightness": {
+            kind: float(np.median(points.tightness[points.kind == kind])) for kind in kinds
+        },
+    }
+    return FigureData(arrays, config)
 
 
-def plot(ax: Any, data: Data) -> None:
+def plot(axes: Sequence[Axes], data: FigureData) -> None:
     """Draw measured deviations with their errors, and the bound as a line, on logarithmic axes."""
-    ends = np.array([data["error"].min(), data["error"].max()])
-    ax.plot(ends, ends, color="black", lw=1, label="bound", zorder=3)
-    for kind, (colour, marker) in STYLES.items():
-        own = (data["kind"] == kind) & (data["deviation"] > FLOOR)
-        if not own.any():
-            continue
-        middle = np.median(data["tightness"][data["kind"] == kind])
+    (ax,), arrays = axes, data.arrays
+    ends = np.array([arrays["error"].min(), arrays["error"].max()])
+    ax.plot(ends, ends, color=BLACK, label="bound", zorder=3)
+    for i, kind in enumerate(data.config["kinds"]):
+        style: dict[str, Any] = {
+            "linestyle": "none",
+            "elinewidth": 0.3,
+            "markersize": 1.8,
+            **look(i),
+        }
+        own = (arrays["kind"] == kind) & (arrays["deviation"] > FLOOR)
+        value, error = arrays["deviation"][own], arrays["deviation_error"][own]
         ax.errorbar(
-            data["error"][own],
-            data["deviation"][own],
-            yerr=np.minimum(data["deviation_error"][own], 0.9 * data["deviation"][own]),
-            fmt=marker,
-            color=colour,
-            ms=2.5,
-            lw=0.5,
-            mew=0,
-            alpha=0.6,
-            label=f"{kind} (median {middle:.0%} of it)",
+            arrays["error"][own],
+            value,
+            yerr=np.minimum(error, 0.9 * value),
+            markeredgewidth=0,
+            label=f"{kind}, median {data.config['median_tightness'][kind]:.0%}",
+            **style,
         )
     ax.set(xscale="log", yscale="log")
-    ax.set_xlabel(r"score error $\sigma\sqrt{F}$ (units of $1/\sigma$)")
-    ax.set_ylabel(r"$|\tilde\gamma - \gamma_q|\,\sigma/C$ (same units)")
-    ax.legend(fontsize="x-small", frameon=False)
+    ax.set_xlabel(r"score error $\sigma\sqrt{F}$, in units of $1/\sigma$")
+    ax.set_ylabel(r"$|\tilde\gamma - \gamma_q|\,\sigma / C$, same units")
+    ax.legend(loc="best")
+
+
+FIGURE = Figure(
+    "perturbation-ladder",
+    "The perturbation bound against a dialled score error, with its tightness by kind of error",
+    compute,
+    plot,
+    aspect=0.9,
+    claims=("perturbation-bound",),
+)
