@@ -10,7 +10,7 @@ from steinlab.claims.perturbation import FALSE_BOUNDS, Bounds, coefficient_bound
 from toy_models.figures import perturbation_ladder
 from toy_models.ladder import KINDS, SIZES, climb
 
-RUNGS = (SIZES[0], 1e-3, 1.0, SIZES[-1])
+RUNGS = (SIZES[0], 1e-3, SIZES[-1])
 
 
 @pytest.fixture(scope="module")
