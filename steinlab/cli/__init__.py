@@ -17,6 +17,7 @@ from steinlab.cli.compare import compare
 from steinlab.cli.falsify import falsify
 from steinlab.cli.models import models
 from steinlab.cli.replay import replay
+from steinlab.cli.sample import sample
 from steinlab.cli.verify import verify
 from steinlab.errors import InputError, Interrupted, suggestion
 
@@ -36,6 +37,7 @@ app.command()(falsify)
 app.command()(replay)
 app.command()(coefficient)
 app.command()(compare)
+app.command()(sample)
 app.command()(models)
 
 
