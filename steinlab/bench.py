@@ -18,8 +18,9 @@ from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
 from analytic.flow import exact_flow
 from steinlab.denoisers import Denoiser
 from steinlab.grids import Grid
-from steinlab.longrun import STEPS, long_run
+from steinlab.longrun import STEPS, LongRun, long_run
 from steinlab.metrics import Measured, energy_distance, rms_distance, sliced_w2
+from steinlab.models import Model
 from steinlab.processes import Process
 
 FLOW_STATES = 1000
@@ -36,7 +37,8 @@ Law = GaussianMixture | EmpiricalMixture
 Progress = Callable[[float, str], None]
 """Called with the fraction done and what begins now."""
 
-EXACT_FLOW, LONG_RUN = "exact flow", "long run of the same network"
+EXACT_FLOW = "exact flow of the law"
+LONG_RUN = f"long run of the same network, ipndm-4, {STEPS} and {2 * STEPS} steps"
 
 
 @dataclass(frozen=True)
@@ -170,24 +172,19 @@ def exact_bench(request: Request, law: Law, denoiser: Denoiser, progress: Progre
     return Bench(request.seed, denoiser, start, own, None, ends, reference, request.end)
 
 
-def network_bench(
-    request: Request,
-    denoiser: Denoiser,
-    process: Process,
-    dim: int,
-    *,
-    data_law: Any | None,
-    progress: Progress,
-) -> Bench:
-    """Prepare the comparison of a network with itself, runs starting from ``N(0, sigma^2 I)``."""
+def network_bench(request: Request, model: Model, process: Process, progress: Progress) -> Bench:
+    """Prepare the comparison of a network with itself, runs starting as the model says."""
     final_zero = request.end == "zero"
     done = 0.0
 
-    def run(x: np.ndarray, what: str, share: float, *, error: bool) -> Any:
+    def start(rng: np.random.Generator) -> np.ndarray:
+        return model.start(request.noisy, request.samples, rng)
+
+    def run(x: np.ndarray, what: str, share: float, *, error: bool) -> LongRun:
         nonlocal done
         base, done = done, done + share
         return long_run(
-            denoiser,
+            model.denoiser,
             x,
             process,
             final_zero=final_zero,
@@ -195,16 +192,12 @@ def network_bench(
             progress=lambda f: progress(base + share * f, what),
         )
 
-    def noise(rng: np.random.Generator) -> np.ndarray:
-        return np.asarray(request.noisy.sigma * rng.standard_normal((request.samples, dim)))
-
-    progress(0.0, "a long run of the network")
-    start = noise(rng_of(request.seed, "start"))
-    flow = run(start[:FLOW_STATES], "the network's own flow", 0.4, error=True)
-    own = request.sample(
-        lambda rng: run(noise(rng), "independent long runs", 0.3, error=False).state
+    progress(0.0, "the network's own flow")
+    states = start(rng_of(request.seed, "start"))
+    flow = run(states[:FLOW_STATES], "the network's own flow", 0.4, error=True)
+    own = request.sample(lambda rng: run(start(rng), "long runs", 0.3, error=False).state)
+    data = request.of_law(model.data_law()) if model.data_law else None
+    reference = Reference(LONG_RUN, flow.rms_error)
+    return Bench(
+        request.seed, model.denoiser, states, own, data, flow.state, reference, request.end
     )
-    data = None if data_law is None else request.of_law(data_law)
-    note = f"ipndm-4, {STEPS} and {2 * STEPS} steps above the least noisy level"
-    reference = Reference(LONG_RUN, flow.rms_error, note)
-    return Bench(request.seed, denoiser, start, own, data, flow.state, reference, request.end)

@@ -48,7 +48,7 @@ def key_of(*content: object) -> str:
 def load(kind: str, key: str) -> dict[str, np.ndarray] | None:
     """Return an entry's arrays by name, or None where there is none that can be read."""
     try:
-        with np.load(_file(kind, key), allow_pickle=False) as stored:
+        with _file(kind, key).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

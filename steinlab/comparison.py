@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from steinlab.coefficient_noise import Noise, coefficient_noise, widened
 from steinlab.denoisers import Denoiser
 from steinlab.grids import Grid
 from steinlab.longrun import fingerprint
+from steinlab.models import Model
 from steinlab.processes import PROCESSES, Process
 from steinlab.rows import Row, RowStore, to_json
 from steinlab.sampling import NonFiniteStateError, Solution, solve
@@ -63,7 +64,7 @@ class _Subject:
 
     denoiser: Denoiser
     law: Any | None
-    data_law: Any | None
+    model: Model | None
     dim: int
     process: Process
     key: str
@@ -78,11 +79,12 @@ def compare(
     the least noisy level where the specification says so. It is measured by the energy distance and
     the sliced 2-Wasserstein distance to an independent sample of the law at its end, and by the
     root mean square distance to the end points of the exact probability flow from the same states.
-    Where there is an exact law, states start under its forward law; a network starts from
-    ``N(0, sigma^2 I)`` and is compared with its own long runs (:mod:`steinlab.longrun`), and with
-    the law of its data where that is known. A row's random numbers depend on the seed and on what
-    the row is, not on its place. The errors of corrected rows hold the noise of their coefficients
-    (:mod:`steinlab.coefficient_noise`), at the cost of four more runs.
+    Where there is an exact law, states start under its forward law; a network starts as
+    :meth:`steinlab.models.Model.start` says and is compared with its own long runs
+    (:mod:`steinlab.longrun`), and with the law of its data where that is known. A row's random
+    numbers depend on the seed and on what the row is, not on its place. The errors of corrected
+    rows hold the noise of their coefficients (:mod:`steinlab.coefficient_noise`), at the cost of
+    four more runs.
 
     Parameters
     ----------
@@ -117,12 +119,7 @@ def compare(
 
 def process_of(spec: CompareSpec) -> Process:
     """Return the process, kept within the noise levels that the model was made for."""
-    process = PROCESSES[spec.schedule]
-    limits = getattr(spec.model, "sigma_range", None)
-    if not limits:
-        return process
-    low, high = (float(process.time(ratio)) for ratio in limits)
-    return replace(process, t_min=max(low, process.t_min), t_max=min(high, process.t_max))
+    return spec.model.process(spec.schedule) if spec.model else PROCESSES[spec.schedule]
 
 
 def _plan(spec: CompareSpec) -> list[_Task]:
@@ -149,9 +146,7 @@ def _subject(spec: CompareSpec) -> _Subject:
         law: Any = spec.data.law()
         return _Subject(law, law, None, law.dim, process, repr(spec.data))
     model = spec.model
-    data_law = model.data_law() if model.data_law else None
-    denoiser, dim = model.denoiser, model.dim
-    return _Subject(denoiser, model.exact_law, data_law, dim, process, model.name)
+    return _Subject(model.denoiser, model.exact_law, model, model.dim, process, model.name)
 
 
 def _key(spec: CompareSpec, subject: _Subject, task: _Task) -> str:
@@ -166,8 +161,8 @@ def _prepare(spec: CompareSpec, subject: _Subject, grid: Grid, progress: Progres
     request = Request.on(grid, seed=spec.seed, samples=spec.samples, end=spec.end)
     if subject.law is not None:
         return exact_bench(request, subject.law, subject.denoiser, progress)
-    network = (subject.denoiser, subject.process, subject.dim)
-    return network_bench(request, *network, data_law=subject.data_law, progress=progress)
+    assert subject.model is not None
+    return network_bench(request, subject.model, subject.process, progress)
 
 
 def _solve(
