@@ -181,13 +181,13 @@ def test_the_start_is_the_forward_law_and_shared(monkeypatch):
         return solve(denoiser, x, *args, **kwargs)
 
     monkeypatch.setattr(steinlab.comparison, "solve", spy)
-    rows_of({**SMALL, "schedule": "flow", "samples": 4000, "evaluations": [2]})
-    whole = [x for x in starts if len(x) == 4000]
+    rows_of({**SMALL, "schedule": "flow", "samples": 1500, "evaluations": [2]})
+    whole = [x for x in starts if len(x) == 1500]
     assert len(whole) == 4
     assert all((x == starts[0]).all() for x in whole)
     t, variance = 1 - 1e-3, starts[0].var(axis=0)
     expected = (1 - t) ** 2 * np.array([1.01, 0.01]) + t**2
-    np.testing.assert_allclose(variance, expected, rtol=5 * math.sqrt(2 / 4000))
+    np.testing.assert_allclose(variance, expected, rtol=5 * math.sqrt(2 / 1500))
 
 
 def test_progress_grows_to_one():
