@@ -46,7 +46,8 @@ class NetworkDenoiser:
     Raises
     ------
     ValueError
-        When called with states of another size, naming both.
+        If ``rows < 1``; when called with states of another size, naming both, or with a level of
+        arrays.
     """
 
     function: Function
@@ -54,6 +55,10 @@ class NetworkDenoiser:
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     rows: int = DEFAULT_ROWS
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ValueError(f"rows must be >= 1, got {self.rows}")
 
     def __call__(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D(x)`` like ``x``, without recording gradients."""
@@ -72,29 +77,46 @@ class NetworkDenoiser:
         pull = getattr(Differentiable(self.function), mode)
         return self._by_rows(lambda z, w: pull(z, level, w), x, v)
 
-    def _by_rows(self, function: Callable[..., torch.Tensor], x: Array, *more: Array) -> Array:
+    def _by_rows(
+        self, function: Callable[..., torch.Tensor], x: Array, v: Array | None = None
+    ) -> Array:
+        """Apply a function to states ``(n, d)``, and probes ``(p, n, d)``, ``p n <= rows``."""
         if x.shape[-1] != self.dim:
             raise ValueError(f"x must have {self.dim} coordinates, got {x.shape[-1]}")
-        tensors = [self._inside(each) for each in (x, *more)]
-        lead = tensors[-1].ndim - x.ndim
-        probes = math.prod(tensors[-1].shape[:lead])
-        size = max(1, self.rows // max(probes, 1))
-        flat = [t.reshape(*t.shape[: t.ndim - x.ndim], -1, self.dim) for t in tensors]
-        parts = [
-            function(*(t[..., i : i + size, :] for t in flat))
-            for i in range(0, flat[0].shape[0], size)
+        states = self._inside(x).reshape(-1, self.dim)
+        if v is None:
+            parts = [function(part) for part in states.split(self.rows)]
+            return _outside(torch.cat(parts).reshape(x.shape), x)
+        shape = torch.broadcast_shapes(v.shape, x.shape)
+        number = math.prod(shape[: len(shape) - x.ndim])
+        probes = self._inside(v).expand(shape).reshape(number, *states.shape)
+        few = max(1, min(self.rows, len(probes)))
+        count = max(1, self.rows // few)
+        columns = [
+            torch.cat([function(z, w) for w in block.split(few)])
+            for z, block in zip(states.split(count), probes.split(count, dim=1), strict=True)
         ]
-        out = torch.cat(parts, dim=-2).detach() if parts else flat[-1]
-        return _outside(out.reshape(tensors[-1].shape), x)
+        return _outside(torch.cat(columns, dim=1).reshape(shape), x)
 
     def _inside(self, x: Array) -> torch.Tensor:
+        if isinstance(x, np.ndarray):
+            x = np.array(x)  # torch takes neither negative strides nor, quietly, read-only memory
         return torch.as_tensor(x).to(device=self.device, dtype=self.dtype)
 
 
 def _outside(out: torch.Tensor, x: Array) -> Array:
+    out = out.detach()
     if isinstance(x, torch.Tensor):
         return out.to(device=x.device, dtype=x.dtype)
     return out.cpu().numpy().astype(np.asarray(x).dtype)
+
+
+def _ratio(level: NoiseLevel) -> float:
+    """``sigma / alpha`` of a level of numbers, the only kind that a network takes."""
+    if np.ndim(level.alpha) or np.ndim(level.sigma):
+        shapes = f"{np.shape(level.alpha)} and {np.shape(level.sigma)}"
+        raise ValueError(f"level must hold numbers, got arrays of shapes {shapes}")
+    return float(level.sigma / level.alpha)
 
 
 def edm_denoiser(
@@ -104,7 +126,8 @@ def edm_denoiser(
 ) -> NetworkDenoiser:
     """Wrap a network in EDM style: ``net(x, sigma) -> D`` for ``x = x_star + sigma eps``.
 
-    Any process follows from ``D(x; alpha, sigma) = net(x / alpha, sigma / alpha)``.
+    Any process follows from ``D(x; alpha, sigma) = net(x / alpha, sigma / alpha)``; without noise
+    ``D = x / alpha``, where the network is not asked.
 
     Parameters
     ----------
@@ -126,8 +149,11 @@ def edm_denoiser(
     inner = tuple(shape)
 
     def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        pictures = (x / level.alpha).reshape(-1, *inner)
-        return net(pictures, _column(level.sigma / level.alpha, pictures)).reshape(x.shape)
+        ratio, scaled = _ratio(level), x / float(level.alpha)
+        if ratio == 0:
+            return scaled
+        pictures = scaled.reshape(-1, *inner)
+        return net(pictures, _column(ratio, pictures)).reshape(x.shape)
 
     return NetworkDenoiser(function, math.prod(inner), **options)
 
@@ -169,10 +195,12 @@ def timed_denoiser(
     inner = tuple(shape)
 
     def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        ratio = level.sigma / level.alpha
+        ratio = _ratio(level)
+        if ratio == 0:
+            return x / float(level.alpha)
         alpha = 1 / math.hypot(1.0, ratio)
         a, b = PREDICTIONS[prediction](NoiseLevel(alpha, ratio * alpha))
-        pictures = (x * (alpha / level.alpha)).reshape(-1, *inner)
+        pictures = (x * (alpha / float(level.alpha))).reshape(-1, *inner)
         output = net(pictures, _column(time_of(ratio), pictures))
         out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
         return out

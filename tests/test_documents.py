@@ -96,15 +96,16 @@ def test_correction_of_contributing_runs() -> None:
     raw = solve(law, x, grid, EULER, correction=full).diagnostics[0].gamma
     assert halfway == pytest.approx(0.5 * (1 + raw))
     assert NoCorrection().name == "none"
-    assert "convert(net" in model
+    assert "timed_denoiser(" in model
 
 
 def test_model_of_contributing_runs() -> None:
     torch = pytest.importorskip("torch")
     _, code = blocks(CONTRIBUTING, "python")
-    space: dict[str, Any] = {"my_torch_module": lambda x, ratio: x / ratio}
+    space: dict[str, Any] = {"my_torch_module": lambda x, _t: x, "my_alphas_cumprod": [0.9, 0.1]}
     exec(compile(code, "CONTRIBUTING.md", "exec"), space)
     grid_level = EDM.level_at(2.0)
-    x = torch.ones(3, 2, dtype=torch.float64)
-    assert torch.allclose(space["denoiser"](x, grid_level), torch.zeros_like(x))
-    assert space["denoiser"].jvp(x, grid_level, x[None]).shape == (1, 3, 2)
+    x = torch.ones(3, 64, dtype=torch.float64)
+    expected = (1 - 2 / 5**0.5) * x  # eps = x / sqrt(1 + 4), D = x - 2 eps
+    assert torch.allclose(space["denoiser"](x, grid_level), expected)
+    assert space["denoiser"].jvp(x, grid_level, x[None]).shape == (1, 3, 64)
