@@ -2,7 +2,7 @@ r"""Whether a denoiser's Jacobian is symmetric, ``<w, J v> = <v, J w>``, as cont
 
 For an exact denoiser ``J = (alpha/sigma^2) Cov(x_star | x)``: symmetric, positive semidefinite, so
 that the Lipschitz constant of a first-order step is an eigenvalue and the bound an equality.
-Nothing makes a network's Jacobian symmetric; a denoiser trained to be one is so only where it is exact.
+Nothing makes a network's Jacobian symmetric; a trained one is so only where it is exact.
 ``J v`` is by automatic differentiation of the denoiser itself, in float64.
 """
 
@@ -195,7 +195,7 @@ def _finding(results: Mapping[str, Result]) -> str:
         f"exact denoisers: |J - J'|/|J + J'| is {most:.1e} at most in "
         f"{len(exact.comparison.measured)} cases, rounding. Trained networks are not gradient "
         f"fields: medians are {'; '.join(parts)}. {GALAXY}: "
-        f"{missing or 'installed; docs/networks.md measures it'}"
+        f"{missing or 'installed, not looked at here'}"
     )
 
 

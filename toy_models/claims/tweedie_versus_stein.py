@@ -15,16 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from analytic import GaussianMixture
 from analytic.quadrature import expect
 from steinlab.claims.foreign import SHIFTS, Shifts
 from steinlab.claims.forms import critical
 from steinlab.coefficient import stein_numerator, tweedie_numerator
 from steinlab.divergence import Exact, Step, inner
 from steinlab.grids import make_grid
+from steinlab.rounding import step_sizes
 from steinlab.solvers import SOLVERS
 from steinlab.terms import Problem, take_step
 from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Effort, Result, Table, Twin
@@ -60,29 +63,41 @@ def correct(alpha: Any, sigma: Any) -> Any:
 
 def measure(case: Shifts) -> Gaps:
     """Integrate both sides for every size of the shift between model and states."""
-    law, (s, t), solver = case.model(), case.levels(), SOLVERS[case.solver]
-    rows = []
+    s, rows = case.levels()[0], []
     for i in range(len(case)):
         states = case.tests().take(i)
 
-        def terms(x: np.ndarray, states: Any = states) -> np.ndarray:
-            step = take_step(Problem(law, s, t, solver, None), x, None)
-            u = step.candidate.residual
-            div = np.asarray(Exact()(step, np.random.default_rng(0)))
-            stein = stein_numerator(x, u, div, s)
-            other = law.score(x, s) - states.score(x, s)
-            tweedie = tweedie_numerator(x, u, step.candidate.denoised)
-            return np.stack((stein, tweedie, inner(other, u), inner(u, u)), axis=-1)
-
-        found = expect(terms, states, s)
+        found = expect(partial(_terms, case=case, states=states), states, s)
         value, size, error = (np.ravel(part) for part in vars(found).values())
-        slack = error + ROUNDING * EPS * size
-        weight = s.sigma**2 / s.alpha
-        off = slack[0] + slack[1] + weight * slack[2]
+        rounding = ROUNDING * EPS * (value[4:] + size[:3])
+        slack = error[:3] + rounding
+        off = slack[0] + slack[1] + s.sigma**2 / s.alpha * slack[2]
         rows.append([(value[0] - value[1]) / value[3], value[2] / value[3], off / value[3]])
     gap, along, bound = np.array(rows).T
     full = np.ones(len(case))
     return Gaps(s.alpha * full, s.sigma * full, gap, along, bound)
+
+
+def _terms(x: np.ndarray, *, case: Shifts, states: GaussianMixture) -> np.ndarray:
+    """Numerators of both coefficients, ``<u, s - s_q>``, ``|u|^2``, and the first three's sizes."""
+    law, (s, t) = case.model(), case.levels()
+    step = take_step(Problem(law, s, t, SOLVERS[case.solver], None), x, None)
+    u, denoised = step.candidate.residual, step.candidate.denoised
+    div = np.asarray(Exact()(step, np.random.default_rng(0)))
+    own, other = law.score(x, s), states.score(x, s)
+    size_u, size_div = step_sizes(step)
+    sizes = (
+        abs(1 - 1 / s.alpha) * inner(np.abs(x), size_u) + s.sigma**2 / s.alpha * size_div[..., 0],
+        inner(np.abs(x - denoised), size_u) + inner(np.abs(x) + np.abs(denoised), np.abs(u)),
+        inner(np.abs(own - other), size_u) + inner(np.abs(own) + np.abs(other), np.abs(u)),
+    )
+    values = (
+        stein_numerator(x, u, div, s),
+        tweedie_numerator(x, u, denoised),
+        inner(own - other, u),
+        inner(u, u),
+    )
+    return np.stack((*values, *sizes), axis=-1)
 
 
 def compare(data: Gaps, constant: Constant) -> Comparison:
