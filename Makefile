@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: setup verify test test-full lint wheel bench galaxies clean
+.PHONY: setup verify test test-full figures report lint wheel bench galaxies clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -28,6 +28,13 @@ test: setup
 
 test-full: setup
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --benchmark-disable
+
+figures: setup
+	$(BIN)/steinlab figures --out out/figures
+
+report: figures
+	test -f ledger.json || $(BIN)/steinlab verify --json ledger.json
+	$(BIN)/steinlab report --ledger ledger.json --figures out/figures --out out/report
 
 lint: setup
 	$(BIN)/ruff check .

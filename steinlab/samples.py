@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from steinlab.budget import run_within
-from steinlab.corrections import CORRECTIONS, Diagnostics
+from steinlab.corrections import CORRECTIONS, Diagnostics, Prepares
 from steinlab.errors import InputError, one_of
 from steinlab.grids import GRIDS, Grid
 from steinlab.models import Model, load_model
@@ -28,9 +28,13 @@ GAMMA_MAX = 1.0
 collapse on the posterior mean and the next coefficients explode (5,600 in the second of eight
 steps of ``dpmpp-2m`` on the network ``galaxies-hsc-32``)."""
 
+FEWEST_TO_CALIBRATE = 5
+"""Samples whose larger half can judge a table fitted to the
+other: an energy distance of pairs takes three."""
+
 
 @dataclass(frozen=True)
-class Run:
+class SampleRun:
     """What is drawn and how; made by :meth:`of`, which checks it all before any work."""
 
     model: Model
@@ -59,7 +63,7 @@ class Run:
         end: str = "zero",
         samples: int = 16,
         seed: int = 0,
-    ) -> Run:
+    ) -> SampleRun:
         """Return the run that names and numbers as on the command line describe.
 
         Parameters
@@ -81,7 +85,7 @@ class Run:
 
         Examples
         --------
-        >>> run = Run.of("digits", "heun", 8, samples=4)
+        >>> run = SampleRun.of("digits", "heun", 8, samples=4)
         >>> len(run.grid), draw(run).states.shape
         (5, (4, 64))
         """
@@ -92,6 +96,11 @@ class Run:
             raise InputError(f"--solver {solver} cannot step to zero noise: give --end least")
         plan, levels = _spend(found, process, one_of("--grid", grid, GRIDS), evaluations, end)
         limited = _limited(correction, gamma_min, gamma_max)
+        if isinstance(limited.make(), Prepares) and samples < FEWEST_TO_CALIBRATE:
+            raise InputError(
+                f"--samples must be at least {FEWEST_TO_CALIBRATE} for --correction {correction}, "
+                f"which is fitted to half of them, got {samples}"
+            )
         name = process.name
         return cls(loaded, solver, limited, plan, levels, name, grid, evaluations, samples, seed)
 
@@ -136,7 +145,7 @@ class Samples:
     seconds: float
 
 
-def draw(run: Run, progress: Callable[[float, str], None] | None = None) -> Samples:
+def draw(run: SampleRun, progress: Callable[[float, str], None] | None = None) -> Samples:
     """Draw the samples; the same run draws the same ones.
 
     They start at the grid's noisiest level, from the law there where the model's data are known and

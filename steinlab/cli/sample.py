@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -22,7 +22,7 @@ from steinlab.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from steinlab.samples import Run, Samples
+    from steinlab.samples import SampleRun, Samples
 
 SUFFIXES = (".png", ".npy", ".npz")
 
@@ -59,12 +59,12 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     ] = None,
 ) -> None:
     """Draw samples from a named model: a sheet of pictures, or an array."""
-    from steinlab.samples import Run, draw
+    from steinlab.samples import SampleRun, draw
     from steinlab.specs.compare import MAX_EVALUATIONS, MAX_SAMPLES
     from steinlab.specs.reading import MAX_SEED
 
     check_target(out, "--out")
-    run = Run.of(
+    run = SampleRun.of(
         model,
         solver,
         whole_number(evaluations, "--evaluations", 1, MAX_EVALUATIONS),
@@ -94,7 +94,7 @@ def _limit(value: str | None, option: str) -> float | None:
     return float(number(value, option))
 
 
-def _writer(file: Path, run: Run) -> Callable[[Samples, IO[bytes]], object]:
+def _writer(file: Path, run: SampleRun) -> Callable[[Samples, IO[bytes]], object]:
     """Return what writes such a file; raise ``InputError`` where the model has no such samples."""
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
@@ -117,13 +117,13 @@ def _writer(file: Path, run: Run) -> Callable[[Samples, IO[bytes]], object]:
     return _write_scatter
 
 
-def _write_array(run: Run, done: Samples, stream: IO[bytes]) -> None:
+def _write_array(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
     import numpy as np
 
     np.save(stream, done.states.reshape(run.samples, *(run.model.shape or (run.model.dim,))))
 
 
-def _write_arrays(run: Run, done: Samples, stream: IO[bytes]) -> None:
+def _write_arrays(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
     """Samples with all that is needed to draw them again."""
     import numpy as np
 
@@ -142,7 +142,7 @@ def _write_arrays(run: Run, done: Samples, stream: IO[bytes]) -> None:
     )
 
 
-def _write_sheet(run: Run, done: Samples, stream: IO[bytes]) -> None:
+def _write_sheet(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
     from PIL import Image
 
     from steinlab.pictures import sheet
@@ -161,13 +161,13 @@ def _write_scatter(done: Samples, stream: IO[bytes]) -> None:
     figure.savefig(stream, format="png", metadata={"Software": None})
 
 
-def _table(run: Run, done: Samples, out: str | None) -> Table:
+def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
     from rich import box
     from rich.table import Table
 
     picture = out is not None and out.lower().endswith(".png") and bool(run.model.shape)
     notes = [
-        "spent: the solver's evaluations; seconds: of the run, a correction's own passes with it",
+        "spent: the solver's evaluations; extra: the correction's, Jacobian products with them",
         *([f"grey: {run.model.display.words}"] if picture else []),
         *(["nothing is written: --out FILE.png, .npy or .npz keeps them"] if out is None else []),
     ]
@@ -185,14 +185,15 @@ def _table(run: Run, done: Samples, out: str | None) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    for name in ("solver", "correction", "asked", "spent", "steps", "seconds", "written"):
-        number = name in ("asked", "spent", "steps", "seconds")
+    for name in ("solver", "correction", "asked", "spent", "extra", "steps", "seconds", "written"):
+        number = name not in ("solver", "correction", "written")
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     table.add_row(
         run.solver,
         run.correction.label,
         str(run.asked),
         str(done.evaluations),
+        f"{sum(step.evaluations + step.products for step in done.diagnostics):g}",
         str(len(run.grid) - 1),
         f"{done.seconds:.1f}",
         out or "",
@@ -200,7 +201,7 @@ def _table(run: Run, done: Samples, out: str | None) -> Table:
     return table
 
 
-def _steps(run: Run, done: Samples) -> Table:
+def _steps(run: SampleRun, done: Samples) -> Table:
     """The coefficient of each step, applied and as it was estimated."""
     from rich import box
     from rich.table import Table
@@ -219,6 +220,11 @@ def _steps(run: Run, done: Samples) -> Table:
             f"{t:.4g}",
             f"{step.gamma:.4g}",
             "" if raw is None else plus_minus(raw.value, raw.error),
-            step.note,
+            "; ".join(filter(None, [_moves(step.move), step.note])),
         )
     return table
+
+
+def _moves(move: Mapping[str, float]) -> str:
+    """Moves along directions other than the residual, which gamma tells."""
+    return ", ".join(f"{name} {size:+.3g}" for name, size in move.items() if name != "residual")
