@@ -15,7 +15,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from steinlab.errors import InputError, Interrupted  # noqa: E402
-from toy_models import places, train as command, training  # noqa: E402
+from toy_models import places, training  # noqa: E402
+from toy_models import train as command
 from toy_models.network import NOISE_RANGE, ToyNet  # noqa: E402
 from toy_models.presets import PRESETS, Preset  # noqa: E402
 from toy_models.training import advance, begin  # noqa: E402
