@@ -95,16 +95,15 @@ class NetworkDenoiser:
             raise ValueError(f"x must have {self.dim} coordinates, got {x.shape[-1]}")
         states = self._inside(x).reshape(-1, self.dim)
         if v is None:
-            parts = [function(part) for part in states.split(self.rows)]
+            parts = [function(states[rows]) for rows in _blocks(len(states), self.rows)]
             return _outside(torch.cat(parts).reshape(x.shape), x)
-        shape = torch.broadcast_shapes(v.shape, x.shape)
+        shape = np.broadcast_shapes(tuple(v.shape), tuple(x.shape))
         number = math.prod(shape[: len(shape) - x.ndim])
         probes = self._inside(v).expand(shape).reshape(number, *states.shape)
-        few = max(1, min(self.rows, len(probes)))
-        count = max(1, self.rows // few)
+        few = max(1, min(self.rows, number))
         columns = [
-            torch.cat([function(z, w) for w in block.split(few)])
-            for z, block in zip(states.split(count), probes.split(count, dim=1), strict=True)
+            torch.cat([function(states[rows], probes[i, rows]) for i in _blocks(number, few)])
+            for rows in _blocks(len(states), max(1, self.rows // few))
         ]
         return _outside(torch.cat(columns, dim=1).reshape(shape), x)
 
@@ -112,6 +111,11 @@ class NetworkDenoiser:
         if isinstance(x, np.ndarray):
             x = np.array(x)  # torch takes neither negative strides nor, quietly, read-only memory
         return torch.as_tensor(x).to(device=self.device, dtype=self.dtype)
+
+
+def _blocks(count: int, size: int) -> list[slice]:
+    """Slices of at most ``size``; one that is empty where there is nothing."""
+    return [slice(i, i + size) for i in range(0, max(count, 1), size)]
 
 
 def _outside(out: torch.Tensor, x: Array) -> Array:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -51,6 +51,15 @@ class Sized:
     __rmul__ = __mul__
 
 
+@runtime_checkable
+class HasRounding(Protocol):
+    """A denoiser that is not a mixture's, and knows what else is added up in it."""
+
+    def rounding(self, x: np.ndarray, level: NoiseLevel, /) -> tuple[np.ndarray, np.ndarray]:
+        """Return sizes, in ``eps``, that ``D`` and ``D'`` have beyond those of a mixture."""
+        ...
+
+
 def on_sizes(law: Any) -> Callable[[Any, NoiseLevel], Any]:
     """Return an exact one-dimensional denoiser extended to :class:`Sized` states."""
 
@@ -59,7 +68,9 @@ def on_sizes(law: Any) -> Callable[[Any, NoiseLevel], Any]:
             return law(x, level)
         denoised, slope, variance = law.moments(x.value, level)
         own = np.abs(denoised) + np.sqrt(variance)[..., None]
-        return Sized(denoised, slope[..., None] * x.size + own)
+        if isinstance(law, HasRounding):
+            own = own + law.rounding(x.value, level)[0]
+        return Sized(denoised, np.abs(slope)[..., None] * x.size + own)
 
     return denoise
 
@@ -72,7 +83,10 @@ def on_slopes(law: Any) -> Callable[[Any, NoiseLevel], Any]:
             return law(x, level)
         slope = law.divergence(x.value, level)[..., None]
         t = x.tangent
-        tangent = Sized(slope * t.value, slope * t.size + np.abs(slope * t.value))
+        own = np.abs(slope)
+        if isinstance(law, HasRounding):
+            own = own + law.rounding(x.value, level)[1]
+        tangent = Sized(slope * t.value, np.abs(slope) * t.size + own * np.abs(t.value))
         return Dual(law(x.value, level), tangent)
 
     return denoise

@@ -77,3 +77,10 @@ def test_it_samples_and_is_named() -> None:
     model = run(NAMED, names)["my_model"]()
     assert isinstance(model, Model)
     assert model.denoiser is names["denoiser"]
+
+
+def test_a_dialled_error_is_a_tenth_of_the_score() -> None:
+    model = run(BLOCKS[5], {})["model"]
+    for name in ("edm", "vp-linear"):
+        level = PROCESSES[name].level_at(0.8)
+        assert model.fisher(level).value == pytest.approx(0.1 / level.sigma, rel=1e-12)

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from steinlab.errors import InputError, Interrupted  # noqa: E402
 from toy_models import places, training  # noqa: E402
-from toy_models import train as command
+from toy_models import train as command  # noqa: E402
 from toy_models.network import NOISE_RANGE, ToyNet  # noqa: E402
 from toy_models.presets import PRESETS, Preset  # noqa: E402
 from toy_models.training import advance, begin  # noqa: E402
@@ -92,7 +92,7 @@ def test_an_interrupt_keeps_the_best_weights_and_the_run_goes_on(trained, cache,
     file = places.cached_file(TINY)
     note = json.loads(places.provenance_file(file).read_text())
     assert not note["complete"]
-    known = {step: loss for step, loss in note["loss_curve"]}
+    known = dict(note["loss_curve"])
     assert note["best_step"] in {*known, 35}
     assert note["validation_loss"] <= min(known.values()) + 1e-6
     best = read(file, TINY, ToyNet(TINY).state_dict())
@@ -130,10 +130,10 @@ def test_the_loss_vanishes_where_the_denoiser_returns_the_data():
     x = x_star + sigma * eps
     skip, out = net.outer(sigma)
     target = (x_star - net.mean - skip * (x - net.mean)) / out
-    net.inner = lambda off, level: target
+    net.inner = lambda *_: target
     assert float(training._loss(net, x_star, sigma, eps)) < 1e-8
     assert torch.allclose(net(x, sigma[:, 0]), x_star, atol=2e-5)
-    net.inner = lambda off, level: target + 0.1
+    net.inner = lambda *_: target + 0.1
     assert float(training._loss(net, x_star, sigma, eps)) == pytest.approx(0.01, rel=1e-3)
 
 

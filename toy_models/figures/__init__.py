@@ -1,0 +1,1 @@
+"""Figures of the toys: ``compute()`` returns the data, ``plot(ax, data)`` draws them."""
