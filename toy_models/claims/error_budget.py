@@ -33,10 +33,10 @@ BATCH = 16
 """States of a batch: few, so that its noise and that of its probes stand out."""
 
 RUNS = (
-    ("digits", "edm", "euler", 1024),
-    ("digits-mlp", "edm", "euler", 1024),
-    ("grid25-mlp", "vp-linear", "heun", 1024),
-    (WRONG, "vp-linear", "heun", 2**16),
+    ("digits", "edm", "euler", 512),
+    ("digits-mlp", "edm", "euler", 512),
+    ("grid25-mlp", "vp-linear", "heun", 512),
+    (WRONG, "vp-linear", "heun", 2**15),
 )
 """Model, process, the step's solver and states of each expectation."""
 

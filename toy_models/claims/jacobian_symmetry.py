@@ -143,7 +143,7 @@ def compare(data: Measured, formula: Formula) -> Comparison:
 
 
 def _draw_exact(effort: Effort, *, suffix: str = "") -> Sequence[States]:
-    seeds = effort.rng.integers(2**31, size=(effort.count(12), len(RATIOS)))
+    seeds = effort.rng.integers(2**31, size=(effort.count(4), len(RATIOS)))
     mixtures = [
         States("mixture" + suffix, r, int(s))
         for row in seeds

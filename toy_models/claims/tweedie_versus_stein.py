@@ -35,7 +35,7 @@ from toy_models.claims.networks import GALAXY, galaxies_missing, network
 
 FAMILIES = ("edm", "vp-linear", "flow")
 SIZES = SHIFTS[1:]
-STEPS, STATES = 6, 1024
+STEPS, STATES = 6, 512
 RUNS = (("digits-mlp", "edm"), ("grid25-mlp", "edm"), ("grid25-mlp", "vp-linear"))
 FAMILY = 1000
 
@@ -166,7 +166,7 @@ def _draw(effort: Effort) -> Sequence[Shifts]:
         Shifts(family, solver, int(effort.rng.integers(2**32)), SIZES)
         for family in FAMILIES
         for solver in ("euler", "heun")
-        for _ in range(effort.count(4))
+        for _ in range(effort.count(2))
     ]
 
 
