@@ -40,6 +40,8 @@ def certified_gamma(spec: CoefficientSpec, *, bits: int | None = None) -> Enclos
             f"got {len(spec.history)} levels"
         )
     data = spec.data
+    if data is None:
+        raise InputError("--certify: SPEC must hold data, got a model")
     try:
         law = ExactMixture.of(data.weights, data.means, [std**2 for std in data.stds])
         step = ExactStep.of(solver, spec.start, spec.end)

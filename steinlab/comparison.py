@@ -1,70 +1,41 @@
-"""Solvers x corrections x evaluations on one data law, measured against the law and its flow."""
+"""Solvers x corrections x evaluations on one data law or model."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
-from analytic.flow import exact_flow
+from steinlab import cache
+from steinlab.bench import (
+    Bench,
+    Distances,
+    Progress,
+    Request,
+    distances,
+    exact_bench,
+    network_bench,
+    rng_of,
+)
 from steinlab.budget import run_within
-from steinlab.corrections import Diagnostics
+from steinlab.coefficient_noise import Noise, coefficient_noise, widened
 from steinlab.denoisers import Denoiser
-from steinlab.errors import InputError
-from steinlab.estimates import Estimate
 from steinlab.grids import Grid
-from steinlab.metrics import energy_distance, rms_distance, sliced_w2
-from steinlab.processes import PROCESSES
+from steinlab.longrun import fingerprint
+from steinlab.models import Model
+from steinlab.processes import PROCESSES, Process
+from steinlab.rows import Row, RowStore, to_json
 from steinlab.sampling import NonFiniteStateError, Solution, solve
+from steinlab.shards import sources_key
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.specs.solvers import SolverSpec
 
-FLOW_STATES = 1000
-"""Start states followed by the exact flow: the first so many of the samples."""
-
-FLOW_RTOL = 1e-4
-"""Tolerance of the exact flow, far below the sampling error of the distance to it."""
-
-NUM_PROJECTIONS = 200
-"""Directions of the sliced distance, the same ones in every row."""
-
-Law = GaussianMixture | EmpiricalMixture
-
-Progress = Callable[[float, str], None]
-"""Called with the fraction done and what begins now."""
-
-
-@dataclass(frozen=True)
-class Floor:
-    """The distances between two samples of the law itself, as large as those compared."""
-
-    energy_distance: Estimate
-    sliced_w2: Estimate
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run: a solver with a correction on a budget; distances are None where it stopped."""
-
-    solver: SolverSpec
-    asked: int
-    spent: int
-    steps: int
-    correction: CorrectionSpec
-    energy_distance: Estimate | None
-    sliced_w2: Estimate | None
-    flow_error: Estimate | None
-    floor: Floor
-    coefficients: tuple[Diagnostics, ...]
-    note: str = ""
-    stopped: str = ""
-    end: str = "zero"
+__all__ = ["Row", "compare", "to_json"]
 
 
 @dataclass(frozen=True)
@@ -79,55 +50,80 @@ class _Task:
     def label(self) -> str:
         return f"{self.solver.label}, {self.asked} evaluations, {self.correction.label}"
 
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What a row's random numbers depend on besides the seed."""
+        options = self.solver.options
+        run = (self.plan.name, options.start, options.final, self.asked)
+        return (*run, self.correction.name, self.correction.options)
+
 
 @dataclass(frozen=True)
-class _Bench:
-    """What all rows share; ``ends`` are the flow's end points of the first start states."""
+class _Subject:
+    """What is compared: a denoiser, its exact law if any, and what identifies it."""
 
-    seed: int
     denoiser: Denoiser
-    start: np.ndarray
-    truth: np.ndarray
-    floor: Floor
-    ends: np.ndarray | None
-    ends_error: float
-    note: str
-    end: str
+    law: Any | None
+    model: Model | None
+    dim: int
+    process: Process
+    key: str
 
 
-def compare(spec: CompareSpec, progress: Progress | None = None) -> Iterator[Row]:
+def compare(
+    spec: CompareSpec, progress: Progress | None = None, *, folder: Path | None = None
+) -> Iterator[Row]:
     r"""Yield one row a solver, number of evaluations and correction.
 
-    Every row starts from the same states under the forward law at the grid's noisiest level and
-    ends at zero noise, or at the least noisy level where the specification says so. It is measured
-    by the energy distance and the sliced 2-Wasserstein distance to an independent sample of the
-    forward law at its end (the data law at zero noise), and by the root mean square distance to the
-    end points of the exact probability flow from the same states. A row's random numbers depend on
-    the seed and on what the row is, not on its place.
+    Every row starts from the same states at the grid's noisiest level and ends at zero noise, or at
+    the least noisy level where the specification says so. It is measured by the energy distance and
+    the sliced 2-Wasserstein distance to an independent sample of the law at its end, and by the
+    root mean square distance to the end points of the exact probability flow from the same states.
+    Where there is an exact law, states start under its forward law; a network starts as
+    :meth:`steinlab.models.Model.start` says and is compared with its own long runs
+    (:mod:`steinlab.longrun`), and with the law of its data where that is known. A row's random
+    numbers depend on the seed and on what the row is, not on its place. The errors of corrected
+    rows hold the noise of their coefficients (:mod:`steinlab.coefficient_noise`), at the cost of
+    four more runs.
 
     Parameters
     ----------
     spec : CompareSpec
     progress : callable, optional
+    folder : Path, optional
+        Where finished rows are kept and found again, to the last digit.
 
     Raises
     ------
     InputError
-        Before any computation, if a budget does not pay for a step or the model has no exact law.
+        Before any computation, if a budget does not pay for a step.
     """
     tell = progress or (lambda _done, _what: None)
-    tasks = _plan(spec)
-    law, denoiser = _law(spec)
+    tasks, subject = _plan(spec), _subject(spec)
+    store = RowStore(folder) if folder else None
+    keys = [_key(spec, subject, task) if store else "" for task in tasks]
     units = len(tasks) + 1
-    bench = _prepare(spec, law, denoiser, tasks[0].grid, lambda f, what: tell(f / units, what))
-    for i, task in enumerate(tasks):
-        tell((i + 1) / units, task.label)
-        yield _run(task, bench)
+    bench: Bench | None = None
+    for i, (task, key) in enumerate(zip(tasks, keys, strict=True)):
+        row = store.get(task.label, key, task.solver, task.correction) if store else None
+        if row is None:
+            if bench is None:
+                bench = _prepare(spec, subject, task.grid, lambda f, what: tell(f / units, what))
+            tell((i + 1) / units, task.label)
+            row = _run(task, bench)
+            if store:
+                store.put(task.label, key, row)
+        yield row
     tell(1.0, "done")
 
 
+def process_of(spec: CompareSpec) -> Process:
+    """Return the process, kept within the noise levels that the model was made for."""
+    return spec.model.process(spec.schedule) if spec.model else PROCESSES[spec.schedule]
+
+
 def _plan(spec: CompareSpec) -> list[_Task]:
-    process = PROCESSES[spec.schedule]
+    process = process_of(spec)
     tasks = []
     for asked, entry in itertools.product(spec.evaluations, spec.solvers):
         plan, grid = run_within(
@@ -143,146 +139,92 @@ def _plan(spec: CompareSpec) -> list[_Task]:
     return tasks
 
 
-def _law(spec: CompareSpec) -> tuple[Law, Denoiser]:
+def _subject(spec: CompareSpec) -> _Subject:
+    process = process_of(spec)
     if spec.model is None:
         assert spec.data is not None
-        law = spec.data.law()
-        return law, law
-    if spec.model.exact_law is None:
-        raise InputError(
-            f"model must have an exact data law to compare with, got {spec.model.name}"
-        )
-    return spec.model.exact_law, spec.model.denoiser
+        law: Any = spec.data.law()
+        return _Subject(law, law, None, law.dim, process, repr(spec.data))
+    model = spec.model
+    return _Subject(model.denoiser, model.exact_law, model, model.dim, process, model.name)
 
 
-def _rng(seed: int, *content: object) -> np.random.Generator:
-    """A generator that depends on the seed and on the content it serves."""
-    digest = hashlib.blake2b(repr(content).encode(), digest_size=16).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest, "big")])
+def _key(spec: CompareSpec, subject: _Subject, task: _Task) -> str:
+    """Return what identifies a row's numbers."""
+    levels = [(level.alpha, level.sigma) for level in task.grid]
+    answers = fingerprint(subject.denoiser, subject.dim, subject.process)
+    run = (spec.seed, spec.samples, spec.end, levels)
+    return cache.key_of(subject.key, answers, run, task.content, sources_key("steinlab"))
 
 
-def _prepare(
-    spec: CompareSpec, law: Law, denoiser: Denoiser, grid: Grid, progress: Progress
-) -> _Bench:
-    progress(0.0, "samples of the law")
-    noisy, clean = grid[0], grid[-1]
-    truth = _forward(law, clean, spec.samples, _rng(spec.seed, "truth"))
-    again = _forward(law, clean, spec.samples, _rng(spec.seed, "truth again"))
-    floor = Floor(energy_distance(again, truth), _sliced(again, truth, spec.seed))
-    start = _forward(law, noisy, spec.samples, _rng(spec.seed, "start"))
-    progress(0.1, "the exact flow")
-    ends, error, note = None, 0.0, ""
+def _prepare(spec: CompareSpec, subject: _Subject, grid: Grid, progress: Progress) -> Bench:
+    request = Request.on(grid, seed=spec.seed, samples=spec.samples, end=spec.end)
+    if subject.law is not None:
+        return exact_bench(request, subject.law, subject.denoiser, progress)
+    assert subject.model is not None
+    return network_bench(request, subject.model, subject.process, progress)
+
+
+def _solve(
+    task: _Task, bench: Bench, start: np.ndarray, *extra: object
+) -> tuple[Solution, NonFiniteStateError | None]:
     try:
-        flow = exact_flow(
-            law,
-            start[:FLOW_STATES],
-            noisy,
-            clean,
-            rtol=FLOW_RTOL,
-            progress=lambda f: progress(0.1 + 0.9 * f, "the exact flow"),
+        run = solve(
+            bench.denoiser,
+            start,
+            task.grid,
+            task.plan,
+            correction=task.correction.make(),
+            rng=rng_of(bench.seed, *task.content, *extra),
         )
-        ends, error = flow.state, float(np.sqrt(np.mean(flow.error**2)))
-    except ArithmeticError as failure:
-        note = f"no flow_error: {failure}"
-    return _Bench(spec.seed, denoiser, start, truth, floor, ends, error, note, spec.end)
+    except NonFiniteStateError as error:
+        return error.partial, error
+    return run, None
 
 
-def _forward(law: Law, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Sample the forward law at a level."""
-    data = law.sample(n, rng)
-    return np.asarray(level.alpha * data + level.sigma * rng.standard_normal(data.shape))
-
-
-def _sliced(x: np.ndarray, truth: np.ndarray, seed: int) -> Estimate:
-    directions = int(_rng(seed, "directions").integers(2**31))
-    return sliced_w2(x, truth, num_projections=NUM_PROJECTIONS, seed=directions)
-
-
-def _run(task: _Task, bench: _Bench) -> Row:
-    options = task.solver.options
-    content = (task.plan.name, options.start, options.final, task.asked)
-    rng = _rng(bench.seed, *content, task.correction.name, task.correction.options)
-    stopped = ""
+def _run(task: _Task, bench: Bench) -> Row:
+    found: Distances | None = None
+    noise: Noise | None = None
     with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where a state overflows
-        try:
-            run = solve(
-                bench.denoiser,
-                bench.start,
-                task.grid,
-                task.plan,
-                correction=task.correction.make(),
-                rng=rng,
-            )
-        except NonFiniteStateError as error:
-            run, stopped = error.partial, str(error)
-        near, sliced, flow_error = (None, None, None) if stopped else _distances(run, bench)
-    price = evaluations_on(task.plan, task.grid)
-    notes = [f"spends {price} of {task.asked} evaluations"] if price < task.asked else []
+        run, stop = _solve(task, bench, bench.start)
+        if stop is None:
+            found = distances(bench, run.state)
+            if any(done.estimate is not None for done in run.diagnostics):
+                noise = coefficient_noise(bench, run.state, _parted(task, bench))
+                found = widened(found, noise)
     return Row(
-        task.solver,
-        task.asked,
-        run.evaluations,
-        len(task.grid) - 1,
-        task.correction,
-        near,
-        sliced,
-        flow_error,
-        bench.floor,
-        run.diagnostics,
-        "; ".join([*notes, *([bench.note] if bench.note else [])]),
-        stopped,
-        bench.end,
+        solver=task.solver,
+        asked=task.asked,
+        spent=run.evaluations,
+        steps=len(task.grid) - 1,
+        correction=task.correction,
+        energy_distance=found.energy_distance if found else None,
+        sliced_w2=found.sliced_w2 if found else None,
+        flow_error=found.flow_error if found else None,
+        floor=bench.own.floor,
+        coefficients=run.diagnostics,
+        reference=bench.reference,
+        note=_note(task, bench, noise),
+        stopped=str(stop) if stop else "",
+        end=bench.end,
+        noise=noise,
+        data=found.data if found else None,
+        data_floor=bench.data.floor if bench.data else None,
     )
 
 
-def _distances(run: Solution, bench: _Bench) -> tuple[Estimate, Estimate, Estimate | None]:
-    flow_error = None
-    if bench.ends is not None:
-        found = rms_distance(run.state[: len(bench.ends)], bench.ends)
-        flow_error = Estimate(found.value, float(np.hypot(found.error, bench.ends_error)))
-    near = energy_distance(run.state, bench.truth)
-    return near, _sliced(run.state, bench.truth, bench.seed), flow_error
+def _parted(task: _Task, bench: Bench) -> Any:
+    def run(index: np.ndarray, part: str) -> np.ndarray:
+        again, stop = _solve(task, bench, bench.start[index], part)
+        if stop is not None:
+            raise stop
+        return np.asarray(again.state)
+
+    return run
 
 
-def to_json(row: Row) -> dict[str, Any]:
-    """Return a row as the JSON of ``steinlab compare``; what is not a finite number is null."""
-    return {
-        "solver": row.solver.name,
-        "start": row.solver.options.start,
-        "final": list(row.solver.options.final),
-        "end": row.end,
-        "evaluations": {"asked": row.asked, "spent": row.spent},
-        "steps": row.steps,
-        "correction": row.correction.name,
-        "options": {key: _finite(value) for key, value in row.correction.options},
-        "energy_distance": _pair(row.energy_distance),
-        "sliced_w2": _pair(row.sliced_w2),
-        "flow_error": _pair(row.flow_error),
-        "noise_floor": {
-            "energy_distance": _pair(row.floor.energy_distance),
-            "sliced_w2": _pair(row.floor.sliced_w2),
-        },
-        "coefficients": [_coefficient(i, done) for i, done in enumerate(row.coefficients)],
-        "note": row.note,
-        "stopped": row.stopped or None,
-    }
-
-
-def _coefficient(index: int, done: Diagnostics) -> dict[str, Any]:
-    found = _pair(done.estimate) if done.estimate is not None else None
-    return {
-        "step": index + 1,
-        "applied": _finite(done.gamma),
-        "estimate": found,
-        "note": done.note,
-    }
-
-
-def _pair(measured: Any) -> dict[str, float | None] | None:
-    if measured is None:
-        return None
-    return {"value": _finite(measured.value), "error": _finite(measured.error)}
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _note(task: _Task, bench: Bench, noise: Noise | None) -> str:
+    price = evaluations_on(task.plan, task.grid)
+    spends = f"spends {price} of {task.asked} evaluations" if price < task.asked else ""
+    notes = (spends, bench.reference.note, noise.note if noise else "")
+    return "; ".join(note for note in notes if note)

@@ -8,9 +8,10 @@ so the solvers keep float64 states around a float32 network, as EDM's reference 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ class NetworkDenoiser:
     device : str
     rows : int
         States evaluated at once, probes counted: bounds the memory.
+    remake : callable, optional
+        ``dtype -> function`` of the same network with its parameters in that dtype; by default the
+        function follows the dtype of its states by itself.
 
     Raises
     ------
@@ -55,6 +59,7 @@ class NetworkDenoiser:
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     rows: int = DEFAULT_ROWS
+    remake: Callable[[torch.dtype], Function] | None = None
 
     def __post_init__(self) -> None:
         if self.rows < 1:
@@ -64,6 +69,11 @@ class NetworkDenoiser:
         """Return ``D(x)`` like ``x``, without recording gradients."""
         with torch.no_grad():
             return self._by_rows(lambda z: self.function(z, level), x)
+
+    def in_dtype(self, dtype: torch.dtype) -> NetworkDenoiser:
+        """Return the same network, the same parameters, computed in another dtype."""
+        function = self.remake(dtype) if self.remake else self.function
+        return replace(self, function=function, dtype=dtype)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) v`` for tangents ``(P, N, d)`` or ``(N, d)``."""
@@ -152,14 +162,18 @@ def edm_denoiser(
     """
     inner = tuple(shape)
 
-    def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        ratio, scaled = _ratio(level), x / float(level.alpha)
-        if ratio == 0:
-            return scaled
-        pictures = scaled.reshape(-1, *inner)
-        return net(pictures, _column(ratio, pictures)).reshape(x.shape)
+    def make(net: Any) -> Function:
+        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+            ratio, scaled = _ratio(level), x / float(level.alpha)
+            if ratio == 0:
+                return scaled
+            pictures = scaled.reshape(-1, *inner)
+            out: torch.Tensor = net(pictures, _column(ratio, pictures)).reshape(x.shape)
+            return out
 
-    return NetworkDenoiser(function, math.prod(inner), **options)
+        return function
+
+    return _made(make, net, math.prod(inner), options)
 
 
 def timed_denoiser(
@@ -198,18 +212,31 @@ def timed_denoiser(
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
     inner = tuple(shape)
 
-    def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        ratio = _ratio(level)
-        if ratio == 0:
-            return x / float(level.alpha)
-        alpha = 1 / math.hypot(1.0, ratio)
-        a, b = PREDICTIONS[prediction](NoiseLevel(alpha, ratio * alpha))
-        pictures = (x * (alpha / float(level.alpha))).reshape(-1, *inner)
-        output = net(pictures, _column(time_of(ratio), pictures))
-        out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
-        return out
+    def make(net: Any) -> Function:
+        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+            ratio = _ratio(level)
+            if ratio == 0:
+                return x / float(level.alpha)
+            alpha = 1 / math.hypot(1.0, ratio)
+            a, b = PREDICTIONS[prediction](NoiseLevel(alpha, ratio * alpha))
+            pictures = (x * (alpha / float(level.alpha))).reshape(-1, *inner)
+            output = net(pictures, _column(time_of(ratio), pictures))
+            out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
+            return out
 
-    return NetworkDenoiser(function, math.prod(inner), **options)
+        return function
+
+    return _made(make, net, math.prod(inner), options)
+
+
+def _made(
+    make: Callable[[Any], Function], net: Any, dim: int, options: dict[str, Any]
+) -> NetworkDenoiser:
+    def remake(dtype: torch.dtype) -> Function:
+        module = isinstance(net, torch.nn.Module)
+        return make(copy.deepcopy(net).to(dtype) if module else net)
+
+    return NetworkDenoiser(make(net), dim, remake=remake, **options)
 
 
 def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:

@@ -10,6 +10,7 @@ from steinlab.cli.output import (
     JsonOption,
     SpecArgument,
     check_target,
+    progress_bar,
     show,
     significant,
     whole_number,
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from steinlab.estimates import Estimate
     from steinlab.specs.coefficient import CoefficientSpec
 
-MAX_SAMPLES = 100_000_000
+MAX_SAMPLES, LAW_SAMPLES = 100_000_000, 200_000
 
 HOW = {
     "reference": "E<u, x - x_star> / E|u|^2 over (x_star, eps), without D",
+    "stein_hutchinson": "the same, div u by one Rademacher probe a state",
     "stein": "Theorem 4.7: (1 - 1/alpha) E<u,x> + (sigma^2/alpha) E div u, over E|u|^2",
     "tweedie": "E<u, x - D> / E|u|^2",
     "three_scalar": "from E|x_star|^2, E|x_star - D|^2 and the dimension",
@@ -39,8 +41,12 @@ def coefficient(
     target: JsonOption = None,
     seed: Annotated[str, typer.Option(metavar="N", help="Seed of what is sampled.")] = "0",
     samples: Annotated[
-        str, typer.Option(metavar="N", help="Samples where no quadrature applies.")
-    ] = "200000",
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Samples where no quadrature applies: 200000 of a law, 1024 of a model.",
+        ),
+    ] = None,
     certify: Annotated[
         bool, typer.Option("--certify", help="Add a proved enclosure (needs python-flint).")
     ] = False,
@@ -51,21 +57,25 @@ def coefficient(
     from steinlab.specs.reading import MAX_SEED, read_json
 
     check_target(target)
-    num_samples = whole_number(samples, "--samples", 2, MAX_SAMPLES)
+    num_samples = None if samples is None else whole_number(samples, "--samples", 2, MAX_SAMPLES)
     seed_number = whole_number(seed, "--seed", 0, MAX_SEED)
     spec = CoefficientSpec.from_json(read_json(spec_file))
     proved = _certified(spec) if certify else None
-    found = coefficients(
-        spec.data.law(),
-        spec.s,
-        spec.t,
-        spec.solver,
-        history=spec.past,
-        samples=num_samples,
-        seed=seed_number,
-    )
     coupled = COUPLING if spec.history else ALONE
-    _print(spec, found, coupled, target, proved)
+    states: dict[str, Any] = {}
+    if spec.data is not None:
+        found = coefficients(
+            spec.data.law(),
+            spec.s,
+            spec.t,
+            spec.solver,
+            history=spec.past,
+            samples=num_samples or LAW_SAMPLES,
+            seed=seed_number,
+        )
+    else:
+        found, states = _of_model(spec, num_samples, seed_number)
+    _print(spec, found, coupled, target, proved=proved, states=states)
     gamma: dict[str, Any] = {
         route: {"value": float(entry.value), "error": float(entry.error)}
         for route, entry in found.items()
@@ -75,7 +85,28 @@ def coefficient(
     result: dict[str, Any] = {"gamma": gamma}
     if spec.most_history:
         result["history"] = coupled
-    write_json(target, result)
+    write_json(target, {**result, **states})
+
+
+def _of_model(
+    spec: CoefficientSpec, samples: int | None, seed: int
+) -> tuple[dict[str, Estimate], dict[str, Any]]:
+    """Every route on a model, and what its states are."""
+    from steinlab.model_coefficient import DEFAULT_SAMPLES, model_coefficients
+
+    assert spec.model is not None
+    with progress_bar() as progress:
+        found = model_coefficients(
+            spec.model,
+            spec.s,
+            spec.t,
+            spec.solver,
+            history=spec.past,
+            samples=samples or DEFAULT_SAMPLES,
+            seed=seed,
+            progress=lambda done: progress(done, "the network's long run"),
+        )
+    return found.gamma, {"states": {"from": found.states, "counts": found.counts}}
 
 
 def _certified(spec: CoefficientSpec) -> tuple[str, str]:
@@ -90,7 +121,9 @@ def _print(
     found: dict[str, Estimate],
     coupled: str,
     target: str | None,
+    *,
     proved: tuple[str, str] | None,
+    states: dict[str, Any],
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -110,4 +143,7 @@ def _print(
     if proved is not None:
         table.add_row("certified", *proved, HOW["certified"])
     notes = [Text(f"history: {coupled}")] if spec.most_history else []
+    if states:
+        counts = ", ".join(f"{name} {n}" for name, n in states["states"]["counts"].items())
+        notes.append(Text(f"states: {states['states']['from']}; {counts}"))
     show(table, *notes, target=target)

@@ -13,6 +13,7 @@ from steinlab.cli.output import (
     JsonOption,
     SpecArgument,
     check_target,
+    make_folder,
     plus_minus,
     progress_bar,
     show,
@@ -24,11 +25,16 @@ from steinlab.errors import Interrupted
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from steinlab.bench import Floor
     from steinlab.comparison import Row
     from steinlab.corrections import Diagnostics
+    from steinlab.metrics import Measured
 
 MEASURES = ("energy_distance", "sliced_w2", "flow_error")
 """Distances of a row, in the order of the columns."""
+
+DATA = "data_energy_distance"
+"""The column that networks have besides, where the law of their data is known."""
 
 LEFT: Any = {"title_justify": "left", "caption_justify": "left"}
 
@@ -38,6 +44,10 @@ def compare(
     target: JsonOption = None,
     seed: Annotated[
         str | None, typer.Option(metavar="N", help="Seed, instead of the SPEC's own.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="DIR", help="Keep finished rows here and resume from them."),
     ] = None,
 ) -> None:
     """Compare solvers, corrections and numbers of evaluations on one data law or model."""
@@ -49,13 +59,14 @@ def compare(
     check_target(target)
     given = None if seed is None else whole_number(seed, "--seed", 0, MAX_SEED)
     spec = CompareSpec.from_json(read_json(spec_file), spec_file.parent)
+    folder = make_folder(out)
     if given is not None:
         spec = dataclasses.replace(spec, seed=given)
     rows: list[Row] = []
     interrupted = False
     with progress_bar() as progress:
         try:
-            for row in compare_rows(spec, progress):
+            for row in compare_rows(spec, progress, folder=folder):
                 rows.append(row)  # noqa: PERF402 - what is done stays when the loop is interrupted
         except KeyboardInterrupt:
             interrupted = True
@@ -78,41 +89,62 @@ def _table(rows: list[Row], title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    floor = rows[0].floor
-    caption = (
-        "asked, spent: denoiser evaluations; two samples of the law itself: energy distance "
-        f"{plus_minus(floor.energy_distance.value, floor.energy_distance.error)}, sliced W2 "
-        f"{plus_minus(floor.sliced_w2.value, floor.sliced_w2.error)}"
-    )
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, **LEFT)
+    table = Table(title=title, caption=_caption(rows[0]), box=box.SIMPLE_HEAD, **LEFT)
     for name in ("asked", "spent"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("solver", "correction"):
         table.add_column(name, overflow="fold")
-    for name in ("energy distance", "sliced W2", "flow error"):
+    measures = [*MEASURES, *([DATA] if rows[0].data_floor else [])]
+    for name in ("energy distance", "sliced W2", "flow error", "energy d. to data")[
+        : len(measures)
+    ]:
         table.add_column(name, justify="right", no_wrap=True)
     for asked, group in itertools.groupby(rows, key=lambda row: row.asked):
         block = list(group)
-        best = {name: _best(block, name) for name in MEASURES}
+        best = {name: _best(block, name) for name in measures}
         for i, row in enumerate(block):
             first = str(asked) if i == 0 else ""
             table.add_row(*_cells(row, first, best), end_section=i == len(block) - 1)
     return table
 
 
+def _caption(row: Row) -> str:
+    from steinlab.bench import EXACT_FLOW
+
+    of = "the law itself" if row.reference.kind == EXACT_FLOW else "the network's long runs"
+    text = f"asked, spent: denoiser evaluations; two samples of {of}: {_floor(row.floor)}"
+    if row.data_floor:
+        text += f"; of the data: {_floor(row.data_floor)}"
+    if row.reference.kind != EXACT_FLOW:
+        text += f"; flow error: to a {row.reference.kind}, itself off by {row.reference.error:.1e}"
+    return text
+
+
+def _floor(floor: Floor) -> str:
+    near, sliced = (
+        plus_minus(found.value, found.error) for found in (floor.energy_distance, floor.sliced_w2)
+    )
+    return f"energy distance {near}, sliced W2 {sliced}"
+
+
+def _measure(row: Row, name: str) -> Measured | None:
+    found: Measured | None = getattr(row, name) if name != DATA else None
+    return row.data.energy_distance if name == DATA and row.data else found
+
+
 def _best(block: list[Row], name: str) -> float:
-    found = (getattr(row, name) for row in block)
+    found = (_measure(row, name) for row in block)
     return min((entry.value for entry in found if entry is not None), default=float("nan"))
 
 
 def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
     cells = [first, str(row.spent), row.solver.label, row.correction.label]
     if row.stopped:
-        return [*cells, "[red]stopped[/]", "", ""]
-    for name in MEASURES:
-        entry = getattr(row, name)
+        return [*cells, "[red]stopped[/]", *[""] * (len(best) - 1)]
+    for name, value in best.items():
+        entry = _measure(row, name)
         text = "" if entry is None else plus_minus(entry.value, entry.error)
-        cells.append(f"[bold green]{text}[/]" if entry and entry.value == best[name] else text)
+        cells.append(f"[bold green]{text}[/]" if entry and entry.value == value else text)
     return cells
 
 

@@ -1,4 +1,4 @@
-"""The SPEC.json of ``steinlab coefficient``: one step of one solver on one mixture."""
+"""The SPEC.json of ``steinlab coefficient``: one step of one solver on one mixture or model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from analytic import NoiseLevel
 from steinlab.errors import InputError, quote
+from steinlab.models import Model, load_model
 from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
 from steinlab.specs.laws import MixtureSpec, mixture_from_json
 from steinlab.specs.reading import Level, items, level, mapping, text
@@ -15,7 +16,7 @@ from steinlab.specs.reading import Level, items, level, mapping, text
 
 @dataclass(frozen=True)
 class CoefficientSpec:
-    """One step: the data law, the levels, the solver and what it passed before.
+    """One step: the data law or the model, the levels, the solver and what it passed before.
 
     Levels are exact fractions ``(alpha, sigma)``; the properties give them in double precision.
     ``history`` runs from noise to data, like a grid: its last level comes right before ``start``.
@@ -24,29 +25,37 @@ class CoefficientSpec:
     the predictor's: the state where it begins is given, so nothing corrects it.
     """
 
-    data: MixtureSpec
+    data: MixtureSpec | None
     start: Level
     end: Level
     solver_id: str
     history: tuple[Level, ...] = ()
+    model: Model | None = None
 
     @classmethod
     def from_json(cls, obj: Any) -> Self:
         """Parse ``{"data", "from", "to", "solver", "history"}``; the last may be absent.
+
+        In place of ``data`` may stand ``"model": "name"``.
 
         Raises
         ------
         InputError
             Naming the field, the requirement and the value.
         """
-        fields = mapping(obj, "", ["data", "from", "to", "solver"], ["history"])
-        data = mixture_from_json(fields["data"], "data")
+        kind = "model" if isinstance(obj, dict) and "model" in obj else "data"
+        fields = mapping(obj, "", [kind, "from", "to", "solver"], ["history"])
+        data, model = None, None
+        if kind == "data":
+            data = mixture_from_json(fields["data"], "data")
+        else:
+            model = load_model(text(fields["model"], "model"))
         name = text(fields["solver"], "solver")
         solver = _without_process(name)
         start, end = level(fields["from"], "from"), level(fields["to"], "to")
         _require_noise(start, "from")
         _require_less_noise(start, end, "to", "from")
-        spec = cls(data, start, end, name, _history(fields.get("history", []), start))
+        spec = cls(data, start, end, name, _history(fields.get("history", []), start), model)
         if end[1] == 0 and not solver.ends_at_zero:
             raise InputError(
                 f"to: sigma must be > 0 for {name}, got 0; "

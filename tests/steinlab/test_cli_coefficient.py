@@ -10,8 +10,11 @@ import pytest
 from analytic import NoiseLevel
 from steinlab.cli import main
 from steinlab.estimates import Estimate
+from steinlab.errors import InputError
 from steinlab.exact import COUPLING
-from steinlab.solvers import SOLVERS
+from steinlab.model_coefficient import TRACE_PRODUCTS, model_coefficients
+from steinlab.solvers import EULER, SOLVERS
+from tests.steinlab.network_toys import toy_model
 
 MIXTURE = {"weights": ["1/2", "1/2"], "means": [-3, 3], "stds": ["1/10", "1/10"]}
 STEP = {"data": MIXTURE, "from": ["4/5", "3/5"], "to": ["12/13", "5/13"], "solver": "euler"}
@@ -161,3 +164,58 @@ def test_history_is_sampled_and_its_bias_shows(steinlab, spec_file):
     reference, stein = answer["gamma"]["reference"], answer["gamma"]["stein"]
     assert answer["history"] == COUPLING
     assert abs(reference["value"] - stein["value"]) > 5 * (reference["error"] + stein["error"])
+
+
+# --- models -------------------------------------------------------------------------------------
+
+ON_MODEL = {"model": "digits", "from": [1, 0.5], "to": [1, 0.3], "solver": "euler"}
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_the_routes_on_a_network_agree_where_theory_says_so(tmp_path, monkeypatch, solver):
+    """``stein`` is ``reference`` whatever the network; ``tweedie`` is off by the score error."""
+    monkeypatch.setenv("STEINLAB_CACHE", str(tmp_path))
+    s, t = NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.6)
+    for data_law in (True, False):
+        found = model_coefficients(
+            toy_model(error=1.5, data_law=data_law), s, t, SOLVERS[solver], samples=5000
+        )
+        gamma = found.gamma
+        assert found.counts == dict.fromkeys(gamma, 5000) | {"stein": TRACE_PRODUCTS // 2}
+        for name in ("stein", "stein_hutchinson"):
+            apart = abs(gamma[name].value - gamma["reference"].value)
+            assert apart < 4.5 * np.hypot(gamma[name].error, gamma["reference"].error)
+        if data_law and solver == "euler":  # for u = (1 - kappa)(x - D) it is 1 / (1 - kappa)
+            assert gamma["tweedie"].value == pytest.approx(2.5, abs=1e-6)
+            assert abs(gamma["reference"].value - 2.5) > 4.5 * gamma["reference"].error
+        assert found.states.startswith("the law of" if data_law else "the network's own long run")
+
+
+def test_a_model_in_place_of_data(spec_file, capsys):
+    assert main(["coefficient", spec_file(ON_MODEL), "--json", "-", "--samples", "50"]) == 0
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert set(answer["gamma"]) == {"reference", "stein", "stein_hutchinson", "tweedie"}
+    assert answer["states"]["from"] == "the model's exact law, noised forward"
+    assert set(answer["states"]["counts"].values()) == {50}
+    assert "noised forward" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "digts"}, "model must be one of "),
+        ({"model": 3}, "model must be a string, got 3"),
+        ({"data": MIXTURE}, "SPEC must hold only model, from, to, solver, history"),
+        ({"from": [1, 0]}, "from: sigma must be > 0"),
+    ],
+)
+def test_bad_specs_of_models_are_one_line(spec_file, refused, change, message):
+    assert refused("coefficient", spec_file({**ON_MODEL, **change})).startswith(message)
+
+
+def test_levels_out_of_a_models_range_and_certificates_are_refused(spec_file, refused):
+    line = refused("coefficient", spec_file(ON_MODEL), "--certify")
+    assert line == "--certify: SPEC must hold data, got a model"
+    with pytest.raises(InputError, match=r"must be in 0.02 to 20 for toy, got 30"):
+        model_coefficients(toy_model(), NoiseLevel(1.0, 30.0), NoiseLevel(1.0, 1.0), EULER)

@@ -1,0 +1,204 @@
+"""What the rows of a comparison are measured against: start states, samples of the law, flow ends.
+
+A model with an exact law is compared with that law and its probability flow. A network is compared
+with itself: its own flow by a long run from the same start states, its own law by long runs from
+independent ones, and besides with the law of its data where that is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+from analytic.flow import exact_flow
+from steinlab.denoisers import Denoiser
+from steinlab.estimates import Estimate
+from steinlab.grids import Grid
+from steinlab.longrun import STEPS, LongRun, long_run
+from steinlab.metrics import energy_distance, rms_distance, sliced_w2
+from steinlab.models import Model
+from steinlab.processes import Process
+
+FLOW_STATES = 1000
+"""Start states followed by the exact flow or the long run: the first so many of the samples."""
+
+FLOW_RTOL = 1e-4
+"""Tolerance of the exact flow, far below the sampling error of the distance to it."""
+
+NUM_PROJECTIONS = 200
+"""Directions of the sliced distance, the same ones in every row."""
+
+Law = GaussianMixture | EmpiricalMixture
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done and what begins now."""
+
+EXACT_FLOW = "exact flow of the law"
+LONG_RUN = f"long run of the same network, ipndm-4, {STEPS} and {2 * STEPS} steps"
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The distances between two samples of the law itself, as large as those compared."""
+
+    energy_distance: Estimate
+    sliced_w2: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A sample of the law that rows are compared with, and its distances to another one."""
+
+    states: np.ndarray
+    floor: Floor
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What ``flow_error`` is measured to: ``kind``, and the root mean square error of it."""
+
+    kind: str
+    error: float
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all rows share; ``ends`` are the flow's end points of the first start states."""
+
+    seed: int
+    denoiser: Denoiser
+    start: np.ndarray
+    own: Sample
+    data: Sample | None
+    ends: np.ndarray | None
+    reference: Reference
+    end: str
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances of a sample of end states; ``flow_error`` is None where there is no flow."""
+
+    energy_distance: Estimate
+    sliced_w2: Estimate
+    flow_error: Estimate | None
+    data: Floor | None = None
+
+
+def rng_of(seed: int, *content: object) -> np.random.Generator:
+    """Return a generator that depends on the seed and on the content it serves."""
+    digest = hashlib.blake2b(repr(content).encode(), digest_size=16).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest, "big")])
+
+
+def forward(law: Any, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Sample the forward law at a level."""
+    data = law.sample(n, rng)
+    return np.asarray(level.alpha * data + level.sigma * rng.standard_normal(data.shape))
+
+
+def distance_pair(x: np.ndarray, sample: np.ndarray, seed: int) -> Floor:
+    """Return energy distance and sliced distance of two samples."""
+    directions = int(rng_of(seed, "directions").integers(2**31))
+    sliced = sliced_w2(x, sample, num_projections=NUM_PROJECTIONS, seed=directions)
+    return Floor(energy_distance(x, sample), sliced)
+
+
+def distances(bench: Bench, state: np.ndarray, index: np.ndarray | None = None) -> Distances:
+    """Return the distances of end states, those of the start states ``index`` (by default all)."""
+    index = np.arange(len(state)) if index is None else index
+    flow_error = None
+    if bench.ends is not None:
+        known = index < len(bench.ends)
+        if known.sum() > 1:
+            found = rms_distance(state[known], bench.ends[index[known]])
+            error = float(np.hypot(found.error, bench.reference.error))
+            flow_error = Estimate(found.value, error)
+    own = distance_pair(state, bench.own.states, bench.seed)
+    data = distance_pair(state, bench.data.states, bench.seed) if bench.data else None
+    return Distances(own.energy_distance, own.sliced_w2, flow_error, data)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a bench is prepared for: the seed, the samples, the ends of the grid."""
+
+    seed: int
+    samples: int
+    noisy: NoiseLevel
+    clean: NoiseLevel
+    end: str
+
+    @classmethod
+    def on(cls, grid: Grid, *, seed: int, samples: int, end: str) -> Request:
+        """Return the request for runs over a grid."""
+        return cls(seed, samples, grid[0], grid[-1], end)
+
+    def sample(self, draw: Callable[[np.random.Generator], np.ndarray]) -> Sample:
+        """Draw two independent samples; the first is kept, the second gives the floor."""
+        states, again = (draw(rng_of(self.seed, name)) for name in ("truth", "truth again"))
+        return Sample(states, distance_pair(again, states, self.seed))
+
+    def of_law(self, law: Any) -> Sample:
+        """Draw them from the forward law at the grid's end."""
+        return self.sample(lambda rng: forward(law, self.clean, self.samples, rng))
+
+
+def exact_bench(request: Request, law: Law, denoiser: Denoiser, progress: Progress) -> Bench:
+    """Prepare the comparison with an exact law, runs starting under its forward law."""
+    progress(0.0, "samples of the law")
+    own = request.of_law(law)
+    start = forward(law, request.noisy, request.samples, rng_of(request.seed, "start"))
+    progress(0.1, "the exact flow")
+    ends, reference = None, Reference(EXACT_FLOW, 0.0)
+    try:
+        flow = exact_flow(
+            law,
+            start[:FLOW_STATES],
+            request.noisy,
+            request.clean,
+            rtol=FLOW_RTOL,
+            progress=lambda f: progress(0.1 + 0.9 * f, "the exact flow"),
+        )
+        ends = flow.state
+        reference = Reference(EXACT_FLOW, float(np.sqrt(np.mean(flow.error**2))))
+    except ArithmeticError as failure:
+        reference = Reference(EXACT_FLOW, 0.0, f"no flow_error: {failure}")
+    return Bench(request.seed, denoiser, start, own, None, ends, reference, request.end)
+
+
+def network_bench(request: Request, model: Model, process: Process, progress: Progress) -> Bench:
+    """Prepare the comparison of a network with itself, runs starting as the model says."""
+    final_zero = request.end == "zero"
+    done = 0.0
+
+    def start(rng: np.random.Generator) -> np.ndarray:
+        return model.start(request.noisy, request.samples, rng)
+
+    def run(x: np.ndarray, what: str, share: float, *, error: bool) -> LongRun:
+        nonlocal done
+        base, done = done, done + share
+        return long_run(
+            model.denoiser,
+            x,
+            process,
+            final_zero=final_zero,
+            estimate_error=error,
+            progress=lambda f: progress(base + share * f, what),
+        )
+
+    progress(0.0, "the network's own flow")
+    states = start(rng_of(request.seed, "start"))
+    flow = run(states[:FLOW_STATES], "the network's own flow", 0.4, error=True)
+    own = request.sample(lambda rng: run(start(rng), "long runs", 0.3, error=False).state)
+    data = request.of_law(model.data_law()) if model.data_law else None
+    reference = Reference(LONG_RUN, flow.rms_error)
+    return Bench(
+        request.seed, model.denoiser, states, own, data, flow.state, reference, request.end
+    )

@@ -1,0 +1,236 @@
+r"""Whether a denoiser's Jacobian is symmetric, ``<w, J v> = <v, J w>``, as contraction needs it.
+
+For an exact denoiser ``J = (alpha/sigma^2) Cov(x_star | x)``: symmetric, positive semidefinite, so
+that the Lipschitz constant of a first-order step is an eigenvalue and the bound an equality.
+Nothing makes a network's Jacobian symmetric; a trained one is so only where it is exact.
+``J v`` is by automatic differentiation of the denoiser itself, in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+from steinlab.claims.draws import draw_law
+from steinlab.datasets import load_digits
+from steinlab.verdicts import (
+    EPS,
+    ROUNDING,
+    Check,
+    Claim,
+    Comparison,
+    Dropped,
+    Effort,
+    Result,
+    Table,
+    Twin,
+)
+from toy_models.claims.networks import GALAXY, galaxies_missing, network
+
+DIGITS_ROWS, DIGITS_BANDWIDTH = 200, 0.2
+FIELD = 1e-3
+"""Size of the control's field ``eps (x_2, 0, ...)``: its Jacobian is no symmetric matrix."""
+
+RATIOS = (0.05, 0.2, 0.5, 1.0, 3.0, 10.0)
+NETWORKS = ("digits-mlp", "grid25-mlp", "moons-mlp")
+STATES = 4
+
+Formula = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class States:
+    """States of one model at one level, two probes a state: a case a state."""
+
+    dataset: ClassVar[str | None] = None
+
+    model: str
+    ratio: float
+    seed: int
+    count: int = STATES
+
+    def __len__(self) -> int:
+        """Return the number of states."""
+        return self.count
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return one case as JSON; all the states come again, drawn together."""
+        return {**asdict(self), "state": index}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back."""
+        return cls(*(case[name] for name in ("model", "ratio", "seed", "count")))
+
+
+class Measured(NamedTuple):
+    """``<w, J v>``, ``<v, J w>``, the sizes of their rounding, and the asymmetry, ``(N,)``."""
+
+    forward: np.ndarray
+    backward: np.ndarray
+    size: np.ndarray
+    asymmetry: np.ndarray
+
+
+def _mixture(seed: int) -> GaussianMixture:
+    rng = np.random.default_rng([seed, 0])
+    kind = ("scalar", "diagonal", "full")[seed % 3]
+    return draw_law(rng, 1, 3, int(rng.integers(2, 7)), kind).take(0)
+
+
+@cache
+def _digits() -> EmpiricalMixture:
+    return EmpiricalMixture(load_digits()[:DIGITS_ROWS], DIGITS_BANDWIDTH)
+
+
+def denoiser(case: States) -> tuple[Any, Any]:
+    """Return a denoiser with ``jvp``, and the law that states are drawn from."""
+    import torch
+
+    from steinlab.networks import NetworkDenoiser
+
+    if case.model in NETWORKS:
+        model = network(case.model)
+        law = model.data_law() if model.data_law else network("grid25-mlp").data_law()  # type: ignore[misc]
+        return model.denoiser.in_dtype(torch.float64), law  # type: ignore[attr-defined]
+    law = _digits() if case.model.startswith("digits") else _mixture(case.seed)
+    size = FIELD if case.model.endswith("field") else 0.0
+
+    def exact(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+        field = torch.zeros_like(x)
+        field[..., 0] = x[..., 1]
+        out: torch.Tensor = law(x, level) + size * field
+        return out
+
+    return NetworkDenoiser(exact, law.dim, dtype=torch.float64), law
+
+
+def measure(case: States) -> Measured:
+    """Differentiate along random directions, and along all for the asymmetry."""
+    net, law = denoiser(case)
+    rng = np.random.default_rng([case.seed, 1])
+    level = NoiseLevel(1.0, case.ratio)
+    x_star = law.sample(case.count, rng)
+    x = x_star + case.ratio * rng.standard_normal(x_star.shape)
+    v, w = rng.standard_normal((2, *x.shape))
+    units = np.broadcast_to(np.eye(net.dim)[:, None, :], (net.dim, *x.shape))
+    jacobian = np.moveaxis(net.jvp(x, level, units), 0, -1)  # (N, d, d)
+    turned = np.swapaxes(jacobian, 1, 2)
+    forward, backward = (np.sum(b * net.jvp(x, level, a), axis=-1) for a, b in ((v, w), (w, v)))
+    norm = np.linalg.norm(jacobian, axis=(1, 2))
+    size = norm * np.linalg.norm(v, axis=-1) * np.linalg.norm(w, axis=-1)
+    # responsibilities round with their logits, of size |x|^2 / sigma^2
+    logits = 1 + np.sum(x * x, axis=-1) / case.ratio**2
+    odd, even = (np.linalg.norm(jacobian + c * turned, axis=(1, 2)) for c in (-1, 1))
+    return Measured(forward, backward, size * logits * math.sqrt(net.dim), odd / even)
+
+
+def same(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    """``<w, J v> = <v, J w>``."""
+    return backward
+
+
+def compare(data: Measured, formula: Formula) -> Comparison:
+    """Compare both contractions within rounding."""
+    tolerance = ROUNDING * EPS * data.size
+    return Comparison(data.forward, formula(data.forward, data.backward), tolerance)
+
+
+def _draw_exact(effort: Effort, *, suffix: str = "") -> Sequence[States]:
+    seeds = effort.rng.integers(2**31, size=(effort.count(4), len(RATIOS)))
+    mixtures = [
+        States("mixture" + suffix, r, int(s))
+        for row in seeds
+        for r, s in zip(RATIOS, row, strict=True)
+    ]
+    digits = [States("digits" + suffix, r, int(s)) for r, s in zip(RATIOS, seeds[0], strict=True)]
+    return [*mixtures, *digits]
+
+
+def _draw_networks(effort: Effort) -> Sequence[States]:
+    return [
+        States(name, ratio, int(effort.rng.integers(2**31)), effort.count(STATES))
+        for name in NETWORKS
+        for ratio in RATIOS
+    ]
+
+
+def _asymmetries(result: Result, name: str) -> dict[float, np.ndarray]:
+    pairs = zip(result.batches, result.data, strict=True)
+    return {
+        c.ratio: d.asymmetry
+        for c, d in pairs
+        if isinstance(c, States) and isinstance(d, Measured) and c.model == name
+    }
+
+
+def _table(results: Mapping[str, Result]) -> Table:
+    rows = []
+    for name in NETWORKS:
+        found = _asymmetries(results["networks"], name)
+        rows.append([name, *(f"{np.median(found[r]):.2g}" for r in RATIOS)])
+    columns = ["network", *(f"sigma {r:g}" for r in RATIOS)]
+    return Table("median |J - J'|_F / |J + J'|_F at forward states", columns, rows)
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    exact = results["exact denoisers"]
+    most = max(float(d.asymmetry.max()) for d in exact.data if isinstance(d, Measured))
+    parts = []
+    for name in NETWORKS:
+        found = _asymmetries(results["networks"], name)
+        middle = {r: float(np.median(a)) for r, a in found.items()}
+        low, high = min(middle, key=middle.__getitem__), max(middle, key=middle.__getitem__)
+        parts.append(
+            f"{name} {middle[low]:.2g} (sigma {low:g}) to {middle[high]:.2g} (sigma {high:g})"
+        )
+    missing = galaxies_missing()
+    return (
+        f"exact denoisers: |J - J'|/|J + J'| is {most:.1e} at most in "
+        f"{len(exact.comparison.measured)} cases, rounding. Trained networks are not gradient "
+        f"fields: medians are {'; '.join(parts)}. {GALAXY}: "
+        f"{missing or 'installed, not looked at here'}"
+    )
+
+
+CLAIM = Claim(
+    id="jacobian-symmetry",
+    title="Symmetry of the denoiser's Jacobian",
+    statement="the denoiser's Jacobian is symmetric, which makes a first-order step's Lipschitz "
+    "constant an eigenvalue",
+    source="assumed by the contraction results, section 3",
+    kind="identity",
+    conditions=("unstated: the denoiser is exact; a trained network's Jacobian is not symmetric",),
+    formula=same,
+    checks=(Check("exact denoisers", "property", _draw_exact, measure, compare, States.restore),),
+    twins=(
+        Twin("antisymmetric", lambda _f, b: -b),
+        Twin("one of them halved", lambda _f, b: 0.5 * b),
+    ),
+    dropped=(
+        Dropped(
+            "trained networks",
+            Check("networks", "neural", _draw_networks, measure, compare, States.restore),
+            unstated=True,
+        ),
+        Dropped(
+            "a field of size 0.001 that is no gradient added",
+            Check(
+                "with a field",
+                "property",
+                lambda effort: _draw_exact(effort, suffix=", field"),
+                measure,
+                compare,
+                States.restore,
+            ),
+        ),
+    ),
+    finding=_finding,
+    table=_table,
+)
