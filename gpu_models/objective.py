@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import torch
 
+from gpu_models import fashion
+
 P_MEAN, P_STD = -1.2, 1.2
 """Mean and standard deviation of ``log sigma`` in training."""
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
@@ -36,6 +38,12 @@ class Batch(NamedTuple):
     clean: torch.Tensor  # (N, C, H, W) in [-1, 1]
     sigma: torch.Tensor  # (N,)
     noise: torch.Tensor  # (N, C, H, W)
+
+
+def resident(part: str, folder: str | None, device: torch.device) -> torch.Tensor:
+    """Return the pictures of a part as bytes ``(n, 1, 28, 28)`` on the device."""
+    images = fashion.load_images(part, folder)
+    return torch.tensor(images.copy(), device=device).reshape(len(images), *fashion.SHAPE)
 
 
 def to_pictures(data: torch.Tensor) -> torch.Tensor:

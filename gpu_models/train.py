@@ -19,6 +19,7 @@ import torch
 
 from gpu_models import fashion
 from gpu_models.benchmark import benchmark
+from gpu_models.objective import resident
 from gpu_models.parallel import Group, group_of
 from gpu_models.presets import PRESETS, Preset
 from gpu_models.run import Run
@@ -61,12 +62,6 @@ def _work(wanted: argparse.Namespace, preset: Preset, group: Group) -> None:
     if wanted.resume:
         run.resume()
     run.go(halt_at=wanted.halt_at)
-
-
-def resident(part: str, folder: str | None, device: torch.device) -> torch.Tensor:
-    """Return the pictures of a part as bytes ``(n, 1, 28, 28)`` on the device."""
-    images = fashion.load_images(part, folder)
-    return torch.tensor(images.copy(), device=device).reshape(len(images), *fashion.SHAPE)
 
 
 def _preset(wanted: argparse.Namespace) -> Preset:

@@ -41,6 +41,7 @@ def save_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     save_file(half, part, metadata)
+    part.chmod(0o644)  # safetensors writes for the owner alone
     os.replace(part, path)
 
 
