@@ -86,7 +86,7 @@ def load_classifier(path: Path | None = None, device: str | torch.device = "cpu"
 def train(
     images: torch.Tensor, labels: torch.Tensor, *, epochs: int, seed: int, widths: Sequence[int]
 ) -> Classifier:
-    """Train on bytes ``(n, 1, 28, 28)`` and classes ``(n,)`` on their device, without a test set."""
+    """Train on bytes ``(n, 1, 28, 28)`` and classes ``(n,)`` on their device."""
     device = images.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

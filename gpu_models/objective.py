@@ -10,7 +10,8 @@ the training set is the exact minimiser of this loss.
 References
 ----------
 Karras, Aittala, Aila and Laine 2022, table 1 (loss); Karras, Aittala, Lehtinen, Hellsten, Aila and
-Laine, "Analyzing and improving the training dynamics of diffusion models", 2024, sec. 3.1 (average).
+Laine, "Analyzing and improving the training dynamics of diffusion models", 2024, sec. 3.1
+(average).
 """
 
 from __future__ import annotations
@@ -109,7 +110,10 @@ def validate(
     found = []
     for sigma in levels:
         each = torch.cat(
-            [_squares(net, data[i : i + rows], noise[i : i + rows], sigma) for i in range(0, len(data), rows)]
+            [
+                _squares(net, data[i : i + rows], noise[i : i + rows], sigma)
+                for i in range(0, len(data), rows)
+            ]
         )
         error = float(each.std()) / math.sqrt(len(each))
         found.append(LevelError(sigma, float(each.mean()), error))

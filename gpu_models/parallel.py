@@ -19,13 +19,13 @@ from steinlab.errors import InputError
 
 @dataclass(frozen=True)
 class Group:
-    """This process among its peers.
+    """One process among its peers.
 
     Parameters
     ----------
     rank, size : int
     device : torch.device
-        Where this process computes.
+        Where the process computes.
     """
 
     rank: int
@@ -38,7 +38,7 @@ class Group:
         return self.rank == 0
 
     def share(self, total: int) -> slice:
-        """Return this process's rows of ``total``, contiguous, their number differing by one at most.
+        """Return this process's rows of ``total``: contiguous, equally many up to one.
 
         Examples
         --------
@@ -66,7 +66,7 @@ class Group:
         return float(shared)
 
     def gather(self, rows: torch.Tensor, total: int) -> torch.Tensor:
-        """Return the rows of every process in order, given each one's :meth:`share` of ``total``."""
+        """Return the rows of every process in order, where each has its :meth:`share`."""
         if self.size == 1:
             return rows
         longest = -(-total // self.size)
@@ -75,9 +75,7 @@ class Group:
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded)
         shares = [Group(rank, self.size, self.device).share(total) for rank in range(self.size)]
-        return torch.cat(
-            [p[: s.stop - s.start] for p, s in zip(parts, shares, strict=True)]
-        )
+        return torch.cat([p[: s.stop - s.start] for p, s in zip(parts, shares, strict=True)])
 
 
 def pick_device(name: str | None, local_rank: int = 0) -> torch.device:

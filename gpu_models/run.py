@@ -116,8 +116,8 @@ class Run:
         trainer, records = self.trainer, []
         for part, data in (("test", self.held_out), ("train", trainer.data)):
             some = data[: self.preset.validated]
-            for found in validate(trainer.mean, some, self.preset.levels):
-                records.append({"part": part, "pictures": len(some), **found._asdict()})
+            found = validate(trainer.mean, some, self.preset.levels)
+            records += [{"part": part, "pictures": len(some), **one._asdict()} for one in found]
         return records
 
     def save(self) -> None:

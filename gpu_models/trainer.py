@@ -97,7 +97,7 @@ class Trainer:
         self._loss = torch.compile(self._loss_of) if compiled else self._loss_of
 
     def advance(self, progress: float) -> torch.Tensor:
-        """Take one step and return the mean loss of this process's part, still on the device."""
+        """Take one step; return this process's share of the mean loss, still on the device."""
         settings = self.settings
         batch = draw(
             self.data, settings.batch, settings.seed, self.step, self.group.share(settings.batch)
@@ -135,7 +135,7 @@ class Trainer:
                 loss = self._loss(part) / self.settings.batch
             loss.backward()
             total += loss.detach()
-        return total * self.group.size
+        return total
 
     def _loss_of(self, batch: Batch) -> torch.Tensor:
         return edm_loss(self.net, batch, self.settings.config.sigma_data).sum()

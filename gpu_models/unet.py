@@ -34,7 +34,7 @@ FREQUENCIES = 32
 CYCLES = (0.25, 8.0)
 """Range of their frequencies, in cycles per unit of ``c_noise``."""
 HEAD_CHANNELS = 64
-GROUP_CHANNELS, MOST_GROUPS = 4, 32
+GROUP_CHANNELS, MOST_GROUPS, NORM_EPS = 4, 32, 1e-5
 HALF = math.sqrt(0.5)
 """Keeps the variance of a sum of two unit branches at one."""
 
@@ -87,8 +87,25 @@ class UNetConfig:
             raise InputError(f"config must be that of a U-Net: {error}") from error
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(MOST_GROUPS, channels // GROUP_CHANNELS), channels, eps=1e-5)
+class GroupNorm(nn.Module):
+    """Group normalisation without a change of memory layout, in the dtype of its parameters.
+
+    Written out because torch's own converts ``channels_last`` pictures, and cannot take their
+    vectorised derivatives.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.groups = math.gcd(MOST_GROUPS, channels // GROUP_CHANNELS)
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``(N, C, H, W)``."""
+        grouped = x.to(self.weight.dtype).unflatten(1, (self.groups, -1))
+        variance, mean = torch.var_mean(grouped, dim=(2, 3, 4), correction=0, keepdim=True)
+        normal = ((grouped - mean) * torch.rsqrt(variance + NORM_EPS)).flatten(1, 2)
+        return normal * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 def _conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -108,9 +125,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
         super().__init__()
-        self.norm1, self.conv1 = _norm(inputs), _conv(inputs, outputs)
+        self.norm1, self.conv1 = GroupNorm(inputs), _conv(inputs, outputs)
         self.affine = nn.Linear(embedding, 2 * outputs)
-        self.norm2, self.conv2 = _norm(outputs), _zeroed(_conv(outputs, outputs))
+        self.norm2, self.conv2 = GroupNorm(outputs), _zeroed(_conv(outputs, outputs))
         self.skip = _conv(inputs, outputs, kernel=1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
@@ -128,7 +145,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.heads = 1 if channels % HEAD_CHANNELS else channels // HEAD_CHANNELS
-        self.norm = _norm(channels)
+        self.norm = GroupNorm(channels)
         self.qkv = _conv(channels, 3 * channels, kernel=1)
         self.out = _zeroed(_conv(channels, channels, kernel=1))
 
@@ -183,7 +200,7 @@ class UNet(nn.Module):
             self.up.append(nn.ModuleList(ResidualBlock(2 * c, c, code) for _ in range(blocks)))
             if level:
                 self.grow.append(_conv(c, widths[level - 1]))
-        self.norm = _norm(widths[0])
+        self.norm = GroupNorm(widths[0])
         self.last = _zeroed(_conv(widths[0], config.picture[0]))
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,9 @@ from steinlab.errors import InputError
 FOLDER = Path(__file__).resolve().parent / "weights"
 """Where the weights that ship with the package lie, each with a JSON of its provenance."""
 
+KEY = "steinlab"
+"""Of the file's metadata: one entry, for the format keeps several in no fixed order."""
+
 
 def save_weights(
     path: Path, tensors: Mapping[str, torch.Tensor], architecture: str, version: int, config: Any
@@ -33,14 +36,10 @@ def save_weights(
     for name, t in half.items():
         if not bool(torch.isfinite(t).all()):
             raise ValueError(f"{name} must be finite in half precision")
-    metadata = {
-        "architecture": architecture,
-        "version": str(version),
-        "config": json.dumps(config, sort_keys=True),
-    }
+    facts = {"architecture": architecture, "version": version, "config": config}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    save_file(half, part, metadata)
+    save_file(half, part, {KEY: json.dumps(facts, sort_keys=True)})
     part.chmod(0o644)  # safetensors writes for the owner alone
     os.replace(part, path)
 
@@ -59,11 +58,11 @@ def load_weights(
         raise InputError(f"{path} must exist, found nothing")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            _require(path, "architecture", architecture, metadata)
-            _require(path, "version", str(version), metadata)
-            config = json.loads(metadata["config"])
-            return {key: file.get_tensor(key).float() for key in file.keys()}, config  # noqa: SIM118
+            facts = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            _require(path, "architecture", architecture, facts)
+            _require(path, "version", version, facts)
+            names = list(file.keys())
+            return {name: file.get_tensor(name).float() for name in names}, facts["config"]
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         size = path.stat().st_size
         raise InputError(
@@ -71,9 +70,9 @@ def load_weights(
         ) from error
 
 
-def _require(path: Path, field: str, expected: str, metadata: Mapping[str, str]) -> None:
-    if metadata.get(field) != expected:
-        raise InputError(f"{path} must have {field} {expected}, found {metadata.get(field)}")
+def _require(path: Path, field: str, expected: Any, facts: Mapping[str, Any]) -> None:
+    if facts.get(field) != expected:
+        raise InputError(f"{path} must have {field} {expected}, found {facts.get(field)}")
 
 
 def fill(net: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
