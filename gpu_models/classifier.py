@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from gpu_models import fashion
 from gpu_models.objective import resident, to_pictures
 from gpu_models.parallel import pick_device
 from gpu_models.unet import parameters_of
-from gpu_models.weights import FOLDER, fill, load_weights, save_weights, write_json
+from gpu_models.weights import FOLDER, command_line, fill, load_weights, save_weights, write_json
 from steinlab.errors import InputError
 
 NAME = "fashion-classifier"
@@ -166,7 +165,7 @@ def _work(wanted: argparse.Namespace) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
-        "command": shlex.join(["python", "-m", "gpu_models.classifier", *sys.argv[1:]]),
+        "command": command_line("gpu_models.classifier"),
         "test_accuracy": share,
         "standard_error": error,
     }

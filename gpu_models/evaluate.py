@@ -7,7 +7,6 @@ its share of the same samples.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from gpu_models.features import EXTRACTORS
 from gpu_models.models import FASHION_WEIGHTS, network_denoiser
 from gpu_models.objective import resident
 from gpu_models.parallel import Group, group_of
-from gpu_models.weights import write_json
+from gpu_models.weights import command_line, write_json
 from steinlab.budget import run_within
 from steinlab.denoisers import Denoiser
 from steinlab.errors import InputError, one_of
@@ -91,7 +90,7 @@ def _work(wanted: argparse.Namespace, group: Group) -> None:
     benches, missing = _benches(wanted, group)
     denoiser = network_denoiser(wanted.weights, device=str(group.device), rows=ROWS)
     record: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "gpu_models.evaluate", *sys.argv[1:]]),
+        "command": command_line("gpu_models.evaluate"),
         "device": torch.cuda.get_device_name(group.device) if torch.cuda.is_available() else "cpu",
         "torch": torch.__version__,
         "not_run": missing,
