@@ -106,11 +106,17 @@ def test_records_name_no_folder_of_any_machine() -> None:
         assert "/tmp" not in text
 
 
-def test_model_is_registered_with_its_shape_and_law() -> None:
+def test_model_is_registered_with_its_shape_and_law(
+    monkeypatch: pytest.MonkeyPatch, data: Path
+) -> None:
+    monkeypatch.setenv(fashion.VARIABLE, str(data))
     model = models.load_model("fashion-edm")
     assert (model.dim, model.shape, model.schedule) == (784, (1, 28, 28), "edm")
     assert str(RECORD["parameters"]) in model.size
     assert model.data_law is not None
+    assert model.sigma_range == (0.002, 80.0)
+    monkeypatch.setenv(fashion.VARIABLE, str(FOLDER))
+    assert models.load_model("fashion-edm").data_law is None
 
 
 def test_absent_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
