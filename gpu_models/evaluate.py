@@ -17,8 +17,8 @@ import torch
 
 from gpu_models import fashion
 from gpu_models.arguments import Parser, answer
-from gpu_models.bench import Bench, measure
-from gpu_models.features import EXTRACTORS
+from gpu_models.bench import Bench, ConfidenceBench, measure
+from gpu_models.features import EXTRACTORS, confidence
 from gpu_models.models import DISPLAY, FASHION_WEIGHTS, network_denoiser
 from gpu_models.objective import resident
 from gpu_models.parallel import Group, group_of
@@ -103,20 +103,23 @@ def _work(wanted: argparse.Namespace, group: Group) -> None:
         print(run, flush=True)
 
 
-def _benches(wanted: argparse.Namespace, group: Group) -> tuple[list[Bench], dict[str, str]]:
+def _benches(
+    wanted: argparse.Namespace, group: Group
+) -> tuple[list[Bench | ConfidenceBench], dict[str, str]]:
     """Return what can measure here, and why the rest cannot."""
-    parts = [resident(part, wanted.data, torch.device("cpu")) for part in ("train", "test")]
-    train, test = (p.reshape(len(p), -1)[: wanted.reference].double() / 127.5 - 1 for p in parts)
-    benches, missing = [], {}
-    for name in wanted.measures:
+    extractors, missing = {}, {}
+    for name in [one_of("measures", name, EXTRACTORS) for name in wanted.measures]:
         try:
-            extractor = EXTRACTORS[one_of("measures", name, EXTRACTORS)](group.device)
+            extractors[name] = EXTRACTORS[name](group.device)
         except InputError as error:
-            if name not in EXTRACTORS:
-                raise
             missing[name] = str(error)
-            continue
-        benches.append(Bench.of(extractor, train, test))
+    parts = [resident(part, wanted.data, torch.device("cpu")) for part in ("train", "test")]
+    train, test = (p.reshape(len(p), -1)[: wanted.reference].float() / 127.5 - 1 for p in parts)
+    benches: list[Bench | ConfidenceBench] = [
+        Bench.of(extractor, train, test) for extractor in extractors.values()
+    ]
+    if "classifier" in extractors:
+        benches.append(ConfidenceBench.of(confidence(group.device), test))
     return benches, missing
 
 

@@ -48,6 +48,9 @@ def test_tiny_preset_trains_samples_and_evaluates(
     # hardly trained: far from the data, by many standard errors
     assert measures["FD-classifier"]["value"] > floor["value"] + 10 * floor["error"]
     assert 0 <= measures["precision"]["value"] <= 1
+    doubt = run["measures"]["confidence"]
+    assert 0.1 <= doubt["median"] <= 1
+    assert doubt["artifacts"]["threshold"] <= -0.1
     assert found["not_run"]["inception"].startswith(INCEPTION_VARIABLE)
     assert (tmp_path / "dpmpp-2m-2.png").stat().st_size > 0
 
