@@ -19,10 +19,11 @@ from torch.nn import functional as F
 
 from gpu_models import fashion
 from gpu_models.arguments import Parser, answer
+from gpu_models.models import FOLDER
 from gpu_models.objective import resident, to_pictures
 from gpu_models.parallel import pick_device
 from gpu_models.unet import parameters_of
-from gpu_models.weights import FOLDER, command_line, fill, load_weights, save_weights, write_json
+from gpu_models.weights import command_line, fill, load_weights, save_weights, write_json
 
 NAME = "fashion-classifier"
 ARCHITECTURE, VERSION = "steinlab-fashion-classifier", 1

@@ -5,16 +5,20 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from gpu_models import fashion
-from gpu_models.unet import ARCHITECTURE, VERSION, EDMDenoiser, UNetConfig, build
-from gpu_models.weights import FOLDER, fill, load_weights
 from steinlab.models import Model
-from steinlab.networks import NetworkDenoiser, edm_denoiser
 from steinlab.pictures import Display
+
+if TYPE_CHECKING:  # torch is imported when a network is built, not when it is listed
+    import torch
+
+    from gpu_models.unet import EDMDenoiser
+    from steinlab.networks import NetworkDenoiser
+
+FOLDER = Path(__file__).resolve().parent / "weights"
+"""Where the weights that ship with the package lie, each with a JSON of its provenance."""
 
 FASHION_WEIGHTS = FOLDER / "fashion-edm.safetensors"
 FASHION_BANDWIDTH = 0.0
@@ -32,6 +36,9 @@ def load_network(path: Path = FASHION_WEIGHTS, device: str | torch.device = "cpu
     InputError
         If the file is missing, damaged, or of another architecture, version or shape.
     """
+    from gpu_models.unet import ARCHITECTURE, VERSION, UNetConfig, build
+    from gpu_models.weights import fill, load_weights
+
     tensors, config = load_weights(path, ARCHITECTURE, VERSION)
     net = build(UNetConfig.of_json(config))
     fill(net, tensors, path)
@@ -47,6 +54,8 @@ def network_denoiser(path: Path = FASHION_WEIGHTS, **options: Any) -> NetworkDen
     options
         ``device``, ``rows`` of :class:`steinlab.networks.NetworkDenoiser`.
     """
+    from steinlab.networks import edm_denoiser
+
     net = load_network(path, options.get("device", "cpu"))
     return edm_denoiser(net, net.config.picture, **options)
 

@@ -18,9 +18,6 @@ from torch import nn
 
 from steinlab.errors import InputError
 
-FOLDER = Path(__file__).resolve().parent / "weights"
-"""Where the weights that ship with the package lie, each with a JSON of its provenance."""
-
 KEY = "steinlab"
 """Of the file's metadata: one entry, for the format keeps several in no fixed order."""
 

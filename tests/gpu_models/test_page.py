@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gpu_models.weights import FOLDER
+from gpu_models.models import FOLDER
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "fashion-edm.md").read_text(encoding="utf-8")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,11 @@ import torch
 from gpu_models import fashion
 from gpu_models.classifier import ARCHITECTURE as CLASSIFIER
 from gpu_models.classifier import load_classifier
-from gpu_models.models import FASHION_WEIGHTS, fashion_edm, load_network
+from gpu_models.models import FASHION_WEIGHTS, FOLDER, fashion_edm, load_network
 from gpu_models.objective import resident, validate
 from gpu_models.parallel import Group, pick_device
 from gpu_models.unet import ARCHITECTURE, VERSION, UNetConfig, build, parameters_of
-from gpu_models.weights import FOLDER, load_weights, save_weights
+from gpu_models.weights import load_weights, save_weights
 from steinlab import models
 from steinlab.errors import InputError
 
@@ -166,3 +168,8 @@ def test_unknown_metadata_is_refused(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=f"must have architecture {ARCHITECTURE}, found None"):
         load_weights(tmp_path / "w.safetensors", ARCHITECTURE, VERSION)
+
+
+def test_listing_the_model_does_not_import_torch() -> None:
+    code = "import sys, gpu_models.models as m; m.fashion_edm(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
