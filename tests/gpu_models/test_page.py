@@ -59,3 +59,8 @@ def test_measures_are_the_recorded_ones() -> None:
         for cell, evaluations in zip(cells, (18, 8), strict=True):
             stated = cell.split("(")[0].split(",")[words].strip()
             assert stated == f"{runs[evaluations]['FD-EffLite0'][key]['value']:.3f}"
+
+
+def test_floor_is_the_recorded_one() -> None:
+    floor = record("fashion-edm-measures")["held_out"]["FD-classifier"]["FD-classifier"]
+    assert f"FD-classifier {floor['value']:.3f} +- {floor['error']:.3f}:" in PAGE
