@@ -1,0 +1,145 @@
+"""Triton: one pass of the streaming softmax over a chunk of logits (CUDA only, import lazily).
+
+The mathematics is that of :func:`gpu_models.streaming.fold_plain`, which the tests compare it with.
+A program owns a query: it reads its logits once, writes their exponentials in the product's dtype,
+and updates the running statistics. The query's partial sum is touched only where the maximum moved,
+which over ``C`` chunks in random order happens about ``log C`` times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+WARPS = ((1024, 4), (2048, 4), (4096, 8), (8192, 16))
+"""Warps of a program by the largest chunk that it serves."""
+
+MAX_COLUMNS = WARPS[-1][0]
+"""Rows of data in a chunk that one program holds in registers."""
+
+
+@triton.jit
+def _fold(
+    logits_ptr,
+    weights_ptr,
+    halves_ptr,
+    rows_ptr,
+    top_logit_ptr,
+    mass_ptr,
+    second_ptr,
+    top_ptr,
+    rest_ptr,
+    bias_ptr,
+    start,
+    count,
+    dim,
+    BLOCK: tl.constexpr,
+    WIDTH: tl.constexpr,
+    FIRST: tl.constexpr,
+    TF32: tl.constexpr,
+):
+    q = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    live = columns < count
+    halves = tl.load(halves_ptr + start + columns, mask=live, other=0.0)
+    logits = tl.load(logits_ptr + q * count + columns, mask=live, other=0.0)
+    logits = tl.where(live, logits - tl.load(bias_ptr) * halves, float("-inf"))
+    best, where = tl.max(logits, axis=0, return_indices=True)
+    where = tl.minimum(where, count - 1)
+    if FIRST:
+        new = best
+    else:
+        old = tl.load(top_logit_ptr + q)
+        new = tl.maximum(best, old)
+    weights = tl.exp(logits - new)
+    # the top row has weight one and is kept apart, so that a rest of 1e-30 keeps its digits
+    if FIRST:
+        apart = where
+    else:
+        apart = tl.where(best > old, where, -1)
+    weights = tl.where(columns == apart, 0.0, weights)
+    if TF32:
+        bits = weights.to(tl.int32, bitcast=True)
+        bits = (bits + 0xFFF + ((bits >> 13) & 1)) & -8192
+        weights = tl.where(weights == weights, bits.to(tl.float32, bitcast=True), weights)
+    stored = weights.to(weights_ptr.dtype.element_ty)
+    tl.store(weights_ptr + q * count + columns, stored, mask=live)
+    weights = stored.to(logits.dtype)
+    mass = tl.sum(weights, axis=0)
+    second = tl.sum(weights * halves, axis=0)
+    if FIRST:
+        tl.store(top_logit_ptr + q, new)
+        tl.store(top_ptr + q, (start + where).to(tl.int32))
+    else:
+        scale = tl.exp(old - new)
+        mass += scale * tl.load(mass_ptr + q)
+        second += scale * tl.load(second_ptr + q)
+        if best > old:
+            before = tl.load(top_ptr + q).to(tl.int64)
+            mass += scale
+            second += scale * tl.load(halves_ptr + before)
+            axis = tl.arange(0, WIDTH)
+            inside = axis < dim
+            joins = tl.load(rows_ptr + before * dim + axis, mask=inside, other=0.0)
+            rest = tl.load(rest_ptr + q * dim + axis, mask=inside, other=0.0)
+            rest = scale * (rest + joins.to(rest.dtype))
+            tl.store(rest_ptr + q * dim + axis, rest, mask=inside)
+            tl.store(top_logit_ptr + q, new)
+            tl.store(top_ptr + q, (start + where).to(tl.int32))
+    tl.store(mass_ptr + q, mass)
+    tl.store(second_ptr + q, second)
+
+
+def fold(
+    state: Any,
+    logits: torch.Tensor,
+    weights: torch.Tensor,
+    atoms: Any,
+    bias: torch.Tensor,
+    start: int,
+    *,
+    tf32: bool,
+) -> None:
+    """Turn a chunk's scaled products into weights and fold it into the running statistics.
+
+    Parameters
+    ----------
+    state : gpu_models.streaming.State
+        Changed in place; nothing in it is read where ``start`` is 0.
+    logits : tensor (N, C)
+        ``rate u . m_i``, contiguous.
+    weights : tensor (N, C)
+        Receives ``exp(logit - max)``, 0 at the top row; may be ``logits`` itself.
+    atoms : gpu_models.streaming.Atoms
+    bias : tensor ()
+        Factor of ``|m_i|^2 / 2``.
+    start : int
+        First row of the chunk.
+    tf32 : bool
+        Round the weights to TF32.
+    """
+    queries, count = logits.shape
+    warps = next(warps for columns, warps in WARPS if count <= columns)
+    _fold[(queries,)](
+        logits,
+        weights,
+        atoms.halves,
+        atoms.factors,
+        state.top_logit,
+        state.mass,
+        state.second,
+        state.top,
+        state.rest,
+        bias,
+        start,
+        count,
+        atoms.factors.shape[1],
+        BLOCK=max(16, triton.next_power_of_2(count)),
+        WIDTH=triton.next_power_of_2(atoms.factors.shape[1]),
+        FIRST=start == 0,
+        TF32=tf32,
+        num_warps=warps,
+    )
