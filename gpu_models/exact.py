@@ -284,7 +284,9 @@ class ScaledEmpirical:
         second, sums = torch.zeros_like(t), torch.zeros_like(post.mass)
         for start in range(0, len(self.data), self._columns()):
             rows = atoms.factors[start : start + self._columns()].to(t.dtype)
-            logits = post.scaled.to(t.dtype) @ rows.T - bias * atoms.halves[start : start + len(rows)]
+            logits = (
+                post.scaled.to(t.dtype) @ rows.T - bias * atoms.halves[start : start + len(rows)]
+            )
             weights = torch.exp(logits - state.top_logit[:, None]) / (1 + state.mass[:, None])
             weights = weights * (t @ rows.T - along_top)
             here = torch.arange(start, start + len(rows), device=t.device)

@@ -195,7 +195,11 @@ def second_product(weights: torch.Tensor, columns: torch.Tensor, rest: torch.Ten
     if weights.dtype == rest.dtype:
         torch.addmm(rest, weights, columns.T, out=rest)
     elif weights.is_cuda:
-        torch.addmm(rest, weights, columns.T, out_dtype=rest.dtype, out=rest)
+        try:
+            torch.addmm(rest, weights, columns.T, out_dtype=rest.dtype, out=rest)
+        except (RuntimeError, TypeError) as error:
+            print("addmm out_dtype:", type(error), str(error)[:200])
+            rest.add_(torch.mm(weights, columns.T, out_dtype=rest.dtype))
     else:
         rest.addmm_(weights.to(rest.dtype), columns.to(rest.dtype).T)
 

@@ -188,7 +188,9 @@ def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch)
     x = states(data, level, 300)
     tried: list[tuple[int, int]] = []
 
-    def small(u: torch.Tensor, bias: Any, atoms: Atoms, kind: Any, columns: int, fold: Any) -> State:
+    def small(
+        u: torch.Tensor, bias: Any, atoms: Atoms, kind: Any, columns: int, fold: Any
+    ) -> State:
         tried.append((len(u), columns))
         if len(u) * columns > 200 * 100:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nMore.")
