@@ -1,8 +1,8 @@
 r"""The exact denoiser of a data set on a GPU, with its exact divergence in the same pass.
 
 The law and the formulas are those of :class:`analytic.EmpiricalMixture`; the softmax streams over
-chunks of the data (:mod:`gpu_models.streaming`), so that one evaluation is two matrix products and
-little else. With ``mass``, ``second`` and ``rest`` normalised by ``1 + mass`` and the top row apart,
+chunks of the data (:mod:`gpu_models.streaming`), so that an evaluation is two matrix products
+and little else. With ``mass``, ``second`` and ``rest`` normalised by ``1 + mass`` and the top row apart,
 
     shift = rest - mass m_top,
     V_atoms = 2 second - mass |m_top|^2 - shift . (2 m_top + shift),
@@ -24,6 +24,7 @@ import torch
 from analytic import EmpiricalMixture, NoiseLevel
 from analytic.arrays import Array, as_rows
 from gpu_models.streaming import (
+    MAX_COLUMNS,
     PRECISIONS,
     Atoms,
     Precision,
@@ -249,7 +250,7 @@ class ScaledEmpirical:
         queries = self.cache.get("queries", self.queries)
         size = torch.finfo(self._precision.work).bits // 8
         wanted = max(SMALLEST, self.chunk_bytes // (queries * size))
-        return min(self.cache.get("columns", wanted), len(self.data), 8192)
+        return int(min(self.cache.get("columns", wanted), len(self.data), MAX_COLUMNS))
 
     def _posterior(self, x: torch.Tensor, level: NoiseLevel) -> Posterior:
         gains, precision, atoms = self.law.gains(level), self._precision, self.atoms
@@ -258,7 +259,7 @@ class ScaledEmpirical:
         scaled = precision.rounded(rate * u)
         bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)
         with product_mode(precision):
-            state = sweep(scaled, bias, atoms, precision, self._columns(), fold_for(x.device))
+            state = sweep(scaled, bias, atoms, self._columns(), fold_for(x.device))
         rest, mass, total = state.rest, state.mass[:, None], 1 + state.mass[:, None]
         top = atoms.factors[state.top.long()].to(precision.work)
         rest, mass, second = rest / total, mass / total, state.second / total[:, 0]

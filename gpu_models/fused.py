@@ -9,14 +9,14 @@ query's weights and partial sum as :func:`gpu_models.streaming.fold_plain` does.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from gpu_models.streaming import Precision, State, empty_state, even_chunk, second_product
+from gpu_models.streaming import Atoms, Chunk, State, empty_state, even_chunk, second_product
 
 
 class Tiling(NamedTuple):
@@ -178,7 +178,7 @@ def _settle(
 class Scratch:
     """Descriptors and the tiles' statistics for queries of one shape."""
 
-    def __init__(self, u: torch.Tensor, atoms: Any, columns: int, tiling: Tiling):
+    def __init__(self, u: torch.Tensor, atoms: Atoms, columns: int, tiling: Tiling):
         depth = tiling.depth if u.element_size() == 2 else tiling.depth // 2
         self.tiling = tiling._replace(depth=depth)
         self.u = TensorDescriptor.from_tensor(u, [tiling.rows, depth])
@@ -190,17 +190,12 @@ class Scratch:
         self.top = torch.empty(size, dtype=torch.int32, device=u.device)
 
 
-def weigh(
-    scratch: Scratch,
-    state: Any,
-    weights: torch.Tensor,
-    atoms: Any,
-    bias: torch.Tensor,
-    start: int,
-    *,
-    tf32: bool,
-) -> None:
-    """Write a chunk's weights and fold it into the statistics; see ``streaming.fold_plain``."""
+def weigh(scratch: Scratch, state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> None:
+    """Write a chunk's weights and fold them into the statistics; logits are never stored.
+
+    The result is that of the first product and :func:`gpu_models.streaming.fold_plain`.
+    """
+    start, weights, tf32 = chunk.start, chunk.weights, atoms.precision.tf32
     t = scratch.tiling
     queries, count = weights.shape
     tiles = triton.cdiv(count, t.cols)
@@ -252,22 +247,17 @@ def weigh(
 
 
 def sweep(
-    u: torch.Tensor,
-    bias: torch.Tensor,
-    atoms: Any,
-    precision: Precision,
-    columns: int,
-    tiling: Tiling,
+    u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int, tiling: Tiling
 ) -> State:
     """Return what :func:`gpu_models.streaming.sweep` returns, its first product fused."""
     count, total = u.shape[0], atoms.halves.shape[0]
     columns = even_chunk(total, columns)
-    state = empty_state(u, precision.work)
+    state = empty_state(u, atoms)
     scratch = Scratch(u, atoms, columns, tiling)
-    buffer = torch.empty(count * columns, dtype=precision.factor, device=u.device)
+    buffer = torch.empty(count * columns, dtype=atoms.precision.factor, device=u.device)
     for start in range(0, total, columns):
         end = min(start + columns, total)
         weights = buffer[: count * (end - start)].view(count, end - start)
-        weigh(scratch, state, weights, atoms, bias, start, tf32=precision.tf32)
+        weigh(scratch, state, Chunk(start, weights, weights), atoms, bias)
         second_product(weights, atoms.columns[:, start:end], state.rest)
     return state

@@ -8,17 +8,14 @@ which over ``C`` chunks in random order happens about ``log C`` times.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 
-WARPS = ((1024, 4), (2048, 4), (4096, 8), (8192, 16))
-"""Warps of a program by the largest chunk that it serves."""
+from gpu_models.streaming import MAX_COLUMNS, Atoms, Chunk, State
 
-MAX_COLUMNS = WARPS[-1][0]
-"""Rows of data in a chunk that one program holds in registers."""
+WARPS = ((2048, 4), (4096, 8), (MAX_COLUMNS, 16))
+"""Warps of a program by the largest chunk that it serves."""
 
 
 @triton.jit
@@ -93,39 +90,16 @@ def _fold(
     tl.store(second_ptr + q, second)
 
 
-def fold(
-    state: Any,
-    logits: torch.Tensor,
-    weights: torch.Tensor,
-    atoms: Any,
-    bias: torch.Tensor,
-    start: int,
-    *,
-    tf32: bool,
-) -> None:
-    """Turn a chunk's scaled products into weights and fold it into the running statistics.
+def fold(state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> None:
+    """Fold a chunk into the statistics; see :func:`gpu_models.streaming.fold_plain`.
 
-    Parameters
-    ----------
-    state : gpu_models.streaming.State
-        Changed in place; nothing in it is read where ``start`` is 0.
-    logits : tensor (N, C)
-        ``rate u . m_i``, contiguous.
-    weights : tensor (N, C)
-        Receives ``exp(logit - max)``, 0 at the top row; may be ``logits`` itself.
-    atoms : gpu_models.streaming.Atoms
-    bias : tensor ()
-        Factor of ``|m_i|^2 / 2``.
-    start : int
-        First row of the chunk.
-    tf32 : bool
-        Round the weights to TF32.
+    Nothing in ``state`` is read where the chunk starts at 0.
     """
-    queries, count = logits.shape
+    queries, count = chunk.logits.shape
     warps = next(warps for columns, warps in WARPS if count <= columns)
     _fold[(queries,)](
-        logits,
-        weights,
+        chunk.logits,
+        chunk.weights,
         atoms.halves,
         atoms.factors,
         state.top_logit,
@@ -134,12 +108,12 @@ def fold(
         state.top,
         state.rest,
         bias,
-        start,
+        chunk.start,
         count,
         atoms.factors.shape[1],
         BLOCK=max(16, triton.next_power_of_2(count)),
         WIDTH=triton.next_power_of_2(atoms.factors.shape[1]),
-        FIRST=start == 0,
-        TF32=tf32,
+        FIRST=chunk.start == 0,
+        TF32=atoms.precision.tf32,
         num_warps=warps,
     )

@@ -18,12 +18,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 ALIGNMENT = 16
 """Numbers: chunks start at multiples of it."""
+
+MAX_COLUMNS = 8192
+"""Rows of data in a chunk: a program of the Triton kernel holds that many logits in registers."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,14 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Atoms:
-    """The centred data on one device in one precision.
+    """The centred data on one device in one precision of the products.
 
     ``factors`` and ``columns`` hold the same numbers, row by row for the first product and
     transposed for the second: on Hopper's tensor cores TF32 wants both factors contiguous along
     the axis that is summed.
     """
 
+    precision: Precision
     centre: torch.Tensor  # (d,)
     rows: torch.Tensor  # (n, d) in the work dtype
     factors: torch.Tensor  # (n, d) rounded
@@ -93,6 +98,7 @@ def place(data: np.ndarray, centre: np.ndarray, precision: Precision, device: st
     factors = precision.rounded(rows.to(device=device, dtype=precision.work))
     halves = 0.5 * (factors.double() ** 2).sum(dim=1)
     return Atoms(
+        precision,
         torch.as_tensor(centre).to(device=device, dtype=precision.work),
         rows.to(device=device, dtype=precision.work),
         factors,
@@ -112,9 +118,20 @@ class State:
     rest: torch.Tensor  # (N, d)
 
 
-def empty_state(u: torch.Tensor, work: torch.dtype) -> State:
+class Chunk(NamedTuple):
+    """A block of queries by rows: their logits, and room for their weights in the factors' dtype.
+
+    ``logits`` hold ``rate u . m_i`` on entry to a fold; both are contiguous and may be one array.
+    """
+
+    start: int
+    logits: torch.Tensor  # (N, C)
+    weights: torch.Tensor  # (N, C)
+
+
+def empty_state(u: torch.Tensor, atoms: Atoms) -> State:
     """Return the statistics of no rows at all."""
-    count = u.shape[0]
+    count, work = u.shape[0], atoms.precision.work
 
     def zeros(*shape: int, dtype: torch.dtype = work) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype, device=u.device)
@@ -124,17 +141,20 @@ def empty_state(u: torch.Tensor, work: torch.dtype) -> State:
     return State(top_logit, zeros(count), zeros(count), top, zeros(count, u.shape[1]))
 
 
-def fold_plain(
-    state: State,
-    logits: torch.Tensor,
-    weights: torch.Tensor,
-    atoms: Atoms,
-    bias: torch.Tensor,
-    start: int,
-    *,
-    tf32: bool,
-) -> None:
-    """Fold a chunk into the statistics with plain torch operations; see ``kernels.fold``."""
+def fold_plain(state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> None:
+    """Fold a chunk into the statistics with plain torch operations.
+
+    Parameters
+    ----------
+    state : State
+        Changed in place.
+    chunk : Chunk
+        Its weights become ``exp(logit - max)``, rounded, and 0 at the top row.
+    atoms : Atoms
+    bias : tensor ()
+        Factor of ``|m_i|^2 / 2`` in a logit.
+    """
+    start, logits, weights = chunk
     halves = atoms.halves[start : start + logits.shape[1]]
     logits.sub_(bias * halves)
     best, where = logits.max(dim=1)
@@ -142,7 +162,7 @@ def fold_plain(
     logits.sub_(new[:, None]).exp_()
     column = where[:, None]
     logits.scatter_(1, column, logits.gather(1, column).masked_fill(wins[:, None], 0.0))
-    weights.copy_(PRECISIONS["tf32"].rounded(logits) if tf32 else logits)
+    weights.copy_(atoms.precision.rounded(logits))
     scale = torch.exp(state.top_logit - new)
     joining = torch.where(wins, scale, torch.zeros_like(scale))
     before, exact = state.top.long(), weights.to(logits.dtype)
@@ -153,7 +173,7 @@ def fold_plain(
     state.top_logit.copy_(new)
 
 
-Fold = Callable[..., None]
+Fold = Callable[[State, Chunk, Atoms, torch.Tensor], None]
 """``fold_plain`` or the Triton kernel of the same signature."""
 
 
@@ -220,7 +240,6 @@ def sweep(
     u: torch.Tensor,
     bias: torch.Tensor,
     atoms: Atoms,
-    precision: Precision,
     columns: int,
     fold: Fold,
 ) -> State:
@@ -236,18 +255,17 @@ def sweep(
         Rows of data in a chunk.
     fold : Fold
     """
-    count, total, work = u.shape[0], atoms.halves.shape[0], precision.work
+    count, total, precision = u.shape[0], atoms.halves.shape[0], atoms.precision
     columns = even_chunk(total, columns)
-    state = empty_state(u, work)
-    buffer = torch.empty(count * columns, dtype=work, device=u.device)
-    narrow = precision.factor != work
+    state = empty_state(u, atoms)
+    buffer = torch.empty(count * columns, dtype=precision.work, device=u.device)
+    narrow = precision.factor != precision.work
     small = torch.empty_like(buffer, dtype=precision.factor) if narrow else buffer
     for start in range(0, total, columns):
         end = min(start + columns, total)
-        shape = (count, end - start)
-        logits = buffer[: shape[0] * shape[1]].view(shape)
-        weights = small[: shape[0] * shape[1]].view(shape)
-        first_product(u, atoms.factors[start:end], logits)
-        fold(state, logits, weights, atoms, bias, start, tf32=precision.tf32)
-        second_product(weights, atoms.columns[:, start:end], state.rest)
+        size, shape = count * (end - start), (count, end - start)
+        chunk = Chunk(start, buffer[:size].view(shape), small[:size].view(shape))
+        first_product(u, atoms.factors[start:end], chunk.logits)
+        fold(state, chunk, atoms, bias)
+        second_product(chunk.weights, atoms.columns[:, start:end], state.rest)
     return state

@@ -92,11 +92,11 @@ def test_a_term_lost_exceeds_the_stated_error(
     spread, mass = posterior(data, 0.0, x, level)
     limit = bounds(law, x, level, precision, spread=spread, mass=mass)
 
-    def forgetful(state: State, *args: Any, **kwargs: Any) -> None:
+    def forgetful(state: State, *args: Any) -> None:
         state.top_logit.sub_(torch.where(state.top_logit > -torch.inf, 0.5, 0.0))
-        streaming.fold_plain(state, *args, **kwargs)
+        streaming.fold_plain(state, *args)
 
-    monkeypatch.setattr("gpu_models.exact.fold_for", lambda device: forgetful)
+    monkeypatch.setattr("gpu_models.exact.fold_for", lambda _: forgetful)
     scaled = ScaledEmpirical(data, precision=precision, chunk_bytes=4096 * 4 * 64)
     assert excess(scaled.moments(x, level), law.moments(x, level), limit).max() > 1
 
@@ -188,13 +188,11 @@ def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch)
     x = states(data, level, 300)
     tried: list[tuple[int, int]] = []
 
-    def small(
-        u: torch.Tensor, bias: Any, atoms: Atoms, kind: Any, columns: int, fold: Any
-    ) -> State:
+    def small(u: torch.Tensor, bias: Any, atoms: Atoms, columns: int, fold: Any) -> State:
         tried.append((len(u), columns))
         if len(u) * columns > 200 * 100:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nMore.")
-        return streaming.sweep(u, bias, atoms, kind, columns, fold)
+        return streaming.sweep(u, bias, atoms, columns, fold)
 
     monkeypatch.setattr("gpu_models.exact.sweep", small)
     scaled = ScaledEmpirical(data, precision="float64", queries=256)
