@@ -14,7 +14,7 @@ import triton.language as tl
 
 from gpu_models.streaming import MAX_COLUMNS, Atoms, Chunk, State
 
-WARPS = ((2048, 4), (4096, 8), (MAX_COLUMNS, 16))
+WARPS = ((2048, 4), (4096, 8), (8192, 16), (MAX_COLUMNS, 32))
 """Warps of a program by the largest chunk that it serves."""
 
 
@@ -44,24 +44,23 @@ def _fold(
     halves = tl.load(halves_ptr + start + columns, mask=live, other=0.0)
     logits = tl.load(logits_ptr + q * count + columns, mask=live, other=0.0)
     logits = tl.where(live, logits - tl.load(bias_ptr) * halves, float("-inf"))
-    best, where = tl.max(logits, axis=0, return_indices=True)
-    where = tl.minimum(where, count - 1)
+    best = tl.max(logits, axis=0)
     if FIRST:
         new = best
+        changed = True
     else:
         old = tl.load(top_logit_ptr + q)
         new = tl.maximum(best, old)
+        changed = best > old
     weights = tl.exp(logits - new)
     # the top row has weight one and is kept apart, so that a rest of 1e-30 keeps its digits
-    if FIRST:
-        apart = where
-    else:
-        apart = tl.where(best > old, where, -1)
-    weights = tl.where(columns == apart, 0.0, weights)
+    where = -1
+    if changed:
+        where = tl.minimum(tl.min(tl.where(logits == best, columns, BLOCK), axis=0), count - 1)
+    weights = tl.where(columns == where, 0.0, weights)
     if TF32:
         bits = weights.to(tl.int32, bitcast=True)
-        bits = (bits + 0xFFF + ((bits >> 13) & 1)) & -8192
-        weights = tl.where(weights == weights, bits.to(tl.float32, bitcast=True), weights)
+        weights = ((bits + 0x1000) & -8192).to(tl.float32, bitcast=True)
     stored = weights.to(weights_ptr.dtype.element_ty)
     tl.store(weights_ptr + q * count + columns, stored, mask=live)
     weights = stored.to(logits.dtype)
@@ -74,7 +73,7 @@ def _fold(
         scale = tl.exp(old - new)
         mass += scale * tl.load(mass_ptr + q)
         second += scale * tl.load(second_ptr + q)
-        if best > old:
+        if changed:
             before = tl.load(top_ptr + q).to(tl.int64)
             mass += scale
             second += scale * tl.load(halves_ptr + before)

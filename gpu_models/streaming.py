@@ -26,7 +26,7 @@ import torch
 ALIGNMENT = 16
 """Numbers: chunks start at multiples of it."""
 
-MAX_COLUMNS = 8192
+MAX_COLUMNS = 16384
 """Rows of data in a chunk: a program of the Triton kernel holds that many logits in registers."""
 
 
