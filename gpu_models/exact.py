@@ -23,24 +23,23 @@ import torch
 
 from analytic import EmpiricalMixture, NoiseLevel
 from analytic.arrays import Array, as_rows
+from gpu_models.methods import METHODS, Sweep, default_method
 from gpu_models.streaming import (
     MAX_COLUMNS,
     PRECISIONS,
     Atoms,
     Precision,
     State,
-    fold_for,
     place,
     product_mode,
-    sweep,
 )
 from steinlab.errors import InputError, one_of
 
 QUERIES = 4096
 """States evaluated at once."""
 
-CHUNK_BYTES = 2**25
-"""Default memory of a chunk of logits: a good part of the 50 MB cache of an H100."""
+CHUNK_BYTES = 2**27
+"""Default memory of a chunk; products of fewer rows measure slower than the cache they save."""
 
 SMALLEST = 64
 """Numbers of queries and of rows below which running out of memory ends the run."""
@@ -60,6 +59,7 @@ class Posterior(NamedTuple):
     u: torch.Tensor  # (N, d) x - alpha c in the work dtype
     scaled: torch.Tensor  # (N, d) rate u, rounded to the products' factors
     state: State
+    total: torch.Tensor  # (N, 1) weight of all rows
     top: torch.Tensor  # (N, d) the most probable row
     mass: torch.Tensor  # (N, 1) probability of the other rows
     shift: torch.Tensor  # (N, d) posterior mean of the rows, less the top row
@@ -88,6 +88,9 @@ class ScaledEmpirical:
     precision : {"float64", "float32", "tf32", "bf16"}
         Of the factors of the products; sums are float32 in the last three.
     device : str
+    method : {"auto", "plain", "folded", "fused"}
+        How a chunk is computed, see :mod:`gpu_models.methods`; ``auto`` takes the fastest that the
+        device and the precision have.
     queries : int
         States evaluated at once, > 0.
     chunk_bytes : int
@@ -113,6 +116,7 @@ class ScaledEmpirical:
     _: KW_ONLY
     precision: str = "float32"
     device: str = "cpu"
+    method: str = "auto"
     queries: int = QUERIES
     chunk_bytes: int = CHUNK_BYTES
     law: EmpiricalMixture = field(init=False, repr=False)
@@ -121,6 +125,7 @@ class ScaledEmpirical:
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
+        one_of("method", self.method, ("auto", *METHODS))
         for name in ("queries", "chunk_bytes"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be > 0, got {getattr(self, name)}")
@@ -134,6 +139,7 @@ class ScaledEmpirical:
         object.__setattr__(self, "data", law.data)
         atoms = place(law.data, law.centre, self._precision, self.device)
         object.__setattr__(self, "atoms", atoms)
+        self.cache["sweep"] = self._sweep()
 
     @property
     def dim(self) -> int:
@@ -212,6 +218,11 @@ class ScaledEmpirical:
     def _precision(self) -> Precision:
         return PRECISIONS[self.precision]
 
+    def _sweep(self) -> Sweep:
+        cuda = self.device.startswith("cuda")
+        name = self.method if self.method != "auto" else default_method(self._precision, cuda=cuda)
+        return METHODS[name](self._precision, cuda=cuda)
+
     def _by_blocks(self, function: Callable[..., tuple[torch.Tensor, ...]], *args: Array) -> Any:
         """Evaluate blocks of queries, with less at once each time the device's memory runs out."""
         x = args[0]
@@ -259,14 +270,17 @@ class ScaledEmpirical:
         scaled = precision.rounded(rate * u)
         bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)
         with product_mode(precision):
-            state = sweep(scaled, bias, atoms, self._columns(), fold_for(x.device))
-        rest, mass, total = state.rest, state.mass[:, None], 1 + state.mass[:, None]
+            sweep: Sweep = self.cache["sweep"]
+            state = sweep(scaled, bias, atoms, self._columns())
+        # rounding a weight to TF32 may lose that it is not a number: the state says it again
+        mass = state.mass[:, None] + 0 * scaled.sum(dim=1, keepdim=True).to(u.dtype)
+        total = torch.exp(state.top_logit - state.ref)[:, None] + mass
         top = atoms.factors[state.top.long()].to(precision.work)
-        rest, mass, second = rest / total, mass / total, state.second / total[:, 0]
+        rest, mass, second = state.rest / total, mass / total, state.second / total[:, 0]
         shift = rest - mass * top
         spread = 2 * second - mass[:, 0] * (top**2).sum(-1)
         spread = spread - (shift * (2 * top + shift)).sum(-1)
-        return Posterior(u, scaled, state, atoms.rows[state.top.long()], mass, shift, spread)
+        return Posterior(u, scaled, state, total, atoms.rows[state.top.long()], mass, shift, spread)
 
     def _moments(self, x: torch.Tensor, level: NoiseLevel) -> tuple[torch.Tensor, ...]:
         gains, post = self.law.gains(level), self._posterior(x, level)
@@ -288,7 +302,7 @@ class ScaledEmpirical:
             logits = (
                 post.scaled.to(t.dtype) @ rows.T - bias * atoms.halves[start : start + len(rows)]
             )
-            weights = torch.exp(logits - state.top_logit[:, None]) / (1 + state.mass[:, None])
+            weights = torch.exp(logits - state.ref[:, None]) / post.total
             weights = weights * (t @ rows.T - along_top)
             here = torch.arange(start, start + len(rows), device=t.device)
             weights = weights.masked_fill(here == state.top[:, None], 0.0)
