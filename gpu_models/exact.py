@@ -263,7 +263,8 @@ class ScaledEmpirical:
         wanted = max(SMALLEST, self.chunk_bytes // (queries * size))
         return int(min(self.cache.get("columns", wanted), len(self.data), MAX_COLUMNS))
 
-    def _posterior(self, x: torch.Tensor, level: NoiseLevel) -> Posterior:
+    def posterior(self, x: torch.Tensor, level: NoiseLevel) -> Posterior:
+        """Return the posterior over the rows for one block of states ``(N, d)`` on the device."""
         gains, precision, atoms = self.law.gains(level), self._precision, self.atoms
         rate = gains.alpha / gains.v
         u = (x - gains.alpha * atoms.centre.to(x.dtype)).to(precision.work)
@@ -283,7 +284,7 @@ class ScaledEmpirical:
         return Posterior(u, scaled, state, total, atoms.rows[state.top.long()], mass, shift, spread)
 
     def _moments(self, x: torch.Tensor, level: NoiseLevel) -> tuple[torch.Tensor, ...]:
-        gains, post = self.law.gains(level), self._posterior(x, level)
+        gains, post = self.law.gains(level), self.posterior(x, level)
         denoised = self.atoms.centre + gains.noise * (post.top + post.shift) + gains.signal * post.u
         divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * post.spread
         variance = gains.noise**2 * post.spread + self.dim * self.smallest_variance * gains.noise
@@ -291,7 +292,7 @@ class ScaledEmpirical:
 
     def _jvp(self, x: torch.Tensor, tangent: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
         """Differentiate around the top row, with the responsibilities of a finished pass."""
-        gains, post = self.law.gains(level), self._posterior(x, level)
+        gains, post = self.law.gains(level), self.posterior(x, level)
         atoms, state = self.atoms, post.state
         t = tangent.to(post.u.dtype)
         bias, top = gains.alpha**2 / gains.v, atoms.factors[state.top.long()].to(t.dtype)
