@@ -34,6 +34,9 @@ TIMED = LEVELS[1]
 """Where the posterior spreads over many rows."""
 
 RATE = TIMED.alpha / TIMED.sigma**2
+QUEUED = 10
+"""Runs in a row, as a solver makes them."""
+
 CHECKED = 64
 """Queries compared with float64; float64 itself with ``analytic`` on ``CHECKED // 16``."""
 
@@ -54,7 +57,10 @@ def queries(data: np.ndarray, level: NoiseLevel, count: int, seed: int = 1) -> n
 
 
 def milliseconds(run: Callable[[], Any], repeats: int = 15) -> dict[str, float]:
-    """Return the median, least and largest time of a run on the device."""
+    """Return the median, least and largest time of a run on an idle device, launches included.
+
+    ``queued`` is the mean of runs one behind another, where launches hide behind the work.
+    """
     for _ in range(3):
         run()
     times = []
@@ -66,7 +72,23 @@ def milliseconds(run: Callable[[], Any], repeats: int = 15) -> dict[str, float]:
         end.record()
         end.synchronize()
         times.append(start.elapsed_time(end))
-    return {"median": statistics.median(times), "min": min(times), "max": max(times)}
+    start, end = event(enable_timing=True), event(enable_timing=True)
+    start.record()
+    for _ in range(QUEUED):
+        run()
+    end.record()
+    end.synchronize()
+    queued = start.elapsed_time(end) / QUEUED
+    return {
+        "median": statistics.median(times),
+        "min": min(times),
+        "max": max(times),
+        "queued": queued,
+    }
+
+
+COLUMNS = ("median", "min", "max", "queued", "ratio", "queued_ratio")
+"""Of the printed table."""
 
 
 class Bench:
@@ -203,14 +225,16 @@ class Bench:
 
 
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add to each row its time over that of the fastest two products of its precision."""
-    base: dict[str, float] = {}
+    """Add to each row its times over those of the fastest two products of its precision."""
+    base: dict[tuple[str, str], float] = {}
     for row in rows:
-        if row["name"] == "two products" and "median" in row:
-            least = min(row["median"], base.get(row["precision"], row["median"]))
-            base[row["precision"]] = least
+        for key in ("median", "queued"):
+            if row["name"] == "two products" and key in row:
+                at = (row["precision"], key)
+                base[at] = min(row[key], base.get(at, row[key]))
+    names = {"median": "ratio", "queued": "queued_ratio"}
     return [
-        row | ({"ratio": row["median"] / base[row["precision"]]} if "median" in row else {})
+        row | {name: row[k] / base[row["precision"], k] for k, name in names.items() if k in row}
         for row in rows
     ]
 
@@ -226,7 +250,7 @@ def show(result: dict[str, Any]) -> None:
         )
     for row in result["rows"]:
         facts = {k: row[k] for k in ("chunk_mib", "layout", "error") if k in row}
-        times = " ".join(f"{row.get(k, np.nan):8.3f}" for k in ("median", "min", "max", "ratio"))
+        times = " ".join(f"{row.get(key, np.nan):8.3f}" for key in COLUMNS)
         print(f"{row['precision']:8} {row['name']:30} {times} {facts}")
 
 

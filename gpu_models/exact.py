@@ -2,7 +2,7 @@ r"""The exact denoiser of a data set on a GPU, with its exact divergence in the 
 
 The law and the formulas are those of :class:`analytic.EmpiricalMixture`; the softmax streams over
 chunks of the data (:mod:`gpu_models.streaming`), so that an evaluation is two matrix products
-and little else. With ``mass``, ``second`` and ``rest`` normalised by ``1 + mass`` and the top row apart,
+and little else. With ``mass``, ``second`` and ``rest`` divided by the weight of all rows,
 
     shift = rest - mass m_top,
     V_atoms = 2 second - mass |m_top|^2 - shift . (2 m_top + shift),
@@ -38,7 +38,7 @@ from steinlab.errors import InputError, one_of
 QUERIES = 4096
 """States evaluated at once."""
 
-CHUNK_BYTES = 2**27
+CHUNK_BYTES = 2**28
 """Default memory of a chunk; products of fewer rows measure slower than the cache they save."""
 
 SMALLEST = 64
@@ -220,8 +220,9 @@ class ScaledEmpirical:
 
     def _sweep(self) -> Sweep:
         cuda = self.device.startswith("cuda")
-        name = self.method if self.method != "auto" else default_method(self._precision, cuda=cuda)
-        return METHODS[name](self._precision, cuda=cuda)
+        kind = self._precision
+        auto = default_method(kind, self.dim, cuda=cuda)
+        return METHODS[auto if self.method == "auto" else self.method](kind, self.dim, cuda=cuda)
 
     def _by_blocks(self, function: Callable[..., tuple[torch.Tensor, ...]], *args: Array) -> Any:
         """Evaluate blocks of queries, with less at once each time the device's memory runs out."""
