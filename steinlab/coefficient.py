@@ -6,6 +6,7 @@ Each route below is a numerator per state over the same denominator ``|u|^2``:
     reference    <u, x - x_star>                                  needs the data, never D
     stein        (1 - 1/alpha) <u, x> + (sigma^2/alpha) div u     Theorem 4.7
     tweedie      <u, x - D>                                       needs an exact denoiser
+    next-level   towards kappa x + beta x_star instead of x_star, by the same Stein step
 
 and for one evaluation of an exact denoiser three numbers of the data law suffice
 (:func:`three_scalar`). ``alpha, sigma`` are those of the level where the step begins.
@@ -22,7 +23,7 @@ from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
 from steinlab.divergence import inner
-from steinlab.solvers import LinearStep
+from steinlab.solvers import LinearStep, first_order
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,19 @@ def stein_numerator(x: Array, u: Array, div_u: Array, level: NoiseLevel) -> Arra
     """``(1 - 1/alpha) <u, x> + (sigma^2 / alpha) div u`` per state (Theorem 4.7)."""
     alpha, sigma = _flat(level.alpha), _flat(level.sigma)
     return (1 - 1 / alpha) * inner(x, u) + (sigma**2 / alpha) * div_u
+
+
+def next_level_numerator(x: Array, u: Array, div_u: Array, s: NoiseLevel, t: NoiseLevel) -> Array:
+    r"""``(1 - kappa - beta/alpha) <u, x> + (beta sigma^2/alpha) div u`` per state.
+
+    Its mean over ``E|u|^2`` minimises ``E|x - gamma u - (kappa x + beta x_star)|^2``, with the
+    ``kappa, beta`` of the first-order step from ``s`` to ``t``: it is ``<u, (1 - kappa) x - beta
+    x_star>`` under Stein's identity ``alpha E<u, x_star> = E<u, x> - sigma^2 E[div u]``.
+    """
+    step = first_order(s, t)
+    slack, beta = _flat(step.one_minus_kappa), _flat(step.betas[0])
+    alpha, sigma = _flat(s.alpha), _flat(s.sigma)
+    return (slack - beta / alpha) * inner(x, u) + (beta * sigma**2 / alpha) * div_u
 
 
 def tweedie_numerator(x: Array, u: Array, denoised: Array) -> Array:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -43,9 +43,35 @@ class Step:
     candidate: Candidate
 
     @property
+    def states(self) -> int:
+        """Number of states of a case."""
+        return int(self.x.shape[batch_axes(self.x) - 1])
+
+    @property
     def dim(self) -> int:
         """Number of coordinates of a state, all axes but the batch's."""
         return int(np.prod(self.x.shape[batch_axes(self.x) :]))
+
+    def head(self, n: int) -> Step:
+        """Return the same step of the first ``n`` states of each case."""
+        axis = batch_axes(self.x) - 1
+        if n >= self.x.shape[axis]:
+            return self
+
+        def first(array: Array) -> Array:
+            return array[(slice(None),) * axis + (slice(n),)]
+
+        candidate = replace(
+            self.candidate,
+            state=first(self.candidate.state),
+            residual=first(self.candidate.residual),
+            denoised=first(self.candidate.denoised),
+        )
+        history = tuple(
+            replace(entry, state=first(entry.state), denoised=first(entry.denoised))
+            for entry in self.history
+        )
+        return replace(self, x=first(self.x), history=history, candidate=candidate)
 
     def residual(self, x: Any, denoiser: Any) -> Any:
         """Return ``u`` at another state, or on duals, with the same history."""

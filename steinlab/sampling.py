@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab.corrections import Correction, Diagnostics, NoCorrection
+from steinlab.corrections import Correction, Diagnostics, NoCorrection, Prepares, Run
 from steinlab.denoisers import Denoiser
 from steinlab.divergence import Step
 from steinlab.grids import Grid, require_grid
@@ -114,6 +114,13 @@ def solve(
     xp = array_namespace(x)
     correction = correction or NoCorrection()
     rng = rng or np.random.default_rng(0)
+    if isinstance(correction, Prepares):
+
+        def again(states: Array, other: Correction) -> Solution:
+            return solve(denoiser, states, levels, solver, correction=other, rng=rng)
+
+        correction = correction.prepare(Run(denoiser, x, levels, solvers, again))
+    depth = max(solver.depth, getattr(correction, "depth", 0))
     history: tuple[Evaluation, ...] = ()
     diagnostics: list[Diagnostics] = []
     trajectory = [x] if keep_trajectory else []
@@ -128,7 +135,7 @@ def solve(
             partial = Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
             raise NonFiniteStateError(i, len(solvers), one.name, correction.name, partial)
         latest = Evaluation(s, x, candidate.denoised, candidate.linear)
-        history = (latest, *history)[: solver.depth]
+        history = (latest, *history)[:depth]
         x = state
         if keep_trajectory:
             trajectory.append(x)

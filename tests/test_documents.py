@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shlex
 from pathlib import Path
@@ -76,17 +75,10 @@ def test_linked_pages_exist() -> None:
 
 def test_correction_of_contributing_runs() -> None:
     code, model = blocks(CONTRIBUTING, "python")
-    space: dict[str, Any] = {
-        "math": math,
-        "np": np,
-        **{k: getattr(corrections, k) for k in dir(corrections)},
-    }
+    space: dict[str, Any] = {}
     from analytic import GaussianMixture
-    from analytic.arrays import Array
-    from steinlab.divergence import Step, inner
     from steinlab.grids import make_grid
 
-    space.update(Array=Array, Step=Step, inner=inner)
     exec(compile(code, "CONTRIBUTING.md", "exec"), space)
     law = GaussianMixture(np.array([0.5, 0.5]), np.array([-1.0, 1.0]), 0.1)
     grid = make_grid(EDM, "karras", 3)

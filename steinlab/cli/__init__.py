@@ -15,8 +15,11 @@ import typer
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
 from steinlab.cli.falsify import falsify
+from steinlab.cli.figures import figures
 from steinlab.cli.models import models
 from steinlab.cli.replay import replay
+from steinlab.cli.report import report
+from steinlab.cli.sample import sample
 from steinlab.cli.verify import verify
 from steinlab.errors import InputError, Interrupted, suggestion
 
@@ -36,7 +39,10 @@ app.command()(falsify)
 app.command()(replay)
 app.command()(coefficient)
 app.command()(compare)
+app.command()(sample)
 app.command()(models)
+app.command()(figures)
+app.command()(report)
 
 
 def _print_version(wanted: bool) -> None:

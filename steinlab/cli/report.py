@@ -1,0 +1,58 @@
+"""``steinlab report``: one self-contained HTML page of the ledger, its figures and findings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steinlab.cli.output import make_folder, show
+
+DEFAULT_FOLDER, DEFAULT_LEDGER, DEFAULT_FIGURES = "out/report", "ledger.json", "out/figures"
+
+
+def report(
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Where report.html goes.")
+    ] = DEFAULT_FOLDER,
+    ledger: Annotated[
+        str, typer.Option(metavar="FILE", help="What steinlab verify --json wrote.")
+    ] = DEFAULT_LEDGER,
+    figures: Annotated[
+        str,
+        typer.Option(metavar="DIR", help="What steinlab figures wrote; missing ones are made."),
+    ] = DEFAULT_FIGURES,
+    without_figures: Annotated[
+        bool, typer.Option("--without-figures", help="Leave the figures out.")
+    ] = False,
+) -> None:
+    """Write report.html: the ledger as a table, findings, figures; no network needed to read it."""
+    from steinlab.report.page import Picture, page, read_ledger
+
+    found = read_ledger(Path(ledger))
+    folder = make_folder(out)
+    assert folder is not None
+    pictures: list[Picture] = []
+    if not without_figures:
+        drawn = make_folder(figures)
+        assert drawn is not None
+        pictures = [Picture.read(drawn, name) for name in _drawn(drawn)]
+    target = folder / "report.html"
+    scratch = folder / ".report.html"
+    scratch.write_text(page(found, pictures), encoding="utf-8")
+    scratch.replace(target)
+    size = target.stat().st_size / 2**20
+    show(f"{target}: {len(found['claims'])} claims, {len(pictures)} figures, {size:.1f} MiB")
+
+
+def _drawn(folder: Path) -> list[str]:
+    """Return the names of all figures, drawing those that the folder lacks."""
+    from steinlab.figures import figure_names, load_figure
+    from steinlab.figures.render import render
+
+    for name in figure_names():
+        if not all((folder / f"{name}.{suffix}").exists() for suffix in ("png", "json")):
+            show(f"drawing {name}")
+            render(load_figure(name), 0, folder)
+    return figure_names()

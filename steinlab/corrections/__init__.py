@@ -1,0 +1,54 @@
+r"""Corrections: from a step's context to the corrected state, with what was done and why.
+
+The paper's scalar correction ``x_next = (1 - gamma) x + gamma T(x) = x - gamma u`` is one member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from steinlab.corrections.base import (
+    DEFAULT_GAMMA_MIN,
+    Correction,
+    Diagnostics,
+    NoCorrection,
+    Prepares,
+    Run,
+)
+from steinlab.corrections.fitted import Auto, calibrated
+from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.stein import next_level, stein
+from steinlab.corrections.tweedie import tweedie
+
+CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "none": NoCorrection,
+        "stein": stein,
+        "tweedie": tweedie,
+        "next-level": next_level,
+        "calibrated": calibrated,
+        "flow-oracle": flow_oracle,
+        "auto": Auto,
+    }
+)
+"""Every correction by id: a factory of its options."""
+
+__all__ = [
+    "CORRECTIONS",
+    "DEFAULT_GAMMA_MIN",
+    "Auto",
+    "Correction",
+    "Diagnostics",
+    "NoCorrection",
+    "Prepares",
+    "Run",
+    "ScalarCorrection",
+    "calibrated",
+    "flow_oracle",
+    "next_level",
+    "stein",
+    "tweedie",
+]

@@ -1,0 +1,195 @@
+r"""Tables of moves: estimated once for a model, a solver and a grid, stored as JSON, then free.
+
+A correction with one number a step hardly depends on which batch estimated it. A table keeps, for
+every step, what the correction added to the candidate (``Diagnostics.move``) over one calibration
+run; at sampling time nothing is estimated, and no two batches differ.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from steinlab.corrections.base import Correction, Diagnostics
+from steinlab.corrections.directions import DIRECTIONS, moved
+from steinlab.divergence import Step
+from steinlab.errors import InputError
+
+VERSION = 1
+LEVEL_TOLERANCE = 1e-9
+"""Relative difference of noise levels up to which they count as the same."""
+
+
+@dataclass(frozen=True)
+class TableStep:
+    """One step: its solver, its levels ``(alpha, sigma)``, the move, what estimated it."""
+
+    solver: str
+    start: tuple[float, float]
+    end: tuple[float, float]
+    move: Mapping[str, float]
+    gamma: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The moves of a run, with what they belong to.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model or law.
+    correction : str
+        The correction that was calibrated.
+    states : int
+        States of the calibration run.
+    evaluations : float
+        Denoiser evaluations and Jacobian products a state that it spent: the price, paid once.
+    steps : sequence of TableStep
+    note : str
+        Why the moves are zero, where calibration found no gain.
+    """
+
+    model: str
+    correction: str
+    states: int
+    evaluations: float
+    steps: tuple[TableStep, ...]
+    note: str = ""
+
+    def save(self, file: Path) -> None:
+        """Write the table as JSON."""
+        file.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, file: Path, *, model: str | None = None) -> Self:
+        """Read a table; see :meth:`require_model` for ``model``.
+
+        Raises
+        ------
+        InputError
+            If the file is no table of this version, or belongs to another model.
+        """
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            version = found.pop("version")
+            steps = tuple(_step(entry) for entry in found.pop("steps"))
+            table = cls(steps=steps, **found)
+        except OSError as error:
+            raise InputError(
+                f"table must be a readable file, got {file}: {error.strerror}"
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"table must be a calibration table, got {file}: {type(error).__name__}: {error}"
+            ) from None
+        if version != VERSION:
+            raise InputError(f"table must have version {VERSION}, got {version} in {file}")
+        if model is not None and table.model != model:
+            raise InputError(f"table must be of the model {model}, got {table.model} in {file}")
+        return table
+
+
+def _step(entry: Mapping[str, Any]) -> TableStep:
+    move = {str(name): float(amount) for name, amount in entry["move"].items()}
+    unknown = sorted(set(move) - set(DIRECTIONS))
+    if unknown or not all(math.isfinite(amount) for amount in move.values()):
+        raise ValueError(f"move must give finite numbers for {', '.join(DIRECTIONS)}, got {move}")
+    start, end = (tuple(float(v) for v in entry[key]) for key in ("start", "end"))
+    error = None if entry["error"] is None else float(entry["error"])
+    return TableStep(str(entry["solver"]), start, end, move, float(entry["gamma"]), error)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Apply a table's moves: no estimate, no evaluation, no random number.
+
+    Neutral where the table's moves are zero. Preserves the order of the correction that it was
+    calibrated from.
+
+    Raises
+    ------
+    InputError
+        At a step whose levels or solver the table does not hold.
+    """
+
+    table: Table
+    name: str = "calibrated"
+    depth: int = 1
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
+        """Return the candidate moved as the table says."""
+        found = next((e for e in self.table.steps if _same(e.start, step.s)), None)
+        if found is None or not _same(found.end, step.t):
+            raise InputError(
+                "table must be of this grid: it has no step from "
+                f"({step.s.alpha:.6g}, {step.s.sigma:.6g}) to ({step.t.alpha:.6g}, "
+                f"{step.t.sigma:.6g})"
+            )
+        if found.solver != step.solver.name:
+            raise InputError(
+                f"table must be of the solver {step.solver.name}, got {found.solver} for the step "
+                f"from sigma {step.s.sigma:.6g}"
+            )
+        return moved(step, found.move), Diagnostics(found.gamma, move=found.move)
+
+
+def _same(pair: tuple[float, float], level: NoiseLevel) -> bool:
+    return np.allclose(pair, (level.alpha, level.sigma), rtol=LEVEL_TOLERANCE, atol=1e-300)
+
+
+def table_of(steps: Sequence[tuple[Step, Diagnostics]], *, model: str, correction: str) -> Table:
+    """Return the table of a run's steps and what was done at each (see :class:`Recording`)."""
+    if not steps:
+        raise ValueError("steps must hold at least one step, got 0")
+    spent = sum(done.evaluations + done.products for _, done in steps)
+    return Table(
+        model,
+        correction,
+        steps[0][0].states,
+        spent,
+        tuple(
+            TableStep(
+                step.solver.name,
+                (step.s.alpha, step.s.sigma),
+                (step.t.alpha, step.t.sigma),
+                dict(done.move),
+                done.gamma,
+                None if done.estimate is None else float(done.estimate.error),
+            )
+            for step, done in steps
+        ),
+    )
+
+
+class Recording:
+    """A correction that keeps each step with what was done there, for :func:`table_of`."""
+
+    def __init__(self, correction: Correction) -> None:
+        self.correction = correction
+        self.steps: list[tuple[Step, Diagnostics]] = []
+
+    @property
+    def name(self) -> str:
+        """The id of the correction that is recorded."""
+        return self.correction.name
+
+    @property
+    def depth(self) -> int:
+        """Past evaluations that the recorded correction wants."""
+        return int(getattr(self.correction, "depth", 0))
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
+        """Correct the step and remember it."""
+        state, done = self.correction(step, rng)
+        self.steps.append((step, done))
+        return state, done

@@ -1,0 +1,58 @@
+r"""Directions in which a correction may move a candidate, all at hand when the step is done.
+
+A correction with few numbers moves ``T(x)`` by ``sum_k c_k d_k``. With ``D = D(x)`` at the step's
+start and ``D_1`` the output before it:
+
+    residual   u = x - T        the paper's scalar: gamma = 1 - c
+    state      T - mean(T)      a scale of the state about its batch mean
+    noise      T - D            a scale of what is left of the noise
+    slope      D - D_1          how the denoiser's output changed; zero at the first step
+
+Each is linear in the arrays of the step, so it turns and stretches with the data, and a shift of
+the data leaves it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from array_api_compat import array_namespace
+
+from analytic.arrays import Array
+from steinlab.divergence import Step
+
+
+def _state(step: Step) -> Array:
+    state = step.candidate.state
+    return state - array_namespace(state).mean(state, axis=-2, keepdims=True)
+
+
+def _slope(step: Step) -> Array:
+    denoised = step.candidate.denoised
+    before = step.history[0].denoised if step.history else denoised
+    return denoised - before
+
+
+DIRECTIONS: Mapping[str, Callable[[Step], Array]] = MappingProxyType(
+    {
+        "residual": lambda step: step.candidate.residual,
+        "state": _state,
+        "noise": lambda step: step.candidate.state - step.candidate.denoised,
+        "slope": _slope,
+    }
+)
+"""Every direction by name."""
+
+
+def moved(step: Step, move: Mapping[str, float]) -> Array:
+    """Return ``T + sum_k move[k] d_k``; directions with the coefficient 0 cost nothing.
+
+    The residual's own direction is taken from the state: ``T + c u = x - (1 - c) u``.
+    """
+    c = move.get("residual", 0.0)
+    state = step.x - (1.0 - c) * step.candidate.residual if c else step.candidate.state
+    for name, amount in move.items():
+        if name != "residual" and amount:
+            state = state + amount * DIRECTIONS[name](step)
+    return state

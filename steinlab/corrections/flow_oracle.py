@@ -1,0 +1,122 @@
+"""References that need the exact flow: what a scalar, or a few numbers, can do at best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from steinlab.coefficient import reference_numerator
+from steinlab.corrections.base import Diagnostics
+from steinlab.corrections.directions import DIRECTIONS, moved
+from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.divergence import Step
+from steinlab.flows import SUBSTEPS, follow
+
+RIDGE = 1e-6
+"""Relative ridge of the least squares: directions that differ by less are told apart by nothing."""
+
+LIMIT = 3.0
+"""Largest coefficient of a move."""
+
+WEAK = 1e-20
+"""Mean square of a direction, over the state's, below which it is left out."""
+
+
+def flow_oracle(*, substeps: int = 16) -> ScalarCorrection:
+    """Return the best scalar of each step towards the exact flow, ``E<u, x - Phi(x)> / E|u|^2``.
+
+    ``gamma`` minimises ``E|x - gamma u - Phi(x)|^2``, ``Phi(x)`` where the flow takes the very
+    states at hand. Neutral for an exact step: ``u = x - Phi(x)`` gives 1. It keeps a solver's order
+    ``p``: ``gamma - 1 = O(h^p)`` and ``u = O(h)``. Greedy: each step is best for itself, which is
+    not best for the end result. Costs ``3 substeps`` evaluations a state and step.
+    """
+
+    def numerator(step: Step, rng: np.random.Generator) -> Array:  # noqa: ARG001
+        target = follow(step.denoiser, step.x, step.s, step.t, substeps)
+        return reference_numerator(step.x, step.candidate.residual, target)
+
+    return ScalarCorrection("flow-oracle", numerator, -math.inf, math.inf)
+
+
+Target = Callable[[Step], Array]
+"""``step -> states (N, d)`` that the candidate should have been."""
+
+
+@dataclass(frozen=True)
+class FlowFit:
+    r"""Move each candidate along a few directions to where the flow leads.
+
+    The least squares ``c = argmin E|T + sum_k c_k d_k - y|^2`` over the batch. The target ``y`` is
+    either where the flow takes the very states at hand (``own``), or its state from the same start
+    at the step's end (``same_start``), which also takes back what earlier steps got wrong, but
+    pulls towards the mean where those errors are no longer foreseeable. Meant for calibration
+    (:mod:`steinlab.corrections.fitted`).
+
+    Neutral for an exact step on an exact trajectory (``y = T`` gives ``c = 0``); on a trajectory of
+    a solver of order ``p`` the move is ``O(h^p)``, so the order survives. Equivariant under
+    rotation, shift and scaling of the data, as its directions are.
+
+    Parameters
+    ----------
+    target : callable
+        ``step -> states (N, d)``: :func:`own` or :func:`same_start`.
+    directions : sequence of str
+        Keys of :data:`steinlab.corrections.directions.DIRECTIONS`.
+    """
+
+    target: Target
+    directions: Sequence[str]
+    name: str = "flow-fit"
+    depth: int = 1
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
+        """Return the moved candidate; a direction that vanishes is not moved along."""
+        gap = self.target(step) - step.candidate.state
+        move = least_squares(step, self.directions, gap)
+        return moved(step, move), Diagnostics(1.0 - move.get("residual", 0.0), move=move)
+
+
+def own(substeps: int = SUBSTEPS) -> Target:
+    """Return the target ``Phi(x)``, followed from the states at hand."""
+    return lambda step: follow(step.denoiser, step.x, step.s, step.t, substeps)
+
+
+def same_start(grid: Sequence[NoiseLevel], states: Sequence[Array]) -> Target:
+    """Return the target on the flow's trajectory from the batch's start states."""
+    found = {(level.alpha, level.sigma): y for level, y in zip(grid, states, strict=True)}
+    return lambda step: found[step.t.alpha, step.t.sigma]
+
+
+def least_squares(step: Step, names: Sequence[str], gap: Array) -> dict[str, float]:
+    """Return the coefficients of ``min_c E|sum_k c_k d_k - gap|^2``, a relative ridge added.
+
+    A direction whose coefficient exceeds :data:`LIMIT` is dropped, the largest first, and the rest
+    fitted again: such a move extrapolates a direction that hardly exists.
+    """
+    fields = [DIRECTIONS[name](step) for name in names]
+    gram = np.array([[_mean(a, b) for b in fields] for a in fields])
+    right = np.array([_mean(a, gap) for a in fields])
+    size = np.sqrt(np.diag(gram))
+    used = np.flatnonzero(np.diag(gram) > WEAK * _mean(step.x, step.x))
+    out = np.zeros(len(names))
+    while used.size:
+        scaled = gram[np.ix_(used, used)] / np.outer(size[used], size[used])
+        found = np.linalg.solve(scaled + RIDGE * np.eye(used.size), right[used] / size[used])
+        found /= size[used]
+        worst = int(np.argmax(np.abs(found)))
+        if abs(found[worst]) <= LIMIT:
+            out[used] = found
+            break
+        used = np.delete(used, worst)
+    return dict(zip(names, out.tolist(), strict=True))
+
+
+def _mean(a: Array, b: Array) -> float:
+    total = float(array_namespace(a).sum(a * b))
+    return total / int(a.shape[-2])

@@ -1,0 +1,92 @@
+r"""The paper's form ``x_next = (1 - gamma) x + gamma T(x) = x - gamma u`` with a batch's gamma."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from analytic.arrays import Array
+from steinlab.coefficient import Estimate, estimate
+from steinlab.corrections.base import DEFAULT_GAMMA_MIN, Diagnostics
+from steinlab.divergence import Step
+
+FIRST_STATES = 64
+"""States of the first sub-batch where the size follows from the standard error."""
+
+Numerator = Callable[[Step, np.random.Generator], Array]
+"""``(step, rng) -> array (N,)``, the coefficient's numerator per state."""
+
+
+@dataclass(frozen=True)
+class ScalarCorrection:
+    r"""``x - clip(gamma_hat, gamma_min, gamma_max) u`` with ``gamma_hat`` from the batch.
+
+    The paper's pseudocode clips from below only, so ``gamma_max`` defaults to none. Its
+    assumption, states under the forward coupling of the denoiser's law, is exact for the first
+    step alone; later steps follow the sampler's own law.
+
+    The states of a batch are independent, so a sub-batch estimates the same number: the first
+    ``states`` of them, or the smallest of 64, 128, ... whose standard error is at most
+    ``target_error``. A sub-batch must be drawn as the batch is, in random order.
+
+    Parameters
+    ----------
+    name : str
+    numerator : callable
+        ``(step, rng) -> array (N,)``, the coefficient's numerator per state.
+    gamma_min, gamma_max : float
+        Clipping range; ``-inf`` and ``inf`` switch a side off.
+    states : int
+        States to estimate from, 0 for the whole batch.
+    target_error : float
+        Standard error to reach, 0 for the whole batch.
+    products : int
+        Jacobian products or exact divergences that the numerator takes a state.
+    """
+
+    name: str
+    numerator: Numerator
+    gamma_min: float = DEFAULT_GAMMA_MIN
+    gamma_max: float = math.inf
+    states: int = 0
+    target_error: float = 0.0
+    products: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.gamma_min <= self.gamma_max:
+            raise ValueError(
+                f"gamma_min must be <= gamma_max = {self.gamma_max}, got {self.gamma_min}"
+            )
+        if self.states < 0 or self.states == 1:
+            raise ValueError(f"states must be 0 (all) or at least 2, got {self.states}")
+        if not self.target_error >= 0:
+            raise ValueError(f"target_error must be >= 0, got {self.target_error}")
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
+        """Return ``x - gamma u``; where the residual vanishes there is nothing to scale."""
+        try:
+            raw, used = self._estimate(step, rng)
+        except ValueError as error:
+            return step.candidate.state, Diagnostics(1.0, None, f"declined: {error}")
+        gamma = min(max(raw.value, self.gamma_min), self.gamma_max)
+        note = "" if gamma == raw.value else f"clipped to [{self.gamma_min}, {self.gamma_max}]"
+        spent = self.products * used / step.states
+        done = Diagnostics(gamma, raw, note, {"residual": 1.0 - gamma}, products=spent)
+        return step.x - gamma * step.candidate.residual, done
+
+    def _estimate(self, step: Step, rng: np.random.Generator) -> tuple[Estimate, int]:
+        """Return the raw coefficient and the number of states whose numerators were computed."""
+        count = step.states
+        limit = min(self.states or count, count)
+        size = min(FIRST_STATES, limit) if self.target_error else limit
+        used = 0
+        while True:
+            part = step.head(size)
+            used += size
+            raw = estimate(self.numerator(part, rng), part.candidate.residual)
+            if size == limit or raw.error <= self.target_error:
+                return raw, used
+            size = min(2 * size, limit)

@@ -1,0 +1,245 @@
+"""The report: one self-contained HTML page of a ledger, its findings and its figures."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from steinlab.errors import InputError, quote
+from steinlab.ledger import VERSION, stored_case
+from steinlab.report.formulas import formulas, mathml
+from steinlab.report.words import MEANING, Row, escape, nearest, number, pretty, table
+from steinlab.specs.reading import read_json
+
+COLUMNS = (
+    ("claim", "text"),
+    ("verdict", "text"),
+    ("cases", "number"),
+    ("undecided", "number"),
+    ("nearest to limit", "number"),
+    ("detects", "number"),
+    ("controls", "number"),
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A rendered figure: its name, what it shows, the claims it illustrates, the PNG."""
+
+    name: str
+    title: str
+    claims: tuple[str, ...]
+    png: bytes
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> Picture:
+        """Read what ``steinlab figures`` wrote."""
+        record = read_json(folder / f"{name}.json", name)
+        png = (folder / f"{name}.png").read_bytes()
+        return cls(name, record["title"], tuple(record["claims"]), png)
+
+    def html(self) -> str:
+        """Return the picture, embedded."""
+        data = base64.b64encode(self.png).decode("ascii")
+        return (
+            f'<figure><img alt="{escape(self.title)}" loading="lazy" '
+            f'src="data:image/png;base64,{data}"><figcaption>{escape(self.title)} '
+            f"(<code>steinlab figures {escape(self.name)}</code>)</figcaption></figure>"
+        )
+
+
+def read_ledger(path: Path) -> dict[str, Any]:
+    """Read a ledger; raise ``InputError`` unless it is one of this version."""
+    ledger = read_json(path, "--ledger", float)
+    if not isinstance(ledger, dict) or "version" not in ledger:
+        raise InputError(f"--ledger must hold a ledger with version and claims, got {path}")
+    if ledger["version"] != VERSION:
+        found = quote(ledger["version"])
+        raise InputError(f"--ledger must have version {VERSION}, got {found} in {path}")
+    rows = ledger.get("claims")
+    needed = ("id", "title", "statement", "verdict", "finding", "controls", "evidence")
+    for i, row in enumerate(rows if isinstance(rows, list) else [None]):
+        missing = [k for k in needed if not isinstance(row, dict) or k not in row]
+        if missing:
+            raise InputError(f"--ledger claims[{i}] must have {missing[0]}, missing in {path}")
+    return ledger
+
+
+def page(ledger: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
+    """Return the report as HTML: no script, style, font or picture from anywhere else.
+
+    Parameters
+    ----------
+    ledger : mapping
+        Of version 1, as ``steinlab verify --json`` writes it.
+    pictures : sequence of Picture
+    """
+    rows = list(ledger["claims"])
+    assets = files("steinlab.report")
+    template = Template((assets / "page.html").read_text(encoding="utf-8"))
+    cases = {row["id"]: stored_case(row) for row in rows if row.get("worst")}
+    loose = [p for p in pictures if not set(p.claims) & {row["id"] for row in rows}]
+    return template.substitute(
+        style=(assets / "page.css").read_text(encoding="utf-8"),
+        script=(assets / "page.js").read_text(encoding="utf-8"),
+        summary=_summary(ledger),
+        chips=_chips(rows),
+        findings=_findings(rows),
+        head=_head(),
+        body="".join(_claim(row, pictures) for row in rows),
+        gallery="".join(p.html() for p in loose),
+        provenance=_provenance(ledger),
+        cases=_script_json(cases),
+    )
+
+
+def _script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _summary(ledger: Mapping[str, Any]) -> str:
+    rows = ledger["claims"]
+    cases = sum(row.get("cases", 0) for row in rows)
+    controls = [c for row in rows for c in row["controls"]]
+    rejected = sum(bool(c["rejected"]) for c in controls)
+    return (
+        f"{len(rows)} claims, {cases:,} cases, {rejected} of {len(controls)} controls rejected; "
+        f"profile {escape(ledger.get('profile', '-'))}, seed {escape(ledger.get('seed', '-'))}"
+    )
+
+
+def _chips(rows: Sequence[Row]) -> str:
+    out = []
+    for verdict, meaning in MEANING.items():
+        count = sum(row["verdict"] == verdict for row in rows)
+        if count:
+            out.append(
+                f'<button class="chip {verdict}" data-verdict="{verdict}" aria-pressed="true" '
+                f'title="{escape(meaning)}">{verdict} <b>{count}</b></button>'
+            )
+    return "".join(out)
+
+
+def _findings(rows: Sequence[Row]) -> str:
+    out = []
+    for verdict, meaning in MEANING.items():
+        group = [row for row in rows if row["verdict"] == verdict]
+        if not group:
+            continue
+        items = "".join(
+            f'<li><a href="#{escape(r["id"])}">{escape(r["title"])}</a>: '
+            f"{escape(_sentence(r['finding']))}</li>"
+            for r in group
+        )
+        out.append(
+            f'<section class="group"><h3><span class="badge {verdict}">{verdict}</span> '
+            f"<small>{escape(meaning)}</small></h3><ul>{items}</ul></section>"
+        )
+    return "".join(out)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else text + "."
+
+
+def _head() -> str:
+    return "".join(
+        f'<th scope="col" aria-sort="none" data-kind="{kind}"><button>{escape(name)}</button></th>'
+        for name, kind in COLUMNS
+    )
+
+
+def _claim(row: Row, pictures: Sequence[Picture]) -> str:
+    words, share = nearest(row)
+    rejected = sum(bool(c["rejected"]) for c in row["controls"])
+    detects = row.get("detects")
+    cells = (
+        (f"<b>{escape(row['title'])}</b><br><code>{escape(row['id'])}</code>", row["title"]),
+        (f'<span class="badge {row["verdict"]}">{row["verdict"]}</span>', row["verdict"]),
+        (number(row.get("cases")), row.get("cases") or 0),
+        (number(row.get("undecided")), row.get("undecided") or 0),
+        (escape(words), share if math.isfinite(share) else 1e308),
+        (number(detects), -1 if detects is None else detects),
+        (f"{rejected} of {len(row['controls'])}", len(row["controls"])),
+    )
+    tds = "".join(
+        f'<td data-label="{escape(name)}" data-value="{escape(value)}">{shown}</td>'
+        for (name, _), (shown, value) in zip(COLUMNS, cells, strict=True)
+    )
+    search = escape(f"{row['id']} {row['title']} {row['statement']} {row['finding']}".lower())
+    return (
+        f'<tbody class="claim" id="{escape(row["id"])}" data-verdict="{row["verdict"]}" '
+        f'data-search="{search}"><tr class="row" tabindex="0" role="button" '
+        f'aria-expanded="false">{tds}</tr><tr class="detail" hidden><td colspan="{len(COLUMNS)}">'
+        f"{_detail(row, pictures)}</td></tr></tbody>"
+    )
+
+
+def _detail(row: Row, pictures: Sequence[Picture]) -> str:
+    typeset = "".join(f'<div class="scroll">{mathml(f)}</div>' for f in _formulas(row))
+    conditions = "".join(f"<li>{escape(c)}</li>" for c in row.get("conditions", ()))
+    parts = [
+        f"<p><b>Statement</b> ({escape(row.get('source', '-'))}): {escape(row['statement'])}</p>",
+        typeset,
+        f"<p><b>Finding.</b> {escape(_sentence(row['finding']))}</p>",
+        f"<p><b>Conditions</b></p><ul>{conditions}</ul>" if conditions else "",
+        "".join(p.html() for p in pictures if row["id"] in p.claims),
+        f"<p><b>Evidence</b></p>{_evidence(row)}",
+        f"<p><b>Controls</b> (each must be rejected)</p>{_controls(row)}",
+    ]
+    if row.get("table"):
+        made = row["table"]
+        parts.append(f"<p><b>{escape(made['title'])}</b></p>{table(made['columns'], made['rows'])}")
+    parts.append(_worst(row))
+    return "".join(parts)
+
+
+def _formulas(row: Row) -> list[str]:
+    given = row.get("latex")
+    return list(given) if given else formulas().get(row["id"], [])
+
+
+def _evidence(row: Row) -> str:
+    keys = ("method", "check", "cases", "undecided", "violations", "worst_over_tolerance")
+    columns = ("method", "check", "cases", "undecided", "violations", "worst / tolerance")
+    return table(columns, [[entry.get(key, "") for key in keys] for entry in row["evidence"]])
+
+
+def _controls(row: Row) -> str:
+    return table(
+        ("control", "rejected", "measured"),
+        [[c["name"], "yes" if c["rejected"] else "NO", c.get("measured")] for c in row["controls"]],
+    )
+
+
+def _worst(row: Row) -> str:
+    case = stored_case(row)
+    if case is None:
+        return ""
+    name = f"{row['id']}.json"
+    return (
+        f"<p><b>Worst case</b>: measured {number(case['measured'])}, bound "
+        f"{number(case['bound'])}, tolerance {number(case['tolerance'])}. Replay it to the last "
+        f'digit: <a class="save" data-claim="{escape(row["id"])}" href="#{escape(row["id"])}">save '
+        f"{escape(name)}</a>, then <code>steinlab replay {escape(name)}</code>.</p>"
+        f"<details><summary>the case</summary><pre>{pretty(case)}</pre></details>"
+    )
+
+
+def _provenance(ledger: Mapping[str, Any]) -> str:
+    facts = {
+        "profile": ledger.get("profile"),
+        "seed": ledger.get("seed"),
+        "wall time": f"{ledger.get('wall_seconds', '-')} s",
+        **ledger.get("environment", {}),
+    }
+    items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
+    return f"<dl>{items}</dl>"

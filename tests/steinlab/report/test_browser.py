@@ -1,0 +1,149 @@
+"""The report in a real headless browser: loads without errors, filters, sorts, unfolds, saves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steinlab.report.page import Picture, page
+from tests.steinlab.report.ledgers import LEDGER, PNG
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver not installed"),
+    pytest.mark.xdist_group("browser"),
+]
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--allow-file-access-from-files",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("report")
+    pictures = [Picture("p", "a picture", ("solver-equivalences",), PNG)]
+    (made / "report.html").write_text(page(LEDGER, pictures), encoding="utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def browser(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_window_size(1280, 900)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def loaded(browser: Any, folder: Path) -> Any:
+    browser.get((folder / "report.html").as_uri())
+    return browser
+
+
+def shown(browser: Any) -> list[str]:
+    rows = browser.find_elements("css selector", "tbody.claim")
+    return [row.get_attribute("id") for row in rows if row.is_displayed()]
+
+
+def test_it_loads_without_errors_or_requests(loaded: Any) -> None:
+    assert loaded.get_log("browser") == []
+    events = [json.loads(e["message"])["message"] for e in loaded.get_log("performance")]
+    urls = [
+        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+    ]
+    assert urls
+    assert all(url.startswith(("file:", "data:", "chrome")) for url in urls), urls
+
+
+def test_it_filters_by_words_and_verdict(loaded: Any) -> None:
+    assert len(shown(loaded)) == 3
+    box = loaded.find_element("id", "search")
+    box.send_keys("unip ddim")
+    assert shown(loaded) == ["solver-equivalences"]
+    assert loaded.find_element("id", "count").text == "1 of 3"
+    box.clear()
+    box.send_keys(" ")
+    loaded.find_element("css selector", ".chip.refuted").click()
+    assert "third-order-as-published" not in shown(loaded)
+    assert len(shown(loaded)) == 2
+
+
+def test_it_sorts(loaded: Any) -> None:
+    head = loaded.find_element("css selector", "#ledger > thead th:nth-child(3) button")
+    cases = {row["id"]: row["cases"] for row in LEDGER["claims"]}
+    for reverse in (False, True):
+        head.click()
+        assert shown(loaded) == sorted(cases, key=lambda i: cases[i], reverse=reverse)
+
+
+def test_a_row_unfolds_with_its_formula_picture_and_controls(loaded: Any) -> None:
+    claim = loaded.find_element("id", "solver-equivalences")
+    detail = claim.find_element("css selector", ".detail")
+    assert not detail.is_displayed()
+    claim.find_element("css selector", ".row").click()
+    assert detail.is_displayed()
+    formula = detail.find_element("css selector", "math")
+    assert formula.is_displayed()
+    assert formula.size["width"] > 100
+    assert detail.find_element("css selector", "figure img").is_displayed()
+    claim.find_element("css selector", ".row").send_keys("\ue007")  # Enter folds it again
+    assert not detail.is_displayed()
+
+
+def test_the_worst_case_is_saved_as_a_file_that_replays(loaded: Any, folder: Path) -> None:
+    from steinlab.ledger import read_case, replay
+
+    claim = loaded.find_element("id", "lipschitz-bound")
+    claim.find_element("css selector", ".row").click()
+    claim.find_element("css selector", "a.save").click()
+    file = folder / "lipschitz-bound.json"
+    for _ in range(100):
+        if file.exists():
+            break
+        time.sleep(0.1)
+    case = read_case(file)
+    assert replay(case)["measured"] == case["measured"]
+
+
+def test_a_finding_leads_to_its_claim(loaded: Any) -> None:
+    loaded.find_element("css selector", "#findings a").click()
+    opened = loaded.find_elements("css selector", '.row[aria-expanded="true"]')
+    assert len(opened) == 1
+
+
+def test_nothing_is_wider_than_a_phone(loaded: Any) -> None:
+    loaded.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True},
+    )
+    try:
+        loaded.find_element("id", "unfold").click()
+        width = loaded.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 390
+    finally:
+        loaded.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
