@@ -16,7 +16,7 @@ import math
 import weakref
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +24,12 @@ import torch
 from analytic import EmpiricalMixture, NoiseLevel
 from analytic.arrays import Array, as_rows
 from gpu_models.methods import METHODS, Sweep, default_method
+from gpu_models.posterior import Moments, Posterior, derivative, read
 from gpu_models.streaming import (
     MAX_COLUMNS,
     PRECISIONS,
     Atoms,
     Precision,
-    State,
     place,
     product_mode,
 )
@@ -43,27 +43,6 @@ CHUNK_BYTES = 2**28
 
 SMALLEST = 64
 """Numbers of queries and of rows below which running out of memory ends the run."""
-
-
-class Moments(NamedTuple):
-    """``D``, ``div D`` and ``V = tr Cov(x_star | x)`` of a batch of states."""
-
-    denoised: Array
-    divergence: Array
-    variance: Array
-
-
-class Posterior(NamedTuple):
-    """The posterior of a block of queries over the rows, written around the top row."""
-
-    u: torch.Tensor  # (N, d) x - alpha c in the work dtype
-    scaled: torch.Tensor  # (N, d) rate u, rounded to the products' factors
-    state: State
-    total: torch.Tensor  # (N, 1) weight of all rows
-    top: torch.Tensor  # (N, d) the most probable row
-    mass: torch.Tensor  # (N, 1) probability of the other rows
-    shift: torch.Tensor  # (N, d) posterior mean of the rows, less the top row
-    spread: torch.Tensor  # (N,) V_atoms
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,15 +253,7 @@ class ScaledEmpirical:
         with product_mode(precision):
             sweep: Sweep = self.cache["sweep"]
             state = sweep(scaled, bias, atoms, self._columns())
-        # rounding a weight to TF32 may lose that it is not a number: the state says it again
-        mass = state.mass[:, None] + 0 * scaled.sum(dim=1, keepdim=True).to(u.dtype)
-        total = torch.exp(state.top_logit - state.ref)[:, None] + mass
-        top = atoms.factors[state.top.long()].to(precision.work)
-        rest, mass, second = state.rest / total, mass / total, state.second / total[:, 0]
-        shift = rest - mass * top
-        spread = 2 * second - mass[:, 0] * (top**2).sum(-1)
-        spread = spread - (shift * (2 * top + shift)).sum(-1)
-        return Posterior(u, scaled, state, total, atoms.rows[state.top.long()], mass, shift, spread)
+        return read(state, atoms, u, scaled)
 
     def _moments(self, x: torch.Tensor, level: NoiseLevel) -> tuple[torch.Tensor, ...]:
         gains, post = self.law.gains(level), self.posterior(x, level)
@@ -292,26 +263,8 @@ class ScaledEmpirical:
         return denoised, divergence, variance
 
     def _jvp(self, x: torch.Tensor, tangent: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        """Differentiate around the top row, with the responsibilities of a finished pass."""
-        gains, post = self.law.gains(level), self.posterior(x, level)
-        atoms, state = self.atoms, post.state
-        t = tangent.to(post.u.dtype)
-        bias, top = gains.alpha**2 / gains.v, atoms.factors[state.top.long()].to(t.dtype)
-        along_top = (t * top).sum(-1, keepdim=True)
-        second, sums = torch.zeros_like(t), torch.zeros_like(post.mass)
-        for start in range(0, len(self.data), self._columns()):
-            rows = atoms.factors[start : start + self._columns()].to(t.dtype)
-            logits = (
-                post.scaled.to(t.dtype) @ rows.T - bias * atoms.halves[start : start + len(rows)]
-            )
-            weights = torch.exp(logits - state.ref[:, None]) / post.total
-            weights = weights * (t @ rows.T - along_top)
-            here = torch.arange(start, start + len(rows), device=t.device)
-            weights = weights.masked_fill(here == state.top[:, None], 0.0)
-            second += weights @ rows
-            sums += weights.sum(-1, keepdim=True)
-        between = second - sums * top - post.shift * (post.shift * t).sum(-1, keepdim=True)
-        return gains.signal * t + gains.alpha * gains.noise / gains.v * between
+        post = self.posterior(x, level)
+        return derivative(post, self.atoms, self.law.gains(level), tangent, self._columns())
 
 
 def _outside(out: torch.Tensor, x: Array) -> Array:
