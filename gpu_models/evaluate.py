@@ -1,0 +1,172 @@
+"""Draw samples from a weights file and measure them: ``python -m gpu_models.evaluate --out DIR``.
+
+Writes ``measures.json`` and one picture of samples a run. Under ``torchrun`` every process draws
+its share of the same samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gpu_models import fashion
+from gpu_models.bench import Bench, measure
+from gpu_models.features import EXTRACTORS
+from gpu_models.models import FASHION_WEIGHTS, network_denoiser
+from gpu_models.objective import resident
+from gpu_models.parallel import Group, group_of
+from gpu_models.weights import write_json
+from steinlab.budget import run_within
+from steinlab.denoisers import Denoiser
+from steinlab.errors import InputError, one_of
+from steinlab.processes import EDM
+from steinlab.sampling import solve
+from steinlab.solvers import evaluations_on, get_solver
+
+ROWS = 2500
+"""States in one run of the solver."""
+
+
+def draw_samples(
+    denoiser: Denoiser,
+    solver: str,
+    evaluations: int,
+    count: int,
+    *,
+    seed: int,
+    group: Group,
+    grid: str,
+) -> tuple[torch.Tensor, int]:
+    """Return samples ``(count, 784)`` in float64 and the evaluations spent.
+
+    Runs start from ``80 eps``, EDM's custom, with noise that seed and count determine: the same
+    in any number of processes.
+    """
+    plan, levels = run_within(get_solver(solver, EDM), EDM, grid, evaluations)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, fashion.DIM, generator=generator, dtype=torch.float64)
+    start = levels[0].sigma * noise[group.share(count)].to(group.device)
+    ends = [solve(denoiser, part, levels, plan).state for part in start.split(ROWS)]
+    return group.gather(torch.cat(ends), count), evaluations_on(plan, levels)
+
+
+def picture_sheet(states: torch.Tensor, columns: int = 16) -> np.ndarray:
+    """Return pictures side by side as bytes, ``(rows * 28, columns * 28)``.
+
+    Examples
+    --------
+    >>> picture_sheet(torch.zeros(5, 784), columns=4).shape
+    (56, 112)
+    """
+    height, width = fashion.SHAPE[1:]
+    rows = -(-len(states) // columns)
+    sheet = np.zeros((rows * columns, height, width))
+    sheet[: len(states)] = (states.reshape(-1, height, width).cpu().numpy() + 1) / 2
+    tiled = sheet.reshape(rows, columns, height, width).swapaxes(1, 2)
+    bytes_: np.ndarray = (255 * tiled.clip(0, 1)).astype(np.uint8)
+    return bytes_.reshape(rows * height, columns * width)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Sample, measure and write; return the exit code."""
+    wanted = _parser().parse_args(args)
+    try:
+        with group_of(wanted.device) as group:
+            _work(wanted, group)
+    except InputError as error:
+        print(f"gpu_models.evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _work(wanted: argparse.Namespace, group: Group) -> None:
+    benches, missing = _benches(wanted, group)
+    denoiser = network_denoiser(wanted.weights, device=str(group.device), rows=ROWS)
+    record: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "gpu_models.evaluate", *sys.argv[1:]]),
+        "device": torch.cuda.get_device_name(group.device) if torch.cuda.is_available() else "cpu",
+        "torch": torch.__version__,
+        "not_run": missing,
+        "held_out": {bench.name: bench.floor() for bench in benches},
+        "runs": [],
+    }
+    for evaluations in wanted.evaluations:
+        began = time.monotonic()
+        states, spent = draw_samples(
+            denoiser,
+            wanted.solver,
+            evaluations,
+            wanted.samples,
+            seed=wanted.seed,
+            group=group,
+            grid=wanted.grid,
+        )
+        seconds = time.monotonic() - began
+        if not group.leads:
+            continue
+        run = {"solver": wanted.solver, "evaluations": spent, "samples": len(states)}
+        run |= {"grid": wanted.grid, "seed": wanted.seed, "sampling_seconds": round(seconds, 2)}
+        run["measures"] = measure(states, benches)
+        record["runs"].append(run)
+        write_json(wanted.out / "measures.json", record)
+        _save_picture(wanted.out / f"{wanted.solver}-{spent}.png", states[:128])
+        print(run, flush=True)
+
+
+def _benches(wanted: argparse.Namespace, group: Group) -> tuple[list[Bench], dict[str, str]]:
+    """Return what can measure here, and why the rest cannot."""
+    parts = [resident(part, wanted.data, torch.device("cpu")) for part in ("train", "test")]
+    train, test = (p.reshape(len(p), -1)[: wanted.reference].double() / 127.5 - 1 for p in parts)
+    benches, missing = [], {}
+    for name in wanted.measures:
+        try:
+            extractor = EXTRACTORS[one_of("measures", name, EXTRACTORS)](group.device)
+        except InputError as error:
+            if name not in EXTRACTORS:
+                raise
+            missing[name] = str(error)
+            continue
+        benches.append(Bench.of(extractor, train, test))
+    return benches, missing
+
+
+def _save_picture(path: Path, states: torch.Tensor) -> None:
+    from matplotlib.image import imsave
+
+    imsave(path, picture_sheet(states), cmap="gray", vmin=0, vmax=255)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gpu_models.evaluate", description=__doc__)
+    parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
+    parser.add_argument("--data", help=f"folder of the IDX files ({fashion.HOW})")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--solver", default="dpmpp-2m")
+    parser.add_argument("--grid", default="karras")
+    parser.add_argument("--evaluations", type=_numbers, default=[18], metavar="N,N")
+    parser.add_argument("--samples", type=int, default=10000)
+    parser.add_argument("--reference", type=int, help="real pictures of each part; default all")
+    parser.add_argument("--measures", type=_names, default=list(EXTRACTORS), metavar="NAME,NAME")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device")
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    return [each for each in text.split(",") if each]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

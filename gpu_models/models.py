@@ -1,0 +1,77 @@
+"""The models that this package registers under ``steinlab.models``."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpu_models import fashion
+from gpu_models.unet import ARCHITECTURE, VERSION, EDMDenoiser, UNetConfig, build
+from gpu_models.weights import FOLDER, fill, load_weights
+from steinlab.models import Model
+from steinlab.networks import NetworkDenoiser, edm_denoiser
+
+FASHION_WEIGHTS = FOLDER / "fashion-edm.safetensors"
+FASHION_BANDWIDTH = 0.0
+"""Of the data law ``fashion-edm`` was trained on: its training pictures, as points."""
+
+
+def load_network(path: Path = FASHION_WEIGHTS, device: str | torch.device = "cpu") -> EDMDenoiser:
+    """Return the U-Net of a weights file, in float32, its parameters fixed.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or of another architecture, version or shape.
+    """
+    tensors, config = load_weights(path, ARCHITECTURE, VERSION)
+    net = build(UNetConfig.of_json(config))
+    fill(net, tensors, path)
+    return net.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def network_denoiser(path: Path = FASHION_WEIGHTS, **options: Any) -> NetworkDenoiser:
+    """Return the U-Net of a weights file as a denoiser.
+
+    Parameters
+    ----------
+    path : Path
+    options
+        ``device``, ``rows`` of :class:`steinlab.networks.NetworkDenoiser`.
+    """
+    net = load_network(path, options.get("device", "cpu"))
+    return edm_denoiser(net, net.config.picture, **options)
+
+
+def fashion_edm() -> Model:
+    """Return the U-Net trained on Fashion-MNIST: :mod:`gpu_models.train`."""
+    there = FASHION_WEIGHTS.is_file()
+    record = FASHION_WEIGHTS.with_suffix(".json")
+    facts = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    size = f"{facts['parameters']} parameters" if facts else "a U-Net"
+    seen = f"; {facts['images']} pictures seen in training on {facts['device']}" if facts else ""
+    return Model(
+        name="fashion-edm",
+        dim=fashion.DIM,
+        size=size,
+        provenance=f"EDM-preconditioned U-Net, Fashion-MNIST training set (MIT licence){seen}",
+        schedule="edm",
+        build=network_denoiser,
+        data_law=_training_law,
+        shape=fashion.SHAPE,
+        missing=""
+        if there
+        else f"{FASHION_WEIGHTS.name} is not among gpu_models/weights; "
+        "train it by python -m gpu_models.train and put it there",
+    )
+
+
+@functools.cache
+def _training_law() -> Any:
+    from analytic import EmpiricalMixture
+
+    return EmpiricalMixture(fashion.load_states("train"), FASHION_BANDWIDTH)

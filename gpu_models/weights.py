@@ -1,0 +1,100 @@
+"""Network weights in half precision, with what is needed to rebuild the network around them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from steinlab.errors import InputError
+
+FOLDER = Path(__file__).resolve().parent / "weights"
+"""Where the weights that ship with the package lie, each with a JSON of its provenance."""
+
+KEY = "steinlab"
+"""Of the file's metadata: one entry, for the format keeps several in no fixed order."""
+
+
+def save_weights(
+    path: Path, tensors: Mapping[str, torch.Tensor], architecture: str, version: int, config: Any
+) -> None:
+    """Write tensors in float16, whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite in half precision, naming the tensor.
+    """
+    half = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
+    for name, t in half.items():
+        if not bool(torch.isfinite(t).all()):
+            raise ValueError(f"{name} must be finite in half precision")
+    facts = {"architecture": architecture, "version": version, "config": config}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    save_file(half, part, {KEY: json.dumps(facts, sort_keys=True)})
+    part.chmod(0o644)  # safetensors writes for the owner alone
+    os.replace(part, path)
+
+
+def load_weights(
+    path: Path, architecture: str, version: int
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the tensors in float32 and the configuration of a file of :func:`save_weights`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated or damaged, or holds another architecture or version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} must exist, found nothing")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            _require(path, "architecture", architecture, facts)
+            _require(path, "version", version, facts)
+            names = list(file.keys())
+            return {name: file.get_tensor(name).float() for name in names}, facts["config"]
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        size = path.stat().st_size
+        raise InputError(
+            f"{path} must be a whole safetensors file, found {size} bytes: {error}"
+        ) from error
+
+
+def _require(path: Path, field: str, expected: Any, facts: Mapping[str, Any]) -> None:
+    if facts.get(field) != expected:
+        raise InputError(f"{path} must have {field} {expected}, found {facts.get(field)}")
+
+
+def fill(net: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load tensors into a network that must have exactly those, in those shapes.
+
+    Raises
+    ------
+    InputError
+        Naming the first tensor that is missing, unknown or of another shape.
+    """
+    own = net.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        expected = tuple(own[name].shape) if name in own else None
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if expected != found:
+            raise InputError(f"{path}: tensor {name} must have shape {expected}, found {found}")
+    net.load_state_dict(dict(tensors))
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(part, path)
