@@ -37,7 +37,7 @@ class _Atoms(NamedTuple):
     half_norms: Array  # (n,) |m_i|^2 / 2
 
 
-class _Gains(NamedTuple):
+class Gains(NamedTuple):
     """Numbers of one level: ``mean = noise m + signal u`` for a component's posterior mean."""
 
     alpha: float
@@ -49,7 +49,7 @@ class _Gains(NamedTuple):
 
 class _Posterior(NamedTuple):
     atoms: _Atoms
-    gains: _Gains
+    gains: Gains
     u: Array  # (N, d) x - alpha c
     rest: Array  # (N, n) responsibilities, 0 at the top row
     mass: Array  # (N, 1) their sum
@@ -229,7 +229,8 @@ class EmpiricalMixture:
             self.cache[key] = _Atoms(like(self.centre, x), like(rows, x), like(half_norms, x))
         return self.cache[key]
 
-    def _gains(self, level: NoiseLevel) -> _Gains:
+    def gains(self, level: NoiseLevel) -> Gains:
+        """Return the numbers of a level; raise where both ``bandwidth`` and ``sigma`` are 0."""
         if np.ndim(level.alpha) or np.ndim(level.sigma):
             shapes = f"{np.shape(level.alpha)} and {np.shape(level.sigma)}"
             raise ValueError(f"level must hold numbers, got arrays of shapes {shapes}")
@@ -237,10 +238,10 @@ class EmpiricalMixture:
         v = alpha**2 * b2 + sigma**2
         if v == 0:
             raise ValueError(f"sigma must be > 0 when bandwidth is 0, got {sigma}")
-        return _Gains(alpha, sigma, v, sigma**2 / v, alpha * b2 / v)
+        return Gains(alpha, sigma, v, sigma**2 / v, alpha * b2 / v)
 
     def _posterior(self, x: Array, level: NoiseLevel) -> _Posterior:
-        xp, gains, atoms = array_namespace(x), self._gains(level), self._atoms(x)
+        xp, gains, atoms = array_namespace(x), self.gains(level), self._atoms(x)
         rate = gains.alpha / gains.v
         u = x - gains.alpha * atoms.centre
         logits = (rate * u) @ atoms.rows.T - (rate * gains.alpha) * atoms.half_norms

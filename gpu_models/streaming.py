@@ -1,0 +1,271 @@
+r"""A streaming softmax over chunks of data rows, keeping apart the most probable row.
+
+For logits ``l_i = rate u.m_i - bias |m_i|^2 / 2`` and the running top row ``t``,
+
+    mass   = sum_{i != t} exp(l_i - l_t),
+    second = sum_{i != t} exp(l_i - l_t) |m_i|^2 / 2,
+    rest   = sum_{i != t} exp(l_i - l_t) m_i.
+
+When a chunk holds a larger logit ``l_s``, every sum is scaled by ``exp(l_t - l_s)`` and row ``t``
+joins the rest with that weight. No sum holds a term of order one beside the rest, so the rest keeps
+its relative accuracy however small it is. A chunk costs two matrix products and one pass over its
+logits; memory is that of one chunk, small enough to stay in the cache of a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+ALIGNMENT = 16
+"""Numbers: chunks start at multiples of it."""
+
+MAX_COLUMNS = 16384
+"""Rows of data in a chunk: a program of the Triton kernel holds that many logits in registers."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How the two products are computed; sums and logits are kept in ``work``.
+
+    Attributes
+    ----------
+    work : torch.dtype
+        Of logits, accumulators and statistics.
+    factor : torch.dtype
+        Storage of the products' factors.
+    unit : float
+        Unit roundoff of the factors.
+    """
+
+    name: str
+    work: torch.dtype
+    factor: torch.dtype
+    unit: float
+
+    @property
+    def tf32(self) -> bool:
+        """Whether factors are float32 numbers rounded to TF32."""
+        return self.name == "tf32"
+
+    def rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` rounded to nearest as a factor of a product."""
+        x = x.to(self.factor)
+        if not self.tf32:
+            return x
+        bits = x.contiguous().view(torch.int32)
+        nearest = ((bits + 0xFFF + ((bits >> 13) & 1)) & -8192).view(torch.float32)
+        return torch.where(torch.isfinite(x), nearest, x)
+
+
+PRECISIONS: Mapping[str, Precision] = MappingProxyType(
+    {
+        "float64": Precision("float64", torch.float64, torch.float64, 2.0**-53),
+        "float32": Precision("float32", torch.float32, torch.float32, 2.0**-24),
+        "tf32": Precision("tf32", torch.float32, torch.float32, 2.0**-11),
+        "bf16": Precision("bf16", torch.float32, torch.bfloat16, 2.0**-8),
+    }
+)
+"""Precisions of the products by name."""
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """The centred data on one device in one precision of the products.
+
+    ``factors`` and ``columns`` hold the same numbers, row by row for the first product and
+    transposed for the second: on Hopper's tensor cores TF32 wants both factors contiguous along
+    the axis that is summed.
+    """
+
+    precision: Precision
+    centre: torch.Tensor  # (d,)
+    rows: torch.Tensor  # (n, d) in the work dtype
+    factors: torch.Tensor  # (n, d) rounded
+    columns: torch.Tensor  # (d, n) rounded
+    halves: torch.Tensor  # (n,) |m_i|^2 / 2 of the rounded rows, in the work dtype
+
+
+def place(data: np.ndarray, centre: np.ndarray, precision: Precision, device: str) -> Atoms:
+    """Centre the data in float64 and put it on a device."""
+    rows = torch.as_tensor(data - centre)
+    factors = precision.rounded(rows.to(device=device, dtype=precision.work))
+    halves = 0.5 * (factors.double() ** 2).sum(dim=1)
+    return Atoms(
+        precision,
+        torch.as_tensor(centre).to(device=device, dtype=precision.work),
+        rows.to(device=device, dtype=precision.work),
+        factors,
+        factors.T.contiguous(),
+        halves.to(precision.work),
+    )
+
+
+@dataclass(frozen=True)
+class State:
+    """Running statistics of a block of queries; see the module's formulas."""
+
+    top_logit: torch.Tensor  # (N,)
+    mass: torch.Tensor  # (N,)
+    second: torch.Tensor  # (N,)
+    top: torch.Tensor  # (N,) index of the top row, int32
+    rest: torch.Tensor  # (N, d)
+
+
+class Chunk(NamedTuple):
+    """A block of queries by rows: their logits, and room for their weights in the factors' dtype.
+
+    ``logits`` hold ``rate u . m_i`` on entry to a fold; both are contiguous and may be one array.
+    """
+
+    start: int
+    logits: torch.Tensor  # (N, C)
+    weights: torch.Tensor  # (N, C)
+
+
+def empty_state(u: torch.Tensor, atoms: Atoms) -> State:
+    """Return the statistics of no rows at all."""
+    count, work = u.shape[0], atoms.precision.work
+
+    def zeros(*shape: int, dtype: torch.dtype = work) -> torch.Tensor:
+        return torch.zeros(shape, dtype=dtype, device=u.device)
+
+    top_logit = torch.full((count,), -torch.inf, dtype=work, device=u.device)
+    top = zeros(count, dtype=torch.int32)
+    return State(top_logit, zeros(count), zeros(count), top, zeros(count, u.shape[1]))
+
+
+def fold_plain(state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> None:
+    """Fold a chunk into the statistics with plain torch operations.
+
+    Parameters
+    ----------
+    state : State
+        Changed in place.
+    chunk : Chunk
+        Its weights become ``exp(logit - max)``, rounded, and 0 at the top row.
+    atoms : Atoms
+    bias : tensor ()
+        Factor of ``|m_i|^2 / 2`` in a logit.
+    """
+    start, logits, weights = chunk
+    halves = atoms.halves[start : start + logits.shape[1]]
+    logits.sub_(bias * halves)
+    best, where = logits.max(dim=1)
+    wins, new = best > state.top_logit, torch.maximum(best, state.top_logit)
+    logits.sub_(new[:, None]).exp_()
+    column = where[:, None]
+    logits.scatter_(1, column, logits.gather(1, column).masked_fill(wins[:, None], 0.0))
+    weights.copy_(atoms.precision.rounded(logits))
+    scale = torch.exp(state.top_logit - new)
+    joining = torch.where(wins, scale, torch.zeros_like(scale))
+    before, exact = state.top.long(), weights.to(logits.dtype)
+    state.mass.mul_(scale).add_(exact.sum(dim=1)).add_(joining)
+    state.second.mul_(scale).add_(exact @ halves).add_(joining * atoms.halves[before])
+    state.rest.mul_(scale[:, None]).addcmul_(joining[:, None], atoms.factors[before])
+    state.top.copy_(torch.where(wins, start + where, before))
+    state.top_logit.copy_(new)
+
+
+Fold = Callable[[State, Chunk, Atoms, torch.Tensor], None]
+"""``fold_plain`` or the Triton kernel of the same signature."""
+
+
+def fold_for(device: torch.device) -> Fold:
+    """Return the Triton kernel on a CUDA device where Triton is installed, else plain torch."""
+    if device.type != "cuda":
+        return fold_plain
+    try:
+        from gpu_models import kernels
+    except ImportError:
+        return fold_plain
+    return kernels.fold
+
+
+@contextmanager
+def product_mode(precision: Precision) -> Iterator[None]:
+    """Allow TF32 in float32 products where the precision asks for it, and only there."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32" if precision.tf32 else "ieee"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+def first_product(u: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:
+    """Write ``u rows'`` in ``out``'s dtype: bf16 factors are summed in float32."""
+    if u.dtype == out.dtype:
+        torch.mm(u, rows.T, out=out)
+    elif u.is_cuda:
+        torch.mm(u, rows.T, out_dtype=out.dtype, out=out)
+    else:
+        torch.mm(u.to(out.dtype), rows.to(out.dtype).T, out=out)
+
+
+def second_product(weights: torch.Tensor, columns: torch.Tensor, rest: torch.Tensor) -> None:
+    """Add ``weights columns'`` to ``rest`` in its dtype."""
+    if weights.dtype == rest.dtype:
+        torch.addmm(rest, weights, columns.T, out=rest)
+    elif weights.is_cuda:
+        try:
+            torch.addmm(rest, weights, columns.T, out_dtype=rest.dtype, out=rest)
+        except (RuntimeError, TypeError) as error:
+            print("addmm out_dtype:", type(error), str(error)[:200])
+            rest.add_(torch.mm(weights, columns.T, out_dtype=rest.dtype))
+    else:
+        rest.addmm_(weights.to(rest.dtype), columns.to(rest.dtype).T)
+
+
+def even_chunk(total: int, columns: int) -> int:
+    """Return the length of chunks of one size, a multiple of 16 (aligned loads), near ``columns``.
+
+    Examples
+    --------
+    >>> even_chunk(60_000, 2048), even_chunk(10, 4)
+    (2000, 10)
+    """
+    chunks = -(-total // max(columns, ALIGNMENT))
+    return min(total, -(-total // (chunks * ALIGNMENT)) * ALIGNMENT)
+
+
+def sweep(
+    u: torch.Tensor,
+    bias: torch.Tensor,
+    atoms: Atoms,
+    columns: int,
+    fold: Fold,
+) -> State:
+    """Return the statistics of all rows for the scaled queries ``rate u``, shape ``(N, d)``.
+
+    Parameters
+    ----------
+    u : tensor (N, d)
+        Rounded to the precision's factors.
+    bias : tensor ()
+        In the work dtype, on the device.
+    columns : int
+        Rows of data in a chunk.
+    fold : Fold
+    """
+    count, total, precision = u.shape[0], atoms.halves.shape[0], atoms.precision
+    columns = even_chunk(total, columns)
+    state = empty_state(u, atoms)
+    buffer = torch.empty(count * columns, dtype=precision.work, device=u.device)
+    narrow = precision.factor != precision.work
+    small = torch.empty_like(buffer, dtype=precision.factor) if narrow else buffer
+    for start in range(0, total, columns):
+        end = min(start + columns, total)
+        size, shape = count * (end - start), (count, end - start)
+        chunk = Chunk(start, buffer[:size].view(shape), small[:size].view(shape))
+        first_product(u, atoms.factors[start:end], chunk.logits)
+        fold(state, chunk, atoms, bias)
+        second_product(chunk.weights, atoms.columns[:, start:end], state.rest)
+    return state
