@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from gpu_models import fashion
+from gpu_models.arguments import Parser, answer
 from gpu_models.objective import resident, to_pictures
 from gpu_models.parallel import pick_device
 from gpu_models.unet import parameters_of
-from gpu_models.weights import FOLDER, fill, load_weights, save_weights, write_json
-from steinlab.errors import InputError
+from gpu_models.weights import FOLDER, command_line, fill, load_weights, save_weights, write_json
 
 NAME = "fashion-classifier"
 ARCHITECTURE, VERSION = "steinlab-fashion-classifier", 1
@@ -94,7 +92,7 @@ def train(
         optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
         total, step = epochs * (len(images) // BATCH), 0
         for _ in range(epochs):
-            for rows in torch.randperm(len(images), device=device).split(BATCH):
+            for rows in torch.split(torch.randperm(len(images), device=device), BATCH):
                 if len(rows) < BATCH:
                     continue
                 for each in optimizer.param_groups:
@@ -103,7 +101,7 @@ def train(
                     net(shifted(to_pictures(images[rows]))), labels[rows], label_smoothing=SMOOTHING
                 )
                 optimizer.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimizer.step()
                 step += 1
     return net.eval()
@@ -120,7 +118,7 @@ def shifted(x: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def accuracy(net: Classifier, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Return the share of right answers and its standard error."""
-    parts = zip(images.split(BATCH), labels.split(BATCH), strict=True)
+    parts = zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True)
     right = torch.cat([net(to_pictures(x)).argmax(1) == y for x, y in parts]).double().mean()
     share = float(right)
     return share, math.sqrt(share * (1 - share) / len(images))
@@ -128,23 +126,14 @@ def accuracy(net: Classifier, images: torch.Tensor, labels: torch.Tensor) -> tup
 
 def main(args: Sequence[str] | None = None) -> int:
     """Train, write and test the classifier; return the exit code."""
-    parser = argparse.ArgumentParser(prog="gpu_models.classifier", description=__doc__)
-    parser.add_argument("--data", help=f"folder of the IDX files ({fashion.HOW})")
+    parser = Parser("gpu_models.classifier", "Train the classifier of Fashion-MNIST.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device")
-    wanted = parser.parse_args(args)
-    try:
-        record = _work(wanted)
-    except InputError as error:
-        print(f"gpu_models.classifier: {error}", file=sys.stderr)
-        return 2
-    print(f"test accuracy {record['test_accuracy']:.4f} +- {record['standard_error']:.4f}")
-    return 0
+    return answer("gpu_models.classifier", lambda: _work(parser.parse_args(args)))
 
 
-def _work(wanted: argparse.Namespace) -> dict[str, Any]:
+def _work(wanted: argparse.Namespace) -> None:
     device = pick_device(wanted.device)
     began = time.monotonic()
     images, labels = (resident("train", wanted.data, device), classes("train", wanted.data, device))
@@ -166,12 +155,12 @@ def _work(wanted: argparse.Namespace) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
-        "command": shlex.join(["python", "-m", "gpu_models.classifier", *sys.argv[1:]]),
+        "command": command_line("gpu_models.classifier"),
         "test_accuracy": share,
         "standard_error": error,
     }
     write_json(wanted.out / f"{NAME}.json", record)
-    return record
+    print(f"test accuracy {share:.4f} +- {error:.4f}")
 
 
 def classes(part: str, folder: str | None, device: torch.device) -> torch.Tensor:

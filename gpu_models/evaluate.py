@@ -7,7 +7,6 @@ its share of the same samples.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -18,12 +17,13 @@ import numpy as np
 import torch
 
 from gpu_models import fashion
+from gpu_models.arguments import Parser, answer
 from gpu_models.bench import Bench, measure
 from gpu_models.features import EXTRACTORS
 from gpu_models.models import FASHION_WEIGHTS, network_denoiser
 from gpu_models.objective import resident
 from gpu_models.parallel import Group, group_of
-from gpu_models.weights import write_json
+from gpu_models.weights import command_line, write_json
 from steinlab.budget import run_within
 from steinlab.denoisers import Denoiser
 from steinlab.errors import InputError, one_of
@@ -54,7 +54,7 @@ def draw_samples(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, fashion.DIM, generator=generator, dtype=torch.float64)
     start = levels[0].sigma * noise[group.share(count)].to(group.device)
-    ends = [solve(denoiser, part, levels, plan).state for part in start.split(ROWS)]
+    ends = [solve(denoiser, part, levels, plan).state for part in torch.split(start, ROWS)]
     return group.gather(torch.cat(ends), count), evaluations_on(plan, levels)
 
 
@@ -77,21 +77,20 @@ def picture_sheet(states: torch.Tensor, columns: int = 16) -> np.ndarray:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Sample, measure and write; return the exit code."""
-    wanted = _parser().parse_args(args)
-    try:
+
+    def work() -> None:
+        wanted = _parser().parse_args(args)
         with group_of(wanted.device) as group:
             _work(wanted, group)
-    except InputError as error:
-        print(f"gpu_models.evaluate: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return answer("gpu_models.evaluate", work)
 
 
 def _work(wanted: argparse.Namespace, group: Group) -> None:
     benches, missing = _benches(wanted, group)
     denoiser = network_denoiser(wanted.weights, device=str(group.device), rows=ROWS)
     record: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "gpu_models.evaluate", *sys.argv[1:]]),
+        "command": command_line("gpu_models.evaluate"),
         "device": torch.cuda.get_device_name(group.device) if torch.cuda.is_available() else "cpu",
         "torch": torch.__version__,
         "not_run": missing,
@@ -144,10 +143,9 @@ def _save_picture(path: Path, states: torch.Tensor) -> None:
     imsave(path, picture_sheet(states), cmap="gray", vmin=0, vmax=255)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gpu_models.evaluate", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser("gpu_models.evaluate", "Draw samples from a weights file and measure them.")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
-    parser.add_argument("--data", help=f"folder of the IDX files ({fashion.HOW})")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--solver", default="dpmpp-2m")
     parser.add_argument("--grid", default="karras")
@@ -156,7 +154,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reference", type=int, help="real pictures of each part; default all")
     parser.add_argument("--measures", type=_names, default=list(EXTRACTORS), metavar="NAME,NAME")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device")
     return parser
 
 

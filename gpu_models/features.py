@@ -56,7 +56,7 @@ class Extractor:
         pictures = to_bytes(states)
         parts = [
             self.function(part.to(self.device).float() / 255).float()
-            for part in pictures.split(rows)
+            for part in torch.split(pictures, rows)
         ]
         return torch.cat(parts)
 

@@ -45,7 +45,7 @@ class Moments:
         """Return the moments of rows ``(n, d)``, n >= 1."""
         if rows.ndim != 2 or len(rows) < 1:
             raise ValueError(f"rows must have shape (n >= 1, d), got {tuple(rows.shape)}")
-        parts = [cls._of_chunk(chunk.double()) for chunk in rows.split(CHUNK)]
+        parts = [cls._of_chunk(chunk.double()) for chunk in torch.split(rows, CHUNK)]
         total = parts[0]
         for part in parts[1:]:
             total = total + part
@@ -98,7 +98,8 @@ def _power(matrix: torch.Tensor, power: float) -> torch.Tensor:
     values, vectors = torch.linalg.eigh(_symmetric(matrix))
     least = values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
     raised = torch.where(values > least, values.clamp(min=least) ** power, torch.zeros_like(values))
-    return (vectors * raised) @ vectors.T
+    power_of_it: torch.Tensor = (vectors * raised) @ vectors.T
+    return power_of_it
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def frechet_influence(rows: torch.Tensor, reference: Moments) -> torch.Tensor:
     slope = torch.eye(len(root), dtype=root.dtype, device=root.device) - transport
     shift = 2 * (sample.mean - reference.mean)
     parts = []
-    for chunk in rows.split(CHUNK):
+    for chunk in torch.split(rows, CHUNK):
         y = chunk.double() - sample.mean
         parts.append(y @ shift + torch.einsum("ni,ij,nj->n", y, slope, y))
     psi = torch.cat(parts)
@@ -244,7 +245,7 @@ def _squares(x: torch.Tensor, y: torch.Tensor) -> Iterator[torch.Tensor]:
     centre = y.double().mean(0)
     other = y.double() - centre
     norms = other.square().sum(1)
-    for chunk in x.split(CHUNK):
+    for chunk in torch.split(x, CHUNK):
         rows = chunk.double() - centre
         square = rows.square().sum(1)[:, None] + norms - 2 * rows @ other.T
         yield square.clamp(min=0)

@@ -54,7 +54,7 @@ class Group:
         each = list(tensors)
         flat = torch.cat([t.reshape(-1) for t in each])
         dist.all_reduce(flat)
-        for t, part in zip(each, flat.split([t.numel() for t in each]), strict=True):
+        for t, part in zip(each, torch.split(flat, [t.numel() for t in each]), strict=True):
             t.copy_(part.view_as(t))
 
     def agree(self, value: float) -> float:
@@ -92,13 +92,16 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     device(type='cpu')
     """
     wanted = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    kind = wanted.split(":", maxsplit=1)[0]
-    if kind not in ("cpu", "cuda"):
+    try:
+        asked = torch.device(wanted)
+    except RuntimeError:
+        raise InputError(f"device must be cpu or cuda, got {wanted}") from None
+    if asked.type not in ("cpu", "cuda"):
         raise InputError(f"device must be cpu or cuda, got {wanted}")
-    if kind == "cpu":
+    if asked.type == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    index = int(wanted.split(":")[1]) if ":" in wanted else local_rank
+    index = local_rank if asked.index is None else asked.index
     if index >= count:
         raise InputError(f"device must be one of the {count} CUDA devices found, got {wanted}")
     return torch.device("cuda", index)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import pickle
-import shlex
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,7 @@ from gpu_models.objective import validate
 from gpu_models.presets import Preset
 from gpu_models.trainer import Trainer
 from gpu_models.unet import ARCHITECTURE, VERSION, parameters_of
-from gpu_models.weights import save_weights, write_json
+from gpu_models.weights import command_line, save_weights, write_json
 from steinlab.errors import InputError
 
 NAME = "fashion-edm"
@@ -173,7 +171,7 @@ class Run:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
             "torch": torch.__version__,
-            "command": shlex.join(["python", "-m", "gpu_models.train", *sys.argv[1:]]),
+            "command": command_line("gpu_models.train"),
             "loss_curve": self.curve,
             "validation": self.validation,
         }

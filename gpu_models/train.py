@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from gpu_models import fashion
+from gpu_models.arguments import Parser, answer
 from gpu_models.benchmark import benchmark
 from gpu_models.objective import resident
 from gpu_models.parallel import Group, group_of
@@ -29,15 +30,14 @@ from steinlab.errors import InputError, one_of
 
 def main(args: Sequence[str] | None = None) -> int:
     """Train, resume or measure the speed; return the exit code."""
-    try:
+
+    def work() -> None:
         wanted = _parser().parse_args(args)
         preset = _preset(wanted)
         with group_of(wanted.device) as group:
             _work(wanted, preset, group)
-    except InputError as error:
-        print(f"gpu_models.train: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return answer("gpu_models.train", work)
 
 
 def _work(wanted: argparse.Namespace, preset: Preset, group: Group) -> None:
@@ -79,15 +79,9 @@ def _preset(wanted: argparse.Namespace) -> Preset:
     return dataclasses.replace(preset, settings=dataclasses.replace(preset.settings, **given))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise InputError(message)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="gpu_models.train", description="Train the U-Net on Fashion-MNIST.")
+def _parser() -> Parser:
+    parser = Parser("gpu_models.train", "Train the U-Net on Fashion-MNIST.")
     parser.add_argument("--preset", default="full", help=", ".join(PRESETS))
-    parser.add_argument("--data", help=f"folder of the IDX files ({fashion.HOW})")
     parser.add_argument("--out", help="folder of checkpoint, weights and provenance")
     parser.add_argument("--minutes", type=float, help="budget of time, in place of steps")
     parser.add_argument("--steps", type=int, help="budget of steps")
@@ -95,7 +89,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--halt-at", type=int, help="save and stop at this step, to resume later")
     parser.add_argument("--batch", type=int, help="pictures a step over all processes")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--device", help="cpu or cuda; by default a GPU where there is one")
     parser.add_argument("--eager", action="store_true", help="do not compile on a GPU")
     parser.add_argument(
         "--benchmark",

@@ -133,7 +133,7 @@ class Trainer:
             part = Batch(*(t[i : i + self.micro] for t in batch))
             with self._precision():
                 loss = self._loss(part) / self.settings.batch
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.detach()
         return total
 

@@ -82,7 +82,10 @@ class UNetConfig:
     def of_json(cls, data: dict[str, Any]) -> UNetConfig:
         """Return the configuration of :meth:`as_json`, possibly read back from JSON."""
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+            values: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+            }
+            return cls(**values)
         except TypeError as error:
             raise InputError(f"config must be that of a U-Net: {error}") from error
 
@@ -102,10 +105,11 @@ class GroupNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``(N, C, H, W)``."""
-        grouped = x.to(self.weight.dtype).unflatten(1, (self.groups, -1))
+        grouped = torch.unflatten(x.to(self.weight.dtype), 1, (self.groups, -1))
         variance, mean = torch.var_mean(grouped, dim=(2, 3, 4), correction=0, keepdim=True)
         normal = ((grouped - mean) * torch.rsqrt(variance + NORM_EPS)).flatten(1, 2)
-        return normal * self.weight[:, None, None] + self.bias[:, None, None]
+        out: torch.Tensor = normal * self.weight[:, None, None] + self.bias[:, None, None]
+        return out
 
 
 def _conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -252,7 +256,9 @@ def build(config: UNetConfig, seed: int = 0) -> EDMDenoiser:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EDMDenoiser(config).to(memory_format=torch.channels_last)
+        net = EDMDenoiser(config)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
 
 
 def parameters_of(net: nn.Module) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,13 @@ def fill(net: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> Non
         if expected != found:
             raise InputError(f"{path}: tensor {name} must have shape {expected}, found {found}")
     net.load_state_dict(dict(tensors))
+
+
+def command_line(module: str, folders: Sequence[str] = ("--data", "--out", "--weights")) -> str:
+    """Return the command that was given, with ``DIR`` for the folders of this machine."""
+    words = sys.argv[1:]
+    hidden = ["DIR" if before in folders else word for before, word in pairwise(["", *words])]
+    return shlex.join(["python", "-m", module, *hidden])
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

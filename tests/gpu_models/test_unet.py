@@ -25,7 +25,7 @@ def disturbed(config: UNetConfig = SMALL) -> torch.nn.Module:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in net.parameters():
-            p += 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            p.add_(0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
     return net
 
 
