@@ -11,7 +11,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,15 @@ ROWS = 2500
 """States that the network sees at once."""
 
 
+PIECES: dict[str, Callable[[Lab], Any]] = {
+    "denoiser": denoiser_errors,
+    "cost": lambda lab: [costs(lab)],
+    "coefficients": coefficients,
+    "lipschitz": lipschitz,
+}
+"""Everything that is no cell, in the order in which shards take it in turn."""
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and return the exit code."""
     wanted = _parser().parse_args(args)
@@ -50,16 +59,14 @@ def _work(wanted: argparse.Namespace) -> None:
     device = pick_device(wanted.device)
     lab = _lab(wanted, device)
     wanted.out.mkdir(parents=True, exist_ok=True)
-    records = Records(wanted.out / "study.jsonl", _config(wanted, lab))
+    part, parts = _shard(wanted.shard)
+    records = Records(wanted.out / f"study-{part}.jsonl", _config(wanted, lab))
     records.get("environment", lambda: _environment(device))
-    for name, piece in (
-        ("denoiser", denoiser_errors),
-        ("coefficients", coefficients),
-        ("lipschitz", lipschitz),
-    ):
-        _say(name, records.get(name, lambda p=piece: {"rows": p(lab)}))  # type: ignore[misc]
-    _say("cost", records.get("cost", lambda: costs(lab)))
-    todo = [cell for cell in cells(lab.size) if cell.key not in records.found]
+    for i, (name, piece) in enumerate(PIECES.items()):
+        if i % parts == part:
+            _say(name, records.get(name, lambda p=piece: {"rows": p(lab)}))  # type: ignore[misc]
+    mine = cells(lab.size)[part::parts]
+    todo = [cell for cell in mine if cell.key not in records.found]
     benches = _benches(wanted, lab, device) if todo else []
     if benches:
         records.get("held out", lambda: {bench.name: bench.floor() for bench in benches})
@@ -70,6 +77,14 @@ def _work(wanted: argparse.Namespace) -> None:
         chosen = benches if cell.headline else benches[:1]
         _tell(cell, records.get(cell.key, lambda c=cell, b=chosen: run_cell(lab, c, b)))  # type: ignore[misc]
     print("the study is complete")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Read ``i/n``: the share ``i`` of ``n``, from 0."""
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+        raise InputError(f"--shard must be i/n with 0 <= i < n, got {text}")
+    return int(part), int(parts)
 
 
 def _lab(wanted: argparse.Namespace, device: torch.device) -> Lab:
@@ -127,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
     parser.add_argument("--size", default="full", help="full or tiny")
     parser.add_argument("--device", help="cuda or cpu; by default what is there")
+    parser.add_argument("--shard", default="0/1", help="i/n: the i-th of n shares, from 0")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after")
     parser.add_argument(
         "--measures", default="classifier,efflite0", help="the first in every cell, all in some"

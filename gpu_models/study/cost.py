@@ -21,8 +21,7 @@ from steinlab.processes import EDM
 from steinlab.sampling import Solution, solve
 from steinlab.solvers import get_solver
 
-SOLVER, STEPS = "dpmpp-2m", 8
-REPEATS = 5
+SOLVER = "dpmpp-2m"
 STATES = 5000
 """States of a timed run, fewer where the study has fewer."""
 
@@ -36,8 +35,8 @@ def costs(lab: Lab) -> dict[str, Any]:
     Each round runs every correction once, plain first, so that slow drifts of the clock cancel in
     the ratios, of which medians are taken.
     """
-    rows = min(STATES, lab.size.samples)
-    grid, solver = make_grid(EDM, "karras", STEPS), get_solver(SOLVER, EDM)
+    rows, steps = min(STATES, lab.size.samples), lab.size.steps
+    grid, solver = make_grid(EDM, "karras", steps), get_solver(SOLVER, EDM)
     x = lab.start(1, rows)
 
     def run(correction: Correction, states: torch.Tensor = x) -> Solution:
@@ -48,12 +47,12 @@ def costs(lab: Lab) -> dict[str, Any]:
         return run(correction, states)
 
     start = lab.start(CALIBRATION_SEED, lab.size.calibration)
-    whole = Run(lab.fast, start, grid, (solver,) * STEPS, again)
+    whole = Run(lab.fast, start, grid, (solver,) * steps, again)
     table = calibrate(whole, model="fashion-edm", substeps=lab.size.substeps)
     made = {"plain": NoCorrection(), **_corrections(), "calibrated table": Calibrated(table)}
     seconds: dict[str, list[float]] = {name: [] for name in made}
     products = {name: _products(run(correction)) for name, correction in made.items()}
-    for _ in range(REPEATS):
+    for _ in range(lab.size.repeats):
         for name, correction in made.items():
             seconds[name].append(_timed(lambda c=correction: run(c), lab.device))  # type: ignore[misc]
     ratios = {
@@ -62,7 +61,7 @@ def costs(lab: Lab) -> dict[str, Any]:
     }
     return {
         "solver": SOLVER,
-        "steps": STEPS,
+        "steps": steps,
         "states": rows,
         "price_of_table": table.evaluations * table.states,
         "rows": [

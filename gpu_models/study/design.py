@@ -65,6 +65,12 @@ class Size:
         Steps of the coarser long run; the finer takes twice as many.
     evaluations, solvers, grids
         What is crossed.
+    lipschitz_steps
+        Evaluations of the Euler runs along which Lipschitz constants are estimated.
+    levels, steps : int
+        Noise levels of the denoiser's error; steps of the grid of the coefficients and the costs.
+    repeats : int
+        Timed rounds.
     """
 
     samples: int = 10_000
@@ -79,24 +85,30 @@ class Size:
     solvers: tuple[str, ...] = SOLVERS
     grids: tuple[str, ...] = GRIDS
     lipschitz_steps: tuple[int, ...] = (6, 20, 100)
+    levels: int = 18
+    steps: int = 8
+    repeats: int = 5
 
 
 SIZES: Mapping[str, Size] = MappingProxyType(
     {
         "full": Size(),
         "tiny": Size(
-            samples=24,
-            seeds=2,
-            calibration=16,
+            samples=12,
+            seeds=1,
+            calibration=10,
             substeps=1,
             estimate=8,
-            theory=16,
+            theory=8,
             lipschitz=2,
-            long_steps=4,
-            evaluations=(4, 6),
+            long_steps=2,
+            evaluations=(3,),
             solvers=("euler", "heun"),
             grids=("karras",),
             lipschitz_steps=(3,),
+            levels=2,
+            steps=3,
+            repeats=1,
         ),
     }
 )

@@ -23,11 +23,7 @@ from steinlab.grids import make_grid
 from steinlab.processes import EDM
 from steinlab.solvers import EULER, HEUN, first_order
 
-LEVELS = 18
 BANDWIDTHS = (0.0, 0.2)
-STEPS = 8
-"""Steps of the Karras grid on which coefficients are compared."""
-
 POWER_ITERATIONS = 12
 
 Record = dict[str, Any]
@@ -37,13 +33,13 @@ def denoiser_errors(lab: Lab) -> list[Record]:
     """Return mean squares a pixel at every noise level, on training and on test pictures."""
     return [
         {"sigma": sigma, "pictures": name, **_errors(lab, rows, sigma, i)}
-        for i, sigma in enumerate(_sigmas())
+        for i, sigma in enumerate(_sigmas(lab.size.levels))
         for name, rows in (("train", lab.train), ("test", lab.test))
     ]
 
 
-def _sigmas() -> list[float]:
-    return [s.sigma for s in make_grid(EDM, "karras", LEVELS)[:-1]]
+def _sigmas(count: int) -> list[float]:
+    return [s.sigma for s in make_grid(EDM, "karras", count)[:-1]]
 
 
 def _pairs(lab: Lab, rows: torch.Tensor, sigma: float, *content: int) -> tuple[Any, Any]:
@@ -71,7 +67,7 @@ def _errors(lab: Lab, rows: torch.Tensor, sigma: float, index: int) -> Record:
 def coefficients(lab: Lab) -> list[Record]:
     """Return gamma by every route for steps of a Karras grid, and the bound between two of them."""
     out = []
-    grid = make_grid(EDM, "karras", STEPS)
+    grid = make_grid(EDM, "karras", lab.size.steps)
     for i, (s, t) in enumerate(itertools.pairwise(grid[:-1])):
         x, clean = _pairs(lab, lab.train, s.sigma, 100 + i)
         for solver in (EULER, HEUN):
