@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: setup verify test test-full figures report lint wheel bench clean
+.PHONY: setup verify test test-full figures report lint wheel bench galaxies clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -47,6 +47,9 @@ wheel: setup
 
 bench: setup
 	$(BIN)/python -m pytest -q tests/bench --benchmark-only --benchmark-disable-gc
+
+galaxies: setup
+	$(BIN)/python -m pip install --quiet --no-deps galaxygrad==0.2.1
 
 clean:
 	rm -rf $(VENV) build dist out

@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+import numpy as np
+
+from analytic import NoiseLevel
 from steinlab.denoisers import Denoiser
 from steinlab.errors import InputError, one_of
+from steinlab.pictures import UNIT, Display
+from steinlab.processes import PROCESSES, Process
 
 GROUP = "steinlab.models"
 """The entry-point group."""
@@ -45,6 +50,10 @@ class Model:
         Returns the law of the data that a network was trained on, where it is known.
     shape : tuple of int
         Of one picture, ``(channels, height, width)``; empty where a state is no picture.
+    display : Display
+        How its pictures are shown.
+    sigma_range : tuple of float, optional
+        Least and greatest ``sigma / alpha`` that it is made for; grids keep within.
     missing : str
         Empty, or what is missing and how to get it.
     """
@@ -58,6 +67,8 @@ class Model:
     law: Callable[[], Any] | None = None
     data_law: Callable[[], Any] | None = None
     shape: tuple[int, ...] = ()
+    display: Display = UNIT
+    sigma_range: tuple[float, float] | None = None
     missing: str = ""
 
     @functools.cached_property
@@ -69,6 +80,34 @@ class Model:
     def exact_law(self) -> Any | None:
         """The data law whose exact denoiser this is, or None."""
         return self.law() if self.law is not None else None
+
+    def process(self, name: str = "") -> Process:
+        """Return a process by name, by default its own, cut to the range it is made for.
+
+        Raises
+        ------
+        InputError
+            If the process has no such level.
+        """
+        process = PROCESSES[name or self.schedule]
+        if self.sigma_range is None:
+            return process
+        try:
+            return process.within(*self.sigma_range)
+        except ValueError as error:
+            raise InputError(f"model {self.name}: {error}") from None
+
+    def start(self, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return ``n`` states ``(n, dim)`` to sample from, at a grid's noisiest level.
+
+        Under the forward law of the data where that is known, ``alpha x0 + sigma eps``, else
+        ``N(0, sigma^2 I)``: what is left out then is ``alpha x0``, the data at that level.
+        """
+        law = self.exact_law if self.data_law is None else self.data_law()
+        noise = level.sigma * rng.standard_normal((n, self.dim))
+        if law is None:
+            return np.asarray(noise)
+        return np.asarray(level.alpha * law.sample(n, rng) + noise)
 
 
 def registered() -> dict[str, EntryPoint]:

@@ -12,6 +12,7 @@ Two VP processes differ only in their clock.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,29 @@ class Process:
     def level(self, t: Any) -> NoiseLevel:
         """Return the level at time ``t``."""
         return self.level_at(_plain(self.ratio(t)))
+
+    def within(self, least: float, greatest: float) -> Process:
+        """Return the process on the part of its range with ratios from ``least`` to ``greatest``.
+
+        Raises
+        ------
+        ValueError
+            If its range has no such part.
+
+        Examples
+        --------
+        >>> cut = EDM.within(0.05, 148.0)
+        >>> cut.ratio_min, cut.ratio_max
+        (0.05, 80.0)
+        """
+        low, high = (float(self.time(ratio)) for ratio in (least, greatest))
+        t_min, t_max = max(self.t_min, low), min(self.t_max, high)
+        if not t_min < t_max:
+            raise ValueError(
+                f"schedule must reach sigma/alpha between {least:.4g} and {greatest:.4g}, "
+                f"got {self.name} from {self.ratio_min:.4g} to {self.ratio_max:.4g}"
+            )
+        return dataclasses.replace(self, t_min=t_min, t_max=t_max)
 
     @property
     def ratio_max(self) -> float:

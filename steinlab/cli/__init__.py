@@ -19,6 +19,7 @@ from steinlab.cli.figures import figures
 from steinlab.cli.models import models
 from steinlab.cli.replay import replay
 from steinlab.cli.report import report
+from steinlab.cli.sample import sample
 from steinlab.cli.verify import verify
 from steinlab.errors import InputError, Interrupted, suggestion
 
@@ -38,6 +39,7 @@ app.command()(falsify)
 app.command()(replay)
 app.command()(coefficient)
 app.command()(compare)
+app.command()(sample)
 app.command()(models)
 app.command()(figures)
 app.command()(report)

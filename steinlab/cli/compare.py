@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +14,7 @@ from steinlab.cli.output import (
     SpecArgument,
     check_target,
     plus_minus,
+    progress_bar,
     show,
     whole_number,
     write_json,
@@ -54,7 +53,7 @@ def compare(
         spec = dataclasses.replace(spec, seed=given)
     rows: list[Row] = []
     interrupted = False
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         try:
             for row in compare_rows(spec, progress):
                 rows.append(row)  # noqa: PERF402 - what is done stays when the loop is interrupted
@@ -72,21 +71,6 @@ def compare(
         where = "stdout" if target == STDOUT else target
         kept = f", written to {where}" if target and rows else ""
         raise Interrupted(f"interrupted after {len(rows)} rows{kept}")
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr where that is a terminal, else nothing."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda done, what: bar.update(task, completed=done, description=what)
 
 
 def _table(rows: list[Row], title: str) -> Table:

@@ -8,8 +8,10 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -41,18 +43,18 @@ def whole_number(value: str, option: str, at_least: int, at_most: int) -> int:
     return integer(int(value) if _INTEGER.fullmatch(value) else value, option, at_least, at_most)
 
 
-def check_target(target: str | None) -> None:
+def check_target(target: str | None, option: str = "--json") -> None:
     """Raise ``InputError`` unless the file can be written: called before the work."""
     if target is None or target == STDOUT:
         return
     file = Path(target)
     if file.is_dir():
-        raise InputError(f"--json must name a file, got the folder {target}")
+        raise InputError(f"{option} must name a file, got the folder {target}")
     if not file.parent.is_dir():
-        raise InputError(f"--json must name a file in an existing folder, got {target}")
+        raise InputError(f"{option} must name a file in an existing folder, got {target}")
     existing = file if file.exists() else file.parent
     if not (os.access(existing, os.W_OK) and os.access(file.parent, os.W_OK)):
-        raise InputError(f"--json must name a file that can be written, got {target}")
+        raise InputError(f"{option} must name a file that can be written, got {target}")
 
 
 def make_folder(out: str | None) -> Path | None:
@@ -77,11 +79,15 @@ def write_json(target: str | None, result: Any) -> None:
     if target == STDOUT:
         sys.stdout.write(text)
         return
-    file = Path(target)
+    write_whole(Path(target), lambda out: out.write(text.encode("utf-8")))
+
+
+def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill the file, which appears whole or not at all (a temporary one, renamed)."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
+        with os.fdopen(handle, "wb") as out:
+            write(out)
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)  # mkstemp's own mode is private
@@ -98,6 +104,21 @@ def show(*parts: RenderableType, target: str | None = None) -> None:
         console.width = WIDTH
     for part in parts:
         console.print(part)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[float, str], None]]:
+    """A bar on stderr where that is a terminal, else nothing; told the fraction done and what."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda done, what: bar.update(task, completed=done, description=what)
 
 
 def significant(value: float, error: float) -> str:

@@ -1,0 +1,230 @@
+"""``steinlab sample``: samples from a named model, as a picture or as numbers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from steinlab.cli.output import (
+    check_target,
+    plus_minus,
+    progress_bar,
+    show,
+    whole_number,
+    write_whole,
+)
+from steinlab.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from steinlab.samples import SampleRun, Samples
+
+SUFFIXES = (".png", ".npy", ".npz")
+
+MAX_PICTURES = 1024
+"""Samples on one picture."""
+
+
+def sample(  # noqa: PLR0917 - typer calls it by name
+    model: Annotated[str, typer.Option(metavar="NAME", help="One that `steinlab models` lists.")],
+    solver: Annotated[str, typer.Option(metavar="ID", help="dpmpp-2m, heun, euler, ...")],
+    evaluations: Annotated[str, typer.Option(metavar="N", help="Denoiser evaluations to spend.")],
+    correction: Annotated[
+        str, typer.Option(metavar="ID", help="none, stein, tweedie, ...")
+    ] = "none",
+    gamma_min: Annotated[
+        str | None, typer.Option(metavar="X", help="Clip the coefficient from below.")
+    ] = None,
+    gamma_max: Annotated[
+        str | None,
+        typer.Option(metavar="X", help="And from above: by default at 1; inf is as published."),
+    ] = None,
+    grid: Annotated[str, typer.Option(metavar="NAME", help="karras, logsnr, ...")] = "karras",
+    schedule: Annotated[
+        str, typer.Option(metavar="NAME", help="The process, by default the model's.")
+    ] = "",
+    end: Annotated[
+        str, typer.Option(metavar="WHERE", help="zero (noise), or the least noisy level.")
+    ] = "zero",
+    samples: Annotated[str, typer.Option(metavar="N", help="How many.")] = "16",
+    seed: Annotated[str, typer.Option(metavar="N", help="Of start states and probes.")] = "0",
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write them here: .png, .npy or .npz."),
+    ] = None,
+) -> None:
+    """Draw samples from a named model: a sheet of pictures, or an array."""
+    from steinlab.samples import SampleRun, draw
+    from steinlab.specs.compare import MAX_EVALUATIONS, MAX_SAMPLES
+    from steinlab.specs.reading import MAX_SEED
+
+    check_target(out, "--out")
+    run = SampleRun.of(
+        model,
+        solver,
+        whole_number(evaluations, "--evaluations", 1, MAX_EVALUATIONS),
+        correction=correction,
+        gamma_min=_limit(gamma_min, "--gamma-min"),
+        gamma_max=_limit(gamma_max, "--gamma-max"),
+        schedule=schedule,
+        grid=grid,
+        end=end,
+        samples=whole_number(samples, "--samples", 1, MAX_SAMPLES),
+        seed=whole_number(seed, "--seed", 0, MAX_SEED),
+    )
+    writer = None if out is None else _writer(Path(out), run)
+    with progress_bar() as progress:
+        done = draw(run, progress)
+    if out is not None and writer is not None:
+        write_whole(Path(out), lambda stream: writer(done, stream))
+    corrected = run.correction.name != "none"
+    show(_table(run, done, out), *([_steps(run, done)] if corrected else []))
+
+
+def _limit(value: str | None, option: str) -> float | None:
+    from steinlab.specs.reading import number
+
+    if value is None or value.lower() in ("inf", "-inf"):
+        return None if value is None else float(value)
+    return float(number(value, option))
+
+
+def _writer(file: Path, run: SampleRun) -> Callable[[Samples, IO[bytes]], object]:
+    """Return what writes such a file; raise ``InputError`` where the model has no such samples."""
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"--out must end in {', '.join(SUFFIXES)}, got {file}")
+    if suffix == ".npy":
+        return lambda done, stream: _write_array(run, done, stream)
+    if suffix == ".npz":
+        return lambda done, stream: _write_arrays(run, done, stream)
+    if run.samples > MAX_PICTURES:
+        raise InputError(
+            f"--samples must be at most {MAX_PICTURES} for a picture, got {run.samples}"
+        )
+    if run.model.shape:
+        return lambda done, stream: _write_sheet(run, done, stream)
+    if run.model.dim != 2:
+        raise InputError(
+            f"--out must end in .npy or .npz for states of {run.model.dim} coordinates that are "
+            f"no pictures, got {file}"
+        )
+    return _write_scatter
+
+
+def _write_array(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
+    import numpy as np
+
+    np.save(stream, done.states.reshape(run.samples, *(run.model.shape or (run.model.dim,))))
+
+
+def _write_arrays(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
+    """Samples with all that is needed to draw them again."""
+    import numpy as np
+
+    np.savez_compressed(
+        stream,
+        samples=done.states.reshape(run.samples, *(run.model.shape or (run.model.dim,))),
+        model=run.model.name,
+        solver=run.solver,
+        correction=run.correction.label,
+        schedule=run.schedule,
+        grid=run.grid_name,
+        levels=np.array([(level.alpha, level.sigma) for level in run.grid]),
+        gammas=np.array([step.gamma for step in done.diagnostics]),
+        evaluations=done.evaluations,
+        seed=run.seed,
+    )
+
+
+def _write_sheet(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
+    from PIL import Image
+
+    from steinlab.pictures import sheet
+
+    Image.fromarray(sheet(done.states, run.model.shape, run.model.display)).save(stream, "PNG")
+
+
+def _write_scatter(done: Samples, stream: IO[bytes]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot(aspect="equal")
+    axes.scatter(done.states[:, 0], done.states[:, 1], s=8, linewidths=0)
+    axes.set_xlabel("x1")
+    axes.set_ylabel("x2")
+    figure.savefig(stream, format="png", metadata={"Software": None})
+
+
+def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    picture = out is not None and out.lower().endswith(".png") and bool(run.model.shape)
+    notes = [
+        "spent: the solver's evaluations; extra: the correction's, Jacobian products with them",
+        *([f"grey: {run.model.display.words}"] if picture else []),
+        *(["nothing is written: --out FILE.png, .npy or .npz keeps them"] if out is None else []),
+    ]
+    first = run.grid[0].sigma / run.grid[0].alpha
+    last = run.grid[-2 if run.grid[-1].sigma == 0 else -1]
+    title = (
+        f"{run.samples} samples of {run.model.name}, {run.schedule}, {run.grid_name}, "
+        f"sigma/alpha {first:.4g} to {last.sigma / last.alpha:.3g}"
+        f"{', then 0' if run.grid[-1].sigma == 0 else ''}, seed {run.seed}"
+    )
+    table = Table(
+        title=title,
+        caption="\n".join(notes),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("solver", "correction", "asked", "spent", "extra", "steps", "seconds", "written"):
+        number = name not in ("solver", "correction", "written")
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    table.add_row(
+        run.solver,
+        run.correction.label,
+        str(run.asked),
+        str(done.evaluations),
+        f"{sum(step.evaluations + step.products for step in done.diagnostics):g}",
+        str(len(run.grid) - 1),
+        f"{done.seconds:.1f}",
+        out or "",
+    )
+    return table
+
+
+def _steps(run: SampleRun, done: Samples) -> Table:
+    """The coefficient of each step, applied and as it was estimated."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="step by step", box=box.SIMPLE_HEAD, title_justify="left")
+    for name in ("step", "from sigma/alpha", "to", "gamma", "estimate", "note"):
+        table.add_column(name, justify="left" if name == "note" else "right")
+    ratios = [level.sigma / level.alpha for level in run.grid]
+    for i, (step, (s, t)) in enumerate(
+        zip(done.diagnostics, itertools.pairwise(ratios), strict=True)
+    ):
+        raw = step.estimate
+        table.add_row(
+            str(i + 1),
+            f"{s:.4g}",
+            f"{t:.4g}",
+            f"{step.gamma:.4g}",
+            "" if raw is None else plus_minus(raw.value, raw.error),
+            "; ".join(filter(None, [_moves(step.move), step.note])),
+        )
+    return table
+
+
+def _moves(move: Mapping[str, float]) -> str:
+    """Moves along directions other than the residual, which gamma tells."""
+    return ", ".join(f"{name} {size:+.3g}" for name, size in move.items() if name != "residual")
