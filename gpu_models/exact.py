@@ -2,7 +2,7 @@ r"""The exact denoiser of a data set on a GPU, with its exact divergence in the 
 
 The law and the formulas are those of :class:`analytic.EmpiricalMixture`; the softmax streams over
 chunks of the data (:mod:`gpu_models.streaming`), so that an evaluation is two matrix products
-and little else. With ``mass``, ``second`` and ``rest`` normalised by ``1 + mass`` and the top row apart,
+and little else. With ``mass``, ``second`` and ``rest`` divided by the weight of all rows,
 
     shift = rest - mass m_top,
     V_atoms = 2 second - mass |m_top|^2 - shift . (2 m_top + shift),
@@ -16,54 +16,33 @@ import math
 import weakref
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from analytic import EmpiricalMixture, NoiseLevel
 from analytic.arrays import Array, as_rows
+from gpu_models.methods import METHODS, Sweep, default_method
+from gpu_models.posterior import Moments, Posterior, derivative, read
 from gpu_models.streaming import (
     MAX_COLUMNS,
     PRECISIONS,
     Atoms,
     Precision,
-    State,
-    fold_for,
     place,
     product_mode,
-    sweep,
 )
 from steinlab.errors import InputError, one_of
 
 QUERIES = 4096
 """States evaluated at once."""
 
-CHUNK_BYTES = 2**25
-"""Default memory of a chunk of logits: a good part of the 50 MB cache of an H100."""
+CHUNK_BYTES = 2**28
+"""Default memory of a chunk; products of fewer rows measure slower than the cache they save."""
 
 SMALLEST = 64
 """Numbers of queries and of rows below which running out of memory ends the run."""
-
-
-class Moments(NamedTuple):
-    """``D``, ``div D`` and ``V = tr Cov(x_star | x)`` of a batch of states."""
-
-    denoised: Array
-    divergence: Array
-    variance: Array
-
-
-class Posterior(NamedTuple):
-    """The posterior of a block of queries over the rows, written around the top row."""
-
-    u: torch.Tensor  # (N, d) x - alpha c in the work dtype
-    scaled: torch.Tensor  # (N, d) rate u, rounded to the products' factors
-    state: State
-    top: torch.Tensor  # (N, d) the most probable row
-    mass: torch.Tensor  # (N, 1) probability of the other rows
-    shift: torch.Tensor  # (N, d) posterior mean of the rows, less the top row
-    spread: torch.Tensor  # (N,) V_atoms
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +67,9 @@ class ScaledEmpirical:
     precision : {"float64", "float32", "tf32", "bf16"}
         Of the factors of the products; sums are float32 in the last three.
     device : str
+    method : {"auto", "plain", "folded", "fused"}
+        How a chunk is computed, see :mod:`gpu_models.methods`; ``auto`` takes the fastest that the
+        device and the precision have.
     queries : int
         States evaluated at once, > 0.
     chunk_bytes : int
@@ -113,6 +95,7 @@ class ScaledEmpirical:
     _: KW_ONLY
     precision: str = "float32"
     device: str = "cpu"
+    method: str = "auto"
     queries: int = QUERIES
     chunk_bytes: int = CHUNK_BYTES
     law: EmpiricalMixture = field(init=False, repr=False)
@@ -121,6 +104,7 @@ class ScaledEmpirical:
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
+        one_of("method", self.method, ("auto", *METHODS))
         for name in ("queries", "chunk_bytes"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be > 0, got {getattr(self, name)}")
@@ -134,6 +118,7 @@ class ScaledEmpirical:
         object.__setattr__(self, "data", law.data)
         atoms = place(law.data, law.centre, self._precision, self.device)
         object.__setattr__(self, "atoms", atoms)
+        self.cache["sweep"] = self._sweep()
 
     @property
     def dim(self) -> int:
@@ -212,6 +197,12 @@ class ScaledEmpirical:
     def _precision(self) -> Precision:
         return PRECISIONS[self.precision]
 
+    def _sweep(self) -> Sweep:
+        cuda = self.device.startswith("cuda")
+        kind = self._precision
+        auto = default_method(kind, self.dim, cuda=cuda)
+        return METHODS[auto if self.method == "auto" else self.method](kind, self.dim, cuda=cuda)
+
     def _by_blocks(self, function: Callable[..., tuple[torch.Tensor, ...]], *args: Array) -> Any:
         """Evaluate blocks of queries, with less at once each time the device's memory runs out."""
         x = args[0]
@@ -252,50 +243,28 @@ class ScaledEmpirical:
         wanted = max(SMALLEST, self.chunk_bytes // (queries * size))
         return int(min(self.cache.get("columns", wanted), len(self.data), MAX_COLUMNS))
 
-    def _posterior(self, x: torch.Tensor, level: NoiseLevel) -> Posterior:
+    def posterior(self, x: torch.Tensor, level: NoiseLevel) -> Posterior:
+        """Return the posterior over the rows for one block of states ``(N, d)`` on the device."""
         gains, precision, atoms = self.law.gains(level), self._precision, self.atoms
         rate = gains.alpha / gains.v
         u = (x - gains.alpha * atoms.centre.to(x.dtype)).to(precision.work)
         scaled = precision.rounded(rate * u)
         bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)
         with product_mode(precision):
-            state = sweep(scaled, bias, atoms, self._columns(), fold_for(x.device))
-        rest, mass, total = state.rest, state.mass[:, None], 1 + state.mass[:, None]
-        top = atoms.factors[state.top.long()].to(precision.work)
-        rest, mass, second = rest / total, mass / total, state.second / total[:, 0]
-        shift = rest - mass * top
-        spread = 2 * second - mass[:, 0] * (top**2).sum(-1)
-        spread = spread - (shift * (2 * top + shift)).sum(-1)
-        return Posterior(u, scaled, state, atoms.rows[state.top.long()], mass, shift, spread)
+            sweep: Sweep = self.cache["sweep"]
+            state = sweep(scaled, bias, atoms, self._columns())
+        return read(state, atoms, u, scaled)
 
     def _moments(self, x: torch.Tensor, level: NoiseLevel) -> tuple[torch.Tensor, ...]:
-        gains, post = self.law.gains(level), self._posterior(x, level)
+        gains, post = self.law.gains(level), self.posterior(x, level)
         denoised = self.atoms.centre + gains.noise * (post.top + post.shift) + gains.signal * post.u
         divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * post.spread
         variance = gains.noise**2 * post.spread + self.dim * self.smallest_variance * gains.noise
         return denoised, divergence, variance
 
     def _jvp(self, x: torch.Tensor, tangent: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        """Differentiate around the top row, with the responsibilities of a finished pass."""
-        gains, post = self.law.gains(level), self._posterior(x, level)
-        atoms, state = self.atoms, post.state
-        t = tangent.to(post.u.dtype)
-        bias, top = gains.alpha**2 / gains.v, atoms.factors[state.top.long()].to(t.dtype)
-        along_top = (t * top).sum(-1, keepdim=True)
-        second, sums = torch.zeros_like(t), torch.zeros_like(post.mass)
-        for start in range(0, len(self.data), self._columns()):
-            rows = atoms.factors[start : start + self._columns()].to(t.dtype)
-            logits = (
-                post.scaled.to(t.dtype) @ rows.T - bias * atoms.halves[start : start + len(rows)]
-            )
-            weights = torch.exp(logits - state.top_logit[:, None]) / (1 + state.mass[:, None])
-            weights = weights * (t @ rows.T - along_top)
-            here = torch.arange(start, start + len(rows), device=t.device)
-            weights = weights.masked_fill(here == state.top[:, None], 0.0)
-            second += weights @ rows
-            sums += weights.sum(-1, keepdim=True)
-        between = second - sums * top - post.shift * (post.shift * t).sum(-1, keepdim=True)
-        return gains.signal * t + gains.alpha * gains.noise / gains.v * between
+        post = self.posterior(x, level)
+        return derivative(post, self.atoms, self.law.gains(level), tangent, self._columns())
 
 
 def _outside(out: torch.Tensor, x: Array) -> Array:

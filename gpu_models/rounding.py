@@ -35,7 +35,7 @@ LARGEST = 700.0
 """Exponent kept: a bound this large is cut by the data's diameter."""
 
 TINY = (1e-36, 1e-300)
-"""Weights below the smallest normal float32, or float64, vanish: n of them, times a squared norm."""
+"""Weights that float32, or float64, cannot hold vanish: n of them, times a squared norm."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def bounds(
     terms = np.minimum(np.linalg.norm(u * largest, axis=1), norm * radius)
     size = norm * radius + gains.alpha * radius**2
     logit = rate * CONFIDENCE * (kind.unit * math.sqrt(2) * terms + work * math.sqrt(d) * size)
-    logit = logit + kind.unit + 4 * work
+    # a weight is rounded as it is written, and again if it is rescaled
+    logit = logit + 2 * kind.unit + 4 * work
     factor, shake = np.expm1(np.minimum(2 * logit, LARGEST)), 2 * kind.unit * radius
     summed = CONFIDENCE * work * math.sqrt(n) * mass
     denoised = factor * np.sqrt(spread) + mass * shake + summed * radius

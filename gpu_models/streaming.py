@@ -109,13 +109,14 @@ def place(data: np.ndarray, centre: np.ndarray, precision: Precision, device: st
 
 @dataclass(frozen=True)
 class State:
-    """Running statistics of a block of queries; see the module's formulas."""
+    """Running statistics of a block of queries, with ``ref`` in place of ``l_t`` in the sums."""
 
     top_logit: torch.Tensor  # (N,)
     mass: torch.Tensor  # (N,)
     second: torch.Tensor  # (N,)
     top: torch.Tensor  # (N,) index of the top row, int32
     rest: torch.Tensor  # (N, d)
+    ref: torch.Tensor  # (N,) top_logit itself, or below it by a bounded margin
 
 
 class Chunk(NamedTuple):
@@ -138,7 +139,7 @@ def empty_state(u: torch.Tensor, atoms: Atoms) -> State:
 
     top_logit = torch.full((count,), -torch.inf, dtype=work, device=u.device)
     top = zeros(count, dtype=torch.int32)
-    return State(top_logit, zeros(count), zeros(count), top, zeros(count, u.shape[1]))
+    return State(top_logit, zeros(count), zeros(count), top, zeros(count, u.shape[1]), top_logit)
 
 
 def fold_plain(state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> None:
@@ -175,17 +176,6 @@ def fold_plain(state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> 
 
 Fold = Callable[[State, Chunk, Atoms, torch.Tensor], None]
 """``fold_plain`` or the Triton kernel of the same signature."""
-
-
-def fold_for(device: torch.device) -> Fold:
-    """Return the Triton kernel on a CUDA device where Triton is installed, else plain torch."""
-    if device.type != "cuda":
-        return fold_plain
-    try:
-        from gpu_models import kernels
-    except ImportError:
-        return fold_plain
-    return kernels.fold
 
 
 @contextmanager

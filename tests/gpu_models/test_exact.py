@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from analytic import EmpiricalMixture, NoiseLevel
 from gpu_models import streaming
 from gpu_models.exact import SMALLEST, ScaledEmpirical
+from gpu_models.methods import FUSED, METHODS
 from gpu_models.rounding import Bounds, bounds
 from gpu_models.streaming import PRECISIONS, Atoms, State
 from steinlab.corrections import stein
@@ -83,7 +85,7 @@ def test_moments_are_those_of_analytic_within_the_stated_error(
 
 @pytest.mark.parametrize("precision", ["float64", "float32", "tf32", "bf16"])
 def test_a_term_lost_exceeds_the_stated_error(
-    precision: str, monkeypatch: pytest.MonkeyPatch
+    precision: str,
 ) -> None:
     # the former top row does not join the rest when a later chunk holds a nearer one
     data, level = rows(), NoiseLevel(1.0, 0.5)
@@ -96,8 +98,8 @@ def test_a_term_lost_exceeds_the_stated_error(
         state.top_logit.sub_(torch.where(state.top_logit > -torch.inf, 0.5, 0.0))
         streaming.fold_plain(state, *args)
 
-    monkeypatch.setattr("gpu_models.exact.fold_for", lambda _: forgetful)
     scaled = ScaledEmpirical(data, precision=precision, chunk_bytes=4096 * 4 * 64)
+    scaled.cache["sweep"] = partial(streaming.sweep, fold=forgetful)
     assert excess(scaled.moments(x, level), law.moments(x, level), limit).max() > 1
 
 
@@ -151,13 +153,11 @@ def test_shapes_and_libraries_come_back_as_they_went_in() -> None:
             assert tuple(out.divergence.shape) == shape[:-1]
 
 
-def test_a_state_just_denoised_has_its_divergence_for_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_state_just_denoised_has_its_divergence_for_nothing() -> None:
     scaled, level = ScaledEmpirical(rows(50, 4)), NoiseLevel(1.0, 1.0)
     passes = []
-    sweep = streaming.sweep
-    monkeypatch.setattr("gpu_models.exact.sweep", lambda *a: (passes.append(1), sweep(*a))[1])
+    sweep = scaled.cache["sweep"]
+    scaled.cache["sweep"] = lambda *a: (passes.append(1), sweep(*a))[1]
     x = torch.ones((3, 4), dtype=torch.float64)
     scaled(x, level)
     before = scaled.divergence(x, level)
@@ -183,19 +183,19 @@ def test_solvers_and_corrections_run_on_it_unchanged(name: str) -> None:
     np.testing.assert_allclose(gammas[0], gammas[1], rtol=1e-8)
 
 
-def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_halves_the_chunk() -> None:
     data, level = rows(600), NoiseLevel(1.0, 1.0)
     x = states(data, level, 300)
     tried: list[tuple[int, int]] = []
 
-    def small(u: torch.Tensor, bias: Any, atoms: Atoms, columns: int, fold: Any) -> State:
+    def small(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int) -> State:
         tried.append((len(u), columns))
         if len(u) * columns > 200 * 100:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nMore.")
-        return streaming.sweep(u, bias, atoms, columns, fold)
+        return streaming.sweep(u, bias, atoms, columns, streaming.fold_plain)
 
-    monkeypatch.setattr("gpu_models.exact.sweep", small)
     scaled = ScaledEmpirical(data, precision="float64", queries=256)
+    scaled.cache["sweep"] = small
     got = scaled(x, level)
     np.testing.assert_allclose(got, EmpiricalMixture(data)(x, level), rtol=1e-12)
     assert tried[0] == (256, 600)
@@ -205,12 +205,12 @@ def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch)
     assert max(a * b for a, b in tried) <= 200 * 100
 
 
-def test_memory_that_never_suffices_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_never_suffices_is_one_line() -> None:
     def never(*args: Any) -> State:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nMore.")
 
-    monkeypatch.setattr("gpu_models.exact.sweep", never)
     scaled = ScaledEmpirical(rows(600))
+    scaled.cache["sweep"] = never
     with pytest.raises(InputError, match=rf"device must have memory for {SMALLEST} states") as info:
         scaled(rows(3), NoiseLevel(1.0, 1.0))
     assert "\n" not in str(info.value)
@@ -220,6 +220,8 @@ def test_memory_that_never_suffices_is_one_line(monkeypatch: pytest.MonkeyPatch)
     ("changes", "message"),
     [
         ({"precision": "fp32"}, "precision must be one of float64, float32, tf32, bf16"),
+        ({"method": "cuda"}, "method must be one of auto, plain, folded, fused"),
+        ({"method": "folded"}, "method must be plain without CUDA and Triton, got folded"),
         ({"queries": 0}, "queries must be > 0, got 0"),
         ({"chunk_bytes": -1}, "chunk_bytes must be > 0, got -1"),
         ({"bandwidth": -1.0}, "bandwidth must be finite and >= 0, got -1.0"),
@@ -238,27 +240,33 @@ def test_a_missing_device_is_named() -> None:
         ScaledEmpirical(rows(10), device="cuda")
 
 
-def test_a_state_that_is_not_a_number_stays_so() -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+def test_a_state_that_is_not_a_number_stays_so(device: str) -> None:
     data, level = rows(100, 4), NoiseLevel(1.0, 0.5)
     x = states(data, level, 3)
     x[1, 0] = np.nan
     for precision in PRECISIONS:
-        out = ScaledEmpirical(data, precision=precision).moments(x, level)
+        out = ScaledEmpirical(data, precision=precision, device=device).moments(x, level)
         assert np.isnan(out.denoised[1]).all()
         assert np.isnan(out.divergence[1])
         assert np.isfinite(out.denoised[[0, 2]]).all()
 
 
 @needs_cuda
+@pytest.mark.parametrize("method", list(METHODS))
 @pytest.mark.parametrize("precision", list(PRECISIONS))
 @pytest.mark.parametrize("level", LEVELS, ids=str)
-def test_the_device_gives_the_same_numbers(precision: str, level: NoiseLevel) -> None:
+def test_the_device_gives_the_same_numbers(precision: str, level: NoiseLevel, method: str) -> None:
+    if method == "fused" and precision not in FUSED:
+        pytest.skip("no fused product in this precision")
     data = rows(5000, 96)
     x = states(data, level, 300)
     law = EmpiricalMixture(data)
     parts = [posterior(data, 0.0, part[None], level) for part in x]
     spread, mass = (np.concatenate(each) for each in zip(*parts, strict=True))
     limit = bounds(law, x, level, precision, spread=spread, mass=mass)
-    scaled = ScaledEmpirical(data, precision=precision, device="cuda", chunk_bytes=300 * 4 * 1000)
+    scaled = ScaledEmpirical(
+        data, precision=precision, device="cuda", method=method, chunk_bytes=300 * 4 * 1000
+    )
     got = [out.cpu() for out in scaled.moments(torch.as_tensor(x), level)]
     assert excess(got, law.moments(x, level), limit).max() < 1
