@@ -74,11 +74,43 @@ class Bench:
         }
 
 
+@dataclass(frozen=True)
+class ConfidenceBench:
+    """Artifacts by the classifier's doubt.
+
+    A sample is one when the classifier's largest class probability is below that of 99 % of the
+    test pictures.
+    """
+
+    extractor: Extractor
+    test_doubt: torch.Tensor  # (m,) minus the largest probability
+
+    @classmethod
+    def of(cls, extractor: Extractor, test: torch.Tensor) -> ConfidenceBench:
+        """Return the bench for test states ``(m, 784)``."""
+        return cls(extractor, -extractor(test)[:, 0])
+
+    @property
+    def name(self) -> str:
+        """The extractor's name."""
+        return self.extractor.name
+
+    def floor(self) -> dict[str, Any]:
+        """Return how sure the classifier is of test pictures, at their median."""
+        return {"median": -float(self.test_doubt.median()), "pictures": len(self.test_doubt)}
+
+    def measure(self, states: torch.Tensor) -> dict[str, Any]:
+        """Return the artifact rate of the samples and the median confidence."""
+        doubt = -self.extractor(states)[:, 0]
+        artifacts = artifact_rate(doubt, self.test_doubt)
+        return {"artifacts": dataclasses.asdict(artifacts), "median": -float(doubt.median())}
+
+
 def plain(estimate: Estimate) -> dict[str, float]:
     """Return an estimate without its replicates."""
     return {"value": estimate.value, "error": estimate.error, "unbiased": estimate.unbiased}
 
 
-def measure(states: torch.Tensor, benches: Sequence[Bench]) -> dict[str, Any]:
+def measure(states: torch.Tensor, benches: Sequence[Bench | ConfidenceBench]) -> dict[str, Any]:
     """Return the measures of every bench, by the extractor's name."""
     return {bench.name: bench.measure(states) for bench in benches}

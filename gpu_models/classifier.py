@@ -82,7 +82,13 @@ def load_classifier(path: Path | None = None, device: str | torch.device = "cpu"
 
 
 def train(
-    images: torch.Tensor, labels: torch.Tensor, *, epochs: int, seed: int, widths: Sequence[int]
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    epochs: int,
+    seed: int,
+    widths: Sequence[int] = WIDTHS,
+    batch: int = BATCH,
 ) -> Classifier:
     """Train on bytes ``(n, 1, 28, 28)`` and classes ``(n,)`` on their device."""
     device = images.device
@@ -90,10 +96,10 @@ def train(
         torch.manual_seed(seed)
         net = Classifier(widths).to(device).train()
         optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
-        total, step = epochs * (len(images) // BATCH), 0
+        total, step = epochs * (len(images) // batch), 0
         for _ in range(epochs):
-            for rows in torch.split(torch.randperm(len(images), device=device), BATCH):
-                if len(rows) < BATCH:
+            for rows in torch.split(torch.randperm(len(images), device=device), batch):
+                if len(rows) < batch:
                     continue
                 for each in optimizer.param_groups:
                     each["lr"] = RATE * min(1.0, 10 * step / total) * (1 - step / total)
@@ -137,7 +143,7 @@ def _work(wanted: argparse.Namespace) -> None:
     device = pick_device(wanted.device)
     began = time.monotonic()
     images, labels = (resident("train", wanted.data, device), classes("train", wanted.data, device))
-    net = train(images, labels, epochs=wanted.epochs, seed=wanted.seed, widths=WIDTHS)
+    net = train(images, labels, epochs=wanted.epochs, seed=wanted.seed)
     path = wanted.out / f"{NAME}.safetensors"
     save_weights(path, net.state_dict(), ARCHITECTURE, VERSION, {"widths": list(WIDTHS)})
     kept = load_classifier(path, device)

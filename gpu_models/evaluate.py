@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from gpu_models import fashion
 from gpu_models.arguments import Parser, answer
-from gpu_models.bench import Bench, measure
-from gpu_models.features import EXTRACTORS
-from gpu_models.models import FASHION_WEIGHTS, network_denoiser
+from gpu_models.bench import Bench, ConfidenceBench, measure
+from gpu_models.features import EXTRACTORS, confidence
+from gpu_models.models import DISPLAY, FASHION_WEIGHTS, network_denoiser
 from gpu_models.objective import resident
 from gpu_models.parallel import Group, group_of
 from gpu_models.weights import command_line, write_json
 from steinlab.budget import run_within
 from steinlab.denoisers import Denoiser
 from steinlab.errors import InputError, one_of
+from steinlab.pictures import sheet
 from steinlab.processes import EDM
 from steinlab.sampling import solve
 from steinlab.solvers import evaluations_on, get_solver
@@ -56,23 +56,6 @@ def draw_samples(
     start = levels[0].sigma * noise[group.share(count)].to(group.device)
     ends = [solve(denoiser, part, levels, plan).state for part in torch.split(start, ROWS)]
     return group.gather(torch.cat(ends), count), evaluations_on(plan, levels)
-
-
-def picture_sheet(states: torch.Tensor, columns: int = 16) -> np.ndarray:
-    """Return pictures side by side as bytes, ``(rows * 28, columns * 28)``.
-
-    Examples
-    --------
-    >>> picture_sheet(torch.zeros(5, 784), columns=4).shape
-    (56, 112)
-    """
-    height, width = fashion.SHAPE[1:]
-    rows = -(-len(states) // columns)
-    sheet = np.zeros((rows * columns, height, width))
-    sheet[: len(states)] = (states.reshape(-1, height, width).cpu().numpy() + 1) / 2
-    tiled = sheet.reshape(rows, columns, height, width).swapaxes(1, 2)
-    bytes_: np.ndarray = (255 * tiled.clip(0, 1)).astype(np.uint8)
-    return bytes_.reshape(rows * height, columns * width)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -120,27 +103,31 @@ def _work(wanted: argparse.Namespace, group: Group) -> None:
         print(run, flush=True)
 
 
-def _benches(wanted: argparse.Namespace, group: Group) -> tuple[list[Bench], dict[str, str]]:
+def _benches(
+    wanted: argparse.Namespace, group: Group
+) -> tuple[list[Bench | ConfidenceBench], dict[str, str]]:
     """Return what can measure here, and why the rest cannot."""
-    parts = [resident(part, wanted.data, torch.device("cpu")) for part in ("train", "test")]
-    train, test = (p.reshape(len(p), -1)[: wanted.reference].double() / 127.5 - 1 for p in parts)
-    benches, missing = [], {}
-    for name in wanted.measures:
+    extractors, missing = {}, {}
+    for name in [one_of("measures", name, EXTRACTORS) for name in wanted.measures]:
         try:
-            extractor = EXTRACTORS[one_of("measures", name, EXTRACTORS)](group.device)
+            extractors[name] = EXTRACTORS[name](group.device)
         except InputError as error:
-            if name not in EXTRACTORS:
-                raise
             missing[name] = str(error)
-            continue
-        benches.append(Bench.of(extractor, train, test))
+    parts = [resident(part, wanted.data, torch.device("cpu")) for part in ("train", "test")]
+    train, test = (p.reshape(len(p), -1)[: wanted.reference].float() / 127.5 - 1 for p in parts)
+    benches: list[Bench | ConfidenceBench] = [
+        Bench.of(extractor, train, test) for extractor in extractors.values()
+    ]
+    if "classifier" in extractors:
+        benches.append(ConfidenceBench.of(confidence(group.device), test))
     return benches, missing
 
 
 def _save_picture(path: Path, states: torch.Tensor) -> None:
-    from matplotlib.image import imsave
+    from PIL import Image
 
-    imsave(path, picture_sheet(states), cmap="gray", vmin=0, vmax=255)
+    pictures = sheet(states.cpu().numpy(), fashion.SHAPE, DISPLAY, columns=16)
+    Image.fromarray(pictures).save(path)
 
 
 def _parser() -> Parser:

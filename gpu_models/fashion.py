@@ -67,6 +67,14 @@ def data_folder(folder: str | Path | None = None) -> Path:
     return path
 
 
+def installed() -> bool:
+    """Whether the four files are where the environment variable or Debian's package has them."""
+    try:
+        return bool(data_files())
+    except InputError:
+        return False
+
+
 def data_files(folder: str | Path | None = None) -> dict[str, Path]:
     """Return the path of each of the four files, plain or compressed.
 

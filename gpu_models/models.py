@@ -14,10 +14,14 @@ from gpu_models.unet import ARCHITECTURE, VERSION, EDMDenoiser, UNetConfig, buil
 from gpu_models.weights import FOLDER, fill, load_weights
 from steinlab.models import Model
 from steinlab.networks import NetworkDenoiser, edm_denoiser
+from steinlab.pictures import Display
 
 FASHION_WEIGHTS = FOLDER / "fashion-edm.safetensors"
 FASHION_BANDWIDTH = 0.0
 """Of the data law ``fashion-edm`` was trained on: its training pictures, as points."""
+SIGMA_RANGE = (0.002, 80.0)
+"""Noise levels that EDM's grids pass; training draws 1.5e-5 below and 1.6e-6 above."""
+DISPLAY = Display("black at -1, white at 1", lambda x: (x + 1) / 2)
 
 
 def load_network(path: Path = FASHION_WEIGHTS, device: str | torch.device = "cpu") -> EDMDenoiser:
@@ -48,7 +52,10 @@ def network_denoiser(path: Path = FASHION_WEIGHTS, **options: Any) -> NetworkDen
 
 
 def fashion_edm() -> Model:
-    """Return the U-Net trained on Fashion-MNIST: :mod:`gpu_models.train`."""
+    """Return the U-Net trained on Fashion-MNIST: :mod:`gpu_models.train`.
+
+    Where the data are installed, its data law is known too.
+    """
     there = FASHION_WEIGHTS.is_file()
     record = FASHION_WEIGHTS.with_suffix(".json")
     facts = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
@@ -61,8 +68,10 @@ def fashion_edm() -> Model:
         provenance=f"EDM-preconditioned U-Net, Fashion-MNIST training set (MIT licence){seen}",
         schedule="edm",
         build=network_denoiser,
-        data_law=_training_law,
+        data_law=training_law if fashion.installed() else None,
         shape=fashion.SHAPE,
+        display=DISPLAY,
+        sigma_range=SIGMA_RANGE,
         missing=""
         if there
         else f"{FASHION_WEIGHTS.name} is not among gpu_models/weights; "
@@ -71,7 +80,14 @@ def fashion_edm() -> Model:
 
 
 @functools.cache
-def _training_law() -> Any:
+def training_law() -> Any:
+    """Return the law of the training pictures, each a point, whose exact denoiser is known.
+
+    Raises
+    ------
+    InputError
+        If the data are not installed.
+    """
     from analytic import EmpiricalMixture
 
     return EmpiricalMixture(fashion.load_states("train"), FASHION_BANDWIDTH)

