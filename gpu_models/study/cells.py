@@ -1,0 +1,127 @@
+"""One cell: run it, measure its distance to the network's own flow and the samples' quality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gpu_models.bench import Bench
+from gpu_models.measures import (
+    Moments,
+    artifact_rate,
+    frechet,
+    frechet_influence,
+    nearest,
+    precision_recall,
+)
+from gpu_models.study.design import Cell
+from gpu_models.study.lab import Lab
+from steinlab.budget import run_within
+from steinlab.corrections import Correction, NoCorrection, Run, stein
+from steinlab.corrections.calibrated import Calibrated, Table
+from steinlab.corrections.fitted import calibrate
+from steinlab.grids import Grid
+from steinlab.processes import EDM
+from steinlab.sampling import NonFiniteStateError, Solution, solve
+from steinlab.solvers import Plan, evaluations_on, get_solver
+
+CALIBRATION_SEED = 10_000
+"""Start states of the tables: those of no run."""
+
+NEIGHBOURS_ROWS = 5000
+"""Rows of precision and recall."""
+
+
+def run_cell(lab: Lab, cell: Cell, benches: Sequence[Bench]) -> dict[str, Any]:
+    """Return what a cell's run came to; a run that left the finite numbers says where."""
+    plan, grid = run_within(get_solver(cell.solver, EDM), EDM, cell.grid, cell.evaluations)
+    record: dict[str, Any] = {"spent": evaluations_on(plan, grid), "steps": len(grid) - 1}
+    correction, facts = _correction(lab, cell, plan, grid)
+    record |= facts
+    rng = np.random.default_rng([cell.seed, 5])
+    try:
+        run = solve(lab.fast, lab.start(cell.seed), grid, plan, correction=correction, rng=rng)
+    except NonFiniteStateError as error:
+        return record | {"stopped": str(error)}
+    return (
+        record | _gammas(run) | flow_error(lab, cell.seed, run.state) | quality(run.state, benches)
+    )
+
+
+def _correction(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> tuple[Correction, dict[str, Any]]:
+    if cell.correction == "none":
+        return NoCorrection(), {}
+    if cell.correction == "calibrated":
+        table = _table(lab, cell, plan, grid)
+        price = table.evaluations * table.states
+        return Calibrated(table), {
+            "table": {"note": table.note, "moves": [dict(step.move) for step in table.steps]},
+            "price_evaluations": price,
+        }
+    top = 1.0 if cell.correction == "stein-clipped" else math.inf
+    return stein(gamma_max=top, states=lab.size.estimate), {}
+
+
+def _table(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> Table:
+    """Fit a table on start states of its own; the seeds of a cell share it."""
+    key = ("table", cell.solver, cell.evaluations, cell.grid)
+    if key not in lab.cache:
+        x = lab.start(CALIBRATION_SEED, lab.size.calibration)
+
+        def again(states: Any, other: Correction) -> Solution:
+            return solve(lab.fast, states, grid, plan, correction=other)
+
+        run = Run(lab.fast, x, grid, plan.solvers, again)
+        lab.cache[key] = calibrate(run, model="fashion-edm", substeps=lab.size.substeps)
+    found: Table = lab.cache[key]
+    return found
+
+
+def _gammas(run: Solution) -> dict[str, Any]:
+    steps = run.diagnostics
+    estimates = [[d.estimate.value, d.estimate.error] if d.estimate else None for d in steps]
+    return {"gamma": [d.gamma for d in steps], "estimates": estimates}
+
+
+def flow_error(lab: Lab, seed: int, state: torch.Tensor) -> dict[str, Any]:
+    """Return the r.m.s. distance a pixel to the flow's ends, with its standard error."""
+    ends, error = lab.ends(seed)
+    squares = (state - ends).square().sum(1) / lab.dim
+    value = math.sqrt(float(squares.mean()))
+    spread = float(squares.std()) / (2 * max(value, 1e-300) * math.sqrt(len(squares)))
+    reference = error / math.sqrt(lab.dim)
+    return {"flow_error": {"value": value, "error": math.hypot(spread, reference)}}
+
+
+def quality(state: torch.Tensor, benches: Sequence[Bench]) -> dict[str, Any]:
+    """Return the Frechet distances with their errors, and the rest on the first bench."""
+    measures: dict[str, Any] = {}
+    for i, bench in enumerate(benches):
+        rows = bench.extractor(state)
+        distance = frechet(Moments.of(rows), bench.moments)
+        influence = frechet_influence(rows, bench.moments)
+        error = float(influence.std()) / math.sqrt(len(rows))
+        measures[bench.name] = {"value": float(distance), "error": error}
+        if i == 0:
+            measures |= _shares(rows, bench)
+    return measures
+
+
+def _shares(rows: torch.Tensor, bench: Bench) -> dict[str, Any]:
+    count = min(len(rows), len(bench.test), NEIGHBOURS_ROWS)
+    precision, recall = precision_recall(rows[:count], bench.test[:count])
+    artifacts = artifact_rate(nearest(rows, bench.train), bench.test_distance)
+    return {
+        "precision": {"value": precision.value, "error": precision.error},
+        "recall": {"value": recall.value, "error": recall.error},
+        "artifacts": {
+            "value": artifacts.rate,
+            "error": artifacts.error,
+            "floor": artifacts.floor,
+            "floor_error": artifacts.floor_error,
+        },
+    }

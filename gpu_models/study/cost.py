@@ -1,0 +1,110 @@
+"""What a correction costs: seconds a run and passes, beside the plain solver on the same states."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from gpu_models.study.cells import CALIBRATION_SEED
+from gpu_models.study.lab import Lab
+from steinlab.corrections import Correction, NoCorrection, Run, stein, tweedie
+from steinlab.corrections.calibrated import Calibrated
+from steinlab.corrections.fitted import calibrate
+from steinlab.divergence import Hutchinson
+from steinlab.grids import make_grid
+from steinlab.processes import EDM
+from steinlab.sampling import Solution, solve
+from steinlab.solvers import get_solver
+
+SOLVER = "dpmpp-2m"
+STATES = 5000
+"""States of a timed run, fewer where the study has fewer."""
+
+TARGET_ERROR = 0.05
+"""Standard error of the coefficient at which the sub-batch stops growing."""
+
+
+def costs(lab: Lab) -> dict[str, Any]:
+    """Return medians of seconds and their ratios to the plain run's, round by round.
+
+    Each round runs every correction once, plain first, so that slow drifts of the clock cancel in
+    the ratios, of which medians are taken.
+    """
+    rows, steps = min(STATES, lab.size.samples), lab.size.steps
+    grid, solver = make_grid(EDM, "karras", steps), get_solver(SOLVER, EDM)
+    x = lab.start(1, rows)
+
+    def run(correction: Correction, states: torch.Tensor = x) -> Solution:
+        rng = np.random.default_rng(0)
+        return solve(lab.fast, states, grid, solver, correction=correction, rng=rng)
+
+    def again(states: Any, correction: Correction) -> Solution:
+        return run(correction, states)
+
+    start = lab.start(CALIBRATION_SEED, lab.size.calibration)
+    whole = Run(lab.fast, start, grid, (solver,) * steps, again)
+    table = calibrate(whole, model="fashion-edm", substeps=lab.size.substeps)
+    made = {"plain": NoCorrection(), **_corrections(), "calibrated table": Calibrated(table)}
+    seconds: dict[str, list[float]] = {name: [] for name in made}
+    products = {name: _products(run(correction)) for name, correction in made.items()}
+    for _ in range(lab.size.repeats):
+        for name, correction in made.items():
+            seconds[name].append(_timed(lambda c=correction: run(c), lab.device))  # type: ignore[misc]
+    ratios = {
+        name: [own / plain for own, plain in zip(times, seconds["plain"], strict=True)]
+        for name, times in seconds.items()
+    }
+    return {
+        "solver": SOLVER,
+        "steps": steps,
+        "states": rows,
+        "price_of_table": table.evaluations * table.states,
+        "rows": [
+            {
+                "correction": name,
+                "seconds": median(seconds[name]),
+                "ratio": median(ratios[name]),
+                "ratio_range": [min(ratios[name]), max(ratios[name])],
+                "products": products[name],
+            }
+            for name in made
+        ],
+    }
+
+
+def _corrections() -> dict[str, Correction]:
+    def hutchinson(probes: int, law: str, mode: str, **options: Any) -> Correction:
+        divergence = Hutchinson(probes, law, mode)
+        return stein(divergence=divergence, gamma_max=1.0, **options)
+
+    return {
+        "tweedie": tweedie(gamma_max=1.0),
+        "stein, 1 rademacher, forward mode": hutchinson(1, "rademacher", "jvp"),
+        "stein, 1 rademacher, reverse mode": hutchinson(1, "rademacher", "vjp"),
+        "stein, 5 gaussian, forward mode": hutchinson(5, "gaussian", "jvp"),
+        "stein, 5 gaussian, reverse mode": hutchinson(5, "gaussian", "vjp"),
+        "stein, sub-batch of 256": hutchinson(1, "rademacher", "jvp", states=256),
+        "stein, sub-batch to 0.05": hutchinson(1, "rademacher", "jvp", target_error=TARGET_ERROR),
+    }
+
+
+def _products(run: Solution) -> float:
+    return sum(done.products for done in run.diagnostics)
+
+
+def _timed(work: Callable[[], Any], device: torch.device) -> float:
+    _wait(device)
+    began = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

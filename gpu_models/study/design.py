@@ -1,0 +1,137 @@
+"""The design of the study: which runs, in which order of importance."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
+EVALUATIONS = (3, 4, 5, 6, 8, 10, 13, 20)
+GRIDS = ("karras", "logsnr")
+CORRECTIONS = ("none", "stein-clipped", "stein-from-below", "calibrated")
+HEADLINE_SOLVERS = ("euler", "dpmpp-2m", "unipc-2", "ipndm-3")
+HEADLINE_EVALUATIONS = (4, 6, 8, 10)
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One run: a solver with a correction on a budget, from the start states of a seed."""
+
+    solver: str
+    evaluations: int
+    grid: str
+    correction: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """What tells the cell from all others, in a record."""
+        return "/".join(str(part) for part in asdict(self).values())
+
+    @property
+    def headline(self) -> bool:
+        """Whether the cell belongs to the subset that is run with several seeds."""
+        return (
+            self.solver in HEADLINE_SOLVERS
+            and self.evaluations in HEADLINE_EVALUATIONS
+            and self.grid == "karras"
+        )
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything.
+
+    Parameters
+    ----------
+    samples : int
+        States of a run.
+    seeds : int
+        Of the headline subset.
+    calibration : int
+        States that a table is fitted on, half of them to judge it.
+    substeps : int
+        Fine steps of the flow a step of a table's calibration.
+    estimate : int
+        States of the sub-batch that the Stein coefficient is estimated on.
+    theory : int
+        States a noise level in the comparison with theory.
+    lipschitz : int
+        Trajectories along which Lipschitz constants are estimated.
+    long_steps : int
+        Steps of the coarser long run; the finer takes twice as many.
+    evaluations, solvers, grids
+        What is crossed.
+    lipschitz_steps
+        Evaluations of the Euler runs along which Lipschitz constants are estimated.
+    levels, steps : int
+        Noise levels of the denoiser's error; steps of the grid of the coefficients and the costs.
+    repeats : int
+        Timed rounds.
+    """
+
+    samples: int = 10_000
+    seeds: int = 3
+    calibration: int = 512
+    substeps: int = 6
+    estimate: int = 512
+    theory: int = 4096
+    lipschitz: int = 16
+    long_steps: int = 64
+    evaluations: tuple[int, ...] = EVALUATIONS
+    solvers: tuple[str, ...] = SOLVERS
+    grids: tuple[str, ...] = GRIDS
+    lipschitz_steps: tuple[int, ...] = (6, 20, 100)
+    levels: int = 18
+    steps: int = 8
+    repeats: int = 5
+
+
+SIZES: Mapping[str, Size] = MappingProxyType(
+    {
+        "full": Size(),
+        "tiny": Size(
+            samples=12,
+            seeds=1,
+            calibration=10,
+            substeps=1,
+            estimate=8,
+            theory=8,
+            lipschitz=2,
+            long_steps=2,
+            evaluations=(3,),
+            solvers=("euler", "heun"),
+            grids=("karras",),
+            lipschitz_steps=(3,),
+            levels=2,
+            steps=3,
+            repeats=1,
+        ),
+    }
+)
+
+
+def cells(size: Size) -> list[Cell]:
+    """Return every cell, the headline subset first, seed by seed."""
+    crossed = itertools.product(size.solvers, size.evaluations, size.grids, CORRECTIONS)
+    every = [
+        Cell(solver, evaluations, grid, correction, 0)
+        for solver, evaluations, grid, correction in crossed
+        if not (solver == "heun" and evaluations < 3)
+    ]
+    headline = [cell for cell in every if cell.headline]
+    again = [
+        Cell(c.solver, c.evaluations, c.grid, c.correction, seed)
+        for seed in range(1, size.seeds)
+        for c in headline
+    ]
+    rest = [cell for cell in every if not cell.headline]
+    return [*headline, *rest, *again]
+
+
+def as_json(size: Size) -> dict[str, Any]:
+    """Return the size as JSON."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(size).items()}

@@ -1,0 +1,117 @@
+"""What every part of a study shares: the network, the data, exact denoisers, start states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from analytic import NoiseLevel
+from gpu_models.exact import ScaledEmpirical
+from gpu_models.study.design import Size
+from steinlab.networks import NetworkDenoiser, edm_denoiser
+from steinlab.processes import EDM
+from steinlab.sampling import solve
+from steinlab.solvers import IPNDM
+
+PRIME = 1_000_003
+"""Keeps the random numbers of the seeds apart."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The network in two precisions, the data, and caches of what is computed once.
+
+    ``fast`` samples (half precision inside where there is a GPU), ``exact`` differentiates
+    (float32). States are float64 in both.
+    """
+
+    size: Size
+    device: torch.device
+    fast: NetworkDenoiser
+    exact: NetworkDenoiser
+    train: torch.Tensor  # (n, d) float32 in [-1, 1]
+    test: torch.Tensor
+    cache: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def dim(self) -> int:
+        """Coordinates of a state."""
+        return int(self.train.shape[1])
+
+    def generator(self, *content: int) -> torch.Generator:
+        """Return random numbers that depend on the content alone."""
+        made = torch.Generator(self.device)
+        seed = 0
+        for part in content:
+            seed = seed * PRIME + part + 1
+        made.manual_seed(seed % 2**63)
+        return made
+
+    def noise(self, rows: int, *content: int) -> torch.Tensor:
+        """Return standard normal states ``(rows, d)`` in float64."""
+        shape = (rows, self.dim)
+        return torch.randn(
+            shape, generator=self.generator(*content), device=self.device, dtype=torch.float64
+        )
+
+    def start(self, seed: int, rows: int | None = None) -> torch.Tensor:
+        """Return the start states of a seed, ``80 eps`` in float64."""
+        return EDM.ratio_max * self.noise(rows or self.size.samples, 17, seed)
+
+    def ends(self, seed: int) -> tuple[torch.Tensor, float]:
+        """Return where the network's own flow takes the start states, and the r.m.s. error.
+
+        ``ipndm-4`` over a Karras grid in ``N`` and in ``2 N`` steps; the finer run is returned,
+        its error by Richardson, ``|x_2N - x_N| / 3``.
+        """
+        if ("ends", seed) not in self.cache:
+            from steinlab.grids import make_grid
+
+            solver = next(s for s in IPNDM if s.width == 4)
+            x, steps = self.start(seed), self.size.long_steps
+            coarse, fine = (
+                solve(self.fast, x, make_grid(EDM, "karras", n + 1), solver).state
+                for n in (steps, 2 * steps)
+            )
+            error = float((fine - coarse).square().sum(1).mean().sqrt()) / 3
+            self.cache["ends", seed] = fine, error
+        found: tuple[torch.Tensor, float] = self.cache["ends", seed]
+        return found
+
+    def law(self, bandwidth: float) -> ScaledEmpirical:
+        """Return the training set's exact denoiser, a Gaussian of this deviation a picture."""
+        if ("law", bandwidth) not in self.cache:
+            precision = "tf32" if self.device.type == "cuda" else "float32"
+            self.cache["law", bandwidth] = ScaledEmpirical(
+                self.train.double().cpu().numpy(),
+                bandwidth,
+                precision=precision,
+                device=str(self.device),
+            )
+        found: ScaledEmpirical = self.cache["law", bandwidth]
+        return found
+
+
+def denoisers(
+    net: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    shape: tuple[int, ...],
+    device: torch.device,
+    rows: int,
+) -> tuple[NetworkDenoiser, NetworkDenoiser]:
+    """Return the network for sampling (float16 products on a GPU) and for derivatives."""
+
+    def half(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cuda", torch.float16):
+            return net(x.contiguous(memory_format=torch.channels_last), sigma).float()
+
+    options: dict[str, Any] = {"device": str(device), "rows": rows}
+    exact = edm_denoiser(net, shape, **options)
+    return (edm_denoiser(half, shape, **options) if device.type == "cuda" else exact), exact
+
+
+def level(sigma: float) -> NoiseLevel:
+    """Return EDM's level."""
+    return NoiseLevel(1.0, sigma)

@@ -1,0 +1,69 @@
+"""What a study has found so far: a file of lines, one a finished piece, from which it resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from steinlab.errors import InputError
+
+VERSION = 1
+
+Record = dict[str, Any]
+
+
+class Records:
+    """Finished pieces by key, appended to a file as they come.
+
+    Parameters
+    ----------
+    path : Path
+        Lines of JSON; the first names version and configuration.
+    config : dict
+        What the pieces depend on: a file of another configuration is refused.
+
+    Raises
+    ------
+    InputError
+        If the file holds another study.
+    """
+
+    def __init__(self, path: Path, config: Record) -> None:
+        self.path = path
+        self.found: dict[str, Record] = {}
+        head = {"version": VERSION, "config": config}
+        if not path.exists():
+            self._append(head)
+            return
+        lines = _lines(path)
+        if not lines or lines[0] != json.loads(json.dumps(head)):
+            raise InputError(
+                f"--out must hold no study or one of this configuration, got another in {path}"
+            )
+        self.found = {line["key"]: line["value"] for line in lines[1:]}
+
+    def get(self, key: str, make: Callable[[], Record]) -> Record:
+        """Return a finished piece, or make it and keep it."""
+        if key not in self.found:
+            value = make()
+            self._append({"key": key, "value": value})
+            self.found[key] = json.loads(json.dumps(value))
+        return self.found[key]
+
+    def _append(self, line: Record) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _lines(path: Path) -> list[Record]:
+    """Return the whole lines of a file; the last may have been cut off as it was written."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
