@@ -6,9 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: setup verify test test-full lint wheel bench mutants clean
-.PHONY: setup verify test test-full figures report lint wheel bench clean
-.PHONY: setup verify test test-full figures report lint wheel bench galaxies clean
+.PHONY: setup verify test test-full figures report lint wheel bench mutants galaxies clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -54,6 +52,8 @@ bench: setup
 mutants: setup
 	$(BIN)/python -m pip install --quiet -e ".[mutants]"
 	$(BIN)/python .ci/mutants/run.py
+
+# pretrained networks of galaxies; without its dependencies, which would bring JAX
 galaxies: setup
 	$(BIN)/python -m pip install --quiet --no-deps galaxygrad==0.2.1
 

@@ -9,8 +9,8 @@ import pytest
 
 from analytic import NoiseLevel
 from steinlab.cli import main
-from steinlab.estimates import Estimate
 from steinlab.errors import InputError
+from steinlab.estimates import Estimate
 from steinlab.exact import COUPLING
 from steinlab.model_coefficient import TRACE_PRODUCTS, model_coefficients
 from steinlab.solvers import EULER, SOLVERS
