@@ -45,13 +45,13 @@ import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.coefficient import (
-    Estimate,
     estimate,
     stein_numerator,
     tweedie_numerator,
 )
 from steinlab.denoisers import Denoiser, HasDivergence
 from steinlab.divergence import Exact, Hutchinson, Step, draw_probes, inner
+from steinlab.estimates import Estimate
 from steinlab.sampling import solve
 from steinlab.solvers import Solver
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.coefficient import (
-    Estimate,
     estimate,
     reference_numerator,
     stein_numerator,
@@ -25,6 +24,7 @@ from steinlab.coefficient import (
 from steinlab.denoisers import HasDivergence, HasJvp
 from steinlab.divergence import Exact, Hutchinson, Step
 from steinlab.errors import InputError
+from steinlab.estimates import Estimate
 from steinlab.grids import require_step
 from steinlab.longrun import Progress, long_run
 from steinlab.models import Model

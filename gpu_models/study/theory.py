@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from gpu_models.study.lab import Lab, level
-from steinlab.coefficient import Estimate, estimate, reference_numerator, stein_numerator
+from steinlab.coefficient import estimate, reference_numerator, stein_numerator
 from steinlab.divergence import Hutchinson, Step, inner
+from steinlab.estimates import Estimate
 from steinlab.grids import make_grid
 from steinlab.processes import EDM
 from steinlab.solvers import EULER, HEUN, first_order

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from steinlab.bench import Floor
     from steinlab.comparison import Row
     from steinlab.corrections import Diagnostics
-    from steinlab.metrics import Measured
+    from steinlab.estimates import Estimate
 
 MEASURES = ("energy_distance", "sliced_w2", "flow_error")
 """Distances of a row, in the order of the columns."""
@@ -127,8 +127,8 @@ def _floor(floor: Floor) -> str:
     return f"energy distance {near}, sliced W2 {sliced}"
 
 
-def _measure(row: Row, name: str) -> Measured | None:
-    found: Measured | None = getattr(row, name) if name != DATA else None
+def _measure(row: Row, name: str) -> Estimate | None:
+    found: Estimate | None = getattr(row, name) if name != DATA else None
     return row.data.energy_distance if name == DATA and row.data else found
 
 
