@@ -19,6 +19,8 @@ from steinlab.corrections.base import (
 )
 from steinlab.corrections.fitted import Auto, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.law_matched import LawMatched
+from steinlab.corrections.lookahead import stein_lookahead
 from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.tweedie import tweedie
@@ -28,7 +30,9 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "none": NoCorrection,
         "stein": stein,
         "tweedie": tweedie,
+        "stein-lookahead": stein_lookahead,
         "next-level": next_level,
+        "law-matched": LawMatched,
         "calibrated": calibrated,
         "flow-oracle": flow_oracle,
         "auto": Auto,
@@ -42,6 +46,7 @@ __all__ = [
     "Auto",
     "Correction",
     "Diagnostics",
+    "LawMatched",
     "NoCorrection",
     "Prepares",
     "Run",
@@ -50,5 +55,6 @@ __all__ = [
     "flow_oracle",
     "next_level",
     "stein",
+    "stein_lookahead",
     "tweedie",
 ]

@@ -171,4 +171,4 @@ def calibrated(*, table: Path | None = None, states: int = CALIBRATION_STATES) -
     states : int
         Calibration states where there is no table.
     """
-    return Calibrated(Table.load(table)) if table is not None else Auto(states, "calibrated")
+    return Calibrated(Table.load(Path(table))) if table is not None else Auto(states, "calibrated")

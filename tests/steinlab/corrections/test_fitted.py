@@ -119,7 +119,10 @@ class LeftEuler(Perfect):
     """Exact on the right half plane, first order on the left."""
 
     def step(self, denoiser: Any, x: Any, s: NoiseLevel, t: NoiseLevel, history: Any) -> Candidate:
-        one, other = super().step(denoiser, x, s, t, history), EULER.step(denoiser, x, s, t, history)
+        one, other = (
+            super().step(denoiser, x, s, t, history),
+            EULER.step(denoiser, x, s, t, history),
+        )
         end = np.where(x[:, :1] > 0, one.state, other.state)
         return Candidate(end, x - end, one.denoised, None, 49)
 
