@@ -52,7 +52,7 @@ def flow_oracle(*, substeps: int = 16) -> ScalarCorrection:
         target = follow(step.denoiser, step.x, step.s, step.t, substeps)
         return reference_numerator(step.x, step.candidate.residual, target)
 
-    return ScalarCorrection("flow-oracle", numerator, -math.inf, math.inf)
+    return ScalarCorrection("flow-oracle", numerator, -math.inf, math.inf, evaluations=3 * substeps)
 
 
 Target = Callable[[Step], Array]

@@ -76,7 +76,8 @@ class LawMatched:
     error, and ``c`` is 0 or within a few of its own standard errors. A solver's order ``p``
     survives down to the sampling error of ``F`` and no further: ``F(0) = O(h^p)`` on its
     trajectory, so ``c = O(h^p)`` until it declines; but a batch that is off by chance is moved by
-    about its standard error however fine the grid, unless ``significance`` is 3 or so. Equivariant under rotation, shift and scaling of the data.
+    about its standard error however fine the grid, unless ``significance`` is 3 or so.
+    Equivariant under rotation, shift and scaling of the data.
     Costs two evaluations or more on ``states`` states, one where it declines.
 
     Parameters

@@ -32,7 +32,7 @@ class Profile:
     problems: tuple[str, ...]
 
 
-QUICK = (*(name for name in LAWS if name != "few-512"), "grid25-mlp")
+QUICK = (*(name for name in LAWS if name != "few-512"), "grid25-mlp", "digits-mlp")
 """Problems that take a second a cell or less."""
 
 PROFILES = {

@@ -44,3 +44,6 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
     }
 )
 """Every entrant; ``none`` is the plain solver, ``flow-oracle`` a reference that nobody can use."""
+
+REFERENCES = ("flow-oracle",)
+"""Entrants that are not set against the plain solver at equal evaluations."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from steinlab.errors import InputError
 from steinlab.tournament.design import BUDGETS, FEW, SOLVERS
+from steinlab.tournament.entrants import REFERENCES
 from steinlab.tournament.summary import HURTS, Line, Played, line
 
 BEGIN, END = "<!-- tournament: begin -->", "<!-- tournament: end -->"
@@ -19,7 +21,7 @@ MEASURES = ("energy_distance", "sliced_w2", "flow_error")
 
 def tables(played: Sequence[Played], told: str) -> str:
     """Return every table, for the cells of the reporting half and for the rest."""
-    parts = [told]
+    parts = [told + " " + price(played)]
     for half in ("report", "develop"):
         for few, words in ((True, f"{FEW} evaluations or fewer"), (False, "15 and 20 evaluations")):
             chosen = [
@@ -34,6 +36,18 @@ def tables(played: Sequence[Played], told: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def price(played: Sequence[Played]) -> str:
+    """Return the price of the tables, in words, and how many were kept."""
+    found = [one["results"]["calibrated"] for one in played]
+    prices = [float(one["price"]) for one in found]
+    kept = sum(one["kept"] for one in found)
+    return (
+        f"A calibrated table cost {min(prices):.0f} to {max(prices):.0f} evaluations (median "
+        f"{statistics.median(prices):.0f}) for each of as many calibration states, once; "
+        f"{kept} of {len(found)} were kept, the others found no gain and left the plain solver."
+    )
+
+
 def whole(played: Sequence[Played]) -> str:
     """Return one row a correction: energy distance over the plain solver's."""
     head = (
@@ -41,13 +55,12 @@ def whole(played: Sequence[Played]) -> str:
         f"{HURTS - 1:.0%} | worst | where | beats the best plain solver | evaluations spent |"
     )
     rows = [head, "|---|---|---|---|---|---|---|---|---|"]
-    for name in played[0]["results"]:
-        if name != "none":
-            rows.append(_row(line(name, played)))
+    rows += [_row(line(name, played)) for name in played[0]["results"] if name != "none"]
     return "\n".join(rows)
 
 
 def _row(one: Line) -> str:
+    equal = "-" if one.entrant in REFERENCES else f"{one.equal:.3g}"
     spread = f"{one.mean:.3g} ({one.low:.2g} to {one.high:.2g})"
     shares = (f"{one.improved:.0%}", f"{one.hurt:.0%}")
     worst = (f"{one.worst:.3g}", one.worst_cell)

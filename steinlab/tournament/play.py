@@ -24,7 +24,7 @@ from steinlab.sampling import NonFiniteStateError, Solution, solve
 from steinlab.solvers import Plan
 from steinlab.specs.solvers import Options, SolverSpec, solver_from_json
 from steinlab.tournament.design import SOLVERS, Cell
-from steinlab.tournament.entrants import BATCH, ENTRANTS
+from steinlab.tournament.entrants import BATCH, ENTRANTS, REFERENCES
 from steinlab.tournament.problems import Problem, load_problem
 
 FINE = 128
@@ -146,7 +146,7 @@ def _measured(own: Arena, cell: Cell, correction: Correction, run: Any) -> dict[
     share = len(own.start) / BATCH if isinstance(correction, LawMatched) else 1.0
     extra = share * sum(d.evaluations + d.products for d in done.diagnostics)
     out = {"extra": extra, **distances(own, done.state), **price}
-    if extra > 0:
+    if extra > 0 and correction.name not in REFERENCES:
         out["equal"] = _plain(cell, len(own.start), cell.evaluations + math.ceil(extra - 1e-9))
     return out
 

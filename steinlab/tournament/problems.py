@@ -44,11 +44,12 @@ def named(name: str) -> Problem:
 
 
 def _two() -> GaussianMixture:
-    return GaussianMixture([0.3, 0.7], [[-2.0], [2.0]], [0.05, 0.2])
+    return GaussianMixture(np.array([0.3, 0.7]), np.array([-2.0, 2.0]), np.array([0.05, 0.2]))
 
 
 def _three() -> GaussianMixture:
-    return GaussianMixture([0.1, 0.6, 0.3], [[-3.0], [0.0], [1.5]], [0.01, 0.3, 0.05])
+    means, widths = np.array([-3.0, 0.0, 1.5]), np.array([0.01, 0.3, 0.05])
+    return GaussianMixture(np.array([0.1, 0.6, 0.3]), means, widths)
 
 
 def _ring() -> GaussianMixture:

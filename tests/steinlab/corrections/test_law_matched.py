@@ -96,7 +96,7 @@ def test_every_evaluation_is_counted() -> None:
 
 
 def test_it_can_match_a_denoisers_own_defect() -> None:
-    """A denoiser that is off by a factor violates the identity on its own law, and is left alone."""
+    """A denoiser that is off by a factor violates the identity on its own law: leave it alone."""
 
     def off(x: Any, level: NoiseLevel) -> Any:
         return 0.8 * PLANE(x, level)
