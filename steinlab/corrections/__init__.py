@@ -23,6 +23,7 @@ from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
 from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.corrections.stein import next_level, stein
+from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.corrections.tweedie import tweedie
 
 CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
@@ -33,6 +34,7 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "stein-lookahead": stein_lookahead,
         "next-level": next_level,
         "law-matched": LawMatched,
+        "law-matched-subspaces": LawMatchedSubspaces,
         "calibrated": calibrated,
         "flow-oracle": flow_oracle,
         "auto": Auto,
@@ -47,6 +49,7 @@ __all__ = [
     "Correction",
     "Diagnostics",
     "LawMatched",
+    "LawMatchedSubspaces",
     "NoCorrection",
     "Prepares",
     "Run",

@@ -12,6 +12,7 @@ from steinlab.corrections.fitted import calibrate
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
+from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.divergence import Hutchinson
 
 BATCH = 10_000
@@ -39,6 +40,7 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "law-matched": lambda _run: LawMatched(),
         "law-matched, state": lambda _run: LawMatched(part="state"),
         "law-matched, noise": lambda _run: LawMatched(part="noise"),
+        "law-matched-subspaces": lambda _run: LawMatchedSubspaces(),
         "calibrated": _table,
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
     }

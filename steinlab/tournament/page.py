@@ -65,9 +65,7 @@ def _row(one: Line) -> str:
     shares = (f"{one.improved:.0%}", f"{one.hurt:.0%}")
     worst = (f"{one.worst:.3g}", one.worst_cell)
     ends = (f"{one.beats_best:.0%}", f"{one.extra:.2g}")
-    return (
-        "| " + " | ".join([one.entrant, spread, f"{one.equal:.3g}", *shares, *worst, *ends]) + " |"
-    )
+    return "| " + " | ".join([one.entrant, spread, equal, *shares, *worst, *ends]) + " |"
 
 
 def by_solver(played: Sequence[Played]) -> str:

@@ -15,6 +15,7 @@ from steinlab.budget import run_within
 from steinlab.corrections import Correction
 from steinlab.corrections.base import Run
 from steinlab.corrections.law_matched import LawMatched
+from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.errors import InputError
 from steinlab.flows import follow
 from steinlab.grids import Grid, make_grid
@@ -34,6 +35,9 @@ FLOORS = 4
 """Pairs of true samples whose energy distances give the noise floor."""
 
 PROJECTIONS = 50
+
+SUB_BATCHED = (LawMatched, LawMatchedSubspaces)
+"""Corrections that look at a sub-batch whose size does not grow with the batch."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def _measured(own: Arena, cell: Cell, correction: Correction, run: Any) -> dict[
             done = run(own.start, correction)
     except NonFiniteStateError as error:
         return {"stopped": str(error), **price}
-    share = len(own.start) / BATCH if isinstance(correction, LawMatched) else 1.0
+    share = len(own.start) / BATCH if isinstance(correction, SUB_BATCHED) else 1.0
     extra = share * sum(d.evaluations + d.products for d in done.diagnostics)
     out = {"extra": extra, **distances(own, done.state), **price}
     if extra > 0 and correction.name not in REFERENCES:

@@ -16,11 +16,11 @@ from steinlab.processes import EDM
 from steinlab.sampling import solve
 from steinlab.solvers import get_solver
 
-KEEP = ("none", "law-matched", "calibrated", "flow-oracle", "auto")
+KEEP = ("none", "law-matched", "law-matched-subspaces", "calibrated", "flow-oracle", "auto")
 LOSE = ("stein", "stein-lookahead", "tweedie", "next-level")
 """Whether a correction keeps a second-order solver's order, as its docstring says."""
 
-OPTIONS = {"law-matched": {"significance": 3.0}}
+OPTIONS = {name: {"significance": 3.0} for name in ("law-matched", "law-matched-subspaces")}
 """At fine steps the batch's own noise must not be acted on, or it limits the order."""
 
 MEANS = np.array([[-1.0, 0.5], [1.0, -0.2]])
