@@ -30,7 +30,7 @@ FAMILIES = {
 """A look each; a solver belongs to the longest prefix or name that fits."""
 
 PANELS = ((1,), (2,), (3, 4))
-CAPPED = r"with $c = 2$, one Euler step first"
+CAPPED = "c = 2, one Euler step first"
 
 
 def family(name: str) -> int:
@@ -108,16 +108,13 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         for i in np.flatnonzero(own):
             (line,) = ax.plot(steps, error[i], linewidth=0.6, **look(families[i]))
             drawn.setdefault(int(families[i]), line)
-        for order in wanted:
-            if (orders == order).any():
-                _slope(ax, steps, error[orders == order], order)
+        _slopes(ax, steps, error[own], wanted)
         ax.set_title("order " + " and ".join(map(str, wanted)))
     for i, (label, values) in enumerate(
         zip(data.config["third"], data.arrays["third"], strict=True)
     ):
         axes[3].plot(steps, values, label=label, **look(i))
-    for order in (2, 3):
-        _slope(axes[3], steps, data.arrays["third"], order)
+    _slopes(axes[3], steps, data.arrays["third"], (2, 3))
     axes[3].set_title(f"{PUBLISHED} as published")
     for ax in axes:
         ax.set(xscale="log", yscale="log", xlabel="steps")
@@ -130,11 +127,15 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     axes[3].legend(loc="lower left")
 
 
-def _slope(ax: Axes, steps: np.ndarray, errors: np.ndarray, order: int) -> None:
-    """Draw a dashed reference below the curves, with its order."""
-    line = 0.4 * errors[:, -1].min() * (steps[-1] / steps) ** float(order)
-    ax.plot(steps, line, color=GREY, linestyle="--", linewidth=0.8, zorder=0)
-    ax.annotate(f" {order}", (steps[-1], line[-1]), color=GREY, va="center")
+def _slopes(ax: Axes, steps: np.ndarray, errors: np.ndarray, orders: Sequence[int]) -> None:
+    """Draw dashed references with their orders: the first above the curves, another below."""
+    if not len(errors):
+        return
+    anchors = (2.0 * errors[:, -1].max(), 0.4 * errors[:, -1].min())
+    for order, end in zip(orders, anchors, strict=False):
+        line = end * (steps[-1] / steps) ** float(order)
+        ax.plot(steps, line, color=GREY, linestyle="--", linewidth=0.8, zorder=0)
+        ax.annotate(f" {order}", (steps[-1], line[-1]), color=GREY, va="center")
 
 
 FIGURE = Figure(

@@ -12,7 +12,7 @@ from analytic import NoiseLevel
 from steinlab.claims.problems import problem
 from steinlab.corrections import Correction, NoCorrection, stein
 from steinlab.figures.base import Figure, FigureData
-from steinlab.figures.style import BLUE, GREEN, RED, SEQUENTIAL
+from steinlab.figures.style import BLUE, GREEN, PURPLE, RED, SEQUENTIAL
 from steinlab.flows import trajectory
 from steinlab.grids import given_grid
 from steinlab.metrics import rms_distance
@@ -26,9 +26,11 @@ STATES, SHOWN = 512, 14
 """States that the coefficient is estimated from, and those drawn."""
 
 SIDE, PIXELS = 4.2, 141
+CLIPPED = {"gamma_min": 0.1, "gamma_max": 1.0}
 PANELS: Mapping[str, tuple[str, str]] = {
     "plain": ("plain Euler", BLUE),
-    "corrected": (r"Euler with $\hat\gamma$ of Theorem 4.7", RED),
+    "corrected": (r"with $\hat\gamma$ of Theorem 4.7", RED),
+    "clipped": (r"with $\hat\gamma$ clipped to $[0.1, 1]$", PURPLE),
     "exact": ("exact flow", GREEN),
 }
 
@@ -40,7 +42,7 @@ def compute(seed: int) -> FigureData:
     rng = np.random.default_rng(seed)
     x = law.sample(STATES, rng)
     x = x + grid[0].sigma * rng.standard_normal(x.shape)
-    runs: dict[str, Correction] = {"plain": NoCorrection(), "corrected": stein()}
+    runs: dict[str, Correction] = {"plain": NoCorrection(), "corrected": stein(), "clipped": stein(**CLIPPED)}
     found = {
         name: np.array(solve(law, x, grid, EULER, correction=one, rng=rng, keep_trajectory=True)
                        .trajectory)
@@ -81,9 +83,9 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.plot(*states[-1].T, linestyle="none", marker="o", color=color, markeredgecolor="white",
                 markeredgewidth=0.4)  # fmt: skip
         error = data.config["flow_error"].get(name)
-        if error:
-            title += f"\nerror {error[0]:.2f} $\\pm$ {error[1]:.2f}"
-        ax.set(xlim=(-side, side), ylim=(-side, side), title=title, xlabel="$x_1$")
+        note = f"error {error[0]:.3g} $\\pm$ {error[1]:.1g}" if error else "error 0"
+        ax.set(xlim=(-side, side), ylim=(-side, side), xlabel="$x_1$")
+        ax.set_title(f"{title}\n{note}", fontsize="medium")
     axes[0].set_ylabel("$x_2$")
 
 
@@ -92,7 +94,7 @@ FIGURE = Figure(
     "Trajectories in the plane over the density: plain, corrected and exact",
     compute,
     plot,
-    columns=3,
+    columns=4,
     wide=True,
     aspect=1.0,
     claims=("trajectory-decay", "integration-error"),

@@ -54,7 +54,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     axes[1].plot(alpha, arrays["rounding"], label="rounding of the sum", **look(3))
     for i, name in enumerate(DEVIATIONS):
         band(axes[2], alpha, arrays[name], arrays[f"{name}_error"], label=LABELS[name], **look(i))
-    axes[1].axhline(1.0, color=BLACK, label="condition number in EDM: no drift")
+    axes[1].axhline(1.0, color=BLACK, label="condition number in EDM")
     _slope(axes[1], alpha, 3.0 * arrays["condition"][0])
     _slope(axes[2], alpha, 3.0 * arrays["sampling"][0])
     titles = ("terms", "cancellation", "sampling error")
@@ -62,7 +62,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.set(xscale="log", yscale="log", title=title)
         ax.set_xlabel(r"$\alpha$ at the step's start")
         ax.legend(loc="best")
-    axes[1].legend(loc="center right", bbox_to_anchor=(1.04, 0.52))
+    axes[1].legend(loc="center right", bbox_to_anchor=(1.0, 0.52))
     axes[0].set_ylabel("absolute value")
     axes[1].set_ylabel("relative to the sum")
     axes[2].set_ylabel(r"deviation per state of $\hat\gamma$")
