@@ -62,7 +62,7 @@ def exact_subject(name: str, states: int, seed: int) -> Subject:
     return Subject(problem(name), EDM, x, ends, 0.0, states // 2)
 
 
-def network_subject(name: str, states: int, seed: int, steps: int) -> Subject:
+def network_subject(name: str, states: int, seed: int, steps: int, calibration: int) -> Subject:
     """Return a model with the ends of its own long run; Richardson's error from half the steps."""
     model = load_model(name)
     process = model.process()
@@ -71,7 +71,7 @@ def network_subject(name: str, states: int, seed: int, steps: int) -> Subject:
     coarse = make_grid(process, GRID, 1 + (steps - 1) // 2)
     ends, near = (solve(model.denoiser, x, g, SOLVERS[REFERENCE]).state for g in (fine, coarse))
     error = rms_distance(np.asarray(ends), np.asarray(near)).value / 3
-    return Subject(model.denoiser, process, x, np.asarray(ends), error, states // 2)
+    return Subject(model.denoiser, process, x, np.asarray(ends), error, calibration)
 
 
 def end_of(subject: Subject, solver: str, evaluations: int, method: str) -> np.ndarray:
@@ -87,36 +87,39 @@ def end_of(subject: Subject, solver: str, evaluations: int, method: str) -> np.n
 def errors(
     subjects: Sequence[Subject], solver: str, budgets: Sequence[int], method: str
 ) -> np.ndarray:
-    """Return root mean square distances to the flow's ends with their errors, ``(budget, 2)``.
+    """Return distances to the flow's ends, ``(budget, 3)``: value, and two errors below and above.
 
-    With several subjects, independent batches, the error is that of their mean, which holds the
-    noise of estimated coefficients; with one it is the sampling error of its states alone.
+    With several subjects, independent batches, the value is their geometric mean and the error
+    that of the mean logarithm, which holds the noise of estimated coefficients; with one it is
+    the sampling error of its states alone.
     """
-    return np.array([_error(subjects, partial(end_of, solver=solver, evaluations=n, method=method))
-                     for n in budgets])  # fmt: skip
+    ends = [partial(end_of, solver=solver, evaluations=n, method=method) for n in budgets]
+    return np.array([_error(subjects, end) for end in ends])
 
 
 def _error(
     subjects: Sequence[Subject], end: Callable[[Subject], np.ndarray]
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     found = [
         rms_distance(end(one)[one.calibration :], one.ends[one.calibration :]) for one in subjects
     ]
     if len(found) == 1:
-        return found[0].value, found[0].error
-    values = np.array([one.value for one in found])
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+        value, error = found[0].value, found[0].error
+        return value, value - 2 * error, value + 2 * error
+    logs = np.log([one.value for one in found])
+    middle, width = float(logs.mean()), 2 * float(logs.std(ddof=1)) / np.sqrt(len(logs))
+    low, value, high = (float(np.exp(middle + k * width)) for k in (-1, 0, 1))
+    return value, low, high
 
 
 def draw(
     ax: Axes, budgets: Sequence[int], values: np.ndarray, methods: Sequence[str], floor: float
 ) -> None:
-    """Draw one panel: ``values`` of shape ``(method, budget, 2)``, the reference's error dotted."""
+    """Draw one panel: ``values`` of shape ``(method, budget, 3)``, the reference's error dotted."""
     for i, (method, found) in enumerate(zip(methods, values, strict=True)):
-        value, error = found.T
+        value, low, high = found.T
         style = look(i)
         ax.plot(budgets, value, label=LABELS[method], linewidth=0.6, **style)
-        low, high = value - 2 * error, value + 2 * error
         ax.fill_between(budgets, low, high, color=style["color"], alpha=0.25, linewidth=0)
     if floor > 0:
         ax.axhline(floor, color=GREY, linestyle=":", label="error of the reference")

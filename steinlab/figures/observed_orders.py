@@ -123,7 +123,9 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     axes[0].set_ylabel("error")
     axes[2].set_ylabel("error")
     names = list(FAMILIES)
-    axes[0].legend([drawn[k] for k in sorted(drawn)], [names[k] for k in sorted(drawn)])
+    axes[0].legend(
+        [drawn[k] for k in sorted(drawn)], [names[k] for k in sorted(drawn)], loc="lower left"
+    )
     axes[3].legend(loc="lower left")
 
 

@@ -42,7 +42,11 @@ def compute(seed: int) -> FigureData:
     rng = np.random.default_rng(seed)
     x = law.sample(STATES, rng)
     x = x + grid[0].sigma * rng.standard_normal(x.shape)
-    runs: dict[str, Correction] = {"plain": NoCorrection(), "corrected": stein(), "clipped": stein(**CLIPPED)}
+    runs: dict[str, Correction] = {
+        "plain": NoCorrection(),
+        "corrected": stein(),
+        "clipped": stein(**CLIPPED),
+    }
     found = {
         name: np.array(solve(law, x, grid, EULER, correction=one, rng=rng, keep_trajectory=True)
                        .trajectory)
@@ -83,8 +87,9 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.plot(*states[-1].T, linestyle="none", marker="o", color=color, markeredgecolor="white",
                 markeredgewidth=0.4)  # fmt: skip
         error = data.config["flow_error"].get(name)
-        note = f"error {error[0]:.3g} $\\pm$ {error[1]:.1g}" if error else "error 0"
+        note = f"error {error[0]:.3g} $\\pm$ {error[1]:.1g}" if error else "the reference"
         ax.set(xlim=(-side, side), ylim=(-side, side), xlabel="$x_1$")
+        ax.set(xticks=(-4, 0, 4), yticks=(-4, 0, 4))
         ax.set_title(f"{title}\n{note}", fontsize="medium")
     axes[0].set_ylabel("$x_2$")
 
@@ -96,6 +101,6 @@ FIGURE = Figure(
     plot,
     columns=4,
     wide=True,
-    aspect=1.0,
+    aspect=1.3,
     claims=("trajectory-decay", "integration-error"),
 )
