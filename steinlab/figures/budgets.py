@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from steinlab.budget import run_within
 from steinlab.claims.design import start_of
@@ -125,4 +126,4 @@ def draw(
         ax.axhline(floor, color=GREY, linestyle=":", label="error of the reference")
     ax.set(xscale="log", yscale="log", xlabel="evaluations")
     ax.set_xticks(budgets, [str(n) for n in budgets])
-    ax.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())

@@ -24,7 +24,7 @@ def compute(
     states: int = STATES,
     batches: int = BATCHES,
 ) -> FigureData:
-    """Return flow errors ``(solver, law, method, budget, 3)``: value, two errors below and above."""
+    """Return flow errors ``(solver, law, method, budget, 3)``: value, low, high."""
     seeds = np.random.default_rng(seed).integers(2**32, size=batches)
     subjects = {law: [exact_subject(law, states, int(s)) for s in seeds] for law in laws}
     found = np.array(

@@ -22,7 +22,9 @@ BATCH = 256
 STEP = 1.0
 
 
-def compute(seed: int) -> FigureData:
+def compute(
+    seed: int, *, batches: tuple[int, ...] = BATCHES, probes: tuple[int, ...] = PROBES
+) -> FigureData:
     """Return root mean square errors of ``gamma_hat``, measured with errors and by the expansion.
 
     Against the batch ``(case, probes, batch)`` and, at one batch, against the probes
@@ -30,16 +32,16 @@ def compute(seed: int) -> FigureData:
     """
     draws = np.random.default_rng(seed).integers(2**32, size=len(CASES))
 
-    def one(case: int, states: int, probes: int) -> list[float]:
+    def one(case: int, states: int, count: int) -> list[float]:
         process, ratio = CASES[case]
-        batch = Batch(process, ratio, STEP, states, probes, int(draws[case]))
+        batch = Batch(process, ratio, STEP, states, count, int(draws[case]))
         found = measure_ratio(batch)
         root = np.sqrt(found.variance)
         return [root, 0.5 * found.variance_error / root, float(np.sqrt(sum(ratio_variance(batch))))]
 
     cases = range(len(CASES))
-    by_batch = np.array([[[one(c, b, p) for b in BATCHES] for p in SHOWN] for c in cases])
-    by_probes = np.array([[one(c, BATCH, p) for p in (*PROBES, 0)] for c in cases])
+    by_batch = np.array([[[one(c, b, p) for b in batches] for p in SHOWN] for c in cases])
+    by_probes = np.array([[one(c, BATCH, p) for p in (*probes, 0)] for c in cases])
     arrays = {
         **{
             name: by_batch[..., i]
@@ -52,9 +54,9 @@ def compute(seed: int) -> FigureData:
     }
     config = {
         "cases": [list(case) for case in CASES],
-        "batches": list(BATCHES),
+        "batches": list(batches),
         "shown": list(SHOWN),
-        "probes": list(PROBES),
+        "probes": list(probes),
         "batch": BATCH,
     }
     return FigureData(arrays, config)

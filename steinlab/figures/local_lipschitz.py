@@ -24,7 +24,7 @@ STATES = 200
 QUANTILES = (0.05, 0.5, 0.95, 1.0)
 
 
-def compute(seed: int) -> FigureData:
+def compute(seed: int, *, budgets: tuple[int, ...] = BUDGETS) -> FigureData:
     """Return, for each number of steps, slopes of step and flow by quantile over the states.
 
     At the states of an Euler run the step's own ``|T'|`` and the exact flow's
@@ -34,7 +34,7 @@ def compute(seed: int) -> FigureData:
     law, arrays = FIGURE_LAW.law(), {}
     rng = np.random.default_rng(seed)
     data, noise = law.sample(STATES, rng), rng.standard_normal((STATES, 1))
-    for n in BUDGETS:
+    for n in budgets:
         grid = make_grid(EDM, "karras", n, final_zero=False)
         x, steps, flows = grid[0].alpha * data + grid[0].sigma * noise, [], []
         for s, t in itertools.pairwise(grid):
@@ -49,7 +49,7 @@ def compute(seed: int) -> FigureData:
         arrays[f"flow_{n}"] = np.quantile(flows, QUANTILES, axis=1)
         arrays[f"ridge_{n}"] = ridge_slopes(law, grid)
     config = {
-        "budgets": list(BUDGETS),
+        "budgets": list(budgets),
         "states": STATES,
         "quantiles": list(QUANTILES),
         "law": FIGURE_LAW.describe(0),
