@@ -1,9 +1,9 @@
 """Every ``steinlab`` command that the README and the pages show parses, and runs.
 
 Run as shown: models, figures, coefficient. Run on less, for time: ``compare`` with two solvers, one
-budget and few samples (the galaxies in ``make test-full`` only); ``sample`` with two pictures at three evaluations; ``falsify`` with 20
-cases; ``report`` on a small ledger without figures. ``verify --claims ID`` is parsed only: every
-claim is judged by tests/steinlab/claims.
+budget and few samples (the galaxies in ``make test-full`` only); ``sample`` with two pictures at
+three evaluations; ``falsify`` with 20 cases; ``report`` on a small ledger without figures. ``verify
+--claims ID`` is parsed only: every claim is judged by tests/steinlab/claims.
 """
 
 from __future__ import annotations
