@@ -81,8 +81,9 @@ def compared() -> str:
         "exact denoisers of the EDM process, without correction and with `stein` clipped to "
         "[0.1, 1]; a column is a number of evaluations, `[7]` says how many were spent, an empty "
         "cell was not computed. [comparison.md](comparison.md) has every solver, the flow error "
-        "and how to read the numbers; [networks.md](networks.md) has trained networks, and "
-        "[fashion-edm.md](fashion-edm.md) the Frechet distance, precision and recall of a U-Net.",
+        "and how to read the numbers; [networks.md](networks.md) has trained networks, "
+        "[fashion-edm.md](fashion-edm.md) the Frechet distance, precision and recall of a U-Net, "
+        "and [study.md](study.md) the solvers and the correction on it.",
     ]
     for title, specs, cells in sections(COMPARISON.read_text(encoding="utf-8")):
         lines = ["| solver | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]

@@ -83,6 +83,11 @@ def test_linked_pages_exist() -> None:
             assert (ROOT / page).exists(), page
 
 
+def test_every_page_is_linked() -> None:
+    linked = set(re.findall(r"\]\(docs/([^)#]+\.md)\)", README + CONTRIBUTING))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= linked
+
+
 def test_correction_of_contributing_runs() -> None:
     code, model = blocks(CONTRIBUTING, "python")
     space: dict[str, Any] = {}
