@@ -18,6 +18,7 @@ from steinlab.corrections import Auto, NoCorrection, stein
 from steinlab.denoisers import Denoiser
 from steinlab.figures.style import GREY, look
 from steinlab.grids import make_grid
+from steinlab.longrun import ORDER
 from steinlab.metrics import rms_distance
 from steinlab.models import load_model
 from steinlab.processes import EDM, Process
@@ -30,7 +31,7 @@ REFERENCE = "ipndm-4"
 
 METHODS: Mapping[str, Callable[[int], Any]] = {
     "plain": lambda _states: NoCorrection(),
-    "stein": lambda _states: stein(**LIMITS),
+    "stein": lambda _states: stein(gamma_min=LIMITS["gamma_min"], gamma_max=LIMITS["gamma_max"]),
     "auto": lambda states: Auto(states=states),
 }
 """Corrections by name, given the number of calibration states."""
@@ -44,7 +45,7 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What is sampled from: start states and the flow's ends, with the error of the latter.
+    """What is sampled from: start states and the flow's ends.
 
     The first ``calibration`` states fit a table where one is fitted; errors are taken on the rest.
     """
@@ -53,26 +54,33 @@ class Subject:
     process: Process
     x: np.ndarray
     ends: np.ndarray
-    reference_error: float
     calibration: int
 
 
 def exact_subject(name: str, states: int, seed: int) -> Subject:
     """Return a data law's exact denoiser with the ends of its exact flow."""
     x, ends = start_of(name, EDM.name, states, seed)
-    return Subject(problem(name), EDM, x, ends, 0.0, states // 2)
+    return Subject(problem(name), EDM, x, ends, states // 2)
 
 
 def network_subject(name: str, states: int, seed: int, steps: int, calibration: int) -> Subject:
-    """Return a model with the ends of its own long run; Richardson's error from half the steps."""
+    """Return a model with the ends of its own long run."""
     model = load_model(name)
     process = model.process()
-    fine = make_grid(process, GRID, steps)
-    x = model.start(fine[0], states, np.random.default_rng(seed))
-    coarse = make_grid(process, GRID, 1 + (steps - 1) // 2)
-    ends, near = (solve(model.denoiser, x, g, SOLVERS[REFERENCE]).state for g in (fine, coarse))
-    error = rms_distance(np.asarray(ends), np.asarray(near)).value / 3
-    return Subject(model.denoiser, process, x, np.asarray(ends), error, calibration)
+    grid = make_grid(process, GRID, steps)
+    x = model.start(grid[0], states, np.random.default_rng(seed))
+    ends = np.asarray(solve(model.denoiser, x, grid, SOLVERS[REFERENCE]).state)
+    return Subject(model.denoiser, process, x, ends, calibration)
+
+
+def reference_error(subject: Subject, steps: int) -> float:
+    """Return Richardson's error of a long run of ``steps``, root mean square, from one of half.
+
+    The last step to zero noise is left alone, as in :mod:`steinlab.longrun`.
+    """
+    grid = make_grid(subject.process, GRID, 1 + (steps - 1) // 2)
+    near = solve(subject.denoiser, subject.x, grid, SOLVERS[REFERENCE]).state
+    return rms_distance(subject.ends, np.asarray(near)).value / (2**ORDER - 1)
 
 
 def end_of(subject: Subject, solver: str, evaluations: int, method: str) -> np.ndarray:

@@ -101,11 +101,11 @@ def _capped(steps: Sequence[int]) -> list[float]:
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
     """Draw a panel an order with reference slopes, and one of the third-order case."""
     steps, error, orders = (data.arrays[k] for k in ("steps", "error", "declared"))
-    families = np.array(data.config["families"])
+    families = data.config["families"]
     drawn: dict[int, Any] = {}
     for ax, wanted in zip(axes[:3], PANELS, strict=True):
         own = np.isin(orders, wanted)
-        for i in np.flatnonzero(own):
+        for i in np.flatnonzero(own).tolist():
             (line,) = ax.plot(steps, error[i], linewidth=0.6, **look(families[i]))
             drawn.setdefault(int(families[i]), line)
         _slopes(ax, steps, error[own], wanted)

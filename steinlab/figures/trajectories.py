@@ -12,6 +12,7 @@ from analytic import NoiseLevel
 from steinlab.claims.problems import problem
 from steinlab.corrections import Correction, NoCorrection, stein
 from steinlab.figures.base import Figure, FigureData
+from steinlab.figures.budgets import LIMITS
 from steinlab.figures.style import BLUE, GREEN, PURPLE, RED, SEQUENTIAL
 from steinlab.flows import trajectory
 from steinlab.grids import given_grid
@@ -26,7 +27,6 @@ STATES, SHOWN = 512, 14
 """States that the coefficient is estimated from, and those drawn."""
 
 SIDE, PIXELS = 4.2, 141
-CLIPPED = {"gamma_min": 0.1, "gamma_max": 1.0}
 PANELS: Mapping[str, tuple[str, str]] = {
     "plain": ("plain Euler", BLUE),
     "corrected": (r"with $\hat\gamma$ of Theorem 4.7", RED),
@@ -45,7 +45,7 @@ def compute(seed: int) -> FigureData:
     runs: dict[str, Correction] = {
         "plain": NoCorrection(),
         "corrected": stein(),
-        "clipped": stein(**CLIPPED),
+        "clipped": stein(gamma_min=LIMITS["gamma_min"], gamma_max=LIMITS["gamma_max"]),
     }
     found = {
         name: np.array(solve(law, x, grid, EULER, correction=one, rng=rng, keep_trajectory=True)

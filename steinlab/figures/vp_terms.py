@@ -70,7 +70,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
 
 def _slope(ax: Axes, alpha: np.ndarray, height: float) -> None:
     """Draw a reference slope of order -1 from the left."""
-    x = alpha[: len(alpha) // 2]
+    x = alpha[: len(alpha) // 3]
     ax.plot(x, height * x[0] / x, color=GREY, linestyle="--", label=r"$\alpha^{-1}$")
 
 

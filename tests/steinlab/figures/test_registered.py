@@ -6,6 +6,7 @@ published. Models that may be missing are replaced by ones that are not there, o
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -81,12 +82,42 @@ def test_every_figure_has_a_reduced_form() -> None:
     assert set(figure_names()) <= set(REDUCED)
 
 
+@functools.cache
+def reduced(name: str) -> FigureData:
+    return load_figure(name).compute(0, **REDUCED[name])  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize("name", figure_names())
 def test_reduced(name: str) -> None:
-    figure = load_figure(name)
-    data = figure.compute(0, **REDUCED[name])  # type: ignore[call-arg]
-    check(figure, data)
+    data = reduced(name)
+    check(load_figure(name), data)
     assert bool(data.skipped) == (NOT_THERE in repr(REDUCED[name]))
+
+
+def test_what_is_drawn_as_theory_is_what_is_measured() -> None:
+    decay = reduced("decay")
+    reference = decay.config["choices"].index("reference")
+    measured, predicted = decay.arrays["measured"][:, reference], decay.arrays["predicted"]
+    assert np.allclose(measured, predicted, rtol=1e-9, atol=0)
+    triangle = reduced("stability-triangle").arrays
+    for process in ("edm", "vp-linear"):
+        lengths = np.isin(triangle["length"], triangle["edge_length"])
+        edge = triangle[f"{process}_threshold"][lengths]
+        assert np.allclose(triangle[f"{process}_edge"], edge, rtol=1e-5, atol=0)
+    slopes = reduced("local-lipschitz")
+    for budget in slopes.config["budgets"]:
+        top = slopes.arrays[f"step_{budget}"][-1]
+        assert np.all(top <= slopes.arrays[f"ridge_{budget}"] * (1 + 1e-9))
+
+
+def test_the_bound_holds_and_the_expansion_meets_the_estimates() -> None:
+    scatter = reduced("bound-scatter").arrays
+    assert not scatter["violated"].any()
+    assert np.all(scatter["gap"] - scatter["error"] <= scatter["bound"] * (1 + 1e-9))
+    found = reduced("estimator-variance").arrays
+    for part in ("batch", "probes"):
+        off = np.abs(found[part] - found[f"{part}_theory"])
+        assert np.all(off <= 5 * found[f"{part}_error"])
 
 
 @pytest.mark.slow
