@@ -16,6 +16,7 @@ from steinlab.errors import InputError
 from steinlab.sampling import solve
 from steinlab.solvers import evaluations_on
 from steinlab.tournament import __main__ as command
+from steinlab.tournament import run
 from steinlab.tournament.design import BUDGETS, HALVES, SOLVERS, Cell, cells
 from steinlab.tournament.entrants import BATCH, ENTRANTS
 from steinlab.tournament.page import BEGIN, END, write
@@ -119,7 +120,7 @@ def test_a_line_sums_up() -> None:
 def test_it_resumes_and_writes_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = command.Profile(0.02, 1, 20, ("two-1",))
+    tiny = run.Profile(0.02, 1, 20, ("two-1",))
     monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
@@ -131,7 +132,7 @@ def test_it_resumes_and_writes_a_page(
     assert first.endswith("after\n")
     assert "old" not in first
     assert all(name in first for name in ENTRANTS if name != "none")
-    monkeypatch.setattr(command, "play", None)  # nothing is played again
+    monkeypatch.setattr(run, "play", None)  # nothing is played again
     assert command.main(args) == 0
     assert page.read_text() == first
     file = next(out.iterdir())
@@ -145,3 +146,9 @@ def test_it_resumes_and_writes_a_page(
 def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--page must hold"):
         write(tmp_path / "none.md", "text")
+
+
+def test_the_quick_profile_is_small_and_every_group_shares_its_states() -> None:
+    groups = run.groups(run.PROFILES["quick"])
+    assert 60 < sum(map(len, groups)) < 150
+    assert all(len({(c.problem, c.process, c.seed) for c in group}) == 1 for group in groups)
