@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
+.PHONY: setup verify test test-full notebooks figures report lint wheel bench mutants galaxies clean
 .PHONY: setup verify test test-full figures report lint wheel bench tournament mutants galaxies clean
 .DEFAULT_GOAL := verify
 
@@ -28,6 +29,10 @@ test: setup
 
 test-full: setup
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --benchmark-disable
+
+# runs them; what is committed, plots included, stays (add --overwrite to refresh it)
+notebooks: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout 120 notebooks
 
 figures: setup
 	$(BIN)/steinlab figures --out out/figures

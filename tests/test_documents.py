@@ -14,6 +14,7 @@ import pytest
 from steinlab import corrections
 from steinlab.cli import main
 from steinlab.corrections import NoCorrection
+from steinlab.figures import figure_names
 from steinlab.ledger import claim_ids
 from steinlab.processes import EDM
 from steinlab.sampling import solve
@@ -41,9 +42,18 @@ def test_expected_verdicts_cover_every_claim() -> None:
 
 
 def test_readme_table_has_every_verdict() -> None:
-    rows = re.findall(r"^│ ([a-z-]+)\s+│ (\w[\w-]*)\s+│", README, flags=re.MULTILINE)
-    shown = {claim: verdict for claim, verdict in rows if claim in EXPECTED}
+    rows = re.findall(r"^\| ([a-z-]+) \| (`.+`) \|$", README, flags=re.MULTILINE)
+    shown = {claim: verdict for verdict, ids in rows for claim in re.findall(r"`(.+?)`", ids)}
     assert shown == EXPECTED
+
+
+def test_readme_pictures_are_figures_that_a_command_draws() -> None:
+    pictures = re.findall(r"!\[.+?\]\((docs/pictures/.+?)\)", README)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).is_file()
+        assert Path(picture).stem in figure_names()
+        assert f"`steinlab figures {Path(picture).stem}`" in " ".join(README.split())
 
 
 def test_readme_coefficient_output(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +81,11 @@ def test_linked_pages_exist() -> None:
     for text in (README, CONTRIBUTING):
         for page in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (ROOT / page).exists(), page
+
+
+def test_every_page_is_linked() -> None:
+    linked = set(re.findall(r"\]\(docs/([^)#]+\.md)\)", README + CONTRIBUTING))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= linked
 
 
 def test_correction_of_contributing_runs() -> None:

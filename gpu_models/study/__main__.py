@@ -60,12 +60,12 @@ def _work(wanted: argparse.Namespace) -> None:
     lab = _lab(wanted, device)
     wanted.out.mkdir(parents=True, exist_ok=True)
     part, parts = _shard(wanted.shard)
-    records = Records(wanted.out / f"study-{part}.jsonl", _config(wanted, lab))
-    records.get("environment", lambda: _environment(device))
+    records = Records(wanted.out, part, _config(wanted, lab))
+    records.get(f"environment {part}/{parts}", lambda: _environment(device))
     for i, (name, piece) in enumerate(PIECES.items()):
         if i % parts == part:
             _say(name, records.get(name, lambda p=piece: {"rows": p(lab)}))  # type: ignore[misc]
-    mine = cells(lab.size)[part::parts]
+    mine = [cell for cell in cells(lab.size) if cell.share(parts) == part]
     todo = [cell for cell in mine if cell.key not in records.found]
     benches = _benches(wanted, lab, device) if todo else []
     if benches:

@@ -22,7 +22,7 @@ from steinlab.sampling import Solution, solve
 from steinlab.solvers import get_solver
 
 SOLVER = "dpmpp-2m"
-STATES = 5000
+STATES = 1000
 """States of a timed run, fewer where the study has fewer."""
 
 TARGET_ERROR = 0.05

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -30,6 +31,14 @@ class Cell:
     def key(self) -> str:
         """What tells the cell from all others, in a record."""
         return "/".join(str(part) for part in asdict(self).values())
+
+    def share(self, parts: int) -> int:
+        """Return which of ``parts`` shares runs the cell: all corrections of a setup go to one.
+
+        They share a table and the plain run's start; seeds stay together for the same reason.
+        """
+        setup = f"{self.solver}/{self.evaluations}/{self.grid}"
+        return zlib.crc32(setup.encode()) % parts
 
     @property
     def headline(self) -> bool:

@@ -16,34 +16,32 @@ Record = dict[str, Any]
 
 
 class Records:
-    """Finished pieces by key, appended to a file as they come.
+    """Finished pieces by key: read from every share's file, appended to that of one's own.
 
     Parameters
     ----------
-    path : Path
-        Lines of JSON; the first names version and configuration.
+    folder : Path
+        Holds ``study-*.jsonl``, one a share: lines of JSON, the first names version and
+        configuration.
+    part : int
+        The share whose file is written.
     config : dict
         What the pieces depend on: a file of another configuration is refused.
 
     Raises
     ------
     InputError
-        If the file holds another study.
+        If a file holds another study.
     """
 
-    def __init__(self, path: Path, config: Record) -> None:
-        self.path = path
+    def __init__(self, folder: Path, part: int, config: Record) -> None:
+        self.path = folder / f"study-{part}.jsonl"
         self.found: dict[str, Record] = {}
         head = {"version": VERSION, "config": config}
-        if not path.exists():
+        for file in sorted(folder.glob("study-*.jsonl")):
+            self.found |= _pieces(file, head)
+        if not self.path.exists():
             self._append(head)
-            return
-        lines = _lines(path)
-        if not lines or lines[0] != json.loads(json.dumps(head)):
-            raise InputError(
-                f"--out must hold no study or one of this configuration, got another in {path}"
-            )
-        self.found = {line["key"]: line["value"] for line in lines[1:]}
 
     def get(self, key: str, make: Callable[[], Record]) -> Record:
         """Return a finished piece, or make it and keep it."""
@@ -58,6 +56,16 @@ class Records:
             file.write(json.dumps(line, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _pieces(path: Path, head: Record) -> dict[str, Record]:
+    """Return a file's pieces by key; refuse one whose head differs."""
+    lines = _lines(path)
+    if not lines or lines[0] != json.loads(json.dumps(head)):
+        raise InputError(
+            f"--out must hold no study or one of this configuration, got another in {path}"
+        )
+    return {line["key"]: line["value"] for line in lines[1:]}
 
 
 def _lines(path: Path) -> list[Record]:

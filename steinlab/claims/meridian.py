@@ -52,7 +52,7 @@ def draw(effort: Effort) -> list[MeridianCases]:
     """Draw a case for every solver and dimension, on each geometry in turn."""
     return [
         _draw_one(effort.rng, name, dim, FAMILIES[repeat % len(FAMILIES)])
-        for repeat in range(effort.count(2))
+        for repeat in range(effort.count(1))
         for name, dim in STEPS
     ]
 

@@ -89,8 +89,8 @@ def _refusal(claim: Claim) -> str:
     checks = ", ".join(f"{check.name} ({check.method})" for check in claim.checks)
     others = ", ".join(name for name in claim_ids() if spaces_of(load_claim(name)))
     return (
-        f"claim must have a check that decides case by case, got {claim.id}, whose checks judge "
-        f"a whole design, samples or a proof: {checks}; choose from {others}"
+        f"claim must have a search space, got {claim.id}, whose checks draw whole designs, "
+        f"samples, networks or proofs: {checks}; choose from {others}"
     )
 
 

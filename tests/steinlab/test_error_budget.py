@@ -6,7 +6,8 @@ import torch
 
 import steinlab.error_budget
 from analytic import GaussianMixture
-from steinlab.error_budget import PARTS, Setting, error_budget, of_law, of_model
+from steinlab.budget_subjects import of_law, of_model
+from steinlab.error_budget import PARTS, Setting, error_budget
 from steinlab.grids import make_grid
 from steinlab.processes import EDM, VP_LINEAR
 from steinlab.solvers import DPMPP_2M, EULER, HEUN

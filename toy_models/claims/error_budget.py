@@ -17,8 +17,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from analytic import GaussianMixture
+from steinlab.budget_subjects import Subject, of_law, of_model
 from steinlab.claims.forms import critical
-from steinlab.error_budget import PARTS, Budget, Setting, Subject, error_budget, of_law, of_model
+from steinlab.error_budget import PARTS, Budget, Setting, error_budget
 from steinlab.grids import make_grid
 from steinlab.processes import PROCESSES
 from steinlab.solvers import SOLVERS

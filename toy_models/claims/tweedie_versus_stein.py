@@ -35,7 +35,7 @@ from toy_models.claims.networks import GALAXY, galaxies_missing, network
 
 FAMILIES = ("edm", "vp-linear", "flow")
 SIZES = SHIFTS[1:]
-STEPS, STATES = 6, 512
+STEPS, STATES = 6, 256
 RUNS = (("digits-mlp", "edm"), ("grid25-mlp", "edm"), ("grid25-mlp", "vp-linear"))
 FAMILY = 1000
 

@@ -147,3 +147,19 @@ def test_nothing_is_wider_than_a_phone(loaded: Any) -> None:
         assert width <= 390
     finally:
         loaded.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_on_paper_every_claim_is_unfolded_and_nothing_is_cut(loaded: Any) -> None:
+    loaded.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    loaded.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False},  # A4 less margins
+    )
+    try:
+        assert all(d.is_displayed() for d in loaded.find_elements("css selector", ".detail"))
+        cut = """return [...document.querySelectorAll('.inner, math, img, p')].filter(
+            e => e.getBoundingClientRect().right > document.documentElement.clientWidth).length"""
+        assert loaded.execute_script(cut) == 0
+    finally:
+        loaded.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        loaded.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

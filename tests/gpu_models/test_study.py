@@ -1,0 +1,64 @@
+"""The study's design and its records: order, shares, resuming, other studies refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpu_models.study.design import CORRECTIONS, SIZES, cells
+from gpu_models.study.records import Records
+from steinlab.errors import InputError
+
+CONFIG = {"size": [1, 2]}
+
+
+def test_every_cell_once_the_headline_first() -> None:
+    found = cells(SIZES["full"])
+    assert len({cell.key for cell in found}) == len(found)
+    headline = [cell.headline and cell.seed == 0 for cell in found]
+    count = sum(headline)
+    assert count == 4 * 4 * len(CORRECTIONS)
+    assert headline == [True] * count + [False] * (len(found) - count)
+    assert sum(cell.headline for cell in found) == 3 * count
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_shares_cover_the_cells_and_keep_setups_together(parts: int) -> None:
+    found = cells(SIZES["full"])
+    shares = {cell.key: cell.share(parts) for cell in found}
+    assert set(shares.values()) == set(range(parts))
+    setups: dict[tuple[str, int, str], set[int]] = {}
+    for cell in found:
+        key = (cell.solver, cell.evaluations, cell.grid)
+        setups.setdefault(key, set()).add(cell.share(parts))
+    assert all(len(owners) == 1 for owners in setups.values())
+
+
+def test_records_resume_from_every_share(tmp_path: Path) -> None:
+    first = Records(tmp_path, 0, CONFIG)
+    assert first.get("a", lambda: {"x": 1}) == {"x": 1}
+    other = Records(tmp_path, 1, CONFIG)
+    assert other.get("a", lambda: {"x": 2}) == {"x": 1}  # found in the other share's file
+    assert other.get("b", lambda: {"x": 3}) == {"x": 3}
+    assert set(Records(tmp_path, 0, CONFIG).found) == {"a", "b"}
+
+
+def test_a_line_cut_off_in_writing_is_made_again(tmp_path: Path) -> None:
+    records = Records(tmp_path, 0, CONFIG)
+    records.get("a", lambda: {"x": 1})
+    with records.path.open("a") as file:
+        file.write('{"key": "b", "val')
+    again = Records(tmp_path, 0, CONFIG)
+    assert set(again.found) == {"a"}
+    assert again.get("b", lambda: {"x": 2}) == {"x": 2}
+    assert [json.loads(line) for line in records.path.read_text().splitlines()][-1]["key"] == "b"
+
+
+def test_another_study_is_refused_and_left_alone(tmp_path: Path) -> None:
+    Records(tmp_path, 0, CONFIG)
+    before = (tmp_path / "study-0.jsonl").read_bytes()
+    with pytest.raises(InputError, match="--out must hold no study or one of this configuration"):
+        Records(tmp_path, 0, {"size": [3]})
+    assert (tmp_path / "study-0.jsonl").read_bytes() == before

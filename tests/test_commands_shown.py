@@ -1,0 +1,163 @@
+"""Every ``steinlab`` command that the README and the pages show parses, and runs.
+
+Run as shown: models, figures, coefficient. Run on less, for time: ``compare`` with two solvers, one
+budget and few samples (the galaxies in ``make test-full`` only); ``sample`` with two pictures at
+three evaluations; ``falsify`` with 20 cases; ``report`` on a small ledger without figures. ``verify
+--claims ID`` is parsed only: every claim is judged by tests/steinlab/claims.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from steinlab.cli import app, main
+from steinlab.figures import figure_names
+from steinlab.ledger import claim_ids, run
+from steinlab.models import load_model, registered
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OF_THE_PAGE = {"linear-estimate"}
+"""Claims that a page has its reader write; the page's own test judges them."""
+
+EXAMPLES = {"CLAIM": "lipschitz-bound", "CASE.json": "case.json", "SPEC.json": "spec.json"}
+
+
+def commands(text: str) -> set[str]:
+    """Return what stands in code spans and in blocks without a language."""
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    spans = re.findall(r"`(steinlab\s[^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    lines = re.findall(r"^(?:\$ )?(steinlab .+)$", "\n".join(blocks), re.MULTILINE)
+    return {" ".join(command.split()) for command in [*spans, *lines]}
+
+
+SHOWN = sorted({(c, page.name) for page in PAGES for c in commands(page.read_text("utf-8"))})
+COMMANDS = sorted({command for command, _ in SHOWN})
+
+
+def words(command: str) -> list[str]:
+    return [EXAMPLES.get(word, word) for word in shlex.split(command)[1:]]
+
+
+def parsed(command: str) -> dict[str, Any]:
+    """Return the parameters of a command, read by the command line's own parser."""
+    name, *args = words(command)
+    root: Any = typer.main.get_command(app)
+    with root.commands[name].make_context(name, args) as context:
+        return dict(context.params)
+
+
+def named(command: str) -> bool:
+    """Whether a span names a command rather than showing how to call it."""
+    _, *args = words(command)
+    return not args or args == ["--certify"]
+
+
+def test_the_pages_show_commands() -> None:
+    assert len(COMMANDS) > 30
+    assert "steinlab coefficient docs/specs/coefficient.json" in COMMANDS
+    assert "steinlab falsify CLAIM" in COMMANDS
+    assert "steinlab replay CASE.json" in COMMANDS
+    assert "steinlab coefficient --certify" in COMMANDS
+
+
+@pytest.mark.parametrize(("command", "page"), SHOWN)
+def test_it_parses_and_names_what_exists(command: str, page: str) -> None:
+    root: Any = typer.main.get_command(app)
+    name, *args = words(command)
+    assert name in root.commands
+    if named(command):
+        known = {option for p in root.commands[name].params for option in p.opts}
+        assert set(args) <= known
+        return
+    given = parsed(command)
+    if name == "verify" and given["claims"]:
+        assert set(given["claims"].split(",")) <= {*claim_ids(), *OF_THE_PAGE}
+    if name == "figures":
+        assert set(given["names"] or []) <= set(figure_names())
+    if name == "sample":
+        assert given["model"] in registered()
+    if name in ("compare", "coefficient"):
+        assert (ROOT / args[0]).is_file()
+
+
+def test_the_parser_refuses() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        parsed("steinlab verify --claim stein-identity")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def less(spec: Path) -> dict[str, Any]:
+    """Return a comparison of two solvers at one budget, on few samples."""
+    obj: dict[str, Any] = json.loads(spec.read_text())
+    obj["solvers"] = obj["solvers"][:2]
+    return {**obj, "evaluations": obj["evaluations"][:1], "samples": 16}
+
+
+def compared() -> list[Any]:
+    found = [c for c in COMMANDS if c.split()[1] == "compare" and not named(c)]
+    slow = pytest.mark.slow  # the galaxies' long run alone takes 20 s
+    return [pytest.param(c, marks=[slow] if "galaxies" in c else []) for c in found]
+
+
+@pytest.mark.parametrize("command", compared())
+def test_compare_runs_on_less(command: str, here: Path) -> None:
+    name, *rest = words(command)
+    spec = less(ROOT / rest[0])
+    if "model" in spec and load_model(spec["model"]).missing:
+        pytest.skip(load_model(spec["model"]).missing)
+    (here / "spec.json").write_text(json.dumps(spec))
+    assert main([name, "spec.json", *rest[1:]]) == 0
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] == "sample"])
+def test_sample_runs_on_less(command: str, here: Path) -> None:
+    args, target = words(command), parsed(command)
+    if load_model(target["model"]).missing:
+        pytest.skip(load_model(target["model"]).missing)
+    args[args.index("--evaluations") + 1] = "3"
+    assert main([*args, "--samples", "2"]) == 0
+    assert (here / target["out"]).is_file()
+
+
+CHEAP = [c for c in COMMANDS if c.split()[1] in ("models", "figures", "coefficient")]
+
+
+@pytest.mark.parametrize("command", [c for c in CHEAP if not named(c) or "models" in c])
+def test_it_runs_as_shown(command: str, here: Path) -> None:
+    args = [str(ROOT / word) if word.startswith("docs/") else word for word in words(command)]
+    assert main(args) == 0
+    if "figures" in command and "--list" not in command:
+        assert list(here.glob("out/figures/*.png"))
+
+
+def test_coefficients_are_certified_as_named() -> None:
+    spec = str(ROOT / "docs" / "specs" / "coefficient.json")
+    pytest.importorskip("flint")
+    assert main(["coefficient", spec, "--certify"]) == 0
+
+
+def test_falsify_replay_and_report_run_on_less(here: Path) -> None:
+    ledger = run(["third-order-as-published"])
+    (here / "ledger.json").write_text(json.dumps(ledger))
+    for command in (c for c in COMMANDS if c.split()[1] == "report"):
+        assert main([*words(command), "--without-figures"]) == 0
+    assert (here / "out" / "report" / "report.html").is_file()
+    assert main(["verify", "--claims", "third-order-as-published", "--out", "cases"]) == 0
+    (here / "case.json").write_bytes(
+        (here / "cases" / "third-order-as-published.case.json").read_bytes()
+    )
+    assert main(words("steinlab replay CASE.json")) == 0
+    assert main([*words("steinlab falsify CLAIM"), "--budget", "20"]) == 0

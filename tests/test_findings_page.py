@@ -1,0 +1,69 @@
+"""docs/findings.md: every claim with the verdict expected of it, and how the page comes about."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+EXPECTED = json.loads((ROOT / "tests" / "expected_verdicts.json").read_text(encoding="utf-8"))
+
+
+def tool() -> Any:
+    spec = importlib.util.spec_from_file_location("p", ROOT / "docs" / "findings_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def listed(page: str) -> dict[str, str]:
+    return dict(re.findall(r"^\*\*.+\*\* \(`([a-z-]+)`\): ([a-z-]+)\.$", page, re.MULTILINE))
+
+
+def test_it_lists_every_claim_with_its_verdict() -> None:
+    assert listed(PAGE) == EXPECTED
+
+
+def test_every_claim_has_its_command() -> None:
+    commands = re.findall(r"^- `steinlab verify --claims ([a-z-]+)", PAGE, re.MULTILINE)
+    assert sorted(commands) == sorted(EXPECTED)
+
+
+def test_the_objections_come_first() -> None:
+    heads = re.findall(r"^##+ (.*)$", PAGE, re.MULTILINE)
+    assert heads[0] == "The review's objections"
+    assert [head.split(":")[0] for head in heads[1:4]] == [f"Objection {n}" for n in (1, 2, 3)]
+    assert PAGE.index("(`regularity-conditions`)") < PAGE.index("Objection 2")
+    assert PAGE.index("(`perturbation-bound-in-trap`)") < PAGE.index("Objection 3")
+
+
+def test_the_cells_of_objection_3_are_those_of_the_comparison() -> None:
+    assert tool().compared() in PAGE
+    assert len(list(tool().sections((ROOT / "docs" / "comparison.md").read_text()))) == 4
+
+
+def test_a_page_says_what_its_ledger_says() -> None:
+    row = {
+        "id": "stein-identity",
+        "title": "A *title*",
+        "source": "Stein",
+        "statement": "a < b",
+        "verdict": "refuted",
+        "finding": "it fails by 0.5\nof gamma*",
+        "cases": 1200,
+        "controls": [{"rejected": True}, {"rejected": False}],
+    }
+    page = tool().render({"profile": "full", "seed": 3, "claims": [row]})
+    assert listed(page) == {"stein-identity": "refuted"}
+    assert "1 claims, 1,200 cases, 1 of 2 controls rejected (profile full, seed 3)" in page
+    assert "- Found: it fails by 0.5 of gamma\\*.\n" in page
+    assert "Claimed (Stein): a < b." in page
+    assert "`steinlab verify --claims stein-identity --profile full`" in page
+    assert "## Refuted" in page
+    assert "## Proved" not in page

@@ -1,0 +1,83 @@
+"""docs/verify-your-bound.md: its claim, found in a package of a stranger, judged and replayed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "verify-your-bound.md").read_text(encoding="utf-8")
+MODULE, HERE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+(ENTRY,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Return a folder that holds the page's package with its entry point, as installers do."""
+    package, info = tmp_path / "my_package", tmp_path / "my_package-1.0.dist-info"
+    package.mkdir()
+    info.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "linear_estimate.py").write_text(MODULE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    group, line = ENTRY.strip().splitlines()
+    assert group == '[project.entry-points."steinlab.claims"]'
+    (info / "entry_points.txt").write_text("[steinlab.claims]\n" + line.replace('"', "") + "\n")
+    return tmp_path
+
+
+def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-m", "steinlab.cli", *args],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_command_judges_it_and_its_worst_case_replays(installed: Path) -> None:
+    command = re.search(r"`steinlab (verify --claims linear-estimate)`", PAGE)
+    assert command is not None
+    done = run(installed, *command.group(1).split(), "--json", "ledger.json", "--out", "cases")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((installed / "ledger.json").read_text())["claims"]
+    assert row["verdict"] == "holds"
+    assert row["tightness"] == pytest.approx(1, abs=1e-12)
+    assert all(control["rejected"] for control in row["controls"])
+    assert len(row["controls"]) == 2
+    again = run(installed, "replay", "cases/linear-estimate.case.json")
+    assert again.returncode == 0, again.stderr
+    shown = re.search(r"`--json ledger.json` stores it and `steinlab (report [^`]+)`", PAGE)
+    assert shown is not None
+    made = run(installed, *shown.group(1).split(), "--without-figures", "--out", "page")
+    assert made.returncode == 0, made.stderr
+    assert "Posterior variance and the best linear" in (installed / "page/report.html").read_text()
+
+
+def test_a_false_bound_is_refuted(installed: Path) -> None:
+    module = installed / "my_package" / "linear_estimate.py"
+    right = "return v * sigma**2 / (v + sigma**2)"
+    assert right in MODULE
+    module.write_text(MODULE.replace(right, f"{right} - 1e-9"))
+    done = run(installed, "verify", "--claims", "linear-estimate", "--json", "ledger.json")
+    (row,) = json.loads((installed / "ledger.json").read_text())["claims"]
+    assert (done.returncode, row["verdict"]) == (0, "refuted")
+
+
+def test_the_lines_below_it_judge_it_without_installing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    space: dict[str, object] = {"__name__": "page"}
+    exec(compile(MODULE, "linear_estimate.py", "exec", dont_inherit=True), space)
+    exec(compile(HERE, "page", "exec"), space)
+    assert capsys.readouterr().out.startswith("holds holds in all 100 cases, 1.000000 tight")
