@@ -8,13 +8,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analytic import GaussianMixture
+from analytic import GaussianMixture, NoiseLevel
 from steinlab.corrections import CORRECTIONS
+from steinlab.corrections.directions import DIRECTIONS
+from steinlab.divergence import Step
 from steinlab.flows import follow
 from steinlab.grids import Grid, given_grid
 from steinlab.processes import EDM
 from steinlab.sampling import solve
-from steinlab.solvers import get_solver
+from steinlab.solvers import EULER, get_solver
 
 KEEP = ("none", "law-matched", "law-matched-subspaces", "calibrated", "flow-oracle", "auto")
 LOSE = ("stein", "stein-lookahead", "tweedie", "next-level")
@@ -78,3 +80,15 @@ def test_the_order_observed_is_the_one_declared(name: str) -> None:
         assert order > 1.7
     else:
         assert order < 1.2
+
+
+@pytest.mark.parametrize("name", ["noise", "state", "slope"])
+def test_a_shift_of_the_data_leaves_a_direction_alone_where_alpha_changes(name: str) -> None:
+    s, t = NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6)
+    found = []
+    for shift in (0.0, 5.0):
+        law = GaussianMixture(WEIGHTS, MEANS + shift, SPREADS)
+        x = np.random.default_rng(0).standard_normal((50, 2)) + s.alpha * shift
+        step = Step(law, EULER, x, s, t, (), EULER.step(law, x, s, t, ()))
+        found.append(DIRECTIONS[name](step))
+    np.testing.assert_allclose(found[1], found[0], atol=1e-12)
