@@ -7,6 +7,7 @@ STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: setup verify test test-full notebooks figures report lint wheel bench mutants galaxies clean
+.PHONY: setup verify test test-full figures report lint wheel bench tournament mutants galaxies clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -51,6 +52,12 @@ wheel: setup
 
 bench: setup
 	$(BIN)/python -m pytest -q tests/bench --benchmark-only --benchmark-disable-gc
+
+# PROFILE=full takes hours; either resumes where it stopped
+PROFILE ?= quick
+tournament: setup
+	mkdir -p out
+	$(BIN)/python -m steinlab.tournament --profile $(PROFILE) --out out/tournament-$(PROFILE)
 
 # resumes where it stopped; docs/mutants.md says what it does and what it found
 mutants: setup

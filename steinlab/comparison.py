@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +19,16 @@ from steinlab.bench import (
     Request,
     distances,
     exact_bench,
+    forward,
     network_bench,
     rng_of,
 )
 from steinlab.budget import run_within
 from steinlab.coefficient_noise import Noise, coefficient_noise, widened
+from steinlab.corrections import Correction
+from steinlab.corrections import Run as PreparedRun
+from steinlab.corrections.calibrated import Calibrated, Table
+from steinlab.corrections.fitted import calibrate
 from steinlab.denoisers import Denoiser
 from steinlab.grids import Grid
 from steinlab.longrun import fingerprint
@@ -135,8 +141,49 @@ def _plan(spec: CompareSpec) -> list[_Task]:
             finish=entry.finish,
             final_zero=spec.end == "zero",
         )
+        for correction in spec.corrections:
+            made = correction.make()
+            if isinstance(made, Calibrated):
+                made.table.require(subject_name(spec), [one.name for one in plan.solvers], grid)
         tasks += [_Task(entry, plan, asked, grid, correction) for correction in spec.corrections]
     return tasks
+
+
+def subject_name(spec: CompareSpec) -> str:
+    """Return the model's name, or that of a law: what a calibration table belongs to."""
+    if spec.model is not None:
+        return spec.model.name
+    return "law " + hashlib.sha256(repr(spec.data).encode()).hexdigest()[:16]
+
+
+def calibrate_table(spec: CompareSpec) -> Table:
+    """Return the table of moves for the first solver and budget of a specification.
+
+    Its states are ``samples`` fresh ones at the grid's noisiest level, drawn from a generator that
+    no row of a comparison uses.
+    """
+    process, entry, subject = process_of(spec), spec.solvers[0], _subject(spec)
+    zero = spec.end == "zero"
+    plan, grid = run_within(
+        entry.solver,
+        process,
+        spec.grid,
+        spec.evaluations[0],
+        start=entry.start,
+        finish=entry.finish,
+        final_zero=zero,
+    )
+    rng = rng_of(spec.seed, "calibration")
+    if spec.model is not None:
+        x = spec.model.start(grid[0], spec.samples, rng)
+    else:
+        x = forward(subject.law, grid[0], spec.samples, rng)
+
+    def again(states: np.ndarray, correction: Correction) -> Solution:
+        return solve(subject.denoiser, states, grid, plan, correction=correction, rng=rng)
+
+    run = PreparedRun(subject.denoiser, x, grid, plan.solvers, again)
+    return calibrate(run, model=subject_name(spec))
 
 
 def _subject(spec: CompareSpec) -> _Subject:
@@ -154,7 +201,9 @@ def _key(spec: CompareSpec, subject: _Subject, task: _Task) -> str:
     levels = [(level.alpha, level.sigma) for level in task.grid]
     answers = fingerprint(subject.denoiser, subject.dim, subject.process)
     run = (spec.seed, spec.samples, spec.end, levels)
-    return cache.key_of(subject.key, answers, run, task.content, sources_key("steinlab"))
+    return cache.key_of(
+        subject.key, answers, run, task.content, task.correction.digests, sources_key("steinlab")
+    )
 
 
 def _prepare(spec: CompareSpec, subject: _Subject, grid: Grid, progress: Progress) -> Bench:

@@ -52,7 +52,7 @@ def one_thread() -> None:
 
 
 @contextmanager
-def _thread_limits() -> Iterator[None]:
+def thread_limits() -> Iterator[None]:
     """Have processes started meanwhile load their BLAS libraries with one thread each."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
@@ -88,7 +88,7 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
     elif workers == 1:
         yield SerialExecutor()
     else:
-        with _thread_limits():
+        with thread_limits():
             pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=one_thread)
             try:
                 yield pool

@@ -57,7 +57,10 @@ def to_json(row: Row) -> dict[str, Any]:
         "evaluations": {"asked": row.asked, "spent": row.spent},
         "steps": row.steps,
         "correction": row.correction.name,
-        "options": {key: _finite(value) for key, value in row.correction.options},
+        "options": {
+            key: value if isinstance(value, str) else _finite(value)
+            for key, value in row.correction.options
+        },
         "energy_distance": _pair(row.energy_distance),
         "sliced_w2": _pair(row.sliced_w2),
         "flow_error": _pair(row.flow_error),

@@ -118,6 +118,19 @@ def observe_runs(case: Convergence, run: Callable[[int], Solver | Plan], order: 
     return _observed(case, [_global_error(case, run(n), n) for n in STEPS], order)
 
 
+def global_errors(case: Convergence, steps: Sequence[int]) -> list[float]:
+    """Return the error of runs of every number of steps, global cases only."""
+    solver = get_solver(case.solver, PROCESSES[case.process])
+    return [_global_error(case, _planned(solver, solver, case.kind, n), n) for n in steps]
+
+
+def errors_of(
+    case: Convergence, run: Callable[[int], Solver | Plan], steps: Sequence[int]
+) -> list[float]:
+    """Return the same for the runs that ``run`` gives for a number of steps."""
+    return [_global_error(case, run(n), n) for n in steps]
+
+
 def _observed(case: Convergence, errors: Sequence[float], order: int) -> Observed:
     slopes = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     confidence = float(abs(slopes[-1] - slopes[-2]))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from steinlab.cli.calibrate import calibrate
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
 from steinlab.cli.falsify import falsify
@@ -39,6 +40,7 @@ app.command()(falsify)
 app.command()(replay)
 app.command()(coefficient)
 app.command()(compare)
+app.command()(calibrate)
 app.command()(sample)
 app.command()(models)
 app.command()(figures)

@@ -153,7 +153,7 @@ def _coefficients(rows: list[Row]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title="gamma, step by step", box=box.SIMPLE_HEAD, **LEFT)
+    table = Table(title="gamma and other moves, step by step", box=box.SIMPLE_HEAD, **LEFT)
     for name in ("asked", "solver", "correction", "gamma"):
         table.add_column(name, overflow="fold")
     for asked, group in itertools.groupby(rows, key=lambda row: row.asked):
@@ -168,6 +168,8 @@ def _coefficients(rows: list[Row]) -> Table:
 
 
 def _gamma(done: Diagnostics) -> str:
-    if done.estimate is None or done.estimate.value == done.gamma:
-        return f"{done.gamma:.3g}"
-    return f"{done.gamma:.3g} (raw {done.estimate.value:.3g})"
+    """The coefficient of the residual and, beside it, the moves along other directions."""
+    others = [f" {k} {c:+.3g}" for k, c in done.move.items() if c and k != "residual"]
+    raw = done.estimate if not others else None
+    told = "" if raw is None or raw.value == done.gamma else f" (raw {raw.value:.3g})"
+    return f"{done.gamma:.3g}" + told + "".join(others)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
-from steinlab.cli.output import make_folder, show, whole_number
+from steinlab.cli.output import WorkersOption, make_folder, show, whole_number, worker_count
 from steinlab.errors import one_of
 from steinlab.specs.reading import MAX_SEED
 
@@ -23,12 +22,13 @@ def figures(
         str, typer.Option(metavar="DIR", help="Where PDF, PNG, npz and json go.")
     ] = DEFAULT_FOLDER,
     seed: Annotated[str, typer.Option(metavar="N")] = "0",
+    workers: WorkersOption = "auto",
 ) -> None:
     """Compute figures and write each as PDF and PNG, with its data (npz) and configuration (json).
 
-    A rerun with the same seed writes the same bytes.
+    A rerun with the same seed writes the same bytes, whatever the number of processes.
     """
-    from steinlab.figures import figure_names, load_figure
+    from steinlab.figures import figure_names
 
     known = figure_names()
     wanted = [one_of("figure", name, known) for name in names or known]
@@ -36,16 +36,20 @@ def figures(
         _list(wanted)
         return
     number = whole_number(seed, "--seed", 0, MAX_SEED)
+    count = worker_count(workers)
     folder = make_folder(out)
     assert folder is not None
-    from steinlab.figures.render import render
+    from steinlab.executors import completed, executor_for
+    from steinlab.figures.render import Job, draw_job
 
-    for name in wanted:
-        begin = time.perf_counter()
-        data = render(load_figure(name), number, folder)
-        show(f"{folder / name}.pdf, .png, .npz, .json in {time.perf_counter() - begin:.1f} s")
-        for line in data.skipped:
-            show(f"  left out: {line}")
+    jobs = [Job(name, number, folder) for name in dict.fromkeys(wanted)]
+    with executor_for(min(count, len(jobs))) as executor:
+        for job, drawn in completed(executor, draw_job, jobs):
+            if isinstance(drawn, Exception):
+                raise drawn
+            show(f"{folder / job.name}.pdf, .png, .npz, .json in {drawn.seconds:.1f} s")
+            for line in drawn.skipped:
+                show(f"  left out: {line}")
 
 
 def _list(names: list[str]) -> None:

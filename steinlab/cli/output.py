@@ -26,6 +26,8 @@ WIDTH = 140
 """Columns of a table that goes to a file or a pipe."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
+MAX_WORKERS = 256
+WorkersOption = Annotated[str, typer.Option(metavar="N", help="Processes; by default one a core.")]
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout."),
@@ -41,6 +43,13 @@ def whole_number(value: str, option: str, at_least: int, at_most: int) -> int:
     from steinlab.specs.reading import integer
 
     return integer(int(value) if _INTEGER.fullmatch(value) else value, option, at_least, at_most)
+
+
+def worker_count(value: str) -> int:
+    """Return the number of processes that ``--workers`` asks for, ``auto`` being one a core."""
+    if value != "auto":
+        return whole_number(value, "--workers", 1, MAX_WORKERS)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_target(target: str | None, option: str = "--json") -> None:

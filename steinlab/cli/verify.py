@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +13,12 @@ from rich.table import Table
 
 from steinlab.cli.output import (
     JsonOption,
+    WorkersOption,
     check_target,
     make_folder,
     show,
     whole_number,
+    worker_count,
     write_json,
 )
 from steinlab.errors import InputError, Interrupted, one_of
@@ -25,8 +26,6 @@ from steinlab.specs.reading import MAX_SEED, read_json
 
 if TYPE_CHECKING:
     from steinlab.shards import Shards
-
-MAX_WORKERS = 256
 
 COLOURS = {
     "proved": "bold green",
@@ -49,7 +48,6 @@ FolderOption = Annotated[
 ExpectOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="JSON of id and verdict that must come out.")
 ]
-WorkersOption = Annotated[str, typer.Option(metavar="N", help="Processes; by default one a core.")]
 SeedOption = Annotated[str, typer.Option(metavar="N")]
 SchedulerOption = Annotated[
     str | None,
@@ -75,7 +73,7 @@ def verify(  # noqa: PLR0917
     one_of("--profile", profile, PROFILES)
     known = claim_ids()
     wanted = known if claims is None else [one_of("--claims", c, known) for c in claims.split(",")]
-    count = _cores() if workers == "auto" else whole_number(workers, "--workers", 1, MAX_WORKERS)
+    count = worker_count(workers)
     number = whole_number(seed, "--seed", 0, MAX_SEED)
     check_target(target)
     folder = make_folder(out)
@@ -119,10 +117,6 @@ def _trusted(ledger: dict[str, Any], expected: dict[str, str]) -> int:
     for problem in problems:
         print(f"steinlab: {problem}", file=sys.stderr)
     return 1 if problems else 0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _expected(path: str | None, known: list[str]) -> dict[str, str]:

@@ -19,8 +19,11 @@ from steinlab.corrections.base import (
 )
 from steinlab.corrections.fitted import Auto, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.law_matched import LawMatched
+from steinlab.corrections.lookahead import stein_lookahead
 from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.corrections.stein import next_level, stein
+from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.corrections.tweedie import tweedie
 
 CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
@@ -28,7 +31,10 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "none": NoCorrection,
         "stein": stein,
         "tweedie": tweedie,
+        "stein-lookahead": stein_lookahead,
         "next-level": next_level,
+        "law-matched": LawMatched,
+        "law-matched-subspaces": LawMatchedSubspaces,
         "calibrated": calibrated,
         "flow-oracle": flow_oracle,
         "auto": Auto,
@@ -42,6 +48,8 @@ __all__ = [
     "Auto",
     "Correction",
     "Diagnostics",
+    "LawMatched",
+    "LawMatchedSubspaces",
     "NoCorrection",
     "Prepares",
     "Run",
@@ -50,5 +58,6 @@ __all__ = [
     "flow_oracle",
     "next_level",
     "stein",
+    "stein_lookahead",
     "tweedie",
 ]

@@ -7,6 +7,7 @@ run; at sampling time nothing is estimated, and no two batches differ.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,38 @@ class Table:
     steps: tuple[TableStep, ...]
     note: str = ""
 
+    def at(self, solver: str, s: NoiseLevel, t: NoiseLevel) -> TableStep:
+        """Return the entry of a step.
+
+        Raises
+        ------
+        InputError
+            If the table holds no such step, or one of another solver.
+        """
+        found = next((e for e in self.steps if _same(e.start, s)), None)
+        if found is None or not _same(found.end, t):
+            raise InputError(
+                "table must be of this grid: it has no step from "
+                f"({s.alpha:.6g}, {s.sigma:.6g}) to ({t.alpha:.6g}, {t.sigma:.6g})"
+            )
+        if found.solver != solver:
+            raise InputError(
+                f"table must be of the solver {solver}, got {found.solver} for the step "
+                f"from sigma {s.sigma:.6g}"
+            )
+        return found
+
+    def require(self, model: str, solvers: Sequence[str], grid: Sequence[NoiseLevel]) -> None:
+        """Raise ``InputError`` unless the table is of this model, these solvers and this grid."""
+        self.require_model(model)
+        for solver, (s, t) in zip(solvers, itertools.pairwise(grid), strict=True):
+            self.at(solver, s, t)
+
+    def require_model(self, model: str) -> None:
+        """Raise ``InputError`` unless the table is of this model."""
+        if self.model != model:
+            raise InputError(f"table must be of the model {model}, got {self.model}")
+
     def save(self, file: Path) -> None:
         """Write the table as JSON."""
         file.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n")
@@ -94,8 +127,8 @@ class Table:
             ) from None
         if version != VERSION:
             raise InputError(f"table must have version {VERSION}, got {version} in {file}")
-        if model is not None and table.model != model:
-            raise InputError(f"table must be of the model {model}, got {table.model} in {file}")
+        if model is not None:
+            table.require_model(model)
         return table
 
 
@@ -128,18 +161,7 @@ class Calibrated:
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the candidate moved as the table says."""
-        found = next((e for e in self.table.steps if _same(e.start, step.s)), None)
-        if found is None or not _same(found.end, step.t):
-            raise InputError(
-                "table must be of this grid: it has no step from "
-                f"({step.s.alpha:.6g}, {step.s.sigma:.6g}) to ({step.t.alpha:.6g}, "
-                f"{step.t.sigma:.6g})"
-            )
-        if found.solver != step.solver.name:
-            raise InputError(
-                f"table must be of the solver {step.solver.name}, got {found.solver} for the step "
-                f"from sigma {step.s.sigma:.6g}"
-            )
+        found = self.table.at(step.solver.name, step.s, step.t)
         return moved(step, found.move), Diagnostics(found.gamma, move=found.move)
 
 

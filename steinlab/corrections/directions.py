@@ -5,11 +5,12 @@ start and ``D_1`` the output before it:
 
     residual   u = x - T        the paper's scalar: gamma = 1 - c
     state      T - mean(T)      a scale of the state about its batch mean
-    noise      T - D            a scale of what is left of the noise
+    noise      T - alpha' D     a scale of what is left of the noise, alpha' the next level's
     slope      D - D_1          how the denoiser's output changed; zero at the first step
 
-Each is linear in the arrays of the step, so it turns and stretches with the data, and a shift of
-the data leaves it alone.
+Each is linear in the arrays of the step, so it turns and stretches with the data. A shift ``b`` of
+the data leaves all alone but the residual, which it moves by ``(alpha - alpha') b``: nothing where
+``alpha`` stays 1.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ DIRECTIONS: Mapping[str, Callable[[Step], Array]] = MappingProxyType(
     {
         "residual": lambda step: step.candidate.residual,
         "state": _state,
-        "noise": lambda step: step.candidate.state - step.candidate.denoised,
+        "noise": lambda step: step.candidate.state - step.t.alpha * step.candidate.denoised,
         "slope": _slope,
     }
 )

@@ -21,8 +21,10 @@ from steinlab.corrections.base import Correction, Diagnostics, NoCorrection, Run
 from steinlab.corrections.calibrated import Calibrated, Recording, Table, table_of
 from steinlab.corrections.flow_oracle import FlowFit, same_start
 from steinlab.divergence import Step
+from steinlab.errors import InputError
 from steinlab.flows import SUBSTEPS, trajectory
 from steinlab.metrics import energy_distance_of_pairs
+from steinlab.solvers.scalars import has_noise
 
 FITTED = ("residual", "noise", "slope")
 """Directions of a fitted table: chosen on the developing half of the tournament."""
@@ -31,6 +33,9 @@ SIGNIFICANCE = 2.0
 """Standard errors by which the held-out half must improve."""
 
 CALIBRATION_STATES = 1024
+
+LEAST_STATES = 5
+"""Two states fit, and three are the fewest whose energy distance has an error."""
 
 
 def calibrate(
@@ -45,7 +50,7 @@ def calibrate(
     Parameters
     ----------
     run : Run
-        Its states are the calibration states, 4 or more, in random order.
+        Its states are the calibration states, :data:`LEAST_STATES` or more, in random order.
     model : str
         What the table is for.
     directions : tuple of str
@@ -55,16 +60,26 @@ def calibrate(
     Returns
     -------
     Table
-        Of moves that helped on the half that did not fit them, or of zeros.
+        Of moves that helped on the half that did not fit them, or of zeros. Its price counts the
+        fine run of every state, the run that fits on one half, and both runs of the other.
+
+    Raises
+    ------
+    InputError
+        If there are fewer states.
     """
+    count = run.x.shape[-2]
+    if count < LEAST_STATES:
+        raise InputError(f"calibration states must be >= {LEAST_STATES}, got {count}")
     states = trajectory(run.denoiser, run.x, run.grid, substeps)
-    half = run.x.shape[-2] // 2
+    half = count // 2
     target = same_start(run.grid, [y[:half, :] for y in states])
     recording = Recording(FlowFit(target, directions))
-    run.again(run.x[:half, :], recording)
+    spent = run.again(run.x[:half, :], recording).evaluations
+    fine = 3 * substeps * (len(run.grid) - 1) + (not has_noise(run.grid[-1]))
+    price = fine + spent * (half + 2 * (count - half)) / count
     fitted = table_of(recording.steps, model=model, correction="flow-fit")
-    fine = 3 * substeps + 1
-    table = replace(fitted, states=run.x.shape[-2], evaluations=float(fine * (len(run.grid) - 1)))
+    table = replace(fitted, states=count, evaluations=float(price))
     return table if _helps(run, table, run.x[half:, :], states[-1][half:, :]) else _zeros(table)
 
 
@@ -156,4 +171,4 @@ def calibrated(*, table: Path | None = None, states: int = CALIBRATION_STATES) -
     states : int
         Calibration states where there is no table.
     """
-    return Calibrated(Table.load(table)) if table is not None else Auto(states, "calibrated")
+    return Calibrated(Table.load(Path(table))) if table is not None else Auto(states, "calibrated")

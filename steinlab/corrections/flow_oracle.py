@@ -18,11 +18,22 @@ from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.divergence import Step
 from steinlab.flows import SUBSTEPS, follow
 
-RIDGE = 1e-6
-"""Relative ridge of the least squares: directions that differ by less are told apart by nothing."""
+RIDGE = 1e-4
+"""Relative ridge of the least squares: directions that differ by less are told apart by nothing.
 
-LIMIT = 3.0
-"""Largest coefficient of a move."""
+Measured with 512 states that fit and 1000 that judge, on four mixtures in 1, 2 and 64 dimensions,
+five solvers, two grids, 5 and 8 evaluations (80 cells, one seed): the geometric mean of the energy
+distance over the plain solver's is the same to 0.001 for ridges from 1e-8 to 1e-4, and 0.057
+against 0.052 at 1e-2. Of those that cost nothing, the largest is the least sensitive to sampling.
+"""
+
+LIMIT = 30.0
+"""Largest coefficient of a move.
+
+In the same cells: 0.076 with a limit of 1, 0.058 with 3, 0.052 with 30, 0.051 without; the worst
+cell 1.84, 1.64, 1.64, 1.55. So large moves are real (near the end the plain step is far off along
+a short direction), and the limit guards only against directions that hardly exist.
+"""
 
 WEAK = 1e-20
 """Mean square of a direction, over the state's, below which it is left out."""
@@ -41,7 +52,7 @@ def flow_oracle(*, substeps: int = 16) -> ScalarCorrection:
         target = follow(step.denoiser, step.x, step.s, step.t, substeps)
         return reference_numerator(step.x, step.candidate.residual, target)
 
-    return ScalarCorrection("flow-oracle", numerator, -math.inf, math.inf)
+    return ScalarCorrection("flow-oracle", numerator, -math.inf, math.inf, evaluations=3 * substeps)
 
 
 Target = Callable[[Step], Array]

@@ -46,6 +46,8 @@ class ScalarCorrection:
         Standard error to reach, 0 for the whole batch.
     products : int
         Jacobian products or exact divergences that the numerator takes a state.
+    evaluations : int
+        Denoiser evaluations that it takes a state.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ScalarCorrection:
     states: int = 0
     target_error: float = 0.0
     products: int = 0
+    evaluations: int = 0
 
     def __post_init__(self) -> None:
         if not self.gamma_min <= self.gamma_max:
@@ -74,8 +77,9 @@ class ScalarCorrection:
             return step.candidate.state, Diagnostics(1.0, None, f"declined: {error}")
         gamma = min(max(raw.value, self.gamma_min), self.gamma_max)
         note = "" if gamma == raw.value else f"clipped to [{self.gamma_min}, {self.gamma_max}]"
-        spent = self.products * used / step.states
-        done = Diagnostics(gamma, raw, note, {"residual": 1.0 - gamma}, products=spent)
+        share, move = used / step.states, {"residual": 1.0 - gamma}
+        spent = (self.evaluations * share, self.products * share)
+        done = Diagnostics(gamma, raw, note, move, *spent)
         return step.x - gamma * step.candidate.residual, done
 
     def _estimate(self, step: Step, rng: np.random.Generator) -> tuple[Estimate, int]:

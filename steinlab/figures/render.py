@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
+from steinlab.executors import thread_limits
+from steinlab.figures import load_figure
 from steinlab.figures.base import Figure, FigureData
 from steinlab.figures.style import styled
 
@@ -59,6 +62,31 @@ def render(figure: Figure, seed: int, folder: Path) -> FigureData:
         for file in files:
             file.replace(folder / file.name)
     return data
+
+
+class Job(NamedTuple):
+    """A figure to be drawn by a worker."""
+
+    name: str
+    seed: int
+    folder: Path
+
+
+class Drawn(NamedTuple):
+    """Seconds that a figure took, and what was left out."""
+
+    seconds: float
+    skipped: tuple[str, ...]
+
+
+def draw_job(job: Job) -> Drawn:
+    """Render a registered figure with one thread, so that sums do not depend on their number."""
+    from threadpoolctl import threadpool_limits
+
+    begin = time.perf_counter()
+    with thread_limits(), threadpool_limits(1):
+        data = render(load_figure(job.name), job.seed, job.folder)
+    return Drawn(time.perf_counter() - begin, data.skipped)
 
 
 def _record(figure: Figure, seed: int, data: FigureData) -> dict[str, Any]:

@@ -37,7 +37,7 @@ LOOKS: tuple[Look, ...] = tuple(
 """Curves in order (Okabe and Ito's palette)."""
 
 
-def look(index: int) -> dict[str, str]:
+def look(index: int) -> dict[str, Any]:
     """Return the keywords of the ``index``-th curve for ``Axes.plot``."""
     return LOOKS[index % len(LOOKS)]._asdict()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from steinlab.specs.solvers import ENDS, Options, SolverSpec, options_from_json,
 
 MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
 DEFAULT_SAMPLES = 10_000
+FILES = ("table",)
+"""Options of corrections that name a file."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class CorrectionSpec:
     """A correction's id and the options given to it, the rest at their defaults."""
 
     name: str
-    options: tuple[tuple[str, float | int], ...] = ()
+    options: tuple[tuple[str, float | int | str], ...] = ()
 
     def make(self) -> Correction:
         """Return the correction."""
@@ -37,7 +40,14 @@ class CorrectionSpec:
     @property
     def label(self) -> str:
         """``stein``, or ``stein gamma_min=0.1`` with options."""
-        return " ".join([self.name, *(f"{key}={value:g}" for key, value in self.options)])
+        words = (f"{key}={v if isinstance(v, str) else f'{v:g}'}" for key, v in self.options)
+        return " ".join([self.name, *words])
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of the files that the options name: what they held, for the keys of stored rows."""
+        files = (Path(str(value)) for key, value in self.options if key in FILES)
+        return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ class CompareSpec:
                 for i, v in _numbered(fields["evaluations"], "evaluations")
             ),
             tuple(
-                _correction(v, f"corrections[{i}]")
+                _correction(v, f"corrections[{i}]", folder)
                 for i, v in _numbered(fields.get("corrections", ["none", "stein"]), "corrections")
             ),
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
@@ -124,7 +134,7 @@ def _solvers(fields: dict[str, Any], process: Process, end: str) -> tuple[Solver
     )
 
 
-def _correction(obj: Any, path: str) -> CorrectionSpec:
+def _correction(obj: Any, path: str, folder: Path) -> CorrectionSpec:
     if isinstance(obj, str):
         return CorrectionSpec(one_of(path, obj, CORRECTIONS))
     if not isinstance(obj, dict) or "name" not in obj:
@@ -136,7 +146,7 @@ def _correction(obj: Any, path: str) -> CorrectionSpec:
     allowed = _options(name)
     given = mapping(obj, path, ["name"], list(allowed))
     options = {
-        key: _option(value, at(path, key), allowed[key])
+        key: _option(value, at(path, key), allowed[key], folder)
         for key, value in given.items()
         if key != "name"
     }
@@ -149,15 +159,22 @@ def _correction(obj: Any, path: str) -> CorrectionSpec:
 
 
 def _options(name: str) -> dict[str, str]:
-    """Options of a correction that are numbers, with their types as annotated."""
+    """Options of a correction that are numbers, words or files, with their types as annotated."""
     parameters = inspect.signature(CORRECTIONS[name]).parameters.values()
-    return {p.name: str(p.annotation) for p in parameters if p.annotation in ("float", "int")}
+    kinds = ("float", "int", "str", "Path | None")
+    return {
+        p.name: str(p.annotation) for p in parameters if p.annotation in kinds and p.name != "name"
+    }
 
 
-def _option(obj: Any, path: str, kind: str) -> float | int:
-    """A number; ``null`` switches a limit off (``gamma_min`` or ``gamma_max``)."""
+def _option(obj: Any, path: str, kind: str, folder: Path) -> float | int | str:
+    """A number, a word or a file; ``null`` switches a limit off (``gamma_min``, ``gamma_max``)."""
     if kind == "int":
         return integer(obj, path, 0, MAX_EVALUATIONS)
+    if kind == "str":
+        return text(obj, path)
+    if kind == "Path | None":
+        return str(folder / text(obj, path))
     if obj is None and path.endswith(("_min", "_max")):
         return -math.inf if path.endswith("_min") else math.inf
     return float(number(obj, path))

@@ -1,0 +1,210 @@
+r"""``law-matched``: the move for which Stein's identity holds at the next level; no reference.
+
+At a level ``(alpha, sigma)`` the forward process's law satisfies, with ``m`` its mean,
+
+    E<y - m, y - alpha D(y)> = sigma^2 d                     (Stein's identity for f(y) = y - m),
+
+since ``y - alpha D(y) = -sigma^2 score(y)``. A candidate that has too much or too little of its
+noise left violates it. The correction moves the candidate along one direction, ``y = T + c d``, to
+where the batch satisfies it:
+
+    F(c) = mean_i <y_i - mean(y), y_i - alpha D(y_i)> / (sigma^2 d) - (n - 1) / n = 0.
+
+It cannot tell which of two laws with equal ``F`` is right: it is one necessary condition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace, to_device
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from steinlab.corrections.base import Diagnostics
+from steinlab.corrections.directions import DIRECTIONS, moved
+from steinlab.denoisers import Denoiser
+from steinlab.divergence import Step, inner
+from steinlab.errors import one_of
+from steinlab.estimates import Estimate
+from steinlab.solvers.scalars import has_noise
+
+PARTS = ("auto", "state", "noise")
+"""What is scaled: the state about its mean, ``T - alpha D``, or either by the noise level."""
+
+SWITCH = 0.2
+"""Noise over signal, ``sigma sqrt(d) / (alpha rms |D - mean D|)``, from where the state is scaled.
+
+Chosen by measurement on four mixtures in 1, 2 and 64 dimensions, five solvers, two grids, 5 and 8
+evaluations, 512 of 1000 states (80 cells, one seed). Energy distance over the plain solver's,
+geometric mean, worst cell and share improved: the state alone 0.193, 1.56, 81 %; a switch at 0.05
+0.198, 1.47, 84 %; at 0.2 0.207, 1.43, 84 %; at 1 0.226, 1.44, 82 %; the noise alone 0.199, 1.45,
+81 %. With exact denoisers it matters little; networks are why the signal is left alone at the end.
+"""
+
+TRIAL = 0.02
+"""First coefficient tried, in the direction that a scale about the mean would call for."""
+
+LARGEST = 1.0
+"""Largest coefficient applied. In the same cells 0.3 gave 0.235 for the state, 1 gave 0.193."""
+
+STATES = 512
+MOST_TRIALS = 4
+SIGNIFICANCE = 2.0
+"""Standard errors that the defect must exceed to be acted on.
+
+In the cells of :data:`SWITCH` 0, 1 and 2 differ by 0.005 in the geometric mean; 2 leaves most exact
+batches alone.
+"""
+
+Target = Callable[[NoiseLevel], float]
+"""``level -> F``, the defect to reach: 0 for an exact denoiser."""
+
+
+@dataclass(frozen=True)
+class LawMatched:
+    r"""Move by ``c`` with ``F(c)`` on target, the root nearest 0, by secants on a sub-batch.
+
+    It declines where ``F(0)`` is within ``significance`` of its standard errors, where no trial
+    brings ``|F|`` down, and at zero noise, of which the identity says nothing; a root beyond
+    ``LARGEST`` is clipped to it, and the note says so.
+
+    Neutral in the mean for an exact step from exact states: there ``F(0) = 0`` up to its standard
+    error, and ``c`` is 0 or within a few of its own standard errors. A solver's order ``p``
+    survives down to the sampling error of ``F`` and no further: ``F(0) = O(h^p)`` on its
+    trajectory, so ``c = O(h^p)`` until it declines; but a batch that is off by chance is moved by
+    about its standard error however fine the grid, unless ``significance`` is 3 or so.
+    Equivariant under rotation, shift and scaling of the data.
+    Costs two evaluations or more on ``states`` states, one where it declines.
+
+    Parameters
+    ----------
+    part : {"auto", "state", "noise"}
+        ``state`` scales about the batch's mean, which at small noise stretches the signal to mend
+        the noise; ``noise`` scales ``T - alpha D``, which over a large step still holds signal.
+        ``auto`` takes the state where the noise is at least :data:`SWITCH` of the signal.
+    states : int
+        States of the sub-batch, the first of the batch.
+    significance : float
+    target : callable, optional
+        The defect to match, by default 0. A network violates the identity by its score error:
+        ``measured_defect`` gives its own value.
+    """
+
+    part: str = "auto"
+    states: int = STATES
+    significance: float = SIGNIFICANCE
+    target: Target | None = None
+    switch: float = SWITCH
+    name: str = "law-matched"
+
+    def __post_init__(self) -> None:
+        one_of("part", self.part, PARTS)
+        if self.states < 2:
+            raise ValueError(f"states must be >= 2, got {self.states}")
+        if not self.significance >= 0:
+            raise ValueError(f"significance must be >= 0, got {self.significance}")
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
+        """Return the moved candidate, or the candidate with the reason."""
+        plain = step.candidate.state
+        if not has_noise(step.t):
+            return plain, Diagnostics(1.0, note="declined: zero noise")
+        head = step.head(self.states)
+        if head.states < 2:
+            return plain, Diagnostics(1.0, note="declined: states must number at least 2")
+        share = head.states / step.states
+        part = self._part(head)
+        aim = self.target(step.t) if self.target is not None else 0.0
+        found = _root(head, part, aim, self.significance)
+        spent = found.trials * share
+        if found.note.startswith("declined"):
+            return plain, Diagnostics(1.0, found.estimate, found.note, evaluations=spent)
+        move = {part: found.coefficient}
+        return moved(step, move), Diagnostics(1.0, found.estimate, found.note, move, spent)
+
+    def _part(self, step: Step) -> str:
+        if self.part != "auto":
+            return self.part
+        denoised = step.candidate.denoised
+        xp = array_namespace(denoised)
+        signal = denoised - xp.mean(denoised, axis=0, keepdims=True)
+        size = math.sqrt(float(xp.mean(inner(signal, signal))))
+        noisy = step.t.sigma * math.sqrt(step.dim) >= self.switch * step.t.alpha * size
+        return "state" if noisy else "noise"
+
+
+@dataclass(frozen=True)
+class _Root:
+    coefficient: float
+    estimate: Estimate | None
+    note: str
+    trials: int
+
+
+def _root(step: Step, part: str, aim: float, significance: float) -> _Root:
+    """Return the coefficient at which the defect is ``aim``, from 0 by secants."""
+    field, plain = DIRECTIONS[part](step), step.candidate.state
+    start = defect(step.denoiser, plain, step.t)
+    if not abs(start.value - aim) > significance * start.error:
+        return _Root(0.0, None, "declined: the defect is within its standard error", 1)
+    c, value = 0.0, start.value - aim
+    new = -math.copysign(TRIAL, value)  # more noise than the law's: less of it
+    slope, best, trials, note = 1.0, (abs(value), 0.0), 1, ""
+    while trials <= MOST_TRIALS:
+        found = defect(step.denoiser, plain + new * field, step.t).value - aim
+        trials += 1
+        if not math.isfinite(found) or found == value:
+            break
+        slope, c, value = (found - value) / (new - c), new, found
+        best = min(best, (abs(value), c))
+        new = float(np.clip(c - value / slope, -LARGEST, LARGEST))
+        note = f"clipped to {LARGEST}" if abs(new) == LARGEST else ""
+        if abs(value) <= 0.1 * start.error or new == c:
+            break
+    if best[1] == 0.0:
+        return _Root(0.0, None, "declined: no trial brings the defect down", trials)
+    estimate = Estimate(best[1], start.error / abs(slope))
+    return _Root(best[1], estimate, note if abs(best[1]) == LARGEST else "", trials)
+
+
+def defect(denoiser: Denoiser, y: Array, level: NoiseLevel) -> Estimate:
+    """Return ``E<y - m, y - alpha D(y)> / (sigma^2 d) - 1`` of a batch with its standard error.
+
+    Zero in the mean for states under the forward process's law and its exact denoiser: the
+    batch's mean stands for ``m``, so the mean product is multiplied by ``n / (n - 1)``.
+
+    Examples
+    --------
+    >>> from analytic import GaussianMixture
+    >>> law, level = GaussianMixture([1.0], [0.0], 1.0), NoiseLevel(1.0, 1.0)
+    >>> y = np.sqrt(2.0) * np.random.default_rng(0).standard_normal((100_000, 1))
+    >>> found = defect(law, y, level)
+    >>> bool(abs(found.value) < 4 * found.error < 0.02)
+    True
+    """
+    xp = array_namespace(y)
+    noise = y - level.alpha * denoiser(y, level)
+    centred = y - xp.mean(y, axis=0, keepdims=True)
+    dim = math.prod(y.shape[1:])
+    terms = inner(centred, noise) / (level.sigma**2 * dim)
+    terms = np.asarray(terms if isinstance(terms, np.ndarray) else to_device(terms, "cpu"))
+    n = len(terms)
+    return Estimate(float(terms.mean() * n / (n - 1) - 1), float(terms.std(ddof=1) / math.sqrt(n)))
+
+
+def measured_defect(denoiser: Denoiser, clean: np.ndarray, *, seed: int = 0) -> Target:
+    """Return the denoiser's own defect at any level, on clean samples noised there.
+
+    Costs one evaluation of every clean sample a level. Reference samples or long runs of the model
+    serve; with an exact denoiser and its law it is 0 up to sampling.
+    """
+
+    def target(level: NoiseLevel) -> float:
+        noise = np.random.default_rng(seed).standard_normal(clean.shape)
+        return float(defect(denoiser, level.alpha * clean + level.sigma * noise, level).value)
+
+    return target

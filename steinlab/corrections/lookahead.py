@@ -1,0 +1,47 @@
+"""``stein-lookahead``: the paper's coefficient with the denoiser asked again at the candidate."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from analytic.arrays import Array
+from steinlab.coefficient import tweedie_numerator
+from steinlab.corrections.base import DEFAULT_GAMMA_MIN
+from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.divergence import Step
+from steinlab.solvers.scalars import has_noise
+
+
+def stein_lookahead(
+    *,
+    gamma_min: float = DEFAULT_GAMMA_MIN,
+    gamma_max: float = math.inf,
+    states: int = 0,
+    target_error: float = 0.0,
+) -> ScalarCorrection:
+    """Return ``gamma = E<u, x - D_t(T)> / E|u|^2``: the clean sample as the candidate sees it.
+
+    Our reading of the paper's self-consistency variant, of which it says only that it looks ahead
+    along the trajectory: the clean sample of its target is replaced by the denoiser's answer at the
+    candidate, one level on, as Tweedie's form replaces it by the answer at ``x``. Neutral only for
+    a step to zero noise, where ``D_t(T) = T``; elsewhere it overshoots as the paper's target does,
+    and the solver's order is lost. Equivariant under rotation and scaling of the data, and under
+    shifts where ``alpha = 1``. Costs one evaluation of the states that it estimates from.
+    """
+
+    def numerator(step: Step, rng: np.random.Generator) -> Array:  # noqa: ARG001
+        there = step.candidate.state
+        ahead = step.denoiser(there, step.t) if has_noise(step.t) else there
+        return tweedie_numerator(step.x, step.candidate.residual, ahead)
+
+    return ScalarCorrection(
+        "stein-lookahead",
+        numerator,
+        gamma_min,
+        gamma_max,
+        states,
+        target_error,
+        evaluations=1,
+    )

@@ -1,0 +1,80 @@
+"""What every registered correction must do: turn and stretch with the data, keep the order or not.
+
+A new entry of the registry is tested without a word here, but for its order, which it must declare.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analytic import GaussianMixture
+from steinlab.corrections import CORRECTIONS
+from steinlab.flows import follow
+from steinlab.grids import Grid, given_grid
+from steinlab.processes import EDM
+from steinlab.sampling import solve
+from steinlab.solvers import get_solver
+
+KEEP = ("none", "law-matched", "law-matched-subspaces", "calibrated", "flow-oracle", "auto")
+LOSE = ("stein", "stein-lookahead", "tweedie", "next-level")
+"""Whether a correction keeps a second-order solver's order, as its docstring says."""
+
+OPTIONS = {name: {"significance": 3.0} for name in ("law-matched", "law-matched-subspaces")}
+"""At fine steps the batch's own noise must not be acted on, or it limits the order."""
+
+MEANS = np.array([[-1.0, 0.5], [1.0, -0.2]])
+SPREADS = np.array([[[0.2, 0.05], [0.05, 0.4]], [[0.3, 0.0], [0.0, 0.1]]])
+WEIGHTS = [0.3, 0.7]
+RATIOS = [8.0, 3.0, 1.0, 0.3, 0.1]
+
+
+def states(law: GaussianMixture, grid: Grid, n: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.asarray(law.sample(n, rng) + grid[0].sigma * rng.standard_normal((n, law.dim)))
+
+
+def ends(law: GaussianMixture, grid: Grid, x: np.ndarray, name: str) -> np.ndarray:
+    run = solve(law, x, grid, get_solver("dpmpp-2m"), correction=CORRECTIONS[name]())
+    return np.asarray(run.state)
+
+
+@pytest.mark.parametrize("name", CORRECTIONS)
+@pytest.mark.parametrize(("angle", "scale", "shift"), [(0.7, 1.0, 0.0), (0, 3.0, 0), (0, 1.0, 5.0)])
+def test_it_turns_stretches_and_moves_with_the_data(
+    name: str, angle: float, scale: float, shift: float
+) -> None:
+    """Where alpha stays 1; the noise levels stretch with the data."""
+    c, s = np.cos(angle), np.sin(angle)
+    turn = scale * np.array([[c, -s], [s, c]])
+    law = GaussianMixture(WEIGHTS, MEANS, SPREADS)
+    other = GaussianMixture(WEIGHTS, MEANS @ turn.T + shift, turn @ SPREADS @ turn.T)
+    grid, wide = (given_grid(EDM, [k * r for r in RATIOS]) for k in (1.0, scale))
+    x = states(law, grid, 300)
+    ours, theirs = ends(law, grid, x, name), ends(other, wide, x @ turn.T + shift, name)
+    size = max(1.0, np.abs(theirs).max())  # coefficients of 100 and more amplify rounding
+    np.testing.assert_allclose(theirs, ours @ turn.T + shift, rtol=0, atol=1e-7 * size)
+
+
+def test_every_correction_says_whether_it_keeps_the_order() -> None:
+    assert set(KEEP) | set(LOSE) == set(CORRECTIONS)
+    assert not set(KEEP) & set(LOSE)
+
+
+@pytest.mark.parametrize("name", CORRECTIONS)
+def test_the_order_observed_is_the_one_declared(name: str) -> None:
+    """Heun between 16 and 32 steps: 2 where it is kept, else 1 at most."""
+    law = GaussianMixture([0.4, 0.6], [-1.0, 1.5], [0.3, 0.5])
+    errors = []
+    for n in (16, 32):
+        grid = given_grid(EDM, list(np.geomspace(1.0, 0.3, n + 1)))
+        x = states(law, grid, 400)
+        exact = follow(law, x, grid[0], grid[-1], 256)
+        correction = CORRECTIONS[name](**OPTIONS.get(name, {}))
+        run = solve(law, x, grid, get_solver("heun"), correction=correction)
+        errors.append(float(np.sqrt(np.mean((run.state - exact) ** 2))))
+    order = np.log2(errors[0] / errors[1])
+    if name in KEEP:
+        assert order > 1.7
+    else:
+        assert order < 1.2

@@ -1,0 +1,105 @@
+"""Every correction from the command line: compare takes it, tables are stored and checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steinlab.cli import main
+from steinlab.corrections import CORRECTIONS
+
+SPEC: dict[str, Any] = {
+    "data": {"weights": [0.3, 0.7], "means": [[-2, 0], [2, 1]], "stds": [0.2, 0.4]},
+    "solvers": ["dpmpp-2m"],
+    "evaluations": [5],
+    "samples": 200,
+}
+
+
+def spec(folder: Path, **change: Any) -> str:
+    file = folder / "spec.json"
+    file.write_text(json.dumps({**SPEC, **change}))
+    return str(file)
+
+
+def rows(folder: Path, **change: Any) -> list[dict[str, Any]]:
+    out = folder / "rows.json"
+    assert main(["compare", spec(folder, **change), "--json", str(out)]) == 0
+    found: list[dict[str, Any]] = json.loads(out.read_text())
+    return found
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    file = tmp_path / "table.json"
+    assert main(["calibrate", spec(tmp_path, samples=800), "--out", str(file)]) == 0
+    return file
+
+
+def test_compare_takes_every_correction(tmp_path: Path) -> None:
+    found = rows(tmp_path, corrections=list(CORRECTIONS))
+    assert [row["correction"] for row in found] == list(CORRECTIONS)
+    assert not any(row["stopped"] for row in found)
+
+
+def test_options_may_be_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(tmp_path, corrections=[{"name": "law-matched", "part": "noise", "states": 100}])
+    assert found[0]["options"] == {"part": "noise", "states": 100}
+    assert "law-matched part=noise states=100" in capsys.readouterr().out
+    bad = spec(tmp_path, corrections=[{"name": "law-matched", "part": "sate"}])
+    assert main(["compare", bad]) == 2
+    assert "part must be one of auto, state, noise" in capsys.readouterr().err
+
+
+def test_a_table_is_found_beside_the_spec_and_costs_nothing(table: Path) -> None:
+    stored = {"name": "calibrated", "table": table.name}
+    plain, fixed = rows(table.parent, corrections=["none", stored])
+    assert fixed["energy_distance"]["value"] < plain["energy_distance"]["value"]
+    assert fixed["evaluations"] == plain["evaluations"]
+    assert len(json.loads(table.read_text())["steps"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"solvers": ["euler"]}, "table must be of the solver euler, got dpmpp-2m"),
+        ({"evaluations": [6]}, "table must be of this grid"),
+        ({"grid": "logsnr"}, "table must be of this grid"),
+        ({"model": "digits", "data": None}, "table must be of the model digits, got law"),
+    ],
+)
+def test_a_table_of_something_else_is_one_line(
+    table: Path, change: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = {**SPEC, **change, "corrections": [{"name": "calibrated", "table": table.name}]}
+    file = table.parent / "other.json"
+    file.write_text(json.dumps({key: v for key, v in whole.items() if v is not None}))
+    capsys.readouterr()
+    assert main(["compare", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_another_law_is_another_model(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = {"weights": [0.3, 0.7], "means": [[-2, 0], [2, 1]], "stds": [0.2, 0.5]}
+    bad = spec(table.parent, data=other, corrections=[{"name": "calibrated", "table": table.name}])
+    assert main(["compare", bad]) == 2
+    assert "table must be of the model law" in capsys.readouterr().err
+
+
+def test_bad_input_to_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "table.json")
+    for change, words in (
+        ({"solvers": ["euler", "heun"]}, "solvers must hold one entry, got 2"),
+        ({"evaluations": [4, 5]}, "evaluations must hold one entry, got 2"),
+        ({"samples": 4}, "calibration states must be >= 5, got 4"),
+    ):
+        assert main(["calibrate", spec(tmp_path, **change), "--out", out]) == 2
+        assert words in capsys.readouterr().err
+    missing = spec(tmp_path, corrections=[{"name": "calibrated", "table": "none.json"}])
+    assert main(["compare", missing]) == 2
+    assert "table must be a readable file" in capsys.readouterr().err
