@@ -30,7 +30,7 @@ test: setup
 test-full: setup
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --benchmark-disable
 
-# runs them; what is committed, plots included, stays (add --overwrite to refresh it)
+# runs them; what is committed, plots included, stays (notebooks/refresh.py renews it)
 notebooks: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout 120 notebooks
 

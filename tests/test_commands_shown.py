@@ -3,7 +3,7 @@
 Run as shown: models, figures, coefficient. Run on less, for time: ``compare`` with two solvers, one
 budget and few samples (the galaxies in ``make test-full`` only); ``sample`` with two pictures at
 three evaluations; ``falsify`` with 20 cases; ``report`` on a small ledger without figures. ``verify
---claims ID`` is parsed only: every claim is judged by tests/steinlab/claims.
+--claims ID`` is parsed only: every claim is judged by tests/steinlab/claims; so is ``calibrate``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 OF_THE_PAGE = {"linear-estimate"}
 """Claims that a page has its reader write; the page's own test judges them."""
 
-EXAMPLES = {"CLAIM": "lipschitz-bound", "CASE.json": "case.json", "SPEC.json": "spec.json"}
+EXAMPLES = {
+    "CLAIM": "lipschitz-bound",
+    "CASE.json": "case.json",
+    "SPEC.json": "docs/specs/digits.json",
+}
 
 
 def commands(text: str) -> set[str]:
@@ -43,7 +47,7 @@ COMMANDS = sorted({command for command, _ in SHOWN})
 
 
 def words(command: str) -> list[str]:
-    return [EXAMPLES.get(word, word) for word in shlex.split(command)[1:]]
+    return [EXAMPLES.get(word, word) for word in shlex.split(command, comments=True)[1:]]
 
 
 def parsed(command: str) -> dict[str, Any]:

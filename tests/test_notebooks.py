@@ -34,6 +34,7 @@ def test_it_is_committed_as_run_in_order_with_plots(file: Path) -> None:
     assert all(o["output_type"] != "error" and o.get("name") != "stderr" for o in outputs)
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 2
     assert file.stat().st_size < 2**19
+    assert not any("execution" in cell["metadata"] for cell in cells)  # dates
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
