@@ -80,9 +80,7 @@ def reference_error(subject: Subject, steps: int) -> float:
     """
     grid = make_grid(subject.process, GRID, 1 + (steps - 1) // 2)
     near = solve(subject.denoiser, subject.x, grid, SOLVERS[REFERENCE]).state
-    gap = float(rms_distance(subject.ends, np.asarray(near)).value)
-    order: int = 2**ORDER - 1
-    return gap / order
+    return float(rms_distance(subject.ends, np.asarray(near)).value / (2**ORDER - 1))
 
 
 def end_of(subject: Subject, solver: str, evaluations: int, method: str) -> np.ndarray:
