@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from steinlab.examine import rerun
+from steinlab.falsify.registry import spaces_of
 from steinlab.falsify.search import Found, Search
-from steinlab.falsify.spaces import Rows, Space, spaces_of
+from steinlab.falsify.spaces import Rows, Space
 from steinlab.units import Attack, Outcome
 from steinlab.verdicts import Claim, Comparison
 

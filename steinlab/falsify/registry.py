@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from steinlab.falsify import choices, laws
 from steinlab.falsify.spaces import Space
+from steinlab.falsify.steps import step_spaces
 from steinlab.verdicts import Claim
 
 SEARCHES: Mapping[str, Callable[[Claim], Sequence[Space]]] = MappingProxyType(
@@ -25,3 +26,24 @@ SEARCHES: Mapping[str, Callable[[Claim], Sequence[Space]]] = MappingProxyType(
     }
 )
 """A claim of another package brings its own, ``Claim.search``."""
+
+STATISTICAL = ("monte-carlo", "neural", "symbolic")
+
+
+def spaces_of(claim: Claim) -> list[Space]:
+    """Return the spaces in which a claim can be attacked; empty where none is known.
+
+    A claim's own ``search`` gives them, or :data:`SEARCHES`; otherwise
+    they are read off the draws of the checks whose cases are steps on one-dimensional laws. Checks
+    whose tolerance is statistical are left out: a search over them would fish for noise.
+    """
+    if claim.search is not None:
+        return list(claim.search(claim))
+    if claim.id in SEARCHES:
+        return list(SEARCHES[claim.id](claim))
+    return [
+        space
+        for check in claim.checks
+        if check.method not in STATISTICAL and check.pool is None and not check.missing()
+        for space in step_spaces(claim, check)
+    ]

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from steinlab.verdicts import Cases, Claim
+from steinlab.verdicts import Cases
 
 
 @dataclass(frozen=True)
@@ -110,28 +110,3 @@ def index(name: str, count: int) -> Parameter:
 
 SEEDS = Parameter("seed", 0, 2**31)
 """A seed by its whole part."""
-
-
-def spaces_of(claim: Claim) -> list[Space]:
-    """Return the spaces in which a claim can be attacked; empty where none is known.
-
-    A claim's own ``search`` gives them, or :data:`steinlab.falsify.registry.SEARCHES`; otherwise
-    they are read off the draws of the checks whose cases are steps on one-dimensional laws. Checks
-    whose tolerance is statistical are left out: a search over them would fish for noise.
-    """
-    from steinlab.falsify.registry import SEARCHES
-    from steinlab.falsify.steps import step_spaces
-
-    if claim.search is not None:
-        return list(claim.search(claim))
-    if claim.id in SEARCHES:
-        return list(SEARCHES[claim.id](claim))
-    return [
-        space
-        for check in claim.checks
-        if check.method not in STATISTICAL and check.pool is None and not check.missing()
-        for space in step_spaces(claim, check)
-    ]
-
-
-STATISTICAL = ("monte-carlo", "neural", "symbolic")

@@ -91,7 +91,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.text(0.03, 0.05, "contracts", transform=ax.transAxes, va="bottom")
     axes[0].set_ylabel(r"sensitivity $L_D$")
     axes[0].figure.colorbar(mesh, ax=list(axes), label=r"$L_T - 1$", extend="max", pad=0.02)
-    axes[-1].legend(loc="lower right")
+    axes[-1].legend(loc="lower right", frameon=True, facecolor="white", framealpha=0.9)
 
 
 FIGURE = Figure(

@@ -25,6 +25,7 @@ UNSEARCHED = (
     "error-budget",
     "tweedie-versus-stein",
     "jacobian-symmetry",
+    "correction-tournament",
 )
 """Claims without a search space: a whole design, or networks."""
 
