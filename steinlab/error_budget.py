@@ -144,6 +144,7 @@ def error_budget(subject: Subject, setting: Setting) -> Budget:
     An exact model, two modes: no score error, and the parts explain the total.
 
     >>> from analytic import GaussianMixture
+    >>> from steinlab.budget_subjects import of_law
     >>> from steinlab.grids import make_grid
     >>> from steinlab.processes import EDM
     >>> from steinlab.solvers import EULER

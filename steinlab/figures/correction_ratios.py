@@ -22,22 +22,29 @@ STATES = 300
 MEASURE = "energy_distance"
 
 
-def compute(seed: int) -> FigureData:
+def compute(
+    seed: int,
+    *,
+    problems: Sequence[str] = PROBLEMS,
+    solvers: Sequence[str] = SOLVERS,
+    budgets: Sequence[int] = BUDGETS,
+    states: int = STATES,
+) -> FigureData:
     """Return every cell's ratio, ``(entrants, budgets, cells)``."""
-    ratios = np.empty((len(ENTRANTS), len(BUDGETS), len(PROBLEMS) * len(SOLVERS)))
-    for i, (problem, solver) in enumerate(itertools.product(PROBLEMS, SOLVERS)):
-        for j, budget in enumerate(BUDGETS):
+    ratios = np.empty((len(ENTRANTS), len(budgets), len(problems) * len(solvers)))
+    for i, (problem, solver) in enumerate(itertools.product(problems, solvers)):
+        for j, budget in enumerate(budgets):
             cell = Cell(problem, "edm", "karras", solver, budget, seed)
-            found = play(cell, states=STATES, entrants=("none", *ENTRANTS))
+            found = play(cell, states=states, entrants=("none", *ENTRANTS))
             plain, floor = found["results"]["none"], found["floor"][MEASURE]
             for k, name in enumerate(ENTRANTS):
                 ratios[k, j, i] = ratio(found["results"][name], plain, floor, MEASURE)
     config = {
-        "problems": PROBLEMS,
-        "solvers": SOLVERS,
-        "budgets": BUDGETS,
-        "entrants": ENTRANTS,
-        "states": STATES,
+        "problems": list(problems),
+        "solvers": list(solvers),
+        "budgets": list(budgets),
+        "entrants": list(ENTRANTS),
+        "states": states,
         "process": "edm",
         "grid": "karras",
     }

@@ -28,6 +28,12 @@ NOT_THERE = "no-such-model"
 REDUCED: dict[str, dict[str, Any]] = {
     "bound-scatter": {"runs": 36},
     "coefficient-routes": {},
+    "correction-ratios": {
+        "problems": ("ring-2",),
+        "solvers": ("euler",),
+        "budgets": (4, 6),
+        "states": 60,
+    },
     "decay": {"runs": 3},
     "error-evaluations": {
         "laws": ("25-mode grid, 2-D",) * 2,
