@@ -105,22 +105,56 @@ def compare(
         Before any computation, if a budget does not pay for a step.
     """
     tell = progress or (lambda _done, _what: None)
-    tasks, subject = _plan(spec), _subject(spec)
-    store = RowStore(folder) if folder else None
-    keys = [_key(spec, subject, task) if store else "" for task in tasks]
-    units = len(tasks) + 1
-    bench: Bench | None = None
-    for i, (task, key) in enumerate(zip(tasks, keys, strict=True)):
-        row = store.get(task.label, key, task.solver, task.correction) if store else None
-        if row is None:
-            if bench is None:
-                bench = _prepare(spec, subject, task.grid, lambda f, what: tell(f / units, what))
-            tell((i + 1) / units, task.label)
-            row = _run(task, bench)
-            if store:
-                store.put(task.label, key, row)
-        yield row
+    work = Comparison(spec, folder)
+    units = len(work.tasks) + 1
+    for i in range(len(work.tasks)):
+        yield work.row(i, tell)
+        tell((i + 1) / units, "")
     tell(1.0, "done")
+
+
+class Comparison:
+    """The rows of a specification one by one; what they share is prepared once, if need be.
+
+    Parameters
+    ----------
+    spec : CompareSpec
+    folder : Path, optional
+        Where finished rows are kept and found again.
+
+    Raises
+    ------
+    InputError
+        If a budget does not pay for a step.
+    """
+
+    def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
+        self.spec = spec
+        self.tasks, self.subject = _plan(spec), _subject(spec)
+        self._store = RowStore(folder) if folder else None
+        self._bench: Bench | None = None
+
+    @property
+    def request(self) -> Request:
+        """What the bench is prepared for; all grids share both ends."""
+        spec = self.spec
+        return Request.on(self.tasks[0].grid, seed=spec.seed, samples=spec.samples, end=spec.end)
+
+    def row(self, index: int, tell: Progress) -> Row:
+        """Return a row, from the folder where it is there."""
+        task, store = self.tasks[index], self._store
+        key = _key(self.spec, self.subject, task) if store else ""
+        row = store.get(task.label, key, task.solver, task.correction) if store else None
+        if row is not None:
+            return row
+        units = len(self.tasks) + 1
+        if self._bench is None:
+            self._bench = _prepare(self.request, self.subject, lambda f, w: tell(f / units, w))
+        tell((index + 1) / units, task.label)
+        row = _run(task, self._bench)
+        if store:
+            store.put(task.label, key, row)
+        return row
 
 
 def process_of(spec: CompareSpec) -> Process:
@@ -206,8 +240,7 @@ def _key(spec: CompareSpec, subject: _Subject, task: _Task) -> str:
     )
 
 
-def _prepare(spec: CompareSpec, subject: _Subject, grid: Grid, progress: Progress) -> Bench:
-    request = Request.on(grid, seed=spec.seed, samples=spec.samples, end=spec.end)
+def _prepare(request: Request, subject: _Subject, progress: Progress) -> Bench:
     if subject.law is not None:
         return exact_bench(request, subject.law, subject.denoiser, progress)
     assert subject.model is not None
