@@ -71,7 +71,7 @@ def rows_in_processes(
     Raises
     ------
     Exception
-        What a row raised, the rows yielded before being kept.
+        What a row raised, once all others are yielded.
     """
     work = Comparison(source.spec())
     units = len(work.tasks) + 1
@@ -82,9 +82,13 @@ def rows_in_processes(
                 if failure is not None:
                     raise failure
         jobs = [(source, index) for index in range(len(work.tasks))]
+        failures: list[Exception] = []
         for done, ((_, index), found) in enumerate(completed(pool, _row, jobs)):
-            if isinstance(found, Exception):
-                raise found
             task = work.tasks[index]
             progress((done + 2) / units, task.label)
-            yield index, restored(found, task.solver, task.correction)
+            if isinstance(found, Exception):
+                failures.append(found)  # the other rows go on
+            else:
+                yield index, restored(found, task.solver, task.correction)
+        if failures:
+            raise failures[0]
