@@ -18,7 +18,7 @@ import functools
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from steinlab.grids import make_grid
 from steinlab.longrun import LongRun, long_run
 from steinlab.models import Model, load_model
 from steinlab.solvers import EULER, SOLVERS
+from toy_models.claims.networks import GALAXY, Pool
 
-MODEL, SOLVER_NAMES, STEPS = "galaxies-hsc-32", ("euler", "heun"), 8
+SOLVER_NAMES, STEPS = ("euler", "heun"), 8
 BATCH, STATES, POOL = 16, 2048, 1024
 
 
@@ -48,19 +49,7 @@ class Job:
     states: int = STATES
     pool: int = POOL
     seed: int = 0
-    model: str = MODEL
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Draws with replacement from end points of a network's own flow."""
-
-    ends: np.ndarray = field(repr=False)
-
-    def __call__(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return ``n`` of them."""
-        drawn: np.ndarray = self.ends[rng.integers(len(self.ends), size=n)]
-        return drawn
+    model: str = GALAXY
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,7 +75,7 @@ def budget_of(job: Job) -> Budget:
     """Return the budget of one step."""
     model = model_on(job.model, job.device)
     ends = own_flow(job.model, job.device, job.pool, job.seed).state
-    subject: Subject = of_model(model, Pool(ends))
+    subject: Subject = of_model(model, Pool(ends).sample)
     grid = make_grid(model.process(), "karras", STEPS)
     options = {"batch": job.batch, "states": job.states, "seed": job.seed}
     return error_budget(subject, Setting(grid, job.index, SOLVERS[job.solver], EULER, **options))
@@ -127,7 +116,7 @@ def main(args: Sequence[str] | None = None) -> int:
     given = parser.parse_args(args)
     spent = {name: getattr(given, name) for name in ("device", "batch", "states", "pool")}
     jobs = [Job(solver, i, **spent) for solver in given.solvers for i in given.indices]
-    own_flow(MODEL, given.device, given.pool, jobs[0].seed)  # once, for all processes: the cache
+    own_flow(GALAXY, given.device, given.pool, jobs[0].seed)  # once, for all processes: the cache
     found: dict[Job, dict[str, Any]] = {}
     with executor_for(given.workers) as pool:
         for job, out in completed(pool, record, jobs):
