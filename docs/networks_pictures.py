@@ -100,15 +100,15 @@ def draw(source: Path, target: Path) -> None:
         squeeze=False,
         layout="constrained",
     )
-    for line, (solver, asked) in zip(axes, rows, strict=True):
+    for i, (line, (solver, asked)) in enumerate(zip(axes, rows, strict=True)):
         for ax, method in zip(line, columns, strict=True):
             name = LONG if method == LONG else f"{solver}/{asked}/{method}"
             ax.imshow(sheets[name], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             ax.set(xticks=[], yticks=[])
-            if line is axes[0]:
+            if i == 0:
                 ax.set_title(method, fontsize=8)
-        line[0].set_ylabel(f"{solver}, {asked} evaluations", fontsize=7)
-    fig.suptitle(f"{words['model']}, {words['grid']} grid", fontsize=8)
+        line[0].set_ylabel(f"{solver}, {asked}", fontsize=8)
+    fig.suptitle(f"{words['model']}, {words['grid']} grid; rows: solver, evaluations", fontsize=8)
     fig.savefig(target, dpi=100, metadata={"Software": None})
 
 
