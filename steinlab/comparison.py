@@ -19,16 +19,12 @@ from steinlab.bench import (
     Request,
     distances,
     exact_bench,
-    forward,
     network_bench,
     rng_of,
 )
 from steinlab.budget import run_within
 from steinlab.coefficient_noise import Noise, coefficient_noise, widened
-from steinlab.corrections import Correction
-from steinlab.corrections import Run as PreparedRun
-from steinlab.corrections.calibrated import Calibrated, Table
-from steinlab.corrections.fitted import calibrate
+from steinlab.corrections.calibrated import Calibrated
 from steinlab.denoisers import Denoiser
 from steinlab.grids import Grid
 from steinlab.longrun import fingerprint
@@ -65,7 +61,7 @@ class _Task:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """What is compared: a denoiser, its exact law if any, and what identifies it."""
 
     denoiser: Denoiser
@@ -130,7 +126,7 @@ class Comparison:
 
     def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
         self.spec = spec
-        self.tasks, self.subject = _plan(spec), _subject(spec)
+        self.tasks, self.subject = _plan(spec), subject_of(spec)
         self._store = RowStore(folder) if folder else None
         self._bench: Bench | None = None
 
@@ -190,47 +186,18 @@ def subject_name(spec: CompareSpec) -> str:
     return "law " + hashlib.sha256(repr(spec.data).encode()).hexdigest()[:16]
 
 
-def calibrate_table(spec: CompareSpec) -> Table:
-    """Return the table of moves for the first solver and budget of a specification.
-
-    Its states are ``samples`` fresh ones at the grid's noisiest level, drawn from a generator that
-    no row of a comparison uses.
-    """
-    process, entry, subject = process_of(spec), spec.solvers[0], _subject(spec)
-    zero = spec.end == "zero"
-    plan, grid = run_within(
-        entry.solver,
-        process,
-        spec.grid,
-        spec.evaluations[0],
-        start=entry.start,
-        finish=entry.finish,
-        final_zero=zero,
-    )
-    rng = rng_of(spec.seed, "calibration")
-    if spec.model is not None:
-        x = spec.model.start(grid[0], spec.samples, rng)
-    else:
-        x = forward(subject.law, grid[0], spec.samples, rng)
-
-    def again(states: np.ndarray, correction: Correction) -> Solution:
-        return solve(subject.denoiser, states, grid, plan, correction=correction, rng=rng)
-
-    run = PreparedRun(subject.denoiser, x, grid, plan.solvers, again)
-    return calibrate(run, model=subject_name(spec))
-
-
-def _subject(spec: CompareSpec) -> _Subject:
+def subject_of(spec: CompareSpec) -> Subject:
+    """Return what is compared."""
     process = process_of(spec)
     if spec.model is None:
         assert spec.data is not None
         law: Any = spec.data.law()
-        return _Subject(law, law, None, law.dim, process, repr(spec.data))
+        return Subject(law, law, None, law.dim, process, repr(spec.data))
     model = spec.model
-    return _Subject(model.denoiser, model.exact_law, model, model.dim, process, model.name)
+    return Subject(model.denoiser, model.exact_law, model, model.dim, process, model.name)
 
 
-def _key(spec: CompareSpec, subject: _Subject, task: _Task) -> str:
+def _key(spec: CompareSpec, subject: Subject, task: _Task) -> str:
     """Return what identifies a row's numbers."""
     levels = [(level.alpha, level.sigma) for level in task.grid]
     answers = fingerprint(subject.denoiser, subject.dim, subject.process)
@@ -240,7 +207,7 @@ def _key(spec: CompareSpec, subject: _Subject, task: _Task) -> str:
     )
 
 
-def _prepare(request: Request, subject: _Subject, progress: Progress) -> Bench:
+def _prepare(request: Request, subject: Subject, progress: Progress) -> Bench:
     if subject.law is not None:
         return exact_bench(request, subject.law, subject.denoiser, progress)
     assert subject.model is not None
