@@ -82,25 +82,29 @@ def budget_of(job: Job) -> Budget:
 
 
 def record(job: Job) -> dict[str, Any]:
-    """Return the budget of one step as JSON."""
+    """Return the budget of one step as JSON, numbers to six digits."""
     budget = budget_of(job)
     flow = own_flow(job.model, job.device, job.pool, job.seed)
     s, t = make_grid(model_on(job.model, job.device).process(), "karras", STEPS)[job.index :][:2]
     return {
         **{key: value for key, value in asdict(job).items() if key != "device"},
-        "sigma": [s.sigma, t.sigma],
-        "estimated": budget.estimated,
+        "sigma": [_six(s.sigma), _six(t.sigma)],
+        "estimated": _six(budget.estimated),
         "exact": _pair(budget.exact),
         "parts": {name: _pair(budget.parts[name]) for name in PARTS if name in budget.parts},
-        "explained": budget.explained,
+        "explained": _six(budget.explained),
         "total": _pair(budget.total),
-        "z": budget.z,
-        "pool_error": flow.rms_error,
+        "z": _six(budget.z),
+        "pool_error": _six(flow.rms_error),
     }
 
 
 def _pair(found: Any) -> dict[str, float]:
-    return {"value": float(found.value), "error": float(found.error)}
+    return {"value": _six(found.value), "error": _six(found.error)}
+
+
+def _six(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -123,8 +127,8 @@ def main(args: Sequence[str] | None = None) -> int:
             if isinstance(out, Exception):
                 raise out
             found[job] = out
-            rows = [found[one] for one in jobs if one in found]
-            given.out.write_text(json.dumps(rows, indent=1) + "\n")
+            lines = ",\n ".join(json.dumps(found[one]) for one in jobs if one in found)
+            given.out.write_text(f"[\n {lines}\n]\n")
             print(f"{job.solver} {job.index}: z {out['z']:.2f}", flush=True)
     return 0
 
