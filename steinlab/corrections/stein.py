@@ -37,7 +37,7 @@ def stein(
     """
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:
-        div = (divergence or default_divergence(step.denoiser))(step, rng)
+        div = (divergence or _default(step))(step, rng)
         return stein_numerator(step.x, step.candidate.residual, div, step.s)
 
     cost = _products(divergence)
@@ -62,7 +62,7 @@ def next_level(
     """
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:
-        div = (divergence or default_divergence(step.denoiser))(step, rng)
+        div = (divergence or _default(step))(step, rng)
         return next_level_numerator(step.x, step.candidate.residual, div, step.s, step.t)
 
     cost = _products(divergence)
@@ -73,3 +73,7 @@ def next_level(
 
 def _products(divergence: Divergence | None) -> int:
     return divergence.probes if isinstance(divergence, Hutchinson) else 1
+
+
+def _default(step: Step) -> Divergence:
+    return default_divergence(step.denoiser, linear=step.candidate.linear is not None)

@@ -295,6 +295,9 @@ def test_what_a_denoiser_offers_decides() -> None:
     assert default_divergence(PLANE) == Exact()
     assert default_divergence(CROOKED) == Hutchinson(1, "rademacher", "jvp")
     assert default_divergence(bare) == Hutchinson(mode="vjp")
+    both = Differentiable(CROOKED)  # reverse mode is half the time, but needs a step of one product
+    assert default_divergence(both, linear=True) == Hutchinson(mode="vjp")
+    assert default_divergence(both) == Hutchinson(mode="jvp")
     with pytest.raises(ValueError, match="divergence must be estimated for function"):
         Exact()(step_of(bare, X), RNG)
     with pytest.raises(ValueError, match="mode must be one that function offers, got jvp"):
