@@ -25,6 +25,7 @@ from networks_tables import (
     tally,
 )
 
+from steinlab.flows import SUBSTEPS
 from toy_models.galaxies import HSC_32
 
 HERE = Path(__file__).parent
@@ -36,12 +37,11 @@ distance to the end points of its own long run from the same start states, *ener
 *sliced W2* are distances to independent long runs (`ipndm-4`, 64 and 128 steps). Corrections are
 `stein`, the coefficient of Theorem 4.7 estimated on the batch with one Rademacher probe a state and
 clipped from below at 0.1 only, as the paper gives it; the same clipped to [0.1, 1]; and `auto`, a
-table of moves fitted to the network's flow on the first 256 start states, half of which decide
-whether it is kept; so an eighth of the states measured have fitted it. Its calibration costs 49
-evaluations a step and calibration state, once. Errors are standard errors over the states and,
-in corrected rows, hold the noise of the coefficients. A correction *gains* or *loses* in a cell
-where it differs from the plain run by more than two joint standard errors; both runs share their
-start states, so that is on the cautious side."""
+table of moves fitted to the network's flow on the first start states of the run, half of which
+decide whether it is kept; so some of the states measured have fitted it. Errors are standard errors
+over the states and, in corrected rows, hold the noise of the coefficients. A correction *gains* or
+*loses* in a cell where the distance, or its logarithm, differs from the plain run's by more than
+two joint standard errors; both runs share their start states, so that is on the cautious side."""
 
 
 PICTURES = f"""\
@@ -96,7 +96,7 @@ def kept(record: Record) -> str:
 def cells_where(record: Record, fix: str, distance: str, outcome: str) -> str:
     """Return the cells in which a correction gains or loses, by solver."""
     cells: dict[str, list[str]] = {}
-    for solver, asked in record.cells:
+    for solver, asked in record.made(fix):
         if record.outcome(solver, asked, fix, distance) == outcome:
             cells.setdefault(solver, []).append(str(asked))
     return "; ".join(f"`{s}` at {', '.join(at)}" for s, at in cells.items()) or "nowhere"
@@ -123,7 +123,8 @@ def budget_words() -> str:
     return (
         f"Batch of {rows[0]['batch']} states, {rows[0]['states']:,} for each expectation, "
         f"{rows[0]['pool']:,} end points, off by {rows[0]['pool_error']:.2g} by Richardson's "
-        f"estimate. The parts add up to the whole within their joint error at every level: mean square of z "
+        "estimate. The parts add up to the whole within their joint error at every level: mean "
+        "square of z "
         f"{sum(squares) / len(squares):.2f} over the {len(squares)} levels of Euler's step, "
         f"largest |z| {max(abs(row['z']) for row in rows):.1f} in {len(rows)} steps (Heun's share "
         f"states with Euler's). Relative to the coefficient, rounding to float32 is "
@@ -178,7 +179,7 @@ def said(one: Record) -> str:
         for distance, words in list(DISTANCES.items())[::2]:
             gains, losses, _ = tally(one, fix, distance)
             where = f" ({cells_where(one, fix, distance, 'loss')})" if losses else ""
-            of = f"of {len(one.cells)} cells by {words}"
+            of = f"of {len(one.made(fix))} cells by {words}"
             parts.append(f"{name} gains in {gains} and loses in {losses} {of}{where}")
     return "; ".join(parts) + "."
 
@@ -189,8 +190,8 @@ def tables_page(found: dict[str, Record]) -> str:
         "# Networks: every cell",
         "Written by `python docs/networks_page.py`; [networks.md](networks.md) says what the "
         "numbers are and what they show. Bold: the correction gains by more than two joint "
-        "standard errors over the plain run of the same solver; struck out: it loses. `[7]` is what "
-        "a budget allowed to spend.",
+        "standard errors over the plain run of the same solver; struck out: it loses. `[7]` is "
+        "what a budget allowed to spend.",
     ]
     for record in found.values():
         out += [f"## {title(record)}", commands(record), floor(record)]
@@ -198,17 +199,38 @@ def tables_page(found: dict[str, Record]) -> str:
     return "\n\n".join(out) + "\n"
 
 
+def sizes(found: dict[str, Record]) -> str:
+    """Return samples and calibration states of every network."""
+    words = {}
+    for one in found.values():
+        fitting = 3 * SUBSTEPS
+        words[one.content["spec"]["model"]] = (
+            f"{one.content['spec']['samples']:,} samples of {one.content['spec']['model']}, of "
+            f"which {one.calibration // 2} fit `auto`'s tables and as many judge them"
+        )
+    return "; ".join(words.values()) + f" ({fitting} evaluations a step for each, once)"
+
+
+def unrun(found: dict[str, Record]) -> list[str]:
+    """Return what the specifications ask for and the records lack."""
+    lines = [
+        f"{title(one)}: "
+        + ", ".join(f"{n} evaluations ({a} of {b} rows)" for n, (a, b) in one.unrun().items())
+        for one in found.values()
+        if one.unrun()
+    ]
+    return ["Not run yet: " + "; ".join(lines) + "."] if lines else []
+
+
 def page(found: dict[str, Record]) -> str:
     """Return the page."""
-    samples = {record.content["spec"]["samples"] for record in found.values()}
-    assert len(samples) == 1, "the page speaks of one number of samples"
+    solvers = dict.fromkeys(s for s, _ in found[NAMES[0]].cells)
     out = [
         "# Networks: plain and corrected",
         "Written by `python docs/networks_page.py` from the records in "
-        f"[results/networks](results/networks); {samples.pop():,} samples a run, solvers "
-        f"{', '.join(f'`{s}`' for s in dict.fromkeys(s for s, _ in found[NAMES[0]].cells))}, the "
-        "networks in float32 on an H100. Every cell is in "
-        "[networks-tables.md](networks-tables.md).",
+        f"[results/networks](results/networks). Solvers {', '.join(f'`{s}`' for s in solvers)}; "
+        f"{sizes(found)}. Every cell is in [networks-tables.md](networks-tables.md).",
+        *unrun(found),
         HOW,
         "## What is seen",
         seen(found),

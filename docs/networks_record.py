@@ -106,6 +106,26 @@ class Record:
         """Numbers of evaluations."""
         return sorted({n for _, n in self.cells})
 
+    @property
+    def calibration(self) -> int:
+        """Calibration states of ``auto``."""
+        found = [c for c in self.content["spec"]["corrections"] if isinstance(c, dict)]
+        return next(int(c["states"]) for c in found if c["name"] == "auto")
+
+    def unrun(self) -> dict[int, tuple[int, int]]:
+        """Return rows not there and rows asked for, by numbers of evaluations that lack some."""
+        spec, out = self.content["spec"], {}
+        asked = len(spec["solvers"]) * len(spec["corrections"])
+        for n in spec["evaluations"]:
+            there = sum(key[1] == n for key in self.rows)
+            if there < asked:
+                out[int(n)] = asked - there, asked
+        return out
+
+    def made(self, fix: str) -> list[tuple[str, int]]:
+        """Return the cells that a correction has run in."""
+        return [cell for cell in self.cells if (*cell, fix) in self.rows]
+
     def value(self, solver: str, asked: int, fix: str, distance: str) -> Pair:
         """Return a distance and its error; infinite where the run stopped or was not made."""
         found = self.rows.get((solver, asked, fix), {}).get(distance)
@@ -114,18 +134,25 @@ class Record:
     def outcome(self, solver: str, asked: int, fix: str, distance: str) -> str:
         """Return ``gain``, ``loss`` or ``even`` against the plain run, beyond the joint error.
 
-        Both runs start from the same states, so their errors are mostly shared and the joint error
-        is on the large side: cells called even may still differ.
+        Of the distances or of their logarithms: where coefficients explode, a distance's error is
+        as large as the distance, which may be a thousand times the plain one all the same. Both
+        runs start from the same states, so their errors are mostly shared and the joint error is on
+        the large side: cells called even may still differ.
         """
         (plain, a), (fixed, b) = (self.value(solver, asked, f, distance) for f in (PLAIN, fix))
-        if not math.isfinite(plain - fixed) or abs(fixed - plain) > SIGNIFICANT * math.hypot(a, b):
-            return "gain" if fixed < plain else "loss"
-        return "even"
+        apart = not math.isfinite(plain - fixed)
+        apart = apart or abs(fixed - plain) > SIGNIFICANT * math.hypot(a, b)
+        if not apart and plain > 0 and fixed > 0:
+            relative = math.hypot(a / plain, b / fixed)
+            apart = abs(math.log(fixed / plain)) > SIGNIFICANT * relative
+        if not apart:
+            return "even"
+        return "gain" if fixed < plain else "loss"
 
     def ratio(self, fix: str, distance: str, asked: int) -> float:
         """Return the geometric mean over the solvers of the distance over the plain one's."""
         logs = []
-        for solver, n in self.cells:
+        for solver, n in self.made(fix):
             if n == asked:
                 plain, fixed = (self.value(solver, n, f, distance)[0] for f in (PLAIN, fix))
                 logs.append(math.log(fixed / plain) if math.isfinite(fixed) else math.inf)

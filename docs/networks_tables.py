@@ -69,8 +69,7 @@ def every_cell(record: Record, distance: str) -> str:
 
 def tally(record: Record, fix: str, distance: str) -> tuple[int, int, int]:
     """Return in how many cells a correction gains, loses, and does neither."""
-    made = [c for c in record.cells if (*c, fix) in record.rows]
-    found = [record.outcome(*c, fix, distance) for c in made]
+    found = [record.outcome(*c, fix, distance) for c in record.made(fix)]
     gains, losses, even = (found.count(word) for word in ("gain", "loss", "even"))
     return gains, losses, even
 
@@ -92,7 +91,9 @@ def tallies(found: Sequence[Record]) -> str:
 
 def factor(value: float) -> str:
     """Return a ratio to two digits."""
-    if not math.isfinite(value):
+    if math.isnan(value):
+        return ""
+    if math.isinf(value):
         return "stopped"
     return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
