@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from networks_record import DISTANCES, FIXES, PLAIN, Record
+from networks_record import DISTANCES, Record
 from networks_tables import (
     NAMES,
     budget,
@@ -22,14 +22,13 @@ from networks_tables import (
     ratios,
     records,
     tallies,
-    tally,
 )
+from networks_words import budget_words, seen, short, title
 
 from steinlab.flows import SUBSTEPS
 from toy_models.galaxies import HSC_32
 
 HERE = Path(__file__).parent
-STEIN, CLIPPED, AUTO = FIXES
 
 HOW = """\
 Every network is compared with itself, by `steinlab compare`: *flow error* is the root mean square
@@ -73,71 +72,6 @@ python -m toy_models.galaxy_budget --out budget.json --device cuda
 ```"""
 
 
-def reach(record: Record, fix: str) -> str:
-    """Return how far the coefficients of a correction go."""
-    found = [g for (_, _, f), row in record.rows.items() if f == fix for g in row["gamma"]]
-    finite = [g for g in found if g is not None]
-    return f"{min(finite):.2g} to {max(finite):,.0f}"
-
-
-def best(record: Record, asked: int) -> str:
-    """Return the plain solver that is nearest to its flow at a number of evaluations."""
-    found = {s: record.value(s, n, PLAIN, "flow_error") for s, n in record.cells if n == asked}
-    name = min(found, key=lambda solver: found[solver][0])
-    return f"`{name}` at {asked} ({number(*found[name])})"
-
-
-def kept(record: Record) -> str:
-    """Return how many calibrated tables were kept."""
-    rows = [row for (_, _, fix), row in record.rows.items() if fix == AUTO]
-    return f"{sum(row['kept'] for row in rows)} of {len(rows)} tables"
-
-
-def cells_where(record: Record, fix: str, distance: str, outcome: str) -> str:
-    """Return the cells in which a correction gains or loses, by solver."""
-    cells: dict[str, list[str]] = {}
-    for solver, asked in record.made(fix):
-        if record.outcome(solver, asked, fix, distance) == outcome:
-            cells.setdefault(solver, []).append(str(asked))
-    return "; ".join(f"`{s}` at {', '.join(at)}" for s, at in cells.items()) or "nowhere"
-
-
-def title(record: Record) -> str:
-    """Return network and grid."""
-    return f"{record.content['spec']['model']}, {record.content['spec']['grid']} grid"
-
-
-def budget_words() -> str:
-    """Return what the error budget says."""
-    rows = budget()
-    first = [row for row in rows if row["solver"] == "euler"]
-    squares = [row["z"] ** 2 for row in first]
-
-    def share(name: str) -> str:
-        values = [abs(row["parts"][name]["value"] / row["exact"]["value"]) for row in rows]
-        low, high = min(values), max(values)
-        return f"{low:.1e} to {high:.1e}"
-
-    worst = max(rows, key=lambda row: abs(row["parts"]["drift"]["value"]))
-    end = first[-1]["parts"]["score"]
-    return (
-        f"Batch of {rows[0]['batch']} states, {rows[0]['states']:,} for each expectation, "
-        f"{rows[0]['pool']:,} end points, off by {rows[0]['pool_error']:.2g} by Richardson's "
-        "estimate. The parts add up to the whole within their joint error at every level: mean "
-        "square of z "
-        f"{sum(squares) / len(squares):.2f} over the {len(squares)} levels of Euler's step, "
-        f"largest |z| {max(abs(row['z']) for row in rows):.1f} in {len(rows)} steps (Heun's share "
-        f"states with Euler's). Relative to the coefficient, rounding to float32 is "
-        f"{share('rounding')}, one Rademacher probe a state {share('probes')}, the "
-        f"batch {share('batch')}, the drift of the plain Euler run's law from "
-        f"the network's own {share('drift')} (largest, "
-        f"{number(worst['parts']['drift']['value'], worst['parts']['drift']['error'])}, at sigma "
-        f"{worst['sigma'][0]:.3g}), and the score error along the residual {share('score')}. At "
-        f"the last level, sigma {first[-1]['sigma'][0]:.3g}, the network is inconsistent with what "
-        f"it generates by {number(end['value'], end['error'])}."
-    )
-
-
 def commands(record: Record) -> str:
     """Return how the record is made."""
     name = record.name
@@ -156,32 +90,6 @@ def floor(record: Record) -> str:
         f"Two samples of the network's own law: energy distance {number(*energy)}, sliced W2 "
         f"{number(*sliced)}. The long run of the flow error is itself off by {error:.1e}."
     )
-
-
-def seen(found: dict[str, Record]) -> str:
-    """Return what the tables show."""
-    every = found.values()
-    lines = [
-        "- **Plain solvers** nearest to their flow: "
-        + "; ".join(
-            f"{title(one)}: {', '.join(best(one, n) for n in one.budgets)}" for one in every
-        )
-        + "."
-    ]
-    lines += [f"- **{title(one)}**: " + said(one) for one in every]
-    return "\n".join(lines)
-
-
-def said(one: Record) -> str:
-    """Return what a record shows of the corrections, gains and losses alike."""
-    parts = [f"`stein` as published has coefficients from {reach(one, STEIN)}"]
-    for fix, name in ((CLIPPED, "clipped to [0.1, 1] it"), (AUTO, f"`auto` ({kept(one)} kept)")):
-        for distance, words in list(DISTANCES.items())[::2]:
-            gains, losses, _ = tally(one, fix, distance)
-            where = f" ({cells_where(one, fix, distance, 'loss')})" if losses else ""
-            of = f"of {len(one.made(fix))} cells by {words}"
-            parts.append(f"{name} gains in {gains} and loses in {losses} {of}{where}")
-    return "; ".join(parts) + "."
 
 
 def tables_page(found: dict[str, Record]) -> str:
@@ -233,6 +141,7 @@ def page(found: dict[str, Record]) -> str:
         *unrun(found),
         HOW,
         "## What is seen",
+        short(found),
         seen(found),
         "## Gains and losses",
         "Cells (of solvers and numbers of evaluations) in which a correction gains / loses / does "

@@ -135,16 +135,18 @@ class Record:
         """Return ``gain``, ``loss`` or ``even`` against the plain run, beyond the joint error.
 
         Of the distances or of their logarithms: where coefficients explode, a distance's error is
-        as large as the distance, which may be a thousand times the plain one all the same. Both
-        runs start from the same states, so their errors are mostly shared and the joint error is on
-        the large side: cells called even may still differ.
+        as large as the distance, which may be a thousand times the plain one all the same. A plain
+        distance below its error counts as its error there. Both runs start from the same states, so
+        their errors are mostly shared and the joint error is on the large side: cells called even
+        may still differ.
         """
         (plain, a), (fixed, b) = (self.value(solver, asked, f, distance) for f in (PLAIN, fix))
         apart = not math.isfinite(plain - fixed)
         apart = apart or abs(fixed - plain) > SIGNIFICANT * math.hypot(a, b)
-        if not apart and plain > 0 and fixed > 0:
-            relative = math.hypot(a / plain, b / fixed)
-            apart = abs(math.log(fixed / plain)) > SIGNIFICANT * relative
+        if not apart and fixed > 0:
+            least = max(plain, a)
+            relative = math.hypot(a / least, b / fixed)
+            apart = abs(math.log(fixed / least)) > SIGNIFICANT * relative
         if not apart:
             return "even"
         return "gain" if fixed < plain else "loss"
