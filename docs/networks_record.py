@@ -1,14 +1,16 @@
 """Records of ``steinlab compare`` on networks: what the page on networks is made of.
 
-python docs/networks_record.py SPEC.json ROWS.json > docs/results/networks/NAME.json
+python docs/networks_record.py SPEC.json ROWS.json ... > docs/results/networks/NAME.json
 
-``ROWS.json`` is what ``steinlab compare SPEC.json --json ROWS.json`` wrote. A record keeps of each
+``ROWS.json`` is what ``steinlab compare SPEC.json --json ROWS.json`` wrote; where there are
+several, as of parts of the specification, the first one's row counts. A record keeps of each
 row what is asked and spent, the three distances with their errors, the coefficients applied and
 whether a calibrated table was kept, all to six digits.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -103,8 +105,11 @@ class Record:
 
     @property
     def budgets(self) -> list[int]:
-        """Numbers of evaluations."""
-        return sorted({n for _, n in self.cells})
+        """Numbers of evaluations at which every solver has run plain."""
+        asked = [n for _, n in self.cells]
+        return sorted(
+            n for n in set(asked) if asked.count(n) == len(self.content["spec"]["solvers"])
+        )
 
     @property
     def calibration(self) -> int:
@@ -121,6 +126,11 @@ class Record:
             if there < asked:
                 out[int(n)] = asked - there, asked
         return out
+
+    @property
+    def most(self) -> int:
+        """The largest number of evaluations that has run whole."""
+        return max(set(self.budgets) - set(self.unrun()))
 
     def made(self, fix: str) -> list[tuple[str, int]]:
         """Return the cells that a correction has run in."""
@@ -163,7 +173,11 @@ class Record:
 
 def main() -> None:
     """Write the record to stdout, a row a line."""
-    spec, rows = (json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:3])
+    spec, *parts = (json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:])
+    found: dict[Key, dict[str, Any]] = {}
+    for row in itertools.chain(*parts):
+        found.setdefault((row["solver"], row["evaluations"]["asked"], label(row)), row)
+    rows = list(found.values())
     record = packed(spec, rows)
     lines = ",\n  ".join(json.dumps(row) for row in record.pop("rows"))
     head = json.dumps(record, indent=1)[:-2]

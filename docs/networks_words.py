@@ -39,9 +39,10 @@ def kept(record: Record) -> str:
 
 
 def idle(record: Record) -> str:
-    """Return how many clipped runs are the plain run."""
+    """Return at how many steps the clipped coefficient is 1: the plain step."""
     rows = [row for (_, _, fix), row in record.rows.items() if fix == CLIPPED]
-    return f"{sum(set(row['gamma']) == {1.0} for row in rows)} of {len(rows)} runs"
+    steps = [gamma for row in rows for gamma in row["gamma"]]
+    return f"{sum(gamma == 1.0 for gamma in steps)} of {len(steps)} steps"
 
 
 def by_solver(cells: Sequence[tuple[str, int]]) -> str:
@@ -125,7 +126,7 @@ def said(one: Record) -> str:
     """Return what a record shows of the corrections, gains and losses alike."""
     heads = {
         STEIN: f"`stein` as published, coefficients {reach(one, STEIN)}",
-        CLIPPED: f"`stein` clipped to [0.1, 1], which leaves every coefficient at 1 in {idle(one)}",
+        CLIPPED: f"`stein` clipped to [0.1, 1], cut to 1 at {idle(one)}",
         AUTO: f"`auto`, {kept(one)} kept",
     }
     lines = []
@@ -149,18 +150,22 @@ def short(found: Mapping[str, Record]) -> str:
         ]
         return f"gains in {sums[0]} and loses in {sums[1]} of {sum(sums)} cells"
 
-    last = max(every[0].budgets)
-    late = [one for one in every if last in one.budgets]
-    ratios = " and ".join(f"{one.ratio(CLIPPED, 'flow_error', last):.2g}" for one in late)
+    ratios = ", ".join(
+        f"{one.ratio(CLIPPED, 'flow_error', one.most):.2g} ({title(one)}, {one.most} evaluations)"
+        for one in every
+    )
     price = sorted(
         {3 * SUBSTEPS * 8 * one.calibration // one.content["spec"]["samples"] for one in every}
     )
+    largest = max(g for one in every for row in one.rows.values() for g in row["gamma"] if g)
     return (
-        f"By flow error the coefficient as published {count(STEIN, 'flow_error')}: its estimates "
-        "grow without bound from the second step on, where the states are no longer those of the "
-        f"forward law. Clipped to [0.1, 1] it {count(CLIPPED, 'flow_error')} (by energy distance "
-        f"it {count(CLIPPED, 'energy_distance')}); at {last} evaluations it multiplies the flow "
-        f"error by {ratios} in the geometric mean over the solvers. `auto` "
+        f"By flow error the coefficient as published {count(STEIN, 'flow_error')}: from the second "
+        "step on the states are no longer those of the forward law, and the estimates reach "
+        f"{largest:,.0f}. Clipped to [0.1, 1] it is the plain step at most steps (an exact "
+        "denoiser's coefficient is `1/(1 - kappa)`, above 1, save at the last step), and it "
+        f"{count(CLIPPED, 'flow_error')} (by energy distance it "
+        f"{count(CLIPPED, 'energy_distance')}). At the most evaluations it multiplies the flow "
+        f"error, in the geometric mean over the solvers, by {ratios}. `auto` "
         f"{count(AUTO, 'flow_error')} (by energy distance it {count(AUTO, 'energy_distance')}). "
         "Its calibration is not in the numbers of evaluations: for eight steps it costs "
         f"{' to '.join(map(str, price))} evaluations more for each of as few samples as here. "
@@ -172,7 +177,7 @@ def bought(every: Sequence[Record]) -> str:
     """Return where more plain evaluations lead, against fewer corrected ones."""
     words = []
     for one in every:
-        few, many = 8, max(one.budgets)
-        if many > few and (any(n == few for _, n in one.made(AUTO))):
+        few, many = 8, one.most
+        if many > few:
             words.append(f"{title(one)}, {best(one, few, AUTO)} against plain {best(one, many)}")
     return f"Nearest to the flow by `auto` and by more plain steps: {'; '.join(words)}."
