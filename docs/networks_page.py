@@ -76,7 +76,7 @@ def commands(record: Record) -> str:
     """Return how the record is made."""
     name = record.name
     return (
-        f"```\nsteinlab compare docs/specs/networks/{name}.json --json {name}.json --workers 8\n"
+        f"```\nsteinlab compare docs/specs/networks/{name}.json --json {name}.json\n"
         f"python docs/networks_record.py docs/specs/networks/{name}.json {name}.json "
         f"> docs/results/networks/{name}.json\n```"
     )
