@@ -90,11 +90,13 @@ def tallies(found: Sequence[Record]) -> str:
 
 
 def factor(value: float) -> str:
-    """Return a ratio to two digits."""
+    """Return a ratio to two decimals or digits."""
     if math.isnan(value):
         return ""
     if math.isinf(value):
         return "stopped"
+    if value < 10:
+        return f"{value:.2f}"
     return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from networks_record import DISTANCES, FIXES, PLAIN, Record
-from networks_tables import budget, number, tally
+from networks_tables import budget, factor, number, tally
 
 from steinlab.flows import SUBSTEPS
 
@@ -151,7 +151,7 @@ def short(found: Mapping[str, Record]) -> str:
         return f"gains in {sums[0]} and loses in {sums[1]} of {sum(sums)} cells"
 
     ratios = ", ".join(
-        f"{one.ratio(CLIPPED, 'flow_error', one.most):.2g} ({title(one)}, {one.most} evaluations)"
+        f"{factor(one.ratio(CLIPPED, 'flow_error', one.most))} ({title(one)}, {one.most} evaluations)"
         for one in every
     )
     price = sorted(
@@ -166,7 +166,8 @@ def short(found: Mapping[str, Record]) -> str:
         f"{count(CLIPPED, 'flow_error')} (by energy distance it "
         f"{count(CLIPPED, 'energy_distance')}). At the most evaluations it multiplies the flow "
         f"error, in the geometric mean over the solvers, by {ratios}. `auto` "
-        f"{count(AUTO, 'flow_error')} (by energy distance it {count(AUTO, 'energy_distance')}). "
+        f"{count(AUTO, 'flow_error')} (by energy distance it {count(AUTO, 'energy_distance')}, "
+        f"by sliced W2 it {count(AUTO, 'sliced_w2')}). "
         "Its calibration is not in the numbers of evaluations: for eight steps it costs "
         f"{' to '.join(map(str, price))} evaluations more for each of as few samples as here. "
         f"{bought(every)}"
