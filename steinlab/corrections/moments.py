@@ -34,6 +34,8 @@ AXES = 4
 
 FREQUENCIES = (1, 2)
 
+SHRINKAGE = 0.5
+
 
 def moments(denoiser: Denoiser, y: Array, level: NoiseLevel, basis: Array) -> np.ndarray:
     """Return ``m_f(y_i)`` for every test function, ``(n, K)``; one evaluation.
@@ -83,7 +85,7 @@ def _radial(whole: np.ndarray, ratio: np.ndarray, dim: int) -> np.ndarray:
 
 
 def _waves(z: np.ndarray, pull: np.ndarray) -> list[np.ndarray]:
-    spread = z.std()
+    spread = z.std() or 1.0  # states that coincide have no moments to speak of
     out = []
     for j in FREQUENCIES:
         sine, cosine = np.sin(j * z / spread), np.cos(j * z / spread)
@@ -91,12 +93,18 @@ def _waves(z: np.ndarray, pull: np.ndarray) -> list[np.ndarray]:
     return out
 
 
-def weights(sample: np.ndarray, ridge: float) -> np.ndarray:
-    """Return the inverse covariance of moments, ``ridge`` added to their correlations."""
+def weights(sample: np.ndarray) -> np.ndarray:
+    """Return the inverse covariance of moments ``(n, K)``, their correlations shrunk.
+
+    With ``R`` the correlations, ``(1 - SHRINKAGE) R + SHRINKAGE I`` stands for them: so a sum of
+    squares weighed by it has a mean of ``K`` at most where the moments have mean 0.
+    """
     spread = sample.std(axis=0)
-    correlations = np.atleast_2d(np.cov(sample.T, ddof=0)) / np.outer(spread, spread)
-    found: np.ndarray = np.linalg.inv((1 - ridge) * correlations + ridge * np.eye(len(spread)))
-    return found / np.outer(spread, spread)
+    centred = (sample - sample.mean(axis=0)) / spread
+    correlations = centred.T @ centred / len(sample)
+    shrunk = (1 - SHRINKAGE) * correlations + SHRINKAGE * np.eye(len(spread))
+    found: np.ndarray = np.linalg.inv(shrunk) / np.outer(spread, spread)
+    return found
 
 
 def host(x: Array) -> np.ndarray:
