@@ -12,9 +12,9 @@ start and ``D_1`` the output before it:
 with ``h_i = tanh((v_i - mean v) / std v)`` of ``v_i = |D - D_1|^2``: large where the denoiser's
 output still moves, which it does where the local posterior variance is large.
 
-The others are linear in the arrays of the step, so it turns and stretches with the data. A shift ``b`` of
-the data leaves all alone but the residual, which it moves by ``(alpha - alpha') b``: nothing where
-``alpha`` stays 1.
+The others are linear in the arrays of the step, so all turn and stretch with the data. A shift
+``b`` of the data leaves all alone but the residual, which it moves by ``(alpha - alpha') b``:
+nothing where ``alpha`` stays 1.
 """
 
 from __future__ import annotations

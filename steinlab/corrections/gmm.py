@@ -38,7 +38,7 @@ from steinlab.solvers.scalars import has_noise
 PRIOR = 0.3
 MOST_SECANTS = 5
 DAMPING = (1.0, 0.3)
-SOLVED = 0.5
+SOLVED = 0.9
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Gmm:
 
     It declines at zero noise; where the scalar defect is within ``significance`` standard errors
     and ``Q`` within as many standard deviations of its mean under the law (``K`` moments, at most
-    ``K + significance sqrt(2 K)``); where no trial lowers ``Q``; and where the scalar defect stays
-    above :data:`SOLVED` of the plain step's: then no move along the directions mends it.
+    ``K + significance sqrt(2 K)``); and where no trial brings ``Q`` down to :data:`SOLVED` of the
+    plain step's.
 
     Neutral, order-preserving and equivariant as :class:`~steinlab.corrections.LawMatched` is: on a
     trajectory of a solver of order ``p`` the moments are ``O(h^p)``, and so are the coefficients
@@ -128,8 +128,7 @@ class _Trial:
 
     @property
     def mean(self) -> np.ndarray:
-        found: np.ndarray = self.moments.mean(axis=0)
-        return found
+        return np.asarray(self.moments.mean(axis=0))
 
     @property
     def defect(self) -> float:
@@ -170,7 +169,7 @@ class _Search:
 
     def unit(self, k: int) -> np.ndarray:
         """Return the coefficients 1 of direction ``k`` and 0 of the others."""
-        return np.eye(len(self.fields))[k]
+        return np.asarray(np.eye(len(self.fields))[k])
 
 
 def _solve(search: _Search, significance: float) -> tuple[np.ndarray | None, str]:
@@ -185,11 +184,9 @@ def _solve(search: _Search, significance: float) -> tuple[np.ndarray | None, str
         return None, "the moments are within their standard errors"
     found = _least([start, *_secants(search, start)] if acting else [start])
     found = _gauss_newton(search, found)
-    if not np.any(found.c):
-        return None, "no trial brings the moments down"
-    if abs(found.defect) > max(SOLVED * abs(start.defect), 2 * start.error):
-        return None, "no trial mends the scale"
     inverse = weights(found.moments)
+    if found.value(inverse) > SOLVED * start.value(inverse):
+        return None, "no trial brings the moments down"
     return found.c, f"Q {start.value(inverse):.3g} to {found.value(inverse):.3g}, {count} moments"
 
 
@@ -203,7 +200,8 @@ def _secants(search: _Search, start: _Trial) -> list[_Trial]:
     """Return trials along the first direction, towards the root of the scalar defect."""
     if not search.alive[search.first]:
         return []
-    c, value, trials = 0.0, start.defect, []
+    trials: list[_Trial] = []
+    c, value = 0.0, start.defect
     new = -math.copysign(TRIAL, value)  # more noise than the law's: less of it
     while len(trials) < MOST_SECANTS:
         trial = search.trial(new * search.unit(search.first))

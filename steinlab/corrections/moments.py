@@ -73,7 +73,7 @@ def moments(denoiser: Denoiser, y: Array, level: NoiseLevel, basis: Array) -> np
     columns = [whole - dim * unbiased]
     if rank < dim:
         columns.append(host(xp.sum(along * pull, axis=1)) - rank * unbiased)
-    columns.append(_radial(whole, squares / squares.mean(), dim))
+    columns.append(_radial(whole, squares / (squares.mean() or 1.0), dim))
     for k in range(axes):
         columns += _waves(host(along[:, k]), host(pull[:, k]))
     return np.stack(columns, axis=1)
@@ -81,11 +81,11 @@ def moments(denoiser: Denoiser, y: Array, level: NoiseLevel, basis: Array) -> np
 
 def _radial(whole: np.ndarray, ratio: np.ndarray, dim: int) -> np.ndarray:
     factor = np.tanh(ratio - 1)
-    return whole * factor - (dim * factor + 2 * ratio * (1 - factor**2))
+    return np.asarray(whole * factor - (dim * factor + 2 * ratio * (1 - factor**2)))
 
 
 def _waves(z: np.ndarray, pull: np.ndarray) -> list[np.ndarray]:
-    spread = z.std() or 1.0  # states that coincide have no moments to speak of
+    spread = z.std() or 1.0  # of states that coincide there is nothing to say
     out = []
     for j in FREQUENCIES:
         sine, cosine = np.sin(j * z / spread), np.cos(j * z / spread)

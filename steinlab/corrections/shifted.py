@@ -40,7 +40,7 @@ from steinlab.divergence import Step
 from steinlab.solvers.scalars import has_noise
 
 STATES_AN_AXIS = 16
-"""States of the sub-batch for every axis shifted: a covariance of ``q`` axes needs several ``q``."""
+"""States of the sub-batch for each axis shifted: a covariance of ``q`` axes takes several ``q``."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class LawMatchedMoments:
 
     Neutral, order-preserving and equivariant as :class:`~steinlab.corrections.LawMatched` is: on a
     trajectory of a solver of order ``p`` the first moment is ``O(h^p)`` and so is ``b``, down to
-    the sampling error, which is not acted on at a significance of 3 or so. States are vectors. Costs
-    one evaluation on ``states`` states more than law matching, two where it shifts.
+    the sampling error, which is not acted on at a significance of 3 or so. States are vectors.
+    Costs one evaluation on ``states`` states more than law matching, two where it shifts.
 
     Measured: the shift loses. See ``docs/corrections.md``.
 
@@ -101,9 +101,7 @@ class LawMatchedMoments:
         return state + b, replace(done, note=note, move={}, evaluations=evaluations)
 
 
-def shift(
-    denoiser: Denoiser, y: Array, level: NoiseLevel, basis: Array
-) -> tuple[Array, float]:
+def shift(denoiser: Denoiser, y: Array, level: NoiseLevel, basis: Array) -> tuple[Array, float]:
     """Return Fisher's scoring step along the axes ``basis``, and the first moment's chi-squared."""
     noise = (y - level.alpha * denoiser(y, level)) / level.sigma**2
     pull = host(noise @ basis.T)

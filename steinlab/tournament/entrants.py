@@ -10,8 +10,10 @@ from steinlab.corrections.base import Run
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.corrections.fitted import calibrate
 from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
+from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.divergence import Hutchinson
 
@@ -41,6 +43,9 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "law-matched, state": lambda _run: LawMatched(part="state"),
         "law-matched, noise": lambda _run: LawMatched(part="noise"),
         "law-matched-subspaces": lambda _run: LawMatchedSubspaces(),
+        "law-matched-moments": lambda _run: LawMatchedMoments(),
+        "gmm": lambda _run: Gmm(),
+        "local": lambda _run: local(),
         "calibrated": _table,
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
     }
