@@ -8,7 +8,7 @@ from types import MappingProxyType
 from steinlab.corrections import Correction, NoCorrection, next_level, stein, tweedie
 from steinlab.corrections.base import Run
 from steinlab.corrections.calibrated import Calibrated
-from steinlab.corrections.fitted import calibrate
+from steinlab.corrections.fitted import FITTED, calibrate
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
@@ -31,6 +31,14 @@ def _table(run: Run) -> Correction:
     return Calibrated(calibrate(run, model="tournament", substeps=SUBSTEPS))
 
 
+def _local_table(run: Run) -> Correction:
+    directions = (*FITTED, "local")
+    return Calibrated(
+        calibrate(run, model="tournament", directions=directions, substeps=SUBSTEPS),
+        name="calibrated-local",
+    )
+
+
 ENTRANTS: Mapping[str, Make] = MappingProxyType(
     {
         "none": lambda _run: NoCorrection(),
@@ -46,6 +54,7 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "law-matched-moments": lambda _run: LawMatchedMoments(),
         "gmm": lambda _run: Gmm(),
         "local": lambda _run: local(),
+        "calibrated, local": _local_table,
         "calibrated": _table,
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
     }
