@@ -17,7 +17,7 @@ from steinlab.corrections.base import (
     Prepares,
     Run,
 )
-from steinlab.corrections.fitted import Auto, calibrated
+from steinlab.corrections.fitted import FITTED, Auto, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
@@ -50,6 +50,7 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 __all__ = [
     "CORRECTIONS",
     "DEFAULT_GAMMA_MIN",
+    "FITTED",
     "Auto",
     "Correction",
     "Diagnostics",

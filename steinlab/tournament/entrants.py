@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from steinlab.corrections import Correction, NoCorrection, next_level, stein, tweedie
+from steinlab.corrections import FITTED, Correction, NoCorrection, next_level, stein, tweedie
 from steinlab.corrections.base import Run
 from steinlab.corrections.calibrated import Calibrated
-from steinlab.corrections.fitted import FITTED, calibrate
+from steinlab.corrections.fitted import calibrate
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
