@@ -30,11 +30,17 @@ from analytic.arrays import Array
 from steinlab.denoisers import Denoiser
 
 AXES = 4
-"""Axes of the wide subspace that have test functions of their own."""
+"""Axes of the wide subspace that have test functions of their own.
+
+In the cells of :data:`steinlab.corrections.gmm.PRIOR`: 0.165 without, 0.137 with 2, 0.135 with 4,
+0.136 with 8.
+"""
 
 FREQUENCIES = (1, 2)
+"""Per spread of an axis. The first alone gives 0.153, two 0.135, four 0.141, 1, 2, 4, 8 0.139."""
 
 SHRINKAGE = 0.5
+"""Of the moments' correlations towards none: 0.1 gives 0.148, a half 0.135, 0.8 0.147, 1 0.155."""
 
 
 def moments(denoiser: Denoiser, y: Array, level: NoiseLevel, basis: Array) -> np.ndarray:

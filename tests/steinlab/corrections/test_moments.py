@@ -47,6 +47,16 @@ def test_a_wrong_divergence_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(z_values(LEVELS[0])).max() > 3 * MOST_Z
 
 
+def test_the_linear_ones_are_unbiased_in_small_batches() -> None:
+    """Batches of four: without ``(n - 1) / n`` their means would be off by ``d / n``."""
+    level, n = LEVELS[0], 4
+    y = forward(LAW, level, 3000 * n).reshape(-1, n, 3)
+    found = np.array([moments(LAW, batch, level, BASIS)[:, :2].mean(axis=0) for batch in y])
+    z = np.sqrt(len(found)) * found.mean(axis=0) / found.std(axis=0)
+    assert np.abs(z).max() < 4
+    assert 3 / n > 10 * found.std(axis=0)[0] / np.sqrt(len(found))
+
+
 def test_a_batch_off_the_law_is_seen_by_more_than_its_scale() -> None:
     """Right in the scale, wrong in the spread of each subspace."""
     level = LEVELS[0]
