@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.corrections import Gmm, LawMatched, local
+from steinlab.corrections import Gmm, LawMatched, gmm, local
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.law_matched import defect
 from steinlab.corrections.moments import moments, weights
@@ -125,6 +125,29 @@ def test_what_the_moments_do_not_determine_stays_small() -> None:
     _, done = Gmm(states=500)(step_at(1.2 * forward(PLANE, loud, 500), t=loud), RNG)
     assert sum(done.move.values()) == pytest.approx(1 / 1.2 - 1, abs=0.05)
     assert max(map(abs, done.move.values())) < 0.25
+
+
+def test_secants_end_at_the_root_of_the_scalar_defect() -> None:
+    step = step_at(1.2 * forward(PLANE, T, 400))
+    search = gmm._Search(step, ("state", "noise"))
+    start = search.trial(np.zeros(2))
+    trials = gmm._secants(search, start)
+    assert abs(start.defect) > 4 * start.error
+    assert abs(trials[-1].defect) <= 0.1 * start.error
+    assert [trial.c[0] for trial in trials] == [0.0] * len(trials)
+
+
+def drawn(c: float, means: tuple[float, float], spreads: tuple[float, float]) -> Any:
+    sample = np.random.default_rng(0).standard_normal((200, 2))
+    sample = (sample - sample.mean(axis=0)) / sample.std(axis=0)
+    return gmm._Trial(np.array([c]), np.array(means) + np.array(spreads) * sample)
+
+
+def test_trials_are_compared_by_the_weights_of_the_least_scatter() -> None:
+    wide_one, narrow = drawn(0.0, (1.0, 0.2), (10.0, 0.1)), drawn(0.0, (0.2, 1.0), (0.1, 5.0))
+    assert gmm._least([wide_one, narrow]) is narrow
+    near, far = drawn(0.1, (1.0, 1.0), (1.0, 1.0)), drawn(0.9, (1.0, 1.0), (1.0, 1.0))
+    assert gmm._least([far, near]) is near
 
 
 @pytest.mark.parametrize("make", [Gmm, local])
