@@ -107,3 +107,5 @@ def test_evaluations_are_counted_and_bad_options_named() -> None:
     assert done.evaluations == 0.0
     with pytest.raises(ValueError, match="states must be >= 2, got 1"):
         LawMatchedMoments(states=1)
+    with pytest.raises(ValueError, match=r"shift_significance must be >= 0, got -1\.0"):
+        LawMatchedMoments(shift_significance=-1.0)
