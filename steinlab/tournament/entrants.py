@@ -8,7 +8,7 @@ from types import MappingProxyType
 from steinlab.corrections import Correction, NoCorrection, next_level, stein, tweedie
 from steinlab.corrections.base import Run
 from steinlab.corrections.calibrated import Calibrated
-from steinlab.corrections.fitted import calibrate
+from steinlab.corrections.fitted import Auto, calibrate
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
@@ -42,6 +42,7 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "law-matched, noise": lambda _run: LawMatched(part="noise"),
         "law-matched-subspaces": lambda _run: LawMatchedSubspaces(),
         "calibrated": _table,
+        "auto": lambda _run: Auto(),
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
     }
 )
