@@ -26,9 +26,10 @@ class Line:
 
     ``low`` and ``high`` are a 95 % interval of the geometric mean ratio: problems, not cells, are
     drawn again, since cells of one problem are alike. ``equal`` compares with the plain solver of
-    as many evaluations in all; ``best`` with the best plain solver of the budget (share of cells
-    in which the correction is better). ``seeds`` is the factor by which a cell's ratio differs
-    between seeds, ``exp`` of the standard deviation of its logarithm, nan where no cell has two.
+    as many evaluations in all, nan for measures that a record does not keep; ``best`` with the best
+    plain solver of the budget (share of cells in which the correction is better). ``seeds`` is the
+    factor by which a cell's ratio differs between seeds, ``exp`` of the standard deviation of its
+    logarithm, nan where no cell has two.
     """
 
     entrant: str
@@ -77,7 +78,9 @@ def line(entrant: str, played: Sequence[Played], measure: str = "energy_distance
         found, floor = one["results"][entrant], one["floor"][measure]
         plain = one["results"]["none"]
         ratios.append(ratio(found, plain, floor, measure))
-        equal.append(ratio(found, found.get("equal", plain), floor, measure))
+        rival = found.get("equal", plain)
+        known = measure in rival or "stopped" in rival
+        equal.append(ratio(found, rival, floor, measure) if known else math.nan)
         best.append(ratio(found, one["best_plain"], floor, measure))
         extra.append(float(found.get("extra", math.nan)))
     logs = np.log(ratios)
