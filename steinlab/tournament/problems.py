@@ -124,7 +124,7 @@ SLOW: Mapping[str, Slow] = MappingProxyType(
         "digits": Slow(1000, 64, 0.3, 3),
         "digits-ripple": Slow(1000, 64, 0.3, 3),
         "digits-mlp": Slow(1000, 64, 1.0, 6),
-        "galaxies-hsc-32": Slow(48, 24, 0.1, 1),
+        "galaxies-hsc-32": Slow(48, 24, 0.2, 1),
     }
 )
 """At most so many states, steps of the fine run, the share of the drawn cells that is played, and
