@@ -15,7 +15,7 @@ from steinlab.coefficient import reference_numerator
 from steinlab.corrections.base import Diagnostics
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.divergence import Step
+from steinlab.divergence import Step, inner
 from steinlab.flows import SUBSTEPS, follow
 
 RIDGE = 1e-4
@@ -83,13 +83,14 @@ class FlowFit:
 
     target: Target
     directions: Sequence[str]
+    significance: float = 0.0
     name: str = "flow-fit"
     depth: int = 1
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the moved candidate; a direction that vanishes is not moved along."""
         gap = self.target(step) - step.candidate.state
-        move = least_squares(step, self.directions, gap)
+        move = least_squares(step, self.directions, gap, self.significance)
         return moved(step, move), Diagnostics(1.0 - move.get("residual", 0.0), move=move)
 
 
@@ -104,11 +105,14 @@ def same_start(grid: Sequence[NoiseLevel], states: Sequence[Array]) -> Target:
     return lambda step: found[step.t.alpha, step.t.sigma]
 
 
-def least_squares(step: Step, names: Sequence[str], gap: Array) -> dict[str, float]:
+def least_squares(
+    step: Step, names: Sequence[str], gap: Array, significance: float = 0.0
+) -> dict[str, float]:
     """Return the coefficients of ``min_c E|sum_k c_k d_k - gap|^2``, a relative ridge added.
 
     A direction whose coefficient exceeds :data:`LIMIT` is dropped, the largest first, and the rest
-    fitted again: such a move extrapolates a direction that hardly exists.
+    fitted again: such a move extrapolates a direction that hardly exists. So is one whose
+    coefficient is below ``significance`` of its standard errors, the least significant first.
     """
     fields = [DIRECTIONS[name](step) for name in names]
     gram = np.array([[_mean(a, b) for b in fields] for a in fields])
@@ -118,14 +122,27 @@ def least_squares(step: Step, names: Sequence[str], gap: Array) -> dict[str, flo
     out = np.zeros(len(names))
     while used.size:
         scaled = gram[np.ix_(used, used)] / np.outer(size[used], size[used])
-        found = np.linalg.solve(scaled + RIDGE * np.eye(used.size), right[used] / size[used])
-        found /= size[used]
+        inverse = np.linalg.inv(scaled + RIDGE * np.eye(used.size)) / np.outer(size[used], size[used])
+        found = inverse @ right[used]
         worst = int(np.argmax(np.abs(found)))
         if abs(found[worst]) <= LIMIT:
-            out[used] = found
-            break
+            if significance:
+                told = np.abs(found) / _errors([fields[k] for k in used], gap, found, inverse)
+                worst = int(np.argmin(told))
+            if not significance or told[worst] >= significance:
+                out[used] = found
+                break
         used = np.delete(used, worst)
     return dict(zip(names, out.tolist(), strict=True))
+
+
+def _errors(fields, gap, found, inverse):
+    rest = gap
+    for c, field in zip(found, fields, strict=True):
+        rest = rest - float(c) * field
+    terms = np.array([np.asarray(inner(field, rest)) for field in fields])
+    spread = inverse @ terms
+    return spread.std(axis=1) / math.sqrt(terms.shape[1]) + 1e-300
 
 
 def _mean(a: Array, b: Array) -> float:

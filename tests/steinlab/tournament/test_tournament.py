@@ -28,6 +28,8 @@ from steinlab.tournament.record import VERSION, read_record, write_record
 from steinlab.tournament.summary import STOPPED, line, ratio
 
 CELL = Cell("ring-2", "edm", "karras", "dpmpp-2m", 5, 0)
+DOCS = Path(__file__).parents[3] / "docs"
+RECORD = DOCS / "tournament-full.jsonl.gz"
 SOME = ("none", "stein", "law-matched", "calibrated")
 
 
@@ -256,3 +258,12 @@ def test_any_part_of_the_full_profile_is_a_balanced_sample() -> None:
             sum(g[0].problem == name for g in some) for some in (groups, groups[: len(groups) // 3])
         )
         assert abs(at_first - own / 3) < 4 * math.sqrt(own * 2 / 9)
+
+
+@pytest.mark.skipif(not RECORD.is_file(), reason="the full tournament is not recorded")
+def test_the_page_shows_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "corrections.md"
+    page.write_text((DOCS / "corrections.md").read_text())
+    assert command.main(["--from", str(RECORD), "--page", str(page)]) == 0
+    assert page.read_text() == (DOCS / "corrections.md").read_text()
+    assert RECORD.stat().st_size < 3e6
