@@ -33,7 +33,8 @@ def costs(lab: Lab) -> dict[str, Any]:
     """Return medians of seconds and their ratios to the plain run's, round by round.
 
     Each round runs every correction once, plain first, so that slow drifts of the clock cancel in
-    the ratios, of which medians are taken.
+    the ratios, of which medians are taken. The network is not compiled: a compiler would speed up
+    its values and not its Jacobian products.
     """
     rows, steps = min(STATES, lab.size.samples), lab.size.steps
     grid, solver = make_grid(EDM, "karras", steps), get_solver(SOLVER, EDM)
@@ -41,13 +42,13 @@ def costs(lab: Lab) -> dict[str, Any]:
 
     def run(correction: Correction, states: torch.Tensor = x) -> Solution:
         rng = np.random.default_rng(0)
-        return solve(lab.fast, states, grid, solver, correction=correction, rng=rng)
+        return solve(lab.uncompiled, states, grid, solver, correction=correction, rng=rng)
 
     def again(states: Any, correction: Correction) -> Solution:
         return run(correction, states)
 
     start = lab.start(CALIBRATION_SEED, lab.size.calibration)
-    whole = Run(lab.fast, start, grid, (solver,) * steps, again)
+    whole = Run(lab.uncompiled, start, grid, (solver,) * steps, again)
     table = calibrate(whole, model="fashion-edm", substeps=lab.size.substeps)
     made = {"plain": NoCorrection(), **_corrections(), "calibrated table": Calibrated(table)}
     seconds: dict[str, list[float]] = {name: [] for name in made}
