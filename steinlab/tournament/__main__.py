@@ -77,11 +77,15 @@ def _play(profile: Profile, about: dict[str, Any], given: argparse.Namespace) ->
         given.out.mkdir(parents=True, exist_ok=True)
     played: list[Any] = []
     last = time.monotonic()
-    for one in tournament(profile, given.out, given.workers, minutes=given.minutes):
-        played.append(one)
-        if given.record and time.monotonic() - last > EVERY:
+    try:
+        for one in tournament(profile, given.out, given.workers, minutes=given.minutes):
+            played.append(one)
+            if given.record and time.monotonic() - last > EVERY:
+                write_record(given.record, played, about)
+                last = time.monotonic()
+    finally:
+        if given.record and played:
             write_record(given.record, played, about)
-            last = time.monotonic()
     return played
 
 

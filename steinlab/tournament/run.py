@@ -156,14 +156,22 @@ def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def tournament(
     profile: Profile, folder: Path | None, workers: int, *, minutes: float = math.inf
 ) -> Iterator[dict[str, Any]]:
-    """Yield played cells as their groups are finished; after ``minutes`` no cell is begun."""
+    """Yield played cells as their groups are finished; after ``minutes`` no cell is begun.
+
+    A group that fails does not keep the others from being played; its error is raised at the end.
+    """
     jobs = groups(profile)
     sitting = Sitting(profile.states, folder, key_of(profile), time.time() + 60 * minutes)
     call = functools.partial(play_group, sitting=sitting)
+    failed: Exception | None = None
     with executor_for(workers) as executor:
         for i, (group, found) in enumerate(completed(executor, call, jobs), 1):
             if isinstance(found, Exception):
-                raise found
+                failed = failed or found
+                print(f"{i}/{len(jobs)} {group[0].key} failed: {found!r}", file=sys.stderr)
+                continue
             done = f"{len(found)} of {len(group)} cells"
             print(f"{i}/{len(jobs)} {group[0].problem} {group[0].process} {done}", file=sys.stderr)
             yield from found
+    if failed:
+        raise failed

@@ -58,6 +58,8 @@ def test_true_states_have_the_true_mode_weights() -> None:
     n = 20_000
     x = TILTED.sample(n, RNG)
     assert mode_weights(TILTED, x)[0] == pytest.approx(0.2, abs=5 * np.sqrt(0.16 / n))
+    wide = GaussianMixture([0.3, 0.7], [0.0, 1.0], [1.0, 0.2])  # modes that overlap
+    assert mode_weights(wide, wide.sample(n, RNG))[0] == pytest.approx(0.3, abs=0.015)
     x = x[:300]
     one = TILTED.means[0] + 0.1 * RNG.standard_normal((300, 2))  # the first mode alone
     assert Truth.of_law(TILTED, x).measures(one)["mode_weights"] == pytest.approx(0.8, abs=0.01)
