@@ -190,7 +190,7 @@ def _half(data: batches.Roots) -> float:
 
 CLAIM = Claim(
     id="law-matching",
-    title="Law matching: its identity, what it guarantees, how far it moves a batch",
+    title="Law matching: its identity, its bound, its variance",
     statement="E<y - m, y - alpha D(y)> = sigma^2 d for states y under the forward coupling; a "
     "batch scaled about its mean until this holds is moved by E|z|^2 |s^2 - 1| <= |defect| / nu, "
     "nu the least slope of y - alpha D(y); the scale of n states of the law itself is 1 with "
