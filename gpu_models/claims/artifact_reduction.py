@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_models.claims.gains import AS_STATED, TWINS, checks, scope, sentence, study, table
+from gpu_models.claims.gains import AS_STATED, TWINS, checks, study
+from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table
 from steinlab.verdicts import Claim, Result
 
 QUANTITIES = {
@@ -23,8 +24,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     rates = [run["artifacts"] for run in study().runs.values() if "artifacts" in run]
     floor = f"; test pictures themselves: {rates[0]['floor']:.2%} +- {rates[0]['floor_error']:.1%}"
     return (
-        f"fashion-edm, {scope()}{floor}. Corrected over plain, geometric mean: "
-        f"{sentence(results['mean'].data[0], QUANTITIES)}"
+        f"fashion-edm, {scope(study())}{floor}. Corrected over plain, geometric mean: "
+        f"{sentence(results['mean'].data[0].pairs, QUANTITIES)}"
     )
 
 
@@ -35,12 +36,11 @@ CLAIM = Claim(
     source="Section 5 and abstract",
     kind="empirical",
     conditions=(
-        "fashion-edm, EDM; the stored study: its configuration and device stand in the evidence",
-        "the paper's rule, clipped from below at 0.1 only; the calibrated table is ours and has a "
-        "check of its own",
+        WHERE,
+        WHOSE,
         "reduces: the geometric mean ratio's 95 % interval over setups lies below 1 for each of "
-        "the three quantities, and no cell is worse beyond its joint error; a run that leaves the "
-        "finite numbers counts against it",
+        "the three quantities, and no cell is worse beyond its joint error",
+        COUNTED,
         "equal numbers of samples on both sides, so that the Frechet distances' biases are alike",
     ),
     formula=AS_STATED,

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gpu_models.claims.gains import DATA, notes, study
+from gpu_models.claims.words import WHERE
 from gpu_models.study.stored import Record, stored
 from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Table, Twin
 
@@ -185,7 +186,7 @@ CLAIM = Claim(
     source="Algorithm 1 and its discussion of cost; the aim is ours",
     kind="empirical",
     conditions=(
-        "fashion-edm, EDM; the stored study: its configuration and device stand in the evidence",
+        WHERE,
         "the cheaper of the sub-batches and the table are judged, on the median over rounds; "
         "missed where even the fastest round exceeds the aim",
         "a table's price is paid once and not counted",
@@ -215,9 +216,7 @@ CLAIM = Claim(
     ),
     twins=(
         Twin("every time doubled", Formula(scale=2.0), ("time",)),
-        Twin(
-            "one product a step more", Formula(products=lambda m, n: (m + 1) * n), ("products",)
-        ),
+        Twin("one product a step more", Formula(products=lambda m, n: (m + 1) * n), ("products",)),
         Twin("m products a run", Formula(products=lambda m, _: m), ("products",)),
     ),
     dropped=(),

@@ -15,35 +15,26 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from gpu_models.claims.words import LABELS
 from gpu_models.study.pairs import (
     CALIBRATED,
-    CAP,
-    CLIPPED,
     FAMILY,
     FEWEST,
+    LARGEST,
     MORE,
     RULE,
     SHARES,
     Pair,
-    Summary,
     pairs_of,
     summary,
 )
 from gpu_models.study.stored import Stored, stored
 from steinlab.claims.forms import critical
-from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort, Result, Table, Twin
+from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort, Twin
 
 DATA = "fashion-mnist"
 GRADE = 0.9
 """The graded controls claim a reduction to a tenth on top of the bound, which nothing reaches."""
-
-LABELS = {
-    RULE: "the rule, from below",
-    CLIPPED: "clipped to [0.1, 1]",
-    CALIBRATED: "calibrated table",
-    MORE: "plain, next budget",
-}
-"""Families by the name that findings use."""
 
 
 class Reading(NamedTuple):
@@ -143,10 +134,10 @@ def _exchange(pair: Pair) -> Pair:
 
 
 def high(pairs: Sequence[Pair], quantity: str, exchanged: bool) -> float:
-    """Return the upper end of the mean's interval; ``CAP`` where there are too few setups."""
+    """Return the upper end of the mean's interval; ``LARGEST`` where there are too few setups."""
     found = summary(pairs, quantity)
     if found is None:
-        return CAP
+        return LARGEST
     return 1 / found.low if exchanged else found.high
 
 
@@ -273,79 +264,3 @@ TWINS = (
     Twin("a budget and the next larger one exchanged", Reading(exchanged=True), (MORE,)),
     Twin("plain and calibrated exchanged", Reading(exchanged=True), (CALIBRATED,)),
 )
-
-
-def phrase(s: Summary) -> str:
-    """Return a summary in words."""
-    stopped = f", {s.stopped} of them not finite" if s.stopped else ""
-    return (
-        f"{s.mean:.3g} ({s.low:.3g} to {s.high:.3g}; of {s.cells} cells {s.improved} improved, "
-        f"{s.worsened} worsened{stopped}, {s.undecided} undecided; best {s.best.ratio:.3g} in "
-        f"{s.best.name}, worst finite {s.worst.ratio:.3g} in {s.worst.name})"
-    )
-
-
-def sentence(data: Judged, quantities: Mapping[str, str]) -> str:
-    """Say what every correction does to some quantities, and which have not run."""
-    parts, absent = [], []
-    for family, label in LABELS.items():
-        if family == MORE:
-            continue
-        found = {words: summary(data.pairs[family], q) for q, words in quantities.items()}
-        said = [f"{words} {phrase(s)}" for words, s in found.items() if s]
-        if said:
-            parts.append(f"{label}: {'; '.join(said)}")
-        else:
-            absent.append(label)
-    rest = f". Not in the record: {', '.join(absent)}" if absent else ""
-    return f"{'. '.join(parts)}{rest}"
-
-
-COLUMNS = [
-    "correction",
-    "quantity",
-    "cells",
-    "mean",
-    "95 %",
-    "improved",
-    "worsened",
-    "undecided",
-    "not finite",
-    "best",
-    "worst finite",
-]
-
-
-def rows(pairs: Mapping[str, Sequence[Pair]], quantities: Mapping[str, str]) -> list[list[str]]:
-    """Return a table's row a family and quantity."""
-    return [
-        [
-            LABELS[family],
-            words,
-            str(s.cells),
-            f"{s.mean:.3g}",
-            f"{s.low:.3g} to {s.high:.3g}",
-            *(str(n) for n in (s.improved, s.worsened, s.undecided, s.stopped)),
-            f"{s.best.ratio:.3g}",
-            f"{s.worst.ratio:.3g}",
-        ]
-        for family in LABELS
-        for q, words in quantities.items()
-        if (s := summary(pairs[family], q))
-    ]
-
-
-def table(quantities: Mapping[str, str]) -> Callable[[Mapping[str, Result]], Table]:
-    """Return the function that makes a claim's table."""
-
-    def made(results: Mapping[str, Result]) -> Table:
-        title = "Corrected over plain: geometric mean over setups, cells decided one by one"
-        return Table(title, COLUMNS, rows(results["mean"].data[0].pairs, quantities))
-
-    return made
-
-
-def scope() -> str:
-    """Say how much of the study there is and where it ran."""
-    found = study()
-    return f"{len(found.runs)} of {len(found.design)} runs on {', '.join(found.devices)}"

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from gpu_models.claims.gains import DATA, notes, study
+from gpu_models.claims.words import WHERE
 from gpu_models.study.stored import Record, stored
 from steinlab.claims.forms import critical
 from steinlab.verdicts import FAMILY_LEVEL, Check, Claim, Comparison, Effort, Result, Table, Twin
@@ -196,8 +197,8 @@ def _finding(results: Mapping[str, Result]) -> str:
         f"{len(free.comparison.measured)} comparisons (largest z {_z(free):.1f} of "
         f"{critical(FAMILY):.1f} allowed at {FAMILY_LEVEL:g} over {FAMILY}) and with 1/(1 - kappa) "
         f"in all but {int(exact.comparison.violated.sum())} of {len(exact.comparison.measured)} "
-        f"first-order ones (z {_z(exact):.1f}), known to {min(relative):.1%} to "
-        f"{max(relative):.1%}. The reference-based one resolves the network's own score error: at "
+        f"first-order ones (z {_z(exact):.1f}), known to {min(relative):.2%} to "
+        f"{max(relative):.2%}. The reference-based one resolves the network's own score error: at "
         f"sigma {most['from']:.3g} it is off 1/(1 - kappa) by {off:.2g} +- "
         f"{reference['error']:.1g}, {abs(most['deviation']['value']) / most['bound']:.2f} of C "
         f"sqrt F; tightness falls to {min(low):.1g}. {_trap()}"
@@ -252,7 +253,7 @@ CLAIM = Claim(
     source="Theorem 4.7; perturbation bound, section 4; Figure 4",
     kind="empirical",
     conditions=(
-        "fashion-edm, EDM; the stored study: its configuration and device stand in the evidence",
+        WHERE,
         "the forward coupling of training pictures, whose own denoiser is the exact one",
         "errors of the routes are joined as if independent",
         "Lipschitz constants along trajectories are reported, not judged",
@@ -267,7 +268,9 @@ CLAIM = Claim(
     twins=(
         Twin("the reference 1 % larger", Formula(scale=1.01), ("reference-free",)),
         Twin(
-            "1/(1 - kappa^2)", Formula(exact=lambda kappa: 1 / (1 - kappa**2)), ("as for exact laws",)
+            "1/(1 - kappa^2)",
+            Formula(exact=lambda kappa: 1 / (1 - kappa**2)),
+            ("as for exact laws",),
         ),
         Twin("the network taken as exact", Formula(own=0.0), ("the network's deviation",)),
         Twin("deviation of the other sign", Formula(own=-1.0), ("the network's deviation",)),

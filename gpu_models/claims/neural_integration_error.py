@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_models.claims.gains import AS_STATED, TWINS, checks, scope, sentence, table
+from gpu_models.claims.gains import AS_STATED, TWINS, checks, study
+from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table
 from steinlab.verdicts import Claim, Result
 
 QUANTITIES = {"flow_error": "flow error"}
@@ -17,8 +18,8 @@ QUANTITIES = {"flow_error": "flow error"}
 
 def _finding(results: Mapping[str, Result]) -> str:
     return (
-        f"fashion-edm, {scope()}; corrected over plain, geometric mean: "
-        f"{sentence(results['mean'].data[0], QUANTITIES)}"
+        f"fashion-edm, {scope(study())}; corrected over plain, geometric mean: "
+        f"{sentence(results['mean'].data[0].pairs, QUANTITIES)}"
     )
 
 
@@ -29,11 +30,11 @@ CLAIM = Claim(
     source="Section 5 and abstract",
     kind="empirical",
     conditions=(
-        "fashion-edm, EDM; the stored study: its configuration and device stand in the evidence",
-        "the paper's rule, clipped from below at 0.1 only; the calibrated table is ours and has a "
-        "check of its own",
+        WHERE,
+        WHOSE,
         "reduces: the geometric mean ratio's 95 % interval over setups lies below 1, and no cell "
-        "is worse beyond its joint error; a run that leaves the finite numbers counts against it",
+        "is worse beyond its joint error",
+        COUNTED,
         "errors of the two runs are joined as if independent: conservative, since they share "
         "their start states",
     ),

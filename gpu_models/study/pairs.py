@@ -8,7 +8,7 @@ rather than decided wrongly. A run that left the finite numbers counts against t
 
 **The mean** is geometric: seeds of a setup are averaged first, then the logarithms over setups,
 with Student's interval at 95 %. It says how the mean would scatter over setups like these. Ratios
-beyond ``CAP``, and runs that left the finite numbers, count as ``CAP``.
+beyond ``LARGEST``, and runs that left the finite numbers, count as ``LARGEST``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from scipy.stats import t as student
 
 from gpu_models.study.design import Cell
 from gpu_models.study.stored import Record, Stored
-from steinlab.claims.design import CAP
+from steinlab.claims import design as exact_laws
 from steinlab.claims.forms import critical
 from steinlab.estimates import Estimate
 
 FAMILY = 1000
 """Comparisons that share the family-wise level: more than the design has of one quantity."""
+
+LARGEST = exact_laws.CAP
+"""Ratios beyond it count as this much, as on exact laws."""
 
 LEVEL = 0.95
 FEWEST = 3
@@ -72,10 +75,10 @@ class Pair:
         return quantity in self.plain and (self.stopped or quantity in self.other)
 
     def values(self, quantity: str) -> tuple[Estimate, Estimate]:
-        """Return plain and other; a run that stopped has error ``CAP`` times the plain, share 0."""
+        """Return plain and other; a run that stopped has error ``LARGEST`` times the plain, share 0."""
         plain = self._value(self.plain[quantity])
         if self.stopped:
-            return plain, Estimate(CAP * plain.value if quantity in ERRORS else 0.0, 0.0)
+            return plain, Estimate(LARGEST * plain.value if quantity in ERRORS else 0.0, 0.0)
         return plain, self._value(self.other[quantity])
 
     def _value(self, record: Record) -> Estimate:
@@ -84,12 +87,12 @@ class Pair:
     def ratio(self, quantity: str) -> float:
         """Return other over plain."""
         plain, other = self.values(quantity)
-        return other.value / plain.value
+        return float(other.value / plain.value)
 
     def z(self, quantity: str) -> float:
         """Return the difference in joint standard errors, positive where the other is larger."""
         plain, other = self.values(quantity)
-        return (other.value - plain.value) / max(math.hypot(plain.error, other.error), 1e-300)
+        return float(other.value - plain.value) / max(math.hypot(plain.error, other.error), 1e-300)
 
     @property
     def name(self) -> str:
@@ -146,13 +149,14 @@ class Summary(NamedTuple):
     high: float
     improved: int
     worsened: int
+    unchanged: int
     stopped: int
     best: Extreme
     worst: Extreme
 
     @property
     def undecided(self) -> int:
-        """Cells whose difference lies within the errors."""
+        """Cells whose difference lies within the errors, the unchanged ones among them."""
         return self.cells - self.improved - self.worsened
 
 
@@ -168,7 +172,9 @@ def _by_setup(
 def summary(pairs: Sequence[Pair], quantity: str) -> Summary | None:
     """Return ratios in brief; None where fewer than ``FEWEST`` setups have the quantity."""
     usable = [pair for pair in pairs if pair.has(quantity)]
-    setups = _by_setup(usable, lambda p: math.log(min(max(p.ratio(quantity), 1 / CAP), CAP)))
+    setups = _by_setup(
+        usable, lambda p: math.log(min(max(p.ratio(quantity), 1 / LARGEST), LARGEST))
+    )
     if len(setups) < FEWEST:
         return None
     logs = [fmean(seeds) for seeds in setups.values()]
@@ -180,14 +186,17 @@ def summary(pairs: Sequence[Pair], quantity: str) -> Summary | None:
     order = sorted(finite, key=lambda p: sign * p.ratio(quantity))
     best, worst = (Extreme(p.ratio(quantity), p.name) for p in (order[0], order[-1]))
     return Summary(
-        len(usable),
-        len(setups),
-        *(math.exp(v) for v in (mean, mean - half, mean + half)),
-        sum(z < -unit for z in scores),
-        sum(z > unit for z in scores),
-        sum(pair.stopped for pair in usable),
-        best,
-        worst,
+        cells=len(usable),
+        setups=len(setups),
+        mean=math.exp(mean),
+        low=math.exp(mean - half),
+        high=math.exp(mean + half),
+        improved=sum(z < -unit for z in scores),
+        worsened=sum(z > unit for z in scores),
+        unchanged=sum(z == 0 for z in scores),
+        stopped=sum(pair.stopped for pair in usable),
+        best=best,
+        worst=worst,
     )
 
 

@@ -40,8 +40,11 @@ class Stored:
     @property
     def size(self) -> Size:
         """How much of everything was asked for."""
-        given = self.head["config"]["size"]
-        return Size(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        given: Mapping[str, Any] = self.head["config"]["size"]
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
+        }
+        return Size(**fields)
 
     @property
     def design(self) -> list[Cell]:
