@@ -183,6 +183,11 @@ def _z(result: Result) -> float:
     return float((np.abs(c.measured - c.predicted) / c.tolerance).max()) * critical(FAMILY)
 
 
+def _agree(result: Result) -> str:
+    violated = result.comparison.violated
+    return f"{int((~violated).sum())} of {len(violated)}"
+
+
 def _finding(results: Mapping[str, Result]) -> str:
     free, exact = (results[name] for name in ("reference-free", "as for exact laws"))
     own = rows("euler")
@@ -193,11 +198,9 @@ def _finding(results: Mapping[str, Result]) -> str:
     low = [row["tightness"] for row in own]
     return (
         f"fashion-edm on {', '.join(study().devices)}: the reference-free coefficient agrees with "
-        f"the reference-based one in all but {int(free.comparison.violated.sum())} of "
-        f"{len(free.comparison.measured)} comparisons (largest z {_z(free):.1f} of "
+        f"the reference-based one in {_agree(free)} comparisons (largest z {_z(free):.1f} of "
         f"{critical(FAMILY):.1f} allowed at {FAMILY_LEVEL:g} over {FAMILY}) and with 1/(1 - kappa) "
-        f"in all but {int(exact.comparison.violated.sum())} of {len(exact.comparison.measured)} "
-        f"first-order ones (z {_z(exact):.1f}), known to {min(relative):.2%} to "
+        f"in {_agree(exact)} first-order ones (z {_z(exact):.1f}), known to {min(relative):.2%} to "
         f"{max(relative):.2%}. The reference-based one resolves the network's own score error: at "
         f"sigma {most['from']:.3g} it is off 1/(1 - kappa) by {off:.2g} +- "
         f"{reference['error']:.1g}, {abs(most['deviation']['value']) / most['bound']:.2f} of C "

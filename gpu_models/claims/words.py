@@ -13,7 +13,10 @@ WHOSE = (
     "the paper's rule, clipped from below at 0.1 only; the calibrated table is ours and has a "
     "check of its own"
 )
-COUNTED = f"ratios beyond {LARGEST:g}, and runs that leave the finite numbers, count as {LARGEST:g} in the mean"
+COUNTED = (
+    "in the mean, ratios beyond a cap, and runs that leave the finite numbers, count as the cap, "
+    f"{LARGEST:g}"
+)
 """Conditions that the claims share."""
 
 LABELS = {

@@ -75,7 +75,7 @@ class Pair:
         return quantity in self.plain and (self.stopped or quantity in self.other)
 
     def values(self, quantity: str) -> tuple[Estimate, Estimate]:
-        """Return plain and other; a run that stopped has error ``LARGEST`` times the plain, share 0."""
+        """Return plain and other; a run that stopped has ``LARGEST`` times the error, share 0."""
         plain = self._value(self.plain[quantity])
         if self.stopped:
             return plain, Estimate(LARGEST * plain.value if quantity in ERRORS else 0.0, 0.0)
