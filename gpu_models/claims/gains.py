@@ -178,19 +178,24 @@ def compare_cells(data: Judged, reading: Reading) -> Comparison:
 
 
 def needs(family: str, quantities: Sequence[str]) -> Callable[[], str]:
-    """Return a function that says why a family's mean cannot be judged here, empty if it can."""
+    """Return a function that says why a family's mean cannot be judged here, empty if it can.
+
+    What shows that the criterion can be met says nothing of the rule: without runs of the rule no
+    check runs.
+    """
 
     def reason() -> str:
         found = stored()
         if found is None:
             return "no stored study: run python -m gpu_models.study"
-        pairs = pairs_of(found, family)
-        if any(summary(pairs, quantity) for quantity in quantities):
-            return ""
-        return (
-            f"the stored study has too few runs of {LABELS[family]}: {len(pairs)} of the "
-            f"{FEWEST} setups that a mean takes"
-        )
+        for wanted in dict.fromkeys((RULE, family)):
+            pairs = pairs_of(found, wanted)
+            if not any(summary(pairs, quantity) for quantity in quantities):
+                return (
+                    f"the stored study has too few runs of {LABELS[wanted]}: {len(pairs)} of the "
+                    f"{FEWEST} setups that a mean takes"
+                )
+        return ""
 
     return reason
 
