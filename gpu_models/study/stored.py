@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Stored:
     head: Mapping[str, Any]
     found: Mapping[str, Record]
 
-    @property
+    @cached_property
     def size(self) -> Size:
         """How much of everything was asked for."""
         given: Mapping[str, Any] = self.head["config"]["size"]
@@ -46,12 +46,12 @@ class Stored:
         }
         return Size(**fields)
 
-    @property
+    @cached_property
     def design(self) -> list[Cell]:
         """Every run asked for, in the order of the design."""
         return cells(self.size)
 
-    @property
+    @cached_property
     def runs(self) -> dict[Cell, Record]:
         """The runs that are there, in the order of the design."""
         return {cell: self.found[cell.key] for cell in self.design if cell.key in self.found}

@@ -1,4 +1,4 @@
-"""The claims on the stored study: not run without it, decided with it, and their checks can fail."""
+"""The claims on the stored study: not run without it, decided with it, able to fail."""
 
 from __future__ import annotations
 
