@@ -30,6 +30,8 @@ ASKED = {"denoiser": "the denoiser's error", "coefficients": "the coefficient an
 ASKED |= {"lipschitz": "Lipschitz constants along trajectories", "cost": "costs in seconds"}
 EARLY = 2.0
 """Noise below which the training set's exact denoiser becomes a nearest neighbour."""
+COLLAPSED = 10.0
+"""A second coefficient beyond it is no coefficient of the forward coupling's."""
 CLEAR = 3.0
 """Joint standard errors of a difference that is spoken of."""
 
@@ -45,7 +47,8 @@ def state(study: Stored) -> str:
     done = [(c, sum(cell.correction == c for cell in study.runs)) for c in RULES]
     runs = ", ".join(f"{n} {RULES[c]}" for c, n in done if n)
     asked = len(study.design)
-    out = f"**What has run.** {listed(list(there.values())).capitalize()}; " if there else ""
+    told = listed(list(there.values()))
+    out = f"**What has run.** {told[:1].upper()}{told[1:]}; " if there else ""
     out += f"{len(study.runs)} of the {asked} runs ({runs}). "
     absent = [ASKED[name] for name in study.missing]
     left = asked - len(study.runs)
@@ -131,7 +134,8 @@ def corrections(study: Stored) -> Iterator[str]:
         for name in (*ERRORS, *SHARES):
             s = summary(found, name)
             if s:
-                counts = f"{s.improved} better, {s.worsened} worse, {s.undecided} undecided"
+                same = f", {s.unchanged} of them unchanged" if s.unchanged else ""
+                counts = f"{s.improved} better, {s.worsened} worse, {s.undecided} undecided{same}"
                 label = WORDS.get(name, name)
                 said.append(f"{label} {s.mean:.3g} ({s.low:.3g} to {s.high:.3g}; {counts})")
         if said:
@@ -164,7 +168,7 @@ def _gammas(study: Stored, family: str) -> str:
     values = [estimate[0] for estimate in second if estimate]
     stopped = len(pairs_of(study, family)) - len(found)
     words = []
-    if values and family == RULE:
+    if family == RULE and max(values, default=0.0) > COLLAPSED:
         words.append(
             f"The second step's coefficient is estimated at {min(values):.2g} to "
             f"{max(values):,.0f}: the collapse towards the posterior mean breaks the forward "
@@ -175,10 +179,11 @@ def _gammas(study: Stored, family: str) -> str:
         few = f" ({'; '.join(names)})" if stopped <= 8 else ""
         words.append(f"{stopped} runs leave the finite numbers{few}.")
     if family == CALIBRATED:
-        kept = sum(not p.other["table"]["note"] for p in found)
-        prices = [p.other["price_evaluations"] / study.size.calibration for p in found]
+        own = [p for p in found if not p.cell.seed]  # seeds share a table
+        kept = sum(not p.other["table"]["note"] for p in own)
+        prices = [p.other["price_evaluations"] / study.size.calibration for p in own]
         words.append(
-            f"{kept} of {len(found)} tables move a step, the others found no gain and leave the "
+            f"{kept} of {len(own)} tables move a step, the others found no gain and leave the "
             f"plain solver. A table cost {min(prices):.0f} to {max(prices):.0f} evaluations for "
             f"each of {study.size.calibration} calibration states, once."
         )
