@@ -231,6 +231,37 @@ def seeds(study: Stored) -> str:
     return table([*head, *(WORDS[name] for name in REPEATED)], rows) if rows else ""
 
 
+BESIDE = {"none": "plain", CLIPPED: "stein", RULE: "rule", CALIBRATED: "calibrated"}
+"""Corrections of findings.md, by the names that it uses."""
+
+
+def objection(study: Stored, solvers: Sequence[str], budgets: Sequence[str]) -> str:
+    """Return Frechet distance (precision, recall in %) beside each other, seed 0."""
+    found: dict[tuple[int, str, int], dict[str, str]] = {}
+    spent: dict[tuple[int, str, int], int] = {}
+    for cell, row in study.runs.items():
+        if cell.solver in solvers and str(cell.evaluations) in budgets and not cell.seed:
+            place = (solvers.index(cell.solver), cell.grid, cell.evaluations)
+            spent[place] = row["spent"]
+            found.setdefault(place, {})[cell.correction] = _beside(row)
+    shown = [name for name in BESIDE if any(name in cells for cells in found.values())]
+    rows = []
+    for place in sorted(found):
+        solver, grid, evaluations = place
+        less = f" [{spent[place]}]" if spent[place] != evaluations else ""
+        cells = (found[place].get(name, "") for name in shown)
+        rows.append([f"`{solvers[solver]}`", f"{evaluations}{less}", grid, *cells])
+    head = ["solver", "evaluations", "grid"]
+    return table([*head, *(BESIDE[name] for name in shown)], rows) if rows else ""
+
+
+def _beside(row: Record) -> str:
+    if "stopped" in row:
+        return "not finite"
+    precision, recall = (f"{100 * row[name]['value']:.0f}" for name in SHARES)
+    return f"{_measured(row, 'FD-classifier')} ({precision}, {recall})"
+
+
 def speeds(folder: Path) -> str:
     """Return pictures a second in training and evaluation on one card and on two."""
     rows = []
