@@ -11,6 +11,7 @@ import math
 import shlex
 import sys
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ from gpu_models.study.records import Records
 from gpu_models.study.theory import coefficients, denoiser_errors, lipschitz
 from steinlab.errors import InputError, one_of
 
-ROWS = 2500
-"""States that the network sees at once."""
+ROWS = (512, 2500)
+"""States that the network sees at once: a compiled one is asked for these numbers only."""
 
 
 PIECES: dict[str, Callable[[Lab], Any]] = {
@@ -41,6 +42,9 @@ PIECES: dict[str, Callable[[Lab], Any]] = {
     "lipschitz": lipschitz,
 }
 """Everything that is no cell, in the order in which shards take it in turn."""
+
+RUNS = "runs"
+"""What ``--only`` calls the cells."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -56,15 +60,20 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _work(wanted: argparse.Namespace) -> None:
     deadline = time.monotonic() + 60 * wanted.minutes
+    only = _only(wanted.only)
     device = pick_device(wanted.device)
     lab = _lab(wanted, device)
     wanted.out.mkdir(parents=True, exist_ok=True)
     part, parts = _shard(wanted.shard)
     records = Records(wanted.out, part, _config(wanted, lab))
-    records.get(f"environment {part}/{parts}", lambda: _environment(device))
+    environment = _environment(device)
+    key = f"environment {part}/{parts} {zlib.crc32(repr(environment).encode()):08x}"
+    records.get(key, lambda: environment)
     for i, (name, piece) in enumerate(PIECES.items()):
-        if i % parts == part:
+        if name in only if only else i % parts == part:
             _say(name, records.get(name, lambda p=piece: {"rows": p(lab)}))  # type: ignore[misc]
+    if only and RUNS not in only:
+        return
     mine = [cell for cell in cells(lab.size) if cell.share(parts) == part]
     todo = [cell for cell in mine if cell.key not in records.found]
     benches = _benches(wanted, lab, device) if todo else []
@@ -77,6 +86,11 @@ def _work(wanted: argparse.Namespace) -> None:
         chosen = benches if cell.headline else benches[:1]
         _tell(cell, records.get(cell.key, lambda c=cell, b=chosen: run_cell(lab, c, b)))  # type: ignore[misc]
     print("the study is complete")
+
+
+def _only(text: str) -> list[str]:
+    """Read ``cost,runs``: pieces by name, and the runs of the share."""
+    return [one_of("--only", name, (*PIECES, RUNS)) for name in text.split(",") if name]
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -97,7 +111,7 @@ def _lab(wanted: argparse.Namespace, device: torch.device) -> Lab:
     )
     if wanted.size == "tiny":
         train, test = train[:200], test[:100]
-    fast, exact = denoisers(net, net.config.picture, device, ROWS)
+    fast, exact = denoisers(net, net.config.picture, device, ROWS, compiled=not wanted.eager)
     return Lab(size, device, fast, exact, train, test)
 
 
@@ -142,7 +156,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
     parser.add_argument("--size", default="full", help="full or tiny")
     parser.add_argument("--device", help="cuda or cpu; by default what is there")
+    parser.add_argument("--eager", action="store_true", help="do not compile on a GPU")
     parser.add_argument("--shard", default="0/1", help="i/n: the i-th of n shares, from 0")
+    parser.add_argument(
+        "--only", default="", help=f"of {', '.join(PIECES)}, {RUNS}; by default all"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after")
     parser.add_argument(
         "--measures", default="classifier,efflite0", help="the first in every cell, all in some"

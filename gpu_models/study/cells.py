@@ -24,6 +24,7 @@ from steinlab.budget import run_within
 from steinlab.corrections import Correction, NoCorrection, Run, stein
 from steinlab.corrections.calibrated import Calibrated, Table
 from steinlab.corrections.fitted import calibrate
+from steinlab.divergence import Hutchinson
 from steinlab.grids import Grid
 from steinlab.processes import EDM
 from steinlab.sampling import NonFiniteStateError, Solution, solve
@@ -63,7 +64,8 @@ def _correction(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> tuple[Correctio
             "price_evaluations": price,
         }
     top = 1.0 if cell.correction == "stein-clipped" else math.inf
-    return stein(gamma_max=top, states=lab.size.estimate), {}
+    reverse = Hutchinson(mode="vjp")  # half the time of forward mode on an H100
+    return stein(divergence=reverse, gamma_max=top, states=lab.size.estimate), {}
 
 
 def _table(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> Table:

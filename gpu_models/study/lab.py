@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from analytic import NoiseLevel
+from gpu_models.compiled import CompiledDenoiser, compiled_denoiser
 from gpu_models.exact import ScaledEmpirical
 from gpu_models.study.design import Size
 from steinlab.networks import NetworkDenoiser, edm_denoiser
@@ -35,6 +36,12 @@ class Lab:
     train: torch.Tensor  # (n, d) float32 in [-1, 1]
     test: torch.Tensor
     cache: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def uncompiled(self) -> NetworkDenoiser:
+        """``fast`` as it would be without a compiler."""
+        fast = self.fast
+        return fast.uncompiled if isinstance(fast, CompiledDenoiser) else fast
 
     @property
     def dim(self) -> int:
@@ -99,17 +106,32 @@ def denoisers(
     net: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     shape: tuple[int, ...],
     device: torch.device,
-    rows: int,
+    sizes: tuple[int, ...],
+    *,
+    compiled: bool,
 ) -> tuple[NetworkDenoiser, NetworkDenoiser]:
-    """Return the network for sampling (float16 products on a GPU) and for derivatives."""
+    """Return the network for sampling and for derivatives.
 
-    def half(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cuda", torch.float16):
-            return net(x.contiguous(memory_format=torch.channels_last), sigma).float()
+    The first computes in float16 products on a GPU, its values compiled where asked for, padded to
+    the ``sizes``, of which the largest is the rows at once.
+    """
 
-    options: dict[str, Any] = {"device": str(device), "rows": rows}
-    exact = edm_denoiser(net, shape, **options)
-    return (edm_denoiser(half, shape, **options) if device.type == "cuda" else exact), exact
+    def half(inner: Any) -> Any:
+        def call(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cuda", torch.float16):
+                out: torch.Tensor = inner(x.contiguous(memory_format=torch.channels_last), sigma)
+                return out.float()
+
+        return call
+
+    options: dict[str, Any] = {"device": str(device)}
+    exact = edm_denoiser(net, shape, rows=max(sizes), **options)
+    if device.type != "cuda":
+        return exact, exact
+    if not compiled:
+        return edm_denoiser(half(net), shape, rows=max(sizes), **options), exact
+    program = half(torch.compile(net, dynamic=False))
+    return compiled_denoiser(half(net), program, shape, sizes, **options), exact
 
 
 def level(sigma: float) -> NoiseLevel:
