@@ -34,9 +34,10 @@ test-full: setup
 notebooks: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout 120 notebooks
 
-# the pages, the README's verdicts and those expected of the stored study, after it has grown
+# the pages, the README's verdicts and those expected of the stored study, after it has grown;
+# what does not depend on it is judged once and kept in out/pages
 pages: setup
-	$(BIN)/steinlab verify --profile quick --json ledger.json
+	$(BIN)/steinlab verify --profile quick --json ledger.json --out out/pages
 	$(BIN)/python docs/refresh.py ledger.json
 
 figures: setup

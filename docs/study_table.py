@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpu_models.claims.correction_cost import COLUMNS as COST_COLUMNS
 from gpu_models.claims.correction_cost import cells as cost_cells
+from gpu_models.claims.correction_cost import timed
 from gpu_models.study.design import Cell
 from gpu_models.study.pairs import (
     CALIBRATED,
@@ -114,12 +116,13 @@ def lipschitz(study: Stored, budgets: Sequence[int]) -> str:
 
 def cost(study: Stored) -> str:
     """Return seconds and passes of every correction beside the plain run's."""
-    found = study.rows("cost")
-    if not found:
-        return ""
-    head = ["correction", "seconds", "over plain", "range of the rounds", "products a state"]
-    rows = [cost_cells(row, found[0]["steps"]) for row in found[0]["rows"]]
-    return table([*head, "passes a product"], rows)
+    rows = [
+        [f"{states:,}", *cost_cells(row, found["steps"])]
+        for found in study.rows("cost")
+        for states, own in timed(found).items()
+        for row in own
+    ]
+    return table(["states", *COST_COLUMNS], rows) if rows else ""
 
 
 def cells(runs: Mapping[Cell, Record]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from study_table import RULES, beats
 
-from gpu_models.claims.correction_cost import AIM, price
+from gpu_models.claims.correction_cost import AIM, prices, timed
 from gpu_models.claims.neural_coefficient import PROBES, largest
 from gpu_models.study.pairs import (
     CALIBRATED,
@@ -236,14 +236,17 @@ def trap(study: Stored) -> Iterator[str]:
 def costs(study: Stored) -> Iterator[str]:
     """Say what the corrections cost."""
     for found in study.rows("cost"):
-        rows = {row["correction"]: row for row in found["rows"]}
-        within = [name for name, row in rows.items() if row["ratio"] <= AIM and name != "plain"]
-        prices = [p for row in rows.values() if (p := price(row, found["steps"])) is not None]
+        said = []
+        for states, rows in timed(found).items():
+            within = [
+                f"{row['correction']} ({row['ratio']:.3g})"
+                for row in rows
+                if row["ratio"] <= AIM and row["correction"] != "plain"
+            ]
+            said.append(f"{listed(within) or 'none'} on {states:,} states")
         yield (
-            f"**Cost** ({found['solver']}, {found['steps']} steps, {found['states']} states): "
-            f"within {AIM:g} times the plain run's time, by the median of the rounds, "
-            f"{'are ' + listed(within) if within else 'is none'}; a Jacobian product takes "
-            f"{min(prices):.2g} to {max(prices):.2g} plain passes."
+            f"**Cost** ({found['solver']}, {found['steps']} steps). Within {AIM:g} times the plain "
+            f"run's time, by the median of the rounds: {'; '.join(said)}. {prices(found)}."
         )
 
 

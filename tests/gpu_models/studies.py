@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from gpu_models.study.cost import CHEAP
 from gpu_models.study.design import Cell, cells
 from gpu_models.study.stored import RESULTS, Stored, read
 
@@ -19,8 +20,8 @@ COSTS = {
     "tweedie": (1.01, 0.0),
     "stein, 1 rademacher, reverse mode": (3.0, 1.0),
     "stein, 5 gaussian, reverse mode": (9.0, 5.0),
-    "stein, sub-batch of 256": (1.4, 0.256),
-    "stein, sub-batch to 0.05": (1.05, 0.064),
+    "stein, sub-batch of 256": (1.4, 0.5),
+    "stein, sub-batch to 0.05": (1.05, 0.125),
     "calibrated table": (1.02, 0.0),
 }
 
@@ -65,16 +66,27 @@ def complete(base: Stored, factors: dict[str, float] = FACTORS) -> Stored:
     """Made up: every run of the design, costs and Lipschitz constants; the rest as stored."""
     found = {k: v for k, v in base.found.items() if k.count("/") != 4}
     found |= {cell.key: run(cell, factors) for cell in cells(base.size)}
-    steps = base.size.steps
-    found["cost"] = {"rows": [cost(steps)]}
+    found["cost"] = {"rows": [cost(base.size.steps, base.size.samples)]}
     found["lipschitz"] = {
         "rows": [lipschitz(n, i) for n in base.size.lipschitz_steps for i in range(n)]
     }
     return Stored(base.head, found)
 
 
-def cost(steps: int) -> dict[str, Any]:
-    rows = [
+def cost(steps: int, many: int) -> dict[str, Any]:
+    few = {"states": 512, "rows": cost_rows(steps, COSTS)}
+    head = {"solver": "dpmpp-2m", "steps": steps, "price_of_table": 145.0, **few}
+    if many <= 512:
+        return head
+    thin = {name: ratio for name, (ratio, _) in COSTS.items() if name in CHEAP}
+    rows = {
+        name: (1 + (ratio - 1) / 20, COSTS[name][1] * 512 / many) for name, ratio in thin.items()
+    }
+    return {**head, "whole": {"states": many, "rows": cost_rows(steps, rows)}}
+
+
+def cost_rows(steps: int, costs: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    return [
         {
             "correction": name,
             "seconds": 0.5 * ratio,
@@ -82,15 +94,8 @@ def cost(steps: int) -> dict[str, Any]:
             "ratio_range": [ratio - 0.01, ratio + 0.01],
             "products": products * steps,
         }
-        for name, (ratio, products) in COSTS.items()
+        for name, (ratio, products) in costs.items()
     ]
-    return {
-        "solver": "dpmpp-2m",
-        "steps": steps,
-        "states": 1000,
-        "price_of_table": 145.0,
-        "rows": rows,
-    }
 
 
 def lipschitz(steps: int, index: int) -> dict[str, Any]:

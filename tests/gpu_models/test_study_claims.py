@@ -137,8 +137,11 @@ def test_a_changed_coefficient_refutes(on: Any, place: str) -> None:
 
 
 def test_costs_beyond_the_aim_refute(on: Any) -> None:
+    """Judged on a run's batch; the small one counts where it is the largest there is."""
     study, piece = changed(complete(actual()), "cost")
-    table = piece["rows"][0]["rows"][-1]
+    table = piece["rows"][0]["whole"]["rows"][-1]
+    assert table["correction"] == "calibrated table"
+    piece["rows"][0]["rows"][-1]["ratio_range"] = [2.0, 2.0]
     table |= {"ratio": 1.11, "ratio_range": [1.09, 1.2]}
     row = on("correction-cost", study)
     assert row["verdict"] == "holds"  # not decided by these rounds
@@ -146,8 +149,15 @@ def test_costs_beyond_the_aim_refute(on: Any) -> None:
     table["ratio_range"] = [1.101, 1.2]
     assert on("correction-cost", study)["verdict"] == "refuted"
     study, piece = changed(complete(actual()), "cost")
-    piece["rows"][0]["rows"][2]["products"] += 1
+    del piece["rows"][0]["whole"]
+    assert on("correction-cost", study)["verdict"] == "holds"
+    piece["rows"][0]["rows"][-1] |= {"ratio": 2.0, "ratio_range": [2.0, 2.0]}
     assert on("correction-cost", study)["verdict"] == "refuted"
+    for batch in ("few", "many"):
+        study, piece = changed(complete(actual()), "cost")
+        part = piece["rows"][0] if batch == "few" else piece["rows"][0]["whole"]
+        part["rows"][2]["products"] += 1
+        assert on("correction-cost", study)["verdict"] == "refuted"
 
 
 def test_the_tiny_study_has_the_form_of_the_made_up_one(on: Any) -> None:

@@ -100,8 +100,9 @@ def test_a_complete_study_fills_every_section(made: str) -> None:
         assert f"## {title}" in made
     assert "What has not" not in made
     assert f"artifact rate {FACTORS[CALIBRATED]:.3g}" in text
-    assert "within 1.1 times the plain run's time, by the median of the rounds, are tweedie" in text
-    assert "a Jacobian product takes 0.78 to 2 plain passes" in text
+    assert "by the median of the rounds: tweedie (1.01), stein, sub-batch to 0.05 (1.05)" in text
+    assert "sub-batch of 256 (1.02)" in text
+    assert "A Jacobian product on all of 512 states takes 1.6 (stein, 5 gaussian, rev" in text
     assert "the largest local Lipschitz constant of a step is" in text
     assert "tables move a step" in text
 
