@@ -33,8 +33,8 @@ from steinlab.claims.forms import critical
 from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort, Twin
 
 DATA = "fashion-mnist"
-GRADE = 0.9
-"""The graded controls claim a reduction to a tenth on top of the bound, which nothing reaches."""
+GRADE = 0.99
+"""The graded controls claim a reduction to a hundredth on average, which nothing reaches."""
 
 
 class Reading(NamedTuple):
@@ -267,5 +267,5 @@ TWINS = (
     Twin("the plain solver with fewer evaluations instead of the rule", FEWER, ("mean",)),
     Twin("the same, cell by cell", FEWER, ("cells",)),
     Twin("a budget and the next larger one exchanged", Reading(exchanged=True), (MORE,)),
-    Twin("plain and calibrated exchanged", Reading(exchanged=True), (CALIBRATED,)),
+    Twin("the plain solver with fewer evaluations instead of the table", FEWER, (CALIBRATED,)),
 )

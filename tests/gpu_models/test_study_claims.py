@@ -95,7 +95,7 @@ def test_a_complete_study_is_judged_with_every_check_and_control(on: Any, claim:
 
 
 def test_a_rule_that_reduces_everything_would_hold(on: Any) -> None:
-    """The verdict depends on the paper's rule alone, and can be favourable."""
+    """The verdict can be favourable; the clipped rule has no say in it."""
     kind = complete(actual(), {**FACTORS, RULE: 0.5, CLIPPED: 5.0})
     for claim in CLAIMS[1:4]:
         row = on(claim, kind)
