@@ -8,7 +8,7 @@ from types import MappingProxyType
 from steinlab.corrections import FITTED, Correction, NoCorrection, next_level, stein, tweedie
 from steinlab.corrections.base import Run
 from steinlab.corrections.calibrated import Calibrated
-from steinlab.corrections.fitted import calibrate
+from steinlab.corrections.fitted import Auto, calibrate
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
@@ -57,6 +57,7 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "local, 256 states": lambda _run: local(states=256),
         "calibrated, local": _local_table,
         "calibrated": _table,
+        "auto": lambda _run: Auto(),
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
     }
 )
