@@ -63,9 +63,9 @@ class LawMatchedMoments:
     matching's is 1.01, between 0.90 and 1.11 at 95 %; it is better in 28 % of the cells. So the
     shift neither gains nor loses, at half as many evaluations more, which is what the module's
     remark on linear steps predicts. What it finds is mostly the batch's own mean: in 512 dimensions
-    (9 cells, 500 states) a start batch off by chance, chi-squared 14 on two axes, was shifted, which
-    moves the modes with it, and the worst cell got 8.6 times worse where law matching has 1.7. A
-    network whose score has a mean of its own is shifted by that.
+    (9 cells, 500 states) a start batch off by chance, chi-squared 14 on two axes, was shifted,
+    which moves the modes with it, and the worst cell got 8.6 times worse where law matching has
+    1.7. A network whose score has a mean of its own is shifted by that.
 
     Parameters
     ----------
