@@ -173,32 +173,50 @@ def exact_bench(request: Request, law: Law, denoiser: Denoiser, progress: Progre
     return Bench(request.seed, denoiser, start, own, None, ends, reference, request.end)
 
 
+RUNS = ("start", "truth", "truth again")
+"""A network's long runs, by what draws their states: the rows' own flow, its law, its floor."""
+
+
+def follow_run(
+    request: Request,
+    model: Model,
+    process: Process,
+    name: str,
+    progress: Callable[[float], None] | None = None,
+) -> LongRun:
+    """Return one of :data:`RUNS`; the first has its errors and at most ``FLOW_STATES`` states."""
+    own = name == RUNS[0]
+    states = _starts(request, model, name)
+    return long_run(
+        model.denoiser,
+        states[:FLOW_STATES] if own else states,
+        process,
+        final_zero=request.end == "zero",
+        estimate_error=own,
+        progress=progress,
+    )
+
+
+def _starts(request: Request, model: Model, name: str) -> np.ndarray:
+    return model.start(request.noisy, request.samples, rng_of(request.seed, name))
+
+
 def network_bench(request: Request, model: Model, process: Process, progress: Progress) -> Bench:
     """Prepare the comparison of a network with itself, runs starting as the model says."""
-    final_zero = request.end == "zero"
-    done = 0.0
+    runs, begun = [], 0.0
+    for name, share in zip(RUNS, (0.4, 0.3, 0.3), strict=True):
 
-    def start(rng: np.random.Generator) -> np.ndarray:
-        return model.start(request.noisy, request.samples, rng)
+        def tell(f: float, name: str = name, begun: float = begun, share: float = share) -> None:
+            progress(begun + share * f, f"the network's long run: {name}")
 
-    def run(x: np.ndarray, what: str, share: float, *, error: bool) -> LongRun:
-        nonlocal done
-        base, done = done, done + share
-        return long_run(
-            model.denoiser,
-            x,
-            process,
-            final_zero=final_zero,
-            estimate_error=error,
-            progress=lambda f: progress(base + share * f, what),
-        )
-
-    progress(0.0, "the network's own flow")
-    states = start(rng_of(request.seed, "start"))
-    flow = run(states[:FLOW_STATES], "the network's own flow", 0.4, error=True)
-    own = request.sample(lambda rng: run(start(rng), "long runs", 0.3, error=False).state)
+        tell(0.0)
+        runs.append(follow_run(request, model, process, name, tell))
+        begun += share
+    flow, law, again = runs
+    own = Sample(law.state, distance_pair(again.state, law.state, request.seed))
     data = request.of_law(model.data_law()) if model.data_law else None
     reference = Reference(LONG_RUN, flow.rms_error)
+    states = _starts(request, model, RUNS[0])
     return Bench(
         request.seed, model.denoiser, states, own, data, flow.state, reference, request.end
     )

@@ -19,16 +19,12 @@ from steinlab.bench import (
     Request,
     distances,
     exact_bench,
-    forward,
     network_bench,
     rng_of,
 )
 from steinlab.budget import run_within
 from steinlab.coefficient_noise import Noise, coefficient_noise, widened
-from steinlab.corrections import Correction
-from steinlab.corrections import Run as PreparedRun
-from steinlab.corrections.calibrated import Calibrated, Table
-from steinlab.corrections.fitted import calibrate
+from steinlab.corrections.calibrated import Calibrated
 from steinlab.denoisers import Denoiser
 from steinlab.grids import Grid
 from steinlab.longrun import fingerprint
@@ -65,7 +61,7 @@ class _Task:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """What is compared: a denoiser, its exact law if any, and what identifies it."""
 
     denoiser: Denoiser
@@ -105,22 +101,56 @@ def compare(
         Before any computation, if a budget does not pay for a step.
     """
     tell = progress or (lambda _done, _what: None)
-    tasks, subject = _plan(spec), _subject(spec)
-    store = RowStore(folder) if folder else None
-    keys = [_key(spec, subject, task) if store else "" for task in tasks]
-    units = len(tasks) + 1
-    bench: Bench | None = None
-    for i, (task, key) in enumerate(zip(tasks, keys, strict=True)):
-        row = store.get(task.label, key, task.solver, task.correction) if store else None
-        if row is None:
-            if bench is None:
-                bench = _prepare(spec, subject, task.grid, lambda f, what: tell(f / units, what))
-            tell((i + 1) / units, task.label)
-            row = _run(task, bench)
-            if store:
-                store.put(task.label, key, row)
-        yield row
+    work = Comparison(spec, folder)
+    units = len(work.tasks) + 1
+    for i in range(len(work.tasks)):
+        yield work.row(i, tell)
+        tell((i + 1) / units, "")
     tell(1.0, "done")
+
+
+class Comparison:
+    """The rows of a specification one by one; what they share is prepared once, if need be.
+
+    Parameters
+    ----------
+    spec : CompareSpec
+    folder : Path, optional
+        Where finished rows are kept and found again.
+
+    Raises
+    ------
+    InputError
+        If a budget does not pay for a step.
+    """
+
+    def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
+        self.spec = spec
+        self.tasks, self.subject = _plan(spec), subject_of(spec)
+        self._store = RowStore(folder) if folder else None
+        self._bench: Bench | None = None
+
+    @property
+    def request(self) -> Request:
+        """What the bench is prepared for; all grids share both ends."""
+        spec = self.spec
+        return Request.on(self.tasks[0].grid, seed=spec.seed, samples=spec.samples, end=spec.end)
+
+    def row(self, index: int, tell: Progress) -> Row:
+        """Return a row, from the folder where it is there."""
+        task, store = self.tasks[index], self._store
+        key = _key(self.spec, self.subject, task) if store else ""
+        row = store.get(task.label, key, task.solver, task.correction) if store else None
+        if row is not None:
+            return row
+        units = len(self.tasks) + 1
+        if self._bench is None:
+            self._bench = _prepare(self.request, self.subject, lambda f, w: tell(f / units, w))
+        tell((index + 1) / units, task.label)
+        row = _run(task, self._bench)
+        if store:
+            store.put(task.label, key, row)
+        return row
 
 
 def process_of(spec: CompareSpec) -> Process:
@@ -156,47 +186,18 @@ def subject_name(spec: CompareSpec) -> str:
     return "law " + hashlib.sha256(repr(spec.data).encode()).hexdigest()[:16]
 
 
-def calibrate_table(spec: CompareSpec) -> Table:
-    """Return the table of moves for the first solver and budget of a specification.
-
-    Its states are ``samples`` fresh ones at the grid's noisiest level, drawn from a generator that
-    no row of a comparison uses.
-    """
-    process, entry, subject = process_of(spec), spec.solvers[0], _subject(spec)
-    zero = spec.end == "zero"
-    plan, grid = run_within(
-        entry.solver,
-        process,
-        spec.grid,
-        spec.evaluations[0],
-        start=entry.start,
-        finish=entry.finish,
-        final_zero=zero,
-    )
-    rng = rng_of(spec.seed, "calibration")
-    if spec.model is not None:
-        x = spec.model.start(grid[0], spec.samples, rng)
-    else:
-        x = forward(subject.law, grid[0], spec.samples, rng)
-
-    def again(states: np.ndarray, correction: Correction) -> Solution:
-        return solve(subject.denoiser, states, grid, plan, correction=correction, rng=rng)
-
-    run = PreparedRun(subject.denoiser, x, grid, plan.solvers, again)
-    return calibrate(run, model=subject_name(spec))
-
-
-def _subject(spec: CompareSpec) -> _Subject:
+def subject_of(spec: CompareSpec) -> Subject:
+    """Return what is compared."""
     process = process_of(spec)
     if spec.model is None:
         assert spec.data is not None
         law: Any = spec.data.law()
-        return _Subject(law, law, None, law.dim, process, repr(spec.data))
+        return Subject(law, law, None, law.dim, process, repr(spec.data))
     model = spec.model
-    return _Subject(model.denoiser, model.exact_law, model, model.dim, process, model.name)
+    return Subject(model.denoiser, model.exact_law, model, model.dim, process, model.name)
 
 
-def _key(spec: CompareSpec, subject: _Subject, task: _Task) -> str:
+def _key(spec: CompareSpec, subject: Subject, task: _Task) -> str:
     """Return what identifies a row's numbers."""
     levels = [(level.alpha, level.sigma) for level in task.grid]
     answers = fingerprint(subject.denoiser, subject.dim, subject.process)
@@ -206,8 +207,7 @@ def _key(spec: CompareSpec, subject: _Subject, task: _Task) -> str:
     )
 
 
-def _prepare(spec: CompareSpec, subject: _Subject, grid: Grid, progress: Progress) -> Bench:
-    request = Request.on(grid, seed=spec.seed, samples=spec.samples, end=spec.end)
+def _prepare(request: Request, subject: Subject, progress: Progress) -> Bench:
     if subject.law is not None:
         return exact_bench(request, subject.law, subject.denoiser, progress)
     assert subject.model is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -81,6 +81,16 @@ class Model:
         """The data law whose exact denoiser this is, or None."""
         return self.law() if self.law is not None else None
 
+    def on(self, device: str) -> Model:
+        """Return the model with its network on a device of torch, such as ``cuda``.
+
+        Raises
+        ------
+        InputError
+            When the denoiser is built, if it is no network or torch has no such device here.
+        """
+        return replace(self, build=functools.partial(_built_on, self, device))
+
     def process(self, name: str = "") -> Process:
         """Return a process by name, by default its own, cut to the range it is made for.
 
@@ -108,6 +118,16 @@ class Model:
         if law is None:
             return np.asarray(noise)
         return np.asarray(level.alpha * law.sample(n, rng) + noise)
+
+
+def _built_on(model: Model, device: str) -> Denoiser:
+    built: Any = model.build()
+    if not hasattr(built, "on"):
+        raise InputError(
+            f"device must be left out for {model.name}, which is no network, got {device}"
+        )
+    moved: Denoiser = built.on(device)
+    return moved
 
 
 def registered() -> dict[str, EntryPoint]:

@@ -21,6 +21,7 @@ from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.autodiff import Differentiable
 from steinlab.denoisers import PREDICTIONS
+from steinlab.errors import InputError
 
 Function = Callable[[torch.Tensor, NoiseLevel], torch.Tensor]
 """``(states (N, d), level) -> D (N, d)`` in the network's dtype, each state on its own."""
@@ -44,8 +45,8 @@ class NetworkDenoiser:
     rows : int
         States evaluated at once, probes counted: bounds the memory.
     remake : callable, optional
-        ``dtype -> function`` of the same network with its parameters in that dtype; by default the
-        function follows the dtype of its states by itself.
+        ``(dtype, device) -> function`` of the same network with its parameters there; by default
+        the function follows the dtype and device of its states by itself.
 
     Raises
     ------
@@ -59,7 +60,7 @@ class NetworkDenoiser:
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     rows: int = DEFAULT_ROWS
-    remake: Callable[[torch.dtype], Function] | None = None
+    remake: Callable[[torch.dtype, str], Function] | None = None
 
     def __post_init__(self) -> None:
         if self.rows < 1:
@@ -72,8 +73,28 @@ class NetworkDenoiser:
 
     def in_dtype(self, dtype: torch.dtype) -> NetworkDenoiser:
         """Return the same network, the same parameters, computed in another dtype."""
-        function = self.remake(dtype) if self.remake else self.function
-        return replace(self, function=function, dtype=dtype)
+        return self._remade(dtype, self.device)
+
+    def on(self, device: str) -> NetworkDenoiser:
+        """Return the same network on a device; whether products use TF32 there is torch's choice.
+
+        Raises
+        ------
+        InputError
+            If torch has no such device here.
+        """
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0].partition(". ")[0]
+            raise InputError(
+                f"device must be one that torch has here, cpu or cuda say, got {device}: {reason}"
+            ) from None
+        return self._remade(self.dtype, device)
+
+    def _remade(self, dtype: torch.dtype, device: str) -> NetworkDenoiser:
+        function = self.remake(dtype, device) if self.remake else self.function
+        return replace(self, function=function, dtype=dtype, device=device)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) v`` for tangents ``(P, N, d)`` or ``(N, d)``."""
@@ -232,9 +253,9 @@ def timed_denoiser(
 def _made(
     make: Callable[[Any], Function], net: Any, dim: int, options: dict[str, Any]
 ) -> NetworkDenoiser:
-    def remake(dtype: torch.dtype) -> Function:
+    def remake(dtype: torch.dtype, device: str) -> Function:
         module = isinstance(net, torch.nn.Module)
-        return make(copy.deepcopy(net).to(dtype) if module else net)
+        return make(copy.deepcopy(net).to(device=device, dtype=dtype) if module else net)
 
     return NetworkDenoiser(make(net), dim, remake=remake, **options)
 

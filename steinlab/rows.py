@@ -126,7 +126,7 @@ class RowStore:
         """Return the row, if it is there."""
         try:
             stored = json.loads(self._file(label).read_text(encoding="utf-8"))
-            row = _read(stored["row"], solver, fix) if stored["key"] == key else None
+            row = restored(stored["row"], solver, fix) if stored["key"] == key else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
         self.reused += row is not None
@@ -134,7 +134,7 @@ class RowStore:
 
     def put(self, label: str, key: str, row: Row) -> None:
         """Keep a row, whole or not at all."""
-        text = json.dumps({"key": key, "row": _write(row)}, indent=1) + "\n"
+        text = json.dumps({"key": key, "row": packed(row)}, indent=1) + "\n"
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".row.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as out:
@@ -152,8 +152,8 @@ _PAIRS = ("energy_distance", "sliced_w2", "flow_error")
 _PLAIN = ("asked", "spent", "steps", "note", "stopped", "end")
 
 
-def _write(row: Row) -> dict[str, Any]:
-    """Every number of a row, to the last digit; not the solver and the correction themselves."""
+def packed(row: Row) -> dict[str, Any]:
+    """Return every number of a row, to the last digit; not the solver and the correction."""
     return {
         **{name: getattr(row, name) for name in _PLAIN},
         **{name: _both(getattr(row, name)) for name in _PAIRS},
@@ -172,7 +172,9 @@ def _sample(floor: Floor | None) -> list[Any] | None:
     return None if floor is None else [_both(floor.energy_distance), _both(floor.sliced_w2)]
 
 
-def _read(stored: Mapping[str, Any], solver: SolverSpec, fix: CorrectionSpec) -> Row:
+def restored(stored: Mapping[str, Any], solver: SolverSpec, fix: CorrectionSpec) -> Row:
+    """Return the row of what :func:`packed` returned."""
+
     def maybe(make: Callable[..., Any], found: Any) -> Any:
         return None if found is None else make(*found)
 

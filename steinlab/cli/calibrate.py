@@ -17,7 +17,7 @@ def calibrate(
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Write the table here.")],
 ) -> None:
     """Fit the `calibrated` correction of one solver and budget; `samples` states calibrate."""
-    from steinlab.comparison import calibrate_table
+    from steinlab.calibration import calibrate_table
     from steinlab.specs.compare import CompareSpec
     from steinlab.specs.reading import read_json
 

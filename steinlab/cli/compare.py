@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,12 +13,14 @@ from steinlab.cli.output import (
     STDOUT,
     JsonOption,
     SpecArgument,
+    WorkersOption,
     check_target,
     make_folder,
     plus_minus,
     progress_bar,
     show,
     whole_number,
+    worker_count,
     write_json,
 )
 from steinlab.errors import Interrupted
@@ -25,10 +28,12 @@ from steinlab.errors import Interrupted
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from steinlab.bench import Floor
+    from steinlab.bench import Floor, Progress
     from steinlab.comparison import Row
+    from steinlab.comparison_workers import Source
     from steinlab.corrections import Diagnostics
     from steinlab.estimates import Estimate
+    from steinlab.specs.compare import CompareSpec
 
 MEASURES = ("energy_distance", "sliced_w2", "flow_error")
 """Distances of a row, in the order of the columns."""
@@ -39,7 +44,7 @@ DATA = "data_energy_distance"
 LEFT: Any = {"title_justify": "left", "caption_justify": "left"}
 
 
-def compare(
+def compare(  # noqa: PLR0917
     spec_file: SpecArgument,
     target: JsonOption = None,
     seed: Annotated[
@@ -49,27 +54,32 @@ def compare(
         str | None,
         typer.Option("--out", metavar="DIR", help="Keep finished rows here and resume from them."),
     ] = None,
+    workers: WorkersOption = "1",
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where the network is evaluated: cuda, say.")
+    ] = None,
 ) -> None:
     """Compare solvers, corrections and numbers of evaluations on one data law or model."""
-    from steinlab.comparison import compare as compare_rows
     from steinlab.comparison import to_json
-    from steinlab.specs.compare import CompareSpec
-    from steinlab.specs.reading import MAX_SEED, read_json
+    from steinlab.comparison_workers import Source
+    from steinlab.specs.reading import MAX_SEED
 
     check_target(target)
     given = None if seed is None else whole_number(seed, "--seed", 0, MAX_SEED)
-    spec = CompareSpec.from_json(read_json(spec_file), spec_file.parent)
-    folder = make_folder(out)
-    if given is not None:
-        spec = dataclasses.replace(spec, seed=given)
-    rows: list[Row] = []
+    count, folder = worker_count(workers), make_folder(out)
+    source = Source(str(spec_file), given, device, str(folder) if folder else None)
+    spec = source.spec()
+    found: dict[int, Row] = {}
     interrupted = False
     with progress_bar() as progress:
         try:
-            for row in compare_rows(spec, progress, folder=folder):
-                rows.append(row)  # noqa: PERF402 - what is done stays when the loop is interrupted
+            for index, row in _found(source, spec, count, progress):
+                found[index] = row
+                if target != STDOUT:
+                    write_json(target, [to_json(found[i]) for i in sorted(found)])
         except KeyboardInterrupt:
             interrupted = True
+    rows = [found[index] for index in sorted(found)]
     if rows:
         end = "" if spec.end == "zero" else ", ends at the least noisy level"
         title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}{end}"
@@ -82,6 +92,20 @@ def compare(
         where = "stdout" if target == STDOUT else target
         kept = f", written to {where}" if target and rows else ""
         raise Interrupted(f"interrupted after {len(rows)} rows{kept}")
+
+
+def _found(
+    source: Source, spec: CompareSpec, workers: int, progress: Progress
+) -> Iterator[tuple[int, Row]]:
+    """Yield rows with their places in the table, as they are finished."""
+    if workers > 1:
+        from steinlab.comparison_workers import rows_in_processes
+
+        return rows_in_processes(source, workers, progress)
+    from steinlab.comparison import compare as compare_rows
+
+    folder = Path(source.folder) if source.folder else None
+    return iter(enumerate(compare_rows(spec, progress, folder=folder)))
 
 
 def _table(rows: list[Row], title: str) -> Table:

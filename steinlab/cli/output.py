@@ -27,7 +27,7 @@ WIDTH = 140
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
 MAX_WORKERS = 256
-WorkersOption = Annotated[str, typer.Option(metavar="N", help="Processes; by default one a core.")]
+WorkersOption = Annotated[str, typer.Option(metavar="N", help="Processes; auto is one a core.")]
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout."),

@@ -83,6 +83,8 @@ class CompareSpec:
         ``least``, the process's least noisy level, where rows are then measured. A solver that
         cannot step to zero noise needs ``"final": [1]`` or ``"end": "least"``.
 
+        ``device`` is where a model's network is evaluated, such as ``cuda``.
+
         Relative file names are looked up in ``folder``, that of the SPEC.json.
 
         Raises
@@ -91,7 +93,7 @@ class CompareSpec:
             Naming the field, the requirement and the value.
         """
         optional = ["data", "model", "schedule", "grid", "corrections", "samples", "seed"]
-        optional += ["start", "final", "end"]
+        optional += ["start", "final", "end", "device"]
         fields = mapping(obj, "", ["solvers", "evaluations"], optional)
         data, model = _law_or_model(fields, folder)
         schedule = fields.get("schedule", model.schedule if model else "edm")
@@ -129,8 +131,11 @@ def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | N
         found = "both" if "data" in fields else "neither"
         raise InputError(f"SPEC must hold one of data and model, got {found}")
     if "data" in fields:
+        if "device" in fields:
+            raise InputError(f"device needs a model, got {fields['device']} with data")
         return data_from_json(fields["data"], "data", folder), None
-    return None, load_model(text(fields["model"], "model"))
+    model = load_model(text(fields["model"], "model"))
+    return None, model.on(text(fields["device"], "device")) if "device" in fields else model
 
 
 def _solvers(fields: dict[str, Any], process: Process, end: str) -> tuple[SolverSpec, ...]:

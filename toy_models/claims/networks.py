@@ -1,12 +1,34 @@
-"""What the claims on networks share: which models are there, and a sentence on the galaxies."""
+"""What the claims on networks share: which models are there, and the galaxies' own samples."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cache
 
+import numpy as np
+
+from steinlab.grids import make_grid
 from steinlab.models import Model, load_model, registered
+from steinlab.sampling import solve
+from steinlab.solvers import SOLVERS
 
 GALAXY = "galaxies-hsc-32"
+
+OWN, OWN_STEPS, OWN_SOLVER = 32, 16, "ipndm-3"
+"""Samples of the galaxy network's own that stand for data, and the run that makes them: Stein's
+identity holds under the forward law of any set of pictures, so a short run will do."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The law of a finite set of states: draws with replacement."""
+
+    states: np.ndarray = field(repr=False)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return ``n`` of them, ``(n, d)``."""
+        drawn: np.ndarray = self.states[rng.integers(len(self.states), size=n)]
+        return drawn
 
 
 @cache
@@ -19,3 +41,17 @@ def galaxies_missing() -> str:
     """Return why the galaxy network is not there, empty if it is."""
     entry = registered().get(GALAXY)
     return "not registered" if entry is None else str(entry.load()().missing)
+
+
+def with_galaxies(*names: str) -> tuple[str, ...]:
+    """Return the names, and the galaxy network's where its package is installed."""
+    return names if galaxies_missing() else (*names, GALAXY)
+
+
+@cache
+def own_samples() -> Pool:
+    """Return pictures that the galaxy network generates."""
+    model = network(GALAXY)
+    grid = make_grid(model.process(), "karras", OWN_STEPS)
+    start = model.start(grid[0], OWN, np.random.default_rng(0))
+    return Pool(np.asarray(solve(model.denoiser, start, grid, SOLVERS[OWN_SOLVER]).state))

@@ -1,0 +1,130 @@
+"""Tables of the page on networks, from the records in docs/results/networks."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from networks_record import DISTANCES, FIXES, PLAIN, Record
+
+from steinlab.cli.output import plus_minus
+
+RESULTS = Path(__file__).parent / "results" / "networks"
+NAMES = ("galaxies-hsc-32", "galaxies-hsc-32-logsnr", "digits-mlp", "digits-mlp-logsnr")
+BUDGET = "galaxies-budget.json"
+
+
+def records() -> dict[str, Record]:
+    """Return every record by name."""
+    return {name: Record.read(RESULTS / f"{name}.json") for name in NAMES}
+
+
+def budget() -> list[dict[str, Any]]:
+    """Return the steps of the error budget."""
+    found: list[dict[str, Any]] = json.loads((RESULTS / BUDGET).read_text(encoding="utf-8"))
+    return found
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float, error: float) -> str:
+    """Return ``value ± error``."""
+    return plus_minus(value, error).replace("+-", "±")
+
+
+def cell(record: Record, solver: str, asked: int, fix: str, distance: str) -> str:
+    """Return a distance, bold where the correction gains, struck out where it loses."""
+    row = record.rows.get((solver, asked, fix))
+    if row is None:
+        return ""
+    if row["stopped"]:
+        return "stopped"
+    text = number(*record.value(solver, asked, fix, distance))
+    if fix == PLAIN:
+        return text
+    marks = {"gain": "**", "loss": "~~", "even": ""}[record.outcome(solver, asked, fix, distance)]
+    return marks + text + marks
+
+
+def every_cell(record: Record, distance: str) -> str:
+    """Return a line a solver and number of evaluations, a column a correction."""
+    rows = []
+    for solver, asked in sorted(record.cells, key=lambda one: one[1]):
+        spent = record.rows[solver, asked, PLAIN]["spent"]
+        words = f"{asked}" if spent == asked else f"{asked} [{spent}]"
+        cells = [cell(record, solver, asked, fix, distance) for fix in (PLAIN, *FIXES)]
+        rows.append([words, f"`{solver}`", *cells])
+    return markdown(["evaluations", "solver", PLAIN, *FIXES], rows)
+
+
+def tally(record: Record, fix: str, distance: str) -> tuple[int, int, int]:
+    """Return in how many cells a correction gains, loses, and does neither."""
+    made = [c for c in record.cells if (*c, fix) in record.rows]
+    found = [record.outcome(*c, fix, distance) for c in made]
+    gains, losses, even = (found.count(word) for word in ("gain", "loss", "even"))
+    return gains, losses, even
+
+
+def tallies(found: Sequence[Record]) -> str:
+    """Return gains, losses and the rest of every network, grid, correction and distance."""
+    rows = [
+        [
+            record.content["spec"]["model"],
+            record.content["spec"]["grid"],
+            fix,
+            *("{} / {} / {}".format(*tally(record, fix, distance)) for distance in DISTANCES),
+        ]
+        for record in found
+        for fix in FIXES
+    ]
+    return markdown(["network", "grid", "correction", *DISTANCES.values()], rows)
+
+
+def factor(value: float) -> str:
+    """Return a ratio to two digits."""
+    if not math.isfinite(value):
+        return "stopped"
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
+
+
+def ratios(found: Sequence[Record], distance: str) -> str:
+    """Return the geometric mean over the solvers of corrected over plain, by evaluations."""
+    budgets = sorted({n for record in found for n in record.budgets})
+    rows = [
+        [
+            record.content["spec"]["model"],
+            record.content["spec"]["grid"],
+            fix,
+            *(factor(record.ratio(fix, distance, n)) for n in budgets),
+        ]
+        for record in found
+        for fix in FIXES
+    ]
+    return markdown(["network", "grid", "correction", *map(str, budgets)], rows)
+
+
+def parts(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the error budget, a line a step."""
+    names = ("rounding", "probes", "batch", "drift", "score")
+    lines = []
+    for row in rows:
+        found = [row["parts"][name] for name in names]
+        cells = [
+            number(part["value"], part["error"]) if part["error"] else f"{part['value']:.1e}"
+            for part in found
+        ]
+        ends = [f"{row['estimated']:.4f}", f"{row['exact']['value']:.4f}"]
+        lines.append(
+            [f"`{row['solver']}`", f"{row['sigma'][0]:.3g}", *ends, *cells, f"{row['z']:.1f}"]
+        )
+    return markdown(["solver", "sigma", "estimated", "Tweedie's", *names, "z"], lines)
