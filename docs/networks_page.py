@@ -123,9 +123,9 @@ def budget_words() -> str:
     return (
         f"Batch of {rows[0]['batch']} states, {rows[0]['states']:,} for each expectation, "
         f"{rows[0]['pool']:,} end points, off by {rows[0]['pool_error']:.2g} by Richardson's "
-        f"estimate. The parts add up to the whole within their joint error at every level: mean square of z "
-        f"{sum(squares) / len(squares):.2f} over the {len(squares)} levels of Euler's step, "
-        f"largest |z| {max(abs(row['z']) for row in rows):.1f} in {len(rows)} steps (Heun's share "
+        f"estimate. The parts add up to the whole within their joint error at every level: mean "
+        f"square of z {sum(squares) / len(squares):.2f} over the {len(squares)} levels of Euler's "
+        f"step, largest |z| {max(abs(row['z']) for row in rows):.1f} in {len(rows)} steps (Heun's share "
         f"states with Euler's). Relative to the coefficient, rounding to float32 is "
         f"{share('rounding')}, one Rademacher probe a state {share('probes')}, the "
         f"batch {share('batch')}, the drift of the plain Euler run's law from "
@@ -189,8 +189,8 @@ def tables_page(found: dict[str, Record]) -> str:
         "# Networks: every cell",
         "Written by `python docs/networks_page.py`; [networks.md](networks.md) says what the "
         "numbers are and what they show. Bold: the correction gains by more than two joint "
-        "standard errors over the plain run of the same solver; struck out: it loses. `[7]` is what "
-        "a budget allowed to spend.",
+        "standard errors over the plain run of the same solver; struck out: it loses. `[7]` is "
+        "what a budget allowed to spend.",
     ]
     for record in found.values():
         out += [f"## {title(record)}", commands(record), floor(record)]
