@@ -75,7 +75,19 @@ class Gmm:
     Neutral, order-preserving and equivariant as :class:`~steinlab.corrections.LawMatched` is: on a
     trajectory of a solver of order ``p`` the moments are ``O(h^p)``, and so are the coefficients
     down to the sampling error, which is not acted on at a significance of 3 or so. States are
-    vectors. Costs 4 to 12 evaluations on ``states`` states, one where it declines.
+    vectors. Costs 4 to 11 evaluations on ``states`` states, one where it declines at once.
+
+    Measured on 194 cells of the tournament's developing half that nothing was chosen on (10
+    evaluations or fewer, nine problems, 1000 states, one seed), the energy distance over the plain
+    solver's: 0.146, 95 % interval over problems 0.103 to 0.210, where law matching has 0.249; over
+    law matching's own 0.587 (0.510 to 0.675). 8 % of the cells get worse by more than 5 %, the
+    worst 3.4 times (law matching: 13 %, 3.5 times); in those of :data:`PRIOR` one, where the plain
+    solver's errors cancel, 10 times. What it cannot see: two laws with the same moments.
+
+    A network's score error violates every identity. On the developing half, 500 states, one seed:
+    ``digits-mlp`` (14 cells) 0.233 with 29 % hurt by up to 2.3 times, law matching 0.210 and none;
+    ``digits-ripple`` (6) 0.167 against 0.326; ``grid25-fourier`` (10) 0.245 against 0.340, 20 %
+    hurt. Fewer states act on less of it: 256 give 0.166 on ``digits-mlp``, 14 % hurt.
 
     Parameters
     ----------
@@ -128,6 +140,11 @@ def local(*, states: int = STATES, significance: float = 2.0) -> Gmm:
     along the flow ``D`` moves by ``grad D = (alpha / sigma^2) Cov(x* | x)``. Where there is no step
     before, ``h = 0``. Conditions, guarantees and costs are those of :class:`Gmm`, and one
     evaluation on the sub-batch more.
+
+    In the cells of :class:`Gmm` 0.135 (0.091 to 0.195) of the plain solver's, 0.92 (0.83 to 0.99)
+    of ``gmm``'s; 7 % hurt, the worst 3.6 times. With 256 states 0.146 (0.095 to 0.212) for what law
+    matching spends. Against a plain solver that is given those evaluations too: 0.298 with 512
+    states, 0.236 with 256, law matching 0.402.
     """
     return Gmm((*Gmm().directions, "local"), states, significance, "local")
 

@@ -54,6 +54,7 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "law-matched-moments": lambda _run: LawMatchedMoments(),
         "gmm": lambda _run: Gmm(),
         "local": lambda _run: local(),
+        "local, 256 states": lambda _run: local(states=256),
         "calibrated, local": _local_table,
         "calibrated": _table,
         "auto": lambda _run: Auto(),

@@ -120,11 +120,11 @@ class Slow:
 
 SLOW: Mapping[str, Slow] = MappingProxyType(
     {
-        "few-512": Slow(1000, 64, 0.4, 6),
-        "digits": Slow(1000, 64, 0.3, 3),
-        "digits-ripple": Slow(1000, 64, 0.3, 3),
-        "digits-mlp": Slow(1000, 64, 1.0, 6),
-        "galaxies-hsc-32": Slow(48, 24, 0.2, 1),
+        "few-512": Slow(1000, 64, 0.3, 6),
+        "digits": Slow(600, 64, 0.3, 3),
+        "digits-ripple": Slow(600, 64, 0.3, 3),
+        "digits-mlp": Slow(600, 64, 1.0, 6),
+        "galaxies-hsc-32": Slow(48, 24, 0.15, 1),
     }
 )
 """At most so many states, steps of the fine run, the share of the drawn cells that is played, and

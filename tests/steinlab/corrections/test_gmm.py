@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.corrections import Gmm, LawMatched, local
+from steinlab.corrections import Gmm, LawMatched, gmm, local
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.law_matched import defect
 from steinlab.corrections.moments import moments, weights
@@ -84,6 +84,70 @@ def test_the_move_is_what_was_added(make: Any) -> None:
     assert all(done.move.values())
     np.testing.assert_allclose(out, state + added, atol=1e-12)
     assert abs(defect(PLANE, out, T).value) < 0.5 * defect(PLANE, state, T).value
+
+
+def test_the_local_direction_is_the_noise_weighed_by_how_far_the_output_moved() -> None:
+    state = 1.2 * forward(PLANE, T, 300)
+    before = PLANE(forward(PLANE, S, 300, seed=3), S)
+    step = step_at(state, before=before)
+    squares = ((step.candidate.denoised - before) ** 2).sum(axis=1)
+    h = np.tanh((squares - squares.mean()) / squares.std())
+    found = DIRECTIONS["local"](step)
+    np.testing.assert_allclose(found, h[:, None] * DIRECTIONS["noise"](step), atol=1e-12)
+    assert not DIRECTIONS["local"](step_at(state)).any()  # no step before
+    same = step_at(state, before=step.candidate.denoised)
+    assert not DIRECTIONS["local"](same).any()
+
+
+def test_noise_that_is_off_where_the_output_moved_is_mended_there() -> None:
+    """Too much noise in one mode, too little in the other; the scale of all is right."""
+    n = 4000
+    clean = MODES.sample(n, np.random.default_rng(1))
+    left = clean[:, :1] < 0
+    noise = np.random.default_rng(2).standard_normal((n, 2))
+    state = T.alpha * clean + T.sigma * np.where(left, 1.3, 0.6) * noise
+    before = np.where(left, clean + 2.0, clean)  # the left mode's output has moved
+    candidate = Candidate(state, clean - state, clean, None, 1)
+    history = (Evaluation(S, clean, before, None),)
+    step = Step(MODES, EULER, clean, S, T, history, candidate)
+    out, done = local(states=n)(step, RNG)
+    assert done.move["local"] < -0.1
+    spreads = [
+        (y - T.alpha * clean)[side[:, 0]].std() for y in (state, out) for side in (left, ~left)
+    ]
+    assert spreads[0] / spreads[1] > 2
+    assert 0.7 < spreads[2] / spreads[3] < 1.4
+
+
+def test_what_the_moments_do_not_determine_stays_small() -> None:
+    """At large noise the state and the noise are nearly collinear: no large opposite moves."""
+    loud = NoiseLevel(1.0, 50.0)
+    _, done = Gmm(states=500)(step_at(1.2 * forward(PLANE, loud, 500), t=loud), RNG)
+    assert sum(done.move.values()) == pytest.approx(1 / 1.2 - 1, abs=0.05)
+    assert max(map(abs, done.move.values())) < 0.25
+
+
+def test_secants_end_at_the_root_of_the_scalar_defect() -> None:
+    step = step_at(1.2 * forward(PLANE, T, 400))
+    search = gmm._Search(step, ("state", "noise"))
+    start = search.trial(np.zeros(2))
+    trials = gmm._secants(search, start)
+    assert abs(start.defect) > 4 * start.error
+    assert abs(trials[-1].defect) <= 0.1 * start.error
+    assert [trial.c[0] for trial in trials] == [0.0] * len(trials)
+
+
+def drawn(c: float, means: tuple[float, float], spreads: tuple[float, float]) -> Any:
+    sample = np.random.default_rng(0).standard_normal((200, 2))
+    sample = (sample - sample.mean(axis=0)) / sample.std(axis=0)
+    return gmm._Trial(np.array([c]), np.array(means) + np.array(spreads) * sample)
+
+
+def test_trials_are_compared_by_the_weights_of_the_least_scatter() -> None:
+    wide_one, narrow = drawn(0.0, (1.0, 0.2), (10.0, 0.1)), drawn(0.0, (0.2, 1.0), (0.1, 5.0))
+    assert gmm._least([wide_one, narrow]) is narrow
+    near, far = drawn(0.1, (1.0, 1.0), (1.0, 1.0)), drawn(0.9, (1.0, 1.0), (1.0, 1.0))
+    assert gmm._least([far, near]) is near
 
 
 @pytest.mark.parametrize("make", [Gmm, local])

@@ -10,6 +10,7 @@ import pytest
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.corrections import LawMatched, LawMatchedMoments
 from steinlab.corrections.shifted import shift
+from steinlab.corrections.subspaces import wide
 from steinlab.divergence import Step
 from steinlab.solvers import EULER, Candidate
 from tests.steinlab.solvers.cases import PLANE, Counted
@@ -59,6 +60,19 @@ def test_a_shifted_batch_is_shifted_back() -> None:
     assert np.abs((alone - state).mean(axis=0)).max() > 0.15
 
 
+def test_the_shift_is_shrunk_by_its_own_error() -> None:
+    state = forward(500) + np.array([0.1, 0.0])
+    step = step_at(state)
+    out, done = LawMatchedMoments(states=500, shift_significance=0.0)(step, RNG)
+    alone, _ = LawMatched(states=500)(step, RNG)
+    basis = wide(step.candidate.denoised)
+    whole, found = shift(PLANE, alone, T, basis)
+    assert "shifted by" in done.note
+    share = float((out - alone)[0] @ whole / (whole @ whole))
+    assert share == pytest.approx(1 - len(basis) / found, rel=1e-9)
+    assert 0.1 < share < 0.97
+
+
 def test_neutral_for_exact_states() -> None:
     """Twenty batches under the law: the shift is mostly left out, else within its own error."""
     shifted = 0
@@ -93,3 +107,5 @@ def test_evaluations_are_counted_and_bad_options_named() -> None:
     assert done.evaluations == 0.0
     with pytest.raises(ValueError, match="states must be >= 2, got 1"):
         LawMatchedMoments(states=1)
+    with pytest.raises(ValueError, match=r"shift_significance must be >= 0, got -1\.0"):
+        LawMatchedMoments(shift_significance=-1.0)
