@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import platform
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,21 @@ VERSION = 1
 LIBRARIES = ("numpy", "scipy", "torch")
 COLUMNS = (*MEASURES, "energy_error", "extra")
 OF_TABLE = ("price", "kept")
+
+FULL = Path(__file__).parent / "results" / "full.jsonl.gz"
+"""The record of the full profile, in the package."""
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+)
+"""What reading another file raises, or one that was cut or damaged."""
 
 Played = Mapping[str, Any]
 
@@ -60,7 +76,7 @@ def read_record(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if head["version"] != VERSION:
             raise ValueError(f"version {head['version']}")
         return head, [_unpacked(json.loads(line), head) for line in lines[1:]]
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"--from must be a record of version {VERSION}, got {file}: {error}"
         ) from None

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from steinlab.tournament.design import FEW
-from steinlab.tournament.record import read_record
+from steinlab.tournament.record import FULL, read_record
 from steinlab.tournament.summary import HURTS, Line, line
 
 DOCS = Path(__file__).parents[3] / "docs"
-RECORD = DOCS / "tournament-full.jsonl.gz"
 PAGE = (DOCS / "corrections.md").read_text(encoding="utf-8")
 ADVICE = " ".join(PAGE.split("## Advice")[1].split("## What the numbers are")[0].split())
-_, PLAYED = read_record(RECORD)
+_, PLAYED = read_record(FULL)
 HALF = {
     half: [c for c in PLAYED if c["half"] == half and c["cell"]["evaluations"] <= FEW]
     for half in ("report", "develop")

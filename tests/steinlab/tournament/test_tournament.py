@@ -24,12 +24,11 @@ from steinlab.tournament.measures import MEASURES
 from steinlab.tournament.page import BEGIN, END, write
 from steinlab.tournament.play import arena, planned, play
 from steinlab.tournament.problems import LAWS, MODELS, SLOW, load_problem
-from steinlab.tournament.record import VERSION, read_record, write_record
+from steinlab.tournament.record import FULL, VERSION, read_record, write_record
 from steinlab.tournament.summary import STOPPED, line, ratio
 
 CELL = Cell("ring-2", "edm", "karras", "dpmpp-2m", 5, 0)
 DOCS = Path(__file__).parents[3] / "docs"
-RECORD = DOCS / "tournament-full.jsonl.gz"
 SOME = ("none", "stein", "law-matched", "calibrated")
 
 
@@ -210,7 +209,10 @@ def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
 
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "record.gz"
-    for content in (b"", b"{}", gzip.compress(b'{"version": 0}\n')):
+    whole = FULL.read_bytes()
+    cut, damaged = whole[: len(whole) // 2], whole[:1000] + bytes(1000) + whole[2000:]
+    other = gzip.compress(b'{"version": 0}\n')
+    for content in (b"", b"{}", other, gzip.compress(b"[]"), cut, damaged):
         file.write_bytes(content)
         with pytest.raises(InputError, match=f"--from must be a record of version {VERSION}"):
             read_record(file)
@@ -261,10 +263,9 @@ def test_any_part_of_the_full_profile_is_a_balanced_sample() -> None:
         assert abs(at_first - own / 3) < 4 * math.sqrt(own * 2 / 9)
 
 
-@pytest.mark.skipif(not RECORD.is_file(), reason="the full tournament is not recorded")
 def test_the_page_shows_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "corrections.md"
     page.write_text((DOCS / "corrections.md").read_text())
-    assert command.main(["--from", str(RECORD), "--page", str(page)]) == 0
+    assert command.main(["--from", str(FULL), "--page", str(page)]) == 0
     assert page.read_text() == (DOCS / "corrections.md").read_text()
-    assert RECORD.stat().st_size < 3e6
+    assert FULL.stat().st_size < 3e6
