@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from gpu_models.figures.record import absent, say, study_of, take_away
+from gpu_models.figures.record import absent, study_of
 from gpu_models.study.stored import Record, Stored
 from steinlab.figures.base import Figure, FigureData
+from steinlab.figures.panels import say, take_away
 from steinlab.figures.style import BLACK, GREY, look
 
 PICTURES = ("train", "test")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from gpu_models.figures.record import absent, plain_ticks, say, study_of, take_away
+from gpu_models.figures.record import absent, study_of
 from steinlab.figures.base import Figure, FigureData
+from steinlab.figures.panels import plain_ticks, say, take_away
 from steinlab.figures.style import GREY, look
 
 ENDS = ("least", "median", "largest")

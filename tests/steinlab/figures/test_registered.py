@@ -58,6 +58,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "study-coefficients": {},
     "study-lipschitz": {"folder": Path(NOT_THERE)},
     "study-runs": {"solvers": ("euler", NOT_THERE)},
+    "tournament": {},
     "trajectories": {},
     "vp-terms": {"repeats": 2},
 }
