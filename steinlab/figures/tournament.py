@@ -152,7 +152,7 @@ def _plot_cells(ax: Axes, data: FigureData) -> None:
         ax.plot([a, min(d, CELLS_SCALE[1])], [i, i], color=color, linewidth=0.7)
         ax.plot([b, c], [i, i], color=color, linewidth=4.5, alpha=0.35, solid_capstyle="butt")
         span = [[mean - low], [high - mean]]
-        marker = {"marker": LOOKS[name].marker, "markersize": 2.5}
+        marker: dict[str, Any] = {"marker": LOOKS[name].marker, "markersize": 2.5}
         ax.errorbar(mean, i, xerr=span, color=color, linewidth=1.2, **marker)
         _mark(ax, i, arrays["worst"][i], color)
     ax.axvline(1.0, color=BLACK, linewidth=0.5)

@@ -212,7 +212,9 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
     whole = FULL.read_bytes()
     cut, damaged = whole[: len(whole) // 2], whole[:1000] + bytes(1000) + whole[2000:]
     other = gzip.compress(b'{"version": 0}\n')
-    for content in (b"", b"{}", other, gzip.compress(b"[]"), cut, damaged):
+    head, first = gzip.decompress(whole).splitlines()[:2]
+    tables = gzip.compress(head + b"\n" + json.dumps(json.loads(first) | {"tables": []}).encode())
+    for content in (b"", b"{}", other, gzip.compress(b"[]"), cut, damaged, tables):
         file.write_bytes(content)
         with pytest.raises(InputError, match=f"--from must be a record of version {VERSION}"):
             read_record(file)
