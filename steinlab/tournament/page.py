@@ -16,7 +16,7 @@ from steinlab.tournament.summary import HURTS, Line, Played, line
 
 BEGIN, END = "<!-- tournament: begin -->", "<!-- tournament: end -->"
 GROUPS = ((3,), (4, 5), (6, 8, 10), (15, 20))
-SHOWN = ("law-matched", "calibrated", "flow-oracle")
+SHOWN = ("law-matched", "local", "calibrated", "flow-oracle")
 """Entrants of the table by solver and budget."""
 
 
