@@ -51,7 +51,7 @@ def compute(
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
     """Draw a panel a number of evaluations, noise decreasing to the right."""
     budgets = data.config["budgets"]
-    ends = [data.arrays[f"step_{n}"] for n in budgets]
+    steps = [data.arrays[f"step_{n}"] for n in budgets]
     for ax, n in zip(axes, budgets, strict=False):
         noise, (least, middle, most) = data.arrays[f"noise_{n}"], data.arrays[f"step_{n}"]
         size = 1.5 if n > 50 else 3.0
@@ -61,7 +61,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.plot(noise, most, label="largest", **look(2) | drawn)
         above = data.config["above"][str(n)]
         ax.set(xscale="log", yscale="log", title=f"{n} evaluations, {above} steps above 1")
-        ax.set_ylim(0.9 * min(e.min() for e in ends), 1.1 * max(e.max() for e in ends))
+        ax.set_ylim(0.9 * min(s.min() for s in steps), 1.1 * max(s.max() for s in steps))
         plain_ticks(ax)
         ax.invert_xaxis()
         ax.set_xlabel(r"noise $\sigma$ at the step's start")
