@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gpu_models.study.pairs import CALIBRATED, RULE
+from gpu_models.study.pairs import CALIBRATED, RULE, pairs_of, summary
 from gpu_models.study.stored import RESULTS
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 
@@ -67,11 +67,11 @@ def test_what_the_page_says_of_the_rule_is_in_the_record() -> None:
     study = actual()
     ratios, stopped = [], 0
     for key, row in study.found.items():
-        if f"/{RULE}/" not in key:
+        if key.count("/") != 4:
             continue
         solver, _, rest = key.split("/", 2)
-        alike = f"{solver}/{row['spent']}/{rest}"  # Heun spends 3 of 3 and of 4: one run
-        if alike == key or alike not in study.found:
+        alike = f"{solver}/{row.get('spent')}/{rest}"  # Heun spends 3 of 3 and of 4: one run
+        if f"/{RULE}/" in key and not (alike != key and alike in study.found):
             plain = study.found[key.replace(RULE, "none")]["flow_error"]["value"]
             if "stopped" in row:
                 stopped += 1
@@ -135,3 +135,18 @@ def test_a_wrong_record_changes_the_page(scripts: Any, tmp_path: Path) -> None:
     study.found[f"euler/4/karras/{RULE}/0"]["flow_error"]["value"] *= 1.01
     page = scripts.study_page.pages(write(study, tmp_path))["study.md"]
     assert page != (DOCS / "study.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_says_what_the_page_says() -> None:
+    readme = unwrapped((ROOT / "README.md").read_text(encoding="utf-8"))
+    page = unwrapped((DOCS / "study.md").read_text(encoding="utf-8"))
+    words = readme[readme.index("On a real denoiser") :]
+    rule, table = (
+        summary(pairs_of(actual(), family), "flow_error") for family in (RULE, CALIBRATED)
+    )
+    assert rule is not None
+    assert table is not None
+    assert f"in {rule.worsened} of {rule.cells} runs" in words
+    assert f"nearer in {table.improved} and farther in {table.worsened} " in words
+    agree = words[words.index("theory's in ") + len("theory's in ") : words.index(" comparisons")]
+    assert f"step in {agree} comparisons" in page
