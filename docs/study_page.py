@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study_table import (
+    CLEAR,
     by_budget,
     cells,
     coefficients,
@@ -37,7 +38,8 @@ LEGEND = (
     "if independent (the runs share their start states, so this is conservative). Means are "
     "geometric over solvers, budgets and grids, seeds averaged first, with Student's 95 % "
     "interval; runs that left the finite numbers, and ratios beyond {cap:g}, count as {cap:g}. "
-    "The best plain solver is that of the record at the same budget, grid and seed."
+    "The best plain solver is that of the record at the same budget, grid and seed; a run that is "
+    f"clearly better is so by {CLEAR:g} joint standard errors."
 )
 
 

@@ -6,6 +6,7 @@ Usage: python docs/study_table.py [gpu_models/results]
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -178,21 +179,28 @@ def summaries(study: Stored) -> str:
     return table([*head, *ends], rows) if rows else ""
 
 
+CLEAR = 3.0
+"""Joint standard errors by which a run must beat the best plain solver."""
+
+
 def beats(study: Stored, found: Sequence[Pair], name: str) -> str:
-    """Return how often a run is better than every plain solver at its budget, grid and seed."""
-    if name in SHARES:
+    """Return how often a run is clearly better than every plain solver at its place.
+
+    The place is its budget, grid and seed.
+    """
+    usable = [p for p in found if p.has(name) and p.cell.correction != "none"]
+    if name in SHARES or not usable:
         return "-"
-    best: dict[tuple[int, str, int], float] = {}
+    best: dict[tuple[int, str, int], Record] = {}
     for cell, row in study.runs.items():
         if cell.correction == "none" and name in row:
             place = (cell.evaluations, cell.grid, cell.seed)
-            best[place] = min(best.get(place, row[name]["value"]), row[name]["value"])
-    usable = [p for p in found if p.has(name)]
-    if any(p.cell.correction == "none" for p in usable):
-        return "-"
-    won = sum(
-        p.values(name)[1].value < best[p.cell.evaluations, p.cell.grid, p.cell.seed] for p in usable
-    )
+            best[place] = min(best.get(place, row[name]), row[name], key=lambda r: r["value"])
+    won = 0
+    for p in usable:
+        least, own = best[p.cell.evaluations, p.cell.grid, p.cell.seed], p.values(name)[1]
+        error = math.hypot(least["error"], own.error)
+        won += own.value < least["value"] - CLEAR * error
     return f"{won} of {len(usable)}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from study_table import RULES, beats
+from study_table import CLEAR, RULES, beats
 
 from gpu_models.claims.correction_cost import AIM, prices, timed
 from gpu_models.claims.neural_coefficient import PROBES, largest
@@ -32,8 +32,6 @@ EARLY = 2.0
 """Noise below which the training set's exact denoiser becomes a nearest neighbour."""
 COLLAPSED = 10.0
 """A second coefficient beyond it is no coefficient of the forward coupling's."""
-CLEAR = 3.0
-"""Joint standard errors of a difference that is spoken of."""
 
 
 def listed(words: Sequence[str]) -> str:
@@ -151,14 +149,14 @@ def _places(study: Stored, found: Sequence[Pair]) -> str:
     if s is None:
         return ""
     won = ", ".join(
-        f"{beats(study, found, name)} in {WORDS.get(name, name)}"
+        f"{beats(study, found, name)} cells by {WORDS.get(name, name)}"
         for name in ERRORS
         if summary(found, name)
     )
     return (
         f"The flow error's worst finite cell is {s.worst.name} ({s.worst.ratio:.3g}), its best "
-        f"{s.best.name} ({s.best.ratio:.3g}). Against the best plain solver at the same budget the "
-        f"run wins {won}."
+        f"{s.best.name} ({s.best.ratio:.3g}). The run is clearly better than the best plain solver "
+        f"at the same budget in {won}."
     )
 
 

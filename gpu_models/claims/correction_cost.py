@@ -1,7 +1,7 @@
 r"""What a corrected run on a network costs beside the plain one: seconds and passes.
 
-The aim, set before the measurement: with the coefficient estimated on a sub-batch, or with a
-calibrated table, at most 1.1 times the plain run's time; it is judged on the largest batch that was
+The aim, set before the measurement: at most 1.1 times the plain run's time, with the coefficient
+estimated on a sub-batch and with a calibrated table. Each is judged, on the largest batch that was
 timed, that of the study's runs where the record has it. Rounds run every correction after the
 plain solver; the median of the ratios over the rounds is judged, its interval the rounds' extremes
 (of five rounds they enclose the true median with probability 15/16). Products are counted: ``m`` a
@@ -220,8 +220,8 @@ CLAIM = Claim(
     id="correction-cost",
     title="Cost of a correction on a neural denoiser",
     statement=(
-        "with the coefficient estimated on a sub-batch, or with a calibrated table, a corrected "
-        "run takes at most 1.1 times the plain run's time; products are m a step"
+        "a corrected run takes at most 1.1 times the plain run's time, whether the coefficient is "
+        "estimated on a sub-batch or read from a calibrated table; products are m a step"
     ),
     source="Algorithm 1 and its discussion of cost; the aim is ours",
     kind="empirical",

@@ -139,6 +139,8 @@ def _panel(ax: Axes, data: FigureData, key: str, limits: tuple[float, float]) ->
             spent, value, error = curve
             budgets |= {int(n) for n in spent}
             style: dict[str, Any] = look(i) | {"capsize": 1.0, "elinewidth": 0.6}
+            if family == CLIPPED:  # often on the plain run
+                style |= {"markerfacecolor": "none", "markersize": 4.5}
             ax.errorbar(spent, value, yerr=2 * error, label=label, linewidth=0.7, **style)
     ax.set(xscale="log", yscale="log", ylim=limits)
     rule = data.arrays.get(key.format(RULE))
