@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: setup verify test test-full notebooks figures report lint wheel bench mutants galaxies clean
-.PHONY: setup verify test test-full figures report lint wheel bench tournament mutants galaxies clean
+.PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
+.PHONY: mutants galaxies clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -33,6 +33,12 @@ test-full: setup
 # runs them; what is committed, plots included, stays (notebooks/refresh.py renews it)
 notebooks: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout 120 notebooks
+
+# the pages, the README's verdicts and those expected of the stored study, after it has grown;
+# what does not depend on it is judged once and kept in out/pages
+pages: setup
+	$(BIN)/steinlab verify --profile quick --json ledger.json --out out/pages
+	$(BIN)/python docs/refresh.py ledger.json
 
 figures: setup
 	$(BIN)/steinlab figures --out out/figures

@@ -151,7 +151,8 @@ def short(found: Mapping[str, Record]) -> str:
         return f"gains in {sums[0]} and loses in {sums[1]} of {sum(sums)} cells"
 
     ratios = ", ".join(
-        f"{factor(one.ratio(CLIPPED, 'flow_error', one.most))} ({title(one)}, {one.most} evaluations)"
+        f"{factor(one.ratio(CLIPPED, 'flow_error', one.most))} "
+        f"({title(one)}, {one.most} evaluations)"
         for one in every
     )
     price = sorted(

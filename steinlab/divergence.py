@@ -24,6 +24,7 @@ from analytic import NoiseLevel
 from analytic.arrays import Array, like
 from steinlab.denoisers import Denoiser, HasDivergence, HasJvp, HasVjp
 from steinlab.dual import Dual, on_duals
+from steinlab.errors import one_of
 from steinlab.solvers import Candidate, History, LinearStep, Solver
 
 BLOCK = 2**22
@@ -199,6 +200,23 @@ PROBES: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray
 def draw_probes(x: Array, count: int, law: str, rng: np.random.Generator) -> Array:
     """Draw probes ``(count, *x.shape)`` like ``x``."""
     return like(PROBES[law](rng, (count, *x.shape)), x)
+
+
+NAMED: Mapping[str, Callable[[], Divergence]] = MappingProxyType(
+    {"exact": Exact, "hutchinson": Hutchinson}
+)
+"""Divergences by the word that a SPEC.json gives."""
+
+
+def named_divergence(given: Divergence | str | None) -> Divergence | None:
+    """Return the divergence of that name; what is no word is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    return NAMED[one_of("divergence", given, NAMED)]() if isinstance(given, str) else given
 
 
 def default_divergence(denoiser: Denoiser, *, linear: bool = False) -> Divergence:

@@ -59,7 +59,8 @@ def judged(
     """
     ready = [check for check in claim.checks if check.name in outcomes]
     if not ready:
-        return not_run(claim, "; ".join(check.missing() for check in claim.checks))
+        reasons = dict.fromkeys(check.missing() for check in claim.checks)
+        return not_run(claim, "; ".join(reasons))
     droppable = [d for d in claim.dropped if d.check.name in outcomes]
     results, fallen = (
         {c.name: _finished(claim, c, outcomes[c.name], profile, seed) for c in checks}

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 from steinlab.units import Report, Unit
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "sympy")
+SOURCES = (".py", ".jsonl")
+"""Code, and the stored records that claims are judged on."""
 
 
 @functools.cache
@@ -35,7 +37,7 @@ def sources_key(package: str) -> str:
     for name in sorted({"analytic", "steinlab", package}):
         spec = find_spec(name)
         for folder in spec.submodule_search_locations or () if spec else ():
-            for file in sorted(Path(folder).rglob("*.py")):
+            for file in sorted(f for f in Path(folder).rglob("*") if f.suffix in SOURCES):
                 digest.update(str(file.relative_to(folder)).encode())
                 digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ EXPECTED = json.loads((ROOT / "tests" / "expected_verdicts.json").read_text(enco
 
 
 def tool() -> Any:
+    sys.path.insert(0, str(ROOT / "docs"))  # as for a script there
     spec = importlib.util.spec_from_file_location("p", ROOT / "docs" / "findings_page.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
     return module
 
 

@@ -182,7 +182,7 @@ def _report(ledger: dict[str, Any]) -> list[Any]:
         ("undecided", "right"),
         ("nearest to limit", "right"),
         ("detects", "right"),
-        ("on digits", "right"),
+        ("on data", "right"),
         ("controls", "right"),
         ("s", "right"),
     ):

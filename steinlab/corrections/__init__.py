@@ -17,11 +17,13 @@ from steinlab.corrections.base import (
     Prepares,
     Run,
 )
-from steinlab.corrections.fitted import Auto, calibrated
+from steinlab.corrections.fitted import FITTED, Auto, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
 from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.corrections.tweedie import tweedie
@@ -35,6 +37,9 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "next-level": next_level,
         "law-matched": LawMatched,
         "law-matched-subspaces": LawMatchedSubspaces,
+        "law-matched-moments": LawMatchedMoments,
+        "gmm": Gmm,
+        "local": local,
         "calibrated": calibrated,
         "flow-oracle": flow_oracle,
         "auto": Auto,
@@ -45,10 +50,13 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 __all__ = [
     "CORRECTIONS",
     "DEFAULT_GAMMA_MIN",
+    "FITTED",
     "Auto",
     "Correction",
     "Diagnostics",
+    "Gmm",
     "LawMatched",
+    "LawMatchedMoments",
     "LawMatchedSubspaces",
     "NoCorrection",
     "Prepares",
@@ -56,6 +64,7 @@ __all__ = [
     "ScalarCorrection",
     "calibrated",
     "flow_oracle",
+    "local",
     "next_level",
     "stein",
     "stein_lookahead",

@@ -31,7 +31,7 @@ LEVEL_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class TableStep:
-    """One step: its solver, its levels ``(alpha, sigma)``, the move, what estimated it."""
+    """One step: its solver, its levels ``(alpha, sigma)``, the move, what estimated it and how."""
 
     solver: str
     start: tuple[float, float]
@@ -39,6 +39,7 @@ class TableStep:
     move: Mapping[str, float]
     gamma: float
     error: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def _step(entry: Mapping[str, Any]) -> TableStep:
         raise ValueError(f"move must give finite numbers for {', '.join(DIRECTIONS)}, got {move}")
     start, end = (tuple(float(v) for v in entry[key]) for key in ("start", "end"))
     error = None if entry["error"] is None else float(entry["error"])
-    return TableStep(str(entry["solver"]), start, end, move, float(entry["gamma"]), error)  # type: ignore[arg-type]
+    gamma, note = float(entry["gamma"]), str(entry.get("note", ""))
+    return TableStep(str(entry["solver"]), start, end, move, gamma, error, note)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Calibrated:
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the candidate moved as the table says."""
         found = self.table.at(step.solver.name, step.s, step.t)
-        return moved(step, found.move), Diagnostics(found.gamma, move=found.move)
+        return moved(step, found.move), Diagnostics(found.gamma, note=found.note, move=found.move)
 
 
 def _same(pair: tuple[float, float], level: NoiseLevel) -> bool:
@@ -187,6 +189,7 @@ def table_of(steps: Sequence[tuple[Step, Diagnostics]], *, model: str, correctio
                 dict(done.move),
                 done.gamma,
                 None if done.estimate is None else float(done.estimate.error),
+                done.note,
             )
             for step, done in steps
         ),

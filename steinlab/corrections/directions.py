@@ -7,10 +7,14 @@ start and ``D_1`` the output before it:
     state      T - mean(T)      a scale of the state about its batch mean
     noise      T - alpha' D     a scale of what is left of the noise, alpha' the next level's
     slope      D - D_1          how the denoiser's output changed; zero at the first step
+    local      h (T - alpha' D) the noise, by sample; zero at the first step
 
-Each is linear in the arrays of the step, so it turns and stretches with the data. A shift ``b`` of
-the data leaves all alone but the residual, which it moves by ``(alpha - alpha') b``: nothing where
-``alpha`` stays 1.
+with ``h_i = tanh((v_i - mean v) / std v)`` of ``v_i = |D - D_1|^2``: large where the denoiser's
+output still moves, which it does where the local posterior variance is large.
+
+The others are linear in the arrays of the step, so all turn and stretch with the data. A shift
+``b`` of the data leaves all alone but the residual, which it moves by ``(alpha - alpha') b``:
+nothing where ``alpha`` stays 1.
 """
 
 from __future__ import annotations
@@ -35,12 +39,29 @@ def _slope(step: Step) -> Array:
     return denoised - before
 
 
+def _noise(step: Step) -> Array:
+    return step.candidate.state - step.t.alpha * step.candidate.denoised
+
+
+def _local(step: Step) -> Array:
+    noise = _noise(step)
+    if not step.history:
+        return 0.0 * noise
+    xp = array_namespace(noise)
+    change = _slope(step)
+    moved_by = xp.sum(change * change, axis=-1, keepdims=True)
+    centred = moved_by - xp.mean(moved_by, axis=-2, keepdims=True)
+    spread = xp.sqrt(xp.mean(centred * centred, axis=-2, keepdims=True))
+    return xp.tanh(centred / xp.where(spread > 0, spread, xp.ones_like(spread))) * noise
+
+
 DIRECTIONS: Mapping[str, Callable[[Step], Array]] = MappingProxyType(
     {
         "residual": lambda step: step.candidate.residual,
         "state": _state,
-        "noise": lambda step: step.candidate.state - step.t.alpha * step.candidate.denoised,
+        "noise": _noise,
         "slope": _slope,
+        "local": _local,
     }
 )
 """Every direction by name."""

@@ -2,9 +2,11 @@ r"""``calibrated`` and ``auto``: a table fitted to the model's own flow, kept on
 
 Calibration runs the solver once on states whose flow has been followed finely, and at each step
 fits a few numbers (:class:`~steinlab.corrections.flow_oracle.FlowFit`). Half of the states fit, the
-other half judge: the table is kept if the energy distance of its end points to the flow's is below
-the plain solver's by more than ``SIGNIFICANCE`` standard errors, else it is replaced by zeros and
-says so. Sampling with it is free; the price, a fine run of the calibration states, is paid once.
+other half judge. A number within ``SIGNIFICANCE`` of its standard errors is dropped, and the
+step's note names its direction; where all are, the step is the plain one. The table is kept if the
+energy distance of its end points to the flow's is below the plain solver's by more than
+``SIGNIFICANCE`` standard errors, else it is replaced by zeros and says so. Sampling with it is
+free; the price, a fine run of the calibration states, is paid once.
 """
 
 from __future__ import annotations
@@ -30,7 +32,16 @@ FITTED = ("residual", "noise", "slope")
 """Directions of a fitted table: chosen on the developing half of the tournament."""
 
 SIGNIFICANCE = 2.0
-"""Standard errors by which the held-out half must improve."""
+"""Standard errors by which the held-out half must improve, and below which a number is dropped.
+
+Of the second: on the 88 cells of the developing half among 12 % of those of ``three-1``,
+``ring-2``, ``grid25-2``, ``few-8`` and ``many-8``, 1000 states that judge and one seed, the
+geometric mean of the energy distance over the plain solver's at 10 evaluations or fewer went from
+0.138 to 0.128 with 48 calibration states, from 0.0771 to 0.0763 with 160 and from 0.0647 to 0.0644
+with 1000; at 15 and 20 evaluations from 0.968 to 0.957, from 0.733 to 0.694 and from 0.565 to
+0.558. Limits of 1 and 3 lie between, or within 0.01. It helps a little where states are few; what
+guards against harm is the half that judges (no cell above 1.1 either way).
+"""
 
 CALIBRATION_STATES = 1024
 
@@ -74,7 +85,7 @@ def calibrate(
     states = trajectory(run.denoiser, run.x, run.grid, substeps)
     half = count // 2
     target = same_start(run.grid, [y[:half, :] for y in states])
-    recording = Recording(FlowFit(target, directions))
+    recording = Recording(FlowFit(target, directions, SIGNIFICANCE))
     spent = run.again(run.x[:half, :], recording).evaluations
     fine = 3 * substeps * (len(run.grid) - 1) + (not has_noise(run.grid[-1]))
     price = fine + spent * (half + 2 * (count - half)) / count
@@ -98,7 +109,8 @@ def _helps(run: Run, table: Table, x: Array, ends: Array) -> bool:
 
 def _zeros(table: Table) -> Table:
     steps = tuple(
-        replace(step, move=dict.fromkeys(step.move, 0.0), gamma=1.0) for step in table.steps
+        replace(step, move=dict.fromkeys(step.move, 0.0), gamma=1.0, note="")
+        for step in table.steps
     )
     return replace(table, steps=steps, note="no gain on the held-out half: the plain solver")
 
@@ -112,7 +124,8 @@ class Auto:
     """Calibrate on the first states of the run, then apply the table: ``--correction auto``.
 
     Falls back to the plain solver where the table did not help on the half that judged it, and its
-    first diagnostics say so; they also carry the price, per state of the batch.
+    first diagnostics say so; they also carry the price, per state of the batch. In a single step it
+    falls back to those directions whose coefficients exceed their standard errors twice.
 
     Parameters
     ----------
@@ -158,7 +171,8 @@ class _Priced:
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
         state, done = self.inner(step, rng)
         first = self.inner.table.steps[0].start == (step.s.alpha, step.s.sigma)
-        return state, replace(done, evaluations=self.evaluations, note=self.note) if first else done
+        note = self.note or done.note
+        return state, replace(done, evaluations=self.evaluations, note=note) if first else done
 
 
 def calibrated(*, table: Path | None = None, states: int = CALIBRATION_STATES) -> Correction:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, to_device
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
@@ -15,7 +15,7 @@ from steinlab.coefficient import reference_numerator
 from steinlab.corrections.base import Diagnostics
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.divergence import Step
+from steinlab.divergence import Step, inner
 from steinlab.flows import SUBSTEPS, follow
 
 RIDGE = 1e-4
@@ -79,18 +79,23 @@ class FlowFit:
         ``step -> states (N, d)``: :func:`own` or :func:`same_start`.
     directions : sequence of str
         Keys of :data:`steinlab.corrections.directions.DIRECTIONS`.
+    significance : float
+        Standard errors below which a coefficient is dropped; the diagnostics name its direction.
     """
 
     target: Target
     directions: Sequence[str]
+    significance: float = 0.0
     name: str = "flow-fit"
     depth: int = 1
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the moved candidate; a direction that vanishes is not moved along."""
         gap = self.target(step) - step.candidate.state
-        move = least_squares(step, self.directions, gap)
-        return moved(step, move), Diagnostics(1.0 - move.get("residual", 0.0), move=move)
+        move, doubtful = least_squares(step, self.directions, gap, self.significance)
+        note = f"within its error: {', '.join(doubtful)}" if doubtful else ""
+        gamma = 1.0 - move.get("residual", 0.0)
+        return moved(step, move), Diagnostics(gamma, note=note, move=move)
 
 
 def own(substeps: int = SUBSTEPS) -> Target:
@@ -104,28 +109,50 @@ def same_start(grid: Sequence[NoiseLevel], states: Sequence[Array]) -> Target:
     return lambda step: found[step.t.alpha, step.t.sigma]
 
 
-def least_squares(step: Step, names: Sequence[str], gap: Array) -> dict[str, float]:
+def least_squares(
+    step: Step, names: Sequence[str], gap: Array, significance: float = 0.0
+) -> tuple[dict[str, float], list[str]]:
     """Return the coefficients of ``min_c E|sum_k c_k d_k - gap|^2``, a relative ridge added.
 
     A direction whose coefficient exceeds :data:`LIMIT` is dropped, the largest first, and the rest
-    fitted again: such a move extrapolates a direction that hardly exists.
+    fitted again: such a move extrapolates a direction that hardly exists. So is one whose
+    coefficient is below ``significance`` of its standard errors, the least significant first; the
+    second value names those.
     """
     fields = [DIRECTIONS[name](step) for name in names]
     gram = np.array([[_mean(a, b) for b in fields] for a in fields])
     right = np.array([_mean(a, gap) for a in fields])
     size = np.sqrt(np.diag(gram))
     used = np.flatnonzero(np.diag(gram) > WEAK * _mean(step.x, step.x))
-    out = np.zeros(len(names))
+    out, doubtful = np.zeros(len(names)), []
     while used.size:
-        scaled = gram[np.ix_(used, used)] / np.outer(size[used], size[used])
-        found = np.linalg.solve(scaled + RIDGE * np.eye(used.size), right[used] / size[used])
-        found /= size[used]
+        sizes = np.outer(size[used], size[used])
+        inverse = (
+            np.linalg.inv(gram[np.ix_(used, used)] / sizes + RIDGE * np.eye(used.size)) / sizes
+        )
+        found = inverse @ right[used]
         worst = int(np.argmax(np.abs(found)))
         if abs(found[worst]) <= LIMIT:
-            out[used] = found
-            break
+            errors = _errors([fields[k] for k in used], gap, found, inverse)
+            worst = int(np.argmin(np.abs(found) - significance * errors))
+            if abs(found[worst]) >= significance * errors[worst]:
+                out[used] = found
+                break
+            doubtful.append(names[used[worst]])
         used = np.delete(used, worst)
-    return dict(zip(names, out.tolist(), strict=True))
+    return dict(zip(names, out.tolist(), strict=True)), doubtful
+
+
+def _errors(
+    fields: Sequence[Array], gap: Array, found: np.ndarray, inverse: np.ndarray
+) -> np.ndarray:
+    """Return the coefficients' standard errors, from the states' own scatter (the sandwich)."""
+    rest = gap
+    for c, field in zip(found, fields, strict=True):
+        rest = rest - float(c) * field
+    terms = [inner(field, rest) for field in fields]
+    host = np.array([t if isinstance(t, np.ndarray) else to_device(t, "cpu") for t in terms])
+    return np.asarray((inverse @ host).std(axis=1) / math.sqrt(host.shape[1]))
 
 
 def _mean(a: Array, b: Array) -> float:

@@ -10,12 +10,12 @@ from analytic.arrays import Array
 from steinlab.coefficient import next_level_numerator, stein_numerator
 from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.divergence import Divergence, Hutchinson, Step, default_divergence
+from steinlab.divergence import Divergence, Hutchinson, Step, default_divergence, named_divergence
 
 
 def stein(
     *,
-    divergence: Divergence | None = None,
+    divergence: Divergence | str | None = None,
     gamma_min: float = DEFAULT_GAMMA_MIN,
     gamma_max: float = math.inf,
     states: int = 0,
@@ -28,25 +28,26 @@ def stein(
 
     Parameters
     ----------
-    divergence : Divergence, optional
+    divergence : Divergence or {"exact", "hutchinson"}, optional
         By default exact where the denoiser is exact, else one Rademacher probe a state; the
         paper's choice is ``Hutchinson(probes=5, law="gaussian", mode="vjp")``.
     gamma_min, gamma_max : float
     states, target_error
         Sub-batch to estimate from (:class:`ScalarCorrection`).
     """
+    chosen = named_divergence(divergence)
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:
-        div = (divergence or _default(step))(step, rng)
+        div = (chosen or _default(step))(step, rng)
         return stein_numerator(step.x, step.candidate.residual, div, step.s)
 
-    cost = _products(divergence)
+    cost = _products(chosen)
     return ScalarCorrection("stein", numerator, gamma_min, gamma_max, states, target_error, cost)
 
 
 def next_level(
     *,
-    divergence: Divergence | None = None,
+    divergence: Divergence | str | None = None,
     gamma_min: float = DEFAULT_GAMMA_MIN,
     gamma_max: float = math.inf,
     states: int = 0,
@@ -60,12 +61,13 @@ def next_level(
     towards the first-order one (``gamma - 1`` of the order of ``h``), so that order is lost.
     Equivariant under rotation, shift and scaling of the data. Costs one divergence a state.
     """
+    chosen = named_divergence(divergence)
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:
-        div = (divergence or _default(step))(step, rng)
+        div = (chosen or _default(step))(step, rng)
         return next_level_numerator(step.x, step.candidate.residual, div, step.s, step.t)
 
-    cost = _products(divergence)
+    cost = _products(chosen)
     return ScalarCorrection(
         "next-level", numerator, gamma_min, gamma_max, states, target_error, cost
     )

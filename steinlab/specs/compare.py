@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from steinlab.corrections import CORRECTIONS, Correction
+from steinlab.denoisers import HasDivergence
 from steinlab.errors import InputError, one_of
 from steinlab.grids import GRIDS
 from steinlab.models import Model, load_model
@@ -23,6 +24,9 @@ MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
 DEFAULT_SAMPLES = 10_000
 FILES = ("table",)
 """Options of corrections that name a file."""
+
+WORD = "Divergence | str | None"
+"""Annotation of an option that a word names, and in Python an object too."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,12 @@ class CompareSpec:
         schedule = fields.get("schedule", model.schedule if model else "edm")
         schedule = one_of("schedule", text(schedule, "schedule"), PROCESSES)
         end = one_of("end", text(fields.get("end", "zero"), "end"), ENDS)
+        corrections = tuple(
+            _correction(v, f"corrections[{i}]", folder)
+            for i, v in _numbered(fields.get("corrections", ["none", "stein"]), "corrections")
+        )
+        if model is not None:
+            _require_exact(corrections, model)
         return cls(
             data,
             model,
@@ -105,10 +115,7 @@ class CompareSpec:
                 integer(v, f"evaluations[{i}]", 1, MAX_EVALUATIONS)
                 for i, v in _numbered(fields["evaluations"], "evaluations")
             ),
-            tuple(
-                _correction(v, f"corrections[{i}]", folder)
-                for i, v in _numbered(fields.get("corrections", ["none", "stein"]), "corrections")
-            ),
+            corrections,
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
             integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
             end,
@@ -163,10 +170,25 @@ def _correction(obj: Any, path: str, folder: Path) -> CorrectionSpec:
     return spec
 
 
+def _require_exact(corrections: Sequence[CorrectionSpec], model: Model) -> None:
+    """Raise ``InputError`` if a correction asks a network for an exact divergence.
+
+    Automatic differentiation could add it up from as many products as a state has coordinates, for
+    every state and step: never what was meant.
+    """
+    for i, correction in enumerate(corrections):
+        asked = dict(correction.options).get("divergence") == "exact"
+        if asked and not isinstance(model.denoiser, HasDivergence):
+            raise InputError(
+                f"corrections[{i}].divergence must be hutchinson for the model {model.name}, whose "
+                "denoiser has no exact divergence, got exact"
+            )
+
+
 def _options(name: str) -> dict[str, str]:
     """Options of a correction that are numbers, words or files, with their types as annotated."""
     parameters = inspect.signature(CORRECTIONS[name]).parameters.values()
-    kinds = ("float", "int", "str", "Path | None")
+    kinds = ("float", "int", "str", "Path | None", WORD)
     return {
         p.name: str(p.annotation) for p in parameters if p.annotation in kinds and p.name != "name"
     }
@@ -176,7 +198,7 @@ def _option(obj: Any, path: str, kind: str, folder: Path) -> float | int | str:
     """A number, a word or a file; ``null`` switches a limit off (``gamma_min``, ``gamma_max``)."""
     if kind == "int":
         return integer(obj, path, 0, MAX_EVALUATIONS)
-    if kind == "str":
+    if kind in ("str", WORD):
         return text(obj, path)
     if kind == "Path | None":
         return str(folder / text(obj, path))

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steinlab.tournament.problems import LAWS
+from steinlab.tournament.problems import LAWS, SLOW
 
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "dpmpp-3m-exact", "unipc-2", "ipndm-3")
 PATHS = (
@@ -19,7 +19,7 @@ PATHS = (
 )
 """Processes with their grids; models, made for EDM, take the first two."""
 
-BUDGETS = (4, 5, 6, 8, 10, 15, 20)
+BUDGETS = (3, 4, 5, 6, 8, 10, 15, 20)
 FEW = 10
 """Budgets up to here are the aim's."""
 
@@ -61,18 +61,20 @@ def cells(problems: Sequence[str], *, fraction: float, seeds: int) -> tuple[Cell
     """Return the cells whose hash falls into the fraction, in the order of the factorial.
 
     Which cells those are depends on nothing but the cells, so a larger fraction contains a smaller.
+    Of a slow problem's cells, its share of the fraction.
 
     Examples
     --------
     >>> some = cells(["two-1"], fraction=0.5, seeds=1)
     >>> set(some) < set(cells(["two-1"], fraction=1.0, seeds=1)), len(some)
-    (True, 136)
+    (True, 150)
     """
     out = []
     for name, (process, grid), solver, budget, seed in itertools.product(
         problems, PATHS, SOLVERS, BUDGETS, range(seeds)
     ):
         cell = Cell(name, process, grid, solver, budget, seed)
-        if (name in LAWS or process == "edm") and cell.digest < fraction * 2**64:
+        share = fraction * (SLOW[name].share if name in SLOW else 1.0)
+        if (name in LAWS or process == "edm") and cell.digest < share * 2**64:
             out.append(cell)
     return tuple(out)

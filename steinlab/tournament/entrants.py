@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from steinlab.corrections import Correction, NoCorrection, next_level, stein, tweedie
+from steinlab.corrections import FITTED, Correction, NoCorrection, next_level, stein, tweedie
 from steinlab.corrections.base import Run
 from steinlab.corrections.calibrated import Calibrated
-from steinlab.corrections.fitted import calibrate
+from steinlab.corrections.fitted import Auto, calibrate
 from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
+from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.divergence import Hutchinson
 
@@ -29,6 +31,14 @@ def _table(run: Run) -> Correction:
     return Calibrated(calibrate(run, model="tournament", substeps=SUBSTEPS))
 
 
+def _local_table(run: Run) -> Correction:
+    directions = (*FITTED, "local")
+    return Calibrated(
+        calibrate(run, model="tournament", directions=directions, substeps=SUBSTEPS),
+        name="calibrated-local",
+    )
+
+
 ENTRANTS: Mapping[str, Make] = MappingProxyType(
     {
         "none": lambda _run: NoCorrection(),
@@ -41,7 +51,13 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "law-matched, state": lambda _run: LawMatched(part="state"),
         "law-matched, noise": lambda _run: LawMatched(part="noise"),
         "law-matched-subspaces": lambda _run: LawMatchedSubspaces(),
+        "law-matched-moments": lambda _run: LawMatchedMoments(),
+        "gmm": lambda _run: Gmm(),
+        "local": lambda _run: local(),
+        "local, 256 states": lambda _run: local(states=256),
+        "calibrated, local": _local_table,
         "calibrated": _table,
+        "auto": lambda _run: Auto(),
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
     }
 )

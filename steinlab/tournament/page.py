@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +11,13 @@ from pathlib import Path
 from steinlab.errors import InputError
 from steinlab.tournament.design import BUDGETS, FEW, SOLVERS
 from steinlab.tournament.entrants import REFERENCES
+from steinlab.tournament.measures import MEASURES
 from steinlab.tournament.summary import HURTS, Line, Played, line
 
 BEGIN, END = "<!-- tournament: begin -->", "<!-- tournament: end -->"
-GROUPS = ((4, 5), (6, 8, 10), (15, 20))
-SHOWN = ("law-matched", "calibrated", "flow-oracle")
+GROUPS = ((3,), (4, 5), (6, 8, 10), (15, 20))
+SHOWN = ("law-matched", "local", "calibrated", "flow-oracle")
 """Entrants of the table by solver and budget."""
-
-MEASURES = ("energy_distance", "sliced_w2", "flow_error")
 
 
 def tables(played: Sequence[Played], told: str) -> str:
@@ -32,13 +33,18 @@ def tables(played: Sequence[Played], told: str) -> str:
             if chosen and (few or half == "report"):
                 parts.append(f"### Half `{half}`, {words}: {len(chosen)} cells\n\n" + whole(chosen))
     parts.append("### By solver and evaluations, both halves\n\n" + by_solver(played))
+    parts.append("### By problem, 10 evaluations or fewer, both halves\n\n" + by_problem(played))
+    parts.append("### The best plain solver of each budget, both halves\n\n" + best_plain(played))
     parts.append("### Other measures, 10 evaluations or fewer, both halves\n\n" + others(played))
     return "\n\n".join(parts) + "\n"
 
 
 def price(played: Sequence[Played]) -> str:
     """Return the price of the tables, in words, and how many were kept."""
-    found = [one["results"]["calibrated"] for one in played]
+    found = [one["results"].get("calibrated", {}) for one in played]
+    found = [one for one in found if "price" in one]
+    if not found:
+        return ""
     prices = [float(one["price"]) for one in found]
     kept = sum(one["kept"] for one in found)
     return (
@@ -52,9 +58,10 @@ def whole(played: Sequence[Played]) -> str:
     """Return one row a correction: energy distance over the plain solver's."""
     head = (
         "| correction | ratio (95 %) | at equal evaluations | improved | hurt by > "
-        f"{HURTS - 1:.0%} | worst | where | beats the best plain solver | evaluations spent |"
+        f"{HURTS - 1:.0%} | worst | where | beats the best plain solver | evaluations spent | "
+        "factor between seeds |"
     )
-    rows = [head, "|---|---|---|---|---|---|---|---|---|"]
+    rows = [head, "|---|---|---|---|---|---|---|---|---|---|"]
     rows += [_row(line(name, played)) for name in played[0]["results"] if name != "none"]
     return "\n".join(rows)
 
@@ -64,7 +71,8 @@ def _row(one: Line) -> str:
     spread = f"{one.mean:.3g} ({one.low:.2g} to {one.high:.2g})"
     shares = (f"{one.improved:.0%}", f"{one.hurt:.0%}")
     worst = (f"{one.worst:.3g}", one.worst_cell)
-    ends = (f"{one.beats_best:.0%}", f"{one.extra:.2g}")
+    seeds = "-" if math.isnan(one.seeds) else f"{one.seeds:.3g}"
+    ends = (f"{one.beats_best:.0%}", f"{one.extra:.2g}", seeds)
     return "| " + " | ".join([one.entrant, spread, equal, *shares, *worst, *ends]) + " |"
 
 
@@ -88,13 +96,40 @@ def by_solver(played: Sequence[Played]) -> str:
     return "\n".join(rows)
 
 
-def others(played: Sequence[Played]) -> str:
-    """Return the geometric mean ratio in every measure."""
+def by_problem(played: Sequence[Played]) -> str:
+    """Return geometric mean ratios (and the worst) by problem."""
+    rows = ["| problem | cells | " + " | ".join(SHOWN) + " |", "|" + "---|" * (2 + len(SHOWN))]
     few = [one for one in played if one["cell"]["evaluations"] <= FEW]
-    rows = ["| correction | energy distance | sliced W2 | flow error |", "|---|---|---|---|"]
+    for problem in dict.fromkeys(one["cell"]["problem"] for one in few):
+        chosen = [one for one in few if one["cell"]["problem"] == problem]
+        found = [line(name, chosen) for name in SHOWN]
+        cells = [f"{one.mean:.3g} ({one.worst:.3g})" for one in found]
+        rows.append(f"| {problem} | {len(chosen)} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def best_plain(played: Sequence[Played]) -> str:
+    """Return how often each plain solver is the best of its path and budget."""
+    rows = ["| evaluations | cells | the best plain solver, share of the cells |", "|---|---|---|"]
+    for budget in BUDGETS:
+        chosen = [one for one in played if one["cell"]["evaluations"] == budget]
+        count = collections.Counter(one["best_plain"]["solver"] for one in chosen)
+        words = ", ".join(f"{name} {n / len(chosen):.0%}" for name, n in count.most_common())
+        if chosen:
+            rows.append(f"| {budget} | {len(chosen)} | {words} |")
+    return "\n".join(rows)
+
+
+def others(played: Sequence[Played]) -> str:
+    """Return the geometric mean ratio in every measure, over the cells that have it."""
+    few = [one for one in played if one["cell"]["evaluations"] <= FEW]
+    counts = {key: sum(key in one["floor"] for one in few) for key in MEASURES}
+    shown = [key for key in MEASURES if counts[key]]
+    titles = [f"{key.replace('_', ' ')} ({counts[key]} cells)" for key in shown]
+    rows = ["| correction | " + " | ".join(titles) + " |", "|" + "---|" * (1 + len(shown))]
     for name in played[0]["results"] if few else ():
         if name != "none":
-            means = [f"{line(name, few, measure).mean:.3g}" for measure in MEASURES]
+            means = [f"{line(name, few, measure).mean:.3g}" for measure in shown]
             rows.append("| " + " | ".join([name, *means]) + " |")
     return "\n".join(rows)
 

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from analytic import GaussianMixture
 from steinlab.bench import rng_of
 from steinlab.budget import run_within
 from steinlab.corrections import Correction
 from steinlab.corrections.base import Run
-from steinlab.corrections.law_matched import LawMatched
-from steinlab.corrections.subspaces import LawMatchedSubspaces
+from steinlab.corrections.fitted import CALIBRATION_STATES
 from steinlab.errors import InputError
 from steinlab.flows import follow
 from steinlab.grids import Grid, make_grid
-from steinlab.metrics import energy_distance, rms_distance, sliced_w2
-from steinlab.processes import PROCESSES, Process
+from steinlab.metrics import rms_distance
+from steinlab.processes import Process
 from steinlab.sampling import NonFiniteStateError, Solution, solve
 from steinlab.solvers import Plan
 from steinlab.specs.solvers import Options, SolverSpec, solver_from_json
 from steinlab.tournament.design import SOLVERS, Cell
 from steinlab.tournament.entrants import BATCH, ENTRANTS, REFERENCES
-from steinlab.tournament.problems import Problem, load_problem
-
-FINE = 128
-"""Steps of the fine run from a grid's first level to zero noise: the flow's end points."""
+from steinlab.tournament.measures import MEASURES, Truth
+from steinlab.tournament.problems import FINE, SLOW, Problem, load_problem
 
 FLOORS = 4
-"""Pairs of true samples whose energy distances give the noise floor."""
+"""Pairs of true samples whose distances give the noise floors."""
 
-PROJECTIONS = 50
-
-SUB_BATCHED = (LawMatched, LawMatchedSubspaces)
-"""Corrections that look at a sub-batch whose size does not grow with the batch."""
+OVERFLOW = 1e100
+"""Size of a coordinate from which a run counts as stopped: its squares leave the numbers."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Arena:
     process: Process
     start: np.ndarray
     flow_end: np.ndarray
-    truth: np.ndarray
+    truth: Truth
     floor: dict[str, float]
     calibration: np.ndarray
 
@@ -58,42 +54,45 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
     """Return the states, the flow's end points, the true sample and the noise floors.
 
     The true samples are the exact law's; a network's are end points of its own flow from other
-    states, since a solver is judged by how well it follows the network that it is given.
+    states, since a solver is judged by how well it follows the network that it is given. A floor is
+    the root mean square of a measure over independent true samples, or, for a network, over ways
+    to part the pooled rows of two.
     """
-    problem, process = load_problem(name), PROCESSES[process_name]
+    problem = load_problem(name)
+    process = problem.process(process_name)
     rng = rng_of(seed, name, process_name)
     grid = make_grid(process, "logsnr", 1)
     first, last = grid[0], grid[-1]
+    fine = SLOW[name].fine if name in SLOW else FINE
 
     def draw() -> np.ndarray:
         if problem.law is not None:
             return np.asarray(problem.law.sample(states, rng))
         x = problem.start(first, states, rng)
-        return np.asarray(follow(problem.denoiser, x, first, last, FINE))
+        return np.asarray(follow(problem.denoiser, x, first, last, fine))
 
     start = problem.start(first, states, rng)
-    end = np.asarray(follow(problem.denoiser, start, first, last, FINE))
-    truth = draw()
-    others = [draw() for _ in range(FLOORS)] if problem.law is not None else [draw()]
-    near = [energy_distance(other, truth).value for other in others]
-    if problem.law is None:  # one pair, drawn again by exchanging rows
-        near += [_exchanged(truth, others[0], rng) for _ in range(FLOORS - 1)]
-    floor = {
-        "energy_distance": math.sqrt(float(np.mean(np.square(near)))),
-        "sliced_w2": _sliced(others[0], truth),
-        "flow_error": 0.0,
-    }
-    calibration = problem.start(first, states, rng)
+    end = np.asarray(follow(problem.denoiser, start, first, last, fine))
+    sample = draw()
+    if problem.law is not None:
+        truth = Truth.of_law(problem.law, sample)
+        near = [truth.measures(draw()) for _ in range(FLOORS)]
+    else:
+        truth = Truth.of_sample(sample, problem.modes)
+        both = np.concatenate([sample, draw()])
+        near = [_exchanged(both, problem.modes, rng) for _ in range(FLOORS)]
+    floor = {"flow_error": 0.0}
+    for key in set(MEASURES) & set(near[0]):
+        floor[key] = math.sqrt(float(np.mean([one[key] ** 2 for one in near])))
+    calibration = problem.start(first, min(states, CALIBRATION_STATES), rng)
     return Arena(problem, process, start, end, truth, floor, calibration)
 
 
-def _exchanged(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> float:
-    mixed = rng.permutation(np.concatenate([a, b]))
-    return float(energy_distance(mixed[: len(a)], mixed[len(a) :]).value)
-
-
-def _sliced(x: np.ndarray, y: np.ndarray) -> float:
-    return float(sliced_w2(x, y, num_projections=PROJECTIONS, seed=0).value)
+def _exchanged(
+    both: np.ndarray, modes: GaussianMixture | None, rng: np.random.Generator
+) -> dict[str, float]:
+    mixed, half = rng.permutation(both), len(both) // 2
+    return Truth.of_sample(mixed[:half], modes).measures(mixed[half:])
 
 
 def planned(cell: Cell, process: Process, budget: int) -> tuple[Plan, Grid]:
@@ -129,7 +128,7 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
         correction = ENTRANTS[name](context)
         results[name] = _measured(own, cell, correction, run)
     plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in SOLVERS}
-    best = min(plain, key=lambda name: plain[name]["energy_distance"])
+    best = min(plain, key=lambda name: _of_best(plain[name]))
     return {
         "cell": vars(cell),
         "half": cell.half,
@@ -137,6 +136,10 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
         "best_plain": {"solver": best, **plain[best]},
         "results": results,
     }
+
+
+def _of_best(found: Mapping[str, float]) -> float:
+    return found.get("energy_distance", math.inf)
 
 
 def _measured(own: Arena, cell: Cell, correction: Correction, run: Any) -> dict[str, Any]:
@@ -147,28 +150,40 @@ def _measured(own: Arena, cell: Cell, correction: Correction, run: Any) -> dict[
             done = run(own.start, correction)
     except NonFiniteStateError as error:
         return {"stopped": str(error), **price}
-    share = len(own.start) / BATCH if isinstance(correction, SUB_BATCHED) else 1.0
-    extra = share * sum(d.evaluations + d.products for d in done.diagnostics)
+    extra = _spread(own, correction) * sum(d.evaluations + d.products for d in done.diagnostics)
     out = {"extra": extra, **distances(own, done.state), **price}
     if extra > 0 and correction.name not in REFERENCES:
-        out["equal"] = _plain(cell, len(own.start), cell.evaluations + math.ceil(extra - 1e-9))
+        budget = cell.evaluations + math.ceil(extra - 1e-9)
+        out["equal"] = _plain(cell, len(own.start), budget)
     return out
 
 
-@functools.lru_cache(maxsize=64)
-def _plain(cell: Cell, states: int, budget: int) -> dict[str, float]:
-    """Return the plain solver's distances on another budget."""
-    own = arena(cell.problem, cell.process, cell.seed, states)
-    plan, grid = planned(cell, own.process, budget)
-    return distances(own, solve(own.problem.denoiser, own.start, grid, plan).state)
+def _spread(own: Arena, correction: Correction) -> float:
+    """Return what a state of a batch in use pays of what a state here was charged.
+
+    A correction with a number of ``states`` looks at a sub-batch that does not grow with the batch;
+    where a cell has fewer states than that, it looked at all of them.
+    """
+    part = int(getattr(correction, "states", 0))
+    return max(len(own.start), part) / BATCH if part else 1.0
 
 
-def distances(own: Arena, state: np.ndarray) -> dict[str, float]:
+def _plain(cell: Cell, states: int, budget: int) -> dict[str, Any]:
+    """Return the plain solver's distances on another budget, where it is the cell's own."""
+    return _plainly(cell.problem, cell.process, cell.grid, cell.solver, cell.seed, states, budget)
+
+
+@functools.lru_cache(maxsize=512)
+def _plainly(*given: Any) -> dict[str, Any]:
+    problem, process, grid, solver, seed, states, budget = given
+    own = arena(problem, process, seed, states)
+    plan, levels = planned(Cell(problem, process, grid, solver, budget, seed), own.process, budget)
+    return distances(own, solve(own.problem.denoiser, own.start, levels, plan).state)
+
+
+def distances(own: Arena, state: np.ndarray) -> dict[str, Any]:
     """Return the distances of end points: to the truth, and to where the flow leads."""
-    near = energy_distance(state, own.truth)
-    return {
-        "energy_distance": float(near.value),
-        "energy_error": float(near.error),
-        "sliced_w2": _sliced(state, own.truth),
-        "flow_error": float(rms_distance(state, own.flow_end).value),
-    }
+    if np.abs(state).max() > OVERFLOW:
+        return {"stopped": f"a coordinate of {np.abs(state).max():.1g}"}
+    flow_error = float(rms_distance(state, own.flow_end).value)
+    return {**own.truth.measures(state), "flow_error": flow_error}

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import json
+import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steinlab.errors import InputError
 from steinlab.executors import completed, executor_for
 from steinlab.shards import sources_key
 from steinlab.tournament.design import Cell, cells
 from steinlab.tournament.play import play
-from steinlab.tournament.problems import LAWS, MODELS, available
+from steinlab.tournament.problems import LAWS, MODELS, SLOW, available
+from steinlab.tournament.record import versions
 
 
 @dataclass(frozen=True)
@@ -39,33 +44,84 @@ PROFILES = {
 
 Group = tuple[Cell, ...]
 
+LARGEST_GROUP = 12
+"""Cells of a group at most: the last to finish keeps one process busy for its time only."""
+
+DIGITS = 4
+"""Significant digits of what is stored: far more than sampling leaves certain."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Where and until when cells are played; ``until`` is a time of :func:`time.time`."""
+
+    states: int
+    folder: Path | None = None
+    key: str = ""
+    until: float = math.inf
+
 
 def groups(profile: Profile) -> list[Group]:
-    """Return the design's cells, those of one problem, process and seed together: they share."""
+    """Return the design's cells in groups, in an order that an interruption leaves balanced.
+
+    Cells of a group have problem, process and seed in common, and so the states, and as far as
+    they go grid and evaluations, and so the plain runs. The groups stand in the order of a hash.
+    """
     names = [name for name in available() if name in profile.problems]
     drawn = cells(names, fraction=profile.fraction, seeds=profile.seeds)
 
     def shared(cell: Cell) -> tuple[Any, ...]:
         return cell.problem, cell.process, cell.seed
 
-    ordered = sorted(drawn, key=shared)
-    return [tuple(group) for _, group in itertools.groupby(ordered, key=shared)]
+    def order(cell: Cell) -> tuple[Any, ...]:
+        return *shared(cell), cell.grid, cell.evaluations, cell.solver
+
+    out: list[Group] = []
+    for (problem, *_), group in itertools.groupby(sorted(drawn, key=order), key=shared):
+        most = SLOW[problem].together if problem in SLOW else LARGEST_GROUP
+        own = tuple(group)
+        out += [own[i : i + most] for i in range(0, len(own), most)]
+    return sorted(out, key=_place)
 
 
-def play_group(group: Group, *, states: int, folder: Path | None, key: str) -> list[dict[str, Any]]:
-    """Play the cells of a group that the folder does not hold, and return all of them."""
+def _place(group: Group) -> bytes:
+    """Return a hash that has nothing to do with the one that drew the cells."""
+    return hashlib.sha256(f"place of {group[0].key}".encode()).digest()
+
+
+def play_group(group: Group, *, sitting: Sitting) -> list[dict[str, Any]]:
+    """Play the cells of a group that the folder does not hold, and return all that are done."""
     out = []
     for cell in group:
-        file = folder / f"{cell.digest:016x}.json" if folder else None
-        found = _stored(file, key) if file else None
+        file = sitting.folder / f"{cell.digest:016x}.json" if sitting.folder else None
+        found = _stored(file, sitting.key) if file else None
         if found is None:
-            found = play(cell, states=states)
+            if time.time() > sitting.until:
+                continue
+            slow = SLOW.get(cell.problem)
+            found = rounded(play(cell, states=min(sitting.states, slow.states if slow else 10**9)))
             if file:
                 part = file.with_suffix(f".{os.getpid()}")
-                part.write_text(json.dumps({"key": key, "played": found}), encoding="utf-8")
+                whole = {"key": sitting.key, "versions": versions(), "played": found}
+                part.write_text(json.dumps(whole), encoding="utf-8")
                 part.replace(file)
         out.append(found)
     return out
+
+
+def rounded(found: Any) -> Any:
+    """Return the same with every float at :data:`DIGITS` significant digits.
+
+    Examples
+    --------
+    >>> rounded({"a": [0.123456, 2], "b": "c"})
+    {'a': [0.1235, 2], 'b': 'c'}
+    """
+    if isinstance(found, float):
+        return float(f"{found:.{DIGITS}g}")
+    if isinstance(found, dict):
+        return {key: rounded(value) for key, value in found.items()}
+    return [rounded(value) for value in found] if isinstance(found, list) else found
 
 
 def _stored(file: Path, key: str) -> dict[str, Any] | None:
@@ -77,14 +133,45 @@ def _stored(file: Path, key: str) -> dict[str, Any] | None:
     return found
 
 
-def tournament(profile: Profile, folder: Path | None, workers: int) -> Iterator[dict[str, Any]]:
-    """Yield played cells as their groups are finished."""
+def key_of(profile: Profile) -> str:
+    """Return what the numbers of a profile's cells depend on: sources, versions, states."""
+    return f"{sources_key('toy_models')} {profile.states}"
+
+
+def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the key of a folder's cells with the versions that computed them, and the cells.
+
+    Raises
+    ------
+    InputError
+        If it holds none, or cells of several keys.
+    """
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    keys = {one["key"] for one in found}
+    if len(keys) != 1:
+        raise InputError(f"--from must hold cells of one key, got {len(keys)} keys in {folder}")
+    return {name: found[0][name] for name in ("key", "versions")}, [one["played"] for one in found]
+
+
+def tournament(
+    profile: Profile, folder: Path | None, workers: int, *, minutes: float = math.inf
+) -> Iterator[dict[str, Any]]:
+    """Yield played cells as their groups are finished; after ``minutes`` no cell is begun.
+
+    A group that fails does not keep the others from being played; its error is raised at the end.
+    """
     jobs = groups(profile)
-    key = f"{sources_key('steinlab')} {profile.states}"
-    call = functools.partial(play_group, states=profile.states, folder=folder, key=key)
+    sitting = Sitting(profile.states, folder, key_of(profile), time.time() + 60 * minutes)
+    call = functools.partial(play_group, sitting=sitting)
+    failed: Exception | None = None
     with executor_for(workers) as executor:
         for i, (group, found) in enumerate(completed(executor, call, jobs), 1):
             if isinstance(found, Exception):
-                raise found
-            print(f"{i}/{len(jobs)} {group[0].problem} {group[0].process}", file=sys.stderr)
+                failed = failed or found
+                print(f"{i}/{len(jobs)} {group[0].key} failed: {found!r}", file=sys.stderr)
+                continue
+            done = f"{len(found)} of {len(group)} cells"
+            print(f"{i}/{len(jobs)} {group[0].problem} {group[0].process} {done}", file=sys.stderr)
             yield from found
+    if failed:
+        raise failed

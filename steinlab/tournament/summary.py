@@ -26,8 +26,10 @@ class Line:
 
     ``low`` and ``high`` are a 95 % interval of the geometric mean ratio: problems, not cells, are
     drawn again, since cells of one problem are alike. ``equal`` compares with the plain solver of
-    as many evaluations in all; ``best`` with the best plain solver of the budget (share of cells
-    in which the correction is better).
+    as many evaluations in all, nan for measures that a record does not keep; ``best`` with the best
+    plain solver of the budget (share of cells in which the correction is better). ``seeds`` is the
+    factor by which a cell's ratio differs between seeds, ``exp`` of the standard deviation of its
+    logarithm, nan where no cell has two.
     """
 
     entrant: str
@@ -42,6 +44,7 @@ class Line:
     equal: float
     beats_best: float
     extra: float
+    seeds: float
 
 
 def ratio(found: Mapping[str, Any], plain: Mapping[str, Any], floor: float, measure: str) -> float:
@@ -55,7 +58,7 @@ def ratio(found: Mapping[str, Any], plain: Mapping[str, Any], floor: float, meas
 
 
 def line(entrant: str, played: Sequence[Played], measure: str = "energy_distance") -> Line:
-    """Return the summary of an entrant over cells.
+    """Return the summary of an entrant over the cells that have the measure.
 
     Examples
     --------
@@ -67,14 +70,17 @@ def line(entrant: str, played: Sequence[Played], measure: str = "energy_distance
     >>> round(found.mean, 4), found.improved, found.beats_best
     (0.1667, 1.0, 1.0)
     """
+    played = [one for one in played if measure in one["floor"]]
     if not played:
-        raise ValueError("played must hold at least one cell, got 0")
+        raise ValueError(f"played must hold at least one cell with {measure}, got 0")
     ratios, equal, best, extra = [], [], [], []
     for one in played:
         found, floor = one["results"][entrant], one["floor"][measure]
         plain = one["results"]["none"]
         ratios.append(ratio(found, plain, floor, measure))
-        equal.append(ratio(found, found.get("equal", plain), floor, measure))
+        rival = found.get("equal", plain)
+        known = measure in rival or "stopped" in rival
+        equal.append(ratio(found, rival, floor, measure) if known else math.nan)
         best.append(ratio(found, one["best_plain"], floor, measure))
         extra.append(float(found.get("extra", math.nan)))
     logs = np.log(ratios)
@@ -93,7 +99,20 @@ def line(entrant: str, played: Sequence[Played], measure: str = "energy_distance
         float(np.exp(np.log(equal).mean())),
         float(np.mean(np.array(best) < 1)),
         float(np.nanmean(extra)) if np.isfinite(extra).any() else math.nan,
+        _between_seeds(logs, [one["cell"] for one in played]),
     )
+
+
+def _between_seeds(logs: np.ndarray, cells: Sequence[Mapping[str, Any]]) -> float:
+    """Return ``exp`` of the pooled standard deviation over cells that differ in the seed alone."""
+    same: dict[tuple[Any, ...], list[float]] = {}
+    for value, cell in zip(logs, cells, strict=True):
+        same.setdefault(tuple(v for k, v in cell.items() if k != "seed"), []).append(float(value))
+    several = [np.array(values) for values in same.values() if len(values) > 1]
+    if not several:
+        return math.nan
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in several)
+    return math.exp(math.sqrt(squares / sum(len(values) - 1 for values in several)))
 
 
 def _interval(logs: np.ndarray, problems: Sequence[str]) -> tuple[float, float]:

@@ -1,53 +1,92 @@
-"""docs/study.md says what the stored study says."""
+"""docs/study.md and docs/study-runs.md say what the stored study says, whatever of it has run."""
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
+import importlib
 import math
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gpu_models.study.design import SIZES, cells
+from gpu_models.study.pairs import CALIBRATED, RULE, pairs_of, summary
+from gpu_models.study.stored import RESULTS
+from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "gpu_models" / "results"
-PAGE = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+SCRIPTS = ("study_table", "study_words", "study_page")
 
 
 @pytest.fixture(scope="module")
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("study_table", ROOT / "docs" / "study_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def scripts() -> Iterator[SimpleNamespace]:
+    sys.path.insert(0, str(DOCS))
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in SCRIPTS})
+    sys.path.remove(str(DOCS))
+    for name in SCRIPTS:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
-def found(script: Any) -> dict[str, Any]:
-    return dict(script.pieces(RESULTS))
+def made(scripts: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a complete study that is made up."""
+    folder = write(complete(actual()), tmp_path_factory.mktemp("complete"))
+    return str(scripts.study_page.pages(folder)["study.md"])
 
 
-def test_every_table_of_the_page_is_the_record(script: Any) -> None:
-    for table in script.main(RESULTS):
-        assert table in PAGE
+def unwrapped(page: str) -> str:
+    return " ".join(page.split())
+
+
+def test_the_pages_are_the_record(scripts: Any) -> None:
+    """When the record has grown: ``python docs/study_page.py`` writes both anew."""
+    for name, text in scripts.study_page.pages(RESULTS).items():
+        assert (DOCS / name).read_text(encoding="utf-8") == text, name
+
+
+def test_every_table_is_on_a_page(scripts: Any) -> None:
+    page = (DOCS / "study.md").read_text(encoding="utf-8")
+    tables = scripts.study_table.main(RESULTS)
+    assert len(tables) >= 5
+    for table in tables:
+        assert table in page
 
 
 def test_the_network_is_the_one_that_was_studied() -> None:
-    import hashlib
-    import json
-
-    head = json.loads((RESULTS / "study-0.jsonl").read_text().splitlines()[0])
     weights = ROOT / "gpu_models" / "weights" / "fashion-edm.safetensors"
-    assert head["config"]["weights"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert actual().head["config"]["weights"] == digest
 
 
-def test_the_theorem_agrees_with_the_reference_at_every_step(found: dict[str, Any]) -> None:
+def test_what_the_page_says_of_the_rule_is_in_the_record() -> None:
+    page = unwrapped((DOCS / "study.md").read_text(encoding="utf-8"))
+    study = actual()
+    ratios, stopped = [], 0
+    for key, row in study.found.items():
+        if key.count("/") != 4:
+            continue
+        solver, _, rest = key.split("/", 2)
+        alike = f"{solver}/{row.get('spent')}/{rest}"  # Heun spends 3 of 3 and of 4: one run
+        if f"/{RULE}/" in key and not (alike != key and alike in study.found):
+            plain = study.found[key.replace(RULE, "none")]["flow_error"]["value"]
+            if "stopped" in row:
+                stopped += 1
+            else:
+                ratios.append(row["flow_error"]["value"] / plain)
+    assert f"({max(ratios):.3g}), its best" in page
+    assert f"evaluations ({min(ratios):.3g})." in page
+    assert f"{stopped} runs leave the finite numbers" in page
+    runs = sum(key.count("/") == 4 for key in study.found)
+    assert f"{runs} of the {len(study.design)} runs" in page
+
+
+def test_the_theorem_agrees_with_the_reference_at_every_step() -> None:
     """28 comparisons at a joint level of 1e-3: 4.3 standard errors each."""
-    rows = found["coefficients"]["rows"]
+    rows = actual().rows("coefficients")
     assert len(rows) == 14
     for row in rows:
         gamma = row["gamma"]
@@ -57,31 +96,57 @@ def test_the_theorem_agrees_with_the_reference_at_every_step(found: dict[str, An
             assert error < 0.005 * gamma[route]["value"]
 
 
-def test_the_bound_holds_and_its_tightness_falls(found: dict[str, Any]) -> None:
-    rows = [row for row in found["coefficients"]["rows"] if row["solver"] == "euler"]
-    assert all(0 < row["tightness"] < 1 for row in rows)
-    assert rows[0]["tightness"] == pytest.approx(0.65, abs=0.01)
-    assert max(row["tightness"] for row in rows if row["from"] < 1.3) < 0.002
+def test_a_complete_study_fills_every_section(made: str) -> None:
+    text = unwrapped(made)
+    for title in ("Corrections, over", "By budget", "Headline", "Seeds", "Cost", "Lipschitz"):
+        assert f"## {title}" in made
+    assert "What has not" not in made
+    assert f"artifact rate {FACTORS[CALIBRATED]:.3g}" in text
+    assert "by the median of the rounds: tweedie (1.01), stein, sub-batch to 0.05 (1.05)" in text
+    assert "sub-batch of 256 (1.02)" in text
+    assert "A Jacobian product on all of 512 states takes 1.6 (stein, 5 gaussian, rev" in text
+    assert "the largest local Lipschitz constant of a step is" in text
+    assert "tables move a step" in text
 
 
-def test_every_unclipped_run_is_worse_than_its_plain_twin(found: dict[str, Any]) -> None:
-    ratios, stopped = [], 0
-    for key, row in found.items():
-        if "/stein-from-below/" not in key:
-            continue
-        plain = found[key.replace("stein-from-below", "none")]
-        if "stopped" in row:
-            stopped += 1
-            continue
-        ratios.append(row["flow_error"]["value"] / plain["flow_error"]["value"])
-    assert f"{min(ratios):.1f} to {max(ratios):,.0f} times" in PAGE
-    assert stopped == 6
-    assert f"45 of the {len(cells(SIZES['full']))} runs" in PAGE
-    assert sum(key.count("/") == 4 for key in found) == 45
+def test_what_is_missing_is_named_and_not_spoken_of(scripts: Any, tmp_path: Path) -> None:
+    study = complete(actual())
+    for piece in ("cost", "lipschitz"):
+        del study.found[piece]  # type: ignore[attr-defined]
+    page = unwrapped(scripts.study_page.pages(write(study, tmp_path))["study.md"])
+    assert (
+        "**What has not:** Lipschitz constants along trajectories and costs in seconds. Nothing"
+        in page
+    )
+    assert "## Cost" not in page
+    assert "**Cost**" not in page
+    assert "**Strict contraction.**" not in page
 
 
-def test_training_and_test_errors_differ_by_two_per_cent(found: dict[str, Any]) -> None:
-    errors: dict[float, dict[str, float]] = {}
-    for row in found["denoiser"]["rows"]:
-        errors.setdefault(row["sigma"], {})[row["pictures"]] = row["network_to_picture"]["value"]
-    assert max(abs(e["test"] / e["train"] - 1) for e in errors.values()) < 0.02
+def test_the_tiny_study_makes_pages(scripts: Any, tmp_path: Path) -> None:
+    """Two setups have no mean; everything else is there."""
+    pages = scripts.study_page.pages(write(tiny(), tmp_path))
+    assert "## Corrections, over" not in pages["study.md"]
+    assert "| euler | 3 | karras | calibrated |" in pages["study-runs.md"]
+
+
+def test_a_wrong_record_changes_the_page(scripts: Any, tmp_path: Path) -> None:
+    study = actual()
+    study.found[f"euler/4/karras/{RULE}/0"]["flow_error"]["value"] *= 1.01
+    page = scripts.study_page.pages(write(study, tmp_path))["study.md"]
+    assert page != (DOCS / "study.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_says_what_the_page_says() -> None:
+    readme = unwrapped((ROOT / "README.md").read_text(encoding="utf-8"))
+    page = unwrapped((DOCS / "study.md").read_text(encoding="utf-8"))
+    words = readme[readme.index("On a real denoiser") :]
+    rule, table = (
+        summary(pairs_of(actual(), family), "flow_error") for family in (RULE, CALIBRATED)
+    )
+    assert rule is not None
+    assert table is not None
+    assert f"in {rule.worsened} of {rule.cells} runs" in words
+    assert f"nearer in {table.improved} and farther in {table.worsened} " in words
+    agree = words[words.index("theory's in ") + len("theory's in ") : words.index(" comparisons")]
+    assert f"step in {agree} comparisons" in page

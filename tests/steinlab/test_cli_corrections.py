@@ -103,3 +103,31 @@ def test_bad_input_to_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[st
     missing = spec(tmp_path, corrections=[{"name": "calibrated", "table": "none.json"}])
     assert main(["compare", missing]) == 2
     assert "table must be a readable file" in capsys.readouterr().err
+
+
+def test_an_exact_divergence_of_a_network_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exact = {"name": "stein", "divergence": "exact"}
+    whole = {key: value for key, value in SPEC.items() if key != "data"}
+    file = tmp_path / "network.json"
+    file.write_text(json.dumps({**whole, "model": "grid25-mlp", "corrections": ["none", exact]}))
+    for command in (["compare", str(file)], ["calibrate", str(file), "--out", str(tmp_path / "t")]):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert "corrections[1].divergence must be hutchinson for the model grid25-mlp" in error
+        assert error.count("\n") == 1
+
+
+def test_a_word_names_the_divergence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [{"name": name, "divergence": how} for name in ("stein", "next-level") for how in DIVS]
+    found = rows(tmp_path, samples=20, corrections=["stein", *words])
+    first = [row["coefficients"][0]["estimate"]["value"] for row in found]
+    assert first[0] == first[1]  # by default exact where the denoiser is
+    assert len(set(first)) == 4
+    bad = spec(tmp_path, corrections=[{"name": "stein", "divergence": "exat"}])
+    assert main(["compare", bad]) == 2
+    assert "divergence must be one of exact, hutchinson" in capsys.readouterr().err
+
+
+DIVS = ("exact", "hutchinson")

@@ -26,8 +26,13 @@ UNSEARCHED = (
     "tweedie-versus-stein",
     "jacobian-symmetry",
     "correction-tournament",
+    "neural-coefficient",
+    "neural-integration-error",
+    "artifact-reduction",
+    "coverage",
+    "correction-cost",
 )
-"""Claims without a search space: a whole design, or networks."""
+"""Claims without a search space: a whole design, networks, or a stored study."""
 
 TWINS = [
     ("algorithm-cost", "m products a run", 64),

@@ -158,8 +158,8 @@ BAD_COMPARISONS = [
     (
         "corrections",
         [{"name": "stein", "gama_min": 1}],
-        "corrections[0] must hold only name, gamma_min, gamma_max, states, target_error "
-        "(did you mean gamma_min?), got gama_min",
+        "corrections[0] must hold only name, divergence, gamma_min, gamma_max, states, "
+        "target_error (did you mean gamma_min?), got gama_min",
     ),
     (
         "corrections",

@@ -75,7 +75,7 @@ def test_the_fit_is_least_squares() -> None:
     step = step_of(start(400, level=S), EULER)
     names = ("residual", "noise")
     gap = follow(PLANE, step.x, S, T) - step.candidate.state
-    found = least_squares(step, names, gap)
+    found, _ = least_squares(step, names, gap)
     left = gap - sum(found[name] * DIRECTIONS[name](step) for name in names)
     for name in names:
         field = DIRECTIONS[name](step)
@@ -90,8 +90,38 @@ def test_the_fit_is_least_squares() -> None:
 def test_a_direction_that_hardly_exists_is_dropped() -> None:
     step = step_of(start(400, level=S), EULER)
     gap = 2 * LIMIT * DIRECTIONS["noise"](step)
-    assert least_squares(step, ("noise",), gap)["noise"] == 0.0
-    assert least_squares(step, ("noise",), gap / 4)["noise"] == pytest.approx(LIMIT / 2, rel=1e-4)
+    assert least_squares(step, ("noise",), gap) == ({"noise": 0.0}, [])
+    kept, _ = least_squares(step, ("noise",), gap / 4)
+    assert kept["noise"] == pytest.approx(LIMIT / 2, rel=1e-4)
+
+
+def test_a_coefficient_within_its_error_is_dropped_and_named() -> None:
+    """Of gaps that are noise, the share of coefficients beyond one error is that of a normal."""
+    step, names, rng = step_of(start(300, level=S), EULER), ("noise",), np.random.default_rng(1)
+    noise = rng.standard_normal((400, *step.x.shape)) * (1 + np.abs(step.x))  # uneven states
+    kept = [least_squares(step, names, gap, 1.0)[0]["noise"] != 0 for gap in noise]
+    assert abs(np.mean(kept) - 0.317) < 4 * np.sqrt(0.317 * 0.683 / len(noise))
+    clear = 0.5 * DIRECTIONS["noise"](step)
+    move, doubtful = least_squares(step, ("noise", "state"), clear + 0.01 * noise[0], 2.0)
+    assert move["noise"] == pytest.approx(0.5, abs=0.01)
+    assert doubtful == ["state"]
+    assert move["state"] == 0.0
+    fit = FlowFit(lambda step: step.candidate.state + noise[0], names, 50.0)
+    state, done = fit(step, rng)
+    assert done.note == "within its error: noise"
+    assert np.array_equal(state, step.candidate.state)
+
+
+def test_the_table_and_auto_name_what_they_dropped() -> None:
+    x = start(24)
+    table = calibrate(run_of(x, EULER), model="plane")
+    assert not table.note
+    assert any(step.note.startswith("within its error: ") for step in table.steps)
+    for step in table.steps:
+        for name in step.note.removeprefix("within its error: ").split(", ") if step.note else ():
+            assert step.move[name] == 0.0
+    done = solve(PLANE, x, GRID, EULER, correction=Auto(states=24)).diagnostics
+    assert [one.note for one in done] == [step.note for step in table.steps]
 
 
 def test_an_exact_solver_on_the_exact_trajectory_is_left_alone() -> None:

@@ -18,11 +18,18 @@ from steinlab.processes import EDM
 from steinlab.sampling import solve
 from steinlab.solvers import EULER, get_solver
 
-KEEP = ("none", "law-matched", "law-matched-subspaces", "calibrated", "flow-oracle", "auto")
+STEIN_MATCHED = (
+    "law-matched",
+    "law-matched-subspaces",
+    "law-matched-moments",
+    "gmm",
+    "local",
+)
+KEEP = ("none", *STEIN_MATCHED, "calibrated", "flow-oracle", "auto")
 LOSE = ("stein", "stein-lookahead", "tweedie", "next-level")
 """Whether a correction keeps a second-order solver's order, as its docstring says."""
 
-OPTIONS = {name: {"significance": 3.0} for name in ("law-matched", "law-matched-subspaces")}
+OPTIONS = {name: {"significance": 3.0} for name in STEIN_MATCHED}
 """At fine steps the batch's own noise must not be acted on, or it limits the order."""
 
 MEANS = np.array([[-1.0, 0.5], [1.0, -0.2]])
@@ -82,7 +89,7 @@ def test_the_order_observed_is_the_one_declared(name: str) -> None:
         assert order < 1.2
 
 
-@pytest.mark.parametrize("name", ["noise", "state", "slope"])
+@pytest.mark.parametrize("name", ["noise", "state", "slope", "local"])
 def test_a_shift_of_the_data_leaves_a_direction_alone_where_alpha_changes(name: str) -> None:
     s, t = NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6)
     found = []

@@ -55,6 +55,10 @@ REDUCED: dict[str, dict[str, Any]] = {
         "cases": (PictureCase("digits-mlp", 9, 3), PictureCase(NOT_THERE, 9, 3)),
     },
     "stability-triangle": {},
+    "study-coefficients": {},
+    "study-lipschitz": {"folder": Path(NOT_THERE)},
+    "study-runs": {"solvers": ("euler", NOT_THERE)},
+    "tournament": {},
     "trajectories": {},
     "vp-terms": {"repeats": 2},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import math
 from pathlib import Path
@@ -19,26 +20,37 @@ from steinlab.tournament import __main__ as command
 from steinlab.tournament import run
 from steinlab.tournament.design import BUDGETS, HALVES, SOLVERS, Cell, cells
 from steinlab.tournament.entrants import BATCH, ENTRANTS
+from steinlab.tournament.measures import MEASURES
 from steinlab.tournament.page import BEGIN, END, write
 from steinlab.tournament.play import arena, planned, play
-from steinlab.tournament.problems import LAWS, MODELS, load_problem
+from steinlab.tournament.problems import LAWS, MODELS, SLOW, load_problem
+from steinlab.tournament.record import FULL, VERSION, read_record, write_record
 from steinlab.tournament.summary import STOPPED, line, ratio
 
 CELL = Cell("ring-2", "edm", "karras", "dpmpp-2m", 5, 0)
+DOCS = Path(__file__).parents[3] / "docs"
 SOME = ("none", "stein", "law-matched", "calibrated")
 
 
 def test_the_design_is_a_fraction_split_in_two() -> None:
-    whole = cells(list(LAWS), fraction=1.0, seeds=1)
-    part = cells(list(LAWS), fraction=0.3, seeds=1)
+    laws = [name for name in LAWS if name not in SLOW]
+    whole = cells(laws, fraction=1.0, seeds=1)
+    part = cells(laws, fraction=0.3, seeds=1)
     assert set(part) < set(whole)
-    assert len(whole) == len(set(whole)) == len(LAWS) * 5 * len(SOLVERS) * len(BUDGETS)
+    assert len(whole) == len(set(whole)) == len(laws) * 5 * len(SOLVERS) * len(BUDGETS)
     share = len(part) / len(whole)
     assert abs(share - 0.3) < 4 * math.sqrt(0.3 * 0.7 / len(whole))
     for half in HALVES:
         assert 0.35 < np.mean([cell.half == half for cell in whole]) < 0.65
     halves = {dataclasses.replace(CELL, seed=s, evaluations=n).half for s in (0, 1) for n in (4, 8)}
     assert len(halves) == 1
+
+
+def test_of_a_slow_problem_its_share_is_played() -> None:
+    name, full = "few-512", 5 * len(SOLVERS) * len(BUDGETS)
+    share = len(cells([name], fraction=1.0, seeds=1)) / full
+    expected = SLOW[name].share
+    assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / full)
 
 
 def test_models_keep_to_the_process_they_are_made_for() -> None:
@@ -78,9 +90,14 @@ def test_a_cell_is_played_from_states_of_its_own() -> None:
     assert none["extra"] == table["extra"] == 0.0
     assert table["price"] > 100  # the fine run of the calibration states
     assert found["results"]["stein"]["extra"] == 5.0  # a product a step
-    assert 0 < law["extra"] < 5 * 5 * 60 / BATCH
+    # two evaluations or more of its own sub-batch, or one, at each of four steps before the last
+    assert 4 * 512 / BATCH <= law["extra"] <= 4 * 5 * 512 / BATCH
+    assert none["mode_weights"] < 1
+    assert set(found["floor"]) == {*MEASURES}
     assert "equal" in law
     assert "equal" not in table
+    law_only = play(CELL, states=600, entrants=("law-matched",))["results"]["law-matched"]
+    assert 4 * 600 / BATCH * 512 / 600 <= law_only["extra"] <= 4 * 5 * 512 / BATCH
     bound = min(none["energy_distance"], found["best_plain"]["energy_distance"])
     assert found["best_plain"]["energy_distance"] == bound
 
@@ -113,8 +130,19 @@ def test_a_line_sums_up() -> None:
     assert found.worst_cell.startswith("b")
     assert found.equal == pytest.approx(found.mean * 0.6 / 0.35)
     assert found.extra == 2.0
+    assert math.isnan(line("x", [played(0.05), played(1.1, "b")]).seeds)
     with pytest.raises(ValueError, match="at least one cell"):
         line("x", [])
+    with pytest.raises(ValueError, match="with mode_weights"):
+        line("x", [played(0.05)], "mode_weights")
+
+
+def test_seeds_of_a_cell_tell_how_much_its_ratio_is_worth() -> None:
+    other = played(1.1)
+    other["cell"]["seed"] = 1
+    found = line("x", [played(0.2), other, played(0.3, "b")])
+    logs = np.log([0.5, 2.0])
+    assert found.seeds == pytest.approx(np.exp(logs.std(ddof=1)))
 
 
 def test_it_resumes_and_writes_a_page(
@@ -143,6 +171,71 @@ def test_it_resumes_and_writes_a_page(
     assert capsys.readouterr().out.count("Profile") == 2
 
 
+def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
+    monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
+    folder, record = tmp_path / "cells", tmp_path / "record.gz"
+    args = ["--workers", "1", "--out", str(folder), "--record", str(record)]
+    with pytest.raises(InputError, match="--minutes must leave time for a cell"):
+        command.main([*args, "--minutes", "0"])
+    whole = sum(map(len, run.groups(tiny)))
+    real, left = run.play, [1, 2, 3]
+
+    def thrice(*given: Any, **options: Any) -> dict[str, Any]:
+        left.pop()  # IndexError after three cells
+        return real(*given, **options)
+
+    monkeypatch.setattr(run, "play", thrice)
+    with pytest.raises(IndexError):
+        command.main(args)
+    assert len(list(folder.glob("*.json"))) == 3 < whole
+    assert "failed: IndexError" in capsys.readouterr().err
+    assert len(read_record(record)[1]) <= 3  # of groups that were finished
+    assert command.main(["--from", str(folder)]) == 0
+    assert f"3 of the {whole} cells" in capsys.readouterr().out
+    monkeypatch.setattr(run, "play", real)
+    assert command.main(args) == 0
+    live = capsys.readouterr().out
+    first = record.read_bytes()
+    monkeypatch.setattr(run, "play", None)
+    for source in (record, folder):
+        again = tmp_path / "again.gz"
+        assert command.main(["--from", str(source), "--record", str(again)]) == 0
+        assert capsys.readouterr().out == live
+        assert again.read_bytes() == first
+
+
+def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "record.gz"
+    whole = FULL.read_bytes()
+    cut, damaged = whole[: len(whole) // 2], whole[:1000] + bytes(1000) + whole[2000:]
+    other = gzip.compress(b'{"version": 0}\n')
+    head, first = gzip.decompress(whole).splitlines()[:2]
+    tables = gzip.compress(head + b"\n" + json.dumps(json.loads(first) | {"tables": []}).encode())
+    for content in (b"", b"{}", other, gzip.compress(b"[]"), cut, damaged, tables):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=f"--from must be a record of version {VERSION}"):
+            read_record(file)
+    with pytest.raises(InputError, match="cells of one key, got 0 keys"):
+        run.stored(tmp_path)
+
+
+def test_a_stopped_run_is_recorded_as_such(tmp_path: Path) -> None:
+    found = run.rounded(play(CELL, states=30, entrants=("none", "law-matched")))
+    found["results"]["none"] = {"stopped": "at step 2"}
+    found["results"]["law-matched"]["equal"] = {"stopped": "a coordinate of 1e+101"}
+    write_record(tmp_path / "r.gz", [found], {"profile": "quick"})
+    (again,) = read_record(tmp_path / "r.gz")[1]
+    assert again["results"]["none"] == {"stopped": "at step 2"}
+    ours, theirs = (one["results"]["law-matched"] for one in (found, again))
+    assert theirs.pop("equal") == {"stopped": "stopped"}
+    assert ours.pop("equal")
+    assert ours == theirs
+    assert found["floor"] == again["floor"]
+
+
 def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--page must hold"):
         write(tmp_path / "none.md", "text")
@@ -152,3 +245,29 @@ def test_the_quick_profile_is_small_and_every_group_shares_its_states() -> None:
     groups = run.groups(run.PROFILES["quick"])
     assert 60 < sum(map(len, groups)) < 150
     assert all(len({(c.problem, c.process, c.seed) for c in group}) == 1 for group in groups)
+
+
+def test_any_part_of_the_full_profile_is_a_balanced_sample() -> None:
+    profile = run.PROFILES["full"]
+    groups = run.groups(profile)
+    played = [cell for group in groups for cell in group]
+    assert len(played) == len(set(played)) > 2000
+    most = max(map(len, groups))
+    assert most == run.LARGEST_GROUP
+    first = [cell for group in groups[: len(groups) // 3] for cell in group]
+    for name in {*LAWS, *SLOW} - {"galaxies-hsc-32"}:
+        share = np.mean([cell.problem == name for cell in first])
+        assert share == pytest.approx(np.mean([c.problem == name for c in played]), abs=0.06)
+        # a third of the groups, within four deviations of a draw without replacement
+        own, at_first = (
+            sum(g[0].problem == name for g in some) for some in (groups, groups[: len(groups) // 3])
+        )
+        assert abs(at_first - own / 3) < 4 * math.sqrt(own * 2 / 9)
+
+
+def test_the_page_shows_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "corrections.md"
+    page.write_text((DOCS / "corrections.md").read_text())
+    assert command.main(["--from", str(FULL), "--page", str(page)]) == 0
+    assert page.read_text() == (DOCS / "corrections.md").read_text()
+    assert FULL.stat().st_size < 3e6

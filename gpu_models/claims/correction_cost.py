@@ -1,0 +1,266 @@
+r"""What a corrected run on a network costs beside the plain one: seconds and passes.
+
+The aim, set before the measurement: at most 1.1 times the plain run's time, with the coefficient
+estimated on a sub-batch and with a calibrated table. Each is judged, on the largest batch that was
+timed, that of the study's runs where the record has it. Rounds run every correction after the
+plain solver; the median of the ratios over the rounds is judged, its interval the rounds' extremes
+(of five rounds they enclose the true median with probability 15/16). Products are counted: ``m`` a
+step and state, so a sub-batch of ``n`` of ``N`` states spends ``m n / N``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from gpu_models.claims.gains import DATA, notes, study
+from gpu_models.claims.words import WHERE
+from gpu_models.study.stored import Record, stored
+from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Table, Twin
+
+AIM = 1.1
+TABLE, BATCHES = "calibrated table", "stein, sub-batch"
+GRADE = 0.5
+"""The graded controls claim half the aim, less time than the plain run itself takes."""
+
+
+class Formula(NamedTuple):
+    """What a measured ratio is multiplied by, and the products a state of ``m`` a step."""
+
+    scale: float = 1.0
+    products: Callable[[float, int], float] = lambda m, steps: m * steps
+
+
+class Cost(NamedTuple):
+    """Rows of the record that were asked for, and its steps."""
+
+    rows: tuple[Record, ...]
+    steps: int
+    states: int
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """One batch; a case is a correction."""
+
+    dataset: ClassVar[str | None] = DATA
+
+    names: tuple[str, ...]
+    states: int
+
+    def __len__(self) -> int:
+        """Return the number of corrections."""
+        return len(self.names)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return a case as JSON."""
+        return {"correction": self.names[index], "states": self.states}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read a case back; the record must have it."""
+        rows = timed(cost())[case["states"]]
+        if case["correction"] not in {row["correction"] for row in rows}:
+            raise ValueError(f"correction must be timed there, got {case['correction']}")
+        return cls((case["correction"],), case["states"])
+
+    def measure(self) -> Cost:
+        """Read the record."""
+        found = cost()
+        rows = {row["correction"]: row for row in timed(found)[self.states]}
+        return Cost(tuple(rows[name] for name in self.names), found["steps"], self.states)
+
+
+def cost() -> Record:
+    """Return the stored piece."""
+    (piece,) = study().rows("cost")
+    return piece
+
+
+def timed(found: Record) -> dict[int, list[Record]]:
+    """Return the rows by the batch's size: a small batch, and that of a run where it was timed."""
+    return {part["states"]: part["rows"] for part in (found, found.get("whole")) if part}
+
+
+def missing() -> str:
+    """Return why costs cannot be judged here, empty if they can."""
+    found = stored()
+    if found is None:
+        return "no stored study: run python -m gpu_models.study"
+    return "" if found.rows("cost") else "the stored study has no piece `cost`: resume it"
+
+
+def probes(name: str, states: int) -> float | None:
+    """Return the products a step and state that a correction's name promises, if it does."""
+    if name in ("plain", "tweedie", TABLE):
+        return 0.0
+    if found := re.match(r"stein, (\d+) ", name):
+        return float(found[1])
+    if found := re.fullmatch(rf"{BATCHES} of (\d+)", name):
+        return min(float(found[1]) / states, 1.0)
+    return None  # a sub-batch that grows until its error is small
+
+
+def _aimed(effort: Effort) -> Sequence[Corrections]:  # noqa: ARG001
+    states, rows = max(timed(cost()).items())
+    batches = [row for row in rows if row["correction"].startswith(BATCHES)]
+    cheapest = min(batches, key=lambda row: float(row["ratio"]))
+    return [Corrections((cheapest["correction"], TABLE), states)]
+
+
+def _counted(effort: Effort) -> Sequence[Corrections]:  # noqa: ARG001
+    batches = timed(cost()).items()
+    names = {n: [row["correction"] for row in rows] for n, rows in batches}
+    return [
+        Corrections(tuple(name for name in own if probes(name, n) is not None), n)
+        for n, own in names.items()
+    ]
+
+
+def compare_time(data: Cost, formula: Formula) -> Comparison:
+    """The median ratio against the aim; violated where even the fastest round misses it."""
+    measured = np.array([row["ratio"] for row in data.rows]) * formula.scale
+    least = np.array([row["ratio_range"][0] for row in data.rows]) * formula.scale
+    bound = np.full_like(measured, AIM)
+    return Comparison(measured, bound, measured - least, True, sampled=True, grade=GRADE)
+
+
+def compare_products(data: Cost, formula: Formula) -> Comparison:
+    """Products a state against ``m`` a step; a sum of ``steps`` shares is rounded."""
+    measured = np.array([float(row["products"]) for row in data.rows])
+    promised = [probes(row["correction"], data.states) or 0.0 for row in data.rows]
+    predicted = np.array([formula.products(m, data.steps) for m in promised])
+    tolerance = data.steps * np.finfo(float).eps * np.abs(predicted)
+    return Comparison(measured, predicted, tolerance)
+
+
+def price(row: Record, steps: int) -> float | None:
+    """Return seconds a product in passes of the plain run, one a step; None without products."""
+    return (row["ratio"] - 1) * steps / row["products"] if row["products"] else None
+
+
+def _within(row: Record) -> str:
+    low, high = row["ratio_range"]
+    return f"{row['correction']} {row['ratio']:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    found = cost()
+    states, rows = max(timed(found).items())
+    steps, aimed = found["steps"], results["time"].data[0].rows
+    cheap = [row for row in rows if row["correction"] != "plain"]
+    met = [row for row in cheap if row["ratio_range"][1] <= AIM]
+    open_ = [row for row in cheap if row["ratio_range"][0] <= AIM < row["ratio_range"][1]]
+    return (
+        f"{found['solver']}, {steps} steps, {states:,} states on {', '.join(study().devices)}: "
+        f"time over the plain run's, median and range of the rounds: "
+        f"{'; '.join(_within(row) for row in aimed)}. At most {AIM:g} in every round: "
+        f"{', '.join(row['correction'] for row in met) or 'none'}; in some: "
+        f"{', '.join(row['correction'] for row in open_) or 'none'}. {prices(found)}. The {TABLE} "
+        f"spends no product and was fitted once for {found['price_of_table']:,.0f} evaluations of "
+        "a state"
+    )
+
+
+def prices(found: Record) -> str:
+    """Say what a Jacobian product on all states takes."""
+    own = [
+        (p, row["correction"])
+        for row in found["rows"]
+        if not row["correction"].startswith(BATCHES)
+        and (p := price(row, found["steps"])) is not None
+    ]
+    (least, cheap), (most, dear) = min(own), max(own)
+    return (
+        f"A Jacobian product on all of {found['states']:,} states takes {least:.2g} ({cheap}) to "
+        f"{most:.2g} ({dear}) plain passes"
+    )
+
+
+def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+    found = cost()
+    rows = [
+        [f"{states:,}", *cells(row, found["steps"])]
+        for states, own in timed(found).items()
+        for row in own
+    ]
+    title = "Cost of a run: medians over rounds, products a state"
+    return Table(title, ["states", *COLUMNS], rows)
+
+
+COLUMNS = [
+    "correction",
+    "seconds",
+    "over plain",
+    "range of the rounds",
+    "products a state",
+    "passes a product",
+]
+
+
+def cells(row: Record, steps: int) -> list[str]:
+    """Return a correction's row of the table."""
+    low, high = row["ratio_range"]
+    passes = price(row, steps)
+    return [
+        row["correction"],
+        f"{row['seconds']:.3g}",
+        f"{row['ratio']:.3g}",
+        f"{low:.3g} to {high:.3g}",
+        f"{row['products']:.3g}",
+        "-" if passes is None else f"{passes:.2g}",
+    ]
+
+
+CLAIM = Claim(
+    id="correction-cost",
+    title="Cost of a correction on a neural denoiser",
+    statement=(
+        "a corrected run takes at most 1.1 times the plain run's time, whether the coefficient is "
+        "estimated on a sub-batch or read from a calibrated table; products are m a step"
+    ),
+    source="Algorithm 1 and its discussion of cost; the aim is ours",
+    kind="empirical",
+    conditions=(
+        WHERE,
+        "the cheaper of the sub-batches and the table are judged, on the largest batch that was "
+        "timed, by the median over rounds; missed where even the fastest round exceeds the aim",
+        "a table's price is paid once and not counted",
+    ),
+    formula=Formula(),
+    checks=(
+        Check(
+            "time",
+            "neural",
+            _aimed,
+            Corrections.measure,
+            compare_time,
+            Corrections.restore,
+            available=missing,
+            notes=notes,
+        ),
+        Check(
+            "products",
+            "neural",
+            _counted,
+            Corrections.measure,
+            compare_products,
+            Corrections.restore,
+            available=missing,
+            notes=notes,
+        ),
+    ),
+    twins=(
+        Twin("every time doubled", Formula(scale=2.0), ("time",)),
+        Twin("one product a step more", Formula(products=lambda m, n: (m + 1) * n), ("products",)),
+        Twin("m products a run", Formula(products=lambda m, _: m), ("products",)),
+    ),
+    dropped=(),
+    finding=_finding,
+    table=_table,
+    search=lambda _claim: [],
+)

@@ -1,0 +1,271 @@
+r"""Whether a correction reduces a quantity of the stored runs, on average and cell by cell.
+
+**Criterion**, that of :mod:`steinlab.claims.gains` on exact laws: the geometric mean ratio's 95 %
+interval lies below 1 (check ``mean``), and no cell is made worse beyond its joint error at the
+family-wise level (check ``cells``). Both judge the paper's rule, clipped from below only. Two more
+checks ask the same mean of what should pass, so that the criterion is seen to be one that can be
+met: the plain solver with ``more evaluations``, and the ``calibrated`` table, which is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from gpu_models.claims.words import LABELS
+from gpu_models.study.pairs import (
+    CALIBRATED,
+    FAMILY,
+    FEWEST,
+    LARGEST,
+    MORE,
+    RULE,
+    SHARES,
+    Pair,
+    pairs_of,
+    summary,
+)
+from gpu_models.study.stored import Stored, stored
+from steinlab.claims.forms import critical
+from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort, Twin
+
+DATA = "fashion-mnist"
+GRADE = 0.99
+"""The graded controls claim a reduction to a hundredth on average, which nothing reaches."""
+
+
+class Reading(NamedTuple):
+    """How the record is read: a family in place of the one named, plain and judged exchanged."""
+
+    family: str | None = None
+    exchanged: bool = False
+
+
+AS_STATED = Reading()
+FEWER = Reading(MORE, exchanged=True)
+"""The plain solver on its next smaller budget in place of the correction: what does not help."""
+
+
+class Judged(NamedTuple):
+    """What was asked of a batch, and the pairs of every family."""
+
+    asked: tuple[tuple[str, str], ...]
+    pairs: Mapping[str, Sequence[Pair]]
+
+
+def study() -> Stored:
+    """Return the stored study, which is there: :func:`needs` keeps checks from running else."""
+    found = stored()
+    assert found is not None
+    return found
+
+
+def everything() -> dict[str, list[Pair]]:
+    """Return the pairs of every family."""
+    return {family: pairs_of(study(), family) for family in LABELS}
+
+
+@dataclass(frozen=True)
+class Groups:
+    """One batch; a case is a family's mean in a quantity."""
+
+    dataset: ClassVar[str | None] = DATA
+
+    asked: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self.asked)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return a case as JSON."""
+        family, quantity = self.asked[index]
+        return {"family": family, "quantity": quantity}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read a case back."""
+        return cls(((case["family"], case["quantity"]),))
+
+    def measure(self) -> Judged:
+        """Read the record."""
+        return Judged(self.asked, everything())
+
+
+@dataclass(frozen=True)
+class Runs:
+    """One batch; a case is a run of the rule in a quantity."""
+
+    dataset: ClassVar[str | None] = DATA
+
+    asked: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self.asked)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return a case as JSON."""
+        run, quantity = self.asked[index]
+        return {"run": run, "quantity": quantity}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read a case back; it must be a run of the record."""
+        if case["run"] not in study().found:
+            raise ValueError(f"run must be one of the record, got {case['run']}")
+        return cls(((case["run"], case["quantity"]),))
+
+    def measure(self) -> Judged:
+        """Read the record."""
+        return Judged(self.asked, everything())
+
+
+def usable(pairs: Sequence[Pair], quantity: str) -> list[Pair]:
+    """Return the pairs that have the quantity."""
+    return [pair for pair in pairs if pair.has(quantity)]
+
+
+def _exchange(pair: Pair) -> Pair:
+    return Pair(pair.cell, pair.other, pair.plain, pair.least)
+
+
+def high(pairs: Sequence[Pair], quantity: str, exchanged: bool) -> float:
+    """Return the upper end of the mean's interval; ``LARGEST`` where there are too few setups."""
+    found = summary(pairs, quantity)
+    if found is None:
+        return LARGEST
+    return 1 / found.low if exchanged else found.high
+
+
+def compare_mean(data: Judged, reading: Reading) -> Comparison:
+    """The interval's upper end against 1."""
+    ends = [high(data.pairs[reading.family or f], q, reading.exchanged) for f, q in data.asked]
+    return at_most_one(np.array(ends))
+
+
+def at_most_one(values: np.ndarray) -> Comparison:
+    """Check that upper ends of intervals are at most 1."""
+    tolerance = ROUNDING * EPS * values
+    return Comparison(values, np.ones_like(values), tolerance, True, sampled=True, grade=GRADE)
+
+
+def compare_cells(data: Judged, reading: Reading) -> Comparison:
+    """Each run's quantity against its plain twin's, within the joint error at the family level.
+
+    Shares (precision, recall) must not fall, the rest must not grow.
+    """
+    if reading.family:  # a falsified twin: all cells of the other family
+        quantities = dict.fromkeys(q for _, q in data.asked)
+        chosen = [(p, q) for q in quantities for p in usable(data.pairs[reading.family], q)]
+    else:
+        by_key = {pair.cell.key: pair for pair in data.pairs[RULE]}
+        chosen = [(by_key[run], q) for run, q in data.asked]
+    rows = []
+    for pair, quantity in chosen:
+        if reading.exchanged:
+            pair = _exchange(pair)  # noqa: PLW2901
+        plain, other = pair.values(quantity)
+        worse, better = (plain, other) if quantity in SHARES else (other, plain)
+        rows.append((worse.value, better.value, float(np.hypot(plain.error, other.error))))
+    measured, predicted, errors = np.array(rows).T
+    return Comparison(
+        measured, predicted, critical(FAMILY) * errors, True, sampled=True, grade=GRADE
+    )
+
+
+def needs(family: str, quantities: Sequence[str]) -> Callable[[], str]:
+    """Return a function that says why a family's mean cannot be judged here, empty if it can.
+
+    What shows that the criterion can be met says nothing of the rule: without runs of the rule no
+    check runs.
+    """
+
+    def reason() -> str:
+        found = stored()
+        if found is None:
+            return "no stored study: run python -m gpu_models.study"
+        for wanted in dict.fromkeys((RULE, family)):
+            pairs = pairs_of(found, wanted)
+            if not any(summary(pairs, quantity) for quantity in quantities):
+                return (
+                    f"the stored study has too few runs of {LABELS[wanted]}: {len(pairs)} of the "
+                    f"{FEWEST} setups that a mean takes"
+                )
+        return ""
+
+    return reason
+
+
+def groups(family: str, quantities: Sequence[str]) -> Callable[[Effort], Sequence[Groups]]:
+    """Return the draw of a family's means, in the quantities that enough setups have."""
+
+    def draw(effort: Effort) -> Sequence[Groups]:  # noqa: ARG001
+        pairs = pairs_of(study(), family)
+        return [Groups(tuple((family, q) for q in quantities if summary(pairs, q)))]
+
+    return draw
+
+
+def cells(quantities: Sequence[str]) -> Callable[[Effort], Sequence[Runs]]:
+    """Return the draw of every run of the rule, in every quantity that it has."""
+
+    def draw(effort: Effort) -> Sequence[Runs]:  # noqa: ARG001
+        pairs = pairs_of(study(), RULE)
+        return [Runs(tuple((p.cell.key, q) for q in quantities for p in usable(pairs, q)))]
+
+    return draw
+
+
+def notes() -> Mapping[str, Any]:
+    """Return the study's configuration and device."""
+    return study().notes()
+
+
+def mean_check(name: str, family: str, quantities: Sequence[str]) -> Check:
+    """Return the check of a family's means."""
+    return Check(
+        name,
+        "neural",
+        groups(family, quantities),
+        Groups.measure,
+        compare_mean,
+        Groups.restore,
+        available=needs(family, quantities),
+        notes=notes,
+    )
+
+
+def cells_check(name: str, quantities: Sequence[str]) -> Check:
+    """Return the check of the rule's single runs."""
+    return Check(
+        name,
+        "neural",
+        cells(quantities),
+        Runs.measure,
+        compare_cells,
+        Runs.restore,
+        available=needs(RULE, quantities),
+        notes=notes,
+    )
+
+
+def checks(quantities: Sequence[str]) -> tuple[Check, ...]:
+    """Return all checks of a claim that says that the rule reduces some quantities."""
+    return (
+        mean_check("mean", RULE, quantities),
+        cells_check("cells", quantities),
+        mean_check(MORE, MORE, quantities),
+        mean_check(CALIBRATED, CALIBRATED, quantities),
+    )
+
+
+TWINS = (
+    Twin("the plain solver with fewer evaluations instead of the rule", FEWER, ("mean",)),
+    Twin("the same, cell by cell", FEWER, ("cells",)),
+    Twin("a budget and the next larger one exchanged", Reading(exchanged=True), (MORE,)),
+    Twin("the plain solver with fewer evaluations instead of the table", FEWER, (CALIBRATED,)),
+)

@@ -1,0 +1,1 @@
+"""Figures of the stored study; what the record lacks is left out and named."""

@@ -1,0 +1,115 @@
+"""The stored study: what has run, on which device, and what is missing; nothing is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from gpu_models.study.design import Cell, Size, cells
+from gpu_models.study.records import VERSION
+from steinlab.errors import InputError
+
+Record = dict[str, Any]
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+"""Where the study's files lie in the package."""
+
+PIECES = ("denoiser", "coefficients", "lipschitz", "cost")
+"""Everything that is no run and may be missing."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A study as it is stored.
+
+    Parameters
+    ----------
+    head : mapping
+        ``version`` and ``config``: sizes, digest of the weights, extractors.
+    found : mapping
+        Every finished piece by key.
+    """
+
+    head: Mapping[str, Any]
+    found: Mapping[str, Record]
+
+    @cached_property
+    def size(self) -> Size:
+        """How much of everything was asked for."""
+        given: Mapping[str, Any] = self.head["config"]["size"]
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
+        }
+        return Size(**fields)
+
+    @cached_property
+    def design(self) -> list[Cell]:
+        """Every run asked for, in the order of the design."""
+        return cells(self.size)
+
+    @cached_property
+    def runs(self) -> dict[Cell, Record]:
+        """The runs that are there, in the order of the design."""
+        return {cell: self.found[cell.key] for cell in self.design if cell.key in self.found}
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices that the shares ran on."""
+        shares = (v for k, v in self.found.items() if k.startswith("environment"))
+        return sorted({str(share["device"]) for share in shares})
+
+    @property
+    def missing(self) -> list[str]:
+        """The pieces that are not there."""
+        return [name for name in PIECES if name not in self.found]
+
+    def rows(self, piece: str) -> list[Record]:
+        """Return a piece's rows; none where it is missing."""
+        return list(self.found.get(piece, {}).get("rows", ()))
+
+    def notes(self) -> Record:
+        """Return configuration and device, for the ledger."""
+        return {
+            "config": dict(self.head["config"]),
+            "devices": self.devices,
+            "runs": len(self.runs),
+            "runs_asked": len(self.design),
+            "missing": self.missing,
+        }
+
+
+def read(folder: Path) -> Stored | None:
+    """Return the study of a folder; None where there is none.
+
+    Raises
+    ------
+    InputError
+        If the files are of another version or of several configurations.
+    """
+    head: Mapping[str, Any] | None = None
+    found: dict[str, Record] = {}
+    for file in sorted(folder.glob("study-*.jsonl")):
+        first, *lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        if first["version"] != VERSION:
+            raise InputError(f"version must be {VERSION} in {file}, got {first['version']}")
+        if head is not None and first != head:
+            raise InputError(f"configuration must be that of its siblings in {file}, got another")
+        head = first
+        found |= {line["key"]: line["value"] for line in lines}
+    return None if head is None else Stored(head, found)
+
+
+@lru_cache(maxsize=4)
+def _cached(folder: Path, state: tuple[tuple[str, int, int], ...]) -> Stored | None:  # noqa: ARG001
+    return read(folder)
+
+
+def stored() -> Stored | None:
+    """Return the study of the package, read once for every state of its files."""
+    files = sorted(RESULTS.glob("study-*.jsonl"))
+    state = tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+    return _cached(RESULTS, state)
