@@ -38,9 +38,9 @@ BATCH = 16
 """States of a batch: few, so that its noise and that of its probes stand out."""
 
 RUNS = (
-    ("digits", "edm", "euler", 512),
-    ("digits-mlp", "edm", "euler", 512),
-    ("grid25-mlp", "vp-linear", "heun", 512),
+    ("digits", "edm", "euler", 384),
+    ("digits-mlp", "edm", "euler", 384),
+    ("grid25-mlp", "vp-linear", "heun", 384),
     (WRONG, "vp-linear", "heun", 2**15),
 )
 """Model, process, the step's solver and states of each expectation."""
