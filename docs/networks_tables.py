@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +76,24 @@ def tally(record: Record, fix: str, distance: str) -> tuple[int, int, int]:
 
 def tallies(found: Sequence[Record]) -> str:
     """Return gains, losses and the rest of every network, grid, correction and distance."""
-    rows = [
-        [
-            record.content["spec"]["model"],
-            record.content["spec"]["grid"],
-            fix,
-            *("{} / {} / {}".format(*tally(record, fix, distance)) for distance in DISTANCES),
-        ]
-        for record in found
-        for fix in FIXES
-    ]
-    return markdown(["network", "grid", "correction", *DISTANCES.values()], rows)
+    return by_correction(
+        found,
+        list(DISTANCES.values()),
+        lambda record, fix: [
+            "{} / {} / {}".format(*tally(record, fix, distance)) for distance in DISTANCES
+        ],
+    )
+
+
+def by_correction(
+    found: Sequence[Record], columns: Sequence[str], cells: Callable[[Record, str], list[str]]
+) -> str:
+    """Return a table of a line for every network, grid and correction."""
+    rows = []
+    for record in found:
+        spec = record.content["spec"]
+        rows += [[spec["model"], spec["grid"], fix, *cells(record, fix)] for fix in FIXES]
+    return markdown(["network", "grid", "correction", *columns], rows)
 
 
 def factor(value: float) -> str:
@@ -103,17 +110,11 @@ def factor(value: float) -> str:
 def ratios(found: Sequence[Record], distance: str) -> str:
     """Return the geometric mean over the solvers of corrected over plain, by evaluations."""
     budgets = sorted({n for record in found for n in record.budgets})
-    rows = [
-        [
-            record.content["spec"]["model"],
-            record.content["spec"]["grid"],
-            fix,
-            *(factor(record.ratio(fix, distance, n)) for n in budgets),
-        ]
-        for record in found
-        for fix in FIXES
-    ]
-    return markdown(["network", "grid", "correction", *map(str, budgets)], rows)
+    return by_correction(
+        found,
+        list(map(str, budgets)),
+        lambda record, fix: [factor(record.ratio(fix, distance, n)) for n in budgets],
+    )
 
 
 def parts(rows: Sequence[dict[str, Any]]) -> str:

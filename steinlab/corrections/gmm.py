@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.corrections.base import Diagnostics
+from steinlab.corrections.base import Diagnostics, check_sub_batch, no_moments
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.flow_oracle import WEAK
 from steinlab.corrections.law_matched import LARGEST, STATES, TRIAL
@@ -33,7 +33,6 @@ from steinlab.corrections.moments import moments, weights
 from steinlab.corrections.subspaces import wide
 from steinlab.divergence import Step
 from steinlab.errors import one_of
-from steinlab.solvers.scalars import has_noise
 
 PRIOR = 0.3
 """Size of a coefficient that ``Q`` weighs like one standard error of a moment.
@@ -109,17 +108,13 @@ class Gmm:
             one_of("directions", direction, tuple(DIRECTIONS))
         if len(set(self.directions)) < max(1, len(self.directions)):
             raise ValueError(f"directions must differ and be one or more, got {self.directions}")
-        if self.states < 3:
-            raise ValueError(f"states must be >= 3, got {self.states}")
-        if not self.significance >= 0:
-            raise ValueError(f"significance must be >= 0, got {self.significance}")
+        check_sub_batch(self.states, self.significance)
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the moved candidate, or the candidate with the reason."""
         plain = step.candidate.state
         head = step.head(self.states)
-        if not has_noise(step.t) or head.states < 3 or plain.ndim != 2:
-            why = "zero noise" if not has_noise(step.t) else "3 states or more, vectors, are needed"
+        if why := no_moments(step, head):
             return plain, Diagnostics(1.0, note=f"declined: {why}")
         search = _Search(head, self.directions)
         found, note = _solve(search, self.significance)

@@ -18,10 +18,9 @@ import numpy as np
 from array_api_compat import array_namespace, to_device
 
 from analytic.arrays import Array
-from steinlab.corrections.base import Diagnostics
+from steinlab.corrections.base import Diagnostics, check_sub_batch, no_moments
 from steinlab.corrections.law_matched import LARGEST, MOST_TRIALS, STATES, TRIAL
 from steinlab.divergence import Step
-from steinlab.solvers.scalars import has_noise
 
 SHARE = 0.9
 """Of the variance of the denoised states, held by the first subspace."""
@@ -51,17 +50,13 @@ class LawMatchedSubspaces:
     name: str = "law-matched-subspaces"
 
     def __post_init__(self) -> None:
-        if self.states < 3:
-            raise ValueError(f"states must be >= 3, got {self.states}")
-        if not self.significance >= 0:
-            raise ValueError(f"significance must be >= 0, got {self.significance}")
+        check_sub_batch(self.states, self.significance)
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the scaled candidate, or the candidate with the reason."""
         plain = step.candidate.state
         head = step.head(self.states)
-        if not has_noise(step.t) or head.states < 3 or plain.ndim != 2:
-            why = "zero noise" if not has_noise(step.t) else "3 states or more, vectors, are needed"
+        if why := no_moments(step, head):
             return plain, Diagnostics(1.0, note=f"declined: {why}")
         basis = wide(head.candidate.denoised)
         scales, trials = _scales(head, basis, self.significance)

@@ -58,3 +58,19 @@ def test_mode_weights_gain_least() -> None:
     assert f"{table:.2f} of the plain solver's, `local` to {local:.2f}" in ADVICE
     spread = [line(name, few, "covariance").mean for name in ("calibrated", "local")]
     assert f"falls to {spread[0]:.2f} and {spread[1]:.2f}" in ADVICE
+
+
+def test_which_solvers_matching_hurts() -> None:
+    """Every third cell of iPNDM; every fourth of UniPC, 3M and Euler at 5 evaluations or fewer."""
+
+    def hurt(solver: str, most: int) -> float:
+        cells = [one["cell"] for one in HALF["report"]]
+        chosen = zip(HALF["report"], cells, strict=True)
+        return line(
+            "local",
+            [o for o, c in chosen if c["solver"] == solver and c["evaluations"] <= most],
+        ).hurt
+
+    assert hurt("ipndm-3", FEW) == pytest.approx(1 / 3, abs=0.05)
+    for solver in ("unipc-2", "dpmpp-3m", "euler"):
+        assert hurt(solver, 5) == pytest.approx(1 / 4, abs=0.06)
