@@ -22,6 +22,7 @@ from steinlab.budget import run_within
 from steinlab.corrections import CORRECTIONS, Run
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.corrections.fitted import calibrate
+from steinlab.grids import GRIDS
 from steinlab.longrun import long_run
 from steinlab.models import Model, load_model
 from steinlab.pictures import sheet
@@ -119,7 +120,7 @@ def main(args: Sequence[str] | None = None) -> int:
     first = commands.add_parser("compute")
     first.add_argument("file", type=Path)
     first.add_argument("--model", default="galaxies-hsc-32")
-    first.add_argument("--grid", default="karras")
+    first.add_argument("--grid", choices=list(GRIDS), default="karras")
     first.add_argument("--device", default="cpu")
     first.add_argument("--states", type=int, default=STATES)
     second = commands.add_parser("draw")

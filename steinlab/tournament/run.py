@@ -144,8 +144,10 @@ def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     Raises
     ------
     InputError
-        If it holds none, or cells of several keys.
+        If there is no such folder, or it holds no cells, or cells of several keys.
     """
+    if not folder.exists():
+        raise InputError(f"--from must be a record or a folder of cells, got {folder}: not found")
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
     keys = {one["key"] for one in found}
     if len(keys) != 1:

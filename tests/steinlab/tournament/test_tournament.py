@@ -220,6 +220,8 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
             read_record(file)
     with pytest.raises(InputError, match="cells of one key, got 0 keys"):
         run.stored(tmp_path)
+    with pytest.raises(InputError, match="got .*nowhere: not found"):
+        run.stored(tmp_path / "nowhere")
 
 
 def test_a_stopped_run_is_recorded_as_such(tmp_path: Path) -> None:
