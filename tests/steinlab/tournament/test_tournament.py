@@ -220,7 +220,7 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
             read_record(file)
     with pytest.raises(InputError, match="cells of one key, got 0 keys"):
         run.stored(tmp_path)
-    with pytest.raises(InputError, match="got .*nowhere: not found"):
+    with pytest.raises(InputError, match=r"got .*nowhere: not found"):
         run.stored(tmp_path / "nowhere")
 
 
