@@ -77,7 +77,8 @@ def judged(
     hit = attack is not None and bool(attack.comparison.violated[0])
     if attack and attack.attack and hit and not refuted:
         leading = _written(attack, 0, attack.attack.check)
-    verdict = "refuted" if refuted or hit else _supported(claim, results)
+    failed = "not-reproduced" if claim.tried else "refuted"
+    verdict = failed if refuted or hit else _supported(claim, results)
     attacks = [_attack_row(attack)] if attack else []
     everything = {name: done.result for name, done in {**results, **fallen}.items()}
     comparisons = [done.outcome.comparison for done in results.values()]
@@ -125,6 +126,8 @@ def _heading(claim: Claim) -> dict[str, Any]:
         "statement": claim.statement,
         "source": claim.source,
         "kind": claim.kind,
+        "owner": claim.owner,
+        "tried": claim.tried,
         "conditions": list(claim.conditions),
     }
 

@@ -34,7 +34,7 @@ __all__ = [
 VERSION = 1
 """Version of the ledger's and the stored cases' format."""
 
-VERDICTS = ("proved", "certified", "holds", "conditional", "refuted", "not-run")
+VERDICTS = ("proved", "certified", "holds", "conditional", "refuted", "not-reproduced", "not-run")
 
 Progress = Callable[[str, Row], None]
 """Called with a claim's id and row as each claim is finished."""

@@ -29,6 +29,9 @@ FAMILY_LEVEL = 1e-3
 UNDECIDED = 1e-3
 """A case whose rounding tolerance exceeds this part of its scale is undecided, never passed."""
 
+OWNERS = ("paper", "review", "peer", "laboratory")
+"""Whose statement a claim is: the paper's, its review's, a peer's, or an aim of this laboratory."""
+
 EXACT_GRADE, SAMPLED_GRADE = 1e-6, 1e-2
 """Relative errors of the graded controls: of exact checks and of sampled ones."""
 
@@ -232,6 +235,9 @@ class Claim:
     dropped conditions, into one sentence; ``table``, if any, into the numbers behind it.
     ``search``, if any, gives the spaces (:class:`steinlab.falsify.Space`) that the falsifier
     searches instead of those it reads off the checks' draws; an empty list forbids attacks.
+    ``owner`` says whose statement it is, one of :data:`OWNERS`. ``tried``, for an experiment of a
+    paper that was tried on our own models, says what was tried: where it fails, the verdict is
+    ``not-reproduced`` and says nothing against figures measured on others.
     """
 
     id: str
@@ -247,6 +253,8 @@ class Claim:
     finding: Callable[[Mapping[str, Result]], str]
     table: Callable[[Mapping[str, Result]], Table] | None = None
     search: Callable[[Claim], Sequence[Any]] | None = None
+    owner: str = "laboratory"
+    tried: str = ""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ CLAIM = Claim(
     statement="the correction reduces severe artifacts and the Frechet distance of the samples",
     source="Section 5 and abstract",
     kind="empirical",
+    owner="paper",
     conditions=(
         WHERE,
         WHOSE,

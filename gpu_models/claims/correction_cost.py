@@ -225,6 +225,7 @@ CLAIM = Claim(
     ),
     source="Algorithm 1 and its discussion of cost; the aim is ours",
     kind="empirical",
+    owner="laboratory",
     conditions=(
         WHERE,
         "the cheaper of the sub-batches and the table are judged, on the largest batch that was "

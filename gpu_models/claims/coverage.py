@@ -126,6 +126,7 @@ CLAIM = Claim(
     ),
     source="Section 5 and abstract",
     kind="empirical",
+    owner="paper",
     conditions=(
         WHERE,
         WHOSE,

@@ -255,6 +255,7 @@ CLAIM = Claim(
     ),
     source="Theorem 4.7; perturbation bound, section 4; Figure 4",
     kind="empirical",
+    owner="paper",
     conditions=(
         WHERE,
         "the forward coupling of training pictures, whose own denoiser is the exact one",

@@ -29,6 +29,7 @@ CLAIM = Claim(
     statement="on a trained network the correction reduces the distance to the network's own flow",
     source="Section 5 and abstract",
     kind="empirical",
+    owner="paper",
     conditions=(
         WHERE,
         WHOSE,

@@ -162,6 +162,7 @@ CLAIM = Claim(
     "evaluations of the denoiser",
     source="Algorithm 1 and its discussion of cost",
     kind="identity",
+    owner="paper",
     conditions=(
         "unstated: the step evaluates the denoiser once; the Jacobian of Heun, DPM-2, 2S, 3S "
         "passes through every evaluation",

@@ -91,6 +91,7 @@ CLAIM = Claim(
     statement="as E|T - x_star|^2 -> 0 the corrected step becomes the plain step",
     source="Corollary 4.9",
     kind="limit",
+    owner="paper",
     conditions=(
         "unstated: accurate means close to the reference sample x_star, not to the ODE's solution",
     ),

@@ -249,6 +249,7 @@ CLAIM = Claim(
     "remove it",
     source="Section 3, the stability triangle and Fig. 4",
     kind="identity",
+    owner="paper",
     conditions=("a first-order step", "an exact denoiser"),
     formula=FORMULA,
     checks=(

@@ -254,6 +254,7 @@ CLAIM = Claim(
     "rectified-flow coordinates than in EDM coordinates",
     source="Section 4.5, where VP and EDM are compared",
     kind="identity",
+    owner="laboratory",
     conditions=("a first-order step", "an exact denoiser", "x under the forward coupling"),
     formula=FORMULA,
     checks=(

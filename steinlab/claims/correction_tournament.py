@@ -176,6 +176,7 @@ CLAIM = Claim(
     ),
     source="ours",
     kind="empirical",
+    owner="laboratory",
     conditions=(
         "exact denoisers in 1 to 8 dimensions; seven solvers, five grids, 4 to 10 evaluations",
         "the table is fitted and judged on states of its own; its price is paid once",

@@ -48,6 +48,7 @@ CLAIM = Claim(
     statement="at alpha = 1: gamma* = sigma^2 E div u / E|u|^2",
     source="Section 4.5",
     kind="identity",
+    owner="paper",
     conditions=(
         "alpha = 1 where the step begins",
         "the conditions of Theorem 4.7",

@@ -269,6 +269,7 @@ CLAIM = Claim(
     "coefficient's Hutchinson estimate",
     source="Section 4.5",
     kind="upper",
+    owner="paper",
     conditions=("the same law and step in VP and EDM coordinates", "x under the forward coupling"),
     formula=FORMULA,
     checks=(

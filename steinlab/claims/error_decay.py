@@ -220,6 +220,7 @@ CLAIM = Claim(
     "Err_0 = prod(1 - rho_k) Err_N <= (1 - min rho)^N Err_N",
     source="Theorem 4.8",
     kind="identity",
+    owner="paper",
     conditions=(
         "every step takes gamma* of the joint law of its own states and x_star",
         "E|u|^2 > 0 and Err > 0, so that gamma* and rho are defined",

@@ -149,6 +149,7 @@ CLAIM = Claim(
     statement="the correction gains, and most at the largest steps",
     source="Section 5",
     kind="empirical",
+    owner="paper",
     conditions=(
         "an exact denoiser; laws, solvers and grids of integration-error, EDM",
         "gain: the geometric mean ratio at 4 evaluations lies below 1 with its 95 % interval; "

@@ -262,6 +262,7 @@ CLAIM = Claim(
     "of its states plus 1/m of a probe's",
     source="Algorithm 1",
     kind="identity",
+    owner="paper",
     conditions=("independent states and probes", "probes with E[v v'] = I"),
     formula=FORMULA,
     checks=(

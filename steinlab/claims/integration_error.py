@@ -112,6 +112,7 @@ CLAIM = Claim(
     statement="the correction reduces the integration error even where contractivity is violated",
     source="Section 5 and abstract",
     kind="empirical",
+    owner="paper",
     conditions=(
         "an exact denoiser; seven laws in 1, 2 and 64 dimensions, six solvers, Karras and logSNR "
         "grids, 4 to 10 evaluations, EDM",

@@ -237,6 +237,7 @@ CLAIM = Claim(
     "model's flow and of the denoiser's error carried along the exact trajectory",
     source="Hairer, Norsett, Wanner, Solving ODEs I, theorem I.14.5",
     kind="identity",
+    owner="laboratory",
     conditions=("the model's flow is differentiable in its start",),
     formula=split,
     checks=(Check("split", "quadrature", _draw, measure, compare, Run.restore),),

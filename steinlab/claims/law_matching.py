@@ -197,6 +197,7 @@ CLAIM = Claim(
     "variance Var(f) / (n F'^2)",
     source="ours; Stein's identity for f(y) = y - m",
     kind="identity",
+    owner="laboratory",
     conditions=(
         "the exact denoiser, states under the forward coupling of its law; sigma > 0",
         "one necessary condition: laws that satisfy it need not be the right one",

@@ -197,6 +197,7 @@ CLAIM = Claim(
     "first-order step; an equality for exact denoisers, at every state and globally",
     source="Section 3, the contractivity trap",
     kind="tight",
+    owner="paper",
     conditions=(
         "a first-order step that ends above zero noise",
         "for equality: D' symmetric positive semidefinite, as for every exact denoiser",

@@ -126,6 +126,7 @@ CLAIM = Claim(
     statement="gamma* = E<u, x - x_star> / E|u|^2 minimises E|(1-gamma) x + gamma T(x) - x_star|^2",
     source="Definition of the optimum, eq. for gamma*",
     kind="identity",
+    owner="paper",
     conditions=("E|u|^2 > 0", "any joint law of x and x_star"),
     formula=optimum,
     checks=(QUADRATURE, PAIRS, DIGITS, symbolic_check(DERIVATION, covers=True)),

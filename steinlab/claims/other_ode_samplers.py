@@ -70,6 +70,7 @@ CLAIM = Claim(
     statement="the coefficient and the gain carry over to rectified flow",
     source="Theorem 4.7 at alpha = 1 - t, sigma = t; a question of the review",
     kind="empirical",
+    owner="review",
     conditions=(
         "an exact denoiser; laws, solvers, grids and evaluations of integration-error",
         "gain: the geometric mean ratio's 95 % interval lies below 1, and no cell gets 10 times "

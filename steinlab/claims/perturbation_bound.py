@@ -188,6 +188,7 @@ CLAIM = Claim(
     "(sigma^2/alpha) S",
     source="Perturbation bound, section 4; constant by Stein's identity under q",
     kind="tight",
+    owner="paper",
     conditions=(
         "unstated: gamma* is the optimum under q for the model's own denoiser, not under p",
         "q has a weakly differentiable density, E_q|u|^2 > 0, F finite",

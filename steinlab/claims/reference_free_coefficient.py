@@ -101,6 +101,7 @@ CLAIM = Claim(
     statement="gamma* = [(1 - 1/alpha) E<u,x> + (sigma^2/alpha) E div u] / E|u|^2",
     source="Theorem 4.7",
     kind="identity",
+    owner="paper",
     conditions=(
         "x = alpha x_star + sigma eps with Gaussian eps independent of x_star",
         "u weakly differentiable with E|u|^2, E|div u| finite and E|u|^2 > 0",

@@ -136,6 +136,7 @@ CLAIM = Claim(
     "needs no bound on the step or on a Lipschitz constant",
     source="The review's first objection; proof of Theorem 4.7",
     kind="identity",
+    owner="review",
     conditions=(
         "u weakly differentiable with E|u|^2 and E|div u| finite",
         "E|u|^2 > 0",

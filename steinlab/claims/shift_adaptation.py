@@ -213,6 +213,7 @@ CLAIM = Claim(
     "with the model alone is B's optimum",
     source="Theorem 4.7, read under B's coupling; a question of the review",
     kind="identity",
+    owner="review",
     conditions=(
         "x = alpha x_star + sigma eps with x_star of B and Gaussian eps independent of it",
         "unstated: that coupling holds; states which the model has stepped to do not follow it",

@@ -197,6 +197,7 @@ CLAIM = Claim(
     statement="the identities between solver families: " + "; ".join(PAIRS),
     source="UniPC (2023), DPM-Solver++ (2022), DEIS (2023); docs/solvers.md",
     kind="identity",
+    owner="peer",
     conditions=("the same start and the same rule at the end",),
     formula=0.0,
     checks=(Check("pairs", "property", _draw, measure, compare, PairCase.restore),),

@@ -130,6 +130,7 @@ CLAIM = Claim(
     statement="a solver of order p has global error O(h^p) and local error O(h^(p+1))",
     source="The solvers' papers; docs/solvers.md",
     kind="order",
+    owner="peer",
     conditions=("a smooth denoiser", "steps short against the denoiser's scale"),
     formula=0,
     checks=(

@@ -210,6 +210,7 @@ CLAIM = Claim(
     statement="E<v(x), x - alpha x_star> = sigma^2 E div v(x) for x = alpha x_star + sigma eps",
     source="Stein's lemma, section 4",
     kind="identity",
+    owner="paper",
     conditions=(
         "eps standard normal and independent of x_star",
         "v weakly differentiable, E|v|^2 and E|div v| finite",

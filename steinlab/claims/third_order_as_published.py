@@ -162,6 +162,7 @@ CLAIM = Claim(
     statement="DPM-Solver++(3M), x_t = kappa x - phi_1 m_0 + phi_2 D_1 - phi_3 D_2, is of order 3",
     source="DPM-Solver++ (Lu et al., 2022), multistep third order; diffusers, k-diffusion",
     kind="order",
+    owner="peer",
     conditions=("started by single steps of order three, which is more than its users give it",),
     formula=0,
     checks=(

@@ -161,6 +161,7 @@ CLAIM = Claim(
     statement="over N steps Err_0 = prod(1 - rho_k) Err_N with coefficients that need no reference",
     source="Theorems 4.7 and 4.8",
     kind="identity",
+    owner="paper",
     conditions=(
         "with reference-based coefficients: none",
         "unstated: with reference-free ones the states of every step follow the forward coupling "

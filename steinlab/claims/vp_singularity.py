@@ -154,6 +154,7 @@ CLAIM = Claim(
     "sum is finite; the estimate becomes numerically unstable",
     source="Section 4.5",
     kind="limit",
+    owner="paper",
     conditions=(
         "unstated: the path to the limit; the sum is finite towards a fixed level only",
         "unstated: the instability is of sampling, not of float64",

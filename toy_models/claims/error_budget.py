@@ -206,6 +206,7 @@ CLAIM = Claim(
     "own change add up to the estimated coefficient's error",
     source="Stein's identity; Theorem 4.7; the perturbation bound, section 4",
     kind="identity",
+    owner="laboratory",
     conditions=(
         "the step's candidate is a function of the state: no history",
         "the exact denoiser of the data is known",

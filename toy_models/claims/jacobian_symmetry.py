@@ -236,6 +236,7 @@ CLAIM = Claim(
     "constant an eigenvalue",
     source="assumed by the contraction results, section 3",
     kind="identity",
+    owner="paper",
     conditions=("unstated: the denoiser is exact; a trained network's Jacobian is not symmetric",),
     formula=same,
     checks=(Check("exact denoisers", "property", _draw_exact, measure, compare, States.restore),),

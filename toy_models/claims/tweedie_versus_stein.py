@@ -238,6 +238,7 @@ CLAIM = Claim(
     "gap is the model's score error along the residual",
     source="Stein's identity, Tweedie's formula; the perturbation bound, section 4",
     kind="identity",
+    owner="laboratory",
     conditions=("the candidate is a function of the state", "q has a differentiable density"),
     formula=correct,
     checks=(
