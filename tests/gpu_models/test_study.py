@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gpu_models.study.design import CORRECTIONS, SIZES, cells
+from gpu_models.study.design import CORRECTIONS, FAIR, FAIR_EVALUATIONS, SIZES, cells
 from gpu_models.study.records import Records
 from steinlab.errors import InputError
 
@@ -17,11 +18,31 @@ CONFIG = {"size": [1, 2]}
 def test_every_cell_once_the_headline_first() -> None:
     found = cells(SIZES["full"])
     assert len({cell.key for cell in found}) == len(found)
+    found = [cell for cell in found if cell.correction not in FAIR]
     headline = [cell.headline and cell.seed == 0 for cell in found]
     count = sum(headline)
     assert count == 4 * 4 * len(CORRECTIONS)
     assert headline == [True] * count + [False] * (len(found) - count)
     assert sum(cell.headline for cell in found) == 3 * count
+
+
+def test_the_fair_rules_come_last_and_in_whole_groups() -> None:
+    """All solvers and grids of a rule at the first budgets, rule by rule, then the other budgets."""
+    every, size = cells(SIZES["full"]), SIZES["full"]
+    fair = [cell for cell in every if cell.correction in FAIR]
+    assert every[-len(fair) :] == fair
+    plain = {replace(c, correction="none") for c in every if c.correction == "none" and not c.seed}
+    for rule in FAIR:
+        own = {replace(c, correction="none") for c in fair if c.correction == rule}
+        assert own == plain
+    first = len(size.solvers) * len(size.grids) * len(FAIR_EVALUATIONS)
+    for i, rule in enumerate(FAIR):
+        group = fair[i * first : (i + 1) * first]
+        assert {c.correction for c in group} == {rule}
+        assert {c.evaluations for c in group} == set(FAIR_EVALUATIONS)
+    assert [(c.low, c.coordinates) for c in FAIR.values()] == [
+        (low, where) for where in ("own", "vp") for low in (0.1, 0.5, 0.9)
+    ]
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
