@@ -27,7 +27,7 @@ def test_every_cell_once_the_headline_first() -> None:
 
 
 def test_the_fair_rules_come_last_and_in_whole_groups() -> None:
-    """All solvers and grids of a rule at the first budgets, rule by rule, then the other budgets."""
+    """All solvers and grids of a rule at the first budgets, rule by rule; then other budgets."""
     every, size = cells(SIZES["full"]), SIZES["full"]
     fair = [cell for cell in every if cell.correction in FAIR]
     assert every[-len(fair) :] == fair
