@@ -16,7 +16,7 @@ from steinlab.corrections.base import Diagnostics
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.divergence import Step, inner
-from steinlab.flows import SUBSTEPS, follow
+from steinlab.flows import SUBSTEPS, fine_run
 
 RIDGE = 1e-4
 """Relative ridge of the least squares: directions that differ by less are told apart by nothing.
@@ -49,7 +49,7 @@ def flow_oracle(*, substeps: int = 16) -> ScalarCorrection:
     """
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:  # noqa: ARG001
-        target = follow(step.denoiser, step.x, step.s, step.t, substeps)
+        target = fine_run(step.denoiser, step.x, step.s, step.t, substeps)
         return reference_numerator(step.x, step.candidate.residual, target)
 
     return ScalarCorrection("flow-oracle", numerator, -math.inf, math.inf, evaluations=3 * substeps)
@@ -100,7 +100,7 @@ class FlowFit:
 
 def own(substeps: int = SUBSTEPS) -> Target:
     """Return the target ``Phi(x)``, followed from the states at hand."""
-    return lambda step: follow(step.denoiser, step.x, step.s, step.t, substeps)
+    return lambda step: fine_run(step.denoiser, step.x, step.s, step.t, substeps)
 
 
 def same_start(grid: Sequence[NoiseLevel], states: Sequence[Array]) -> Target:

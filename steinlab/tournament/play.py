@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from analytic import GaussianMixture
+from analytic import GaussianMixture, exact_flow
 from steinlab.bench import rng_of
 from steinlab.budget import run_within
 from steinlab.corrections import Correction
 from steinlab.corrections.base import Run
 from steinlab.corrections.fitted import CALIBRATION_STATES
 from steinlab.errors import InputError
-from steinlab.flows import follow
+from steinlab.flows import fine_run, follow
 from steinlab.grids import Grid, make_grid
 from steinlab.metrics import rms_distance
 from steinlab.processes import Process
@@ -31,6 +31,9 @@ from steinlab.tournament.problems import FINE, SLOW, Problem, load_problem
 
 FLOORS = 4
 """Pairs of true samples whose distances give the noise floors."""
+
+FLOW_RTOL = 1e-5
+"""Tolerance of the exact flow: its ends err by far less than any run of 20 evaluations."""
 
 OVERFLOW = 1e100
 """Size of a coordinate from which a run counts as stopped: its squares leave the numbers."""
@@ -53,10 +56,12 @@ class Arena:
 def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
     """Return the states, the flow's end points, the true sample and the noise floors.
 
-    The true samples are the exact law's; a network's are end points of its own flow from other
-    states, since a solver is judged by how well it follows the network that it is given. A floor is
-    the root mean square of a measure over independent true samples, or, for a network, over ways
-    to part the pooled rows of two.
+    The flow of an exact law is :func:`analytic.flow.exact_flow`, a network's is followed finely
+    (:mod:`steinlab.flows`). The true samples are the exact law's; a network's are end points of its
+    own flow from other states, since a solver is judged by how well it follows the network that it
+    is given. A floor is the root mean square of a measure over independent true samples, or, for a
+    network, over ways to part the pooled rows of two; that of the flow error is the root mean
+    square of the stated errors of the flow's end points.
     """
     problem = load_problem(name)
     process = problem.process(process_name)
@@ -69,10 +74,13 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
         if problem.law is not None:
             return np.asarray(problem.law.sample(states, rng))
         x = problem.start(first, states, rng)
-        return np.asarray(follow(problem.denoiser, x, first, last, fine))
+        return np.asarray(fine_run(problem.denoiser, x, first, last, fine))
 
     start = problem.start(first, states, rng)
-    end = np.asarray(follow(problem.denoiser, start, first, last, fine))
+    if problem.law is not None:
+        end, error, _ = exact_flow(problem.law, start, first, last, rtol=FLOW_RTOL)
+    else:
+        end, error = follow(problem.denoiser, start, first, last, fine)
     sample = draw()
     if problem.law is not None:
         truth = Truth.of_law(problem.law, sample)
@@ -81,7 +89,7 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
         truth = Truth.of_sample(sample, problem.modes)
         both = np.concatenate([sample, draw()])
         near = [_exchanged(both, problem.modes, rng) for _ in range(FLOORS)]
-    floor = {"flow_error": 0.0}
+    floor = {"flow_error": math.sqrt(float(np.mean(error**2)))}
     for key in set(MEASURES) & set(near[0]):
         floor[key] = math.sqrt(float(np.mean([one[key] ** 2 for one in near])))
     calibration = problem.start(first, min(states, CALIBRATION_STATES), rng)
