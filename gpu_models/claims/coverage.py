@@ -7,6 +7,7 @@ budgets; mode collapse shows in recall (Kynkaanniemi et al. 2019), and precision
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -30,7 +31,7 @@ from gpu_models.claims.gains import (
 )
 from gpu_models.claims.words import COUNTED, LABELS, WHERE, WHOSE, scope, sentence, table, tried
 from gpu_models.study.design import FAIR
-from gpu_models.study.pairs import RULE, SHARES, Pair, pairs_of, summary
+from gpu_models.study.pairs import RULE, SHARES, Pair, Summary, pairs_of, summary
 from steinlab.verdicts import Check, Claim, Comparison, Result, Twin
 
 REPORTED = ("dpmpp-2m", "dpmpp-3m", "unipc-2", "heun")
@@ -70,22 +71,23 @@ class Places:
         return Judged(self.asked, everything())
 
 
-def within(pairs: Sequence[Pair], place: Place) -> list[Pair]:
+def within(pairs: Sequence[Pair], solver: str, grid: str) -> list[Pair]:
     """Return a solver's pairs on a grid."""
-    return [p for p in pairs if (p.cell.solver, p.cell.grid) == place[:2]]
+    return [p for p in pairs if (p.cell.solver, p.cell.grid) == (solver, grid)]
 
 
-def present(pairs: Sequence[Pair], rule: str = RULE) -> tuple[Place, ...]:
-    """Return the reported solvers and grids that have enough budgets."""
-    places = ((solver, grid, rule) for solver in REPORTED for grid in study().size.grids)
-    return tuple(place for place in places if summary(within(pairs, place), DISTANCE))
+def summaries(pairs: Sequence[Pair]) -> dict[tuple[str, str], Summary]:
+    """Return the reported solvers and grids that have enough budgets, each over its budgets."""
+    places = itertools.product(REPORTED, study().size.grids)
+    found = {place: summary(within(pairs, *place), DISTANCE) for place in places}
+    return {place: s for place, s in found.items() if s}
 
 
 def compare_places(data: Judged, reading: Reading) -> Comparison:
     """The upper end of each solver's mean ratio on a grid against 1."""
     ends = [
-        high(within(data.pairs[reading.family or place[2]], place), DISTANCE, reading.exchanged)
-        for place in data.asked
+        high(within(data.pairs[reading.family or rule], solver, grid), DISTANCE, reading.exchanged)
+        for solver, grid, rule in data.asked
     ]
     return at_most_one(np.array(ends))
 
@@ -94,7 +96,7 @@ def places_check(name: str, rules: Sequence[str]) -> Check:
     """Return the check of the rules by reported solver and grid."""
 
     def asked() -> tuple[Place, ...]:
-        return tuple(place for rule in rules for place in present(pairs_of(study(), rule), rule))
+        return tuple((*p, rule) for rule in rules for p in summaries(pairs_of(study(), rule)))
 
     def missing() -> str:
         reason = needs(rules, (DISTANCE,))()
@@ -116,13 +118,11 @@ def places_check(name: str, rules: Sequence[str]) -> Check:
 
 def _finding(results: Mapping[str, Result]) -> str:
     data = results["mean"].data[0]
-    pairs = data.pairs[RULE]
     asked = len(REPORTED) * len(study().size.grids)
-    found = {place: summary(within(pairs, place), DISTANCE) for place in present(pairs)}
+    found = summaries(data.pairs[RULE])
     words = "; ".join(
         f"{solver} on {grid} {s.mean:.3g} ({s.low:.3g} to {s.high:.3g})"
-        for (solver, grid, _), s in found.items()
-        if s
+        for (solver, grid), s in found.items()
     )
     fair = ", ".join(f"{LABELS[r]} {n} of {m}" for r in FAIR for n, m in [_gains(data, r)] if m)
     shares = {name: name for name in SHARES}
@@ -136,9 +136,8 @@ def _finding(results: Mapping[str, Result]) -> str:
 
 def _gains(data: Judged, rule: str) -> tuple[int, int]:
     """Return in how many places a rule lowers the distance, and how many it has."""
-    pairs = data.pairs[rule]
-    found = [summary(within(pairs, place), DISTANCE) for place in present(pairs, rule)]
-    return sum(s.mean_gains for s in found if s), len(found)
+    found = summaries(data.pairs[rule]).values()
+    return sum(s.mean_gains for s in found), len(found)
 
 
 CLAIM = Claim(

@@ -57,7 +57,7 @@ FEWER = Reading(MORE, exchanged=True)
 class Judged(NamedTuple):
     """What was asked of a batch, and the pairs of every family."""
 
-    asked: tuple[tuple[str, str], ...]
+    asked: tuple[tuple[str, ...], ...]
     pairs: Mapping[str, Sequence[Pair]]
 
 
