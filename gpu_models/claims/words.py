@@ -90,7 +90,7 @@ def sentence(pairs: Mapping[str, Sequence[Pair]], quantities: Mapping[str, str])
         else:
             absent.append(label)
     fair = outcomes(pairs, quantities)
-    (parts if fair else absent).append(fair or FAIR_WORDS)
+    (parts if fair else absent).append(f"{FAIR_WORDS} {fair}" if fair else FAIR_WORDS)
     rest = f". Not in the record: {', '.join(absent)}" if absent else ""
     return f"{'. '.join(parts)}{rest}"
 
@@ -98,25 +98,27 @@ def sentence(pairs: Mapping[str, Sequence[Pair]], quantities: Mapping[str, str])
 def outcomes(pairs: Mapping[str, Sequence[Pair]], quantities: Mapping[str, str]) -> str:
     """Say which fair rules meet which part of the criterion, quantity by quantity.
 
-    The parts: (i) the mean's interval on the better side of 1; (ii) no cell worse beyond its error.
+    The parts: the mean's interval lies on the better side of 1; no cell is worse beyond its error.
     """
-    said = []
+    said, shown = [], []
     for q, words in quantities.items():
         found = {LABELS[rule]: s for rule in FAIR if (s := summary(pairs[rule], q))}
         if found:
-            means = ", ".join(f"{s.mean:.3g} ({s.low:.3g} to {s.high:.3g})" for s in found.values())
-            gains, safe = (
-                f"{', '.join(met) or 'none'} of {len(found)}"
-                for met in (
-                    [label for label, s in found.items() if s.mean_gains],
-                    [label for label, s in found.items() if s.harmless],
-                )
-            )
-            said.append(
-                f"{words} {means} for {', '.join(found)}; (i) the mean gains: {gains}; (ii) no "
-                f"cell worse: {safe}"
-            )
-    return f"{FAIR_WORDS}: {'. '.join(said)}" if said else ""
+            shown = list(found)
+            means = ", ".join(f"{s.mean:.3g}" for s in found.values())
+            gains = _met({label: s.mean_gains for label, s in found.items()})
+            safe = _met({label: s.harmless for label, s in found.items()})
+            head = f"{words[:1].upper()}{words[1:]} {means}"
+            said.append(f"{head}: the mean gains in {gains}, no cell is worse in {safe}")
+    return f"({'; '.join(shown)}, in this order): {'. '.join(said)}" if said else ""
+
+
+def _met(rules: Mapping[str, bool]) -> str:
+    """Count the rules that meet a part, naming the fewer of those that do and that do not."""
+    yes, no = ([label for label, met in rules.items() if met is way] for way in (True, False))
+    few, word = (no, "not ") if len(no) < len(yes) else (yes, "")
+    named = f" ({word}{'; '.join(few)})" if few else ""
+    return f"{len(yes)} of {len(rules)}{named}"
 
 
 COLUMNS = [

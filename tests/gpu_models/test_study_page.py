@@ -118,8 +118,8 @@ def test_a_complete_study_fills_every_section(made: str) -> None:
     assert "tables move a step" in text
     assert "**The definition's coefficient, clipped on both sides**" in text
     assert "1 plain runs repeated have the flow error recorded before to 0.001 of" in text
-    assert "flow error 0.8 (0.8 to 0.8), 0.8 (0.8 to 0.8)" in text
-    assert "(ii) no cell worse: tweedie, 0.1 to 1, tweedie, 0.5 to 1, tweedie, 0.9 to 1, " in text
+    assert "(tweedie, 0.1 to 1; tweedie, 0.5 to 1; tweedie, 0.9 to 1; tweedie, 0.1 to 1, " in text
+    assert "Flow error 0.8, 0.8, 0.8, 0.8, 0.8, 0.8: the mean gains in 6 of 6, no cell " in text
     assert "Flow error by solver, tweedie, 0.1 to 1: euler 0.8, " in text
 
 
@@ -167,10 +167,18 @@ def test_the_readme_says_what_the_page_says() -> None:
     readme = unwrapped((ROOT / "README.md").read_text(encoding="utf-8"))
     page = unwrapped((DOCS / "study.md").read_text(encoding="utf-8"))
     words = readme[readme.index("On a real denoiser") :]
-    rule, table = (
-        summary(pairs_of(actual(), family), "flow_error") for family in (RULE, CALIBRATED)
+    rule, table, fair = (
+        summary(pairs_of(actual(), family), "flow_error")
+        for family in (RULE, CALIBRATED, "tweedie-0.1")
     )
+    frechet = summary(pairs_of(actual(), "tweedie-0.1"), "FD-EffLite0")
     assert rule is not None
+    assert fair is not None
+    assert frechet is not None
+    clipped = words[words.index("clipped to [0.1, 1]") :]
+    assert f"nearer in {fair.improved} and farther in {fair.worsened} of {fair.cells}" in clipped
+    assert f"Frechet distance is larger in {frechet.worsened} of {frechet.cells}" in clipped
+    assert f"smaller in {frechet.improved}" in clipped
     assert table is not None
     assert f"in {rule.worsened} of {rule.cells} runs" in words
     assert f"nearer in {table.improved} and farther in {table.worsened} " in words
