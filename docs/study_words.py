@@ -234,7 +234,7 @@ def _again(study: Stored) -> str:
     ratio = [abs(n["flow_error"]["value"] / o["flow_error"]["value"] - 1) for n, o in pairs]
     return (
         f"{len(pairs)} plain runs repeated have the flow error recorded before to "
-        f"{max(ratio):.1g} of it, {max(z):.1g} of the joint error that decides a cell."
+        f"{max(ratio):.1g} of it, {max(z):.1g} joint standard errors at most."
     )
 
 
