@@ -267,6 +267,8 @@ def test_means_and_counts_are_those_written_out() -> None:
         assert (s.cells > s.setups) == (family not in FAIR)  # those have one seed
         shares = pairs.summary(found, "recall")
         assert shares is not None
+        assert s.mean_gains == shares.mean_gains == (factor < 1)
+        assert s.harmless == (s.worsened == 0)
         if abs(factor - 1) > 0.3:  # less is not seen
             assert (shares.improved > shares.worsened) == (factor < 1)
 
