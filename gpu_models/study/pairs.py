@@ -153,6 +153,17 @@ class Summary(NamedTuple):
     stopped: int
     best: Extreme
     worst: Extreme
+    shares: bool = False
+
+    @property
+    def mean_gains(self) -> bool:
+        """The criterion's first part: the interval lies on the better side of 1."""
+        return self.low > 1 if self.shares else self.high < 1
+
+    @property
+    def harmless(self) -> bool:
+        """The criterion's second part: no cell is worse beyond its joint error."""
+        return not self.worsened
 
     @property
     def undecided(self) -> int:
@@ -197,6 +208,7 @@ def summary(pairs: Sequence[Pair], quantity: str) -> Summary | None:
         stopped=sum(pair.stopped for pair in usable),
         best=best,
         worst=worst,
+        shares=quantity in SHARES,
     )
 
 

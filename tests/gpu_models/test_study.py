@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gpu_models.study.design import CORRECTIONS, FAIR, FAIR_EVALUATIONS, SIZES, cells
+from gpu_models.study.cells import _correction
+from gpu_models.study.design import CORRECTIONS, FAIR, FAIR_EVALUATIONS, SIZES, Cell, cells
 from gpu_models.study.records import Records
+from steinlab.budget import run_within
+from steinlab.corrections.coordinates import InVP
 from steinlab.errors import InputError
+from steinlab.processes import EDM
+from steinlab.solvers import HEUN
 
 CONFIG = {"size": [1, 2]}
 
@@ -43,6 +49,16 @@ def test_the_fair_rules_come_last_and_in_whole_groups() -> None:
     assert [(c.low, c.coordinates) for c in FAIR.values()] == [
         (low, where) for where in ("own", "vp") for low in (0.1, 0.5, 0.9)
     ]
+
+
+@pytest.mark.parametrize("rule", FAIR)
+def test_a_fair_rule_is_the_correction_that_its_name_says(rule: str) -> None:
+    plan, grid = run_within(HEUN, EDM, "karras", 3)
+    made: Any = _correction(None, Cell("heun", 3, "karras", rule, 0), plan, grid)[0]  # type: ignore[arg-type]
+    assert isinstance(made, InVP) == rule.endswith("-vp")
+    own = made.correction if isinstance(made, InVP) else made
+    assert f"tweedie-{own.gamma_min:g}" == rule.removesuffix("-vp")
+    assert (own.name, own.gamma_max, own.states) == ("tweedie", 1.0, 0)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])

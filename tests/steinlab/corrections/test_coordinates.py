@@ -48,6 +48,7 @@ def test_a_step_is_that_of_plain_numpy(name: str, solver: Any) -> None:
     for limits, gamma in (((-9.0, 9.0), raw), ((low, high), high)):
         state, done = tweedie(gamma_min=limits[0], gamma_max=limits[1], coordinates="vp")(step, RNG)
         assert done.gamma == pytest.approx(gamma, rel=1e-11)
+        assert done.estimate is not None
         assert done.estimate.value == pytest.approx(raw, rel=1e-11)
         assert done.move == {}
         expected = after * ((1 - gamma) * y + gamma * target)
