@@ -21,7 +21,9 @@ CLAIM = {
     "tightness", "evidence", "controls",
 }  # fmt: skip
 """The keys of the design; the rest is extra."""
-EXTRA = {"conditions", "undecided", "detects", "seconds", "table"}
+EXTRA = {
+    "conditions", "undecided", "detects", "seconds", "table", "owner", "tried", "not_looked_at",
+}  # fmt: skip
 
 
 def command(*args: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

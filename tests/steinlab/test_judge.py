@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -170,10 +171,15 @@ def test_a_crash_becomes_a_row(toys: dict[str, Any]) -> None:
     row = judge_by_id("crashing", "quick", 0)
     assert (row["verdict"], row["cases"]) == ("not-run", 0)
     assert "no such number" in row["crash"]
-    assert faults({"claims": [row]}) == [
-        "crashing: a check crashed: ZeroDivisionError: no such number"
-    ]
+    (fault,) = faults({"claims": [row]})
+    assert re.fullmatch(
+        r"crashing: a check crashed: ZeroDivisionError: no such number "
+        r"\(.*test_judge\.py, line \d+, in broken\)",
+        fault,
+    )
     assert stored_case(row) is None
+    assert set(row) - {"crash"} == set(judge_by_id("good", "quick", 0)), "the report reads it too"
+    assert (row["title"], row["owner"]) == ("Doubling", "laboratory")
 
 
 def test_the_ledger_keeps_the_order_asked_for(toys: dict[str, Any]) -> None:
