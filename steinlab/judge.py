@@ -77,8 +77,7 @@ def judged(
     hit = attack is not None and bool(attack.comparison.violated[0])
     if attack and attack.attack and hit and not refuted:
         leading = _written(attack, 0, attack.attack.check)
-    failed = "not-reproduced" if claim.tried else "refuted"
-    verdict = failed if refuted or hit else _supported(claim, results)
+    verdict = claim.failure if refuted or hit else _supported(claim, results)
     attacks = [_attack_row(attack)] if attack else []
     everything = {name: done.result for name, done in {**results, **fallen}.items()}
     comparisons = [done.outcome.comparison for done in results.values()]

@@ -278,6 +278,11 @@ class Claim:
     owner: str = "laboratory"
     tried: str = ""
 
+    @property
+    def failure(self) -> str:
+        """The verdict where a case violates the claim."""
+        return "not-reproduced" if self.tried else "refuted"
+
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
         one_of(f"kind of claim {self.id}", self.kind, KINDS)

@@ -75,7 +75,7 @@ def stored(claim: Claim, found: Found, comparison: Comparison, case: Any) -> dic
     violated = bool(comparison.violated[0])
     return {
         "claim": claim.id,
-        "verdict": "refuted" if violated else "holds",
+        "verdict": claim.failure if violated else "holds",
         "measured": float(comparison.measured[0]),
         "bound": float(comparison.predicted[0]),
         "tolerance": float(comparison.tolerance[0]),

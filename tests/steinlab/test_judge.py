@@ -255,7 +255,7 @@ def test_a_claim_that_cannot_be_judged_is_refused(changes: dict[str, Any], messa
 
 
 def test_a_check_of_no_known_method_is_refused() -> None:
-    with pytest.raises(ValueError, match="method of check numbers must be one of .*, got guess"):
+    with pytest.raises(ValueError, match=r"method of check numbers must be one of .*, got guess"):
         replace(check(), method="guess")
 
 
