@@ -41,14 +41,14 @@ def _refuse_nonsense(result: Result) -> None:
     for what, c in (("", result.comparison), ("pooled ", result.pooled)):
         if c is None:
             continue
-        wanted = (len(c.measured),) if what else (cases,)
+        wanted = (np.size(c.measured) if what else cases,)
         for field in ("measured", "predicted", "tolerance"):
             values = np.asarray(getattr(c, field))
             if values.shape != wanted:
                 raise ValueError(
                     f"{what}{field} of check {name} must have shape {wanted}, got {values.shape}"
                 )
-            bad = np.flatnonzero(np.isnan(values)) if field != "tolerance" else ()
+            bad = np.flatnonzero(np.isnan(values) & (field != "tolerance"))
             if len(bad):
                 where = "" if what else f", first in case {quote(result.describe(int(bad[0])))}"
                 raise ValueError(

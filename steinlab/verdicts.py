@@ -288,7 +288,7 @@ class Claim:
         one_of(f"kind of claim {self.id}", self.kind, KINDS)
         one_of(f"owner of claim {self.id}", self.owner, OWNERS)
         names = [check.name for check in (*self.checks, *(d.check for d in self.dropped))]
-        controls = [control.name for control in (*self.twins, *self.dropped)]
+        controls = [*(twin.name for twin in self.twins), *(d.name for d in self.dropped)]
         for what, given in (("check", names), ("control", controls)):
             if not given:
                 raise InputError(f"claim {self.id} must have a {what}, got none")

@@ -12,7 +12,7 @@ import pytest
 from steinlab.cli import main
 from steinlab.examine import rerun
 from steinlab.falsify import ATTACK_BUDGET, Parameter, Search, attack, score_of, shrink, spaces_of
-from steinlab.falsify.attack import BRIEF, budget_of, describe
+from steinlab.falsify.attack import BRIEF, budget_of, describe, stored
 from steinlab.judge import examine, judged
 from steinlab.ledger import load_claim, read_case, replay
 from steinlab.schedule import unit_names
@@ -200,6 +200,28 @@ def test_an_attack_spends_no_more_than_the_check_draws() -> None:
     assert budget_of(spaces["full"], "full") == ATTACK_BUDGET
     assert budget_of(spaces["quick"], "quick") == ATTACK_BUDGET // BRIEF
     assert budget_of(spaces_of(rare(1e-3)), "quick") == 1
+
+
+def test_an_attack_depends_on_the_seed_and_the_profile_alone() -> None:
+    claim = load_claim("vp-singularity")
+    first, again, other = (attack(claim, seed, profile="quick") for seed in (0, 0, 1))
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert (first.worst, first.attack) == (again.worst, again.attack)
+    assert first.worst != other.worst
+
+
+def test_a_found_violation_of_an_experiment_tried_here_refutes_nothing() -> None:
+    toy = rare(1e-3)
+    found = searched(toy, 480).best()
+    assert found is not None
+    case = describe(toy, found)
+    comparison = rerun(toy, "corner", case)
+    assert stored(toy, found, comparison, case)["verdict"] == "refuted"
+    assert (
+        stored(replace(toy, tried="here"), found, comparison, case)["verdict"] == "not-reproduced"
+    )
 
 
 def test_a_check_that_cannot_draw_few_is_not_searched() -> None:
