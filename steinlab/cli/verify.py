@@ -219,7 +219,7 @@ def _report(ledger: dict[str, Any]) -> list[Any]:
     return [
         table,
         findings,
-        *(f"not looked at: {reason}; in {where}" for reason, where in not_looked_at(rows)),
+        *(escape(f"not looked at: {reason}; in {where}") for reason, where in not_looked_at(rows)),
         *counts(rows),
         f"{cases:,} cases and {rejected} of {controls} controls rejected "
         f"in {ledger['wall_seconds']:.0f} s",
