@@ -13,6 +13,13 @@ def claim_ids() -> list[str]:
     return sorted(entry.name for entry in entry_points(group="steinlab.claims"))
 
 
+def home_of(claim_id: str) -> str:
+    """Return the package that a claim's module lies in, empty for a claim of none."""
+    entries = {entry.name: entry.module for entry in entry_points(group="steinlab.claims")}
+    module = entries.get(claim_id, "")
+    return module.rpartition(".")[0] or module
+
+
 def load_claim(claim_id: str) -> Claim:
     """Return a registered claim; raise ``InputError`` naming the nearest for an unknown id."""
     entries = {entry.name: entry for entry in entry_points(group="steinlab.claims")}
