@@ -166,7 +166,6 @@ def _nearness(c: Comparison) -> float:
 
 def _worst(done: Finished, profile: str, seed: int) -> dict[str, Any]:
     """The worst case, or the joint test where it alone is violated."""
-    (result, outcome), name = done, done.result.check.name
     outcome, name = done.outcome, done.result.check.name
     joint = outcome.pooled
     if joint is None or outcome.comparison.violated.any() or not joint.violated.any():

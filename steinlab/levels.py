@@ -4,21 +4,24 @@ A whole ledger run raises a false alarm with probability ``RUN_LEVEL`` at most. 
 among ``SAMPLED_TESTS`` tests (a check's cases are one, its joint statistic another), and a test's
 share, ``FAMILY_LEVEL``, among its cases. At these levels the law of a statistic decides:
 
-    mean over n states, error estimated   Student's law with n - 1 degrees of freedom of Hall's
-                                          transform of t, for states of any skewness
-    weighted sum of such means            Student's law, degrees of freedom by Satterthwaite
-    sum of C squared scores               chi-square with C degrees of freedom
+    mean over n states, error estimated   Student's t, n - 1 degrees of freedom, the limit widened
+                                          on the side of the longer tail by Hall's transform
+    weighted sum of such means            Student's t, degrees of freedom by Satterthwaite
+    sum of C squared scores               chi-square, C degrees of freedom
 
-Hall's transform of ``t = mean / error`` with the states' sample skewness ``g``,
+Where states are skew, ``t = mean / error`` has a long tail on the other side. With their sample
+skewness ``g``, Hall's transform
 
     h(t) = t + a t^2 + a^2 t^3 / 3 + a / 2 = ((1 + a t)^3 - 1) / (3 a) + a / 2,  a = g / (3 sqrt n),
 
-takes the term ``1 / sqrt n`` of its law away (``a = 0``: Student's t). It is increasing, so the
-limit of a difference is closed: ``h^-1(c)`` above and ``h^-1(-c)`` below.
+takes the term ``1 / sqrt n`` of its law away (``a = 0``: t itself). It is increasing, so the limit
+of a difference is closed: ``h^-1(c)`` above and ``h^-1(-c)`` below. Student's own limit is kept
+where it is the larger: ``g`` is estimated, and where tails are long it follows t, which would
+narrow the limit just where t is large.
 
 Each statistic is simulated alone at levels that 1e5 draws resolve, in the slow suite. Beyond, t of
-normal states and chi-square are exact, and the transform of skew states is tested there by tilted
-draws, on squares of normals at n = 512 down to the level of one case: it errs on the cautious side.
+normal states and chi-square are exact, and the limit of skew states is tested by tilted draws, on
+squares of normals at n = 512 down to the level of one case: it errs on the cautious side.
 
 A control whose margin beyond the limit is ``m`` standard errors is missed with probability
 ``Phi(-m)``: see :func:`missed`.
@@ -27,6 +30,7 @@ A control whose margin beyond the limit is ``m`` standard errors is missed with 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -84,24 +88,29 @@ class Mean(NamedTuple):
         off = values - mean[..., None]
         square = (off * off).mean(axis=-1)
         cube = (off * off * off).mean(axis=-1)
-        skew = cube / np.maximum(square, np.finfo(float).tiny) ** 1.5
+        skew = cube / np.where(square > 0, square, 1.0) ** 1.5
         return cls(mean, np.sqrt(square / (n - 1)), skew, n)
+
+    @classmethod
+    def join(cls, parts: Sequence[Mean]) -> Mean:
+        """Concatenate means over as many states each."""
+        columns = (np.concatenate(c) for c in zip(*(p[:3] for p in parts), strict=True))
+        return cls(*columns, parts[0].states)
 
     def per(self, power: Any) -> Self:
         """Return the means in units of ``power > 0``."""
         return self._replace(value=self.value / power, error=self.error / power)
 
     def scores(self) -> np.ndarray:
-        r"""Return normal scores ``Phi^-1(F_{n-1}(h(t)))``: standard normal where the mean is 0.
+        r"""Return normal scores ``Phi^-1(F_{n-1}(t))``: standard normal where the mean is 0.
 
-        A score beyond what a double's tail holds is 37.
+        Skew states of skewness ``g`` make the mean square ``1 + 2 g^2 / n``. A score beyond what a
+        double's tail holds is 37.
         """
-        a = self._bend()
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             t = np.nan_to_num(np.asarray(self.value) / self.error, nan=0.0)
-            h = t + a * t**2 + a**2 * t**3 / 3 + a / 2
-        tail = np.maximum(student.sf(np.abs(h), self.states - 1), 1e-300)
-        return np.asarray(np.sign(h) * norm.isf(tail))
+        tail = np.maximum(student.sf(np.abs(t), self.states - 1), 1e-300)
+        return np.asarray(np.sign(t) * norm.isf(tail))
 
     def limit(self, difference: Any, cases: int) -> np.ndarray:
         """Return how far from 0 a mean may be on the side where ``difference`` lies.
@@ -113,19 +122,13 @@ class Mean(NamedTuple):
         cases : int
             Comparisons that share the test's level.
         """
-        a = self._bend()
         c = critical(cases, self.states - 1)
-        flat = np.abs(a) < 1e-8
-        safe = np.where(flat, 1.0, a)
-        sides = []
-        for sign in (1, -1):
-            bent = (np.cbrt(1 + 3 * safe * (sign * c - safe / 2)) - 1) / safe
-            sides.append(np.abs(np.where(flat, sign * c, bent)))
-        side = np.where(np.asarray(difference) >= 0, *sides)
-        return np.asarray(side * self.error)
-
-    def _bend(self) -> np.ndarray:
-        return np.asarray(self.skew) / (3 * math.sqrt(self.states))
+        side = np.where(np.asarray(difference) >= 0, 1.0, -1.0)
+        a = np.asarray(self.skew) * side / (3 * math.sqrt(self.states))
+        long = a < -1e-8
+        safe = np.where(long, a, -1.0)
+        bent = (np.cbrt(1 + 3 * safe * (c - safe / 2)) - 1) / safe
+        return np.asarray(np.where(long, np.maximum(bent, c), c) * self.error)
 
 
 def square_band(count: int, tests: int = 1) -> tuple[float, float]:

@@ -58,7 +58,7 @@ CLAIM = Claim(
     checks=(
         quadrature_check(1000, families=("edm",)),
         sampled_check(750, families=("edm",)),
-        digits_check(processes=("edm",) * 3),
+        digits_check(processes=("edm",)),
         certified_check(EDM_CASES),
         symbolic_check(DERIVATION, covers=True),
     ),
