@@ -171,7 +171,7 @@ def _expanded(measured: Mean, orders: tuple[float, float]) -> Comparison:
     return Comparison(seen, stated, slack, sampled=True, grade=RATIO_GRADE)
 
 
-RATIO_GRADE = 0.15
+RATIO_GRADE = 0.25
 """Relative error that replicated batches expose."""
 
 
