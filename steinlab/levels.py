@@ -94,8 +94,8 @@ class Mean(NamedTuple):
     @classmethod
     def join(cls, parts: Sequence[Mean]) -> Mean:
         """Concatenate means over as many states each."""
-        columns = (np.concatenate(c) for c in zip(*(p[:3] for p in parts), strict=True))
-        return cls(*columns, parts[0].states)
+        value, error, skew = (np.concatenate(c) for c in zip(*(p[:3] for p in parts), strict=True))
+        return cls(value, error, skew, parts[0].states)
 
     def per(self, power: Any) -> Self:
         """Return the means in units of ``power > 0``."""

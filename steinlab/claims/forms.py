@@ -124,8 +124,11 @@ def pool_sampled(batches: Sequence[Measured], identity: Identity) -> Comparison:
         assert isinstance(data.terms, Terms)
         left, right = (combine(f, data.terms, data.alpha, data.sigma) for f in identity)
         gap, half = left - right, left.shape[-1] // 2
-        parts = slice(0, half), slice(half, 2 * half)
-        halves.append(tuple(Half(Mean.of(gap[:, p]), Mean.of(right[:, p])) for p in parts))
+        one, other = (
+            Half(Mean.of(gap[:, part]), Mean.of(right[:, part]))
+            for part in (slice(0, half), slice(half, 2 * half))
+        )
+        halves.append((one, other))
         gaps.append(Mean.of(gap))
     factor, slack = common_factor(*(Half.join(side) for side in zip(*halves, strict=True)))
     square = Mean.join(gaps).scores() ** 2

@@ -165,7 +165,8 @@ def measure_network(case: NetworkSteps) -> Gaps:
     along = float(np.mean(right)) / power * s.alpha / s.sigma**2
     between = Mean.of(left - right).per(power)
     entries = (s.alpha, s.sigma, float(np.mean(left)) / power, along, between.error, between.skew)
-    return Gaps(*(np.array([entry]) for entry in entries), states)
+    alpha, sigma, gap, score, error, skew = (np.array([entry]) for entry in entries)
+    return Gaps(alpha, sigma, gap, score, error, skew, states)
 
 
 def compare_network(data: Gaps, constant: Constant) -> Comparison:
