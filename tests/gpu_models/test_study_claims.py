@@ -17,10 +17,10 @@ from gpu_models.study.design import FAIR, Cell
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, FAMILY, LARGEST, MORE, RULE, SHARES
 from gpu_models.study.stored import Stored
 from steinlab.catalogue import load_claim
-from steinlab.claims.forms import critical
 from steinlab.errors import InputError
 from steinlab.examine import rerun
 from steinlab.ledger import faults, judge_by_id
+from steinlab.levels import critical
 from steinlab.shards import sources_key
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 
