@@ -16,6 +16,8 @@ from tests.analytic.laws import FORMS, mixture
 
 METHODS = ("denoise", "score", "log_prob", "divergence", "posterior_variance", "jacobian")
 SMALL = st.integers(1, 3)
+LIKELY = ("", "11", "N1", "C11", "CN1", "1N1", "N", "d", "K", "Nd", "K1")
+LEVELS = st.sampled_from(LIKELY).map(list) | st.lists(st.sampled_from("1NCdK"), max_size=4)
 
 
 def test_a_level_a_state_with_one_component() -> None:
@@ -32,7 +34,7 @@ def test_a_level_a_state_with_one_component() -> None:
     st.tuples(SMALL, SMALL, SMALL, SMALL),
     st.sampled_from(["", "C"]),
     st.sampled_from(["d", "Nd", "CNd"]),
-    st.lists(st.sampled_from(["1", "N", "C", "d", "K"]), max_size=4),
+    LEVELS,
 )
 def test_a_result_is_the_loop_over_states_or_a_refusal(
     kind: tuple[str, int], sizes: tuple[int, ...], stack: str, states: str, level: list[str]
@@ -64,6 +66,18 @@ def test_a_result_is_the_loop_over_states_or_a_refusal(
             alone = getattr(one, name)(rows[index], NoiseLevel(*(float(v[0]) for v in own)))
             whole = got[None] if x.ndim == 1 else got
             np.testing.assert_allclose(whole[index], alone, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_level_a_state(form: str, method: str) -> None:
+    """As many states as components and dimensions."""
+    law, rng = mixture(form, k=3, d=3), np.random.default_rng(0)
+    x, alpha, sigma = rng.standard_normal((3, 3)), rng.uniform(0.3, 1, 3), rng.uniform(0.3, 2, 3)
+    got = getattr(law, method)(x, NoiseLevel(alpha[:, None], sigma[:, None]))
+    levels = [NoiseLevel(*map(float, pair)) for pair in zip(alpha, sigma, strict=True)]
+    alone = [getattr(law, method)(*pair) for pair in zip(x, levels, strict=True)]
+    np.testing.assert_allclose(got, alone, rtol=1e-12, atol=1e-13)
 
 
 def test_states_and_levels_that_do_not_fit_are_named() -> None:

@@ -19,7 +19,7 @@ from scipy.stats import chi2, norm
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import expect
 from steinlab.coefficient import LawScalars, three_scalar
-from steinlab.exact import coefficients
+from steinlab.exact import _quotient, coefficients
 from steinlab.grids import given_grid
 from steinlab.processes import EDM, FLOW, VP_LINEAR, Process
 from steinlab.solvers import EULER, HEUN, LinearStep, first_order
@@ -123,6 +123,12 @@ def test_nothing_is_known_where_nothing_is_left(steinlab: Any, spec_file: Any) -
     assert gamma["three_scalar"]["error"] is None
     assert abs(gamma["reference"]["value"] - 1.25) < gamma["reference"]["error"]
     assert "unknown" in done.stderr
+
+
+def test_a_quotient_whose_denominator_may_vanish_is_unknown() -> None:
+    assert _quotient((1.0, 0.1), (2.0, 0.5)).error == pytest.approx((0.1 + 0.5 * 0.5) / 1.5)
+    for q, b in ((1.0, 2.0), (-1.0, 0.5), (0.0, 0.0)):
+        assert math.isinf(_quotient((1.0, 0.1), (q, b)).error)
 
 
 # --- sampled ------------------------------------------------------------------------------------
