@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
-from analytic.arrays import Array
+from analytic.arrays import Array, require_floating
 from steinlab.corrections import Correction, Diagnostics, NoCorrection, Prepares, Run
 from steinlab.denoisers import Denoiser
 from steinlab.divergence import Step
@@ -94,7 +93,8 @@ def solve(
     Raises
     ------
     ValueError
-        If the grid does not run from noise to data, or ends where the solver cannot.
+        If the grid does not run from noise to data, or ends where the solver cannot, or the states
+        are integers.
     NonFiniteStateError
         If a state turns non-finite, naming the step and the correction.
 
@@ -111,7 +111,7 @@ def solve(
     """
     levels: Grid = require_grid(grid)
     solvers = plan_of(solver, levels)
-    xp = array_namespace(x)
+    xp = require_floating(x)
     correction = correction or NoCorrection()
     rng = rng or np.random.default_rng(0)
     if isinstance(correction, Prepares):

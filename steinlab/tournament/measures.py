@@ -24,6 +24,7 @@ from scipy.spatial.distance import cdist
 
 from analytic import EmpiricalMixture, GaussianMixture
 from analytic.arrays import log_sum_exp
+from steinlab.metrics import student
 
 PROJECTIONS = 50
 """Directions of the sliced distance, the same in every cell of a dimension."""
@@ -106,7 +107,7 @@ class Truth:
         between = distances(x, self.sample)
         h = between.sum(axis=1) / m - _within(x)
         g = between.sum(axis=0) / n - self.within
-        error = 2 * math.sqrt(h.var(ddof=1) / n + g.var(ddof=1) / m)
+        error = 2 * student(min(n, m)) * math.sqrt(h.var(ddof=1) / n + g.var(ddof=1) / m)
         return float(h.mean() + g.mean()), error
 
     def sliced_w2(self, x: np.ndarray) -> float:
