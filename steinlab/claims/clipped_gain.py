@@ -214,7 +214,7 @@ CLAIM = Claim(
             "clipped to [0.1, 1] in VP coordinates",
             one_cell(
                 "cells, VP from 0.1", "tweedie 0.1 to 1, VP",
-                "25-mode grid, 2-D", EDM.name, "ipndm-3", "logsnr", evaluations=6, states=2**11,
+                "three modes, 1-D", EDM.name, "dpmpp-3m", "logsnr", evaluations=10, states=2**14,
             ),
             unstated=True,
         ),
