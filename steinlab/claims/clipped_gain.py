@@ -32,10 +32,13 @@ from steinlab.claims.gains import (
     Design,
     Judged,
     Runs,
+    Whole,
     cells_check,
     compare_cells,
+    compare_mean,
     compare_uncancelled,
     mean_check,
+    measure_whole,
     name_of,
     parts_of,
     ratios_of,
@@ -63,9 +66,21 @@ def design(effort: Effort, process: str, fraction: int) -> Design:
     return Design(process, EVALUATIONS, fraction, 2, states, seed_of(effort))
 
 
-def interval(name: str, process: str, fraction: int, rules: tuple[str, ...]) -> Check:
-    """Return part (i) on a fraction of the design."""
-    return mean_check(name, partial(design, process=process, fraction=fraction), rules)
+CLEAR = ("tweedie 0.9 to 1", "tweedie 0.1 to 1, VP", "tweedie 0.9 to 1, VP")
+"""Rules whose interval in EDM ends clear of 1 with 64 states (at 0.90 to 0.99 over six seeds). The
+others' end at 0.98 to 1.00 there: they are shown, and judged with the states of the full profile."""
+
+
+def interval(
+    name: str, process: str, fraction: int, rules: tuple[str, ...], quick: tuple[str, ...] = ()
+) -> Check:
+    """Return part (i) on a fraction of the design; ``quick`` are the quick profile's rules."""
+
+    def whole(effort: Effort) -> Sequence[Whole]:
+        judged = quick if quick and effort.profile == "quick" else rules
+        return [Whole(design(effort, process, fraction), judged)]
+
+    return Check(name, "property", whole, measure_whole, compare_mean, Whole.restore)
 
 
 def cells(process: str, rules: tuple[str, ...]) -> Check:
@@ -129,7 +144,7 @@ def of_solver(outcomes: Sequence[Outcome], rule: str, solver: str) -> np.ndarray
 
 def finding(results: Mapping[str, Result]) -> str:
     """Say how each clip fares in both parts, where it gains, and what loses."""
-    outcomes = outcomes_of(results)
+    outcomes, judged = outcomes_of(results), len(results["interval"].comparison.measured)
     found = {rule: summary(ratios_of(outcomes, rule)) for rule in CLIPPED}
     below = "; ".join(
         f"{rule.removeprefix('tweedie ')}: {s.mean:.3g} ({s.low:.3g} to {s.high:.3g})"
@@ -155,7 +170,7 @@ def finding(results: Mapping[str, Result]) -> str:
     return (
         f"(i) corrected over plain flow error, geometric mean over {len(outcomes)} setups: {below} "
         f"({sum(s.high < 1 for s in found.values())} of {len(found)} rules below 1 with their "
-        f"interval). (ii) {len(beyond)} of {len(found) * len(outcomes)} cells get more than "
+        f"interval; {judged} of them judged here). (ii) {len(beyond)} of {len(found) * len(outcomes)} cells get more than "
         f"{WORST:g} times worse{': ' + cells if cells else ''}. By solver: 0.5 to 1 in the "
         f"process's own coordinates {gains['tweedie 0.5 to 1']}; 0.1 to 1 in VP "
         f"{gains['tweedie 0.1 to 1, VP']}. Other rules: {others}"
@@ -196,7 +211,7 @@ CLAIM = Claim(
         "unstated, for (ii): in VP coordinates gamma is clipped from below at 0.5 or 0.9",
     ),
     formula=AS_STATED,
-    checks=(interval("interval", EDM.name, 1, CLIPPED), cells(EDM.name, MILD)),
+    checks=(interval("interval", EDM.name, 1, CLIPPED, CLEAR), cells(EDM.name, MILD)),
     twins=(
         Twin("gamma up to 1.1", stand_in("tweedie 0.1 to 1.1"), ("interval",)),
         Twin("gamma = 0.9", stand_in("gamma 0.9"), ("interval",)),
