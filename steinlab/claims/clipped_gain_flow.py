@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from steinlab.claims.clipped_gain import (
     CONDITIONS,
+    SURE,
     cells,
     finding,
     interval,
@@ -17,7 +18,7 @@ from steinlab.claims.clipped_gain import (
     table,
     without,
 )
-from steinlab.claims.design import CLIPPED
+from steinlab.claims.design import CLIPPED, Setup
 from steinlab.claims.gains import AS_STATED, OVERSHOT
 from steinlab.processes import FLOW
 from steinlab.verdicts import Claim, Twin
@@ -45,10 +46,11 @@ CLAIM = Claim(
     dropped=without(
         FLOW.name,
         one_cell(
-            "cells, cancelling", "tweedie 0.9 to 1",
-            "Gaussian, 2-D", FLOW.name, "unipc-2", "logsnr", evaluations=8,
+            "cells, cancelling",
+            "tweedie 0.9 to 1",
+            Setup("Gaussian, 2-D", FLOW.name, "unipc-2", "logsnr", 8, SURE, 0),
         ),
     ),
     finding=finding,
     table=table,
-)  # fmt: skip
+)
