@@ -13,6 +13,8 @@ from steinlab.verdicts import Check, Claim
 SEARCHES: Mapping[str, Callable[[Claim], Sequence[Space]]] = MappingProxyType(
     {
         "algorithm-cost": choices.cost_spaces,
+        "clipped-gain": choices.cell_spaces,
+        "clipped-gain-flow": choices.cell_spaces,
         "hutchinson-estimator": laws.probe_spaces,
         "integration-error": choices.cell_spaces,
         "integration-error-decomposition": choices.decomposition_spaces,

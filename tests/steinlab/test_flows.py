@@ -89,9 +89,7 @@ def test_the_last_step_errs_by_its_share_of_its_length(deviation: float) -> None
 
 
 @pytest.mark.parametrize("name", ["grid25-mlp", "grid25-fourier"])
-def test_a_network_is_followed_within_its_error(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_is_followed_within_its_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a far finer run to a far lower floor."""
     model: Any = load_model(name)
     first, last = make_grid(EDM, "logsnr", 1)
