@@ -21,7 +21,7 @@ narrow the limit just where t is large.
 
 Each statistic is simulated alone at levels that 1e5 draws resolve, in the slow suite. Beyond, t of
 normal states and chi-square are exact, and the limit of skew states is tested by tilted draws, on
-squares of normals at n = 512 down to the level of one case: it errs on the cautious side.
+squares of normals at n = 512 down to the level of one case of 2^14: it is right to a third.
 
 A control whose margin beyond the limit is ``m`` standard errors is missed with probability
 ``Phi(-m)``: see :func:`missed`.
