@@ -1,9 +1,9 @@
 r"""Runs side by side: corrected and plain from the same start states, cell by cell and on average.
 
 **A cell** is decided by ``z = (b - a) / sqrt(e_a^2 + e_b^2)`` beyond the normal quantile at the
-family-wise level ``CELL_LEVEL`` over ``FAMILY`` comparisons, whatever number of them has run. The two
-runs share their start states, so their errors are positively correlated as a rule; the record keeps
-marginal errors alone, and the joint one used here is then too large: cells are left undecided
+family-wise level ``CELL_LEVEL`` over ``FAMILY`` comparisons, whatever number of them has run. The
+two runs share their start states, so their errors are positively correlated as a rule; the record
+keeps marginal errors alone, and the joint one used here is then too large: cells are left undecided
 rather than decided wrongly. A run that left the finite numbers counts against the correction.
 
 **The mean** is geometric: seeds of a setup are averaged first, then the logarithms over setups,
