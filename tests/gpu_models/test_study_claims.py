@@ -14,7 +14,16 @@ import pytest
 from gpu_models.claims.words import LABELS
 from gpu_models.study import pairs, stored
 from gpu_models.study.design import FAIR, Cell
-from gpu_models.study.pairs import CALIBRATED, CLIPPED, FAMILY, LARGEST, MORE, RULE, SHARES
+from gpu_models.study.pairs import (
+    CALIBRATED,
+    CELL_LEVEL,
+    CLIPPED,
+    FAMILY,
+    LARGEST,
+    MORE,
+    RULE,
+    SHARES,
+)
 from gpu_models.study.stored import Stored
 from steinlab.catalogue import load_claim
 from steinlab.errors import InputError
@@ -261,8 +270,8 @@ def test_means_and_counts_are_those_written_out() -> None:
         assert s.mean == pytest.approx(factor, rel=1e-12)
         assert s.low <= s.mean <= s.high
         z = [(factor - 1) * p.plain["flow_error"]["value"] / (math.sqrt(2) * 0.004) for p in found]
-        assert s.worsened == sum(v > critical(FAMILY) for v in z)
-        assert s.improved == sum(v < -critical(FAMILY) for v in z)
+        assert s.worsened == sum(v > critical(FAMILY, level=CELL_LEVEL) for v in z)
+        assert s.improved == sum(v < -critical(FAMILY, level=CELL_LEVEL) for v in z)
         assert s.cells == len(found) >= s.setups
         assert (s.cells > s.setups) == (family not in FAIR)  # those have one seed
         shares = pairs.summary(found, "recall")
