@@ -62,13 +62,14 @@ class Rows:
         """Its standard error, by the Hajek projection."""
         return 2 * math.sqrt(self.h.var(ddof=1) / len(self.h) + self.g.var(ddof=1) / len(self.g))
 
-    def paired_error(self, other: Rows) -> float:
-        """Return the standard error of the difference to a distance on the same rows.
+    def ratio_error(self, other: Rows, ratio: float) -> float:
+        """Return the standard error of ``distance - ratio * other.distance`` on the same rows.
 
-        Both samples come from the same start states, row by row, and stand against the same truth,
-        so that what they share drops out of ``h - h'`` and ``g - g'``.
+        Both samples come from the same start states, row by row, and stand against the same truth:
+        what they share drops out. Over the denominator of the ratio it is the ratio's own error, to
+        first order.
         """
-        return Rows(self.h - other.h, self.g - other.g).error
+        return Rows(self.h - ratio * other.h, self.g - ratio * other.g).error
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from steinlab.tournament.design import SOLVERS, Cell
 from steinlab.tournament.entrants import BATCH, ENTRANTS, REFERENCES
 from steinlab.tournament.measures import MEASURES, Rows, Truth
 from steinlab.tournament.problems import FINE, SLOW, Problem, load_problem
+from steinlab.tournament.summary import ratio
 
 FLOORS = 4
 """Pairs of true samples whose distances give the noise floors."""
@@ -121,8 +122,8 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
 
     An entrant that spends evaluations is also set against the plain solver with as many more: the
     budget plus what it spends a state of a batch of :data:`BATCH`, rounded up, as ``equal``. The
-    best plain solver of the cell's path and budget is chosen with hindsight. ``paired_error`` is
-    the standard error of an entrant's energy distance less the plain solver's.
+    best plain solver of the cell's path and budget is chosen with hindsight. ``ratio_error`` is
+    the standard error of an entrant's ratio of energy distances (:func:`.summary.ratio`).
     """
     own = arena(cell.problem, cell.process, cell.seed, states)
     plan, grid = planned(cell, own.process, cell.evaluations)
@@ -207,6 +208,12 @@ def distances(own: Arena, state: np.ndarray, beside: Rows | None = None) -> dict
     if np.abs(state).max() > OVERFLOW:
         return {"stopped": f"a coordinate of {np.abs(state).max():.1g}"}
     rows = own.truth.rows(state)
-    paired = {} if beside is None else {"paired_error": rows.paired_error(beside)}
     flow_error = float(rms_distance(state, own.flow_end).value)
-    return {**own.truth.measures(state, rows), "flow_error": flow_error, **paired}
+    out = {**own.truth.measures(state, rows), "flow_error": flow_error}
+    if beside is not None:
+        key = "energy_distance"
+        plain, floor = {key: beside.distance}, own.floor[key]
+        found = ratio(out, plain, floor, key)
+        error = rows.ratio_error(beside, found)
+        out["ratio_error"] = error / (max(beside.distance, 0.0) + floor)
+    return out

@@ -23,7 +23,7 @@ from steinlab.tournament.entrants import BATCH, ENTRANTS
 from steinlab.tournament.measures import MEASURES
 from steinlab.tournament.page import BEGIN, END, write
 from steinlab.tournament.play import arena, planned, play
-from steinlab.tournament.problems import LAWS, MODELS, SLOW, load_problem
+from steinlab.tournament.problems import LAWS, MODELS, SLOW, is_exact, load_problem
 from steinlab.tournament.record import FULL, VERSION, read_record, write_record
 from steinlab.tournament.summary import STOPPED, line, ratio
 
@@ -249,21 +249,21 @@ def test_the_quick_profile_is_small_and_every_group_shares_its_states() -> None:
     assert all(len({(c.problem, c.process, c.seed) for c in group}) == 1 for group in groups)
 
 
-def test_any_part_of_the_full_profile_is_a_balanced_sample() -> None:
-    profile = run.PROFILES["full"]
-    groups = run.groups(profile)
+def test_flow_and_networks_come_first_and_any_part_of_the_rest_is_a_balanced_sample() -> None:
+    groups = run.groups(run.PROFILES["full"])
     played = [cell for group in groups for cell in group]
     assert len(played) == len(set(played)) > 2000
-    most = max(map(len, groups))
-    assert most == run.LARGEST_GROUP
-    first = [cell for group in groups[: len(groups) // 3] for cell in group]
-    for name in {*LAWS, *SLOW} - {"galaxies-hsc-32"}:
-        share = np.mean([cell.problem == name for cell in first])
-        assert share == pytest.approx(np.mean([c.problem == name for c in played]), abs=0.06)
+    assert max(map(len, groups)) == run.LARGEST_GROUP
+    first = [g[0].process == "flow" or not is_exact(g[0].problem) for g in groups]
+    assert first == sorted(first, reverse=True)
+    rest = groups[sum(first) :]
+    third = rest[: len(rest) // 3]
+    cells_of = {part: [c for g in some for c in g] for part, some in (("all", rest), ("a", third))}
+    for name in (*LAWS, "digits"):
+        shares = [np.mean([c.problem == name for c in some]) for some in cells_of.values()]
+        assert shares[1] == pytest.approx(shares[0], abs=0.08)
         # a third of the groups, within four deviations of a draw without replacement
-        own, at_first = (
-            sum(g[0].problem == name for g in some) for some in (groups, groups[: len(groups) // 3])
-        )
+        own, at_first = (sum(g[0].problem == name for g in some) for some in (rest, third))
         assert abs(at_first - own / 3) < 4 * math.sqrt(own * 2 / 9)
 
 
