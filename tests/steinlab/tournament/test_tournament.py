@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import itertools
 import json
 import math
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from analytic import NoiseLevel
+from analytic import NoiseLevel, exact_flow
 from steinlab.errors import InputError
+from steinlab.longrun import long_run
+from steinlab.metrics import rms_distance
 from steinlab.sampling import solve
 from steinlab.solvers import evaluations_on
 from steinlab.tournament import __main__ as command
@@ -22,7 +27,7 @@ from steinlab.tournament.design import BUDGETS, HALVES, SOLVERS, Cell, cells
 from steinlab.tournament.entrants import BATCH, ENTRANTS
 from steinlab.tournament.measures import MEASURES
 from steinlab.tournament.page import BEGIN, END, write
-from steinlab.tournament.play import arena, planned, play
+from steinlab.tournament.play import arena, distances, planned, play
 from steinlab.tournament.problems import LAWS, MODELS, SLOW, is_exact, load_problem
 from steinlab.tournament.record import FULL, VERSION, read_record, write_record
 from steinlab.tournament.summary import STOPPED, line, ratio
@@ -100,6 +105,31 @@ def test_a_cell_is_played_from_states_of_its_own() -> None:
     assert 4 * 600 / BATCH * 512 / 600 <= law_only["extra"] <= 4 * 5 * 512 / BATCH
     bound = min(none["energy_distance"], found["best_plain"]["energy_distance"])
     assert found["best_plain"]["energy_distance"] == bound
+
+
+def test_the_flow_ends_where_the_exact_flow_does() -> None:
+    """And what a run is off by is that: 0.27 where a wrong end made it 0.76."""
+    own = arena("few-8", "flow", 0, 1000)
+    plan, grid = planned(Cell("few-8", "flow", "logsnr", "dpmpp-2m", 10, 0), own.process, 10)
+    exact = exact_flow(own.problem.law, own.start[:50], grid[0], grid[-1], rtol=1e-8)
+    gap = np.linalg.norm(own.flow_end[:50] - exact.state, axis=1)
+    assert np.sqrt(np.mean(gap**2)) <= own.floor["flow_error"] < 1e-3
+    end = solve(own.problem.denoiser, own.start, grid, plan).state
+    found = rms_distance(end, own.flow_end)
+    assert distances(own, end)["flow_error"] == found.value
+    assert abs(found.value - 0.268) < 4 * found.error < 0.06
+
+
+def test_a_networks_true_sample_has_the_variance_of_its_flow() -> None:
+    """That of a long run by another solver; ended too early, it has 6 % too little."""
+    own = arena("digits-mlp", "edm", 0, 200)
+    long = long_run(own.problem.denoiser, own.start, own.process)
+    spread = [float(x.var(axis=0).sum()) for x in (own.flow_end, long.state)]
+    assert spread[0] == pytest.approx(spread[1], rel=0.01)
+    gaps = np.linalg.norm(own.flow_end - long.state, axis=1)
+    assert np.median(gaps) <= own.floor["flow_error"] + long.rms_error
+    size = math.sqrt(own.truth.covariance.trace() / spread[0])
+    assert size == pytest.approx(1.0, abs=0.05)
 
 
 def played(value: float, problem: str = "a", plain: float = 0.5) -> dict[str, Any]:
@@ -205,6 +235,39 @@ def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
         assert command.main(["--from", str(source), "--record", str(again)]) == 0
         assert capsys.readouterr().out == live
         assert again.read_bytes() == first
+
+
+def test_what_was_played_is_kept_when_the_run_is_told_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal in the third cell leaves two; the record alone is enough to go on from."""
+    tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
+    monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
+    folder, record = tmp_path / "cells", tmp_path / "record.gz"
+    args = ["--workers", "1", "--out", str(folder), "--record", str(record)]
+    real, begun = run.play, itertools.count(1)
+
+    def told(*given: Any, **options: Any) -> dict[str, Any]:
+        if next(begun) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return real(*given, **options)
+
+    monkeypatch.setattr(run, "play", told)
+    before = signal.signal(signal.SIGTERM, command._stop)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command.main(args)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 128 + signal.SIGTERM
+    first = read_record(record)[1]
+    assert len(first) == len(list(folder.glob("*.json"))) == 2
+    shutil.rmtree(folder)
+    assert command.main([*args, "--note", "On two cores"]) == 0
+    head, whole = read_record(record)
+    assert len(whole) == head["cells"] == 2 + len(list(folder.glob("*.json")))
+    assert [one for one in whole if one["cell"] in [c["cell"] for c in first]] == first
+    assert command.told(whole, head).endswith(f"sources {head['key'][:12]}. On two cores.")
 
 
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
