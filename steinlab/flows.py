@@ -8,18 +8,20 @@ rise with the start. Where the law is exact, :func:`analytic.flow.exact_flow` kn
 
 :func:`follow` states an error for each state, the sum of three parts:
 
-*   ``|x_n - x_(n/2)|``, of runs with ``n = substeps`` and half as many steps: it bounds the error
-    of the finer run wherever the coarser errs at least twice as much, and is seven times the error
-    where the order is reached.
-*   ``|y - D(y)| / 2`` of the last step to zero noise. The flow is ``dy/de = r / e`` with
+*   ``max(|x_n - x_(n/2)|, |x_n - x_(n/4)| / 8)`` of runs with ``n = substeps``, half and a quarter
+    as many steps. The first bounds the error of the finest wherever the next errs at least twice as
+    much, and is seven times the error where the order is reached; the second is about as large
+    there, and stands in where the error of the next happens to change its sign.
+*   ``|y - D(y)|`` of the last step to zero noise. The flow is ``dy/de = r / e`` with
     ``r = y - D(y)``, ``e`` the ratio, so that the step errs by ``int_0^e r(e') / e' de' - r(e)``,
-    which is ``(1/m - 1) r(e)`` where ``r`` falls like ``e^m``: ``m`` is 2 where the law is smooth
-    on the floor's scale, 1 where it is a point. For Gaussian data the part is a bound, tight as the
-    deviation grows over the floor: along an axis of deviation ``b`` the step errs by
-    ``q / (1 + q)`` of its length, ``q = b / sqrt(b^2 + e^2)``.
+    which is ``(1/m - 1) r(e)`` where ``r`` falls like ``e^m``: within ``|r|`` for ``m >= 1/2``.
+    A law that is smooth on the floor's scale has ``m = 2``, a point has ``m = 1``. For Gaussian
+    data the step errs by ``q / (1 + q)`` of ``|r|``, at most half, along an axis of deviation
+    ``b``, ``q = b / sqrt(b^2 + e^2)``; a network's ``D`` below the noise that it was trained at may
+    need the rest.
 *   ``substeps`` roundings of the end.
 
-The first is no proof: near a watershed between two modes both runs may take the same wrong side.
+The first is no proof: near a watershed between two modes all runs may take the same wrong side.
 """
 
 from __future__ import annotations
@@ -81,13 +83,14 @@ def follow(
 ) -> Followed:
     """Return where the flow takes states ``x`` from level ``s`` to level ``t``, with the error.
 
-    The states are those of :func:`fine_run`; a second run with half the steps tells the error, so
-    that both cost ``3 (substeps + substeps // 2)`` evaluations, two more to zero noise.
+    The states are those of :func:`fine_run`; runs with half and a quarter of the steps tell the
+    error, so that all cost ``3 (n + n // 2 + n // 4)`` evaluations, ``n = substeps``, three more to
+    zero noise.
 
     Raises
     ------
     ValueError
-        If ``substeps < 2``.
+        If ``substeps < 4``.
 
     Examples
     --------
@@ -97,12 +100,16 @@ def follow(
     >>> bool(abs(end.state[0, 0] - 2.0 / 5**0.5) < end.error[0] < 1e-3)
     True
     """
-    if substeps < 2:
-        raise ValueError(f"substeps must be >= 2, got {substeps}")
+    if substeps < 4:
+        raise ValueError(f"substeps must be >= 4, got {substeps}")
+    xp = array_namespace(x)
     state, last = _run(denoiser, x, s, t, substeps)
-    coarse, _ = _run(denoiser, x, s, t, substeps // 2)
-    rounding = substeps * float(array_namespace(x).finfo(x.dtype).eps)
-    return Followed(state, _norm(state - coarse) + 0.5 * _norm(last) + rounding * _norm(state))
+    near, far = (
+        _norm(state - _run(denoiser, x, s, t, substeps // part)[0]) / share
+        for part, share in ((2, 1.0), (4, 8.0))
+    )
+    rounding = substeps * float(xp.finfo(x.dtype).eps)
+    return Followed(state, xp.maximum(near, far) + _norm(last) + rounding * _norm(state))
 
 
 def trajectory(

@@ -43,6 +43,8 @@ def main(args: Sequence[str] | None = None) -> int:
     else:
         about = _about(given, profile)
         played = _play(profile, about, given)
+    if given.note:
+        about |= {"note": given.note}
     played = sorted(played, key=lambda one: str(one["cell"]))
     if not played:
         raise InputError("--minutes must leave time for a cell, got none played")
@@ -82,7 +84,6 @@ def _about(given: argparse.Namespace, profile: Profile) -> dict[str, Any]:
         "cells": sum(len(group) for group in groups(profile)),
         "key": key_of(profile),
         "versions": versions(),
-        **({"note": given.note} if given.note else {}),
     }
 
 

@@ -21,7 +21,7 @@ from steinlab.tournament.measures import MEASURES
 
 VERSION = 1
 LIBRARIES = ("numpy", "scipy", "torch")
-COLUMNS = (*MEASURES, "energy_error", "extra")
+COLUMNS = (*MEASURES, "energy_error", "extra", "ratio_error")
 OF_TABLE = ("price", "kept")
 
 FULL = Path(__file__).parent / "results" / "full.jsonl.gz"
