@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from steinlab.examine import effort_for, examine, excess, runnable
@@ -165,6 +165,10 @@ def _nearness(c: Comparison) -> float:
 
 
 def _worst(done: Finished) -> dict[str, Any]:
+    if done.outcome.smallest is not None:
+        alone, case = done.outcome.smallest
+        shrunk = replace(done.outcome, comparison=alone, worst=case)
+        return _written(shrunk, 0, done.result.check.name)
     return _written(done.outcome, done.outcome.comparison.worst(), done.result.check.name)
 
 

@@ -97,7 +97,9 @@ class Comparison:
 
     def graded(self, grade: float) -> Comparison:
         """Return the comparison with a formula off by the relative amount ``grade``."""
-        return replace(self, predicted=self.predicted * (1 - grade if self.upper else 1 + grade))
+        if self.upper:  # lowered, whatever its sign
+            return replace(self, predicted=self.predicted * (1 - grade * np.sign(self.predicted)))
+        return replace(self, predicted=self.predicted * (1 + grade))
 
     def detects(self) -> float:
         """Return the smallest relative error of the formula that some decided case exposes."""
@@ -183,6 +185,9 @@ class Check:
         ``() -> reason`` why the check cannot run here (an extra not installed), empty if it can.
     notes : callable, optional
         ``() -> JSON`` to add to the evidence: axioms, the number of steps, a certificate's radius.
+    locate : callable, optional
+        ``JSON of one case -> (space, parameters)`` of the falsifier, so that a violation that was
+        drawn is shrunk before it is written down.
     """
 
     name: str
@@ -195,6 +200,7 @@ class Check:
     covers: bool = False
     available: Callable[[], str] | None = None
     notes: Callable[[], Mapping[str, Any]] | None = None
+    locate: Callable[[Mapping[str, Any]], tuple[Any, np.ndarray]] | None = None
 
     def missing(self) -> str:
         """Return why the check cannot run here, empty if it can."""
