@@ -54,7 +54,7 @@ class NoiseLevel:
             raise ValueError(f"sigma must be finite and >= 0, got {self.sigma}")
 
     def noised(self, data: Any, rng: np.random.Generator) -> Any:
-        """Return ``alpha x_star + sigma eps`` with fresh standard normal noise: states at the level.
+        """Return ``alpha x_star + sigma eps``, states at the level, with fresh normal noise.
 
         Parameters
         ----------

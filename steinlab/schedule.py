@@ -87,7 +87,7 @@ def _row(
             crash = Crash.from_error(error)
     if crash is not None:
         row = {
-            "id": claim_id,
+            "id": catalogue.id_of(claim_id),
             "verdict": "not-run",
             "finding": f"a check crashed: {crash.message}",
             "cases": 0,
@@ -96,6 +96,7 @@ def _row(
             "crash": crash.trace,
         }
     seconds = time.perf_counter() - start + sum(r.seconds for r in reports.values())
+    row |= catalogue.provenance(claim_id)
     row["seconds"] = round(seconds, 3)
     return row
 

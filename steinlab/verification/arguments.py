@@ -18,7 +18,7 @@ from analytic.arrays import Array
 from steinlab.denoisers import Denoiser
 from steinlab.errors import InputError, one_of, quote
 from steinlab.falsify.spaces import Parameter
-from steinlab.processes import PROCESSES, Process
+from steinlab.processes import PROCESSES, Process, get_process
 from steinlab.solvers import Candidate, Solver, get_solver
 
 LOWEST_RATIO, HIGHEST_RATIO = 1e-3, 1e2
@@ -267,10 +267,7 @@ def _several(names: Any) -> tuple[Any, ...]:
 
 
 def _processes(names: Sequence[str | Process]) -> tuple[Process, ...]:
-    return tuple(
-        PROCESSES[one_of("process", name, PROCESSES)] if isinstance(name, str) else name
-        for name in names
-    )
+    return tuple(map(get_process, names))
 
 
 def _process(processes: Sequence[Process], written: Mapping[str, Any]) -> Process:

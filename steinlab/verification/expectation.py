@@ -62,17 +62,16 @@ class Ball:
 
         return self._with(other, operator.truediv, error)
 
-    def __radd__(self, other: Any) -> Ball:
-        return self + other
-
-    def __rmul__(self, other: Any) -> Ball:
-        return self * other
+    __radd__, __rmul__ = __add__, __mul__
 
     def __rsub__(self, other: Any) -> Ball:
-        return -self + other
+        return (-self).__add__(other)
 
     def __rtruediv__(self, other: Any) -> Ball:
-        return NotImplemented if (number := _ball(other)) is None else number / self
+        number = _ball(other)
+        if number is None:
+            return NotImplemented
+        return number / self
 
     def __neg__(self) -> Ball:
         return Ball(-self.value, self.error)
@@ -122,7 +121,9 @@ class Ball:
 
     def _related(self, sign: str, other: Any) -> Relation:
         number = _ball(other)
-        return NotImplemented if number is None else Relation(self, sign, number)
+        if number is None:
+            return NotImplemented
+        return Relation(self, sign, number)
 
 
 def _ball(value: Any) -> Ball | None:
@@ -169,12 +170,12 @@ class Relation:
 
 
 def E(f: Callable[[Any], Any], law: GaussianMixture, level: NoiseLevel) -> Ball:
-    r"""Return ``E[f(x)]`` for ``x = alpha x_star + sigma eps``, ``x_star`` from the law, by quadrature.
+    r"""Return ``E[f(x)]`` by quadrature, for ``x = alpha x_star + sigma eps``, ``x_star`` of a law.
 
     Exact up to the error it states: what the last halving of the adaptive rule moved, and
     :data:`~steinlab.verdicts.ROUNDING` ``eps`` times the size of what was added up. That size is
     ``E|f|`` and, where ``f`` itself subtracts nearly equal numbers, the rounding that its values
-    show: ``|f(x) - f_32(x)| / eps_32`` with ``f_32`` the same function of ``x`` in single precision.
+    show: ``|f(x) - f_32(x)| / eps_32`` with ``f_32`` the same function in single precision.
 
     Parameters
     ----------
@@ -218,7 +219,7 @@ def E(f: Callable[[Any], Any], law: GaussianMixture, level: NoiseLevel) -> Ball:
             single = _values(f, states.astype(np.float32))
             size = np.abs(values) + np.abs(values - single) / SINGLE_EPS
         size = np.where(np.isfinite(size), size, np.inf)
-        return tuple((part * density).reshape(*x.shape, 1) for part in (values, size))  # type: ignore[return-value]
+        return (values * density).reshape(*x.shape, 1), (size * density).reshape(*x.shape, 1)
 
     found = integrate(integrand, mixture_breaks(law, level)[None])
     value, size, error = (float(part.item()) for part in (found.value, found.size, found.error))

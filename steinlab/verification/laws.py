@@ -96,8 +96,8 @@ def mixtures(
 
     Examples
     --------
-    >>> mixtures().read({"weights": [0.5, 0.5], "means": [-1.0, 1.0], "stds": [0.5, 0.5]}).variance()
-    array(1.25)
+    >>> mixtures().read({"weights": [1.0], "means": [3.0], "stds": [0.5]}).variance()
+    array(0.25)
     """
     if dim != 1:
         raise InputError(
