@@ -208,16 +208,16 @@ def E(f: Callable[[Any], Any], law: GaussianMixture, level: NoiseLevel) -> Ball:
     def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
         states = x.reshape(-1, 1)
         density = np.exp(law.log_prob(states, level))
-        values = _values(f, states)
+        with np.errstate(all="ignore"):
+            values = _values(f, states)
+            single = _values(f, states.astype(np.float32))
+            size = np.abs(values) + np.abs(values - single) / SINGLE_EPS
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             first = states[bad[0], 0]
             raise ValueError(
                 f"f must be finite at every state, got {values[bad[0]]} at x = {first}"
             )
-        with np.errstate(all="ignore"):
-            single = _values(f, states.astype(np.float32))
-            size = np.abs(values) + np.abs(values - single) / SINGLE_EPS
         size = np.where(np.isfinite(size), size, np.inf)
         return (values * density).reshape(*x.shape, 1), (size * density).reshape(*x.shape, 1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,17 @@ import numpy as np
 
 from steinlab.errors import InputError, quote
 from steinlab.falsify.spaces import Parameter, Space
-from steinlab.verdicts import FULL_FACTOR, Check, Claim, Comparison, Effort, Result, Twin
+from steinlab.verdicts import (
+    EPS,
+    FULL_FACTOR,
+    ROUNDING,
+    Check,
+    Claim,
+    Comparison,
+    Effort,
+    Result,
+    Twin,
+)
 from steinlab.verification.arguments import Strategy, Values
 from steinlab.verification.expectation import Ball, Relation, ball
 
@@ -29,6 +40,12 @@ CHECK = "cases"
 
 CASES = 200
 """Cases in the quick profile, unless others are asked for: about a second per expectation."""
+
+PAIRS, REACH, BACK = 3, math.sqrt(EPS), 0.618
+"""Pairs of cases about a violated one: its numbers moved by up to this part, and this much back. A
+smooth gap between the sides is interpolated to ``REACH**2 = eps`` from them; what exceeds that is
+rounding of the plain numbers that the property computes with. Were both moves of one length, steps
+of a rounded number would often cancel."""
 
 KINDS = {"<=": "upper", ">=": "lower", "==": "identity"}
 SIGN = re.compile("<=|>=|==|=|\u2264|\u2265")
@@ -93,12 +110,28 @@ class Property:
         return Drawn((json.loads(json.dumps(dict(case))),))
 
     def measure(self, cases: Drawn) -> Sides:
-        """Ask the property about every case."""
-        sides = [_at(row, partial(self._sides, self.read(row))) for row in cases.rows]
-        return Sides(cases.rows, np.array(sides).reshape(-1, 4))
+        """Ask the property about every case, and about neighbours of one that violates it.
 
-    def _sides(self, arguments: Mapping[str, Any]) -> tuple[float, ...]:
-        relation = self.function(**arguments)
+        An expectation states its error; what a property computes of plain numbers, ``1 - kappa``
+        say, cannot. A violation must therefore exceed what rounding is seen to do to it.
+        """
+        values = np.array([_at(row, partial(self._sides, row)) for row in cases.rows])
+        data = Sides(cases.rows, values.reshape(-1, 4))
+        for i in np.flatnonzero(self.compare(data, None).violated):
+            data.values[i, 3] += ROUNDING * self._rounding(cases.rows[i], data.values[i])
+        return data
+
+    def _rounding(self, row: Mapping[str, Any], sides: np.ndarray) -> float:
+        """Return how far the gap between the sides lies off the line through its neighbours."""
+        space, values = self.locate(row)
+        moves = REACH * np.random.default_rng(0).uniform(-1, 1, (PAIRS, len(values)))
+        near = space.build(values * (1 + np.concatenate((moves, -BACK * moves))), moves).rows
+        gaps = np.array([left - right for left, _, right, _ in map(self._sides, near)])
+        line = (BACK * gaps[:PAIRS] + gaps[PAIRS:]) / (1 + BACK)
+        return float(np.abs(line - (sides[0] - sides[2])).max())
+
+    def _sides(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        relation = self.function(**self.read(row))
         if not isinstance(relation, Relation):
             raise ValueError(
                 f"{self.name} must return a relation such as E(...) <= bound, whose sides know "
@@ -269,6 +302,8 @@ def claim(
 
     def decorate(function: Callable[..., Any]) -> Claim:
         name = function.__name__
+        if not name.isidentifier():
+            raise InputError(f"a claim must be a named function, got {name}")
         found = SIGN.search(statement)
         if found is None:
             raise InputError(
