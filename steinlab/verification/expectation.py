@@ -8,10 +8,9 @@ the tolerance that they bring, which the engine judges.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +20,21 @@ from steinlab.errors import quote
 from steinlab.verdicts import EPS, ROUNDING
 
 SINGLE_EPS = float(np.finfo(np.float32).eps)
+
+
+T = TypeVar("T")
+
+
+def _operation(of: Callable[[Ball, Ball], T]) -> Callable[[Ball, Any], T]:
+    """Let an operation on two balls take a number, and leave what is none to the other side."""
+
+    def operation(self: Ball, other: Any) -> T:
+        number = _ball(other)
+        if number is None:
+            return NotImplemented  # type: ignore[no-any-return]
+        return of(self, number)
+
+    return operation
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,36 +56,34 @@ class Ball:
 
     __array_ufunc__ = None  # NumPy's numbers leave the operation to this class
 
-    def __add__(self, other: Any) -> Ball:
-        return self._with(other, operator.add, lambda a, b: a.error + b.error)
+    @_operation
+    def __add__(self, other: Ball) -> Ball:
+        return _rounded(self.value + other.value, self.error + other.error)
 
-    def __sub__(self, other: Any) -> Ball:
-        return self._with(other, operator.sub, lambda a, b: a.error + b.error)
+    @_operation
+    def __sub__(self, other: Ball) -> Ball:
+        return _rounded(self.value - other.value, self.error + other.error)
 
-    def __mul__(self, other: Any) -> Ball:
-        def error(a: Ball, b: Ball) -> float:
-            return abs(a.value) * b.error + abs(b.value) * a.error + a.error * b.error
+    @_operation
+    def __mul__(self, other: Ball) -> Ball:
+        (a, da), (b, db) = (self.value, self.error), (other.value, other.error)
+        return _rounded(a * b, abs(a) * db + abs(b) * da + da * db)
 
-        return self._with(other, operator.mul, error)
-
-    def __truediv__(self, other: Any) -> Ball:
-        def error(a: Ball, b: Ball) -> float:
-            nearest = abs(b.value) - b.error
-            slack = a.error + abs(a.value / b.value) * b.error
-            return slack / nearest if nearest > 0 else math.inf
-
-        return self._with(other, operator.truediv, error)
+    @_operation
+    def __truediv__(self, other: Ball) -> Ball:
+        value, nearest = self.value / other.value, abs(other.value) - other.error
+        slack = self.error + abs(value) * other.error
+        return _rounded(value, slack / nearest if nearest > 0 else math.inf)
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def __rsub__(self, other: Any) -> Ball:
-        return (-self).__add__(other)
+    @_operation
+    def __rsub__(self, other: Ball) -> Ball:
+        return other - self
 
-    def __rtruediv__(self, other: Any) -> Ball:
-        number = _ball(other)
-        if number is None:
-            return NotImplemented
-        return number / self
+    @_operation
+    def __rtruediv__(self, other: Ball) -> Ball:
+        return other / self
 
     def __neg__(self) -> Ball:
         return Ball(-self.value, self.error)
@@ -93,37 +105,26 @@ class Ball:
         ends = [low**power, high**power, *([0.0**power] if across else [])]
         return Ball(value, max(abs(end - value) for end in ends) + 2 * EPS * abs(value))
 
-    def __le__(self, other: Any) -> Relation:
-        return self._related("<=", other)
+    @_operation
+    def __le__(self, other: Ball) -> Relation:
+        return Relation(self, "<=", other)
 
-    def __ge__(self, other: Any) -> Relation:
-        return self._related(">=", other)
+    @_operation
+    def __ge__(self, other: Ball) -> Relation:
+        return Relation(self, ">=", other)
 
-    def __eq__(self, other: Any) -> Relation:  # type: ignore[override]
-        return self._related("==", other)
+    @_operation
+    def __eq__(self, other: Ball) -> Relation:  # type: ignore[override]
+        return Relation(self, "==", other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
         return f"{self.value:.6g} +- {self.error:.1e}"
 
-    def _with(
-        self,
-        other: Any,
-        combine: Callable[[float, float], float],
-        error: Callable[[Ball, Ball], float],
-    ) -> Ball:
-        number = _ball(other)
-        if number is None:
-            return NotImplemented
-        value = combine(self.value, number.value)
-        return Ball(value, error(self, number) + EPS * abs(value))
 
-    def _related(self, sign: str, other: Any) -> Relation:
-        number = _ball(other)
-        if number is None:
-            return NotImplemented
-        return Relation(self, sign, number)
+def _rounded(value: float, error: float) -> Ball:
+    return Ball(value, error + EPS * abs(value))
 
 
 def _ball(value: Any) -> Ball | None:

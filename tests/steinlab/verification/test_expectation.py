@@ -19,8 +19,8 @@ NUMBERS = st.floats(-100, 100)
 ERRORS = st.floats(0, 10)
 
 
-@given(NUMBERS, ERRORS, NUMBERS, ERRORS, st.floats(-1, 1), st.floats(-1, 1))
-def test_what_a_ball_holds_stays_in_it(*drawn: float) -> None:
+@given(st.tuples(NUMBERS, ERRORS, NUMBERS, ERRORS, st.floats(-1, 1), st.floats(-1, 1)))
+def test_what_a_ball_holds_stays_in_it(drawn: tuple[float, ...]) -> None:
     a, da, b, db, i, j = drawn
     x, y = Ball(a, da), Ball(b, db)
     inner, other = mpmath.mpf(a) + i * mpmath.mpf(da), mpmath.mpf(b) + j * mpmath.mpf(db)

@@ -11,10 +11,11 @@ import pytest
 from steinlab import E, claim, laws, levels, numbers, steps
 from steinlab.errors import InputError
 from steinlab.examine import rerun, run_check
-from steinlab.falsify import Search, attack, spaces_of
+from steinlab.falsify import Found, Search, attack, shrink, spaces_of
 from steinlab.judge import judge
 from steinlab.verdicts import Claim
 from steinlab.verification import short
+from steinlab.verification.expectation import Ball
 
 CONTROLS: Any = {"a tenth": lambda law: 0.1 * law.variance()}
 
@@ -75,6 +76,20 @@ def test_one_component_with_round_numbers_where_they_refute() -> None:
     mean = law["means"][0] ** 2
     assert worst["measured"] == pytest.approx(mean + 1 / (1 + ratio**2), rel=1e-12)
     assert worst["bound"] == 0.5 * (mean + 1)
+
+
+def test_every_argument_is_made_simpler() -> None:
+    @claim("M_p <= M_q / 4", controls={"a tenth": lambda q: 0.1 * q.second_moment()}, cases=8)
+    def two_laws(p=laws.mixtures(components=(1, 2)), q=laws.mixtures(components=(1, 2))):
+        return Ball(float(p.second_moment())) <= 0.25 * q.second_moment()
+
+    place = two_laws.checks[0].locate
+    assert place is not None
+    mixed = {"weights": [0.3, 0.7], "means": [1.0, 2.0], "stds": [1.0, 0.5]}
+    space, values = place({"p": mixed, "q": mixed})
+    assert [s.name for s, _ in space.simpler(values)] == ["p 1, q 2"] * 2 + ["p 2, q 1"] * 2
+    found, _ = shrink(two_laws, Found(space, values, 0, True, 4.0))
+    assert found.space.name == "p 1, q 1"
 
 
 def test_the_falsifier_shrinks_what_it_finds() -> None:
