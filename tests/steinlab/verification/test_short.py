@@ -80,14 +80,15 @@ def test_one_component_with_round_numbers_where_they_refute() -> None:
 
 def test_every_argument_is_made_simpler() -> None:
     @claim("M_p <= M_q / 4", controls={"a tenth": lambda q: 0.1 * q.second_moment()}, cases=8)
-    def two_laws(p=laws.mixtures(components=(1, 2)), q=laws.mixtures(components=(1, 2))):
+    def two_laws(p=laws.mixtures(components=(1, 3)), q=laws.mixtures(components=(1, 2))):
         return Ball(float(p.second_moment())) <= 0.25 * q.second_moment()
 
     place = two_laws.checks[0].locate
     assert place is not None
+    three = {"weights": [0.2, 0.3, 0.5], "means": [1.0, 2.0, 3.0], "stds": [1.0, 0.5, 0.2]}
     mixed = {"weights": [0.3, 0.7], "means": [1.0, 2.0], "stds": [1.0, 0.5]}
-    space, values = place({"p": mixed, "q": mixed})
-    assert [s.name for s, _ in space.simpler(values)] == ["p 1, q 2"] * 2 + ["p 2, q 1"] * 2
+    space, values = place({"p": three, "q": mixed})
+    assert [s.name for s, _ in space.simpler(values)] == ["p 2, q 2"] * 3 + ["p 3, q 1"] * 2
     found, _ = shrink(two_laws, Found(space, values, 0, True, 4.0))
     assert found.space.name == "p 1, q 1"
 
@@ -97,6 +98,7 @@ def test_the_falsifier_shrinks_what_it_finds() -> None:
     assert outcome is not None
     assert outcome.comparison.violated[0]
     assert len(outcome.worst["law"]["weights"]) == 3
+    assert all(float(f"{x:.0e}") == x for x in outcome.worst["law"]["means"])
     spaces = spaces_of(jensen)
     assert [space.name for space in spaces] == [f"law {k}, s edm" for k in (1, 2, 3, 4)]
     search = Search(jensen, spaces, 0)
@@ -175,6 +177,21 @@ def test_a_lower_bound_reads_either_way(written: str) -> None:
     assert (row["verdict"], row["kind"]) == ("holds", "lower")
     assert row["tightness"] <= 1
     assert all(control["rejected"] for control in row["controls"])
+
+
+def test_the_sides_are_those_of_the_statement() -> None:
+    controls: Any = {"half": lambda law, s: 0.5 * E(lambda x: x**2, law, s)}
+
+    @claim("alpha^2 M <= E|x|^2", controls=controls, cases=20)
+    def least(law=laws.gaussians(), s=levels("flow")):
+        return s.alpha**2 * law.second_moment() <= E(lambda x: x**2, law, s)
+
+    (of,) = least.checks
+    run = run_check(least, of, "quick", 0)
+    case = of.restore(run.describe(0)).describe(0)
+    law, s = laws.gaussians().read(case["law"]), levels("flow").read(case["s"])
+    assert run.comparison.measured[0] == s.alpha**2 * law.second_moment()
+    assert judge(least)["verdict"] == "holds"
 
 
 def test_a_negative_bound_is_lowered_too() -> None:
