@@ -16,6 +16,15 @@ def claim_ids() -> list[str]:
     return sorted(entry.name for entry in entry_points(group="steinlab.claims"))
 
 
+def home_of(name: str) -> str:
+    """Return the package or module that a claim's own frames lie in, empty for a claim of none."""
+    if path := files.split(name)[0]:
+        return files.home(path)
+    entries = {entry.name: entry.module for entry in entry_points(group="steinlab.claims")}
+    module = entries.get(name, "")
+    return module.rpartition(".")[0] or module
+
+
 def load_claim(name: str) -> Claim:
     """Return a claim by id or address; raise ``InputError`` naming the nearest for an unknown one.
 

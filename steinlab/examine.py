@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from steinlab.errors import InputError, one_of
+from steinlab.catalogue import home_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.units import Crash, Outcome, TwinOutcome, pack
 from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Twin, join
 
@@ -25,7 +26,35 @@ def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
     batches = check.draw(effort_for(claim.id, check.name, profile, seed))
     data = [check.measure(batch) for batch in batches]
     comparison, pooled = _compare(check, data, claim.formula)
-    return Result(check, batches, data, comparison, pooled)
+    result = Result(check, batches, data, comparison, pooled)
+    _refuse_nonsense(result)
+    return result
+
+
+def _refuse_nonsense(result: Result) -> None:
+    """Raise ``ValueError`` for a comparison that is not one number a case, or holds NaN.
+
+    NaN violates nothing: it would pass where it should be looked into. A case that cannot be
+    decided has an infinite tolerance.
+    """
+    name, cases = result.check.name, sum(len(batch) for batch in result.batches)
+    for what, c in (("", result.comparison), ("pooled ", result.pooled)):
+        if c is None:
+            continue
+        wanted = (np.size(c.measured) if what else cases,)
+        for field in ("measured", "predicted", "tolerance"):
+            values = np.asarray(getattr(c, field))
+            if values.shape != wanted:
+                raise ValueError(
+                    f"{what}{field} of check {name} must have shape {wanted}, got {values.shape}"
+                )
+            bad = np.flatnonzero(np.isnan(values) & (field != "tolerance"))
+            if len(bad):
+                where = "" if what else f", first in case {quote(result.describe(int(bad[0])))}"
+                raise ValueError(
+                    f"{what}{field} of check {name} must be numbers, "
+                    f"got NaN in {len(bad)} of {len(values)}{where}"
+                )
 
 
 def _compare(
@@ -77,7 +106,7 @@ def examine(claim: Claim, check: Check, profile: str, seed: int) -> Outcome:
     return Outcome(
         result.comparison,
         result.pooled,
-        {twin.name: _twin_on(twin, result) for twin in twins},
+        {twin.name: _twin_on(claim, twin, result) for twin in twins},
         result.describe(result.comparison.worst()),
         tuple(sorted({str(b.dataset) for b in with_data})),
         sum(len(b) for b in with_data),
@@ -103,18 +132,27 @@ def _smallest(claim: Claim, result: Result) -> tuple[Comparison, dict[str, Any]]
     return (alone, case) if alone.violated[0] else None
 
 
-def _twin_on(twin: Twin, result: Result) -> TwinOutcome | Crash:
+def _twin_on(claim: Claim, twin: Twin, result: Result) -> TwinOutcome | Crash:
     """Compare a check's data with a falsified formula; the joint test only if it is needed."""
-    check, worst = result.check, 0.0
+    check, worst, differs = result.check, 0.0, False
     try:
-        for joint in (False, True) if check.pool else (False,):
-            comparison = _joint(check, result.data, twin.formula, joint)
+        for own in (result.comparison, result.pooled):
+            if own is None:
+                continue
+            comparison = _joint(check, result.data, twin.formula, own is result.pooled)
             worst = max(worst, excess(comparison))
-            if comparison.violated.any():
-                return TwinOutcome(True, excess(comparison))
+            differs = differs or not _same(comparison, own)
+            if differs and comparison.violated.any():
+                return TwinOutcome(True, excess(comparison), True)
     except Exception as error:
-        return Crash.from_error(error)
-    return TwinOutcome(False, worst)
+        return Crash.from_error(error, home_of(claim.id))
+    return TwinOutcome(False, worst, differs)
+
+
+def _same(one: Comparison, other: Comparison) -> bool:
+    """Whether two comparisons are equal to the last digit."""
+    fields = ("measured", "predicted", "tolerance")
+    return all(np.array_equal(getattr(one, f), getattr(other, f), equal_nan=True) for f in fields)
 
 
 def excess(comparison: Comparison) -> float:

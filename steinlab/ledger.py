@@ -36,6 +36,9 @@ VERSION = 1
 
 VERDICTS = ("proved", "certified", "holds", "conditional", "refuted", "not-reproduced", "not-run")
 
+FALLEN = ("refuted", "not-reproduced")
+SAME = ", which falls only because the claim's own formula, equal to it in every case, does"
+
 Progress = Callable[[str, Row], None]
 """Called with a claim's id and row as each claim is finished."""
 
@@ -100,13 +103,16 @@ def environment() -> dict[str, Any]:
 
 
 def faults(ledger: Mapping[str, Any]) -> list[str]:
-    """Return why the laboratory is not trustworthy: checks crashed, controls not rejected."""
+    """Return why the laboratory is not trustworthy: checks crashed, controls missing or passed."""
     out = []
     for row in ledger["claims"]:
         if "crash" in row:
             out.append(f"{row['id']}: {row['finding']}")
+        elif row["verdict"] != "not-run" and all(c.get("graded") for c in row["controls"]):
+            out.append(f"{row['id']}: no control was tried: none applies to the checks that ran")
         out += [
             f"{row['id']}: control not rejected: {control['name']}"
+            + (SAME if control.get("same") and row["verdict"] in FALLEN else "")
             for control in row["controls"]
             if not control["rejected"]
         ]

@@ -124,7 +124,7 @@ CLAIM = Claim(
         "the gains cover 2M, 3M, UniPC and Heun on both grids at 3 to 20 evaluations, and the "
         "samples collapse less onto modes"
     ),
-    source="Section 5 and abstract",
+    source="Section 5; mode collapse: abstract of the conference page, not of arXiv v1",
     kind="empirical",
     owner="paper",
     conditions=(

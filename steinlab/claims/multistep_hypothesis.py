@@ -219,7 +219,7 @@ CLAIM = Claim(
     statement="Theorem 4.7 gives gamma* of multistep candidates (2M, 3M, iPNDM) too",
     source="Theorem 4.7, applied to DPM-Solver++(2M, 3M) in the experiments",
     kind="identity",
-    owner="laboratory",
+    owner="paper",
     conditions=(
         "the conditions of Theorem 4.7",
         "unstated: the history's noise is independent of x; along a trajectory it is not",
