@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from steinlab.catalogue import home_of
 from steinlab.errors import InputError, one_of, quote
 from steinlab.units import Crash, Outcome, TwinOutcome, pack
-from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Twin, join
+from steinlab.verdicts import PROFILES, Check, Claim, Comparison, Effort, Result, Twin, join
 
 
 def effort_for(claim: str, check: str, profile: str, seed: int) -> Effort:
@@ -70,8 +70,26 @@ def _joint(check: Check, data: Sequence[Any], formula: Any, pooled: bool) -> Com
     return join([check.compare(part, formula) for part in data])
 
 
+JOINT = "joint"
+"""The key of a case that is a check's joint test: which of its entries."""
+
+
+def joint_case(profile: str, seed: int, entry: int) -> dict[str, Any]:
+    """Describe one entry of a check's joint test: no case alone violates it, all cases do."""
+    return {JOINT: entry, "profile": profile, "seed": seed}
+
+
+def _rejoin(claim: Claim, check: Check, case: Mapping[str, Any]) -> Comparison:
+    """Run a whole check again and return one entry of its joint test."""
+    entry, seed = case[JOINT], case["seed"]
+    pooled = run_check(claim, check, one_of("profile", case["profile"], PROFILES), seed).pooled
+    if pooled is None or entry not in range(len(pooled.measured)):
+        raise ValueError(f"{JOINT} must be an entry of a joint test of {check.name}, got {entry}")
+    return pooled.take(entry)
+
+
 def rerun(claim: Claim, check_name: str, case: Any) -> Comparison:
-    """Restore a described case, measure it, and compare it alone.
+    """Restore a described case, measure it, and compare it alone; a joint test runs as a whole.
 
     Raises
     ------
@@ -81,6 +99,8 @@ def rerun(claim: Claim, check_name: str, case: Any) -> Comparison:
     checks = {c.name: c for c in (*claim.checks, *(d.check for d in claim.dropped))}
     check = checks[one_of("check", check_name, checks)]
     try:
+        if isinstance(case, Mapping) and JOINT in case:
+            return _rejoin(claim, check, case)
         batch: Any = check.restore(case)
         described = [batch.describe(i) for i in range(len(batch))]
         index = described.index(json.loads(json.dumps(case)))

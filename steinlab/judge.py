@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from steinlab.examine import effort_for, examine, excess, runnable
+from steinlab.examine import effort_for, examine, excess, joint_case, runnable
 from steinlab.units import FALSIFIER, CheckError, Crash, Later, Outcome
 from steinlab.verdicts import (
     EXACT_GRADE,
@@ -72,7 +72,7 @@ def judged(
         *(_dropped(dropped, fallen[dropped.check.name]) for dropped in droppable),
     ]
     refuted = [done for done in results.values() if _violations(done.result)]
-    leading = _worst(refuted[0] if refuted else _leading(results))
+    leading = _worst(refuted[0] if refuted else _leading(results), profile, seed)
     attack = outcomes.get(FALSIFIER)
     hit = attack is not None and bool(attack.comparison.violated[0])
     if attack and attack.attack and hit and not refuted:
@@ -189,12 +189,18 @@ def _nearness(c: Comparison) -> float:
     return float(c.excess[i] / max(c.tolerance[i], 1e-300))
 
 
-def _worst(done: Finished) -> dict[str, Any]:
-    if done.outcome.smallest is not None:
-        alone, case = done.outcome.smallest
-        shrunk = replace(done.outcome, comparison=alone, worst=case)
-        return _written(shrunk, 0, done.result.check.name)
-    return _written(done.outcome, done.outcome.comparison.worst(), done.result.check.name)
+def _worst(done: Finished, profile: str, seed: int) -> dict[str, Any]:
+    """The worst case, shrunk where it can be, or the joint test where it alone is violated."""
+    outcome, name = done.outcome, done.result.check.name
+    if outcome.smallest is not None:
+        alone, case = outcome.smallest
+        return _written(replace(outcome, comparison=alone, worst=case), 0, name)
+    joint = outcome.pooled
+    if joint is None or outcome.comparison.violated.any() or not joint.violated.any():
+        return _written(outcome, outcome.comparison.worst(), name)
+    entry = joint.worst()
+    whole = replace(outcome, comparison=joint, worst=joint_case(profile, seed, entry))
+    return _written(whole, entry, name)
 
 
 def _written(outcome: Outcome, index: int, check: str) -> dict[str, Any]:

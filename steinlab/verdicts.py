@@ -25,8 +25,12 @@ terms are integrated (``edm-drift-vanishes``) and 0.42 among all identities chec
 (``hutchinson-estimator``): 1.3 and 3.3 ``eps`` times the size. The ledger's
 ``worst_over_tolerance`` tells for every check."""
 
-FAMILY_LEVEL = 1e-3
-"""Probability that any sampled comparison of one check fails although the formula is true."""
+RUN_LEVEL, SAMPLED_TESTS = 1e-4, 64
+"""Probability that a whole ledger run raises a false alarm, divided among this many sampled tests:
+no fewer than the registered claims hold (a check's cases are one, its joint statistic another)."""
+
+FAMILY_LEVEL = RUN_LEVEL / SAMPLED_TESTS
+"""Probability that any comparison of one sampled test fails although the formula is true."""
 
 UNDECIDED = 1e-3
 """A case whose rounding tolerance exceeds this part of its scale is undecided, never passed."""

@@ -1,7 +1,7 @@
 r"""Runs side by side: corrected and plain from the same start states, cell by cell and on average.
 
 **A cell** is decided by ``z = (b - a) / sqrt(e_a^2 + e_b^2)`` beyond the normal quantile at the
-family-wise level ``1e-3`` over ``FAMILY`` comparisons, whatever number of them has run. The two
+level of a sampled test over ``FAMILY`` comparisons, whatever number of them has run. The two
 runs share their start states, so their errors are positively correlated as a rule; the record keeps
 marginal errors alone, and the joint one used here is then too large: cells are left undecided
 rather than decided wrongly. A run that left the finite numbers counts against the correction.
@@ -25,8 +25,8 @@ from scipy.stats import t as student
 from gpu_models.study.design import Cell
 from gpu_models.study.stored import Record, Stored
 from steinlab.claims import design as exact_laws
-from steinlab.claims.forms import critical
 from steinlab.estimates import Estimate
+from steinlab.levels import critical
 
 FAMILY = 1000
 """Comparisons that share the family-wise level: more than the design has of one quantity."""

@@ -15,9 +15,9 @@ from gpu_models.study import pairs, stored
 from gpu_models.study.design import Cell
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, FAMILY, LARGEST, MORE, RULE, SHARES
 from gpu_models.study.stored import Stored
-from steinlab.claims.forms import critical
 from steinlab.errors import InputError
 from steinlab.ledger import faults, judge_by_id
+from steinlab.levels import critical
 from steinlab.shards import sources_key
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 

@@ -22,9 +22,9 @@ import numpy as np
 
 from analytic import GaussianMixture
 from steinlab.budget_subjects import Subject, of_law, of_model
-from steinlab.claims.forms import critical
 from steinlab.error_budget import PARTS, Budget, Setting, error_budget
 from steinlab.grids import make_grid
+from steinlab.levels import critical
 from steinlab.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Table, Twin
@@ -121,12 +121,16 @@ def measure(case: Level) -> Budget:
 
 
 def compare(data: Budget, weights: Weights) -> Comparison:
-    """Compare the sum of the parts with the total."""
+    """Compare the sum of the parts with the total.
+
+    The joint error is made of samples of ``states`` states each: Student's law has at least the
+    degrees of freedom of one.
+    """
     explained = sum(weights[name] * part.value for name, part in data.parts.items())
     return Comparison(
         np.array([explained]),
         np.array([data.total.value]),
-        np.array([critical(FAMILY) * data.error]),
+        np.array([critical(FAMILY, data.states - 1) * data.error]),
         sampled=True,
         grade=GRADE,
     )

@@ -23,10 +23,10 @@ import numpy as np
 from analytic import GaussianMixture
 from analytic.quadrature import expect
 from steinlab.claims.foreign import SHIFTS, Shifts
-from steinlab.claims.forms import critical
 from steinlab.coefficient import stein_numerator, tweedie_numerator
 from steinlab.divergence import Exact, Hutchinson, Step, inner
 from steinlab.grids import make_grid
+from steinlab.levels import Mean
 from steinlab.rounding import step_sizes
 from steinlab.solvers import SOLVERS
 from steinlab.terms import Problem, take_step
@@ -48,6 +48,7 @@ GALAXY_RUN, GALAXY_STATES, GALAXY_LEVELS = (GALAXY, "edm"), 48, (1, 3, 5)
 are half the levels, since each takes a second."""
 
 FAMILY = 1000
+"""Steps of networks that share the level: more than the full profile draws."""
 
 Constant = Callable[[Any, Any], Any]
 """``(alpha, sigma)`` to the factor in front of ``E <u, s_model - s_q> / E|u|^2``."""
@@ -56,7 +57,8 @@ Constant = Callable[[Any, Any], Any]
 class Gaps(NamedTuple):
     """``gamma_tilde - gamma_tweedie``, ``E<u, s - s_q>/E|u|^2``, errors of both sides, ``(C,)``.
 
-    ``error`` is a bound for integrals, a standard error of the difference for samples.
+    ``error`` is a bound for integrals, a standard error of the difference for samples; ``skew`` of
+    the difference and ``states`` are of samples alone.
     """
 
     alpha: np.ndarray
@@ -64,6 +66,8 @@ class Gaps(NamedTuple):
     gap: np.ndarray
     along: np.ndarray
     error: np.ndarray
+    skew: np.ndarray | float = 0.0
+    states: int = 0
 
 
 def correct(alpha: Any, sigma: Any) -> Any:
@@ -165,15 +169,17 @@ def measure_network(case: NetworkSteps) -> Gaps:
     right = inner(candidate.denoised - (law(x, s) if model.data_law else x_star), u)
     power = float(np.mean(inner(u, u)))
     along = float(np.mean(right)) / power * s.alpha / s.sigma**2
-    error = float(np.std(left - right, ddof=1)) / np.sqrt(states) / power
-    entries = (s.alpha, s.sigma, float(np.mean(left)) / power, along, error)
-    return Gaps(*(np.array([entry]) for entry in entries))
+    between = Mean.of(left - right).per(power)
+    entries = (s.alpha, s.sigma, float(np.mean(left)) / power, along, between.error, between.skew)
+    alpha, sigma, gap, score, error, skew = (np.array([entry]) for entry in entries)
+    return Gaps(alpha, sigma, gap, score, error, skew, states)
 
 
 def compare_network(data: Gaps, constant: Constant) -> Comparison:
     """Compare within the sampling error of the difference."""
     predicted = constant(data.alpha, data.sigma) * data.along
-    tolerance = critical(FAMILY) * data.error
+    off = Mean(data.gap - predicted, data.error, data.skew, data.states)
+    tolerance = off.limit(off.value, FAMILY)
     return Comparison(data.gap, predicted, tolerance, sampled=True, grade=0.1)
 
 
