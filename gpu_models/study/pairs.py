@@ -26,7 +26,7 @@ from gpu_models.study.design import Cell
 from gpu_models.study.stored import Record, Stored
 from steinlab.claims import design as exact_laws
 from steinlab.estimates import Estimate
-from steinlab.levels import critical
+from steinlab.significance import critical
 
 FAMILY = 1000
 """Comparisons that share the family-wise level: more than the design has of one quantity."""

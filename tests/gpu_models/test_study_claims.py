@@ -17,8 +17,8 @@ from gpu_models.study.pairs import CALIBRATED, CLIPPED, FAMILY, LARGEST, MORE, R
 from gpu_models.study.stored import Stored
 from steinlab.errors import InputError
 from steinlab.ledger import faults, judge_by_id
-from steinlab.levels import critical
 from steinlab.shards import sources_key
+from steinlab.significance import critical
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 
 CLAIMS = (
