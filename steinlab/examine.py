@@ -131,7 +131,25 @@ def examine(claim: Claim, check: Check, profile: str, seed: int) -> Outcome:
         tuple(sorted({str(b.dataset) for b in with_data})),
         sum(len(b) for b in with_data),
         pack(result.data),
+        smallest=_smallest(claim, result),
     )
+
+
+def _smallest(claim: Claim, result: Result) -> tuple[Comparison, dict[str, Any]] | None:
+    """Shrink the worst violation drawn and compare it alone; None where there is nothing to."""
+    from steinlab.falsify import Found, shrink  # they rerun cases by this module
+    from steinlab.falsify.attack import describe
+    from steinlab.falsify.search import score_of
+
+    check, c = result.check, result.comparison
+    worst = c.worst()
+    if check.locate is None or not c.violated[worst]:
+        return None
+    space, values = check.locate(result.describe(worst))
+    found, _ = shrink(claim, Found(space, values, 0, True, float(score_of(c)[worst])))
+    case = describe(claim, found)
+    alone = rerun(claim, check.name, case)
+    return (alone, case) if alone.violated[0] else None
 
 
 def _twin_on(claim: Claim, twin: Twin, result: Result) -> TwinOutcome | Crash:

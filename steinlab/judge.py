@@ -190,8 +190,11 @@ def _nearness(c: Comparison) -> float:
 
 
 def _worst(done: Finished, profile: str, seed: int) -> dict[str, Any]:
-    """The worst case, or the joint test where it alone is violated."""
+    """The worst case, shrunk where it can be, or the joint test where it alone is violated."""
     outcome, name = done.outcome, done.result.check.name
+    if outcome.smallest is not None:
+        alone, case = outcome.smallest
+        return _written(replace(outcome, comparison=alone, worst=case), 0, name)
     joint = outcome.pooled
     if joint is None or outcome.comparison.violated.any() or not joint.violated.any():
         return _written(outcome, outcome.comparison.worst(), name)

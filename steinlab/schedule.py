@@ -87,8 +87,9 @@ def _row(
     except Exception as error:
         crash = crash or Crash.from_error(error, catalogue.home_of(claim_id))
     if crash is not None:
-        row = crashed(claim_id, claim, crash)
+        row = crashed(catalogue.id_of(claim_id), claim, crash)
     seconds = time.perf_counter() - start + sum(r.seconds for r in reports.values())
+    row |= catalogue.provenance(claim_id)
     row["seconds"] = round(seconds, 3)
     return row
 

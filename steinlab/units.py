@@ -116,6 +116,8 @@ class Outcome:
         What was measured, pickled; None where it is large or does not pickle.
     attack : Attack, optional
         For the falsifier's outcome, whose comparison holds its worst case alone.
+    smallest : tuple, optional
+        Of a violated check that locates its cases: a shrunk violation, compared alone, and as JSON.
     """
 
     comparison: Comparison
@@ -126,6 +128,7 @@ class Outcome:
     dataset_cases: int
     data: bytes | None
     attack: Attack | None = None
+    smallest: tuple[Comparison, dict[str, Any]] | None = None
 
 
 class Report(NamedTuple):

@@ -109,7 +109,9 @@ class Comparison:
 
     def graded(self, grade: float) -> Comparison:
         """Return the comparison with a formula off by the relative amount ``grade``."""
-        return replace(self, predicted=self.predicted * (1 - grade if self.upper else 1 + grade))
+        if self.upper:  # lowered, whatever its sign
+            return replace(self, predicted=self.predicted * (1 - grade * np.sign(self.predicted)))
+        return replace(self, predicted=self.predicted * (1 + grade))
 
     def detects(self) -> float:
         """Return the smallest relative error of the formula that some decided case exposes."""
@@ -195,6 +197,9 @@ class Check:
         ``() -> reason`` why the check cannot run here (an extra not installed), empty if it can.
     notes : callable, optional
         ``() -> JSON`` to add to the evidence: axioms, the number of steps, a certificate's radius.
+    locate : callable, optional
+        ``JSON of one case -> (space, parameters)`` of the falsifier, so that a violation that was
+        drawn is shrunk before it is written down.
     partly : callable, optional
         ``profile -> {what: reason}`` of the cases that the check leaves out here (a model that is
         not installed) while it runs on the others; the row lists them under ``not_looked_at``.
@@ -210,6 +215,7 @@ class Check:
     covers: bool = False
     available: Callable[[], str] | None = None
     notes: Callable[[], Mapping[str, Any]] | None = None
+    locate: Callable[[Mapping[str, Any]], tuple[Any, np.ndarray]] | None = None
     partly: Callable[[str], Mapping[str, str]] | None = None
 
     def __post_init__(self) -> None:

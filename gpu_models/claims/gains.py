@@ -32,7 +32,7 @@ from gpu_models.study.pairs import (
     summary,
 )
 from gpu_models.study.stored import Stored, stored
-from steinlab.levels import critical
+from steinlab.significance import critical
 from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort, Twin
 
 DATA = "fashion-mnist"

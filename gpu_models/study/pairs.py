@@ -26,7 +26,7 @@ from gpu_models.study.design import Cell
 from gpu_models.study.stored import Record, Stored
 from steinlab.claims import design as exact_laws
 from steinlab.estimates import Estimate
-from steinlab.levels import critical
+from steinlab.significance import critical
 
 CELL_LEVEL, FAMILY = 1e-3, 1000
 """The level at which pages call cells better or worse, and comparisons that share it: more than

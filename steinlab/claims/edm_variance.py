@@ -34,7 +34,7 @@ from steinlab.claims.checks import couple
 from steinlab.claims.coordinate_dependence import to_edm
 from steinlab.claims.draws import RATIOS, StepCases, draw_steps
 from steinlab.divergence import Exact
-from steinlab.levels import Mean
+from steinlab.significance import Mean
 from steinlab.solvers import first_order
 from steinlab.terms import Problem, by_component, quadrature_terms, sampled_terms, take_step
 from steinlab.verdicts import (

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steinlab.levels import Mean, critical, square_band
+from steinlab.significance import Mean, critical, square_band
 from steinlab.terms import Integrated, Terms
 from steinlab.verdicts import EPS, ROUNDING, Comparison
 

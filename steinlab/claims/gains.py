@@ -31,7 +31,7 @@ from steinlab.claims.design import (
     outcome_of,
 )
 from steinlab.claims.problems import PROBLEMS
-from steinlab.levels import critical
+from steinlab.significance import critical
 from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort
 
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")

@@ -36,7 +36,7 @@ from steinlab.claims.ratios import (
 )
 from steinlab.claims.slopes import drive_size, residual_jacobian
 from steinlab.divergence import Exact, Hutchinson, Step
-from steinlab.levels import Mean
+from steinlab.significance import Mean
 from steinlab.terms import forward, take_step
 from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Effort, Result, Table, Twin
 

@@ -23,7 +23,7 @@ from analytic import NoiseLevel
 from steinlab.claims.problems import problem
 from steinlab.corrections.law_matched import LawMatched, defect
 from steinlab.divergence import Step
-from steinlab.levels import square_band
+from steinlab.significance import square_band
 from steinlab.solvers import SOLVERS
 from steinlab.verdicts import Comparison, Effort
 

@@ -22,8 +22,8 @@ from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import expect
 from steinlab.coefficient import stein_numerator
 from steinlab.divergence import Exact, Hutchinson
-from steinlab.levels import Mean
 from steinlab.processes import PROCESSES
+from steinlab.significance import Mean
 from steinlab.solvers import SOLVERS
 from steinlab.terms import Problem, forward, take_step
 from steinlab.verdicts import Table

@@ -13,9 +13,9 @@ from steinlab.coefficient import stein_numerator
 from steinlab.corrections import DEFAULT_GAMMA_MIN, Diagnostics
 from steinlab.divergence import Step, inner
 from steinlab.grids import make_grid
-from steinlab.levels import Mean
 from steinlab.processes import PROCESSES
 from steinlab.sampling import solve
+from steinlab.significance import Mean
 from steinlab.solvers import SOLVERS
 from steinlab.terms import sampled_divergence
 

@@ -39,9 +39,14 @@ COLOURS = {
 }
 
 
+FilesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FILE.py]...", help="Files whose claims are judged; by default none."),
+]
 ProfileOption = Annotated[str, typer.Option(help="quick or full.")]
 ClaimsOption = Annotated[
-    str | None, typer.Option(metavar="ID,ID", help="Claims to judge; by default all.")
+    str | None,
+    typer.Option(metavar="ID,ID", help="Claims to judge; by default all, or all of the files."),
 ]
 FolderOption = Annotated[
     str | None,
@@ -61,6 +66,7 @@ SchedulerOption = Annotated[
 
 
 def verify(  # noqa: PLR0917
+    files: FilesArgument = None,
     profile: ProfileOption = "quick",
     claims: ClaimsOption = None,
     out: FolderOption = None,
@@ -72,13 +78,13 @@ def verify(  # noqa: PLR0917
     traceback: TracebackOption = False,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
+    from steinlab.catalogue import chosen
     from steinlab.ledger import claim_ids, run
     from steinlab.shards import Shards
     from steinlab.verdicts import PROFILES
 
     one_of("--profile", profile, PROFILES)
-    known = claim_ids()
-    wanted = known if claims is None else [one_of("--claims", c, known) for c in claims.split(",")]
+    wanted, known = chosen(files or [], claims, claim_ids())
     count = worker_count(workers)
     number = whole_number(seed, "--seed", 0, MAX_SEED)
     check_target(target)
@@ -97,7 +103,7 @@ def verify(  # noqa: PLR0917
         )
     write_json(target, ledger)
     _store(folder, ledger)
-    show(*_report(ledger), *(_tables(ledger) if claims is not None else ()), target=target)
+    show(*_report(ledger), *(_tables(ledger) if claims or files else ()), target=target)
     _tell_of_shards(ledger, shards, len(wanted), target)
     return _trusted(ledger, expected, traceback)
 

@@ -11,6 +11,7 @@ import numpy as np
 from steinlab.examine import rerun
 from steinlab.falsify.registry import spaces_of
 from steinlab.falsify.search import Found, Search
+from steinlab.falsify.shrink import shrink
 from steinlab.falsify.spaces import Rows, Space
 from steinlab.units import Attack, Outcome
 from steinlab.verdicts import Claim, Comparison
@@ -44,6 +45,8 @@ def attack(
     found = search.best()
     if found is None:
         return None
+    if found.violated:
+        found, _ = shrink(claim, found)
     case = describe(claim, found)
     comparison = rerun(claim, found.space.check, case)
     return Outcome(

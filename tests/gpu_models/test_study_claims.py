@@ -29,8 +29,8 @@ from steinlab.catalogue import load_claim
 from steinlab.errors import InputError
 from steinlab.examine import rerun
 from steinlab.ledger import faults, judge_by_id
-from steinlab.levels import critical
 from steinlab.shards import sources_key
+from steinlab.significance import critical
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 
 CLAIMS = (

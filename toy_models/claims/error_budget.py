@@ -24,8 +24,8 @@ from analytic import GaussianMixture
 from steinlab.budget_subjects import Subject, of_law, of_model
 from steinlab.error_budget import PARTS, Budget, Setting, error_budget
 from steinlab.grids import make_grid
-from steinlab.levels import critical
 from steinlab.processes import PROCESSES
+from steinlab.significance import critical
 from steinlab.solvers import SOLVERS
 from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Table, Twin
 from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples

@@ -26,8 +26,8 @@ from steinlab.claims.foreign import SHIFTS, Shifts
 from steinlab.coefficient import stein_numerator, tweedie_numerator
 from steinlab.divergence import Exact, Hutchinson, Step, inner
 from steinlab.grids import make_grid
-from steinlab.levels import Mean
 from steinlab.rounding import step_sizes
+from steinlab.significance import Mean
 from steinlab.solvers import SOLVERS
 from steinlab.terms import Problem, take_step
 from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Effort, Result, Table, Twin

@@ -24,7 +24,7 @@ from steinlab.ledger import (
     replay,
     stored_case,
 )
-from steinlab.levels import Mean, critical
+from steinlab.significance import Mean, critical
 from steinlab.verdicts import FAMILY_LEVEL, METHODS, OWNERS, Check
 from tests.steinlab.claims.small import break_source, judged, judged_exactly, shrink
 

@@ -19,7 +19,7 @@ from steinlab.errors import InputError
 from steinlab.examine import _joint, effort_for, run_check, runnable
 from steinlab.judge import judge
 from steinlab.ledger import replay, stored_case
-from steinlab.levels import MISSED, Mean, critical, missed, square_band
+from steinlab.significance import MISSED, Mean, critical, missed, square_band
 from steinlab.verdicts import (
     FAMILY_LEVEL,
     FULL_FACTOR,
@@ -130,7 +130,7 @@ def within(count: int, level: float, draws: int = DRAWS) -> bool:
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     """A test's level that the draws can see, in the place of the ledger's."""
-    monkeypatch.setattr("steinlab.levels.FAMILY_LEVEL", request.param)
+    monkeypatch.setattr("steinlab.significance.FAMILY_LEVEL", request.param)
     return float(request.param)
 
 
