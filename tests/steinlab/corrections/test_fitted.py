@@ -70,6 +70,15 @@ def test_the_oracle_is_the_best_scalar_and_neutral_for_an_exact_step() -> None:
     assert flow_oracle()(step_of(step.x, Perfect()), RNG)[1].gamma == pytest.approx(1.0, abs=1e-12)
 
 
+def test_the_oracle_is_charged_what_it_evaluates() -> None:
+    """To zero noise, too: one evaluation more in the last step."""
+    counted = Counted(PLANE)
+    done = solve(counted, start(8), GRID, EULER, correction=flow_oracle(substeps=4))
+    spent = sum(one.evaluations for one in done.diagnostics)
+    assert spent == 12 * (len(GRID) - 1) + 1
+    assert counted.calls == spent + done.evaluations
+
+
 def test_the_fit_is_least_squares() -> None:
     """Normal equations: what is left over is orthogonal to every direction, up to the ridge."""
     step = step_of(start(400, level=S), EULER)
