@@ -133,7 +133,7 @@ def _pool(batches: Sequence[Measured], formula: Formula) -> Comparison:
 def _draw_2m(effort: Effort) -> list[StepCases]:
     return draw_steps(
         effort.rng,
-        effort.count(360),
+        effort.count(480),
         solvers=("dpmpp-2m",),
         families=("edm", "vp-linear", "flow"),
         dims=(1, 3, 8, 24),
