@@ -228,7 +228,7 @@ CLAIM = Claim(
             FieldCases.restore,
         ),
         quadrature_check(1000),
-        sampled_check(1200),
+        sampled_check(1500),
         symbolic_check(DERIVATION, covers=True),
     ),
     twins=(
