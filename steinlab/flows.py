@@ -12,16 +12,18 @@ rise with the start. Where the law is exact, :func:`analytic.flow.exact_flow` kn
     as many steps. The first bounds the error of the finest wherever the next errs at least twice as
     much, and is seven times the error where the order is reached; the second is about as large
     there, and stands in where the error of the next happens to change its sign.
-*   ``|y - D(y)|`` of the last step to zero noise. The flow is ``dy/de = r / e`` with
-    ``r = y - D(y)``, ``e`` the ratio, so that the step errs by ``int_0^e r(e') / e' de' - r(e)``,
-    which is ``(1/m - 1) r(e)`` where ``r`` falls like ``e^m``: within ``|r|`` for ``m >= 1/2``.
-    A law that is smooth on the floor's scale has ``m = 2``, a point has ``m = 1``. For Gaussian
-    data the step errs by ``q / (1 + q)`` of ``|r|``, at most half, along an axis of deviation
-    ``b``, ``q = b / sqrt(b^2 + e^2)``; a network's ``D`` below the noise that it was trained at may
-    need the rest.
+*   What the last step to zero noise errs by, measured: the distance to where the run ends that goes
+    on from the floor to zero noise as any other does, by ``substeps / 2`` steps to a floor of
+    ``FLOOR`` times the first; and ``|y - D(y)|`` of the last step there. The flow is
+    ``dy/de = r / e`` with ``r = y - D(y)``, ``e`` the ratio, so that a last step errs by
+    ``int_0^e r(e') / e' de' - r(e)``, which is ``(1/m - 1) r(e)`` where ``r`` falls like ``e^m``. A
+    law that is smooth on the floor's scale has ``m = 2``, a point has ``m = 1``: there ``|r|``
+    bounds it on either floor. A network's ``r`` may fall more slowly below the noise that it was
+    trained at, and its step err by several times ``|r|``.
 *   ``substeps`` roundings of the end.
 
-The first is no proof: near a watershed between two modes all runs may take the same wrong side.
+The first is no proof: near a watershed between two modes all runs may take the same wrong side. Nor
+is the second, where a network does not settle above its lower floor.
 """
 
 from __future__ import annotations
@@ -59,7 +61,14 @@ def between(s: NoiseLevel, t: NoiseLevel, substeps: int) -> Grid:
 
     Along them alpha is interpolated as the single-step solvers do; the flow between two levels
     does not depend on the path of ``alpha``, only on the ratios passed.
+
+    Raises
+    ------
+    ValueError
+        If there is no noise at ``s``: the flow's time, ``log ratio``, does not begin there.
     """
+    if not has_noise(s):
+        raise ValueError(f"s must have noise, sigma > 0, got {s}")
     zero = not has_noise(t)
     end = NoiseLevel(t.alpha, t.alpha * FLOOR * min(1.0, s.sigma / s.alpha)) if zero else t
     alphas = np.geomspace(s.alpha, end.alpha, substeps + 1)
@@ -84,13 +93,13 @@ def follow(
     """Return where the flow takes states ``x`` from level ``s`` to level ``t``, with the error.
 
     The states are those of :func:`fine_run`; runs with half and a quarter of the steps tell the
-    error, so that all cost ``3 (n + n // 2 + n // 4)`` evaluations, ``n = substeps``, three more to
-    zero noise.
+    error, so that all cost ``3 (n + n // 2 + n // 4)`` evaluations, ``n = substeps``; to zero noise
+    ``3 (n // 2) + 4`` more, which measure the last step.
 
     Raises
     ------
     ValueError
-        If ``substeps < 4``.
+        If ``substeps < 4``, or there is no noise at ``s``.
 
     Examples
     --------
@@ -103,13 +112,16 @@ def follow(
     if substeps < 4:
         raise ValueError(f"substeps must be >= 4, got {substeps}")
     xp = array_namespace(x)
-    state, last = _run(denoiser, x, s, t, substeps)
+    state, low, floor = _run(denoiser, x, s, t, substeps)
     near, far = (
-        _norm(state - _run(denoiser, x, s, t, substeps // part)[0]) / share
+        _norm(state - fine_run(denoiser, x, s, t, substeps // part)) / share
         for part, share in ((2, 1.0), (4, 8.0))
     )
-    rounding = substeps * float(xp.finfo(x.dtype).eps)
-    return Followed(state, xp.maximum(near, far) + _norm(last) + rounding * _norm(state))
+    error = xp.maximum(near, far) + substeps * float(xp.finfo(x.dtype).eps) * _norm(state)
+    if not has_noise(t):
+        lower, y, e = _run(denoiser, low, floor, t, substeps // 2)
+        error = error + _norm(state - lower) + _norm((t.alpha / e.alpha) * y - lower)
+    return Followed(state, error)
 
 
 def trajectory(
@@ -124,16 +136,13 @@ def trajectory(
 
 def _run(
     denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, substeps: int
-) -> tuple[Array, Array]:
-    """Return the end of the fine run and its last step to zero noise, 0 where there is noise."""
-    last = 0.0 * x
-    for a, b in itertools.pairwise(between(s, t, substeps)):
-        if has_noise(b):
-            x = DPMPP_3S.step(denoiser, x, a, b, ()).state
-        else:
-            end = EULER.step(denoiser, x, a, b, ()).state
-            x, last = end, (b.alpha / a.alpha) * x - end
-    return x, last
+) -> tuple[Array, Array, NoiseLevel]:
+    """Return the end of the fine run, and the state and the level before its last step."""
+    levels = between(s, t, substeps)
+    for a, b in itertools.pairwise(levels):
+        solver = DPMPP_3S if has_noise(b) else EULER
+        before, x = x, solver.step(denoiser, x, a, b, ()).state
+    return x, before, levels[-2]
 
 
 def _norm(x: Array) -> Array:

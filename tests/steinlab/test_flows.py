@@ -105,6 +105,42 @@ def test_a_network_is_followed_within_its_error(name: str, monkeypatch: pytest.M
     assert np.median(stated) < 0.01
 
 
+def finely(denoiser: Any, x: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """RK4 of ``dx / dlog e = x - D`` on EDM, by its own code, and ``x -> D(x)`` at the end."""
+
+    def slope(log: float, x: np.ndarray) -> np.ndarray:
+        return np.asarray(x - denoiser(x, NoiseLevel(1.0, math.exp(log))))
+
+    for a, b in itertools.pairwise(np.log(ratios)):
+        h = b - a
+        one = slope(a, x)
+        two = slope(a + h / 2, x + h / 2 * one)
+        three = slope(a + h / 2, x + h / 2 * two)
+        x = x + h / 6 * (one + 2 * two + 2 * three + slope(b, x + h * three))
+    return np.asarray(denoiser(x, NoiseLevel(1.0, float(ratios[-1]))))
+
+
+def test_the_last_step_on_a_network_is_within_its_error_where_the_rest_is_fine() -> None:
+    """At the tournament's substeps; ``|y - D(y)|`` on the floor left a third of states outside."""
+    model: Any = load_model("grid25-mlp")
+    first, last = make_grid(EDM, "logsnr", 1)
+    x = model.start(first, 100, np.random.default_rng(0))
+    found = follow(model.denoiser, x, first, last, 128)
+    exact, coarser = (
+        finely(model.denoiser, x, np.geomspace(first.ratio, 1e-6, n + 1)) for n in (1200, 900)
+    )
+    error = distances(found.state, exact) - distances(exact, coarser)
+    assert np.mean(error <= found.error) >= 0.99
+    assert np.sqrt(np.mean(found.error**2)) < 1e-3
+
+
+@pytest.mark.parametrize("t", [S, CLEAN])
+@pytest.mark.parametrize("run", [follow, fine_run])
+def test_from_zero_noise_there_is_nothing_to_follow(run: Any, t: NoiseLevel) -> None:
+    with pytest.raises(ValueError, match=r"^s must have noise, sigma > 0, got NoiseLevel.*0\.0\)$"):
+        run(PLANE, np.zeros((2, 2)), CLEAN, t)
+
+
 def test_between_keeps_the_ends_and_the_even_ratios() -> None:
     levels = between(S, T, 5)
     assert (levels[0], levels[-1], len(levels)) == (S, T, 6)
@@ -124,7 +160,7 @@ def test_it_costs_what_it_says() -> None:
         assert counted.calls == calls
     counted = Counted(PLANE)
     end = follow(counted, x, S, CLEAN, 7)
-    assert counted.calls == 36
+    assert counted.calls == 33 + 3 * 3 + 4
     np.testing.assert_array_equal(end.state, fine_run(PLANE, x, S, CLEAN, 7))
     with pytest.raises(ValueError, match="substeps must be >= 4, got 3"):
         follow(PLANE, x, S, T, 3)
