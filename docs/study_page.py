@@ -109,7 +109,8 @@ def page(study: Stored, folder: Path) -> str:
         "```\npython -m gpu_models.study --data DIR --out gpu_models/results --shard 0/1\n"
         "python docs/study_page.py\n```",
         filled(
-            "The claims `neural-coefficient`, `neural-integration-error`, `artifact-reduction`, "
+            "The claims `neural-coefficient`, `neural-integration-error`, "
+            "`neural-clipped-gain`, `artifact-reduction`, "
             "`coverage` and `correction-cost` are judged on the same record "
             "([findings.md](findings.md)); `steinlab figures study-runs study-coefficients "
             "study-lipschitz` draws it."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_models.claims.gains import AS_STATED, TWINS, checks, study
+from gpu_models.claims.gains import AS_STATED, FAIR_TWINS, checks, study
 from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table, tried
 from steinlab.verdicts import Claim, Result
 
@@ -47,7 +47,7 @@ CLAIM = Claim(
     ),
     formula=AS_STATED,
     checks=checks(tuple(QUANTITIES), tuple(QUANTITIES)),
-    twins=TWINS,
+    twins=FAIR_TWINS,
     dropped=(),
     finding=_finding,
     table=table(QUANTITIES),

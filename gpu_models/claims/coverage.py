@@ -17,8 +17,8 @@ import numpy as np
 from gpu_models.claims.gains import (
     AS_STATED,
     DATA,
+    FAIR_TWINS,
     FEWER,
-    TWINS,
     Judged,
     Reading,
     at_most_one,
@@ -168,7 +168,7 @@ CLAIM = Claim(
         places_check("fair solvers and grids", tuple(FAIR)),
     ),
     twins=(
-        *TWINS,
+        *FAIR_TWINS,
         Twin("the same, by solver and grid", FEWER, ("solvers and grids",)),
         Twin("the same, fair rules by solver and grid", FEWER, ("fair solvers and grids",)),
     ),

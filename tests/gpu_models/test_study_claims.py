@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpu_models.claims.neural_clipped_gain import BOLD
 from gpu_models.claims.words import LABELS
 from gpu_models.study import pairs, stored
 from gpu_models.study.design import FAIR, Cell
@@ -36,10 +37,13 @@ from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 CLAIMS = (
     "neural-coefficient",
     "neural-integration-error",
+    "neural-clipped-gain",
     "artifact-reduction",
     "coverage",
     "correction-cost",
 )
+GAINS = ("neural-integration-error", "artifact-reduction", "coverage")
+"""Claims about the published rule."""
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_without_its_piece_a_claim_is_not_run(on: Any, claim: str, piece: str) -
 def test_without_runs_of_the_rule_the_gains_are_not_run(on: Any) -> None:
     study = actual()
     rest = without(study, *(c.key for c in study.runs if c.correction == RULE))
-    for claim in CLAIMS[1:4]:
+    for claim in GAINS:
         row = on(claim, rest)
         assert row["verdict"] == "not-run"
         assert "0 of the 3 setups that a mean takes" in row["finding"]
@@ -93,8 +97,15 @@ def test_without_runs_of_the_rule_the_gains_are_not_run(on: Any) -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_a_complete_study_is_judged_with_every_check_and_control(on: Any, claim: str) -> None:
-    row = on(claim, complete(actual()))
+    row = on(claim, with_a_worse_cell(complete(actual(), {**FACTORS, CLIPPED: 1.1})))
     assert faults({"claims": [row]}) == []
+    if claim == "neural-clipped-gain":
+        assert row["verdict"] == "conditional"
+        assert [c["name"] for c in row["controls"] if c.get("unstated")] == [
+            "Theorem 4.7 with the divergence of x alone, clipped to [0.1, 1]",
+            "clipped to [0.1, 1] in VP coordinates",
+        ]
+        return
     good = claim in ("neural-coefficient", "correction-cost")
     assert row["verdict"] == ("holds" if good else "not-reproduced")
     assert "ot in the record" not in row["finding"]
@@ -109,7 +120,7 @@ def test_a_complete_study_is_judged_with_every_check_and_control(on: Any, claim:
 def test_a_rule_that_reduces_everything_would_hold(on: Any) -> None:
     """The verdict can be favourable; the clipped rule has no say in it."""
     kind = complete(actual(), {**FACTORS, RULE: 0.5, CLIPPED: 5.0})
-    for claim in CLAIMS[1:4]:
+    for claim in GAINS:
         row = on(claim, kind)
         assert row["verdict"] == "holds", row["finding"]
         assert faults({"claims": [row]}) == []
@@ -129,28 +140,82 @@ def test_one_worsened_cell_speaks_against_a_rule_that_helps_elsewhere(on: Any) -
     bad, _ = changed(kind, f"euler/6/karras/{RULE}/0")
     bad.found[f"euler/6/karras/{RULE}/0"].clear()
     bad.found[f"euler/6/karras/{RULE}/0"].update({"spent": 6, "stopped": "state is not finite"})
-    for claim in CLAIMS[1:4]:
+    for claim in GAINS:
         assert on(claim, bad)["verdict"] == "not-reproduced"
 
 
+def test_a_split_claim_hides_neither_reading() -> None:
+    """As on exact laws: the published rule fails, and the definition's clipped has its own row."""
+    published, clipped = (
+        judge_by_id(claim, "quick", 0)
+        for claim in ("neural-integration-error", "neural-clipped-gain")
+    )
+    assert (published["verdict"], clipped["verdict"]) == ("not-reproduced", "conditional")
+    assert not [e for e in published["evidence"] if e["check"].startswith("fair")]
+    assert violations(clipped) == {}
+    assert {e["check"]: e["cases"] for e in clipped["evidence"]} == {
+        "mean": 6, "cells": 460, "more evaluations": 1, "calibrated": 1,
+    }  # fmt: skip
+    (worse,) = [c for c in clipped["controls"] if "VP" in c["name"]]
+    assert worse["case"]["case"] == {"run": f"heun/8/karras/{BOLD}/0", "quantity": "flow_error"}
+    for row in (published, clipped):
+        assert faults({"claims": [row]}) == []
+
+
+def test_without_the_fair_rules_their_claim_is_not_run(on: Any) -> None:
+    study = complete(actual())
+    row = on(
+        "neural-clipped-gain", without(study, *(c.key for c in study.runs if c.correction in FAIR))
+    )
+    assert row["verdict"] == "not-run"
+    assert "0 of the 3 setups that a mean takes" in row["finding"]
+    alone = without(study, *(c.key for c in study.runs if c.correction == RULE))
+    assert on("neural-clipped-gain", alone)["verdict"] == "conditional"
+
+
 @pytest.mark.parametrize("rule", FAIR)
-def test_the_fair_rules_are_judged_beside_the_published_one(on: Any, rule: str) -> None:
-    """Both parts, each with its own outcome: the mean, and no cell worse."""
+def test_the_fair_rules_are_judged_by_mean_and_by_cell(on: Any, rule: str) -> None:
+    """Both parts, each with its own outcome; cells from 0.1 in VP are the dropped condition's."""
     kind = complete(actual(), {**FACTORS, RULE: 0.5})
     label, key = LABELS[rule], f"dpmpp-2m/6/karras/{rule}/0"
     bad, record = changed(kind, key)
     record["flow_error"]["value"] *= 5
-    row = on("neural-integration-error", bad)
-    assert row["verdict"] == "not-reproduced"
-    assert row["worst"]["case"] == {"run": key, "quantity": "flow_error"}
-    assert violations(row) == {"fair cells": 1}
+    row = on("neural-clipped-gain", bad)
+    if rule == BOLD:
+        assert row["verdict"] == "conditional"
+        (control,) = [c for c in row["controls"] if "VP" in c["name"]]
+        assert control["rejected"]
+        assert control["case"]["case"]["run"] == key
+    else:
+        assert row["verdict"] == "not-reproduced"
+        assert row["worst"]["case"] == {"run": key, "quantity": "flow_error"}
+        assert violations(row) == {"cells": 1}
     (line,) = [line for line in row["table"]["rows"] if line[0] == label]
     assert line[-2:] == ["yes", "no"]
     assert f"in 6 of 6, no cell is worse in 5 of 6 (not {label})" in row["finding"]
-    row = on("neural-integration-error", complete(actual(), {**FACTORS, RULE: 0.5, rule: 1.002}))
-    assert violations(row) == {"fair mean": 1}
+    row = on("neural-clipped-gain", complete(actual(), {**FACTORS, RULE: 0.5, rule: 1.002}))
+    assert violations(row) == {"mean": 1}
     (line,) = [line for line in row["table"]["rows"] if line[0] == label]
     assert line[-2:] == ["no", "yes"]
+
+
+@pytest.mark.parametrize("rule", FAIR)
+def test_the_fair_rules_are_judged_beside_the_published_one(on: Any, rule: str) -> None:
+    kind = complete(actual(), {**FACTORS, RULE: 0.5})
+    key = f"dpmpp-2m/6/karras/{rule}/0"
+    bad, record = changed(kind, key)
+    record["FD-classifier"]["value"] *= 5
+    row = on("artifact-reduction", bad)
+    assert row["verdict"] == "not-reproduced"
+    assert row["worst"]["case"] == {"run": key, "quantity": "FD-classifier"}
+    assert violations(row) == {"fair cells": 1}
+
+
+def with_a_worse_cell(study: Stored) -> Stored:
+    """The study, with one cell worse where the clip reaches down to 0.1 in VP coordinates."""
+    bad, record = changed(study, f"heun/8/karras/{BOLD}/0")
+    record["flow_error"]["value"] *= 5
+    return bad
 
 
 def violations(row: dict[str, Any]) -> dict[str, int]:
@@ -158,7 +223,7 @@ def violations(row: dict[str, Any]) -> dict[str, int]:
     return {e["check"]: e["violations"] for e in row["evidence"] if e["violations"]}
 
 
-@pytest.mark.parametrize("claim", CLAIMS[1:4])
+@pytest.mark.parametrize("claim", GAINS)
 def test_without_the_fair_rules_the_published_one_is_judged_and_the_gap_named(
     on: Any, claim: str
 ) -> None:
@@ -171,7 +236,7 @@ def test_without_the_fair_rules_the_published_one_is_judged_and_the_gap_named(
     assert faults({"claims": [row]}) == []
 
 
-@pytest.mark.parametrize("claim", CLAIMS[1:4])
+@pytest.mark.parametrize("claim", [*GAINS, "neural-clipped-gain"])
 def test_a_claim_says_what_was_tried_and_on_which_version_of_the_paper(on: Any, claim: str) -> None:
     row = on(claim, complete(actual()))
     for words in ("7.8 million parameters", "trained here for 6 minutes", "28 x 28", "10,000"):

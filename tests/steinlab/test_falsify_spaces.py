@@ -29,6 +29,7 @@ UNSEARCHED = (
     "correction-tournament",
     "neural-coefficient",
     "neural-integration-error",
+    "neural-clipped-gain",
     "artifact-reduction",
     "coverage",
     "correction-cost",
