@@ -19,6 +19,10 @@ class Interrupted(Exception):
     """The user stopped a command that has kept what it computed; the message says where."""
 
 
+CRASHES = (Exception, SystemExit)
+"""How a claim's code may crash: ``sys.exit(0)`` in it must not end a run as if all were well."""
+
+
 def quote(value: Any) -> str:
     """Return ``value`` as a message shows it: on one line, cut at :data:`LONGEST` characters.
 

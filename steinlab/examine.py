@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from steinlab.catalogue import home_of
-from steinlab.errors import InputError, one_of, quote
+from steinlab.errors import CRASHES, InputError, one_of, quote
 from steinlab.units import Crash, Outcome, TwinOutcome, pack
 from steinlab.verdicts import PROFILES, Check, Claim, Comparison, Effort, Result, Twin, join
 
@@ -117,8 +116,11 @@ def runnable(claim: Claim) -> list[Check]:
     return [*ready, *(d.check for d in claim.dropped if not d.check.missing())] if ready else []
 
 
-def examine(claim: Claim, check: Check, profile: str, seed: int) -> Outcome:
-    """Run one check and the twins that it may reject: a unit of work."""
+def examine(claim: Claim, check: Check, profile: str, seed: int, home: str = "") -> Outcome:
+    """Run one check and the twins that it may reject: a unit of work.
+
+    ``home`` is the package or module in which a twin that crashes is placed.
+    """
     result = run_check(claim, check, profile, seed)
     own = any(check is c for c in claim.checks)
     twins = [t for t in claim.twins if own and (not t.checks or check.name in t.checks)]
@@ -126,7 +128,7 @@ def examine(claim: Claim, check: Check, profile: str, seed: int) -> Outcome:
     return Outcome(
         result.comparison,
         result.pooled,
-        {twin.name: _twin_on(claim, twin, result) for twin in twins},
+        {twin.name: _twin_on(twin, result, home) for twin in twins},
         result.describe(result.comparison.worst()),
         tuple(sorted({str(b.dataset) for b in with_data})),
         sum(len(b) for b in with_data),
@@ -152,7 +154,7 @@ def _smallest(claim: Claim, result: Result) -> tuple[Comparison, dict[str, Any]]
     return (alone, case) if alone.violated[0] else None
 
 
-def _twin_on(claim: Claim, twin: Twin, result: Result) -> TwinOutcome | Crash:
+def _twin_on(twin: Twin, result: Result, home: str) -> TwinOutcome | Crash:
     """Compare a check's data with a falsified formula; the joint test only if it is needed."""
     check, worst, differs = result.check, 0.0, False
     try:
@@ -164,8 +166,8 @@ def _twin_on(claim: Claim, twin: Twin, result: Result) -> TwinOutcome | Crash:
             differs = differs or not _same(comparison, own)
             if differs and comparison.violated.any():
                 return TwinOutcome(True, excess(comparison), True)
-    except Exception as error:
-        return Crash.from_error(error, home_of(claim.id))
+    except CRASHES as error:
+        return Crash.from_error(error, home)
     return TwinOutcome(False, worst, differs)
 
 

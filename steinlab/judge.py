@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
+from steinlab.catalogue import home_of
 from steinlab.examine import effort_for, examine, excess, joint_case, runnable
 from steinlab.units import FALSIFIER, CheckError, Crash, Later, Outcome
 from steinlab.verdicts import (
@@ -24,7 +25,8 @@ from steinlab.verdicts import (
 
 def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, Any]:
     """Run a claim's checks and controls and return its row of the ledger; see :func:`judged`."""
-    outcomes = {c.name: examine(claim, c, profile, seed) for c in runnable(claim)}
+    home = home_of(claim.id)
+    outcomes = {c.name: examine(claim, c, profile, seed, home) for c in runnable(claim)}
     return judged(claim, outcomes, profile, seed)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from steinlab.errors import InputError, one_of
+from steinlab.errors import CRASHES, InputError, one_of
 from steinlab.verdicts import Claim
 
 SEPARATOR = "::"
@@ -100,7 +100,7 @@ def _run(file: str, content: bytes) -> Mapping[str, Claim]:
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
         raise InputError(f"{file} must be valid Python: {where}{error.msg}") from None
-    except (Exception, SystemExit) as error:
+    except CRASHES as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
         where = f"line {lines[-1]}: " if lines else ""
         what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
