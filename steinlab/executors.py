@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from steinlab.errors import CRASHES, InputError
+from steinlab.errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,7 +36,7 @@ class SerialExecutor(Executor):
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except CRASHES as error:
+        except Exception as error:
             future.set_exception(error)
         return future
 
@@ -118,7 +118,7 @@ def _dask(scheduler: str) -> Iterator[Executor]:
 
 def completed(
     executor: Executor, call: Callable[[T], R], jobs: Sequence[T]
-) -> Iterator[tuple[T, R | Exception | SystemExit]]:
+) -> Iterator[tuple[T, R | Exception]]:
     """Run ``call`` on every job; yield jobs with their results or errors as they are finished.
 
     Raises
@@ -139,6 +139,6 @@ def completed(
             error = future.exception()
             if isinstance(error, BrokenExecutor):
                 raise error
-            if error is not None and not isinstance(error, CRASHES):
+            if error is not None and not isinstance(error, Exception):
                 raise error
             yield job, future.result() if error is None else error

@@ -126,7 +126,7 @@ def rows(
                 for unit, answer in completed(executor, run_unit, left):
                     report = (
                         Report(None, Crash.from_error(answer), 0.0)
-                        if isinstance(answer, CRASHES)
+                        if isinstance(answer, Exception)
                         else answer
                     )
                     reports[unit] = report
