@@ -77,5 +77,5 @@ def one_of(field: str, value: str, options: Iterable[str]) -> str:
 def suggestion(value: str, options: Iterable[str]) -> str:
     """Return `` (did you mean NEAREST?)``, or nothing when no option is near."""
     lowered = {option.lower(): option for option in options}
-    near = difflib.get_close_matches(value.lower(), lowered, n=1)
+    near = difflib.get_close_matches(str(value).lower(), lowered, n=1)
     return f" (did you mean {lowered[near[0]]}?)" if near else ""

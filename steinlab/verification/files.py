@@ -53,7 +53,9 @@ def load(address: str) -> Claim:
     """Return the claim of an address; its function's name does as well as its id."""
     file, claim_id = split(address)
     found = _claims(file)
-    return found[one_of(f"claim of {file}", claim_id.replace("_", "-"), found)]
+    if claim_id not in found:
+        claim_id = claim_id.replace("_", "-")
+    return found[one_of(f"claim of {file}", claim_id, found)]
 
 
 def home(file: str) -> str:

@@ -322,7 +322,7 @@ def claim(
             source=source or re.split(r"[\\/]", function.__code__.co_filename)[-1],
             kind=KINDS[sign],
             owner=owner,
-            conditions=tuple(conditions),
+            conditions=tuple(conditions) if isinstance(conditions, list) else conditions,
             formula=None,
             checks=(
                 Check(

@@ -273,7 +273,7 @@ def test_what_was_played_is_kept_when_the_run_is_told_to_end(
 def test_another_runs_record_is_never_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither of another profile, nor of other sources; of the same, its cells and note are kept."""
+    """Neither of another profile nor of other sources; of the same, cells and note are kept."""
     tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
     monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
     record, other = tmp_path / "record.gz", tmp_path / "other.gz"

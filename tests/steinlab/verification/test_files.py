@@ -273,3 +273,6 @@ def test_the_long_form_is_judged_from_a_file_too(here: Path) -> None:
     (here / "long.py").write_text(long)
     found = run(["long.py::linear-estimate"])
     assert [row["verdict"] for row in found["claims"]] == ["holds"]
+    (here / "long.py").write_text(long.replace("linear-estimate", "linear_estimate"))
+    found = run(["long.py::linear_estimate"])
+    assert [row["id"] for row in found["claims"]] == ["linear_estimate"]
