@@ -31,29 +31,40 @@ def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
 
 
 def _refuse_nonsense(result: Result) -> None:
-    """Raise ``ValueError`` for a comparison that is not one number a case, or holds NaN.
+    """Raise ``ValueError`` for a comparison that is not one number a case, or holds nonsense.
 
-    NaN violates nothing: it would pass where it should be looked into. A case that cannot be
-    decided has an infinite tolerance.
+    NaN and infinity violate nothing: they would pass where they should be looked into. A case that
+    cannot be decided has an infinite tolerance, whatever its sides; an upper bound may be infinite.
     """
     name, cases = result.check.name, sum(len(batch) for batch in result.batches)
     for what, c in (("", result.comparison), ("pooled ", result.pooled)):
         if c is None:
             continue
         wanted = (np.size(c.measured) if what else cases,)
-        for field in ("measured", "predicted", "tolerance"):
+        for field in ("tolerance", "measured", "predicted"):
             values = np.asarray(getattr(c, field))
             if values.shape != wanted:
                 raise ValueError(
                     f"{what}{field} of check {name} must have shape {wanted}, got {values.shape}"
                 )
-            bad = np.flatnonzero(np.isnan(values) & (field != "tolerance"))
+            wrong, requirement = _wrong(field, values, c)
+            bad = np.flatnonzero(wrong)
             if len(bad):
                 where = "" if what else f", first in case {quote(result.describe(int(bad[0])))}"
+                got = "NaN" if np.isnan(values[bad[0]]) else values[bad[0]]
                 raise ValueError(
-                    f"{what}{field} of check {name} must be numbers, "
-                    f"got NaN in {len(bad)} of {len(values)}{where}"
+                    f"{what}{field} of check {name} must be {requirement}, "
+                    f"got {got} in {len(bad)} of {len(values)}{where}"
                 )
+
+
+def _wrong(field: str, values: np.ndarray, c: Comparison) -> tuple[np.ndarray, str]:
+    """Return which numbers of a comparison cannot stand in it, and what they must be."""
+    if field == "tolerance":
+        return ~(values >= 0), "numbers >= 0, infinite where undecided"
+    undecided = np.isinf(c.tolerance) & ~np.isnan(values)
+    unbounded = (field == "predicted") & c.upper & (values == np.inf)
+    return ~(np.isfinite(values) | undecided | unbounded), "finite numbers"
 
 
 def _compare(
