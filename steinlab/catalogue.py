@@ -85,7 +85,7 @@ def chosen(
         return by_id.get(text) or one_of("--claims", text, known)
 
     if claims is not None:
-        wanted = [named(text) for text in claims.split(",")]
+        wanted = list(dict.fromkeys(named(text) for text in claims.split(",")))
     else:
         wanted = own or list(registered)
     seen: dict[str, str] = {}
@@ -96,9 +96,9 @@ def chosen(
 
 
 def expanded(names: Sequence[str]) -> list[str]:
-    """Return names with each file replaced by its claims' addresses."""
+    """Return names, each once, with each file replaced by its claims' addresses."""
     parts = [files.addresses(name) if files.is_file(name) else [name] for name in names]
-    return [name for part in parts for name in part]
+    return list(dict.fromkeys(name for part in parts for name in part))
 
 
 def only(name: str) -> str:

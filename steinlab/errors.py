@@ -19,6 +19,10 @@ class Interrupted(Exception):
     """The user stopped a command that has kept what it computed; the message says where."""
 
 
+CRASHES = (Exception, SystemExit)
+"""How a claim's code may crash: ``sys.exit(0)`` in it must not end a run as if all were well."""
+
+
 def quote(value: Any) -> str:
     """Return ``value`` as a message shows it: on one line, cut at :data:`LONGEST` characters.
 
@@ -73,5 +77,5 @@ def one_of(field: str, value: str, options: Iterable[str]) -> str:
 def suggestion(value: str, options: Iterable[str]) -> str:
     """Return `` (did you mean NEAREST?)``, or nothing when no option is near."""
     lowered = {option.lower(): option for option in options}
-    near = difflib.get_close_matches(value.lower(), lowered, n=1)
+    near = difflib.get_close_matches(str(value).lower(), lowered, n=1)
     return f" (did you mean {lowered[near[0]]}?)" if near else ""

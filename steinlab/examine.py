@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from steinlab.catalogue import home_of
-from steinlab.errors import InputError, one_of, quote
+from steinlab.errors import CRASHES, InputError, one_of, quote
 from steinlab.units import Crash, Outcome, TwinOutcome, pack
 from steinlab.verdicts import PROFILES, Check, Claim, Comparison, Effort, Result, Twin, join
 
@@ -32,29 +31,40 @@ def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
 
 
 def _refuse_nonsense(result: Result) -> None:
-    """Raise ``ValueError`` for a comparison that is not one number a case, or holds NaN.
+    """Raise ``ValueError`` for a comparison that is not one number a case, or holds nonsense.
 
-    NaN violates nothing: it would pass where it should be looked into. A case that cannot be
-    decided has an infinite tolerance.
+    NaN and infinity violate nothing: they would pass where they should be looked into. A case that
+    cannot be decided has an infinite tolerance, whatever its sides; an upper bound may be infinite.
     """
     name, cases = result.check.name, sum(len(batch) for batch in result.batches)
     for what, c in (("", result.comparison), ("pooled ", result.pooled)):
         if c is None:
             continue
         wanted = (np.size(c.measured) if what else cases,)
-        for field in ("measured", "predicted", "tolerance"):
+        for field in ("tolerance", "measured", "predicted"):
             values = np.asarray(getattr(c, field))
             if values.shape != wanted:
                 raise ValueError(
                     f"{what}{field} of check {name} must have shape {wanted}, got {values.shape}"
                 )
-            bad = np.flatnonzero(np.isnan(values) & (field != "tolerance"))
+            wrong, requirement = _wrong(field, values, c)
+            bad = np.flatnonzero(wrong)
             if len(bad):
                 where = "" if what else f", first in case {quote(result.describe(int(bad[0])))}"
+                got = "NaN" if np.isnan(values[bad[0]]) else values[bad[0]]
                 raise ValueError(
-                    f"{what}{field} of check {name} must be numbers, "
-                    f"got NaN in {len(bad)} of {len(values)}{where}"
+                    f"{what}{field} of check {name} must be {requirement}, "
+                    f"got {got} in {len(bad)} of {len(values)}{where}"
                 )
+
+
+def _wrong(field: str, values: np.ndarray, c: Comparison) -> tuple[np.ndarray, str]:
+    """Return which numbers of a comparison cannot stand in it, and what they must be."""
+    if field == "tolerance":
+        return ~(values >= 0), "numbers >= 0, infinite where undecided"
+    undecided = np.isinf(c.tolerance) & ~np.isnan(values)
+    unbounded = (field == "predicted") & c.upper & (values == np.inf)
+    return ~(np.isfinite(values) | undecided | unbounded), "finite numbers"
 
 
 def _compare(
@@ -117,8 +127,11 @@ def runnable(claim: Claim) -> list[Check]:
     return [*ready, *(d.check for d in claim.dropped if not d.check.missing())] if ready else []
 
 
-def examine(claim: Claim, check: Check, profile: str, seed: int) -> Outcome:
-    """Run one check and the twins that it may reject: a unit of work."""
+def examine(claim: Claim, check: Check, profile: str, seed: int, home: str = "") -> Outcome:
+    """Run one check and the twins that it may reject: a unit of work.
+
+    ``home`` is the package or module in which a twin that crashes is placed.
+    """
     result = run_check(claim, check, profile, seed)
     own = any(check is c for c in claim.checks)
     twins = [t for t in claim.twins if own and (not t.checks or check.name in t.checks)]
@@ -126,7 +139,7 @@ def examine(claim: Claim, check: Check, profile: str, seed: int) -> Outcome:
     return Outcome(
         result.comparison,
         result.pooled,
-        {twin.name: _twin_on(claim, twin, result) for twin in twins},
+        {twin.name: _twin_on(twin, result, home) for twin in twins},
         result.describe(result.comparison.worst()),
         tuple(sorted({str(b.dataset) for b in with_data})),
         sum(len(b) for b in with_data),
@@ -152,7 +165,7 @@ def _smallest(claim: Claim, result: Result) -> tuple[Comparison, dict[str, Any]]
     return (alone, case) if alone.violated[0] else None
 
 
-def _twin_on(claim: Claim, twin: Twin, result: Result) -> TwinOutcome | Crash:
+def _twin_on(twin: Twin, result: Result, home: str) -> TwinOutcome | Crash:
     """Compare a check's data with a falsified formula; the joint test only if it is needed."""
     check, worst, differs = result.check, 0.0, False
     try:
@@ -164,8 +177,8 @@ def _twin_on(claim: Claim, twin: Twin, result: Result) -> TwinOutcome | Crash:
             differs = differs or not _same(comparison, own)
             if differs and comparison.violated.any():
                 return TwinOutcome(True, excess(comparison), True)
-    except Exception as error:
-        return Crash.from_error(error, home_of(claim.id))
+    except CRASHES as error:
+        return Crash.from_error(error, home)
     return TwinOutcome(False, worst, differs)
 
 

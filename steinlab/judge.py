@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
+from steinlab.catalogue import home_of
+from steinlab.errors import quote
 from steinlab.examine import effort_for, examine, excess, joint_case, runnable
 from steinlab.units import FALSIFIER, CheckError, Crash, Later, Outcome
 from steinlab.verdicts import (
@@ -24,7 +26,8 @@ from steinlab.verdicts import (
 
 def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, Any]:
     """Run a claim's checks and controls and return its row of the ledger; see :func:`judged`."""
-    outcomes = {c.name: examine(claim, c, profile, seed) for c in runnable(claim)}
+    home = home_of(claim.id)
+    outcomes = {c.name: examine(claim, c, profile, seed, home) for c in runnable(claim)}
     return judged(claim, outcomes, profile, seed)
 
 
@@ -85,7 +88,7 @@ def judged(
     return {
         **_heading(claim),
         "verdict": verdict,
-        "finding": claim.finding(everything),
+        "finding": _text(claim, claim.finding(everything)),
         "cases": sum(len(c.measured) for c in comparisons) + sum(a["cases"] for a in attacks),
         "undecided": sum(int((~c.decided).sum()) for c in comparisons),
         "worst": leading,
@@ -96,6 +99,12 @@ def judged(
         "not_looked_at": _not_looked_at(claim, profile),
         "table": asdict(claim.table(everything)) if claim.table else None,
     }
+
+
+def _text(claim: Claim, finding: object) -> str:
+    if not isinstance(finding, str):
+        raise ValueError(f"finding of claim {claim.id} must return text, got {quote(finding)}")
+    return finding
 
 
 def _gradable(done: Finished) -> bool:

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from steinlab import catalogue
+from steinlab.errors import CRASHES
 from steinlab.examine import examine, runnable
 from steinlab.executors import SerialExecutor, completed, executor_for, one_thread
 from steinlab.falsify import attack, searchable
@@ -37,8 +38,9 @@ def run_unit(unit: Unit) -> Report:
             outcome = attack(claim, unit.seed, profile=unit.profile)
         else:
             check = next(c for c in runnable(claim) if c.name == unit.check)
-            outcome = examine(claim, check, unit.profile, unit.seed)
-    except Exception as error:
+            home = catalogue.home_of(unit.claim)
+            outcome = examine(claim, check, unit.profile, unit.seed, home)
+    except CRASHES as error:
         crash = Crash.from_error(error, catalogue.home_of(unit.claim))
     return Report(outcome, crash, time.perf_counter() - start)
 
@@ -64,7 +66,7 @@ class Plan:
         for claim_id in claims:
             try:
                 names = unit_names(catalogue.load_claim(claim_id))
-            except Exception as error:
+            except CRASHES as error:
                 names, crashes[claim_id] = [], Crash.from_error(error, catalogue.home_of(claim_id))
             units[claim_id] = [Unit(claim_id, name, profile, seed) for name in names]
         return cls(units, crashes)
@@ -84,7 +86,7 @@ def _row(
             row = judged(claim, outcomes, *effort)
     except CheckError as error:
         crash = error.crash
-    except Exception as error:
+    except CRASHES as error:
         crash = crash or Crash.from_error(error, catalogue.home_of(claim_id))
     if crash is not None:
         row = crashed(catalogue.id_of(claim_id), claim, crash)

@@ -1,7 +1,8 @@
 """Finished work units on disk, so that an interrupted run resumes.
 
 A shard's key is what its numbers depend on: the unit, the sources of the packages that it runs
-and the versions of what they compute with. A file of another key is not read but replaced.
+and the versions of what they compute with. A file of another key is not read but replaced; so is
+one whose content differs from its checksum.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from steinlab.units import Report, Unit
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "sympy")
 SOURCES = (".py", ".jsonl")
 """Code, and the stored records that claims are judged on."""
+
+CHECKSUM = hashlib.sha256().digest_size
+"""Bytes of the checksum that a shard begins with: what differs from it is damaged, not read."""
 
 
 @functools.cache
@@ -142,7 +146,11 @@ class Shards:
 
     def _read(self, unit: Unit) -> _Stored | None:
         try:
-            found = _load(self.file(unit).read_bytes(), frozenset({"steinlab"}))
+            content = self.file(unit).read_bytes()
+            checksum, rest = content[:CHECKSUM], content[CHECKSUM:]
+            if hashlib.sha256(rest).digest() != checksum:
+                return None
+            found = _load(rest, frozenset({"steinlab"}))
         except UNREADABLE:
             return None
         return found if isinstance(found, _Stored) else None
@@ -156,7 +164,8 @@ class Shards:
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=".shard.")
         try:
             with os.fdopen(handle, "wb") as out:
-                pickle.dump(_Stored(key_of(unit), report), out, protocol=5)
+                content = pickle.dumps(_Stored(key_of(unit), report), protocol=5)
+                out.write(hashlib.sha256(content).digest() + content)
             Path(name).replace(file)
         except BaseException:
             Path(name).unlink(missing_ok=True)

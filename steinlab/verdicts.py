@@ -7,13 +7,14 @@ must find a violation. Those are the claim's controls.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 
 EPS = float(np.finfo(float).eps)
 
@@ -37,6 +38,9 @@ UNDECIDED = 1e-3
 
 OWNERS = ("paper", "review", "peer", "laboratory")
 """Whose statement a claim is: the paper's, its review's, a peer's, or an aim of this laboratory."""
+
+ID = re.compile(r"[^\W_][\w-]*")
+"""What a claim may be called: the name goes into addresses, lists with commas and files."""
 
 KINDS = ("identity", "tight", "upper", "lower", "order", "limit", "empirical")
 """What a claim states."""
@@ -268,7 +272,8 @@ class Claim:
     Raises
     ------
     InputError
-        For a kind or an owner that there is not, no check, no control at all, a check or a control
+        For a text or a condition that is none, an id that no file or list could hold, a kind or an
+        owner that there is not, no check, no control at all, a check or a control
         named twice.
     """
 
@@ -294,7 +299,24 @@ class Claim:
         return "not-reproduced" if self.tried else "refuted"
 
     def __post_init__(self) -> None:
-        """Refuse what could not be judged."""
+        """Refuse what could not be judged, named or written down."""
+        for name in ("id", "title", "statement", "source", "kind", "owner", "tried"):
+            if not isinstance(text := getattr(self, name), str):
+                raise InputError(
+                    f"{name} of claim {quote(self.id)} must be text, got {quote(text)}"
+                )
+        if not ID.fullmatch(self.id):
+            raise InputError(
+                "id of a claim must be letters, digits, - and _, the first a letter or a digit, "
+                f"got {quote(repr(self.id))}"
+            )
+        conditions = self.conditions
+        if not (
+            isinstance(conditions, tuple | list) and all(isinstance(c, str) for c in conditions)
+        ):
+            raise InputError(
+                f"conditions of claim {self.id} must be a tuple of texts, got {quote(conditions)}"
+            )
         one_of(f"kind of claim {self.id}", self.kind, KINDS)
         one_of(f"owner of claim {self.id}", self.owner, OWNERS)
         names = [check.name for check in (*self.checks, *(d.check for d in self.dropped))]
@@ -302,6 +324,10 @@ class Claim:
         for what, given in (("check", names), ("control", controls)):
             if not given:
                 raise InputError(f"claim {self.id} must have a {what}, got none")
+            if other := [name for name in given if not isinstance(name, str)]:
+                raise InputError(
+                    f"claim {self.id} must name each {what} by a text, got {quote(other[0])}"
+                )
             if twice := sorted({name for name in given if given.count(name) > 1}):
                 raise InputError(
                     f"claim {self.id} must name each {what} once, got {twice[0]} twice"

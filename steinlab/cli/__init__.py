@@ -84,6 +84,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return _say(str(error), INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", INTERRUPTED)
+    except SystemExit as error:  # of a claim's code: its 0 must not be ours
+        raise RuntimeError(f"a claim must not end the process, got SystemExit: {error}") from error
     except Exception as error:
         if not _is_usage_error(error):
             raise

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from steinlab.errors import InputError
+from steinlab.cli.output import check_target, make_folder
+from steinlab.errors import InputError, quote
 from steinlab.tournament.design import Cell
-from steinlab.tournament.page import tables, write
+from steinlab.tournament.page import around, tables, write
 from steinlab.tournament.record import read_record, versions, write_record
 from steinlab.tournament.run import (
     PROFILES,
@@ -34,6 +35,10 @@ EVERY = 30.0
 def main(args: Sequence[str] | None = None) -> int:
     """Run and return the exit code."""
     given = _parser().parse_args(args)
+    for option in ("record", "page"):
+        check_target(getattr(given, option), f"--{option}")
+    if given.page:
+        around(given.page)
     profile = PROFILES[given.profile]
     if given.source is not None and given.source.is_file():
         about, played = read_record(given.source)
@@ -43,6 +48,8 @@ def main(args: Sequence[str] | None = None) -> int:
     else:
         about = _about(given, profile)
         played = _play(profile, about, given)
+    if given.source is not None:
+        played = [*{Cell(**one["cell"]): one for one in (*_held(given, about), *played)}.values()]
     if given.note:
         about |= {"note": given.note}
     played = sorted(played, key=lambda one: str(one["cell"]))
@@ -87,6 +94,21 @@ def _about(given: argparse.Namespace, profile: Profile) -> dict[str, Any]:
     }
 
 
+def _held(given: argparse.Namespace, about: dict[str, Any]) -> list[Any]:
+    """Return the cells of the record that will be written again; its note is kept too."""
+    if not (given.record and given.record.is_file()):
+        return []
+    head, found = read_record(given.record, "--record")
+    for name in ("profile", "key"):
+        if head.get(name) != about[name]:
+            raise InputError(
+                f"--record must be a new file or a record of {name} {quote(about[name])}, got "
+                f"{given.record} with {len(found)} cells of {name} {quote(head.get(name))}"
+            )
+    about |= {"note": head["note"]} if "note" in head else {}
+    return found
+
+
 def _stop(*_: Any) -> None:
     """End as an interrupt does, the cells begun left undone; what is finished is kept."""
     for worker in multiprocessing.active_children():
@@ -103,11 +125,9 @@ def _play(profile: Profile, about: dict[str, Any], given: argparse.Namespace) ->
         own = {Cell(**one["cell"]): one for one in found}
         played.update((cell, one) for cell, one in own.items() if cell in design)
 
-    if given.record and given.record.is_file():
-        head, found = read_record(given.record, "--record")
-        take(found if head.get("key") == about["key"] else ())
+    take(_held(given, about))
     if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
+        make_folder(given.out)
         take(kept(given.out, about["key"]))
     last = time.monotonic()
     rest = tournament(profile, given.out, given.workers, minutes=given.minutes, done=set(played))

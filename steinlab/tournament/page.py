@@ -134,11 +134,17 @@ def others(played: Sequence[Played]) -> str:
     return "\n".join(rows)
 
 
-def write(file: Path, text: str) -> None:
-    """Replace what stands between the markers of a page."""
+def around(file: Path) -> tuple[str, str]:
+    """Return what stands before and after a page's markers; raise ``InputError`` without them."""
     page = file.read_text(encoding="utf-8") if file.is_file() else ""
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
         raise InputError(f"--page must hold {BEGIN} and {END} once each, got {file}")
     head, rest = page.split(BEGIN)
     tail = rest.split(END)[1]
+    return head, tail
+
+
+def write(file: Path, text: str) -> None:
+    """Replace what stands between the markers of a page."""
+    head, tail = around(file)
     file.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}", encoding="utf-8")

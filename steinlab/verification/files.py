@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from steinlab.errors import InputError, one_of
+from steinlab.errors import CRASHES, InputError, one_of
 from steinlab.verdicts import Claim
 
 SEPARATOR = "::"
@@ -53,7 +53,9 @@ def load(address: str) -> Claim:
     """Return the claim of an address; its function's name does as well as its id."""
     file, claim_id = split(address)
     found = _claims(file)
-    return found[one_of(f"claim of {file}", claim_id.replace("_", "-"), found)]
+    if claim_id not in found:
+        claim_id = claim_id.replace("_", "-")
+    return found[one_of(f"claim of {file}", claim_id, found)]
 
 
 def home(file: str) -> str:
@@ -100,7 +102,7 @@ def _run(file: str, content: bytes) -> Mapping[str, Claim]:
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
         raise InputError(f"{file} must be valid Python: {where}{error.msg}") from None
-    except (Exception, SystemExit) as error:
+    except CRASHES as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
         where = f"line {lines[-1]}: " if lines else ""
         what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

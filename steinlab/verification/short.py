@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from steinlab.errors import InputError, quote
+from steinlab.errors import CRASHES, InputError, quote
 from steinlab.falsify.spaces import Parameter, Space
 from steinlab.verdicts import (
     EPS,
@@ -322,7 +322,7 @@ def claim(
             source=source or re.split(r"[\\/]", function.__code__.co_filename)[-1],
             kind=KINDS[sign],
             owner=owner,
-            conditions=tuple(conditions),
+            conditions=tuple(conditions) if isinstance(conditions, list) else conditions,
             formula=None,
             checks=(
                 Check(
@@ -384,7 +384,7 @@ def _at(row: Mapping[str, Any], call: Callable[[], Any]) -> Any:
     """Call; an error notes the case that it arose at, for the traceback."""
     try:
         return call()
-    except Exception as error:
+    except CRASHES as error:
         error.add_note(f"at {json.dumps(row)}")
         raise
 

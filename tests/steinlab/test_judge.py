@@ -240,6 +240,19 @@ def test_exit_codes(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"id": "../../evil"}, r"id of a claim must be letters, digits, .*, got '../../evil'"),
+        ({"id": "a::b"}, "id of a claim must be"),
+        ({"id": "a,b"}, "id of a claim must be"),
+        ({"id": "[red]"}, "id of a claim must be"),
+        ({"id": ""}, "id of a claim must be .* got ''"),
+        ({"id": "a\n"}, r"id of a claim must be .* got 'a\\n'"),
+        ({"id": []}, r"id of claim \[\] must be text, got \[\]"),
+        ({"statement": None}, "statement of claim toy must be text, got null"),
+        ({"conditions": None}, "conditions of claim toy must be a tuple of texts, got null"),
+        ({"conditions": "x > 0"}, "conditions of claim toy must be a tuple of texts, got x > 0"),
+        ({"conditions": (1,)}, r"conditions of claim toy must be a tuple of texts, got \[1\]"),
+        ({"twins": (Twin(1, abs),)}, "claim toy must name each control by a text, got 1"),
+        ({"owner": None}, "owner of claim toy must be text, got null"),
         ({"kind": "banana"}, r"kind of claim toy must be one of identity, tight, .*, got banana"),
         ({"owner": "papre"}, r"owner of claim toy must be .* \(did you mean paper\?\), got papre"),
         ({"twins": ()}, "claim toy must have a control, got none"),
@@ -252,6 +265,23 @@ def test_a_claim_that_cannot_be_judged_is_refused(changes: dict[str, Any], messa
     with pytest.raises(ValueError, match=message) as caught:
         claim(**changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["my_claim", "Jensen", "2-norm", "order-3_b"])
+def test_a_claim_may_have_any_name_that_a_file_can(name: str) -> None:
+    assert claim(id=name).id == name
+
+
+def test_a_finding_that_is_no_text_is_a_crash(toys: dict[str, Any]) -> None:
+    toys["good"] = claim(id="good", finding=lambda _: None)
+    (row,) = run(["good"])["claims"]
+    assert "ValueError: finding of claim good must return text, got null" in row["finding"]
+
+
+def test_a_claim_named_twice_is_judged_once(toys: dict[str, Any]) -> None:
+    assert main(["verify", "--claims", "good,good", "--workers", "1"]) == 0
+    out = run(["good", "good"])
+    assert ([row["id"] for row in out["claims"]], out["interrupted"]) == (["good"], False)
 
 
 def test_a_check_of_no_known_method_is_refused() -> None:
@@ -284,18 +314,56 @@ def test_nan_passes_nowhere(field: str, sampled: bool) -> None:
         return c
 
     message = (
-        rf"^{field} of check numbers must be numbers, got NaN in 1 of 7, first in case \{{x: 1"
+        rf"^{field} of check numbers must be finite numbers, got NaN in 1 of 7, "
+        r"first in case \{x: 1"
     )
     with pytest.raises(ValueError, match=message) as caught:
         judge(claim(checks=(check(compare=spoilt),)))
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("measured", math.inf),
+        ("measured", -math.inf),
+        ("predicted", -math.inf),
+        ("tolerance", math.nan),
+        ("tolerance", -1e-300),
+    ],
+)
+def test_nonsense_passes_nowhere(field: str, value: float, upper: bool, sampled: bool) -> None:
+    def spoilt(data: Any, formula: Any) -> Comparison:
+        c = replace(compare(data, formula), upper=upper, sampled=sampled)
+        getattr(c, field)[1] = value
+        return c
+
+    with pytest.raises(ValueError, match=f"^{field} of check numbers must be .*numbers"):
+        judge(claim(checks=(check(compare=spoilt),)))
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_only_a_bound_may_be_infinite(upper: bool) -> None:
+    def without(data: Any, formula: Any) -> Comparison:
+        c = replace(compare(data, formula), upper=upper)
+        c.predicted[0] = math.inf
+        return c
+
+    toy = claim(checks=(check(compare=without),))
+    if upper:
+        assert (judge(toy)["verdict"], judge(toy)["undecided"]) == ("holds", 2)
+    else:
+        with pytest.raises(ValueError, match="predicted of check numbers must be finite numbers"):
+            judge(toy)
+
+
 def test_nan_of_a_joint_test_passes_nowhere() -> None:
     def pool(data: Any, formula: Any) -> Comparison:
         return Comparison(np.array([np.nan]), np.ones(1), np.ones(1), sampled=True)
 
-    with pytest.raises(ValueError, match="pooled measured of check numbers must be numbers, got N"):
+    with pytest.raises(ValueError, match="pooled measured of check numbers must be finite n"):
         judge(claim(checks=(check(pool=pool),)))
 
 

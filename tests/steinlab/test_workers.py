@@ -109,6 +109,22 @@ def test_a_shard_that_is_none_is_not_read(content, tmp_path, monkeypatch) -> Non
     assert not (tmp_path / "made-by-a-shard").exists()
 
 
+def test_a_flipped_bit_is_noticed(tmp_path) -> None:
+    """Every bit of a number would otherwise be read as another measurement."""
+    shards = Shards(tmp_path)
+    unit = Unit(IDS[0], "published, single step", "quick", 0)
+    report = run_unit(unit)
+    shards.put(unit, report)
+    file = shards.file(unit)
+    whole = file.read_bytes()
+    number = whole.index(report.outcome.comparison.measured.tobytes())
+    for place in (0, number + 6, len(whole) - 1):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        assert shards.get(unit) is None
+    file.write_bytes(whole)
+    assert shards.get(unit) is not None
+
+
 def test_a_crash_is_reported_and_not_stored(tmp_path) -> None:
     unit = Unit(IDS[0], "no such check", "quick", 0)
     report = run_unit(unit)

@@ -270,6 +270,50 @@ def test_what_was_played_is_kept_when_the_run_is_told_to_end(
     assert command.told(whole, head).endswith(f"sources {head['key'][:12]}. On two cores.")
 
 
+def test_another_runs_record_is_never_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of another profile nor of other sources; of the same, cells and note are kept."""
+    tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
+    monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
+    record, other = tmp_path / "record.gz", tmp_path / "other.gz"
+    assert command.main(["--workers", "1", "--record", str(record), "--note", "Here"]) == 0
+    whole, (head, found) = record.read_bytes(), read_record(record)
+    monkeypatch.setattr(run, "play", None)
+    for name in ("profile", "key"):
+        write_record(other, found[:1], head | {name: "another"})
+        before = other.read_bytes()
+        for args in ([], ["--from", str(record)]):
+            with pytest.raises(InputError, match=f"of {name} .* with 1 cells of {name} another$"):
+                command.main(["--workers", "1", "--record", str(other), *args])
+        assert other.read_bytes() == before
+    write_record(other, found[:1], head)
+    for args in ([], ["--from", str(other)]):
+        assert command.main(["--workers", "1", "--record", str(record), *args]) == 0
+        assert record.read_bytes() == whole
+
+
+@pytest.mark.parametrize("option", ["--record", "--page"])
+def test_where_nothing_can_be_written_nothing_is_played(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_play", None)
+    with pytest.raises(InputError, match=f"{option} must name a file in an existing folder, got"):
+        command.main([option, str(tmp_path / "gone" / "file")])
+    with pytest.raises(InputError, match=f"{option} must name a file, got the folder"):
+        command.main([option, str(tmp_path)])
+
+
+def test_a_page_without_markers_is_refused_before_playing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_play", None)
+    page = tmp_path / "page.md"
+    page.write_text("no markers")
+    with pytest.raises(InputError, match="--page must hold"):
+        command.main(["--page", str(page)])
+
+
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "record.gz"
     whole = FULL.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -222,6 +223,40 @@ def test_a_property_that_fails_is_a_crashed_check(
     assert 'at {"law": {"weights"' in row["crash"]
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("where", ["property", "control"])
+def test_leaving_the_process_is_a_crash(
+    where: str, workers: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = BROKEN % "raise SystemExit(0)"
+    if where == "control":
+        text = JENSEN.replace("law.variance()", "exit(0)").replace("jensen", "broken")
+        text = "from sys import exit\n" + text
+    (here / "bad.py").write_text(HEAD + text)
+    code, line = said(capsys, "verify", "bad.py", "--workers", workers, "--json", "l.json")
+    assert code == 1
+    assert re.match(
+        r"steinlab: broken: a check crashed: SystemExit: 0 \(bad.py, line \d+, in", line
+    )
+    assert [row["verdict"] for row in ledger()["claims"]] == ["not-run"]
+
+
+def test_leaving_the_process_ends_no_other_command_well(here: Path) -> None:
+    (here / "bad.py").write_text(HEAD + BROKEN % "raise SystemExit(0)")
+    with pytest.raises(RuntimeError, match="a claim must not end the process, got SystemExit: 0"):
+        main(["falsify", "bad.py", "--budget", "16"])
+
+
+def test_a_control_that_crashes_is_placed_in_its_file(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = JENSEN.replace("law.variance()", "np.linalg.inv(np.zeros((2, 2)))[0, 0]")
+    (here / "bad.py").write_text("import numpy as np\n" + HEAD + text)
+    code, line = said(capsys, "verify", "bad.py", "--workers", "1")
+    assert code == 1
+    assert "LinAlgError: Singular matrix (bad.py, line 4, in <lambda>)" in line
+
+
 def test_a_control_that_passes_makes_the_laboratory_untrustworthy(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,3 +273,6 @@ def test_the_long_form_is_judged_from_a_file_too(here: Path) -> None:
     (here / "long.py").write_text(long)
     found = run(["long.py::linear-estimate"])
     assert [row["verdict"] for row in found["claims"]] == ["holds"]
+    (here / "long.py").write_text(long.replace("linear-estimate", "linear_estimate"))
+    found = run(["long.py::linear_estimate"])
+    assert [row["id"] for row in found["claims"]] == ["linear_estimate"]
