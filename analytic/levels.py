@@ -54,6 +54,22 @@ class NoiseLevel:
         if not sigma_ok:
             raise ValueError(f"sigma must be finite and >= 0, got {self.sigma}")
 
+    def noised(self, data: Any, rng: np.random.Generator) -> Any:
+        """Return ``alpha x_star + sigma eps``, states at the level, with fresh normal noise.
+
+        Parameters
+        ----------
+        data : array (..., N, d)
+            States of the data law, in NumPy.
+        rng : numpy Generator
+
+        Examples
+        --------
+        >>> NoiseLevel(0.5, 0.0).noised(np.array([[2.0]]), np.random.default_rng(0))
+        array([[1.]])
+        """
+        return self.alpha * data + self.sigma * rng.standard_normal(np.shape(data))
+
     @property
     def ratio(self) -> Scalar:
         """Noise-to-signal ratio ``sigma / alpha``: the noise level in EDM coordinates."""

@@ -116,6 +116,18 @@ class GaussianMixture:
         spread = self.spectra.sum(axis=-1) * (self.dim // self.spectra.shape[-1])
         return np.asarray((self.weights * ((self.means**2).sum(axis=-1) + spread)).sum(axis=-1))
 
+    def variance(self) -> np.ndarray:
+        """Return the total variance ``E|x_star - E[x_star]|^2``, shape ``(...)``: no cancellation.
+
+        Examples
+        --------
+        >>> GaussianMixture([0.5, 0.5], [999.0, 1001.0], 0.25).variance()
+        array(1.25)
+        """
+        spread = self.spectra.sum(axis=-1) * (self.dim // self.spectra.shape[-1])
+        offset = self.means - self.mean()[..., None, :]
+        return np.asarray((self.weights * ((offset**2).sum(axis=-1) + spread)).sum(axis=-1))
+
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw ``n`` states from (each) data law, shape ``(..., n, d)``."""
         edges = np.cumsum(self.weights, axis=-1)[..., None, :-1]

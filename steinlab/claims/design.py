@@ -1,13 +1,27 @@
-r"""Runs of a declared design: the paper's correction beside the plain solver, cell by cell.
+r"""Runs of a declared design: corrections of the paper's form beside the plain solver.
 
-A *setup* is one data law, process, solver, grid and budget of evaluations; with a *rule*, the
-limits between which the estimated coefficient is clipped, it makes a *cell*. All rules of a setup
-are run as one stack from the same start states, beside the plain solver and two references:
+A *setup* is one data law, process, solver, grid and budget of evaluations; with a *rule*, which
+says how the coefficient is found, clipped and applied, it makes a *cell*. Rules are run as rows of
+one stack from the same start states, the plain solver first. A rule's coefficient is, by *route*,
 
-    overshoot   gamma = 1.5 at every step: a correction that worsens on purpose
-    oracle      gamma = E<u, x - y> / E|u|^2, y the exact trajectory from the same start at the
-                step's end: the scalar that brings each step nearest to it in mean square (laws on
-                the line, where the trajectory costs little)
+    stein    E[(1 - 1/alpha) <u, x> + (sigma^2/alpha) div u] / E|u|^2: Theorem 4.7 with the
+             divergence of x alone, also for multistep candidates, whose past shares x's noise
+    tweedie  E<u, x - D> / E|u|^2: the definition E<u, x - x_star> / E|u|^2 for an exact denoiser
+    flow     E<u, x - y> / E|u|^2, y the exact trajectory from the same start at the step's end: the
+             scalar that brings each step nearest to it in mean square (laws on the line, where the
+             trajectory costs little)
+    fixed    1, so that equal limits fix it
+
+clipped to the rule's limits, and the corrected state is ``x - gamma u``. With ``vp`` both are taken
+in VP coordinates, ``y = x / r`` with ``r = sqrt(alpha^2 + sigma^2)`` at the level ``(alpha, sigma)
+/ r``. The same candidate is ``T / r'`` there, ``r'`` at the step's end, and with
+``w = r' u_y = (r'/r) x - T = u + (r'/r - 1) x``
+
+    gamma = E<u_y, y - D> / E|u_y|^2 = r' E<w, x/r - D> / E|w|^2
+    x_next = r' (y - gamma u_y) = (r'/r) x - gamma w
+
+which is the candidate at gamma = 1 and the formulas above where ``r = r' = 1``; at other gamma the
+coordinates matter (:mod:`steinlab.claims.coordinate_dependence`).
 
 The flow error of a run is the root mean square distance of its end states to the end points of the
 exact flow from the same starts; its energy distance is taken to those end points too.
@@ -17,21 +31,24 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from analytic import NoiseLevel
 from analytic.flow import exact_flow
+from analytic.memory import remembering
 from steinlab.budget import run_within
 from steinlab.claims.problems import problem
-from steinlab.coefficient import stein_numerator
+from steinlab.coefficient import stein_numerator, tweedie_numerator
 from steinlab.corrections import Diagnostics
 from steinlab.divergence import Step, inner
 from steinlab.dual import Dual, on_duals
+from steinlab.errors import one_of
 from steinlab.grids import Grid
 from steinlab.metrics import energy_distance_of_pairs, rms_distance
 from steinlab.processes import PROCESSES
@@ -41,13 +58,6 @@ from steinlab.terms import sampled_divergence
 
 Array = np.ndarray
 
-GAMMA_MINS = (0.1, 0.5)
-GAMMA_MAXS = (math.inf, 2.0, 1.0)
-RULES = tuple((low, high) for high in GAMMA_MAXS for low in GAMMA_MINS)
-"""Limits swept: the paper clips from below only and does not say where."""
-
-OVERSHOOT = 1.5
-PLAIN, WORSE, BEST = "plain", "overshoot", "oracle"
 FLOW_RTOL = 1e-5
 """Tolerance of the exact flow; the smallest flow errors met are about 1e-2."""
 
@@ -55,12 +65,67 @@ CAP = 1e3
 """Ratios beyond it, and runs that left the finite numbers, count as this much."""
 
 
-def label(rule: tuple[float, float]) -> str:
-    """Return a rule's name."""
-    return f"{rule[0]:g} to {rule[1]:g}" if math.isfinite(rule[1]) else f"from {rule[0]:g}"
+PAIRED = 1024
+"""States of an energy distance: its cost is their square."""
 
 
-RULE_LABELS = tuple(label(rule) for rule in RULES)
+class Rule(NamedTuple):
+    """How a row finds its coefficient, between which limits, and in which coordinates."""
+
+    route: str
+    low: float
+    high: float
+    vp: bool = False
+
+
+PLAIN, WORSE, BEST = "plain", "overshoot", "oracle"
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        PLAIN: Rule("fixed", 1.0, 1.0),
+        "from 0.1": Rule("stein", 0.1, math.inf),
+        "from 0.5": Rule("stein", 0.5, math.inf),
+        "0.1 to 2": Rule("stein", 0.1, 2.0),
+        "0.5 to 2": Rule("stein", 0.5, 2.0),
+        "0.1 to 1": Rule("stein", 0.1, 1.0),
+        "0.5 to 1": Rule("stein", 0.5, 1.0),
+        WORSE: Rule("fixed", 1.5, 1.5),
+        BEST: Rule("flow", -math.inf, math.inf),
+        "tweedie 0.1 to 1": Rule("tweedie", 0.1, 1.0),
+        "tweedie 0.5 to 1": Rule("tweedie", 0.5, 1.0),
+        "tweedie 0.9 to 1": Rule("tweedie", 0.9, 1.0),
+        "tweedie 0.1 to 1, VP": Rule("tweedie", 0.1, 1.0, vp=True),
+        "tweedie 0.5 to 1, VP": Rule("tweedie", 0.5, 1.0, vp=True),
+        "tweedie 0.9 to 1, VP": Rule("tweedie", 0.9, 1.0, vp=True),
+        "tweedie from 0.1": Rule("tweedie", 0.1, math.inf),
+        "tweedie 0.1 to 1.1": Rule("tweedie", 0.1, 1.1),
+        "gamma 0.9": Rule("fixed", 0.9, 0.9),
+    }
+)
+"""Every rule by its name in a stored case. A correction that worsens on purpose is among them."""
+
+PUBLISHED = ("from 0.1", "from 0.5")
+"""The paper's algorithm, which clips from below only and does not say where."""
+
+CLIPPED = tuple(name for name, r in RULES.items() if r.route == "tweedie" and r.high == 1)
+"""The definition's coefficient clipped from both sides, in either coordinates."""
+
+STACKS = (
+    (PLAIN, *PUBLISHED, "0.1 to 1", "0.5 to 1", WORSE, BEST),
+    (PLAIN, *CLIPPED, "tweedie from 0.1", "tweedie 0.1 to 1.1", "gamma 0.9", WORSE),
+    (PLAIN, "0.1 to 2", "0.5 to 2"),
+)
+"""Rules that are run together. The last are of stored cases only."""
+
+
+def stack_of(rule: str) -> tuple[str, ...]:
+    """Return the first stack that holds a rule.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    return next(stack for stack in STACKS if one_of("rule", rule, RULES) in stack)
 
 
 @dataclass(frozen=True)
@@ -112,32 +177,51 @@ def start_of(name: str, process: str, states: int, seed: int) -> Start:
     return Start(x, exact_flow(law, x, noisy, clean, rtol=FLOW_RTOL).state)
 
 
+@lru_cache(maxsize=256)
+def exact_at(name: str, process: str, states: int, seed: int, level: NoiseLevel) -> Array:
+    """Return the exact trajectory from a problem's start states at a level: solvers share it."""
+    forward = PROCESSES[process]
+    x = start_of(name, process, states, seed).x
+    return exact_flow(problem(name), x, forward.level_at(forward.ratio_max), level).state
+
+
 @dataclass(frozen=True)
 class Swept:
-    """Every rule at once: states ``(R, N, d)``, one coefficient a row of the stack.
+    """Rules at once, on states ``(R, N, d)``: one coefficient a row of the stack.
 
-    ``lows`` and ``highs`` clip the estimate of Theorem 4.7; equal limits fix the coefficient. With
-    ``track``, the exact trajectory by level, the last row takes the oracle's. ``raw`` keeps the
-    estimates, step by step.
+    ``track`` gives the exact trajectory by level, for the route ``flow``.
     """
 
-    lows: Array
-    highs: Array
-    track: Callable[[NoiseLevel], Array] | None = None
-    raw: list[Array] = field(default_factory=list)
-    name: str = "stein, swept"
+    rules: tuple[Rule, ...]
+    track: Callable[[NoiseLevel], Array]
+    name: str = "swept"
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
-        """Return ``x - gamma u`` row by row; a vanishing residual leaves nothing to scale."""
-        u = step.candidate.residual
-        power = np.maximum(inner(u, u).mean(axis=-1), np.finfo(float).tiny)
-        numerator = stein_numerator(step.x, u, sampled_divergence(step)(step, rng), step.s)
-        raw = numerator.mean(axis=-1) / power
-        self.raw.append(raw)
-        gamma = np.clip(raw, self.lows, self.highs)
-        if self.track is not None:
-            gamma[-1] = inner(step.x[-1] - self.track(step.t), u[-1]).mean() / power[-1]
-        return step.x - gamma[:, None, None] * u, Diagnostics(float(gamma[0]))
+        """Return the corrected states row by row; a vanishing residual leaves nothing to scale."""
+        x, u = step.x, step.candidate.residual
+        r, r_next = (
+            np.array([math.hypot(at.alpha, at.sigma) if rule.vp else 1.0 for rule in self.rules])
+            for at in (step.s, step.t)
+        )
+        shrink = (r_next / r)[:, None, None]
+        move = u + (shrink - 1) * x
+        power = np.maximum(inner(move, move).mean(axis=-1), np.finfo(float).tiny)
+        routes: Mapping[str, Callable[[], Array]] = {
+            "stein": lambda: stein_numerator(x, u, sampled_divergence(step)(step, rng), step.s),
+            "tweedie": lambda: (
+                r_next[:, None]
+                * tweedie_numerator(x / r[:, None, None], move, step.candidate.denoised)
+            ),
+            "flow": lambda: inner(x - self.track(step.t), u),
+        }
+        gamma = np.ones(len(self.rules))
+        for route in {rule.route for rule in self.rules} & set(routes):
+            at = [rule.route == route for rule in self.rules]
+            gamma[at] = (routes[route]().mean(axis=-1) / power)[at]
+        gamma = np.clip(
+            gamma, [rule.low for rule in self.rules], [rule.high for rule in self.rules]
+        )
+        return shrink * x - gamma[:, None, None] * move, Diagnostics(float(gamma[0]))
 
 
 @dataclass(frozen=True)
@@ -169,10 +253,11 @@ def largest_gain(step: Step, rng: np.random.Generator, iterations: int = 3) -> f
 
 
 class Outcome(NamedTuple):
-    """A finished setup, one entry a row: plain, the rules, overshoot and, on the line, the oracle.
+    """A finished setup, one entry a rule of its stack.
 
-    ``raw`` holds the unclipped estimates ``(steps, rows)``; ``expansion`` is the largest
-    ``|T' v| / |v|`` met on the plain run.
+    ``noise`` is the standard error of the logarithm of the flow error's ratio to the plain run's,
+    from the states' squared distances. ``expansion`` is the largest ``|T' v| / |v|`` met on the
+    plain run, where it was watched.
     """
 
     setup: Setup
@@ -180,8 +265,8 @@ class Outcome(NamedTuple):
     flow_error: Array
     energy: Array
     floor: Array
-    raw: Array
-    expansion: float
+    noise: Array
+    expansion: float = math.nan
 
     def ratio(self, name: str, metric: str = "flow_error") -> float:
         """Return corrected over plain, in ``[1/CAP, CAP]``; ``CAP`` for a run that broke off.
@@ -196,54 +281,82 @@ class Outcome(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def run(setup: Setup) -> Outcome:
-    """Run a setup's rows as one stack; where that leaves the finite numbers, row by row."""
-    law, start = problem(setup.problem), setup.start()
-    names = (PLAIN, *RULE_LABELS, WORSE, *((BEST,) if law.dim == 1 else ()))
-    limits = ((1.0, 1.0), *RULES, (OVERSHOOT, OVERSHOOT), (1.0, 1.0))[: len(names)]
-    lows, highs = np.array(limits).T
-
-    def track(level: NoiseLevel) -> Array:
-        return exact_flow(law, start.x, setup.levels()[0], level).state
-
-    correction = Swept(lows, highs, track if law.dim == 1 else None)
-    ends = _ends(setup, correction)
-    flow_error, energy, floor = np.array([_distances(end, start.ends) for end in ends]).T
-    watch, grid = Watch(), setup.levels()
-    solve(law, start.x, grid, setup.plan(), correction=watch)
-    raw = np.array(correction.raw).reshape(-1, len(names))
-    return Outcome(setup, names, flow_error, energy, floor, raw, max(watch.seen))
+def run(setup: Setup, stack: tuple[str, ...]) -> Outcome:
+    """Run the rules of a stack together; where that leaves the finite numbers, one by one."""
+    law, truth = problem(setup.problem), setup.start().ends
+    names = tuple(name for name in stack if name != BEST or law.dim == 1)
+    ends = _ends(setup, tuple(RULES[name] for name in names))
+    squares = [np.sum((end - truth) ** 2, axis=1) for end in ends]
+    flow_error, energy, floor = np.array([_distances(end, truth) for end in ends]).T
+    noise = np.array([_noise(own, squares[0]) for own in squares])
+    return Outcome(setup, names, flow_error, energy, floor, noise)
 
 
-def _ends(setup: Setup, correction: Swept) -> list[Array | None]:
-    """End states row by row, None for a row that left the finite numbers."""
+@lru_cache(maxsize=4096)
+def outcome_of(setup: Setup, rule: str) -> Outcome:
+    """Return the outcome of a rule's stack; the published rule's says what its plain run expands.
+
+    Theirs is the statement about expansive steps.
+    """
+    stack = stack_of(rule)
+    outcome = run(setup, stack)
+    if stack is not STACKS[0]:
+        return outcome
+    watch = Watch()
+    solve(problem(setup.problem), setup.start().x, setup.levels(), setup.plan(), correction=watch)
+    return outcome._replace(expansion=max(watch.seen))
+
+
+CANCELS = 0.5
+"""A plain run's errors cancel where it has less than this part of the error that the same solver
+has with two evaluations more."""
+
+
+@lru_cache(maxsize=4096)
+def cancels(setup: Setup) -> bool:
+    """Whether the plain run's errors cancel: then a ratio to its error says little."""
+    own, more = (
+        run(replace(setup, evaluations=setup.evaluations + extra), (PLAIN,)).flow_error[0]
+        for extra in (0, 2)
+    )
+    return bool(own < CANCELS * more)
+
+
+def _ends(setup: Setup, rules: tuple[Rule, ...]) -> list[Array]:
+    """End states rule by rule, infinite for one that left the finite numbers."""
     try:
-        return list(_solve(setup, correction))
+        return list(_solve(setup, rules))
     except NonFiniteStateError:
-        correction.raw.clear()
-    out: list[Array | None] = []
-    for i, limits in enumerate(zip(correction.lows, correction.highs, strict=True)):
-        track = correction.track if i == len(correction.lows) - 1 else None
-        low, high = (np.array([limit]) for limit in limits)
-        try:
-            out.append(_solve(setup, Swept(low, high, track))[0])
-        except NonFiniteStateError:
-            out.append(None)
-    return out
+        if len(rules) == 1:
+            return [np.full_like(setup.start().x, math.inf)]
+        return [_ends(setup, (rule,))[0] for rule in rules]
 
 
-def _solve(setup: Setup, correction: Swept) -> Array:
-    x = setup.start().x
-    stack = np.broadcast_to(x, (len(correction.lows), *x.shape)).copy()
+def _solve(setup: Setup, rules: tuple[Rule, ...]) -> Array:
+    law, grid, x = remembering(problem(setup.problem)), setup.levels(), setup.start().x
+    correction = Swept(
+        rules, partial(exact_at, setup.problem, setup.process, setup.states, setup.seed)
+    )
+    stack = np.broadcast_to(x, (len(rules), *x.shape)).copy()
     rng = np.random.default_rng(setup.seed)
     with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where a state overflows
-        law = problem(setup.problem)
-        run = solve(law, stack, setup.levels(), setup.plan(), correction=correction, rng=rng)
+        run = solve(law, stack, grid, setup.plan(), correction=correction, rng=rng)
     return np.asarray(run.state)
 
 
-def _distances(end: Array | None, truth: Array) -> tuple[float, float, float]:
-    if end is None:
+def _distances(end: Array, truth: Array) -> tuple[float, float, float]:
+    if not np.isfinite(end).all():
         return math.inf, math.inf, 0.0
-    near = energy_distance_of_pairs(end, truth)
+    near = energy_distance_of_pairs(end[:PAIRED], truth[:PAIRED])
     return rms_distance(end, truth).value, near.value, near.error
+
+
+def _noise(squares: Array, plain: Array) -> float:
+    """Standard error of ``log sqrt(mean(squares) / mean(plain))`` by the delta method, paired.
+
+    A run that broke off has none: it counts as ``CAP``.
+    """
+    if not np.isfinite(squares.mean()):
+        return 0.0
+    parts = squares / squares.mean() - plain / plain.mean()
+    return float(0.5 * parts.std(ddof=1) / math.sqrt(len(parts)))

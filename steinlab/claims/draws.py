@@ -156,11 +156,13 @@ def draw_steps(
     covariances: Sequence[str] = ("scalar",),
     embed: bool = False,
     longest: Mapping[str, float] = MappingProxyType({}),
+    ratios: tuple[float, float] | None = None,
 ) -> list[StepCases]:
     """Draw about ``count`` cases in stacks, one a solver, family and dimension.
 
     With ``embed`` the laws are one-dimensional with one shared variance and stand for ``dims``.
     One stack in eight steps to zero noise. ``longest`` shortens the steps of the solvers it names.
+    Steps begin at ``ratios``, by default the family's.
     """
     blocks = [(n, f, d) for n in solvers for f in families for d in dims]
     size = -(-count // len(blocks))
@@ -168,7 +170,12 @@ def draw_steps(
     for i, (name, family, dim) in enumerate(blocks):
         solver = SOLVERS[name]
         s, t, earlier = draw_levels(
-            rng, size, family, final_zero=i % 8 == 7, longest=longest.get(name, 8.0)
+            rng,
+            size,
+            family,
+            final_zero=i % 8 == 7,
+            longest=longest.get(name, 8.0),
+            ratios=ratios,
         )
         shape = "shared" if embed else covariances[i % len(covariances)]
         law = draw_law(rng, size, 1 + int(rng.integers(4)), 1 if embed else dim, shape)

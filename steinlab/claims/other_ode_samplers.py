@@ -3,7 +3,9 @@
 There ``alpha = 1 - t``, ``sigma = t`` and ``beta = 1 - kappa`` as in EDM, so the coefficient's
 identity holds, with its drift term, and the optimum of a first-order step collapses to the
 posterior mean (:mod:`steinlab.claims.collapse`). The runs are those of
-:mod:`steinlab.claims.gains`, on the flow's levels from ``t = 0.999``.
+:mod:`steinlab.claims.integration_error`, of the published rule on the flow's levels from
+``t = 0.999``; the definition's coefficient clipped from both sides has a claim of its own
+(:mod:`steinlab.claims.clipped_gain_flow`).
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import numpy as np
 from steinlab.claims.checks import quadrature_check
 from steinlab.claims.collapse import SlackFormula, collapse_check, posterior_mean
 from steinlab.claims.forms import Identity, Measured, compare_integrated, reference, stein
-from steinlab.claims.gains import AS_STATED, OVERSHOT, Design, Judged, Runs, checks
-from steinlab.claims.integration_error import design, outcomes_of, sentence, table
+from steinlab.claims.gains import AS_STATED, OVERSHOT, Design, Judged, Runs
+from steinlab.claims.integration_error import checks, design, outcomes_of, sentence, table
 from steinlab.processes import FLOW
 from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Twin
 
@@ -67,12 +69,15 @@ def _finding(results: Mapping[str, Result]) -> str:
 CLAIM = Claim(
     id="other-ode-samplers",
     title="Rectified flow",
-    statement="the coefficient and the gain carry over to rectified flow",
+    statement="the coefficient and the gain of the correction as published (clipped from below "
+    "only) carry over to rectified flow",
     source="Theorem 4.7 at alpha = 1 - t, sigma = t; a question of the review",
     kind="empirical",
     owner="review",
     conditions=(
         "an exact denoiser; laws, solvers, grids and evaluations of integration-error",
+        "the published rule: the divergence of x alone, also for multistep candidates, whose past "
+        "shares the noise of x; gamma clipped from below only, at 0.1 or 0.5",
         "gain: the geometric mean ratio's 95 % interval lies below 1, and no cell gets 10 times "
         "worse",
     ),

@@ -110,27 +110,28 @@ def cost_spaces(claim: Claim) -> list[Space]:
     return out
 
 
-def cell_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
-    """Spaces of the corrected runs' single cells: the means are no matter of a case."""
-    from steinlab.claims.design import RULE_LABELS, Setup
-    from steinlab.claims.gains import DESIGN_GRIDS, QUICK_STATES, SOLVERS, Cells
-    from steinlab.claims.problems import PROBLEMS
+def cell_spaces(claim: Claim) -> list[Space]:
+    """Space of the corrected runs' single cells, of the design and its rules, with other starts.
 
-    def make(rule: str, evaluations: float, seed: float, **names: str) -> Cases:
-        setup = Setup(
-            process="edm",
-            evaluations=int(evaluations),
-            states=QUICK_STATES,
-            seed=int(seed),
-            **names,
-        )
-        return Cells(setup, (rule,))
+    The means are no matter of a case.
+    """
+    from steinlab.claims.design import Setup
+    from steinlab.claims.gains import DESIGN_GRIDS, EVALUATIONS, SOLVERS, Cells
+    from steinlab.claims.problems import PROBLEMS
+    from steinlab.examine import effort_for
+
+    check = next(c for c in claim.checks if c.name == "cells")
+    first: Any = check.draw(effort_for(claim.id, check.name, "quick", 0))[0]
+
+    def make(rule: str, seed: float, **names: Any) -> Cases:
+        process, states = first.setup.process, first.setup.states
+        return Cells(Setup(process=process, states=states, seed=int(seed), **names), (rule,))
 
     lists = {
         "problem": tuple(PROBLEMS),
         "solver": SOLVERS,
         "grid": DESIGN_GRIDS,
-        "rule": RULE_LABELS,
+        "evaluations": EVALUATIONS,
+        "rule": first.rules,
     }
-    seeds = Parameter("seed", 0, 4)
-    return [_picked("cells", 32, lists, make, Parameter("evaluations", 4, 11), seeds)]
+    return [_picked("cells", 32, lists, make, Parameter("seed", 0, 4))]

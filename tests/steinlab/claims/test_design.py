@@ -12,18 +12,24 @@ from steinlab.claims import design, gain_grows_with_step, gains
 from steinlab.claims.design import (
     BEST,
     CAP,
-    PLAIN,
-    RULE_LABELS,
+    CLIPPED,
+    PUBLISHED,
     RULES,
+    STACKS,
     WORSE,
     Outcome,
+    Rule,
     Setup,
     Swept,
+    outcome_of,
+    stack_of,
 )
 from steinlab.claims.gains import Cells, Design, Judged, Runs, Whole, summary
 from steinlab.claims.problems import problem
-from steinlab.corrections import stein
+from steinlab.corrections import stein, tweedie
 from steinlab.divergence import Step
+from steinlab.errors import InputError
+from steinlab.ledger import replay
 from steinlab.metrics import energy_distance_of_pairs, rms_distance
 from steinlab.sampling import solve
 from steinlab.solvers import EULER, HEUN
@@ -35,50 +41,128 @@ SETUPS = [
 ]
 
 
+NAMES = STACKS[0]
+COUNT = len(NAMES) - 1
+
+
 def planted(ratios, setup=SETUPS[1], expansion=2.0):
     """An outcome whose rows, after the plain one, are the given ratios."""
-    names = (PLAIN, *RULE_LABELS, WORSE, BEST)
     errors = np.array([1.0, *ratios])
-    return Outcome(setup, names, errors, errors, np.zeros(9), np.zeros((1, 9)), expansion)
+    none = np.zeros(len(NAMES))
+    return Outcome(setup, NAMES, errors, errors, none, none, expansion)
 
 
 @pytest.mark.parametrize("setup", SETUPS)
-def test_a_row_of_the_stack_is_a_run_of_the_correction(setup):
-    outcome = design.run(setup)
+@pytest.mark.parametrize(("make", "route"), [(stein, "stein"), (tweedie, "tweedie")])
+def test_a_row_of_the_stack_is_a_run_of_the_correction(setup, make, route):
     x, ends = setup.start()
+    law, grid, plan = problem(setup.problem), setup.levels(), setup.plan()
     # a first estimate of order 1e4 amplifies rounding, which differs between shapes
-    for (low, high), name in list(zip(RULES, RULE_LABELS, strict=True))[2:]:
-        correction = stein(gamma_min=low, gamma_max=high)
-        end = solve(problem(setup.problem), x, setup.levels(), setup.plan(), correction=correction)
+    kept = [(n, r) for n, r in RULES.items() if r.route == route and r.high < 10 and not r.vp]
+    for name, rule in kept:
+        outcome = outcome_of(setup, name)
+        correction = make(gamma_min=rule.low, gamma_max=rule.high)
+        end = solve(law, x, grid, plan, correction=correction)
         expected = rms_distance(end.state, ends).value
         assert outcome.flow_error[outcome.names.index(name)] == pytest.approx(expected, rel=1e-6)
-    plain = solve(problem(setup.problem), x, setup.levels(), setup.plan()).state
-    assert outcome.flow_error[0] == pytest.approx(rms_distance(plain, ends).value, rel=1e-12)
+        plain = solve(law, x, grid, plan).state
+        assert outcome.flow_error[0] == pytest.approx(rms_distance(plain, ends).value, rel=1e-12)
+
+
+def one_step(process: str, solver=HEUN):
+    law, rng = problem("ring, 2-D"), np.random.default_rng(5)
+    grid = Setup("ring, 2-D", process, "euler", "karras", 4, 8, 0).levels()
+    s, t = grid[1], grid[2]
+    x = s.alpha * law.sample(50, rng) + s.sigma * rng.standard_normal((50, 2))
+    return Step(law, solver, x, s, t, (), solver.step(law, x, s, t, ()))
+
+
+def apply(step, *rules):
+    """The corrected states of rules, a row each."""
+    rows = Step(
+        step.denoiser, step.solver, np.stack([step.x] * len(rules)), step.s, step.t, (),
+        step.solver.step(step.denoiser, np.stack([step.x] * len(rules)), step.s, step.t, ()),
+    )  # fmt: skip
+    return Swept(rules, lambda _: np.zeros_like(step.x))(rows, np.random.default_rng(0))[0]
+
+
+@pytest.mark.parametrize("process", ["edm", "vp-linear", "flow"])
+def test_gamma_of_one_leaves_the_step_in_either_coordinates(process):
+    step = one_step(process)
+    ends = apply(step, Rule("fixed", 1.0, 1.0), Rule("tweedie", 1.0, 1.0, vp=True))
+    for end in ends:
+        np.testing.assert_allclose(end, step.candidate.state, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("process", ["edm", "vp-linear", "flow"])
+@pytest.mark.parametrize("solver", [EULER, HEUN])
+def test_a_step_in_vp_coordinates_is_that_of_the_scaled_problem(process, solver):
+    """Take the solver's step on ``y = x / r`` at the scaled levels, correct it there, map back."""
+    step, low, high = one_step(process, solver), -math.inf, math.inf
+    r, r_next = (math.sqrt(level.alpha**2 + level.sigma**2) for level in (step.s, step.t))
+    s = NoiseLevel(step.s.alpha / r, step.s.sigma / r)
+    t = NoiseLevel(step.t.alpha / r_next, step.t.sigma / r_next)
+    y = step.x / r
+    candidate, denoised = solver.step(step.denoiser, y, s, t, ()).state, step.denoiser(y, s)
+    u = y - candidate
+    gamma = np.mean(np.sum(u * (y - denoised), axis=1)) / np.mean(np.sum(u**2, axis=1))
+    own, vp = apply(step, Rule("tweedie", low, high), Rule("tweedie", low, high, vp=True))
+    np.testing.assert_allclose(vp, r_next * (y - gamma * u), rtol=1e-10, atol=1e-10)
+    assert np.allclose(own, vp, rtol=1e-6) == (process == "vp-linear")
+
+
+def test_every_rule_has_a_stack_and_a_stack_begins_with_the_plain_run():
+    assert all(stack_of(name)[0] == "plain" for name in RULES)
+    assert len(CLIPPED) == 6
+    assert {name for stack in STACKS for name in stack} == set(RULES)
+    with pytest.raises(ValueError, match="rule must be one of"):
+        stack_of("0.2 to 1")
 
 
 def test_the_oracle_brings_every_step_nearest_to_the_exact_trajectory():
     setup = SETUPS[1]
-    outcome = design.run(setup)
+    outcome = outcome_of(setup, BEST)
     assert outcome.ratio(BEST) < 1
     assert outcome.ratio(WORSE) > 1
 
 
 def test_rows_that_leave_the_finite_numbers_are_kept_and_capped():
     setup = SETUPS[0]
-    limits = np.array([1.0, 1e300])
-    ends = design._ends(setup, Swept(limits, limits))
+    ends = design._ends(setup, (Rule("fixed", 1.0, 1.0), Rule("fixed", 1e300, 1e300)))
     plain = solve(problem(setup.problem), setup.start().x, setup.levels(), setup.plan()).state
-    assert ends[1] is None
+    assert np.isinf(ends[1]).all()
     np.testing.assert_allclose(ends[0], plain, rtol=1e-12)
-    assert design._distances(None, plain) == (math.inf, math.inf, 0.0)
-    assert planted([math.inf] * 8).ratio(RULE_LABELS[0]) == CAP
-    assert planted([1e9] * 8).ratio(RULE_LABELS[0]) == CAP
-    assert planted([1e-9] * 8).ratio(RULE_LABELS[0]) == 1 / CAP
+    assert design._distances(ends[1], plain) == (math.inf, math.inf, 0.0)
+    assert design._noise(np.full(3, math.inf), np.ones(3)) == 0.0
+    assert planted([math.inf] * COUNT).ratio(NAMES[1]) == CAP
+    assert planted([1e9] * COUNT).ratio(NAMES[1]) == CAP
+    assert planted([1e-9] * COUNT).ratio(NAMES[1]) == 1 / CAP
+
+
+def test_the_noise_of_a_ratio_is_its_scatter_over_batches():
+    """The delta method's error of ``log(error / plain)`` against 400 batches."""
+    rng = np.random.default_rng(2)
+    plain = rng.chisquare(2, (400, 200))
+    squares = plain * rng.chisquare(3, (400, 200))
+    logs = 0.5 * np.log(squares.mean(axis=1) / plain.mean(axis=1))
+    stated = np.array([design._noise(a, b) for a, b in zip(squares, plain, strict=True)])
+    assert np.sqrt(np.mean(stated**2)) == pytest.approx(logs.std(ddof=1), rel=0.12)
+
+
+def test_errors_cancel_where_more_evaluations_do_worse():
+    """The cell that the claims name, and one beside it."""
+    cell = Setup("Gaussian, 2-D", "edm", "dpmpp-2m", "logsnr", 6, 64, 0)
+    assert design.cancels(cell)
+    assert not design.cancels(Setup("Gaussian, 2-D", "edm", "dpmpp-2m", "logsnr", 4, 64, 0))
+    runs = Runs([planted([99.0] * COUNT, cell)], PUBLISHED)
+    assert gains.compare_cells(runs, Judged()).violated.all()
+    assert not gains.compare_uncancelled(runs, Judged()).violated.any()
 
 
 def test_energy_ratios_below_the_standard_error_count_as_the_error():
-    one = planted([0.5] * 8)._replace(energy=np.full(9, -1.0), floor=np.linspace(1, 9, 9))
-    assert one.ratio(RULE_LABELS[1], "energy") == 3.0
+    one = planted([0.5] * COUNT)
+    one = one._replace(energy=np.full(COUNT + 1, -1.0), floor=np.arange(1.0, COUNT + 2))
+    assert one.ratio(NAMES[2], "energy") == 3.0
 
 
 @pytest.mark.parametrize("solver", [EULER, HEUN])
@@ -138,19 +222,23 @@ def test_summary_is_students_interval():
 
 def test_the_criterion_passes_gains_and_rejects_losses_and_doubt():
     def violated(values, compare=gains.compare_mean):
-        runs = Runs([planted([v] * 8) for v in values], RULE_LABELS)
+        runs = Runs([planted([v] * COUNT) for v in values], PUBLISHED)
         return compare(runs, Judged()).violated
 
     assert not violated([0.5, 0.6, 0.7]).any()
     assert violated([1.2, 1.3, 1.4]).all()
     assert violated([0.2, 2.0, 1.0]).all()  # the interval holds 1
     assert not violated([0.5, 0.6, 9.9], gains.compare_cells).any()
-    assert violated([0.5, 0.6, 10.1], gains.compare_cells).sum() == len(RULE_LABELS)
+    assert violated([0.5, 0.6, 10.1], gains.compare_cells).sum() == len(PUBLISHED)
+    noisy = planted([12.0] * COUNT)._replace(noise=np.full(COUNT + 1, 0.1))
+    assert not gains.compare_cells(Runs([noisy], PUBLISHED), Judged()).violated.any()
 
 
 def test_contractive_setups_are_left_out_of_the_verdict():
-    runs = Runs([*(planted([0.5] * 8) for _ in range(3)), planted([99.0] * 8, expansion=0.9)], ())
-    runs = runs._replace(rules=RULE_LABELS)
+    runs = Runs(
+        [*(planted([0.5] * COUNT) for _ in range(3)), planted([99.0] * COUNT, expansion=0.9)], ()
+    )
+    runs = runs._replace(rules=PUBLISHED)
     assert not gains.compare_mean(runs, Judged()).violated.any()
     assert not gains.compare_cells(runs, Judged()).violated.any()
 
@@ -170,11 +258,11 @@ def test_the_trend_compares_the_same_law_solver_and_grid():
     for k, solver in enumerate(gains.SOLVERS):
         for budget, ratio in ((4, 0.5 + 0.01 * k), (10, 0.9 + 0.01 * k)):
             setup = Setup("ring, 2-D", "edm", solver, "karras", budget, 40, 7)
-            outcomes.append(planted([ratio] * 8, setup))
-    trend = gain_grows_with_step.trend_of(outcomes, RULE_LABELS[0])
+            outcomes.append(planted([ratio] * COUNT, setup))
+    trend = gain_grows_with_step.trend_of(outcomes, PUBLISHED[0])
     expected = [(0.5 + 0.01 * k) / (0.9 + 0.01 * k) for k in range(6)]
     np.testing.assert_allclose(trend, expected)
-    runs = Runs(outcomes, RULE_LABELS)
+    runs = Runs(outcomes, PUBLISHED)
     formula = gain_grows_with_step.Formula()
     assert not gain_grows_with_step.compare_trend(runs, formula).violated.any()
     assert not gain_grows_with_step.compare_gain(runs, formula).violated.any()
@@ -183,12 +271,28 @@ def test_the_trend_compares_the_same_law_solver_and_grid():
 
 
 def test_cells_and_designs_come_back_from_json_to_the_last_digit():
-    cells = Cells(SETUPS[1])
+    cells = Cells(SETUPS[1], STACKS[0][1:])
     first = gains.compare_cells(gains.measure_cells(cells), Judged()).measured
     design.run.cache_clear()
     stored = json.loads(json.dumps(cells.describe(2)))
     again = gains.compare_cells(gains.measure_cells(Cells.restore(stored)), Judged()).measured
     assert again.tolist() == [first[2]]
-    whole = Whole(Design("edm", (4, 10), 84, 0, 16, 3))
+    whole = Whole(Design("edm", (4, 10), 84, 0, 16, 3), PUBLISHED)
     back = Whole.restore(json.loads(json.dumps(whole.describe(1))))
-    assert back == Whole(whole.design, (RULE_LABELS[1],))
+    assert back == Whole(whole.design, (PUBLISHED[1],))
+
+
+@pytest.mark.parametrize("rule", ["0.1 to 2", "0.5 to 2", "0.1 to 1", "0.5 to 1"])
+def test_cases_stored_before_the_rules_were_split_still_replay(rule):
+    cell = Cells(SETUPS[1], (rule,)).describe(0)
+    now = replay({"claim": "integration-error", "check": "cells", "case": cell})
+    assert now["measured"] == outcome_of(SETUPS[1], rule).ratio(rule)
+    whole = Whole(Design("edm", (4, 10), 6, 0, 16, 3), (rule,)).describe(0)
+    for check in ("gain", "trend"):
+        again = replay({"claim": "gain-grows-with-step", "check": check, "case": whole})
+        assert math.isfinite(again["measured"])
+    oracle = {**whole, "rule": BEST}
+    assert replay({"claim": "gain-grows-with-step", "check": "oracle", "case": oracle})
+    unknown = {**cell, "rule": "0.2 to 1"}
+    with pytest.raises(InputError, match="rule must be one of"):
+        replay({"claim": "integration-error", "check": "cells", "case": unknown})

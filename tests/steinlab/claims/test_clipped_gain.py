@@ -1,0 +1,97 @@
+"""The advice on the paper's coefficient says what the design of its claims gives."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steinlab.claims.clipped_gain import STATES, SURE
+from steinlab.claims.design import CLIPPED, Outcome, Setup, outcome_of
+from steinlab.claims.gains import EVALUATIONS, SOLVERS, WORST, Design, Summary, summary
+
+PAGE = (Path(__file__).parents[3] / "docs" / "corrections.md").read_text(encoding="utf-8")
+SECTION = " ".join(
+    PAGE.split("## Where the paper's coefficient works")[1].split("\n## ")[0].split()
+)
+VP = "tweedie 0.1 to 1, VP"
+FRACTIONS = {"edm": 1, "flow": 3}
+
+
+@cache
+def outcomes(process: str) -> list[Outcome]:
+    """The quick profile's design of the claims, seed 0."""
+    setups = Design(process, EVALUATIONS, FRACTIONS[process], 2, STATES, 0).setups()
+    return [outcome_of(setup, CLIPPED[0]) for setup in setups]
+
+
+def of(process: str, rule: str, **where: Any) -> Summary:
+    kept = (
+        o
+        for o in outcomes(process)
+        if all(getattr(o.setup, name) == value for name, value in where.items())
+    )
+    return summary(np.array([o.ratio(rule) for o in kept]))
+
+
+@pytest.mark.parametrize(("process", "word"), [("edm", "EDM"), ("flow", "flow")])
+@pytest.mark.parametrize("rule", CLIPPED)
+def test_the_table_is_the_designs(process: str, word: str, rule: str) -> None:
+    limits, _, vp = rule.removeprefix("tweedie ").partition(", ")
+    low, high = limits.split(" to ")
+    s = of(process, rule)
+    solvers = " | ".join(f"{of(process, rule, solver=name).mean:.2f}" for name in SOLVERS)
+    assert (
+        f"| {word}, {vp or 'own'}, [{low}, {high}] | {s.mean:.2f} ({s.low:.2f} to {s.high:.2f}) | "
+        f"{s.worst:.1f} | {solvers} |"
+    ) in SECTION
+
+
+def test_where_it_works() -> None:
+    three = [
+        f"{of('edm', 'tweedie 0.5 to 1', solver=name).mean:.2f}"
+        for name in ("dpmpp-3m", "dpmpp-2m", "unipc-2")
+    ]
+    assert f"{three[0]}, {three[1]} and {three[2]} of the plain error with [0.5, 1]" in SECTION
+    for process, rule in (("edm", VP), ("flow", "tweedie 0.1 to 1")):
+        means = {name: of(process, rule, solver=name).mean for name in SOLVERS}
+        assert min(means, key=lambda name: means[name]) == "heun"
+    few, many = (of("edm", VP, evaluations=n).mean for n in (4, 10))
+    assert f"at 4 evaluations {few:.2f} of the plain error" in SECTION
+    assert f"at 10 it is {many:.2f}" in SECTION
+
+
+def test_where_it_does_not() -> None:
+    grid = of("edm", VP, solver="ipndm-3", problem="25-mode grid, 2-D")
+    assert f"{grid.mean:.1f} of the plain error with [0.1, 1] in VP" in SECTION
+    own = np.array([o.ratio("tweedie 0.1 to 1") for o in outcomes("edm")])
+    worst = outcomes("edm")[int(own.argmax())].setup
+    assert (worst.problem, worst.solver) == ("Gaussian, 2-D", "dpmpp-2m")
+    assert (worst.grid, worst.evaluations) == ("logsnr", 6)
+    assert (own > WORST).sum() == 1
+    assert f"own coordinates is {own.max():.1f} times worse" in SECTION
+    cell = Setup("Gaussian, 2-D", "flow", "unipc-2", "logsnr", 8, SURE, 0)
+    lost = outcome_of(cell, CLIPPED[0]).ratio("tweedie 0.9 to 1")
+    assert f"8 evaluations), {lost:.0f} times worse even with [0.9, 1]" in SECTION
+    below = [of(process, "tweedie from 0.1").mean for process in ("edm", "flow")]
+    assert f"only it has {below[0]:.2f} in EDM and {below[1]:.2f} in flow" in SECTION
+    assert f"up to 1.1 {of('edm', 'tweedie 0.1 to 1.1').mean:.2f} in EDM" in SECTION
+    fixed = [of(process, "gamma 0.9").mean for process in ("edm", "flow")]
+    assert f"(0.9: {fixed[0]:.2f})" in SECTION
+    assert f"as well ({fixed[1]:.2f})" in SECTION
+
+
+def test_corrected_heun_is_no_match_for_plain_euler() -> None:
+    def cells(solver: str, row: str) -> dict[tuple[str, str, int], float]:
+        kept = (o for o in outcomes("edm") if o.setup.solver == solver)
+        return {
+            (o.setup.problem, o.setup.grid, o.setup.evaluations): o.flow_error[o.names.index(row)]
+            for o in kept
+        }
+
+    heun, euler = cells("heun", VP), cells("euler", "plain")
+    factor = np.exp(np.mean([np.log(heun[key] / euler[key]) for key in euler]))
+    assert f"still {factor:.1f} times plain Euler's" in SECTION
