@@ -59,7 +59,16 @@ def between(s: NoiseLevel, t: NoiseLevel, substeps: int) -> Grid:
 
     Along them alpha is interpolated as the single-step solvers do; the flow between two levels
     does not depend on the path of ``alpha``, only on the ratios passed.
+
+    Raises
+    ------
+    ValueError
+        If ``s`` has no noise.
     """
+    if not has_noise(s):
+        raise ValueError(
+            f"s must have noise, sigma > 0, where a flow starts, got sigma = {s.sigma}"
+        )
     zero = not has_noise(t)
     end = NoiseLevel(t.alpha, t.alpha * FLOOR * min(1.0, s.sigma / s.alpha)) if zero else t
     alphas = np.geomspace(s.alpha, end.alpha, substeps + 1)
@@ -90,7 +99,7 @@ def follow(
     Raises
     ------
     ValueError
-        If ``substeps < 4``.
+        If ``substeps < 4``, or if ``s`` has no noise.
 
     Examples
     --------
