@@ -17,7 +17,7 @@ from steinlab.judge import effort_for, judge
 from steinlab.ledger import differences, faults, judge_by_id, run, stored_case
 from steinlab.units import Crash
 from steinlab.verdicts import Comparison, Twin
-from tests.steinlab.toys import TOLERANCE, check, claim, compare, double, dropped
+from tests.steinlab.toys import TOLERANCE, Numbers, check, claim, compare, double, dropped
 
 
 def named(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -289,6 +289,13 @@ def test_nan_passes_nowhere(field: str, sampled: bool) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         judge(claim(checks=(check(compare=spoilt),)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("batches", [[], [Numbers((), 2.0)]], ids=["no batch", "empty batch"])
+def test_a_check_without_cases_is_named(batches: Any) -> None:
+    """It said "attempt to get argmax of an empty sequence"."""
+    with pytest.raises(ValueError, match=r"^check numbers must draw at least one case, got none$"):
+        judge(claim(checks=(check(draw=lambda _: batches),)))
 
 
 def test_nan_of_a_joint_test_passes_nowhere() -> None:
