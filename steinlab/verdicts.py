@@ -35,8 +35,9 @@ FAMILY_LEVEL = RUN_LEVEL / SAMPLED_TESTS
 UNDECIDED = 1e-3
 """A case whose rounding tolerance exceeds this part of its scale is undecided, never passed."""
 
-OWNERS = ("paper", "review", "peer", "laboratory")
-"""Whose statement a claim is: the paper's, its review's, a peer's, or an aim of this laboratory."""
+OWNERS = ("paper", "review", "peer", "laboratory", "user")
+"""Whose statement a claim is: the paper's, its review's, a peer's, an aim of this laboratory, or,
+where a claim does not say, that of whoever wrote the file or the package that it stands in."""
 
 KINDS = ("identity", "tight", "upper", "lower", "order", "limit", "empirical")
 """What a claim states."""
@@ -285,7 +286,7 @@ class Claim:
     finding: Callable[[Mapping[str, Result]], str]
     table: Callable[[Mapping[str, Result]], Table] | None = None
     search: Callable[[Claim], Sequence[Any]] | None = None
-    owner: str = "laboratory"
+    owner: str = "user"
     tried: str = ""
 
     @property

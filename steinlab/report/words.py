@@ -25,11 +25,19 @@ WHOSE = {
     "review": "questions of its review",
     "peer": "peers' claims",
     "laboratory": "aims and tools of this laboratory",
+    "user": "claims of your own",
     "": "claims whose owner the ledger does not name",
 }
 """Every owner of a claim, in the order that the page groups by."""
 
-SHORT = {"paper": "paper", "review": "review", "peer": "peer", "laboratory": "ours", "": "-"}
+SHORT = {
+    "paper": "paper",
+    "review": "review",
+    "peer": "peer",
+    "laboratory": "ours",
+    "user": "yours",
+    "": "-",
+}
 """An owner in a column."""
 
 Row = Mapping[str, Any]
@@ -76,14 +84,19 @@ def counts(rows: Iterable[Row]) -> list[str]:
     >>> counts([{"owner": "paper", "verdict": "holds"}, {"owner": "paper", "verdict": "refuted"}])
     ["the paper's claims: 1 holds, 1 refuted"]
     """
-    missed = {("laboratory", "refuted"): " (an aim missed)"}
     return [
         f"{WHOSE[owner]}: "
         + ", ".join(
-            _counted(len(same), v) + missed.get((owner, v), "") for v, same in verdicts.items()
+            _counted(len(same), v) + _missed(same, owner, v) for v, same in verdicts.items()
         )
         for owner, verdicts in grouped(rows).items()
     ]
+
+
+def _missed(rows: Sequence[Row], owner: str, verdict: str) -> str:
+    if (owner, verdict) != ("laboratory", "refuted"):
+        return ""
+    return " (an aim missed)" if len(rows) == 1 else " (aims missed)"
 
 
 def _counted(number: int, verdict: str) -> str:
@@ -111,12 +124,17 @@ def contradicted(row: Row) -> str:
     >>> contradicted({"evidence": [{"check": "own", "cases": 132, "violations": 2}]})
     'violated in 2 of 132 cases of own'
     """
+    broken = [e for e in row.get("evidence", ()) if e.get("violations")]
+    drawn = [e for e in broken if e.get("method") != "adversarial"]
     parts = [
-        f"{e['violations']:,} of {e['cases']:,} cases of {e['check']}"
-        for e in row.get("evidence", ())
-        if e.get("violations")
+        f"{e['violations']:,} of {e['cases']:,} cases"
+        + ("" if e["check"] == "cases" else f" of {e['check']}")
+        for e in drawn
     ]
-    return f"violated in {', '.join(parts)}" if parts else ""
+    said = [f"violated in {', '.join(parts)}"] if parts else []
+    if len(broken) > len(drawn):  # the falsifier keeps its worst case, and does not count others
+        said.append("the falsifier found a violation")
+    return ", and ".join(said)
 
 
 def attacked(row: Row) -> str:

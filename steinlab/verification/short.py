@@ -252,7 +252,7 @@ def claim(
     controls: Mapping[str, Control],
     conditions: Sequence[str] = (),
     source: str = "",
-    owner: str = "laboratory",
+    owner: str = "user",
     cases: int = CASES,
 ) -> Callable[[Callable[..., Any]], Claim]:
     r"""Make a claim of a property: a function that relates two sides, and what it ranges over.
@@ -267,8 +267,8 @@ def claim(
     conditions : sequence of str
     source : str
         Where the statement stands; by default the file.
-    owner : {"laboratory", "paper", "review", "peer"}
-        Whose statement it is.
+    owner : {"user", "paper", "review", "peer", "laboratory"}
+        Whose statement it is; by default yours.
     cases : int
         Cases drawn in the quick profile, >= 1; eight times as many in the full one.
 

@@ -180,7 +180,7 @@ def test_a_crash_becomes_a_row(toys: dict[str, Any]) -> None:
     )
     assert stored_case(row) is None
     assert set(row) - {"crash"} == set(judge_by_id("good", "quick", 0)), "the report reads it too"
-    assert (row["title"], row["owner"]) == ("Doubling", "laboratory")
+    assert (row["title"], row["owner"]) == ("Doubling", "user")
 
 
 def test_the_ledger_keeps_the_order_asked_for(toys: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from steinlab.report.words import (
     contradicted,
     counts,
     grouped,
+    meaning,
     nearest,
     not_looked_at,
 )
@@ -110,6 +111,27 @@ def test_owners_are_counted_apart() -> None:
     assert counts([{"verdict": "holds"}]) == [
         "claims whose owner the ledger does not name: 1 holds"
     ]
+
+
+def test_a_claim_that_names_no_owner_is_its_writers() -> None:
+    """A stranger's false bound was called an aim of our own, missed."""
+    row = judge(claim(formula=lambda x: 3 * x))
+    assert (row["owner"], row["verdict"]) == ("user", "refuted")
+    assert counts([row, {**row, "verdict": "holds"}]) == ["claims of your own: 1 holds, 1 refuted"]
+    assert meaning("refuted", "user") == MEANING["refuted"]
+    ours = {"owner": "laboratory", "verdict": "refuted"}
+    assert counts([ours, ours]) == ["aims and tools of this laboratory: 2 refuted (aims missed)"]
+
+
+def test_the_falsifier_found_one_and_counted_no_others() -> None:
+    """It said "1 of 16 cases of falsifier" where all of the 16 fail."""
+    drawn = entry(check="cases", cases=200, violations=174)
+    attack = entry(check="falsifier", method="adversarial", cases=16, violations=1)
+    found = "the falsifier found a violation"
+    assert contradicted({"evidence": [attack]}) == found
+    assert (
+        contradicted({"evidence": [drawn, attack]}) == f"violated in 174 of 200 cases, and {found}"
+    )
 
 
 def test_what_was_not_looked_at_is_said_once() -> None:
