@@ -45,6 +45,9 @@ KINDS = ("identity", "tight", "upper", "lower", "order", "limit", "empirical")
 METHODS = ("symbolic", "certified", "quadrature", "property", "monte-carlo", "neural")
 """How a check comes by its evidence; beside them stands the falsifier's, ``adversarial``."""
 
+COUNTS_AS = "not_finite_counts_as"
+"""Key of a check's notes: the ratio of measured to bound as which it counts what is not finite."""
+
 EXACT_GRADE, SAMPLED_GRADE = 1e-6, 1e-2
 """Relative errors of the graded controls: of exact checks and of sampled ones."""
 

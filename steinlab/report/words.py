@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from steinlab.verdicts import COUNTS_AS
+
 MEANING = {
     "proved": "a symbolic derivation, checked step by step, under the stated axioms",
     "certified": "interval enclosures decide it on the listed cases",
@@ -117,7 +119,7 @@ def not_looked_at(rows: Iterable[Row]) -> list[tuple[str, str]]:
 
 
 def contradicted(row: Row) -> str:
-    """Return how often which checks are violated, in a clause; empty where none is.
+    """Return how often which checks are violated, in a clause; empty where the finding says so.
 
     Examples
     --------
@@ -126,15 +128,12 @@ def contradicted(row: Row) -> str:
     """
     broken = [e for e in row.get("evidence", ()) if e.get("violations")]
     drawn = [e for e in broken if e.get("method") != "adversarial"]
-    parts = [
-        f"{e['violations']:,} of {e['cases']:,} cases"
-        + ("" if e["check"] == "cases" else f" of {e['check']}")
-        for e in drawn
-    ]
-    said = [f"violated in {', '.join(parts)}"] if parts else []
-    if len(broken) > len(drawn):  # the falsifier keeps its worst case, and does not count others
-        said.append("the falsifier found a violation")
-    return ", and ".join(said)
+    if broken and not drawn:  # it keeps its worst case, and does not count the others
+        return "the falsifier found a violation"
+    counted = {e["check"]: f"{e['violations']:,} of {e['cases']:,} cases" for e in drawn}
+    said = str(row.get("finding", ""))
+    parts = [f"{count} of {check}" for check, count in counted.items() if count not in said]
+    return f"violated in {', '.join(parts)}" if parts else ""
 
 
 def attacked(row: Row) -> str:
@@ -148,14 +147,17 @@ def attacked(row: Row) -> str:
     """
     for entry in row.get("evidence", ()):
         if entry["method"] == "adversarial":
-            best = f"its best, of {entry['searched']}, {_came(entry)}"
+            best = f"its best, of {entry['searched']}, {_came(entry, row.get('kind', ''))}"
             return f"the falsifier tried {entry['attacks']:,} cases; {best}"
     return ""
 
 
-def _came(entry: Mapping[str, Any]) -> str:
+def _came(entry: Mapping[str, Any], kind: str) -> str:
     limit = "tolerance" if entry["tightness"] is None else "bound"
     share = f"{entry['best']:.3g}"
+    if kind == "lower" and limit == "bound":
+        violates = "violates the claim: " if entry["violations"] else ""
+        return f"{violates}the bound comes to {share} of the measured"
     if entry["violations"]:
         return f"violates the claim, at {share} times the {limit}"
     return f"comes to {share} of the {limit}"
@@ -181,11 +183,37 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if math.isfinite(value) else str(value)
 
 
+def labels(kind: str) -> dict[str, str]:
+    """Return the names of a stored case's numbers by their keys.
+
+    A lower bound is compared as ``bound <= measured``: what it stores as measured is the bound.
+
+    Examples
+    --------
+    >>> labels("lower")["measured"], labels("upper")["measured"]
+    ('bound', 'measured')
+    """
+    names = ("bound", "measured") if kind == "lower" else ("measured", "bound")
+    return dict(zip(("measured", "bound", "tolerance"), (*names, "tolerance"), strict=True))
+
+
+def case_name(case: Mapping[str, Any]) -> str:
+    """Return which case is stored: the worst, or of a violation that could be shrunk the smallest.
+
+    Examples
+    --------
+    >>> case_name({"shrunk": True}), case_name({})
+    ('smallest counterexample found', 'worst case')
+    """
+    return "smallest counterexample found" if case.get("shrunk") else "worst case"
+
+
 def nearest(row: Row) -> tuple[str, float]:
     """Return how near the worst case comes to its limit, in words, and as a number to sort by.
 
     The limit is 1: of a bound, the largest ``measured / bound``; of an identity, the largest error
-    in units of its tolerance. Where a check is violated, by how much.
+    in units of its tolerance; of a lower bound, the largest ``bound / measured``. Where a check is
+    violated, by how much, and where it counts what is not finite as a number, that it does.
 
     Examples
     --------
@@ -198,12 +226,20 @@ def nearest(row: Row) -> tuple[str, float]:
     """
     numeric = [e for e in row["evidence"] if e["method"] != "symbolic"]
     broken = [e for e in row["evidence"] if e.get("violations")]
-    shares = [_share(e) for e in broken or numeric]
+    shares = [(*_share(e), e.get("notes", {}).get(COUNTS_AS, math.inf)) for e in broken or numeric]
     if not shares:
         return "-", -1.0
-    share, limit = max(shares)
+    share, limit, cap = max(shares)
+    lower = row.get("kind") == "lower" and limit == "bound"
     if broken:
-        return f"violated: {share:.3g} times the {limit}", share
+        times = (
+            f"bound {share:.3g} times the measured" if lower else f"{share:.3g} times the {limit}"
+        )
+        if share >= cap * (1 - 1e-9):
+            times = f"{cap:g} times the {limit}, as which what is not finite, or beyond, counts"
+        return f"violated: {times}", share
+    if lower:
+        return f"bound {share:.4f} of measured", share
     return f"{share:.4f} of bound" if limit == "bound" else f"{share:.2g} of tolerance", share
 
 

@@ -398,7 +398,7 @@ def _finding(results: Mapping[str, Result]) -> str:
     count, violated, undecided = len(c.measured), int(c.violated.sum()), int((~c.decided).sum())
     rest = f"; {undecided} undecided" if undecided else ""
     if violated:
-        return f"fails in {violated} of {count} cases{rest}"
+        return f"fails in {violated:,} of {count:,} cases{rest}"
     tight = c.tightness()
     close = f", {tight:.6f} tight" if tight is not None else ", to rounding"
     return f"holds in {count - undecided} of {count} cases{close}{rest}"
