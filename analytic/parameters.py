@@ -9,6 +9,9 @@ import numpy as np
 WEIGHT_TOLERANCE = 1e-12
 """Allowed ``|sum of weights - 1|``: rounding of a few hundred decimal weights."""
 
+ASYMMETRY = 1e-12
+"""Allowed asymmetry of a matrix, relative to its largest entry: rounding of products."""
+
 
 def finite(name: str, values: Any) -> np.ndarray:
     """Return ``values`` in float64; raise ``ValueError`` naming ``name`` unless all are finite."""
@@ -48,8 +51,8 @@ def factor(
     """Eigenvalues ``(..., K, 1 or d)`` and eigenvectors ``(..., K, d, d)`` where needed."""
     full = (*shape, dim, dim)
     if covariances.shape == full:
-        skew = np.abs(covariances - np.swapaxes(covariances, -1, -2)).max()
-        if skew > 1e-12 * np.abs(covariances).max():
+        if not _symmetric(covariances):
+            skew = np.abs(covariances - np.swapaxes(covariances, -1, -2)).max()
             raise ValueError(f"covariances must be symmetric, got an asymmetry of {skew}")
         spectra, basis = np.linalg.eigh(covariances)
     elif covariances.ndim == 0 or covariances.shape == shape:
@@ -71,8 +74,8 @@ def factor(
 
 def _require_diagonals(covariances: np.ndarray, dim: int) -> None:
     """Refuse ``(d, d)`` for ``K = d`` components where it may be one covariance for all of them."""
-    turned = np.swapaxes(covariances, -1, -2)
-    if dim == 1 or turned.shape != covariances.shape or not np.array_equal(covariances, turned):
+    square = covariances.shape[-2:] == (dim, dim)
+    if dim == 1 or not square or not _symmetric(covariances):
         return
     if np.all(np.linalg.eigvalsh(covariances) > 0):
         raise ValueError(
@@ -80,3 +83,9 @@ def _require_diagonals(covariances: np.ndarray, dim: int) -> None:
             f"may be diagonals or one matrix: give full matrices, of shape "
             f"{(*covariances.shape, dim)}"
         )
+
+
+def _symmetric(matrices: np.ndarray) -> bool:
+    """Whether square matrices ``(..., d, d)`` equal their transposes, to rounding."""
+    skew = np.abs(matrices - np.swapaxes(matrices, -1, -2)).max()
+    return bool(skew <= ASYMMETRY * np.abs(matrices).max())

@@ -23,6 +23,8 @@ def effort_for(claim: str, check: str, profile: str, seed: int) -> Effort:
 def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
     """Draw, measure and compare one check with the claim's own formula."""
     batches = check.draw(effort_for(claim.id, check.name, profile, seed))
+    if not any(len(batch) for batch in batches):
+        raise ValueError(f"check {check.name} must draw at least one case, got none")
     data = [check.measure(batch) for batch in batches]
     comparison, pooled = _compare(check, data, claim.formula)
     result = Result(check, batches, data, comparison, pooled)

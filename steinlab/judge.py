@@ -79,7 +79,7 @@ def judged(
     attack = outcomes.get(FALSIFIER)
     hit = attack is not None and bool(attack.comparison.violated[0])
     if attack and attack.attack and hit and not refuted:
-        leading = _written(attack, 0, attack.attack.check)
+        leading = _written(attack, 0, attack.attack.check, shrunk=True)
     verdict = claim.failure if refuted or hit else _supported(claim, results)
     attacks = [_attack_row(attack)] if attack else []
     everything = {name: done.result for name, done in {**results, **fallen}.items()}
@@ -203,7 +203,7 @@ def _worst(done: Finished, profile: str, seed: int) -> dict[str, Any]:
     outcome, name = done.outcome, done.result.check.name
     if outcome.smallest is not None:
         alone, case = outcome.smallest
-        return _written(replace(outcome, comparison=alone, worst=case), 0, name)
+        return _written(replace(outcome, comparison=alone, worst=case), 0, name, shrunk=True)
     joint = outcome.pooled
     if joint is None or outcome.comparison.violated.any() or not joint.violated.any():
         return _written(outcome, outcome.comparison.worst(), name)
@@ -212,8 +212,8 @@ def _worst(done: Finished, profile: str, seed: int) -> dict[str, Any]:
     return _written(whole, entry, name)
 
 
-def _written(outcome: Outcome, index: int, check: str) -> dict[str, Any]:
-    """Return the worst case as the ledger holds it."""
+def _written(outcome: Outcome, index: int, check: str, *, shrunk: bool = False) -> dict[str, Any]:
+    """Return the worst case, or the smallest one that it shrank to, as the ledger holds it."""
     c = outcome.comparison
     return {
         "measured": float(c.measured[index]),
@@ -221,6 +221,7 @@ def _written(outcome: Outcome, index: int, check: str) -> dict[str, Any]:
         "tolerance": float(c.tolerance[index]),
         "check": check,
         "case": outcome.worst,
+        "shrunk": shrunk,
     }
 
 

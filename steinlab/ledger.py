@@ -140,8 +140,10 @@ def stored_case(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def replay(case: Mapping[str, Any]) -> dict[str, Any]:
     """Run one stored case again; return measured, bound and tolerance as they come out now."""
-    c = rerun(catalogue.load_claim(catalogue.name_in(case)), case["check"], case["case"])
+    claim = catalogue.load_claim(catalogue.name_in(case))
+    c = rerun(claim, case["check"], case["case"])
     return {
+        "kind": claim.kind,
         "measured": float(c.measured[0]),
         "bound": float(c.predicted[0]),
         "tolerance": float(c.tolerance[0]),

@@ -52,7 +52,7 @@ class NetworkDenoiser:
     ------
     ValueError
         If ``rows < 1``; when called with states of another size, naming both, of integers, or with
-        a level of arrays; if what the network returns has another shape than what it was given.
+        a level of arrays; if what the network returns is no real tensor of the shape it was given.
     """
 
     function: Function
@@ -105,7 +105,7 @@ class NetworkDenoiser:
         return self._product("vjp", x, level, cotangent)
 
     def _product(self, mode: str, x: Array, level: NoiseLevel, v: Array) -> Array:
-        pull = getattr(Differentiable(self.function), mode)
+        pull = getattr(Differentiable(lambda z, s: _same_shape(self.function(z, s), z)), mode)
         return self._by_rows(lambda z, w: pull(z, level, w), x, v)
 
     def _by_rows(
@@ -149,8 +149,12 @@ def _outside(out: torch.Tensor, x: Array) -> Array:
     return out.cpu().numpy().astype(np.asarray(x).dtype)
 
 
-def _same_shape(output: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-    """Refuse an output of another shape than its input: channels last, say, or one a picture."""
+def _same_shape(output: Any, given: torch.Tensor) -> torch.Tensor:
+    """Refuse what is no real tensor, or of another shape than its input: channels last, say."""
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(f"net must return a tensor, got {type(output).__name__}")
+    if output.is_complex():
+        raise ValueError(f"net must return real numbers, got {output.dtype}")
     if output.shape != given.shape:
         raise ValueError(
             f"net must return the shape of its input, {tuple(given.shape)}, "

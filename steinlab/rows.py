@@ -75,8 +75,8 @@ def to_json(row: Row) -> dict[str, Any]:
     }
     if row.data_floor is not None:
         found = row.data
-        out["data_energy_distance"] = as_json(found and found.energy_distance)
-        out["data_sliced_w2"] = as_json(found and found.sliced_w2)
+        out["data_energy_distance"] = as_json(found.energy_distance if found else None)
+        out["data_sliced_w2"] = as_json(found.sliced_w2 if found else None)
         out["data_noise_floor"] = _floor(row.data_floor)
     return out
 

@@ -36,8 +36,9 @@ FAMILY_LEVEL = RUN_LEVEL / SAMPLED_TESTS
 UNDECIDED = 1e-3
 """A case whose rounding tolerance exceeds this part of its scale is undecided, never passed."""
 
-OWNERS = ("paper", "review", "peer", "laboratory")
-"""Whose statement a claim is: the paper's, its review's, a peer's, or an aim of this laboratory."""
+OWNERS = ("paper", "review", "peer", "laboratory", "user")
+"""Whose statement a claim is: the paper's, its review's, a peer's, an aim of this laboratory, or,
+where a claim does not say, that of whoever wrote the file or the package that it stands in."""
 
 ID = re.compile(r"[^\W_][\w-]*")
 """What a claim may be called: the name goes into addresses, lists with commas and files."""
@@ -47,6 +48,9 @@ KINDS = ("identity", "tight", "upper", "lower", "order", "limit", "empirical")
 
 METHODS = ("symbolic", "certified", "quadrature", "property", "monte-carlo", "neural")
 """How a check comes by its evidence; beside them stands the falsifier's, ``adversarial``."""
+
+COUNTS_AS = "not_finite_counts_as"
+"""Key of a check's notes: the ratio of measured to bound as which it counts what is not finite."""
 
 EXACT_GRADE, SAMPLED_GRADE = 1e-6, 1e-2
 """Relative errors of the graded controls: of exact checks and of sampled ones."""
@@ -290,7 +294,7 @@ class Claim:
     finding: Callable[[Mapping[str, Result]], str]
     table: Callable[[Mapping[str, Result]], Table] | None = None
     search: Callable[[Claim], Sequence[Any]] | None = None
-    owner: str = "laboratory"
+    owner: str = "user"
     tried: str = ""
 
     @property

@@ -55,6 +55,13 @@ def test_the_short_form_is_judged_as_shown(tmp_path: Path) -> None:
     (findings,) = re.findall(r"```\n(jensen.*?)```", PAGE, re.DOTALL)
     for row, line in zip((holds, refuted), findings.splitlines(), strict=True):
         assert line.split(maxsplit=1) == [row["id"], row["finding"]]
+        printed = [found.split(maxsplit=1) for found in done.stdout.splitlines()]
+        assert [row["id"], row["finding"]] in [
+            [a, *(b.strip() for b in c)] for a, *c in filter(None, printed)
+        ]
+    for line in ("claims of your own: 1 holds, 1 refuted", "yours"):
+        assert line in done.stdout
+    assert "missed" not in done.stdout
     assert refuted["verdict"] == "refuted"
     worst = refuted["worst"]
     sigma, measured, bound = re.findall(
@@ -68,8 +75,43 @@ def test_the_short_form_is_judged_as_shown(tmp_path: Path) -> None:
     for command in (again, f"{searched} --budget 16", chosen, reported):
         done = run(tmp_path, *command.split())
         assert done.returncode == 0, (command, done.stderr)
+        named = "too-sharp, cases: smallest counterexample found"
+        assert command != again or named in done.stdout
     assert len(json.loads((tmp_path / "ledger.json").read_text())["claims"]) == 1
     assert (tmp_path / "out" / "report" / "report.html").is_file()
+
+
+LOWER = """
+from steinlab import E, claim, laws, levels
+
+
+@claim("E Var(x_star | x) >= v s^2 / (v + s^2)", controls={"all of v": lambda law: law.variance()})
+def a_lower_bound_with_a_name_as_long_as_any(law=laws.mixtures(dim=1), s=levels("edm")):
+    v = law.variance()
+    linear = v * s.sigma**2 / (v + s.sigma**2)
+    return E(lambda x: law.posterior_variance(x, s), law, s) >= linear
+"""
+
+
+def test_a_lower_bound_that_fails_names_its_sides_and_its_claim(tmp_path: Path) -> None:
+    """The bound was shown as measured, and a pipe cut ids, owners and verdicts."""
+    (tmp_path / "my.py").write_text(LOWER)
+    done = run(tmp_path, "verify", "my.py", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    name = "a-lower-bound-with-a-name-as-long-as-any"
+    row = next(line for line in done.stdout.splitlines() if name in line)
+    assert "yours" in row
+    assert "refuted" in row
+    case = json.loads((tmp_path / "out" / f"{name}.case.json").read_text())
+    assert case["shrunk"]
+    assert case["measured"] > case["bound"], "compared as bound <= measured"
+    shown = run(tmp_path, "replay", f"out/{name}.case.json").stdout
+    numbers = dict(re.findall(r"(measured|bound) +\S+ +(\S+)", shown.replace("\u2502", " ")))
+    assert float(numbers["measured"]) == case["bound"]
+    assert float(numbers["bound"]) == case["measured"]
+    found = " ".join(run(tmp_path, "falsify", "my.py", "--budget", "64").stdout.split())
+    assert f"{name}, cases: smallest counterexample found" in found
+    assert "bound / measured" in found
 
 
 def test_the_command_judges_it_and_its_worst_case_replays(installed: Path) -> None:

@@ -33,7 +33,7 @@ from gpu_models.study.pairs import (
 )
 from gpu_models.study.stored import Stored, stored
 from steinlab.significance import critical
-from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort, Twin
+from steinlab.verdicts import COUNTS_AS, EPS, ROUNDING, Check, Comparison, Effort, Twin
 
 DATA = "fashion-mnist"
 JUDGED = (RULE, *FAIR)
@@ -234,6 +234,11 @@ def notes() -> Mapping[str, Any]:
     return study().notes()
 
 
+def cell_notes() -> Mapping[str, Any]:
+    """Return the same, and as which ratio a run counts that left the finite numbers."""
+    return {**notes(), COUNTS_AS: LARGEST}
+
+
 def mean_check(
     name: str,
     families: Sequence[str],
@@ -268,7 +273,7 @@ def cells_check(
         compare_cells,
         Runs.restore,
         available=needs(families, quantities, about),
-        notes=notes,
+        notes=cell_notes,
     )
 
 

@@ -168,11 +168,14 @@ def finding(results: Mapping[str, Result]) -> str:
         f"{name.removeprefix('tweedie ')} {summary(ratios_of(outcomes, name)).mean:.3g}"
         for name in ("tweedie from 0.1", "tweedie 0.1 to 1.1", "gamma 0.9", WORSE)
     )
+    (whole,) = (batch for batch in results["interval"].batches if isinstance(batch, Whole))
+    setups = len(replace(whole.design, fraction=1).setups())
+    played = "all" if len(outcomes) == setups else f"{len(outcomes)} of the"
     return (
-        f"(i) corrected over plain flow error, geometric mean over {len(outcomes)} setups: {below} "
-        f"({sum(s.high < 1 for s in found.values())} of {len(found)} rules below 1 with their "
-        f"interval; {judged} of them judged here). (ii) {len(beyond)} of "
-        f"{len(found) * len(outcomes)} cells get more than {WORST:g} times worse"
+        f"(i) corrected over plain flow error, geometric mean over {played} {setups} setups: "
+        f"{below} ({sum(s.high < 1 for s in found.values())} of {len(found)} rules below 1 with "
+        f"their interval; {judged} of them judged here). (ii) {len(beyond)} of "
+        f"{len(found) * len(outcomes)} cells played get more than {WORST:g} times worse"
         f"{': ' + cells if cells else ''}. By solver: 0.5 to 1 in the "
         f"process's own coordinates {gains['tweedie 0.5 to 1']}; 0.1 to 1 in VP "
         f"{gains['tweedie 0.1 to 1, VP']}. Other rules: {others}"

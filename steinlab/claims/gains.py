@@ -32,7 +32,7 @@ from steinlab.claims.design import (
 )
 from steinlab.claims.problems import PROBLEMS
 from steinlab.significance import critical
-from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort
+from steinlab.verdicts import COUNTS_AS, EPS, ROUNDING, Check, Comparison, Effort
 
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
 DESIGN_GRIDS = ("karras", "logsnr")
@@ -275,7 +275,15 @@ def cells_check(
     def cells(effort: Effort) -> Sequence[Cells]:
         return [Cells(setup, rules) for setup in draw(effort)]
 
-    return Check(name, "property", cells, measure_cells, compare, Cells.restore)
+    return Check(
+        name,
+        "property",
+        cells,
+        measure_cells,
+        compare,
+        Cells.restore,
+        notes=lambda: {COUNTS_AS: CAP / WORST},
+    )
 
 
 def seed_of(effort: Effort) -> int:

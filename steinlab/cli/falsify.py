@@ -206,6 +206,8 @@ def _report(
 ) -> Iterator[Any]:
     from rich.table import Table
 
+    from steinlab.report.words import case_name, labels
+
     earlier = f", {before} of them in earlier runs" if before else ""
     yield (
         f"{result['spent']} of {result['budget']} cases spent{earlier}, "
@@ -215,13 +217,15 @@ def _report(
     if best is None:
         yield "no case could be decided"
         return
-    table = Table(title=f"{claim.id}, {case['check']}: worst case", title_justify="left")
+    title = f"{claim.id}, {case['check']}: {case_name(case)}"
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     table.add_column("value", justify="right")
-    for key in ("measured", "bound", "tolerance"):
-        table.add_row(key, repr(case[key]))
-    table.add_row(best["kind"], _number(best["score"]))
-    table.add_row("before shrinking", _number(best["before_shrinking"]["score"]))
+    for key, label in labels(claim.kind).items():
+        table.add_row(label, repr(case[key]))
+    inverted = claim.kind == "lower" and best["kind"] == "measured / bound"
+    table.add_row("bound / measured" if inverted else best["kind"], _number(best["score"]))
+    table.add_row("worst, before shrinking", _number(best["before_shrinking"]["score"]))
     table.add_row("space", best["space"])
     for name, value in result["checks"].items():
         table.add_row(f"best of {name}", _number(value))
@@ -229,7 +233,7 @@ def _report(
     yield (
         "[red]the case violates the claim[/]"
         if result["violated"]
-        else "no attack succeeded: the worst case agrees with the claim"
+        else "no attack succeeded: the case agrees with the claim"
     )
     if folder:
         yield f"stored in {folder / (claim.id + '.attack.json')}; steinlab replay reruns it"

@@ -13,19 +13,21 @@ def replay(case: SpecArgument, target: JsonOption = None) -> int:
 
     from steinlab.ledger import read_case
     from steinlab.ledger import replay as run_again
+    from steinlab.report.words import case_name, labels
 
     check_target(target)
     stored = read_case(Path(case))
     now = run_again(stored)
-    table = Table(title=f"{stored['claim']}, {stored['check']}", title_justify="left")
+    title = f"{stored['claim']}, {stored['check']}: {case_name(stored)}"
+    table = Table(title=title, title_justify="left")
     for column in ("", "stored", "now"):
         table.add_column(column, justify="right" if column else "left")
     same = True
-    for key in ("measured", "bound", "tolerance"):
+    for key, label in labels(now["kind"]).items():
         equal = float(stored[key]) == now[key]
         same = same and equal
         mark = "" if equal else "  [red]differs[/]"
-        table.add_row(key, repr(float(stored[key])), repr(now[key]) + mark)
+        table.add_row(label, repr(float(stored[key])), repr(now[key]) + mark)
     relation = "violates the claim" if now["violated"] else "agrees with the claim"
     closing = f"the case {relation}; " + (
         "reproduced to the last digit" if same else "NOT reproduced to the last digit"

@@ -50,7 +50,11 @@ ClaimsOption = Annotated[
 ]
 FolderOption = Annotated[
     str | None,
-    typer.Option(metavar="DIR", help="Write ledger.json and a replayable worst case a claim."),
+    typer.Option(
+        metavar="DIR",
+        help="Write ledger.json and a replayable case a claim: the worst, or the smallest that "
+        "violates it.",
+    ),
 ]
 ExpectOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="JSON of id and verdict that must come out.")
@@ -207,7 +211,8 @@ def _report(ledger: dict[str, Any]) -> list[Any]:
         ("controls", "right"),
         ("s", "right"),
     ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        whole = name in {"claim", "whose", "verdict"}  # the others wrap where there is no room
+        table.add_column(name, justify=justify, no_wrap=whole)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*_cells(row))
     findings = Table(box=None, show_header=False, padding=(0, 1), title="Findings", min_width=60)

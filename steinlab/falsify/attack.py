@@ -84,4 +84,5 @@ def stored(claim: Claim, found: Found, comparison: Comparison, case: Any) -> dic
         "tolerance": float(comparison.tolerance[0]),
         "check": found.space.check,
         "case": case,
+        "shrunk": violated,
     }

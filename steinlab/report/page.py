@@ -21,10 +21,12 @@ from steinlab.report.words import (
     WHOSE,
     Row,
     attacked,
+    case_name,
     contradicted,
     counts,
     escape,
     grouped,
+    labels,
     meaning,
     nearest,
     not_looked_at,
@@ -272,9 +274,10 @@ def _worst(row: Row) -> str:
     if case is None:
         return ""
     name = f"{row['id']}.json"
+    named = {label: case[key] for key, label in labels(row.get("kind", "")).items()}
+    numbers = ", ".join(f"{n} {number(named[n])}" for n in ("measured", "bound", "tolerance"))
     return (
-        f"<p><b>Worst case</b>: measured {number(case['measured'])}, bound "
-        f"{number(case['bound'])}, tolerance {number(case['tolerance'])}. Replay it to the last "
+        f"<p><b>{escape(case_name(case).capitalize())}</b>: {numbers}. Replay it to the last "
         f'digit: <a class="save" data-claim="{escape(row["id"])}" href="#{escape(row["id"])}">save '
         f"{escape(name)}</a>, then <code>steinlab replay {escape(name)}</code>.</p>"
         f"<details><summary>the case</summary><pre>{pretty(case)}</pre></details>"

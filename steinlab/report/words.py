@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from steinlab.verdicts import COUNTS_AS
+
 MEANING = {
     "proved": "a symbolic derivation, checked step by step, under the stated axioms",
     "certified": "interval enclosures decide it on the listed cases",
@@ -25,11 +27,19 @@ WHOSE = {
     "review": "questions of its review",
     "peer": "peers' claims",
     "laboratory": "aims and tools of this laboratory",
+    "user": "claims of your own",
     "": "claims whose owner the ledger does not name",
 }
 """Every owner of a claim, in the order that the page groups by."""
 
-SHORT = {"paper": "paper", "review": "review", "peer": "peer", "laboratory": "ours", "": "-"}
+SHORT = {
+    "paper": "paper",
+    "review": "review",
+    "peer": "peer",
+    "laboratory": "ours",
+    "user": "yours",
+    "": "-",
+}
 """An owner in a column."""
 
 Row = Mapping[str, Any]
@@ -76,14 +86,19 @@ def counts(rows: Iterable[Row]) -> list[str]:
     >>> counts([{"owner": "paper", "verdict": "holds"}, {"owner": "paper", "verdict": "refuted"}])
     ["the paper's claims: 1 holds, 1 refuted"]
     """
-    missed = {("laboratory", "refuted"): " (an aim missed)"}
     return [
         f"{WHOSE[owner]}: "
         + ", ".join(
-            _counted(len(same), v) + missed.get((owner, v), "") for v, same in verdicts.items()
+            _counted(len(same), v) + _missed(same, owner, v) for v, same in verdicts.items()
         )
         for owner, verdicts in grouped(rows).items()
     ]
+
+
+def _missed(rows: Sequence[Row], owner: str, verdict: str) -> str:
+    if (owner, verdict) != ("laboratory", "refuted"):
+        return ""
+    return " (an aim missed)" if len(rows) == 1 else " (aims missed)"
 
 
 def _counted(number: int, verdict: str) -> str:
@@ -104,18 +119,20 @@ def not_looked_at(rows: Iterable[Row]) -> list[tuple[str, str]]:
 
 
 def contradicted(row: Row) -> str:
-    """Return how often which checks are violated, in a clause; empty where none is.
+    """Return how often which checks are violated, in a clause; empty where the finding says so.
 
     Examples
     --------
     >>> contradicted({"evidence": [{"check": "own", "cases": 132, "violations": 2}]})
     'violated in 2 of 132 cases of own'
     """
-    parts = [
-        f"{e['violations']:,} of {e['cases']:,} cases of {e['check']}"
-        for e in row.get("evidence", ())
-        if e.get("violations")
-    ]
+    broken = [e for e in row.get("evidence", ()) if e.get("violations")]
+    drawn = [e for e in broken if e.get("method") != "adversarial"]
+    if broken and not drawn:  # it keeps its worst case, and does not count the others
+        return "the falsifier found a violation"
+    counted = {e["check"]: f"{e['violations']:,} of {e['cases']:,} cases" for e in drawn}
+    said = str(row.get("finding", ""))
+    parts = [f"{count} of {check}" for check, count in counted.items() if count not in said]
     return f"violated in {', '.join(parts)}" if parts else ""
 
 
@@ -130,14 +147,17 @@ def attacked(row: Row) -> str:
     """
     for entry in row.get("evidence", ()):
         if entry["method"] == "adversarial":
-            best = f"its best, of {entry['searched']}, {_came(entry)}"
+            best = f"its best, of {entry['searched']}, {_came(entry, row.get('kind', ''))}"
             return f"the falsifier tried {entry['attacks']:,} cases; {best}"
     return ""
 
 
-def _came(entry: Mapping[str, Any]) -> str:
+def _came(entry: Mapping[str, Any], kind: str) -> str:
     limit = "tolerance" if entry["tightness"] is None else "bound"
     share = f"{entry['best']:.3g}"
+    if kind == "lower" and limit == "bound":
+        violates = "violates the claim: " if entry["violations"] else ""
+        return f"{violates}the bound comes to {share} of the measured"
     if entry["violations"]:
         return f"violates the claim, at {share} times the {limit}"
     return f"comes to {share} of the {limit}"
@@ -163,11 +183,37 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if math.isfinite(value) else str(value)
 
 
+def labels(kind: str) -> dict[str, str]:
+    """Return the names of a stored case's numbers by their keys.
+
+    A lower bound is compared as ``bound <= measured``: what it stores as measured is the bound.
+
+    Examples
+    --------
+    >>> labels("lower")["measured"], labels("upper")["measured"]
+    ('bound', 'measured')
+    """
+    names = ("bound", "measured") if kind == "lower" else ("measured", "bound")
+    return dict(zip(("measured", "bound", "tolerance"), (*names, "tolerance"), strict=True))
+
+
+def case_name(case: Mapping[str, Any]) -> str:
+    """Return which case is stored: the worst, or of a violation that could be shrunk the smallest.
+
+    Examples
+    --------
+    >>> case_name({"shrunk": True}), case_name({})
+    ('smallest counterexample found', 'worst case')
+    """
+    return "smallest counterexample found" if case.get("shrunk") else "worst case"
+
+
 def nearest(row: Row) -> tuple[str, float]:
     """Return how near the worst case comes to its limit, in words, and as a number to sort by.
 
     The limit is 1: of a bound, the largest ``measured / bound``; of an identity, the largest error
-    in units of its tolerance. Where a check is violated, by how much.
+    in units of its tolerance; of a lower bound, the largest ``bound / measured``. Where a check is
+    violated, by how much, and where it counts what is not finite as a number, that it does.
 
     Examples
     --------
@@ -180,12 +226,20 @@ def nearest(row: Row) -> tuple[str, float]:
     """
     numeric = [e for e in row["evidence"] if e["method"] != "symbolic"]
     broken = [e for e in row["evidence"] if e.get("violations")]
-    shares = [_share(e) for e in broken or numeric]
+    shares = [(*_share(e), e.get("notes", {}).get(COUNTS_AS, math.inf)) for e in broken or numeric]
     if not shares:
         return "-", -1.0
-    share, limit = max(shares)
+    share, limit, cap = max(shares)
+    lower = row.get("kind") == "lower" and limit == "bound"
     if broken:
-        return f"violated: {share:.3g} times the {limit}", share
+        times = (
+            f"bound {share:.3g} times the measured" if lower else f"{share:.3g} times the {limit}"
+        )
+        if share >= cap * (1 - 1e-9):
+            times = f"{cap:g} times the {limit}, as which what is not finite, or beyond, counts"
+        return f"violated: {times}", share
+    if lower:
+        return f"bound {share:.4f} of measured", share
     return f"{share:.4f} of bound" if limit == "bound" else f"{share:.2g} of tolerance", share
 
 

@@ -252,7 +252,7 @@ def claim(
     controls: Mapping[str, Control],
     conditions: Sequence[str] = (),
     source: str = "",
-    owner: str = "laboratory",
+    owner: str = "user",
     cases: int = CASES,
 ) -> Callable[[Callable[..., Any]], Claim]:
     r"""Make a claim of a property: a function that relates two sides, and what it ranges over.
@@ -267,8 +267,8 @@ def claim(
     conditions : sequence of str
     source : str
         Where the statement stands; by default the file.
-    owner : {"laboratory", "paper", "review", "peer"}
-        Whose statement it is.
+    owner : {"user", "paper", "review", "peer", "laboratory"}
+        Whose statement it is; by default yours.
     cases : int
         Cases drawn in the quick profile, >= 1; eight times as many in the full one.
 
@@ -398,7 +398,7 @@ def _finding(results: Mapping[str, Result]) -> str:
     count, violated, undecided = len(c.measured), int(c.violated.sum()), int((~c.decided).sum())
     rest = f"; {undecided} undecided" if undecided else ""
     if violated:
-        return f"fails in {violated} of {count} cases{rest}"
+        return f"fails in {violated:,} of {count:,} cases{rest}"
     tight = c.tightness()
     close = f", {tight:.6f} tight" if tight is not None else ", to rounding"
     return f"holds in {count - undecided} of {count} cases{close}{rest}"

@@ -110,6 +110,10 @@ def test_a_matrix_for_as_many_components_as_dimensions_is_refused() -> None:
     both = GaussianMixture([0.5, 0.5], means, np.broadcast_to(matrix, (2, 2, 2)))
     np.testing.assert_allclose(both.spectra, np.linalg.eigvalsh(matrix) * np.ones((2, 1)))
     GaussianMixture([0.5, 0.5], means, matrix[:, :, None] * np.eye(2))  # the same as diagonals
+    # symmetric to rounding only: "1.0, nextafter(0.5, 1)" was read as diagonals
+    for off in (np.nextafter(0.5, 1), 0.5 * (1 + 1e-13)):
+        with pytest.raises(ValueError, match=r"may be diagonals or one matrix"):
+            GaussianMixture([0.5, 0.5], means, [[1.0, 0.5], [off, 2.0]])
     # no covariance: not symmetric, or of eigenvalue 0
     for diagonals in ([[1.0, 0.5], [0.25, 2.0]], [[0.5, 0.5], [0.5, 0.5]]):
         assert GaussianMixture([0.5, 0.5], means, diagonals).basis is None

@@ -146,6 +146,19 @@ def test_sampled_routes_count_rounding_in_the_plane(away: float) -> None:
         assert unknown or abs(gamma.value - 1.25) < 4 * gamma.error, route
 
 
+@pytest.mark.parametrize("unit", [2.0**-10, 2.0**10])
+def test_no_error_depends_on_the_unit_of_length(unit: float) -> None:
+    """In EDM all of Tweedie's error is rounding: its size must scale as ``|u|^2`` does."""
+
+    def found(unit: float) -> dict[str, Any]:
+        law = GaussianMixture([0.5, 0.5], unit * np.array([[1.0, 0.0], [2.0, 1.0]]), 0.25 * unit**2)
+        s, t = (NoiseLevel(1.0, sigma * unit) for sigma in (1.0, 0.5))
+        return coefficients(law, s, t, EULER, samples=2000)
+
+    for (route, one), other in zip(found(1.0).items(), found(unit).values(), strict=True):
+        assert other.error == pytest.approx(one.error, rel=1e-3), route
+
+
 def test_sampled_errors_are_standard_errors_in_vp() -> None:
     """100 laws of modes on a line times a Gaussian across it, each with an exact coefficient."""
     rng = np.random.default_rng(1)

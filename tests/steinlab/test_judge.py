@@ -17,7 +17,7 @@ from steinlab.judge import effort_for, judge
 from steinlab.ledger import differences, faults, judge_by_id, run, stored_case
 from steinlab.units import Crash
 from steinlab.verdicts import Comparison, Twin
-from tests.steinlab.toys import TOLERANCE, check, claim, compare, double, dropped
+from tests.steinlab.toys import TOLERANCE, Numbers, check, claim, compare, double, dropped
 
 
 def named(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def test_a_crash_becomes_a_row(toys: dict[str, Any]) -> None:
     )
     assert stored_case(row) is None
     assert set(row) - {"crash"} == set(judge_by_id("good", "quick", 0)), "the report reads it too"
-    assert (row["title"], row["owner"]) == ("Doubling", "laboratory")
+    assert (row["title"], row["owner"]) == ("Doubling", "user")
 
 
 def test_the_ledger_keeps_the_order_asked_for(toys: dict[str, Any]) -> None:
@@ -357,6 +357,13 @@ def test_only_a_bound_may_be_infinite(upper: bool) -> None:
     else:
         with pytest.raises(ValueError, match="predicted of check numbers must be finite numbers"):
             judge(toy)
+
+
+@pytest.mark.parametrize("batches", [[], [Numbers((), 2.0)]], ids=["no batch", "empty batch"])
+def test_a_check_without_cases_is_named(batches: Any) -> None:
+    """It said "attempt to get argmax of an empty sequence"."""
+    with pytest.raises(ValueError, match=r"^check numbers must draw at least one case, got none$"):
+        judge(claim(checks=(check(draw=lambda _: batches),)))
 
 
 def test_nan_of_a_joint_test_passes_nowhere() -> None:

@@ -160,6 +160,17 @@ def test_two_errors_of_other_small_samples_hold(n: int) -> None:
         assert missed(energy_distance_of_pairs, pairs, n, 3.0, 1) < 0.08
 
 
+def test_the_error_of_pairs_is_the_jackknifes() -> None:
+    """Times :func:`student`: coverage alone would not notice an error that is too wide."""
+    x, y = normal(7, 3, 0), normal(7, 3, 1, 0.5)
+    left = [
+        energy_distance_of_pairs(np.delete(x, i, 0), np.delete(y, i, 0)).value for i in range(7)
+    ]
+    jackknife = math.sqrt(6 * float(np.var(left)))
+    found = energy_distance_of_pairs(x, y)
+    assert found.error == pytest.approx(steinlab.metrics.student(7) * jackknife, rel=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [16, 32, 64])
 def test_two_errors_of_larger_samples_hold(n: int) -> None:

@@ -333,6 +333,25 @@ def test_an_output_of_another_shape_is_refused(net: Any) -> None:
             denoiser(np.ones((5, 24)), NoiseLevel(1.0, 1.0))
 
 
+NO_REAL_TENSOR = {
+    "tuple": (lambda x, _: (x, None), "^net must return a tensor, got tuple$"),
+    "none": (lambda _x, _: None, "^net must return a tensor, got NoneType$"),
+    "complex": (lambda x, _: x + 0j, "^net must return real numbers, got torch.complex64$"),
+}
+
+
+@pytest.mark.parametrize(("net", "message"), NO_REAL_TENSOR.values(), ids=NO_REAL_TENSOR)
+@pytest.mark.parametrize("method", ["__call__", "jvp", "vjp"])
+def test_an_output_that_is_no_real_tensor_is_refused(net: Any, message: str, method: str) -> None:
+    """None had "no attribute shape", and a complex output lost its imaginary part unsaid."""
+    x = np.ones((5, 2))
+    for denoiser in (*_wrapped(net, (2,)), NetworkDenoiser(net, 2)):
+        probes = () if method == "__call__" else (x,)
+        with pytest.raises(ValueError, match=message) as caught:
+            getattr(denoiser, method)(x, NoiseLevel(1.0, 1.0), *probes)
+        assert "\n" not in str(caught.value)
+
+
 def test_integer_states_are_refused_as_laws_refuse_them() -> None:
     """They truncated D."""
     for denoiser in _wrapped(lambda x, _: 0.5 * x, (2,)):

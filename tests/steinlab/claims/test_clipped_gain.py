@@ -9,9 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steinlab.claims.clipped_gain import STATES, SURE
+from steinlab.claims.clipped_gain import CLAIM, STATES, SURE, finding
 from steinlab.claims.design import CLIPPED, Outcome, Setup, outcome_of
-from steinlab.claims.gains import EVALUATIONS, SOLVERS, WORST, Design, Summary, summary
+from steinlab.claims.gains import (
+    AS_STATED,
+    EVALUATIONS,
+    SOLVERS,
+    WORST,
+    Design,
+    Summary,
+    Whole,
+    compare_mean,
+    measure_whole,
+    summary,
+)
+from steinlab.verdicts import Result
 
 PAGE = (Path(__file__).parents[3] / "docs" / "corrections.md").read_text(encoding="utf-8")
 SECTION = " ".join(
@@ -82,6 +94,16 @@ def test_where_it_does_not() -> None:
     fixed = [of(process, "gamma 0.9").mean for process in ("edm", "flow")]
     assert f"(0.9: {fixed[0]:.2f})" in SECTION
     assert f"as well ({fixed[1]:.2f})" in SECTION
+
+
+def test_the_finding_says_which_part_of_the_design_was_played() -> None:
+    """A cell 30 times worse lies outside the third that ``clipped-gain-flow`` plays."""
+    whole = Whole(Design("flow", (4,), 12, 2, 8, 0), CLIPPED)
+    check = next(c for c in CLAIM.checks if c.name == "interval")
+    runs = measure_whole(whole)
+    said = finding({"interval": Result(check, [whole], [runs], compare_mean(runs, AS_STATED))})
+    assert f"over {len(runs.outcomes)} of the 84 setups: " in said
+    assert f"of {6 * len(runs.outcomes)} cells played get more" in said
 
 
 def test_corrected_heun_is_no_match_for_plain_euler() -> None:

@@ -13,6 +13,7 @@ from steinlab.judge import judge
 from steinlab.ledger import VERDICTS
 from steinlab.report.page import page
 from steinlab.report.words import (
+    COUNTS_AS,
     MEANING,
     SHORT,
     WHOSE,
@@ -20,8 +21,10 @@ from steinlab.report.words import (
     contradicted,
     counts,
     grouped,
+    meaning,
     nearest,
     not_looked_at,
+    number,
 )
 from steinlab.verdicts import OWNERS, Comparison
 from tests.steinlab.report.ledgers import LEDGER
@@ -110,6 +113,61 @@ def test_owners_are_counted_apart() -> None:
     assert counts([{"verdict": "holds"}]) == [
         "claims whose owner the ledger does not name: 1 holds"
     ]
+
+
+def test_a_claim_that_names_no_owner_is_its_writers() -> None:
+    """A stranger's false bound was called an aim of our own, missed."""
+    row = judge(claim(formula=lambda x: 3 * x))
+    assert (row["owner"], row["verdict"]) == ("user", "refuted")
+    assert counts([row, {**row, "verdict": "holds"}]) == ["claims of your own: 1 holds, 1 refuted"]
+    assert meaning("refuted", "user") == MEANING["refuted"]
+    ours = {"owner": "laboratory", "verdict": "refuted"}
+    assert counts([ours, ours]) == ["aims and tools of this laboratory: 2 refuted (aims missed)"]
+
+
+def test_the_falsifier_found_one_and_counted_no_others() -> None:
+    """It said "1 of 16 cases of falsifier" where all of the 16 fail."""
+    drawn = entry(check="cases", cases=200, violations=174)
+    attack = entry(check="falsifier", method="adversarial", cases=16, violations=1)
+    assert contradicted({"evidence": [attack]}) == "the falsifier found a violation"
+    own = {**drawn, "check": "own"}
+    assert contradicted({"evidence": [own, attack]}) == "violated in 174 of 200 cases of own"
+    said = {"finding": "fails in 174 of 200 cases", "evidence": [drawn, attack]}
+    assert contradicted(said) == "", "not twice"
+
+
+LOWER = {"kind": "lower"}
+
+
+def test_of_a_lower_bound_the_ratio_is_the_bounds() -> None:
+    """A violation by a factor of 12 is a bound that is 12 times what was measured."""
+    near, far = entry(tightness=0.5), entry(tightness=12.0, violations=3)
+    assert nearest({**LOWER, "evidence": [near]}) == ("bound 0.5000 of measured", 0.5)
+    assert nearest({**LOWER, "evidence": [far]})[0] == "violated: bound 12 times the measured"
+    attack = {**far, "method": "adversarial", "attacks": 16, "searched": "cases", "best": 12.0}
+    assert "violates the claim: the bound comes to 12 of the m" in attacked(
+        {**LOWER, "evidence": [attack]}
+    )
+
+
+def test_what_is_not_finite_is_said_to_be_counted() -> None:
+    """It said "violated: 1e+03 times the bound" where 32 runs had no finite value."""
+    notes = {"notes": {COUNTS_AS: 1000.0}}
+    capped = entry(tightness=1000.0000000000001, violations=32, **notes)
+    said = "violated: 1000 times the bound, as which what is not finite, or beyond, counts"
+    assert nearest({"evidence": [capped]})[0] == said
+    below = entry(tightness=195.0, violations=3, **notes)
+    assert nearest({"evidence": [below]})[0] == "violated: 195 times the bound"
+
+
+def test_the_page_names_the_case_and_its_numbers() -> None:
+    row = judge(claim(checks=(check("bound", compare=bound),), kind="lower"))
+    page_of = page({**LEDGER, "claims": [row]})
+    worst = row["worst"]
+    numbers = f"measured {number(worst['bound'])}, bound {number(worst['measured'])}"
+    assert f"<b>Worst case</b>: {numbers}" in page_of
+    small = {**row, "worst": {**worst, "shrunk": True}}
+    assert "<b>Smallest counterexample found</b>" in page({**LEDGER, "claims": [small]})
 
 
 def test_what_was_not_looked_at_is_said_once() -> None:

@@ -140,6 +140,18 @@ def test_values_come_one_a_state_in_either_shape() -> None:
     assert E(lambda _: 3.0, LAW, LEVEL).value == pytest.approx(3, abs=1e-14)
 
 
+def test_one_state_where_f_is_not_finite_is_named() -> None:
+    met = []
+
+    def f(x: np.ndarray) -> np.ndarray:
+        met.append(float(x.max()))
+        return np.where(x == x.max(), np.inf, x)
+
+    with pytest.raises(ValueError, match="finite at every state, got inf at x") as caught:
+        E(f, LAW, LEVEL)
+    assert str(caught.value).endswith(f"at x = {met[0]}")
+
+
 @pytest.mark.parametrize(
     ("f", "law", "message"),
     [
