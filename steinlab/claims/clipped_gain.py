@@ -168,12 +168,16 @@ def finding(results: Mapping[str, Result]) -> str:
         f"{name.removeprefix('tweedie ')} {summary(ratios_of(outcomes, name)).mean:.3g}"
         for name in ("tweedie from 0.1", "tweedie 0.1 to 1.1", "gamma 0.9", WORSE)
     )
+    known = results["cells, cancelling"]
+    cancelling, lost = known.describe(0), float(known.comparison.measured[0])
     return (
         f"(i) corrected over plain flow error, geometric mean over {len(outcomes)} setups: {below} "
         f"({sum(s.high < 1 for s in found.values())} of {len(found)} rules below 1 with their "
         f"interval; {judged} of them judged here). (ii) {len(beyond)} of "
         f"{len(found) * len(outcomes)} cells get more than {WORST:g} times worse"
-        f"{': ' + cells if cells else ''}. By solver: 0.5 to 1 in the "
+        f"{': ' + cells if cells else ''}; where plain errors cancel, {lost:.3g} times "
+        f"({cancelling['rule'].removeprefix('tweedie ')}, {cancelling['problem']}, "
+        f"{cancelling['solver']}, {cancelling['states']} states). By solver: 0.5 to 1 in the "
         f"process's own coordinates {gains['tweedie 0.5 to 1']}; 0.1 to 1 in VP "
         f"{gains['tweedie 0.1 to 1, VP']}. Other rules: {others}"
     )
