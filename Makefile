@@ -4,6 +4,10 @@ WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
+# quick takes a minute of two cores, full a quarter of an hour; a tournament in full takes hours
+PROFILE ?= quick
+EXPECTED_quick := tests/expected_verdicts.json
+EXPECTED_full := tests/expected_verdicts_full.json
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
@@ -22,7 +26,7 @@ $(STAMP):
 	@touch $@
 
 verify: setup
-	$(BIN)/steinlab verify --profile quick --json ledger.json --expect tests/expected_verdicts.json
+	$(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json --expect $(EXPECTED_$(PROFILE))
 
 test: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" --benchmark-disable
@@ -37,7 +41,7 @@ notebooks: setup
 # the pages, the README's verdicts and those expected of the stored study, after it has grown;
 # what does not depend on it is judged once and kept in out/pages
 pages: setup
-	$(BIN)/steinlab verify --profile quick --json ledger.json --out out/pages
+	$(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json --out out/pages
 	$(BIN)/python docs/refresh.py ledger.json
 
 figures: setup
@@ -59,8 +63,7 @@ wheel: setup
 bench: setup
 	$(BIN)/python -m pytest -q tests/bench --benchmark-only --benchmark-disable-gc
 
-# PROFILE=full takes hours; either resumes where it stopped
-PROFILE ?= quick
+# either profile resumes where it stopped
 tournament: setup
 	mkdir -p out
 	$(BIN)/python -m steinlab.tournament --profile $(PROFILE) --out out/tournament-$(PROFILE)

@@ -132,6 +132,12 @@ class EmpiricalMixture:
         squares = np.einsum("ij,ij->", self.data, self.data)
         return np.asarray(squares / len(self.data) + self.dim * self.bandwidth**2)
 
+    def variance(self) -> np.ndarray:
+        """Return the total variance ``E|x_star - E[x_star]|^2``, shape ``()``."""
+        rows = self.data - self.centre
+        squares = np.einsum("ij,ij->", rows, rows)
+        return np.asarray(squares / len(self.data) + self.dim * self.bandwidth**2)
+
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw ``n`` states from the data law, shape ``(n, d)``."""
         rows = self.data[rng.integers(len(self.data), size=n)]

@@ -18,8 +18,9 @@ class NoiseLevel:
     Parameters
     ----------
     alpha : float or array
-        Signal scale, in (0, 1]. An array must broadcast against states: a stack of ``C`` cases
-        of ``N`` states in ``d`` dimensions, shape ``(C, N, d)``, takes shape ``(C, 1, 1)``.
+        Signal scale, in (0, 1]. An array has as many axes as the states that it meets, the last of
+        length 1 (:func:`require_fit`): a stack of ``C`` cases of ``N`` states in ``d`` dimensions,
+        shape ``(C, N, d)``, takes shape ``(C, 1, 1)``; one level a state is ``(N, 1)``.
     sigma : float or array
         Noise scale, finite and >= 0.
 
@@ -53,6 +54,22 @@ class NoiseLevel:
         if not sigma_ok:
             raise ValueError(f"sigma must be finite and >= 0, got {self.sigma}")
 
+    def noised(self, data: Any, rng: np.random.Generator) -> Any:
+        """Return ``alpha x_star + sigma eps``, states at the level, with fresh normal noise.
+
+        Parameters
+        ----------
+        data : array (..., N, d)
+            States of the data law, in NumPy.
+        rng : numpy Generator
+
+        Examples
+        --------
+        >>> NoiseLevel(0.5, 0.0).noised(np.array([[2.0]]), np.random.default_rng(0))
+        array([[1.]])
+        """
+        return self.alpha * data + self.sigma * rng.standard_normal(np.shape(data))
+
     @property
     def ratio(self) -> Scalar:
         """Noise-to-signal ratio ``sigma / alpha``: the noise level in EDM coordinates."""
@@ -64,3 +81,32 @@ class NoiseLevel:
         with np.errstate(divide="ignore"):
             lam = np.log(self.alpha) - np.log(self.sigma)
         return lam if np.ndim(lam) else float(lam)
+
+
+def require_fit(level: NoiseLevel, shape: tuple[int, ...]) -> None:
+    """Refuse a level whose arrays do not say which level belongs to which state.
+
+    Broadcasting alone would take ``(N,)`` for levels of the coordinates where ``N = d``.
+
+    Raises
+    ------
+    ValueError
+        Unless ``alpha`` and ``sigma`` are numbers, or arrays of the states' axes that end in 1 and
+        broadcast to their shape; it names both shapes.
+
+    Examples
+    --------
+    >>> require_fit(NoiseLevel(1.0, np.ones((5, 1))), (5, 2))
+    >>> require_fit(NoiseLevel(1.0, np.ones(2)), (2, 2))
+    Traceback (most recent call last):
+    ...
+    ValueError: sigma must be a number or (2, 1), up to ones, for states (2, 2), got (2,)
+    """
+    for name, value in (("alpha", level.alpha), ("sigma", level.sigma)):
+        own, most = np.shape(value), (*shape[:-1], 1)
+        if own and (
+            len(own) != len(most) or any(n not in (1, m) for n, m in zip(own, most, strict=True))
+        ):
+            raise ValueError(
+                f"{name} must be a number or {most}, up to ones, for states {shape}, got {own}"
+            )

@@ -24,7 +24,7 @@ from typing import Any, Self
 import numpy as np
 
 from analytic.arrays import Array, as_rows, by_rows, like, log_sum_exp, namespace, un_row
-from analytic.levels import NoiseLevel, Scalar
+from analytic.levels import NoiseLevel, Scalar, require_fit
 from analytic.parameters import components, factor, finite
 from analytic.posterior import Posterior, sum_over
 
@@ -38,7 +38,8 @@ class GaussianMixture:
 
     Calling the object denoises, so a mixture is a denoiser: ``mixture(x, level) = E[x_star | x]``.
     States have shape ``(..., N, d)`` (or ``(d,)``); a stack with weights ``(C, K)`` takes states
-    ``(C, N, d)`` and levels whose arrays have shape ``(C, 1, 1)``. Computations run in the library
+    ``(C, N, d)`` and levels whose arrays have shape ``(C, 1, 1)``; one law takes a level a state,
+    ``(N, 1)``, too. Computations run in the library
     and dtype of the states; parameters are kept in float64.
 
     Parameters
@@ -48,6 +49,7 @@ class GaussianMixture:
     means : array (..., K, d), or (..., K) in one dimension
     covariances : scalar, or array (..., K), (..., K, d) or (..., K, d, d)
         One variance, one variance a component, diagonals, or full matrices; positive definite.
+        ``(K, d)`` with ``K = d`` that could be one matrix for all is refused.
 
     Raises
     ------
@@ -113,6 +115,18 @@ class GaussianMixture:
         """Return ``M = E|x_star|^2``, shape ``(...)``."""
         spread = self.spectra.sum(axis=-1) * (self.dim // self.spectra.shape[-1])
         return np.asarray((self.weights * ((self.means**2).sum(axis=-1) + spread)).sum(axis=-1))
+
+    def variance(self) -> np.ndarray:
+        """Return the total variance ``E|x_star - E[x_star]|^2``, shape ``(...)``: no cancellation.
+
+        Examples
+        --------
+        >>> GaussianMixture([0.5, 0.5], [999.0, 1001.0], 0.25).variance()
+        array(1.25)
+        """
+        spread = self.spectra.sum(axis=-1) * (self.dim // self.spectra.shape[-1])
+        offset = self.means - self.mean()[..., None, :]
+        return np.asarray((self.weights * ((offset**2).sum(axis=-1) + spread)).sum(axis=-1))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw ``n`` states from (each) data law, shape ``(..., n, d)``."""
@@ -208,8 +222,22 @@ class GaussianMixture:
         width = max(1, *(math.prod(arg.shape) // max(arg.shape[-2], 1) for arg in args))
         return by_rows(evaluate, max(1, CHUNK_BYTES // (8 * self.weights.size * width)), *args)
 
+    def _require_stack(self, x: Array) -> None:
+        """Refuse states that do not say which of them belong to which law of a stack."""
+        stack, lead = self.weights.shape[:-1], tuple(x.shape[:-2])
+        if stack and (
+            len(stack) != len(lead)
+            or not all(n in (1, m) for n, m in zip(stack, lead, strict=True))
+        ):
+            raise ValueError(
+                f"x must have shape {(*stack, 'N', self.dim)} for a stack {stack} of laws, "
+                f"got {tuple(x.shape)}"
+            )
+
     def _posterior(self, x: Array, level: NoiseLevel) -> Posterior:
         xp = namespace(x)
+        self._require_stack(x)
+        require_fit(level, tuple(x.shape))
         alpha, sigma = _wide(level.alpha, x), _wide(level.sigma, x)
         spectrum = like(self.spectra, x)[..., None, :]
         v = alpha**2 * spectrum + sigma**2
@@ -228,5 +256,5 @@ class GaussianMixture:
 
 
 def _wide(value: Scalar, x: Array) -> Scalar:
-    """Add the component axis to an array of levels; leave a number alone."""
-    return like(value, x)[..., None] if np.ndim(value) else float(value)
+    """Put the component axis into an array of levels; leave a number alone."""
+    return like(value, x)[..., None, :, :] if np.ndim(value) else float(value)

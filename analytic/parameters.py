@@ -55,6 +55,7 @@ def factor(
     elif covariances.ndim == 0 or covariances.shape == shape:
         spectra, basis = np.broadcast_to(covariances, shape)[..., None].copy(), None
     elif covariances.shape == (*shape, dim):
+        _require_diagonals(covariances, dim)
         spectra, basis = covariances, None
     else:
         raise ValueError(
@@ -66,3 +67,16 @@ def factor(
             f"covariances must be positive definite, got the eigenvalue {spectra.min()}"
         )
     return spectra, basis
+
+
+def _require_diagonals(covariances: np.ndarray, dim: int) -> None:
+    """Refuse ``(d, d)`` for ``K = d`` components where it may be one covariance for all of them."""
+    turned = np.swapaxes(covariances, -1, -2)
+    if dim == 1 or turned.shape != covariances.shape or not np.array_equal(covariances, turned):
+        return
+    if np.all(np.linalg.eigvalsh(covariances) > 0):
+        raise ValueError(
+            f"covariances of shape {covariances.shape} for {dim} components in {dim} dimensions "
+            f"may be diagonals or one matrix: give full matrices, of shape "
+            f"{(*covariances.shape, dim)}"
+        )

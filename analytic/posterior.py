@@ -24,7 +24,7 @@ class Posterior:
 
     Attributes
     ----------
-    alpha, sigma : float or array (..., 1, 1, 1)
+    alpha, sigma : float or array (..., 1, 1 or N, 1)
     log_prob : array (..., N)
     r : array (..., K, N, 1)
         Responsibilities.
@@ -33,7 +33,7 @@ class Posterior:
     centers : array (..., K, 1, d)
         ``m_k``.
     spectrum, v : array (..., K, 1, 1 or d)
-        Eigenvalues of ``C_k`` and of ``S_k``.
+        Eigenvalues of ``C_k`` and of ``S_k``; these ``(..., K, N, 1 or d)`` for a level a state.
     basis : array (..., K, d, d), optional
         Columns are the eigenvectors; None where they are the axes.
     """
@@ -119,5 +119,5 @@ def sum_over(x: Array, axis: int) -> Array:
 
 
 def _narrow(value: Scalar) -> Scalar:
-    """Drop the two trailing axes of a level array ``(..., 1, 1, 1)``: it meets ``(..., N)``."""
-    return value[..., 0, 0] if getattr(value, "ndim", 0) else value
+    """Drop the axes of components and coordinates, ``(..., 1, N, 1)``: it meets ``(..., N)``."""
+    return value[..., 0, :, 0] if getattr(value, "ndim", 0) else value

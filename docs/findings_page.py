@@ -18,7 +18,16 @@ from typing import Any
 from study_table import objection
 
 from gpu_models.study.stored import stored
-from steinlab.report.words import MEANING
+from steinlab.report.words import (
+    WHOSE,
+    attacked,
+    contradicted,
+    counts,
+    grouped,
+    meaning,
+    not_looked_at,
+    owner_of,
+)
 
 COMPARISON = Path(__file__).parent / "comparison.md"
 
@@ -48,11 +57,18 @@ def entry(row: Row, profile: str) -> str:
     command = f"steinlab verify --claims {row['id']}"
     if profile != "quick":
         command += f" --profile {profile}"
+    rest = {
+        "Tried": row.get("tried"),
+        "Contradicted": contradicted(row),
+        "Attacked": attacked(row),
+    }
     return (
         f"**{plain(row['title'])[:-1]}** (`{row['id']}`): {row['verdict']}.\n\n"
-        f"- Claimed ({plain(row['source'])[:-1]}): {plain(row['statement'])}\n"
+        f"- {'Claimed by us' if owner_of(row) == 'laboratory' else 'Claimed'} "
+        f"({plain(row['source'])[:-1]}): {plain(row['statement'])}\n"
         f"- Found: {plain(row['finding'])}\n"
-        f"- `{command}`"
+        + "".join(f"- {name}: {plain(text)}\n" for name, text in rest.items() if text)
+        + f"- `{command}`"
     )
 
 
@@ -125,17 +141,26 @@ def render(ledger: Mapping[str, Any]) -> str:
         "python docs/findings_page.py ledger.json > docs/findings.md\n```",
         "The command after a finding recomputes it. `u = x - T` is the residual of a step from "
         "`(alpha, sigma)` to `(alpha', sigma')`, `kappa = sigma'/sigma`, `beta = alpha' - kappa "
-        "alpha`.",
-        "## The review's objections",
+        "alpha`. Sections and theorems are those of arXiv 2606.07835; its first version and the "
+        "conference page have different abstracts, and a claim of an abstract names its own.",
+        "Whose claims came to which verdict; an aim of ours that is missed says nothing of the "
+        "paper:",
+        "\n".join(f"- {line}" for line in counts(rows)),
     ]
+    left = not_looked_at(rows)
+    if left:
+        lines = "\n".join(f"- {plain(reason)[:-1]} ({plain(where)[:-1]})" for reason, where in left)
+        parts += ["Not looked at in this run:", lines]
+    parts.append("## The review's objections")
     for claim, question in OBJECTIONS.items():
         if claim in by_id:
             parts += [f"### {question}", entry(by_id[claim], profile)]
     parts.append(compared())
-    for verdict, meaning in MEANING.items():
-        group = [r for r in rows if r["verdict"] == verdict and r["id"] not in OBJECTIONS]
-        if group:
-            parts.append(f"## {verdict.capitalize()}: {meaning}")
+    others = grouped(row for row in rows if row["id"] not in OBJECTIONS)
+    for owner, verdicts in others.items():
+        parts.append(f"## {WHOSE[owner].capitalize()}")
+        for verdict, group in verdicts.items():
+            parts.append(f"### {verdict.capitalize()}: {meaning(verdict, owner)}")
             parts += [entry(row, profile) for row in group]
     return "\n\n".join(parts) + "\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from study_table import (
     CLEAR,
-    by_budget,
+    by_part,
     cells,
     coefficients,
     cost,
@@ -59,7 +59,9 @@ def floor(study: Stored) -> str:
 def sections(study: Stored, folder: Path) -> Iterator[tuple[str, str, str]]:
     """Yield title, a line or two, and the table of what the record has."""
     yield "Corrections, over their plain twins", "", summaries(study)
-    yield "By budget", "Flow error over the plain run's.", by_budget(study)
+    said = "Flow error over the plain run's."
+    yield "By budget", said, by_part(study, "evaluations")
+    yield "By solver", said, by_part(study, "solver")
     yield "Headline runs", "Seed 0. [study-runs.md](study-runs.md) has all.", headline(study)
     yield (
         "Seeds",

@@ -15,7 +15,8 @@ from typing import Any
 from gpu_models.claims.correction_cost import COLUMNS as COST_COLUMNS
 from gpu_models.claims.correction_cost import cells as cost_cells
 from gpu_models.claims.correction_cost import timed
-from gpu_models.study.design import Cell
+from gpu_models.claims.words import fair_label
+from gpu_models.study.design import FAIR, Cell
 from gpu_models.study.pairs import (
     CALIBRATED,
     CLIPPED,
@@ -36,6 +37,7 @@ RULES = {
     RULE: "stein, from 0.1",
     CLIPPED: "stein, 0.1 to 1",
     CALIBRATED: "calibrated",
+    **{rule: fair_label(clip) for rule, clip in FAIR.items()},
     MORE: "plain, next budget",
 }
 WORDS = {
@@ -204,19 +206,20 @@ def beats(study: Stored, found: Sequence[Pair], name: str) -> str:
     return f"{won} of {len(usable)}"
 
 
-def by_budget(study: Stored, name: str = "flow_error") -> str:
-    """Return geometric mean ratios of a quantity by evaluations, over solvers and grids."""
+def by_part(study: Stored, part: str, name: str = "flow_error") -> str:
+    """Return geometric mean ratios of a quantity by ``evaluations`` or by ``solver``."""
     families = [family for family in RULES if family not in ("none", MORE)]
     columns = [family for family in families if pairs_of(study, family)]
     rows = []
-    for budget in study.size.evaluations:
+    values = study.size.evaluations if part == "evaluations" else study.size.solvers
+    for value in values:
         own = {
-            f: summary([p for p in pairs_of(study, f) if p.cell.evaluations == budget], name)
+            f: summary([p for p in pairs_of(study, f) if getattr(p.cell, part) == value], name)
             for f in columns
         }
         if any(own.values()):
-            rows.append([str(budget), *(_mean(own[f]) for f in columns)])
-    return table(["evaluations", *(RULES[f] for f in columns)], rows) if rows else ""
+            rows.append([str(value), *(_mean(own[f]) for f in columns)])
+    return table([part, *(RULES[f] for f in columns)], rows) if rows else ""
 
 
 def _mean(s: Any) -> str:
@@ -291,7 +294,8 @@ def main(folder: Path) -> list[str]:
         return []
     made = [
         summaries(study),
-        by_budget(study),
+        by_part(study, "evaluations"),
+        by_part(study, "solver"),
         headline(study),
         seeds(study),
         cost(study),

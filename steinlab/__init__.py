@@ -1,1 +1,101 @@
-"""A laboratory for claims about diffusion-ODE solvers."""
+r"""A laboratory for claims about diffusion-ODE solvers.
+
+The public face: every name is loaded when it is first asked for, so ``import steinlab`` costs
+nothing and no torch.
+
+Examples
+--------
+>>> import numpy as np, steinlab as sl
+>>> rng = np.random.default_rng(0)
+>>> law = sl.GaussianMixture([0.3, 0.7], [[-1.0, 0.0], [1.5, 0.5]], [0.16, 0.49])
+>>> grid = sl.make_grid("edm", "karras", steps=8)
+>>> x = grid[0].noised(law.sample(1000, rng), rng)
+>>> sl.solve(law, x, grid, "dpmpp-2m", correction=sl.stein(gamma_max=1.0)).evaluations
+8
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+    from steinlab.comparison import compare
+    from steinlab.corrections import get_correction, stein, tweedie
+    from steinlab.estimates import Estimate
+    from steinlab.grids import make_grid
+    from steinlab.ledger import run as verify
+    from steinlab.models import load_model
+    from steinlab.processes import get_process
+    from steinlab.sampling import Solution, solve
+    from steinlab.solvers import get_solver
+    from steinlab.verification import laws
+    from steinlab.verification.arguments import levels, numbers, steps
+    from steinlab.verification.expectation import E
+    from steinlab.verification.short import claim
+
+_FACE = {
+    # what is sampled
+    "NoiseLevel": "analytic:NoiseLevel",
+    "GaussianMixture": "analytic:GaussianMixture",
+    "EmpiricalMixture": "analytic:EmpiricalMixture",
+    "get_process": "steinlab.processes:get_process",
+    "make_grid": "steinlab.grids:make_grid",
+    "load_model": "steinlab.models:load_model",
+    # how
+    "get_solver": "steinlab.solvers:get_solver",
+    "solve": "steinlab.sampling:solve",
+    "Solution": "steinlab.sampling:Solution",
+    "get_correction": "steinlab.corrections:get_correction",
+    "stein": "steinlab.corrections:stein",
+    "tweedie": "steinlab.corrections:tweedie",
+    # what is found
+    "Estimate": "steinlab.estimates:Estimate",
+    "compare": "steinlab.comparison:compare",
+    # what is held
+    "claim": "steinlab.verification.short:claim",
+    "laws": "steinlab.verification.laws",
+    "levels": "steinlab.verification.arguments:levels",
+    "steps": "steinlab.verification.arguments:steps",
+    "numbers": "steinlab.verification.arguments:numbers",
+    "E": "steinlab.verification.expectation:E",
+    "verify": "steinlab.ledger:run",
+}
+"""Where each name lives: a module, or what stands in it behind the colon."""
+
+__all__ = [
+    "E",
+    "EmpiricalMixture",
+    "Estimate",
+    "GaussianMixture",
+    "NoiseLevel",
+    "Solution",
+    "claim",
+    "compare",
+    "get_correction",
+    "get_process",
+    "get_solver",
+    "laws",
+    "levels",
+    "load_model",
+    "make_grid",
+    "numbers",
+    "solve",
+    "stein",
+    "steps",
+    "tweedie",
+    "verify",
+]
+
+if not TYPE_CHECKING:  # a type checker sees the names above, and no others
+
+    def __getattr__(name: str) -> object:
+        if name not in _FACE:
+            raise AttributeError(f"module 'steinlab' has no attribute {name!r}")
+        module, _, inner = _FACE[name].partition(":")
+        found = import_module(module)
+        return getattr(found, inner) if inner else found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_FACE})

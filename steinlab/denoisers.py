@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from analytic import NoiseLevel
 from analytic.arrays import Array
+from analytic.levels import require_fit
 
 
 class Denoiser(Protocol):
@@ -90,7 +93,14 @@ class Converted:
 
     def __call__(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``a x + b output(x)``."""
-        return self._affine(x, level, self.output(x, level))
+        require_fit(level, np.shape(x))
+        output = self.output(x, level)
+        if np.shape(output) != np.shape(x):
+            raise ValueError(
+                f"output must have the shape of its states, {tuple(np.shape(x))}, "
+                f"got {tuple(np.shape(output))}"
+            )
+        return self._affine(x, level, output)
 
     def _affine(self, x: Array, level: NoiseLevel, output: Array) -> Array:
         a, b = PREDICTIONS[self.prediction](level)

@@ -102,13 +102,14 @@ class Budget:
     """The parts, each with its standard error, and the whole that they explain.
 
     ``estimated`` is ``g0``, ``exact`` is ``g6`` (``g5`` without a truth), ``total`` their
-    difference.
+    difference. ``states`` are those of each expectation.
     """
 
     parts: Mapping[str, Estimate]
     estimated: float
     exact: Estimate
     total: Estimate
+    states: int
 
     @property
     def explained(self) -> float:
@@ -166,7 +167,7 @@ def error_budget(subject: Subject, setting: Setting) -> Budget:
     if subject.truth is not None:
         parts["residual"] = chain.residual()
     exact = chain.exact()
-    return Budget(parts, g0, exact, Estimate(g0 - exact.value, exact.error))
+    return Budget(parts, g0, exact, Estimate(g0 - exact.value, exact.error), setting.states)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,3 +13,21 @@ class Estimate:
 
     value: Any
     error: Any
+
+
+def as_json(measured: Estimate | None) -> dict[str, float | None] | None:
+    """Return ``{"value", "error"}``, null where a number is not finite: nothing is known then.
+
+    Examples
+    --------
+    >>> as_json(Estimate(0.5, math.inf))
+    {'value': 0.5, 'error': None}
+    """
+    if measured is None:
+        return None
+    return {"value": finite_or_none(measured.value), "error": finite_or_none(measured.error)}
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return a number, or None, JSON's null, where it is not finite."""
+    return float(value) if math.isfinite(value) else None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import expect
 from steinlab.coefficient import (
     LawScalars,
-    estimate,
-    reference_numerator,
-    stein_numerator,
-    three_scalar,
-    tweedie_numerator,
+    reference_route,
+    stein_route,
+    three_scalar_moments,
+    tweedie_route,
 )
 from steinlab.estimates import Estimate
 from steinlab.grids import require_step
-from steinlab.solvers import Evaluation, Solver
+from steinlab.rounding import Sized
+from steinlab.solvers import Evaluation, LinearStep, Solver
 from steinlab.terms import (
     Integrated,
     Problem,
@@ -95,13 +98,61 @@ def _integrated(
     linear = solver.step(law, np.zeros((1, 1)), s, t, ()).linear
     if linear is not None and len(linear.betas) == 1:
         integral = expect(lambda x: law.posterior_variance(x, s)[:, None], law, s)
-        scalars = LawScalars(float(law.second_moment()), float(integral.value[0, 0]), law.dim)
-        gamma = three_scalar(scalars, s, linear)
-        size = (integral.error + ROUNDING * EPS * integral.size)[0, 0] * linear.betas[0] ** 2
-        rounding = ROUNDING * EPS * float(terms.size.u_u[0])
-        spread = (size + rounding) / float(terms.value.u_u[0])
-        out["three_scalar"] = Estimate(gamma, (1 + abs(gamma)) * spread)
+        value, size, error = (
+            float(part[0, 0]) for part in (integral.value, integral.size, integral.error)
+        )
+        bound = error + ROUNDING * EPS * size
+        out["three_scalar"] = _from_scalars(law, s, linear, Mean(value, bound, 0.0))
     return out
+
+
+def _range(law: GaussianMixture, s: NoiseLevel) -> float:
+    """Return how far ``V`` may rise: its range over the components, and the spread of their means.
+
+    Where modes lie apart it rises on the few states between them. A set of states that ``n`` draws
+    miss has a mass of at most ``3 / n`` (at 95 %), and the scatter of the draws knows nothing of
+    it. A component has the posterior variances ``l sigma^2 / v``; their means differ by those of
+    the data times ``sigma^2 / v`` at the most.
+    """
+    spectra = np.broadcast_to(law.spectra, law.means.shape)[law.weights > 0]
+    away = ((law.means - law.mean()) ** 2).sum(axis=-1)[law.weights > 0]
+    noise = s.sigma**2 / (s.alpha**2 * spectra + s.sigma**2)
+    within = (spectra * noise).sum(axis=-1)
+    return float((away * noise.max() ** 2 + within).max() - within.min())
+
+
+class Mean(NamedTuple):
+    """``V`` of a law at a level with a bound of its error, rounding apart, and a standard error."""
+
+    value: float
+    bound: float
+    spread: float
+
+
+def _from_scalars(
+    law: GaussianMixture, s: NoiseLevel, step: LinearStep, variance: Mean
+) -> Estimate:
+    r"""Return ``three_scalar`` with its error: a bound of rounding, and what is unknown of ``V``.
+
+    ``M``, ``V`` and the formula are followed by running error analysis (:class:`Sized`), so every
+    term counts in absolute value: of means far out and of small steps little is left of them. A sum
+    of ``K`` products carries ``(K + 2) eps / 2``. ``V`` is a mean of ``|mu_k - D|^2``, differences
+    of numbers of mean square at most ``M``, hence off by ``2 eps sqrt(M V)`` (Cauchy and Schwarz).
+    A standard error ``e`` of ``V`` moves numerator and power together, in full by
+
+        |gamma(V + e) - gamma(V)| = |beta (1 - beta gamma) e| / |E|u|^2 - beta^2 e|,
+
+    which is zero in EDM, where no ``V`` matters.
+    """
+    m, (v, bound, spread) = float(law.second_moment()), variance
+    unit, beta = ROUNDING * EPS, step.betas[0]
+    moment = Sized(np.array(m), np.array(m * (1 + law.weights.size / ROUNDING)))
+    known = Sized(np.array(v), np.array(v + 2 * math.sqrt(m * v) + bound / unit))
+    _, _, *parts = three_scalar_moments(LawScalars(moment, known, law.dim), s, step)
+    (power, below), cross = ((float(part.value), unit * float(part.size)) for part in parts)
+    found, left = _quotient(cross, (power, below)), power - below - beta**2 * spread
+    moved = abs(beta * (1 - beta * found.value)) * spread
+    return Estimate(found.value, found.error + moved / left if left > 0 else math.inf)
 
 
 def _ratio(terms: Integrated, form: dict[str, float]) -> Estimate:
@@ -112,10 +163,18 @@ def _ratio(terms: Integrated, form: dict[str, float]) -> Estimate:
         abs(c) * (ROUNDING * EPS * getattr(size, name)[0] + getattr(error, name)[0])
         for name, c in form.items()
     )
-    power = float(value.u_u[0])
-    gamma = float(numerator) / power
-    below = ROUNDING * EPS * float(size.u_u[0]) + float(error.u_u[0])
-    return Estimate(gamma, (float(slack) + abs(gamma) * below) / power)
+    below = ROUNDING * EPS * size.u_u[0] + error.u_u[0]
+    return _quotient((float(numerator), float(slack)), (float(value.u_u[0]), float(below)))
+
+
+def _quotient(numerator: tuple[float, float], power: tuple[float, float]) -> Estimate:
+    """Return ``p / q`` of numbers known within ``a`` and ``b``, with a bound of its error.
+
+    ``|p/q - p*/q*| <= (a + |p/q| b) / (q - b)``; infinite where ``q <= b`` and ``q*`` may be 0.
+    """
+    (p, a), (q, b) = numerator, power
+    gamma = p / q if q else math.nan
+    return Estimate(gamma, (a + abs(gamma) * b) / (q - b) if q > b else math.inf)
 
 
 def _sampled(
@@ -137,20 +196,14 @@ def _sampled(
         state = level.alpha * x_star + level.sigma * eps
         past.append(Evaluation(level, state, law(state, level)))
     step = take_step(Problem(law, s, t, solver, None), x, None, tuple(past))
-    u = step.candidate.residual
-    div = sampled_divergence(step)(step, rng)
     out = {
-        "reference": estimate(reference_numerator(x, u, x_star), u),
-        "stein": estimate(stein_numerator(x, u, div, s), u),
-        "tweedie": estimate(tweedie_numerator(x, u, step.candidate.denoised), u),
+        "reference": reference_route(step, x_star),
+        "stein": stein_route(step, sampled_divergence(step)(step, rng)),
+        "tweedie": tweedie_route(step),
     }
     linear = step.candidate.linear
     if linear is not None and len(linear.betas) == 1:
-        variance = law.posterior_variance(x, s)
-        mean, error = float(variance.mean()), float(variance.std() / np.sqrt(samples))
-        moment = float(law.second_moment())
-        values = [
-            three_scalar(LawScalars(moment, v, law.dim), s, linear) for v in (mean, mean + error)
-        ]
-        out["three_scalar"] = Estimate(values[0], abs(values[1] - values[0]))
+        v = law.posterior_variance(x, s)
+        spread = math.hypot(v.std(ddof=1) / math.sqrt(samples), 3 * _range(law, s) / samples)
+        out["three_scalar"] = _from_scalars(law, s, linear, Mean(float(v.mean()), 0.0, spread))
     return out

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from steinlab.errors import InputError, one_of
+from steinlab.catalogue import home_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.units import Crash, Outcome, TwinOutcome, pack
-from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Twin, join
+from steinlab.verdicts import PROFILES, Check, Claim, Comparison, Effort, Result, Twin, join
 
 
 def effort_for(claim: str, check: str, profile: str, seed: int) -> Effort:
@@ -25,7 +26,35 @@ def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
     batches = check.draw(effort_for(claim.id, check.name, profile, seed))
     data = [check.measure(batch) for batch in batches]
     comparison, pooled = _compare(check, data, claim.formula)
-    return Result(check, batches, data, comparison, pooled)
+    result = Result(check, batches, data, comparison, pooled)
+    _refuse_nonsense(result)
+    return result
+
+
+def _refuse_nonsense(result: Result) -> None:
+    """Raise ``ValueError`` for a comparison that is not one number a case, or holds NaN.
+
+    NaN violates nothing: it would pass where it should be looked into. A case that cannot be
+    decided has an infinite tolerance.
+    """
+    name, cases = result.check.name, sum(len(batch) for batch in result.batches)
+    for what, c in (("", result.comparison), ("pooled ", result.pooled)):
+        if c is None:
+            continue
+        wanted = (np.size(c.measured) if what else cases,)
+        for field in ("measured", "predicted", "tolerance"):
+            values = np.asarray(getattr(c, field))
+            if values.shape != wanted:
+                raise ValueError(
+                    f"{what}{field} of check {name} must have shape {wanted}, got {values.shape}"
+                )
+            bad = np.flatnonzero(np.isnan(values) & (field != "tolerance"))
+            if len(bad):
+                where = "" if what else f", first in case {quote(result.describe(int(bad[0])))}"
+                raise ValueError(
+                    f"{what}{field} of check {name} must be numbers, "
+                    f"got NaN in {len(bad)} of {len(values)}{where}"
+                )
 
 
 def _compare(
@@ -41,8 +70,26 @@ def _joint(check: Check, data: Sequence[Any], formula: Any, pooled: bool) -> Com
     return join([check.compare(part, formula) for part in data])
 
 
+JOINT = "joint"
+"""The key of a case that is a check's joint test: which of its entries."""
+
+
+def joint_case(profile: str, seed: int, entry: int) -> dict[str, Any]:
+    """Describe one entry of a check's joint test: no case alone violates it, all cases do."""
+    return {JOINT: entry, "profile": profile, "seed": seed}
+
+
+def _rejoin(claim: Claim, check: Check, case: Mapping[str, Any]) -> Comparison:
+    """Run a whole check again and return one entry of its joint test."""
+    entry, seed = case[JOINT], case["seed"]
+    pooled = run_check(claim, check, one_of("profile", case["profile"], PROFILES), seed).pooled
+    if pooled is None or entry not in range(len(pooled.measured)):
+        raise ValueError(f"{JOINT} must be an entry of a joint test of {check.name}, got {entry}")
+    return pooled.take(entry)
+
+
 def rerun(claim: Claim, check_name: str, case: Any) -> Comparison:
-    """Restore a described case, measure it, and compare it alone.
+    """Restore a described case, measure it, and compare it alone; a joint test runs as a whole.
 
     Raises
     ------
@@ -52,6 +99,8 @@ def rerun(claim: Claim, check_name: str, case: Any) -> Comparison:
     checks = {c.name: c for c in (*claim.checks, *(d.check for d in claim.dropped))}
     check = checks[one_of("check", check_name, checks)]
     try:
+        if isinstance(case, Mapping) and JOINT in case:
+            return _rejoin(claim, check, case)
         batch: Any = check.restore(case)
         described = [batch.describe(i) for i in range(len(batch))]
         index = described.index(json.loads(json.dumps(case)))
@@ -77,26 +126,53 @@ def examine(claim: Claim, check: Check, profile: str, seed: int) -> Outcome:
     return Outcome(
         result.comparison,
         result.pooled,
-        {twin.name: _twin_on(twin, result) for twin in twins},
+        {twin.name: _twin_on(claim, twin, result) for twin in twins},
         result.describe(result.comparison.worst()),
         tuple(sorted({str(b.dataset) for b in with_data})),
         sum(len(b) for b in with_data),
         pack(result.data),
+        smallest=_smallest(claim, result),
     )
 
 
-def _twin_on(twin: Twin, result: Result) -> TwinOutcome | Crash:
+def _smallest(claim: Claim, result: Result) -> tuple[Comparison, dict[str, Any]] | None:
+    """Shrink the worst violation drawn and compare it alone; None where there is nothing to."""
+    from steinlab.falsify import Found, shrink  # they rerun cases by this module
+    from steinlab.falsify.attack import describe
+    from steinlab.falsify.search import score_of
+
+    check, c = result.check, result.comparison
+    worst = c.worst()
+    if check.locate is None or not c.violated[worst]:
+        return None
+    space, values = check.locate(result.describe(worst))
+    found, _ = shrink(claim, Found(space, values, 0, True, float(score_of(c)[worst])))
+    case = describe(claim, found)
+    alone = rerun(claim, check.name, case)
+    return (alone, case) if alone.violated[0] else None
+
+
+def _twin_on(claim: Claim, twin: Twin, result: Result) -> TwinOutcome | Crash:
     """Compare a check's data with a falsified formula; the joint test only if it is needed."""
-    check, worst = result.check, 0.0
+    check, worst, differs = result.check, 0.0, False
     try:
-        for joint in (False, True) if check.pool else (False,):
-            comparison = _joint(check, result.data, twin.formula, joint)
+        for own in (result.comparison, result.pooled):
+            if own is None:
+                continue
+            comparison = _joint(check, result.data, twin.formula, own is result.pooled)
             worst = max(worst, excess(comparison))
-            if comparison.violated.any():
-                return TwinOutcome(True, excess(comparison))
+            differs = differs or not _same(comparison, own)
+            if differs and comparison.violated.any():
+                return TwinOutcome(True, excess(comparison), True)
     except Exception as error:
-        return Crash.from_error(error)
-    return TwinOutcome(False, worst)
+        return Crash.from_error(error, home_of(claim.id))
+    return TwinOutcome(False, worst, differs)
+
+
+def _same(one: Comparison, other: Comparison) -> bool:
+    """Whether two comparisons are equal to the last digit."""
+    fields = ("measured", "predicted", "tolerance")
+    return all(np.array_equal(getattr(one, f), getattr(other, f), equal_nan=True) for f in fields)
 
 
 def excess(comparison: Comparison) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analytic import NoiseLevel
-from steinlab.processes import Process
+from steinlab.processes import Process, get_process
 
 KARRAS_RHO = 7.0
 """Exponent of Karras et al. (2022), eq. (5)."""
@@ -42,12 +42,13 @@ GRIDS: Mapping[str, Callable[[Process, int], np.ndarray]] = MappingProxyType(
 """Every discretisation by name: ``(process, n) -> n`` decreasing noise-to-signal ratios."""
 
 
-def make_grid(process: Process, name: str, steps: int, *, final_zero: bool = True) -> Grid:
-    """Return ``steps + 1`` levels from the process's noisiest level to zero noise.
+def make_grid(process: Process | str, name: str, steps: int, *, final_zero: bool = True) -> Grid:
+    """Return the levels of ``steps`` steps, from the process's noisiest level to zero noise.
 
     Parameters
     ----------
-    process : Process
+    process : Process or str
+        The process, or its name.
     name : str
         ``karras`` (uniform in ``ratio^(1/7)``), ``logsnr`` (uniform in ``log ratio``),
         ``time-uniform`` or ``quadratic`` (uniform in ``t`` or ``sqrt t``).
@@ -59,10 +60,10 @@ def make_grid(process: Process, name: str, steps: int, *, final_zero: bool = Tru
 
     Examples
     --------
-    >>> from steinlab.processes import EDM
-    >>> [round(level.sigma, 3) for level in make_grid(EDM, "karras", 3)]
+    >>> [round(level.sigma, 3) for level in make_grid("edm", "karras", steps=3)]
     [80.0, 2.515, 0.002, 0.0]
     """
+    process = get_process(process)
     if steps < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
     if name not in GRIDS:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from steinlab.examine import effort_for, examine, excess, runnable
+from steinlab.examine import effort_for, examine, excess, joint_case, runnable
 from steinlab.units import FALSIFIER, CheckError, Crash, Later, Outcome
 from steinlab.verdicts import (
     EXACT_GRADE,
@@ -60,25 +60,24 @@ def judged(
     ready = [check for check in claim.checks if check.name in outcomes]
     if not ready:
         reasons = dict.fromkeys(check.missing() for check in claim.checks)
-        return not_run(claim, "; ".join(reasons))
+        return not_run(claim, "; ".join(reasons), profile)
     droppable = [d for d in claim.dropped if d.check.name in outcomes]
     results, fallen = (
         {c.name: _finished(claim, c, outcomes[c.name], profile, seed) for c in checks}
         for checks in (ready, [d.check for d in droppable])
     )
     controls = [
-        *(_twin(twin, results) for twin in claim.twins if _applies(twin, results)),
+        *(_twin(twin, results) for twin in claim.twins if _applies(twin, claim, results)),
         *(_graded(done.result) for done in results.values() if _gradable(done)),
         *(_dropped(dropped, fallen[dropped.check.name]) for dropped in droppable),
     ]
     refuted = [done for done in results.values() if _violations(done.result)]
-    leading = _worst(refuted[0] if refuted else _leading(results))
+    leading = _worst(refuted[0] if refuted else _leading(results), profile, seed)
     attack = outcomes.get(FALSIFIER)
     hit = attack is not None and bool(attack.comparison.violated[0])
     if attack and attack.attack and hit and not refuted:
         leading = _written(attack, 0, attack.attack.check)
-    failed = "not-reproduced" if claim.tried else "refuted"
-    verdict = failed if refuted or hit else _supported(claim, results)
+    verdict = claim.failure if refuted or hit else _supported(claim, results)
     attacks = [_attack_row(attack)] if attack else []
     everything = {name: done.result for name, done in {**results, **fallen}.items()}
     comparisons = [done.outcome.comparison for done in results.values()]
@@ -94,6 +93,7 @@ def judged(
         "detects": _finite(min(_detects(done.result) for done in results.values())),
         "evidence": [*(_evidence(done) for done in results.values()), *attacks],
         "controls": controls,
+        "not_looked_at": _not_looked_at(claim, profile),
         "table": asdict(claim.table(everything)) if claim.table else None,
     }
 
@@ -102,12 +102,24 @@ def _gradable(done: Finished) -> bool:
     return done.result.check.method != "symbolic"
 
 
-def not_run(claim: Claim, reason: str) -> dict[str, Any]:
+def not_run(claim: Claim, reason: str, profile: str) -> dict[str, Any]:
     """Return the row of a claim that cannot run here."""
+    return {**_heading(claim), **_nothing(reason), "not_looked_at": _not_looked_at(claim, profile)}
+
+
+def crashed(claim_id: str, claim: Claim | None, crash: Crash) -> dict[str, Any]:
+    """Return the row of a claim one of whose checks crashed, or that could not be loaded."""
+    unknown = dict.fromkeys(("title", "statement", "source", "kind", "owner", "tried"), "")
+    heading = _heading(claim) if claim else {**unknown, "id": claim_id, "title": claim_id}
+    what = "a check crashed" if claim else "the claim cannot be loaded"
+    return {**heading, **_nothing(f"{what}: {crash.message}"), "crash": crash.trace}
+
+
+def _nothing(finding: str) -> dict[str, Any]:
+    """What a row holds beside its heading where nothing was judged."""
     return {
-        **_heading(claim),
         "verdict": "not-run",
-        "finding": reason,
+        "finding": finding,
         "cases": 0,
         "undecided": 0,
         "worst": None,
@@ -115,8 +127,20 @@ def not_run(claim: Claim, reason: str) -> dict[str, Any]:
         "detects": None,
         "evidence": [],
         "controls": [],
+        "not_looked_at": [],
         "table": None,
     }
+
+
+def _not_looked_at(claim: Claim, profile: str) -> list[dict[str, str]]:
+    """What could not run here, and why: whole checks, and the cases that a check left out."""
+    out = []
+    for check in (*claim.checks, *(dropped.check for dropped in claim.dropped)):
+        parts = {"": check.missing()} if check.missing() else {}
+        if not parts and check.partly:
+            parts = dict(check.partly(profile))
+        out += [{"check": check.name, "what": w, "reason": why} for w, why in parts.items()]
+    return out
 
 
 def _heading(claim: Claim) -> dict[str, Any]:
@@ -142,9 +166,10 @@ def _supported(claim: Claim, results: Mapping[str, Finished]) -> str:
     return "certified" if "certified" in methods else "holds"
 
 
-def _applies(twin: Twin, results: Mapping[str, Finished]) -> bool:
-    """Whether a check that the twin is for has run."""
-    return not twin.checks or any(name in results for name in twin.checks)
+def _applies(twin: Twin, claim: Claim, results: Mapping[str, Finished]) -> bool:
+    """Whether a check that the twin is for has run, or the claim has no such check at all."""
+    known = {check.name for check in claim.checks}
+    return not known.intersection(twin.checks) or any(name in results for name in twin.checks)
 
 
 def _violations(result: Result) -> int:
@@ -164,8 +189,18 @@ def _nearness(c: Comparison) -> float:
     return float(c.excess[i] / max(c.tolerance[i], 1e-300))
 
 
-def _worst(done: Finished) -> dict[str, Any]:
-    return _written(done.outcome, done.outcome.comparison.worst(), done.result.check.name)
+def _worst(done: Finished, profile: str, seed: int) -> dict[str, Any]:
+    """The worst case, shrunk where it can be, or the joint test where it alone is violated."""
+    outcome, name = done.outcome, done.result.check.name
+    if outcome.smallest is not None:
+        alone, case = outcome.smallest
+        return _written(replace(outcome, comparison=alone, worst=case), 0, name)
+    joint = outcome.pooled
+    if joint is None or outcome.comparison.violated.any() or not joint.violated.any():
+        return _written(outcome, outcome.comparison.worst(), name)
+    entry = joint.worst()
+    whole = replace(outcome, comparison=joint, worst=joint_case(profile, seed, entry))
+    return _written(whole, entry, name)
 
 
 def _written(outcome: Outcome, index: int, check: str) -> dict[str, Any]:
@@ -237,16 +272,24 @@ def _finite(value: float) -> float | None:
 
 
 def _twin(twin: Twin, results: Mapping[str, Finished]) -> dict[str, Any]:
-    """A control: the claim's checks on a falsified formula, as far as needed to reject it."""
-    worst = 0.0
+    """A control: the claim's checks on a falsified formula, as far as needed to reject it.
+
+    On a refuted claim's cases the claim's own formula fails too: a twin that agrees with it on all
+    of them is not rejected, and ``same`` says why.
+    """
+    worst, seen = 0.0, []
     for done in results.values():
         found = done.outcome.twins.get(twin.name)
         if isinstance(found, Crash):
             raise CheckError(found)
-        if found is not None and found.rejected:
+        if found is None:
+            continue
+        if found.rejected:
             return {"name": twin.name, "rejected": True, "measured": found.measured}
-        worst = max(worst, found.measured if found else 0.0)
-    return {"name": twin.name, "rejected": False, "measured": worst}
+        worst = max(worst, found.measured)
+        seen.append(found.differs)
+    same = bool(seen) and not any(seen)
+    return {"name": twin.name, "rejected": False, "measured": worst, "same": same}
 
 
 def _graded(result: Result) -> dict[str, Any]:
@@ -258,6 +301,7 @@ def _graded(result: Result) -> dict[str, Any]:
         "name": f"graded {grade:.3g}, {result.check.name}",
         "rejected": bool(comparison.graded(grade).violated.any()),
         "measured": grade,
+        "graded": True,
     }
 
 

@@ -36,6 +36,9 @@ VERSION = 1
 
 VERDICTS = ("proved", "certified", "holds", "conditional", "refuted", "not-reproduced", "not-run")
 
+FALLEN = ("refuted", "not-reproduced")
+SAME = ", which falls only because the claim's own formula, equal to it in every case, does"
+
 Progress = Callable[[str, Row], None]
 """Called with a claim's id and row as each claim is finished."""
 
@@ -55,7 +58,7 @@ def run(
     Parameters
     ----------
     claims : sequence of str
-        Ids.
+        Ids, files (all of their claims) and addresses in them: ``my.py::jensen``.
     profile : {"quick", "full"}
     seed : int
         Every check draws from a generator seeded by this, the claim's and the check's name.
@@ -68,6 +71,7 @@ def run(
     progress : callable, optional
     """
     start = time.perf_counter()
+    claims = catalogue.expanded(claims)
     done: dict[str, Row] = {}
     try:
         for claim_id, row in rows(claims, (profile, seed), workers, scheduler, shards):
@@ -99,13 +103,16 @@ def environment() -> dict[str, Any]:
 
 
 def faults(ledger: Mapping[str, Any]) -> list[str]:
-    """Return why the laboratory is not trustworthy: checks crashed, controls not rejected."""
+    """Return why the laboratory is not trustworthy: checks crashed, controls missing or passed."""
     out = []
     for row in ledger["claims"]:
         if "crash" in row:
             out.append(f"{row['id']}: {row['finding']}")
+        elif row["verdict"] != "not-run" and all(c.get("graded") for c in row["controls"]):
+            out.append(f"{row['id']}: no control was tried: none applies to the checks that ran")
         out += [
             f"{row['id']}: control not rejected: {control['name']}"
+            + (SAME if control.get("same") and row["verdict"] in FALLEN else "")
             for control in row["controls"]
             if not control["rejected"]
         ]
@@ -127,12 +134,13 @@ def stored_case(row: Mapping[str, Any]) -> dict[str, Any] | None:
     worst = row.get("worst")
     if not worst:
         return None
-    return {"version": VERSION, "claim": row["id"], "verdict": row["verdict"], **worst}
+    file = {"file": row["file"]} if "file" in row else {}
+    return {"version": VERSION, "claim": row["id"], **file, "verdict": row["verdict"], **worst}
 
 
 def replay(case: Mapping[str, Any]) -> dict[str, Any]:
     """Run one stored case again; return measured, bound and tolerance as they come out now."""
-    c = rerun(catalogue.load_claim(case["claim"]), case["check"], case["case"])
+    c = rerun(catalogue.load_claim(catalogue.name_in(case)), case["check"], case["case"])
     return {
         "measured": float(c.measured[0]),
         "bound": float(c.predicted[0]),
@@ -154,6 +162,9 @@ def read_case(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} must hold a stored case with {missing[0]}, which is missing")
     if case["version"] != VERSION:
         raise InputError(f"version must be {VERSION} in {path}, got {quote(case['version'])}")
+    file = case.get("file", {})
+    if not isinstance(file, dict) or ("file" in case and {*file} != {"path", "sha256"}):
+        raise InputError(f"file must be an object of path and sha256 in {path}, got {quote(file)}")
     for keys, kind, words in (
         (("claim", "check"), str, "text"),
         (("measured", "bound", "tolerance"), int | float, "a number"),

@@ -7,10 +7,13 @@ first-order step from the least noisy level, which is part of what is compared, 
 itself. Refining the grid leaves the last step alone, so that both runs tend to one end.
 
 Error (an estimate, Richardson's): ``|x_2N - x_N| / (2^p - 1)`` a state, ``p = 2`` the solver's
-order on an uneven grid. The finer run is handed out, not extrapolated. On the exact digits, where
-the flow is known, its median ratio to the true error is 1.1; but a state near a watershed between
-two modes, which is decided at the least noise, may be off by half the modes' distance in both runs
-(1 of 300 there, 0.50 off, stated 0.014), and no number of steps tried up to 256 finds it out.
+order on an uneven grid. The finer run is handed out, not extrapolated. It is the error of the run
+to its own end and says nothing of the last step: the flow itself goes on from the least noisy
+level's ``y``, and ends up to ``|y - D(y)|`` away from there (:mod:`steinlab.flows` counts that). On
+the exact digits, where the flow is known, its median ratio to the true error is 1.1; but a state
+near a watershed between two modes, which is decided at the least noise, may be off by half the
+modes' distance in both runs (1 of 300 there, 0.50 off, stated 0.014), and no number of steps tried
+up to 256 finds it out.
 """
 
 from __future__ import annotations

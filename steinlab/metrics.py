@@ -1,4 +1,4 @@
-"""Distances between samples, each with its standard error."""
+"""Distances between samples, each with its standard error, of which two hold as a normal's do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from scipy.special import ndtr, stdtrit
 
 from steinlab.estimates import Estimate
 
@@ -14,6 +15,20 @@ CHUNK_PAIRS = 2**22
 """Pairs of states whose distances are held at once."""
 OTHER_BACKENDS = ("PYTORCH", "JAX", "TENSORFLOW", "CUPY")
 """Libraries that POT would import although it is given NumPy arrays."""
+
+
+def student(n: int) -> float:
+    """Return the factor of a standard error whose scatter is that of ``n`` numbers.
+
+    ``t / 2`` with ``P(|T| > t) = P(|Z| > 2) = 4.6 %`` for Student's ``T`` of ``n - 1`` degrees of
+    freedom: a small sample's scatter is often too small, and two errors then miss too often.
+
+    Examples
+    --------
+    >>> [round(student(n), 2) for n in (2, 4, 8, 64)], student(10_000) < 1.0002
+    ([6.98, 1.65, 1.21, 1.02], True)
+    """
+    return float(stdtrit(n - 1, ndtr(2.0))) / 2
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray) -> Estimate:
@@ -24,9 +39,11 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> Estimate:
 
         Var = 4 Var_i(a_i - b_i) / n + 4 Var_j(a'_j - c_j) / m,
 
-    ``a_i`` and ``b_i`` the mean distances of ``x_i`` to ``y`` and to the rest of ``x``. Where the
-    two laws are equal the projection vanishes, and the rows' own scatter makes the error
-    conservative.
+    ``a_i`` and ``b_i`` the mean distances of ``x_i`` to ``y`` and to the rest of ``x``, times
+    :func:`student` of the smaller sample. Where the two laws are equal the projection vanishes, and
+    the rows' own scatter makes the error 1.4 times too large in the mean square. It knows nothing
+    of the skewness: of two errors up to 12 % miss on the line where the laws are close, and of
+    modes that a sample missed it cannot know.
 
     Parameters
     ----------
@@ -53,7 +70,7 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> Estimate:
     to_y, to_x = _distance_sums(x, y)
     within_x, within_y = (_distance_sums(z, z)[0] / (len(z) - 1) for z in (x, y))
     h, g = to_y / m - within_x, to_x / n - within_y
-    error = 2 * math.sqrt(h.var(ddof=1) / n + g.var(ddof=1) / m)
+    error = 2 * student(min(n, m)) * math.sqrt(h.var(ddof=1) / n + g.var(ddof=1) / m)
     return Estimate(float(h.mean() + g.mean()), error)
 
 
@@ -61,7 +78,8 @@ def sliced_w2(x: np.ndarray, y: np.ndarray, *, num_projections: int, seed: int) 
     r"""Return the sliced 2-Wasserstein distance between two samples, computed by POT.
 
     ``sqrt(mean_k w_k)``, ``w_k`` the squared distance of the projections on a random direction;
-    the error is that of the directions, ``std(w) / (2 value sqrt(num_projections))``. It knows
+    the error is that of the directions, ``std(w) / (2 value sqrt(num_projections))`` times
+    :func:`student`. It knows
     nothing of the samples' finite size, which biases the value upward: compare two true samples.
 
     Parameters
@@ -105,7 +123,8 @@ def sliced_w2(x: np.ndarray, y: np.ndarray, *, num_projections: int, seed: int) 
 def rms_distance(x: np.ndarray, y: np.ndarray) -> Estimate:
     r"""Return the root mean square distance ``sqrt(mean_i |x_i - y_i|^2)`` of paired states.
 
-    The standard error is ``std_i(|x_i - y_i|^2) / (2 value sqrt(n))`` (delta method).
+    The standard error is ``std_i(|x_i - y_i|^2) / (2 value sqrt(n))`` (delta method) times
+    :func:`student`.
 
     Parameters
     ----------
@@ -134,7 +153,8 @@ def _error_of_root(squares: np.ndarray, value: float) -> float:
     """Standard error of the root of a mean, by the delta method."""
     if value == 0:
         return 0.0
-    return float(squares.std(ddof=1)) / (2 * value * math.sqrt(len(squares)))
+    n = len(squares)
+    return student(n) * float(squares.std(ddof=1)) / (2 * value * math.sqrt(n))
 
 
 def _samples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +188,8 @@ def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Estimate:
     The mean of ``|x_i - y_j| + |x_j - y_i| - |x_i - x_j| - |y_i - y_j|`` over ``i != j``: unbiased,
     for within a pair anything may depend. Where the pairs are close, as two runs from one start
     are, its error is far below that of :func:`energy_distance`; it is 0 for equal pairs. The
-    standard error is ``2 std_i(row means) / sqrt(n)`` (Hajek projection).
+    standard error is the jackknife's, ``2 std_i(row means) (n - 1) / ((n - 2) sqrt(n))``, times
+    :func:`student`.
 
     Parameters
     ----------
@@ -196,4 +217,5 @@ def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Estimate:
     to_y, to_x = _distance_sums(x, y)
     within_x, within_y = _distance_sums(x, x)[0], _distance_sums(y, y)[0]
     rows = (to_y + to_x - 2 * own - within_x - within_y) / (n - 1)
-    return Estimate(float(rows.mean()), float(2 * rows.std(ddof=1) / math.sqrt(n)))
+    error = 2 * student(n) * float(rows.std(ddof=1)) * (n - 1) / ((n - 2) * math.sqrt(n))
+    return Estimate(float(rows.mean()), error)

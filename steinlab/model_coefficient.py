@@ -16,10 +16,9 @@ import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.coefficient import (
-    estimate,
-    reference_numerator,
-    stein_numerator,
-    tweedie_numerator,
+    reference_route,
+    stein_route,
+    tweedie_route,
 )
 from steinlab.denoisers import HasDivergence, HasJvp
 from steinlab.divergence import Exact, Hutchinson, Step
@@ -113,19 +112,15 @@ def model_coefficients(
         past.append(Evaluation(level, state, model.denoiser(state, level)))
     x, seen = s.alpha * x_star + s.sigma * eps, tuple(past)
     step = Step(model.denoiser, solver, x, s, t, seen, solver.step(model.denoiser, x, s, t, seen))
-    u = step.candidate.residual
-    gamma = {"reference": estimate(reference_numerator(step.x, u, x_star), u)}
+    gamma = {"reference": reference_route(step, x_star)}
     counts = {"reference": samples}
     first = _first(step, samples if _knows_trace(step) else _traced(model.dim, samples))
-    div = Exact()(first, rng)
-    part = first.candidate.residual
-    gamma["stein"] = estimate(stein_numerator(first.x, part, div, s), part)
+    gamma["stein"] = stein_route(first, Exact()(first, rng))
     counts["stein"] = len(first.x)
     if isinstance(model.denoiser, HasJvp):
-        probed = Hutchinson()(step, rng)
-        gamma["stein_hutchinson"] = estimate(stein_numerator(step.x, u, probed, s), u)
+        gamma["stein_hutchinson"] = stein_route(step, Hutchinson()(step, rng))
         counts["stein_hutchinson"] = samples
-    gamma["tweedie"] = estimate(tweedie_numerator(step.x, u, step.candidate.denoised), u)
+    gamma["tweedie"] = tweedie_route(step)
     counts["tweedie"] = samples
     return ModelCoefficients(gamma, counts, words)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from analytic import NoiseLevel
-from analytic.arrays import Array
+from analytic.arrays import Array, require_floating
 from steinlab.autodiff import Differentiable
 from steinlab.denoisers import PREDICTIONS
 from steinlab.errors import InputError
@@ -51,8 +51,8 @@ class NetworkDenoiser:
     Raises
     ------
     ValueError
-        If ``rows < 1``; when called with states of another size, naming both, or with a level of
-        arrays.
+        If ``rows < 1``; when called with states of another size, naming both, of integers, or with
+        a level of arrays; if what the network returns has another shape than what it was given.
     """
 
     function: Function
@@ -112,12 +112,15 @@ class NetworkDenoiser:
         self, function: Callable[..., torch.Tensor], x: Array, v: Array | None = None
     ) -> Array:
         """Apply a function to states ``(n, d)``, and probes ``(p, n, d)``, ``p n <= rows``."""
+        require_floating(x)
         if x.shape[-1] != self.dim:
             raise ValueError(f"x must have {self.dim} coordinates, got {x.shape[-1]}")
         states = self._inside(x).reshape(-1, self.dim)
         if v is None:
-            parts = [function(states[rows]) for rows in _blocks(len(states), self.rows)]
+            blocks = [states[rows] for rows in _blocks(len(states), self.rows)]
+            parts = [_same_shape(function(block), block) for block in blocks]
             return _outside(torch.cat(parts).reshape(x.shape), x)
+        require_floating(v, "v")
         shape = np.broadcast_shapes(tuple(v.shape), tuple(x.shape))
         number = math.prod(shape[: len(shape) - x.ndim])
         probes = self._inside(v).expand(shape).reshape(number, *states.shape)
@@ -144,6 +147,16 @@ def _outside(out: torch.Tensor, x: Array) -> Array:
     if isinstance(x, torch.Tensor):
         return out.to(device=x.device, dtype=x.dtype)
     return out.cpu().numpy().astype(np.asarray(x).dtype)
+
+
+def _same_shape(output: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+    """Refuse an output of another shape than its input: channels last, say, or one a picture."""
+    if output.shape != given.shape:
+        raise ValueError(
+            f"net must return the shape of its input, {tuple(given.shape)}, "
+            f"got {tuple(output.shape)}"
+        )
+    return output
 
 
 def _ratio(level: NoiseLevel) -> float:
@@ -189,8 +202,8 @@ def edm_denoiser(
             if ratio == 0:
                 return scaled
             pictures = scaled.reshape(-1, *inner)
-            out: torch.Tensor = net(pictures, _column(ratio, pictures)).reshape(x.shape)
-            return out
+            output = _same_shape(net(pictures, _column(ratio, pictures)), pictures)
+            return output.reshape(x.shape)
 
         return function
 
@@ -241,7 +254,7 @@ def timed_denoiser(
             alpha = 1 / math.hypot(1.0, ratio)
             a, b = PREDICTIONS[prediction](NoiseLevel(alpha, ratio * alpha))
             pictures = (x * (alpha / float(level.alpha))).reshape(-1, *inner)
-            output = net(pictures, _column(time_of(ratio), pictures))
+            output = _same_shape(net(pictures, _column(time_of(ratio), pictures)), pictures)
             out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
             return out
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from analytic import NoiseLevel
+from steinlab.errors import one_of
 
 COSINE_OFFSET = 0.008
 """Offset of the cosine schedule (Nichol and Dhariwal, 2021)."""
@@ -172,3 +173,21 @@ PROCESSES: Mapping[str, Process] = MappingProxyType(
     {p.name: p for p in (EDM, VE, VP_LINEAR, VP_COSINE, FLOW)}
 )
 """Every process by name. The flow starts at ``t = 1 - delta`` with ``delta = 1e-3``."""
+
+
+def get_process(process: Process | str) -> Process:
+    """Return the process of that name; a process is returned as it is.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> get_process("vp-linear").t_max
+    1.0
+    """
+    if isinstance(process, Process):
+        return process
+    return PROCESSES[one_of("process", process, PROCESSES)]

@@ -50,6 +50,10 @@ class Sized:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, scale: Any) -> Sized:
+        value = self.value / scale
+        return Sized(value, self.size / np.abs(scale) + np.abs(value))
+
 
 @runtime_checkable
 class HasRounding(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 from steinlab.bench import Floor, Reference
 from steinlab.coefficient_noise import Noise
 from steinlab.corrections import Diagnostics
-from steinlab.estimates import Estimate
+from steinlab.estimates import Estimate, as_json, finite_or_none
 from steinlab.specs.compare import CorrectionSpec
 from steinlab.specs.solvers import SolverSpec
 
@@ -58,57 +57,53 @@ def to_json(row: Row) -> dict[str, Any]:
         "steps": row.steps,
         "correction": row.correction.name,
         "options": {
-            key: value if isinstance(value, str) else _finite(value)
+            key: value if isinstance(value, str) else finite_or_none(value)
             for key, value in row.correction.options
         },
-        "energy_distance": _pair(row.energy_distance),
-        "sliced_w2": _pair(row.sliced_w2),
-        "flow_error": _pair(row.flow_error),
+        "energy_distance": as_json(row.energy_distance),
+        "sliced_w2": as_json(row.sliced_w2),
+        "flow_error": as_json(row.flow_error),
         "noise_floor": _floor(row.floor),
         "coefficients": [_coefficient(i, done) for i, done in enumerate(row.coefficients)],
         "note": row.note,
         "stopped": row.stopped or None,
-        "flow_reference": {"kind": row.reference.kind, "error": _finite(row.reference.error)},
+        "flow_reference": {
+            "kind": row.reference.kind,
+            "error": finite_or_none(row.reference.error),
+        },
         "coefficient_noise": _noise(row.noise),
     }
     if row.data_floor is not None:
         found = row.data
-        out["data_energy_distance"] = _pair(found and found.energy_distance)
-        out["data_sliced_w2"] = _pair(found and found.sliced_w2)
+        out["data_energy_distance"] = as_json(found and found.energy_distance)
+        out["data_sliced_w2"] = as_json(found and found.sliced_w2)
         out["data_noise_floor"] = _floor(row.data_floor)
     return out
 
 
 def _floor(floor: Floor) -> dict[str, Any]:
     pairs = {"energy_distance": floor.energy_distance, "sliced_w2": floor.sliced_w2}
-    return {name: _pair(found) for name, found in pairs.items()}
+    return {name: as_json(found) for name, found in pairs.items()}
 
 
 def _noise(noise: Noise | None) -> dict[str, Any] | None:
     if noise is None:
         return None
     names = ("energy_distance", "sliced_w2", "flow_error")
-    return {**{name: _finite(getattr(noise, name)) for name in names}, "splits": noise.splits}
-
-
-def _coefficient(index: int, done: Diagnostics) -> dict[str, Any]:
-    found = _pair(done.estimate) if done.estimate is not None else None
     return {
-        "step": index + 1,
-        "applied": _finite(done.gamma),
-        "estimate": found,
-        "note": done.note,
+        **{name: finite_or_none(getattr(noise, name)) for name in names},
+        "splits": noise.splits,
     }
 
 
-def _pair(measured: Any) -> dict[str, float | None] | None:
-    if measured is None:
-        return None
-    return {"value": _finite(measured.value), "error": _finite(measured.error)}
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _coefficient(index: int, done: Diagnostics) -> dict[str, Any]:
+    found = as_json(done.estimate) if done.estimate is not None else None
+    return {
+        "step": index + 1,
+        "applied": finite_or_none(done.gamma),
+        "estimate": found,
+        "note": done.note,
+    }
 
 
 class RowStore:

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
-from analytic.arrays import Array
-from steinlab.corrections import Correction, Diagnostics, NoCorrection, Prepares, Run
+from analytic.arrays import Array, require_floating
+from steinlab.corrections import Correction, Diagnostics, Prepares, Run, get_correction
 from steinlab.denoisers import Denoiser
 from steinlab.divergence import Step
 from steinlab.grids import Grid, require_grid
-from steinlab.solvers import Evaluation, Plan, Solver, plan_of
+from steinlab.solvers import Evaluation, Plan, Solver, get_solver, plan_of
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ def solve(
     denoiser: Denoiser,
     x: Array,
     grid: Sequence[NoiseLevel],
-    solver: Solver | Plan,
+    solver: Solver | Plan | str,
     *,
-    correction: Correction | None = None,
+    correction: Correction | str | None = None,
     rng: np.random.Generator | None = None,
     progress: Progress | None = None,
     keep_trajectory: bool = False,
@@ -78,10 +77,11 @@ def solve(
         States at ``grid[0]``, under the forward process's law there; any array library.
     grid : sequence of NoiseLevel
         From noise to data; the last may be zero noise.
-    solver : Solver or Plan
-        One solver for every step, or one a step (start-up, lower order at the end).
-    correction : Correction, optional
-        By default none.
+    solver : Solver, Plan or str
+        One solver for every step, by its id as well, or one a step (start-up, lower order at the
+        end).
+    correction : Correction or str, optional
+        By default none; an id has its default options.
     rng : numpy Generator, optional
         Draws probes; by default seeded with 0.
     progress : callable, optional
@@ -94,7 +94,8 @@ def solve(
     Raises
     ------
     ValueError
-        If the grid does not run from noise to data, or ends where the solver cannot.
+        If the grid does not run from noise to data, or ends where the solver cannot, or the states
+        are integers.
     NonFiniteStateError
         If a state turns non-finite, naming the step and the correction.
 
@@ -103,16 +104,16 @@ def solve(
     One Euler step to zero noise returns the posterior mean.
 
     >>> from analytic import GaussianMixture
-    >>> from steinlab.solvers import EULER
     >>> law = GaussianMixture([1.0], [0.0], 1.0)
     >>> grid = (NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.0))
-    >>> solve(law, np.array([[2.0]]), grid, EULER).state
+    >>> solve(law, np.array([[2.0]]), grid, "euler").state
     array([[1.]])
     """
     levels: Grid = require_grid(grid)
+    solver = get_solver(solver) if isinstance(solver, str) else solver
     solvers = plan_of(solver, levels)
-    xp = array_namespace(x)
-    correction = correction or NoCorrection()
+    xp = require_floating(x)
+    correction = get_correction(correction or "none")
     rng = rng or np.random.default_rng(0)
     if isinstance(correction, Prepares):
 

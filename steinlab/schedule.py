@@ -14,8 +14,8 @@ from typing import Any
 from steinlab import catalogue
 from steinlab.examine import examine, runnable
 from steinlab.executors import SerialExecutor, completed, executor_for, one_thread
-from steinlab.falsify import attack, spaces_of
-from steinlab.judge import judged
+from steinlab.falsify import attack, searchable
+from steinlab.judge import crashed, judged
 from steinlab.shards import Shards
 from steinlab.units import FALSIFIER, CheckError, Crash, Report, Unit
 from steinlab.verdicts import Claim
@@ -34,20 +34,19 @@ def run_unit(unit: Unit) -> Report:
         claim = catalogue.load_claim(unit.claim)
         one_thread()  # after the imports, which load the libraries
         if unit.check == FALSIFIER:
-            outcome = attack(claim, unit.seed)
+            outcome = attack(claim, unit.seed, profile=unit.profile)
         else:
             check = next(c for c in runnable(claim) if c.name == unit.check)
             outcome = examine(claim, check, unit.profile, unit.seed)
     except Exception as error:
-        crash = Crash.from_error(error)
+        crash = Crash.from_error(error, catalogue.home_of(unit.claim))
     return Report(outcome, crash, time.perf_counter() - start)
 
 
-def unit_names(claim: Claim, profile: str) -> list[str]:
-    """Return the names of a claim's units: its checks and, in the full profile, an attack."""
-    names = list(dict.fromkeys(check.name for check in runnable(claim)))
-    attacked = names and profile == "full" and spaces_of(claim)
-    return [*names, FALSIFIER] if attacked else names
+def unit_names(claim: Claim) -> list[str]:
+    """Return the names of a claim's units: its checks and, where it can be attacked, an attack."""
+    names = [check.name for check in runnable(claim)]
+    return [*names, FALSIFIER] if names and searchable(claim) else names
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class Plan:
         crashes: dict[str, Crash] = {}
         for claim_id in claims:
             try:
-                names = unit_names(catalogue.load_claim(claim_id), profile)
+                names = unit_names(catalogue.load_claim(claim_id))
             except Exception as error:
-                names, crashes[claim_id] = [], Crash.from_error(error)
+                names, crashes[claim_id] = [], Crash.from_error(error, catalogue.home_of(claim_id))
             units[claim_id] = [Unit(claim_id, name, profile, seed) for name in names]
         return cls(units, crashes)
 
@@ -76,26 +75,21 @@ def _row(
 ) -> Row:
     """Judge a claim whose units are finished."""
     start = time.perf_counter()
-    crash = crash or next((r.crash for r in reports.values() if r.crash), None)
-    if crash is None:
-        outcomes = {u.check: r.outcome for u, r in reports.items() if r.outcome}
-        try:
-            row = judged(catalogue.load_claim(claim_id), outcomes, *effort)
-        except CheckError as error:
-            crash = error.crash
-        except Exception as error:
-            crash = Crash.from_error(error)
+    claim = None
+    try:
+        claim = catalogue.load_claim(claim_id)
+        crash = crash or next((r.crash for r in reports.values() if r.crash), None)
+        if crash is None:
+            outcomes = {u.check: r.outcome for u, r in reports.items() if r.outcome}
+            row = judged(claim, outcomes, *effort)
+    except CheckError as error:
+        crash = error.crash
+    except Exception as error:
+        crash = crash or Crash.from_error(error, catalogue.home_of(claim_id))
     if crash is not None:
-        row = {
-            "id": claim_id,
-            "verdict": "not-run",
-            "finding": f"a check crashed: {crash.message}",
-            "cases": 0,
-            "evidence": [],
-            "controls": [],
-            "crash": crash.trace,
-        }
+        row = crashed(catalogue.id_of(claim_id), claim, crash)
     seconds = time.perf_counter() - start + sum(r.seconds for r in reports.values())
+    row |= catalogue.provenance(claim_id)
     row["seconds"] = round(seconds, 3)
     return row
 

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from steinlab.catalogue import id_of, provenance
 from steinlab.units import Report, Unit
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "sympy")
@@ -49,9 +50,15 @@ def package_of(claim_id: str) -> str:
     return entries.get(claim_id, "steinlab").split(".")[0]
 
 
+def sources_of(claim: str) -> str:
+    """Return a hash of the sources that a claim's numbers come from, by its id or address."""
+    written = provenance(claim)
+    return sources_key(package_of(claim)) + (written["file"]["sha256"] if written else "")
+
+
 def key_of(unit: Unit) -> str:
     """Return what identifies a unit's numbers."""
-    text = "\n".join((*map(str, unit), sources_key(package_of(unit.claim))))
+    text = "\n".join((*map(str, unit), sources_of(unit.claim)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -110,7 +117,7 @@ class Shards:
         """Return where a unit's shard lies."""
         slug = re.sub(r"[^a-z0-9]+", "-", unit.check.lower()).strip("-")
         tail = f"{zlib.crc32(unit.check.encode()):08x}.{unit.profile}.{unit.seed}"
-        return self.folder / unit.claim / f"{slug}-{tail}.shard"
+        return self.folder / id_of(unit.claim) / f"{slug}-{tail}.shard"
 
     def get(self, unit: Unit) -> Report | None:
         """Return a unit's report if it is stored and was computed by these sources."""

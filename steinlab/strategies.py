@@ -22,12 +22,8 @@ from steinlab.grids import GRIDS, Grid, make_grid
 from steinlab.processes import PROCESSES, Process
 from steinlab.solvers.base import Solver
 from steinlab.solvers.registry import SOLVERS
-
-LOWEST_RATIO, HIGHEST_RATIO = 1e-3, 1e2
-"""Noise-to-signal ratios of the levels drawn, unless others are asked for."""
-
-LIGHTEST = 0.02
-"""Lightest component of a mixture, before weights are normalised."""
+from steinlab.verification.arguments import HIGHEST_RATIO, LONGEST, LOWEST_RATIO
+from steinlab.verification.laws import FARTHEST, LIGHTEST, STDS
 
 
 def processes() -> st.SearchStrategy[Process]:
@@ -71,7 +67,7 @@ def steps(
     draw: st.DrawFn,
     process: Process | None = None,
     *,
-    longest: float = 3.0,
+    longest: float = LONGEST,
     final_zero: bool = False,
     low: float = LOWEST_RATIO,
     high: float = HIGHEST_RATIO,
@@ -127,8 +123,8 @@ def mixtures(
     *,
     dim: int | None = None,
     max_components: int = 4,
-    max_mean: float = 5.0,
-    stds: tuple[float, float] = (0.05, 2.0),
+    max_mean: float = FARTHEST,
+    stds: tuple[float, float] = STDS,
     covariance: str | None = None,
 ) -> GaussianMixture:
     """Draw a Gaussian mixture: an exact data law, which is also its exact denoiser.

@@ -8,6 +8,7 @@ check's data, the worst case written down, and the data where it is small.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,16 +35,40 @@ class Unit(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """An error on the other side: its type and message on one line, and its traceback."""
+    """An error on the other side: its type, message and place on one line, and its traceback."""
 
     message: str
     trace: str
 
     @classmethod
-    def from_error(cls, error: BaseException) -> Crash:
-        """Write an error down."""
+    def from_error(cls, error: BaseException, home: str = "") -> Crash:
+        """Write an error down.
+
+        Parameters
+        ----------
+        error : exception
+        home : str
+            The package that the claim's module lies in: the place is the innermost frame of it, or
+            where none is, the innermost of all.
+        """
         text = "".join(traceback.format_exception(error))
-        return cls(f"{type(error).__name__}: {error}", text)
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        return cls(message + _place(error, home), text)
+
+
+def _place(error: BaseException, home: str) -> str:
+    """Return `` (FILE, line N, in FUNCTION)``, nothing for an error that was never raised here."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [
+        f for f in frames if home and f"{f[0].f_globals.get('__name__')}.".startswith(f"{home}.")
+    ]
+    if not frames:
+        return ""
+    frame, line = (own or frames)[-1]
+    file, here = frame.f_code.co_filename, os.getcwd()
+    if file.startswith(here + os.sep):
+        file = os.path.relpath(file, here)
+    return f" ({file}, line {line}, in {frame.f_code.co_name})"
 
 
 class CheckError(Exception):
@@ -55,10 +80,14 @@ class CheckError(Exception):
 
 
 class TwinOutcome(NamedTuple):
-    """Whether a twin was rejected on a check's data, and its largest relative excess."""
+    """Whether a twin was rejected on a check's data, and its largest relative excess.
+
+    ``differs``: whether it says anything else there than the claim's own formula.
+    """
 
     rejected: bool
     measured: float
+    differs: bool
 
 
 class Attack(NamedTuple):
@@ -87,6 +116,8 @@ class Outcome:
         What was measured, pickled; None where it is large or does not pickle.
     attack : Attack, optional
         For the falsifier's outcome, whose comparison holds its worst case alone.
+    smallest : tuple, optional
+        Of a violated check that locates its cases: a shrunk violation, compared alone, and as JSON.
     """
 
     comparison: Comparison
@@ -97,6 +128,7 @@ class Outcome:
     dataset_cases: int
     data: bytes | None
     attack: Attack | None = None
+    smallest: tuple[Comparison, dict[str, Any]] | None = None
 
 
 class Report(NamedTuple):

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from steinlab.errors import InputError, one_of
+
 EPS = float(np.finfo(float).eps)
 
 ROUNDING = 8.0
@@ -23,14 +25,24 @@ terms are integrated (``edm-drift-vanishes``) and 0.42 among all identities chec
 (``hutchinson-estimator``): 1.3 and 3.3 ``eps`` times the size. The ledger's
 ``worst_over_tolerance`` tells for every check."""
 
-FAMILY_LEVEL = 1e-3
-"""Probability that any sampled comparison of one check fails although the formula is true."""
+RUN_LEVEL, SAMPLED_TESTS = 1e-4, 64
+"""Probability that a whole ledger run raises a false alarm, divided among this many sampled tests:
+no fewer than the registered claims hold (a check's cases are one, its joint statistic another)."""
+
+FAMILY_LEVEL = RUN_LEVEL / SAMPLED_TESTS
+"""Probability that any comparison of one sampled test fails although the formula is true."""
 
 UNDECIDED = 1e-3
 """A case whose rounding tolerance exceeds this part of its scale is undecided, never passed."""
 
 OWNERS = ("paper", "review", "peer", "laboratory")
 """Whose statement a claim is: the paper's, its review's, a peer's, or an aim of this laboratory."""
+
+KINDS = ("identity", "tight", "upper", "lower", "order", "limit", "empirical")
+"""What a claim states."""
+
+METHODS = ("symbolic", "certified", "quadrature", "property", "monte-carlo", "neural")
+"""How a check comes by its evidence; beside them stands the falsifier's, ``adversarial``."""
 
 EXACT_GRADE, SAMPLED_GRADE = 1e-6, 1e-2
 """Relative errors of the graded controls: of exact checks and of sampled ones."""
@@ -97,7 +109,9 @@ class Comparison:
 
     def graded(self, grade: float) -> Comparison:
         """Return the comparison with a formula off by the relative amount ``grade``."""
-        return replace(self, predicted=self.predicted * (1 - grade if self.upper else 1 + grade))
+        if self.upper:  # lowered, whatever its sign
+            return replace(self, predicted=self.predicted * (1 - grade * np.sign(self.predicted)))
+        return replace(self, predicted=self.predicted * (1 + grade))
 
     def detects(self) -> float:
         """Return the smallest relative error of the formula that some decided case exposes."""
@@ -164,7 +178,7 @@ class Check:
     ----------
     name : str
     method : str
-        ``symbolic``, ``certified``, ``quadrature``, ``property``, ``monte-carlo`` or ``neural``.
+        One of :data:`METHODS`.
     draw : callable
         ``Effort -> batches of cases``.
     measure : callable
@@ -183,6 +197,12 @@ class Check:
         ``() -> reason`` why the check cannot run here (an extra not installed), empty if it can.
     notes : callable, optional
         ``() -> JSON`` to add to the evidence: axioms, the number of steps, a certificate's radius.
+    locate : callable, optional
+        ``JSON of one case -> (space, parameters)`` of the falsifier, so that a violation that was
+        drawn is shrunk before it is written down.
+    partly : callable, optional
+        ``profile -> {what: reason}`` of the cases that the check leaves out here (a model that is
+        not installed) while it runs on the others; the row lists them under ``not_looked_at``.
     """
 
     name: str
@@ -195,6 +215,12 @@ class Check:
     covers: bool = False
     available: Callable[[], str] | None = None
     notes: Callable[[], Mapping[str, Any]] | None = None
+    locate: Callable[[Mapping[str, Any]], tuple[Any, np.ndarray]] | None = None
+    partly: Callable[[str], Mapping[str, str]] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown method."""
+        one_of(f"method of check {self.name}", self.method, METHODS)
 
     def missing(self) -> str:
         """Return why the check cannot run here, empty if it can."""
@@ -230,14 +256,20 @@ class Dropped:
 class Claim:
     """A statement of a paper and everything needed to judge it.
 
-    ``kind`` is one of ``identity``, ``tight``, ``upper``, ``lower``, ``order``, ``limit`` and
-    ``empirical``. ``finding`` turns the finished evidence, by check name and with the checks of the
-    dropped conditions, into one sentence; ``table``, if any, into the numbers behind it.
+    ``kind`` is one of :data:`KINDS`. ``finding`` turns the finished evidence, by check name and
+    with the checks of the dropped conditions, into one sentence; ``table``, if any, into the
+    numbers behind it.
     ``search``, if any, gives the spaces (:class:`steinlab.falsify.Space`) that the falsifier
     searches instead of those it reads off the checks' draws; an empty list forbids attacks.
     ``owner`` says whose statement it is, one of :data:`OWNERS`. ``tried``, for an experiment of a
     paper that was tried on our own models, says what was tried: where it fails, the verdict is
     ``not-reproduced`` and says nothing against figures measured on others.
+
+    Raises
+    ------
+    InputError
+        For a kind or an owner that there is not, no check, no control at all, a check or a control
+        named twice.
     """
 
     id: str
@@ -255,6 +287,25 @@ class Claim:
     search: Callable[[Claim], Sequence[Any]] | None = None
     owner: str = "laboratory"
     tried: str = ""
+
+    @property
+    def failure(self) -> str:
+        """The verdict where a case violates the claim."""
+        return "not-reproduced" if self.tried else "refuted"
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be judged."""
+        one_of(f"kind of claim {self.id}", self.kind, KINDS)
+        one_of(f"owner of claim {self.id}", self.owner, OWNERS)
+        names = [check.name for check in (*self.checks, *(d.check for d in self.dropped))]
+        controls = [*(twin.name for twin in self.twins), *(d.name for d in self.dropped)]
+        for what, given in (("check", names), ("control", controls)):
+            if not given:
+                raise InputError(f"claim {self.id} must have a {what}, got none")
+            if twice := sorted({name for name in given if given.count(name) > 1}):
+                raise InputError(
+                    f"claim {self.id} must name each {what} once, got {twice[0]} twice"
+                )
 
 
 @dataclass(frozen=True)

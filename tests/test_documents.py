@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_make_targets_shown_exist() -> None:
     assert {"verify", "test"} <= set(shown)
     for target in shown:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_make_verify_expects_the_verdicts_of_its_profile(profile: str) -> None:
+    command = ["make", "-n", "verify", "STAMP=README.md", f"PROFILE={profile}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"--profile {profile} " in done.stdout
+    file = re.search(r"--expect (\S+)", done.stdout)
+    assert file is not None
+    assert Path(file[1]).stem == "expected_verdicts" + "_full" * (profile == "full")
+    assert (ROOT / file[1]).is_file()
 
 
 def test_linked_pages_exist() -> None:

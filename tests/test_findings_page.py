@@ -11,7 +11,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
-EXPECTED = json.loads((ROOT / "tests" / "expected_verdicts.json").read_text(encoding="utf-8"))
+PROFILE = "_full" if "(profile full," in PAGE else ""
+EXPECTED = json.loads((ROOT / "tests" / f"expected_verdicts{PROFILE}.json").read_text("utf-8"))
 
 
 def tool() -> Any:
@@ -70,5 +71,43 @@ def test_a_page_says_what_its_ledger_says() -> None:
     assert "- Found: it fails by 0.5 of gamma\\*.\n" in page
     assert "Claimed (Stein): a < b." in page
     assert "`steinlab verify --claims stein-identity --profile full`" in page
-    assert "## Refuted" in page
+    assert "### Refuted: a stored counterexample replays\n" in page
+    assert "- Contradicted:" not in page
+    assert "- Attacked:" not in page, "no attack is in the row"
     assert "## Proved" not in page
+
+
+def test_it_groups_by_owner_and_says_once_what_was_not_looked_at() -> None:
+    common = {"title": "t", "source": "s", "statement": "a", "finding": "f", "controls": []}
+    attack = {
+        "method": "adversarial",
+        "check": "falsifier",
+        "searched": "steps",
+        "attacks": 16,
+        "cases": 16,
+        "violations": 1,
+        "tightness": 1.5,
+        "best": 1.5,
+    }
+    left = {"check": "networks", "what": "a model", "reason": "not installed"}
+    rows = [
+        {**common, "id": "ours", "owner": "laboratory", "verdict": "refuted", "cases": 16,
+         "evidence": [attack]},
+        {**common, "id": "theirs", "owner": "paper", "verdict": "not-reproduced", "cases": 1,
+         "tried": "one U-Net", "not_looked_at": [left]},
+        {**common, "id": "too", "owner": "paper", "verdict": "holds", "cases": 1,
+         "not_looked_at": [left]},
+    ]  # fmt: skip
+    page = tool().render({"profile": "quick", "seed": 0, "claims": rows})
+    assert "- the paper's claims: 1 holds, 1 not-reproduced\n" in page
+    assert "- aims and tools of this laboratory: 1 refuted (an aim missed)\n" in page
+    paper, ours = page.index("\n## The paper's claims\n"), page.index("\n## Aims and tools of this")
+    assert paper < page.index("(`too`)") < page.index("(`theirs`)") < ours < page.index("(`ours`)")
+    assert "### Refuted: an aim of our own, missed; a stored counterexample replays" in page[ours:]
+    assert "- Tried: one U-Net.\n" in page
+    assert "- Contradicted: violated in 1 of 16 cases of falsifier.\n" in page
+    assert (
+        "- Attacked: the falsifier tried 16 cases; its best, of steps, violates the claim" in page
+    )
+    assert page.count("a model: not installed") == 1
+    assert "- a model: not installed (theirs (networks), too (networks))\n" in page

@@ -35,7 +35,8 @@ def root(tmp_path: Path) -> Path:
     for name in ("docs", "tests"):
         (tmp_path / name).mkdir()
     (tmp_path / "README.md").write_text(README, encoding="utf-8")
-    (tmp_path / "tests" / "expected_verdicts.json").write_text(json.dumps(EXPECTED))
+    for name in ("expected_verdicts.json", "expected_verdicts_full.json"):
+        (tmp_path / "tests" / name).write_text((ROOT / "tests" / name).read_text())
     return tmp_path
 
 
@@ -77,5 +78,22 @@ def test_the_stored_studys_verdicts_are_adopted_and_no_others(script: Any, root:
     rows = dict(re.findall(r"^\| ([a-z-]+) \| (`.+`) \|$", readme, flags=re.MULTILINE))
     assert "`correction-cost`" in rows["conditional"]
     assert "`stein-identity`" in rows["proved"]
-    outside = re.sub(r"^\| [a-z-]+ \| `.+` \|\n", "", README, flags=re.MULTILINE)
-    assert re.sub(r"^\| [a-z-]+ \| `.+` \|\n", "", readme, flags=re.MULTILINE) == outside
+    assert script.BLOCK.sub("", readme) == script.BLOCK.sub("", README)
+    assert "refuted (an aim missed)" in README, "correction-cost is ours, not the paper's"
+    assert "an aim missed" not in readme
+
+
+def test_the_full_profiles_verdicts_are_kept_apart(script: Any, root: Path) -> None:
+    full = json.loads((root / "tests" / "expected_verdicts_full.json").read_text())
+    name = "solver-order"
+    found = {**ledger(), "profile": "full"}
+    for row in found["claims"]:
+        row["verdict"] = full[row["id"]]
+    full[name] = "refuted"
+    (root / "tests" / "expected_verdicts_full.json").write_text(json.dumps(full))
+    assert script.refresh(root, found) == [f"{name}: verdict holds, expected refuted"]
+    assert json.loads((root / "tests" / "expected_verdicts.json").read_text()) == EXPECTED
+    readme = " ".join((root / "README.md").read_text().split())
+    assert re.search(
+        r"the full one \(`make verify PROFILE=full`\) has .*`solver-order` refuted", readme
+    )

@@ -1,4 +1,4 @@
-"""docs/verify-your-bound.md: its claim, found in a package of a stranger, judged and replayed."""
+"""docs/verify-your-bound.md: its claims, in a file and in a package of a stranger, are judged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "verify-your-bound.md").read_text(encoding="utf-8")
-MODULE, HERE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SHORT, MODULE, HERE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (ENTRY,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -43,6 +43,33 @@ def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
     )
+
+
+def test_the_short_form_is_judged_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text(SHORT)
+    shown = re.findall(r"`steinlab (\w+ [^`]*(?:my\.py|cases/too)[^`]*)`", PAGE)
+    judged, again, searched, chosen, reported = shown[:5]
+    done = run(tmp_path, *judged.split(), "--json", "ledger.json")
+    assert done.returncode == 0, done.stderr
+    holds, refuted = json.loads((tmp_path / "ledger.json").read_text())["claims"]
+    (findings,) = re.findall(r"```\n(jensen.*?)```", PAGE, re.DOTALL)
+    for row, line in zip((holds, refuted), findings.splitlines(), strict=True):
+        assert line.split(maxsplit=1) == [row["id"], row["finding"]]
+    assert refuted["verdict"] == "refuted"
+    worst = refuted["worst"]
+    sigma, measured, bound = re.findall(
+        r"standard Gaussian at `sigma = (\S+)`: (\S+) where at most (\S+) is claimed", PAGE
+    )[0]
+    assert worst["case"] == {
+        "law": {"weights": [1.0], "means": [0.0], "stds": [1.0]},
+        "s": {"process": "edm", "ratio": float(sigma)},
+    }
+    assert (f"{worst['measured']:.6f}", worst["bound"]) == (measured, float(bound))
+    for command in (again, f"{searched} --budget 16", chosen, reported):
+        done = run(tmp_path, *command.split())
+        assert done.returncode == 0, (command, done.stderr)
+    assert len(json.loads((tmp_path / "ledger.json").read_text())["claims"]) == 1
+    assert (tmp_path / "out" / "report" / "report.html").is_file()
 
 
 def test_the_command_judges_it_and_its_worst_case_replays(installed: Path) -> None:

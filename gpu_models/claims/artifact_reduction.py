@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpu_models.claims.gains import AS_STATED, TWINS, checks, study
-from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table
+from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table, tried
 from steinlab.verdicts import Claim, Result
 
 QUANTITIES = {
@@ -33,9 +33,10 @@ CLAIM = Claim(
     id="artifact-reduction",
     title="Artifacts and Frechet distance on a neural denoiser",
     statement="the correction reduces severe artifacts and the Frechet distance of the samples",
-    source="Section 5 and abstract",
+    source="arXiv v1, abstract ('mitigates severe artifacts') and Section 5",
     kind="empirical",
     owner="paper",
+    tried=tried(),
     conditions=(
         WHERE,
         WHOSE,
@@ -45,7 +46,7 @@ CLAIM = Claim(
         "equal numbers of samples on both sides, so that the Frechet distances' biases are alike",
     ),
     formula=AS_STATED,
-    checks=checks(tuple(QUANTITIES)),
+    checks=checks(tuple(QUANTITIES), tuple(QUANTITIES)),
     twins=TWINS,
     dropped=(),
     finding=_finding,

@@ -25,7 +25,7 @@ import numpy as np
 from gpu_models.claims.gains import DATA, notes, study
 from gpu_models.claims.words import WHERE
 from gpu_models.study.stored import Record, stored
-from steinlab.claims.forms import critical
+from steinlab.significance import critical
 from steinlab.verdicts import FAMILY_LEVEL, Check, Claim, Comparison, Effort, Result, Table, Twin
 
 PROBES = ("stein, 1 rademacher", "stein, 5 gaussian")

@@ -1,7 +1,8 @@
 """Integration error on a network: r.m.s. distance to the network's own flow, from the same starts.
 
-The paper's rule, the coefficient clipped from below only, is what the verdict is about; clipped to
-[0.1, 1] and as a calibrated table it stands in the finding and the table beside it. See
+Two readings are judged: the published rule, Theorem 4.7 clipped from below only, and the
+definition's coefficient (Tweedie's) with a clip on both sides, in own and VP coordinates. Theorem
+4.7 clipped to [0.1, 1] and the calibrated table stand in the finding and the table beside them. See
 :mod:`gpu_models.claims.gains` for the criterion and :mod:`gpu_models.study.pairs` for the errors.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpu_models.claims.gains import AS_STATED, TWINS, checks, study
-from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table
+from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table, tried
 from steinlab.verdicts import Claim, Result
 
 QUANTITIES = {"flow_error": "flow error"}
@@ -27,9 +28,13 @@ CLAIM = Claim(
     id="neural-integration-error",
     title="Integration error on a neural denoiser",
     statement="on a trained network the correction reduces the distance to the network's own flow",
-    source="Section 5 and abstract",
+    source=(
+        "conference page, abstract ('reduces integration error even when contractivity is "
+        "violated'), not in arXiv v1; Section 5"
+    ),
     kind="empirical",
     owner="paper",
+    tried=tried(),
     conditions=(
         WHERE,
         WHOSE,
@@ -40,7 +45,7 @@ CLAIM = Claim(
         "their start states",
     ),
     formula=AS_STATED,
-    checks=checks(tuple(QUANTITIES)),
+    checks=checks(tuple(QUANTITIES), tuple(QUANTITIES)),
     twins=TWINS,
     dropped=(),
     finding=_finding,

@@ -23,9 +23,9 @@ from gpu_models.bench import Bench
 from gpu_models.features import EXTRACTORS
 from gpu_models.models import FASHION_WEIGHTS, load_network
 from gpu_models.parallel import pick_device
-from gpu_models.study.cells import run_cell
+from gpu_models.study.cells import again, run_cell
 from gpu_models.study.cost import costs
-from gpu_models.study.design import SIZES, Cell, as_json, cells
+from gpu_models.study.design import CORRECTIONS, FAIR, SIZES, Cell, as_json, cells
 from gpu_models.study.lab import Lab, denoisers
 from gpu_models.study.records import Records
 from gpu_models.study.theory import coefficients, denoiser_errors, lipschitz
@@ -40,6 +40,7 @@ PIECES: dict[str, Callable[[Lab], Any]] = {
     "cost": lambda lab: [costs(lab)],
     "coefficients": coefficients,
     "lipschitz": lipschitz,
+    "again": again,
 }
 """Everything that is no cell, in the order in which shards take it in turn."""
 
@@ -60,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _work(wanted: argparse.Namespace) -> None:
     deadline = time.monotonic() + 60 * wanted.minutes
-    only = _only(wanted.only)
+    only = _among("--only", wanted.only, (*PIECES, RUNS))
     device = pick_device(wanted.device)
     lab = _lab(wanted, device)
     wanted.out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,12 @@ def _work(wanted: argparse.Namespace) -> None:
             _say(name, records.get(name, lambda p=piece: {"rows": p(lab)}))  # type: ignore[misc]
     if only and RUNS not in only:
         return
-    mine = [cell for cell in cells(lab.size) if cell.share(parts) == part]
+    rules = _among("--rules", wanted.rules, (*CORRECTIONS, *FAIR))
+    mine = [
+        cell
+        for cell in cells(lab.size)
+        if cell.share(parts) == part and (not rules or cell.correction in rules)
+    ]
     todo = [cell for cell in mine if cell.key not in records.found]
     benches = _benches(wanted, lab, device) if todo else []
     if benches:
@@ -88,9 +94,9 @@ def _work(wanted: argparse.Namespace) -> None:
     print("the study is complete")
 
 
-def _only(text: str) -> list[str]:
-    """Read ``cost,runs``: pieces by name, and the runs of the share."""
-    return [one_of("--only", name, (*PIECES, RUNS)) for name in text.split(",") if name]
+def _among(option: str, text: str, known: Sequence[str]) -> list[str]:
+    """Read ``cost,runs``: names among those known; none where nothing is given."""
+    return [one_of(option, name, known) for name in text.split(",") if name]
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -160,6 +166,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard", default="0/1", help="i/n: the i-th of n shares, from 0")
     parser.add_argument(
         "--only", default="", help=f"of {', '.join(PIECES)}, {RUNS}; by default all"
+    )
+    parser.add_argument(
+        "--rules",
+        default="",
+        help=f"runs of these only: {', '.join((*CORRECTIONS, *FAIR))}; by default all",
     )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after")
     parser.add_argument(

@@ -18,10 +18,10 @@ from gpu_models.measures import (
     nearest,
     precision_recall,
 )
-from gpu_models.study.design import Cell
+from gpu_models.study.design import FAIR, FAIR_EVALUATIONS, Cell, cells
 from gpu_models.study.lab import Lab
 from steinlab.budget import run_within
-from steinlab.corrections import Correction, NoCorrection, Run, stein
+from steinlab.corrections import Correction, NoCorrection, Run, stein, tweedie
 from steinlab.corrections.calibrated import Calibrated, Table
 from steinlab.corrections.fitted import calibrate
 from steinlab.divergence import Hutchinson
@@ -53,6 +53,21 @@ def run_cell(lab: Lab, cell: Cell, benches: Sequence[Bench]) -> dict[str, Any]:
     )
 
 
+def again(lab: Lab) -> list[dict[str, Any]]:
+    """Return the plain runs of one budget anew, their flow error alone.
+
+    On the device and compiler that recorded them they repeat; on another they say by how much the
+    runs recorded there and here may be set side by side.
+    """
+    budgets = [n for n in FAIR_EVALUATIONS if n in lab.size.evaluations] or lab.size.evaluations
+    chosen = [
+        cell
+        for cell in cells(lab.size)
+        if (cell.correction, cell.evaluations, cell.seed) == ("none", budgets[0], 0)
+    ]
+    return [{"run": cell.key, **run_cell(lab, cell, ())} for cell in chosen]
+
+
 def _correction(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> tuple[Correction, dict[str, Any]]:
     if cell.correction == "none":
         return NoCorrection(), {}
@@ -63,6 +78,9 @@ def _correction(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> tuple[Correctio
             "table": {"note": table.note, "moves": [dict(step.move) for step in table.steps]},
             "price_evaluations": price,
         }
+    if cell.correction in FAIR:
+        clip = FAIR[cell.correction]
+        return tweedie(gamma_min=clip.low, gamma_max=1.0, coordinates=clip.coordinates), {}
     top = 1.0 if cell.correction == "stein-clipped" else math.inf
     reverse = Hutchinson(mode="vjp")  # half the time of forward mode on an H100
     return stein(divergence=reverse, gamma_max=top, states=lab.size.estimate), {}

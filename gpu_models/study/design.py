@@ -7,12 +7,33 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
 EVALUATIONS = (3, 4, 5, 6, 8, 10, 13, 20)
 GRIDS = ("karras", "logsnr")
 CORRECTIONS = ("none", "stein-clipped", "stein-from-below", "calibrated")
+
+
+class Clip(NamedTuple):
+    """Tweedie's coefficient clipped to ``[low, 1]``, in the process's own or in VP coordinates."""
+
+    low: float
+    coordinates: str
+
+
+FAIR: Mapping[str, Clip] = MappingProxyType(
+    {
+        f"tweedie-{low:g}{'-vp' if coordinates == 'vp' else ''}": Clip(low, coordinates)
+        for coordinates in ("own", "vp")
+        for low in (0.1, 0.5, 0.9)
+    }
+)
+"""The definition's coefficient, free of the bias of a divergence in ``x`` alone on multistep
+candidates, with a clip that leaves good steps alone: what the paper's idea is at its fairest. Run
+with the first seed."""
+FAIR_EVALUATIONS = (4, 6, 8, 10)
+"""The budgets that run first."""
 HEADLINE_SOLVERS = ("euler", "dpmpp-2m", "unipc-2", "ipndm-3")
 HEADLINE_EVALUATIONS = (4, 6, 8, 10)
 
@@ -124,7 +145,11 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 
 
 def cells(size: Size) -> list[Cell]:
-    """Return every cell, the headline subset first, seed by seed."""
+    """Return every cell: the headline subset first, seed by seed, then the fair rules.
+
+    Those come in groups that are whole: all solvers and grids of a rule at the first budgets, rule
+    by rule, then the rest of the budgets.
+    """
     crossed = itertools.product(size.solvers, size.evaluations, size.grids, CORRECTIONS)
     every = [
         Cell(solver, evaluations, grid, correction, 0)
@@ -138,7 +163,15 @@ def cells(size: Size) -> list[Cell]:
         for c in headline
     ]
     rest = [cell for cell in every if not cell.headline]
-    return [*headline, *rest, *again]
+    fair = [
+        Cell(solver, evaluations, grid, rule, 0)
+        for early in (True, False)
+        for rule in FAIR
+        for evaluations in size.evaluations
+        for solver, grid in itertools.product(size.solvers, size.grids)
+        if (evaluations in FAIR_EVALUATIONS) is early
+    ]
+    return [*headline, *rest, *again, *fair]
 
 
 def as_json(size: Size) -> dict[str, Any]:

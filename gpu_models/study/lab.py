@@ -72,7 +72,8 @@ class Lab:
         """Return where the network's own flow takes the start states, and the r.m.s. error.
 
         ``ipndm-4`` over a Karras grid in ``N`` and in ``2 N`` steps; the finer run is returned,
-        its error by Richardson, ``|x_2N - x_N| / 3``.
+        its error by Richardson, ``|x_2N - x_N| / 3``: that of the run to its own end, not of the
+        first-order step to zero noise that every run takes from the same level.
         """
         if ("ends", seed) not in self.cache:
             from steinlab.grids import make_grid

@@ -1,9 +1,9 @@
 r"""Runs side by side: corrected and plain from the same start states, cell by cell and on average.
 
 **A cell** is decided by ``z = (b - a) / sqrt(e_a^2 + e_b^2)`` beyond the normal quantile at the
-family-wise level ``1e-3`` over ``FAMILY`` comparisons, whatever number of them has run. The two
-runs share their start states, so their errors are positively correlated as a rule; the record keeps
-marginal errors alone, and the joint one used here is then too large: cells are left undecided
+family-wise level ``CELL_LEVEL`` over ``FAMILY`` comparisons, whatever number of them has run. The
+two runs share their start states, so their errors are positively correlated as a rule; the record
+keeps marginal errors alone, and the joint one used here is then too large: cells are left undecided
 rather than decided wrongly. A run that left the finite numbers counts against the correction.
 
 **The mean** is geometric: seeds of a setup are averaged first, then the logarithms over setups,
@@ -25,11 +25,12 @@ from scipy.stats import t as student
 from gpu_models.study.design import Cell
 from gpu_models.study.stored import Record, Stored
 from steinlab.claims import design as exact_laws
-from steinlab.claims.forms import critical
 from steinlab.estimates import Estimate
+from steinlab.significance import critical
 
-FAMILY = 1000
-"""Comparisons that share the family-wise level: more than the design has of one quantity."""
+CELL_LEVEL, FAMILY = 1e-3, 1000
+"""The level at which pages call cells better or worse, and comparisons that share it: more than
+the design has of one quantity. Claims are judged at the ledger's."""
 
 LARGEST = exact_laws.CAP
 """Ratios beyond it count as this much, as on exact laws."""
@@ -153,6 +154,17 @@ class Summary(NamedTuple):
     stopped: int
     best: Extreme
     worst: Extreme
+    shares: bool = False
+
+    @property
+    def mean_gains(self) -> bool:
+        """The criterion's first part: the interval lies on the better side of 1."""
+        return self.low > 1 if self.shares else self.high < 1
+
+    @property
+    def harmless(self) -> bool:
+        """The criterion's second part: no cell is worse beyond its joint error."""
+        return not self.worsened
 
     @property
     def undecided(self) -> int:
@@ -179,7 +191,7 @@ def summary(pairs: Sequence[Pair], quantity: str) -> Summary | None:
         return None
     logs = [fmean(seeds) for seeds in setups.values()]
     half = float(student.ppf(0.5 + LEVEL / 2, len(logs) - 1)) * stdev(logs) / math.sqrt(len(logs))
-    mean, unit = fmean(logs), critical(FAMILY)
+    mean, unit = fmean(logs), critical(FAMILY, level=CELL_LEVEL)
     sign = -1 if quantity in SHARES else 1
     scores = [sign * pair.z(quantity) for pair in usable]
     finite = [pair for pair in usable if not pair.stopped] or usable
@@ -197,6 +209,7 @@ def summary(pairs: Sequence[Pair], quantity: str) -> Summary | None:
         stopped=sum(pair.stopped for pair in usable),
         best=best,
         worst=worst,
+        shares=quantity in SHARES,
     )
 
 

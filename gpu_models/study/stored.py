@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,13 @@ class Stored:
         ``version`` and ``config``: sizes, digest of the weights, extractors.
     found : mapping
         Every finished piece by key.
+    where : mapping
+        The device that a piece ran on by its key, as the file says it.
     """
 
     head: Mapping[str, Any]
     found: Mapping[str, Record]
+    where: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def size(self) -> Size:
@@ -61,6 +64,10 @@ class Stored:
         """The devices that the shares ran on."""
         shares = (v for k, v in self.found.items() if k.startswith("environment"))
         return sorted({str(share["device"]) for share in shares})
+
+    def devices_of(self, keys: Iterable[str]) -> list[str]:
+        """Return the devices that some pieces ran on."""
+        return sorted({self.where[key] for key in keys if key in self.where})
 
     @property
     def missing(self) -> list[str]:
@@ -92,6 +99,7 @@ def read(folder: Path) -> Stored | None:
     """
     head: Mapping[str, Any] | None = None
     found: dict[str, Record] = {}
+    where: dict[str, str] = {}
     for file in sorted(folder.glob("study-*.jsonl")):
         first, *lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         if first["version"] != VERSION:
@@ -100,7 +108,19 @@ def read(folder: Path) -> Stored | None:
             raise InputError(f"configuration must be that of its siblings in {file}, got another")
         head = first
         found |= {line["key"]: line["value"] for line in lines}
-    return None if head is None else Stored(head, found)
+        where |= _devices(lines)
+    return None if head is None else Stored(head, found, where)
+
+
+def _devices(lines: Sequence[Record]) -> dict[str, str]:
+    """Return the device of each piece: that of the environment which its file names above it."""
+    device, out = "", {}
+    for line in lines:
+        if line["key"].startswith("environment"):
+            device = str(line["value"]["device"])
+        elif device:
+            out[line["key"]] = device
+    return out
 
 
 @lru_cache(maxsize=4)

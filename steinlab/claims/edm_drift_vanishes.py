@@ -57,7 +57,7 @@ CLAIM = Claim(
     formula=Identity(reference, geometric),
     checks=(
         quadrature_check(1000, families=("edm",)),
-        sampled_check(500, families=("edm",)),
+        sampled_check(750, families=("edm",)),
         digits_check(processes=("edm",)),
         certified_check(EDM_CASES),
         symbolic_check(DERIVATION, covers=True),

@@ -33,8 +33,8 @@ from analytic.quadrature import columns, integrate, mixture_breaks
 from steinlab.claims.checks import couple
 from steinlab.claims.coordinate_dependence import to_edm
 from steinlab.claims.draws import RATIOS, StepCases, draw_steps
-from steinlab.claims.forms import critical
 from steinlab.divergence import Exact
+from steinlab.significance import Mean
 from steinlab.solvers import first_order
 from steinlab.terms import Problem, by_component, quadrature_terms, sampled_terms, take_step
 from steinlab.verdicts import (
@@ -168,10 +168,9 @@ def compare(data: Both, formula: Formula) -> Comparison:
 
 
 class Sampled(NamedTuple):
-    """Deviations by the delta method on samples, with standard errors, beside the integrals."""
+    """Variances by the delta method on samples, beside the integrals."""
 
-    value: np.ndarray
-    error: np.ndarray
+    seen: Mean
     exact: Deviations
 
 
@@ -187,10 +186,7 @@ def sample(cases: StepCases) -> Sampled:
     exact = deviations(p)
     numerator = (1 - 1 / alpha) * terms.u_x + sigma**2 / alpha * terms.div
     centred = (numerator - exact.gamma[:, None] * terms.u_u) / exact.power[:, None]
-    square = centred**2
-    mean = square.mean(axis=1)
-    error = square.std(axis=1, ddof=1) / np.sqrt(STATES)
-    return Sampled(mean, error, exact)
+    return Sampled(Mean.of(centred**2), exact)
 
 
 SMOOTH = 32
@@ -201,8 +197,8 @@ FAMILY = SMOOTH * FULL_FACTOR
 def compare_sampled(data: Sampled, formula: Formula) -> Comparison:
     """Compare the sampled variance with the integrated one."""
     predicted = formula.sampled(data.exact)
-    tolerance = critical(FAMILY) * data.error
-    return Comparison(data.value, predicted, tolerance, sampled=True, grade=0.3)
+    tolerance = data.seen.limit(data.seen.value - predicted, FAMILY)
+    return Comparison(data.seen.value, predicted, tolerance, sampled=True, grade=0.3)
 
 
 def stein_variance(data: Deviations) -> np.ndarray:

@@ -30,8 +30,8 @@ from steinlab.claims.design import (
     cancels,
     outcome_of,
 )
-from steinlab.claims.forms import critical
 from steinlab.claims.problems import PROBLEMS
+from steinlab.significance import critical
 from steinlab.verdicts import EPS, ROUNDING, Check, Comparison, Effort
 
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")

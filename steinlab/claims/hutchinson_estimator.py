@@ -25,7 +25,6 @@ import numpy as np
 
 from steinlab.claims.checks import couple
 from steinlab.claims.draws import StepCases, draw_steps
-from steinlab.claims.forms import critical
 from steinlab.claims.ratios import (
     Batch,
     Ratios,
@@ -37,6 +36,7 @@ from steinlab.claims.ratios import (
 )
 from steinlab.claims.slopes import drive_size, residual_jacobian
 from steinlab.divergence import Exact, Hutchinson, Step
+from steinlab.significance import Mean
 from steinlab.terms import forward, take_step
 from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Effort, Result, Table, Twin
 
@@ -149,29 +149,29 @@ def _draw_probed(effort: Effort) -> list[StepCases]:
 
 BATCHES = (64, 256)
 PROBES = (0, 1, 5)
-RATIO_CASES = 2 * 4 * len(BATCHES) * len(PROBES)
+RATIO_CASES = 4 * len(BATCHES) * len(PROBES)
 
 
 def compare_bias(data: Ratios, formula: Formula) -> Comparison:
     """Compare the measured bias with its expansion."""
-    return _expanded(data.bias, data.bias_error, formula.bias(data.batch))
+    return _expanded(data.bias, formula.bias(data.batch))
 
 
 def compare_ratio(data: Ratios, formula: Formula) -> Comparison:
     """Compare the mean square error of the ratio with its expansion."""
-    return _expanded(data.variance, data.variance_error, formula.ratio(data.batch))
+    return _expanded(data.variance, formula.ratio(data.batch))
 
 
-def _expanded(measured: float, error: float, orders: tuple[float, float]) -> Comparison:
+def _expanded(measured: Mean, orders: tuple[float, float]) -> Comparison:
     """Compare with two orders; what is cut is taken as the next term of a geometric series."""
     first, second = orders
     rest = second**2 / abs(first) if first else 0.0
-    tolerance = critical(RATIO_CASES) * error + rest
-    seen, stated, slack = (np.array([v]) for v in (measured, first + second, tolerance))
+    tolerance = measured.limit(measured.value - first - second, RATIO_CASES) + rest
+    seen, stated, slack = (np.array([v]) for v in (measured.value, first + second, tolerance))
     return Comparison(seen, stated, slack, sampled=True, grade=RATIO_GRADE)
 
 
-RATIO_GRADE = 0.15
+RATIO_GRADE = 0.25
 """Relative error that replicated batches expose."""
 
 
@@ -195,9 +195,9 @@ def _finding(results: Mapping[str, Result]) -> str:
     decided = sum(int(results[f"variance, {law}"].comparison.decided.sum()) for law in ENUMERATED)
     rademacher, gaussian = (np.concatenate([d.variance for d in data]) for data in probed)
     ratios = [d for d in results["bias of the ratio"].data if isinstance(d, Ratios)]
-    share = np.array([abs(d.bias) / np.sqrt(d.variance) for d in ratios])
+    share = np.array([abs(d.bias.value) / np.sqrt(d.variance.value) for d in ratios])
     slope = [
-        np.log(abs(a.bias / b.bias)) / np.log(b.batch.states / a.batch.states)
+        np.log(abs(a.bias.value / b.bias.value)) / np.log(b.batch.states / a.batch.states)
         for a in ratios
         for b in ratios
         if a.batch.states < b.batch.states and _same(a.batch, b.batch)

@@ -134,7 +134,7 @@ CLAIM = Claim(
     title="Integration error of the corrected solver",
     statement="the correction as published (Theorem 4.7's coefficient, clipped from below only) "
     "reduces the integration error even where contractivity is violated",
-    source="Section 5 and abstract, with Algorithm 1",
+    source="Section 5, with Algorithm 1; abstract of the conference page, not of arXiv v1",
     kind="empirical",
     owner="paper",
     conditions=(

@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from scipy.stats import chi2
 
 from analytic import NoiseLevel
 from steinlab.claims.problems import problem
 from steinlab.corrections.law_matched import LawMatched, defect
 from steinlab.divergence import Step
+from steinlab.significance import square_band
 from steinlab.solvers import SOLVERS
-from steinlab.verdicts import FAMILY_LEVEL, Comparison, Effort
+from steinlab.verdicts import Comparison, Effort
 
 NAMES = ("two modes, 1-D", "25-mode grid, 2-D", "five modes, 64-D", "Gaussian, 2-D")
 SIGMAS, SPAN = (2.0, 0.5), 4.0
@@ -155,21 +155,16 @@ def variance(data: Roots) -> float:
 
 def compare_roots(data: Roots, formula: Variance) -> Comparison:
     """The roots' mean square, to which a bias would add, in the formula's chi-square band."""
-    return _in_band(float(np.mean(data.roots**2)), formula(data), variance(data))
+    measured, stated = float(np.mean(data.roots**2)), formula(data)
+    low, high = square_band(REPLICATES, tests=len(NAMES) * len(SIGMAS))
+    slack = stated * (high - 1 if measured > stated else 1 - low)
+    row = (np.array([measured]), np.array([stated]), np.array([slack]))
+    return Comparison(*row, sampled=True, grade=BAND_GRADE)
 
 
 def reported(data: Roots) -> float:
     """Return the root mean square of the reported errors over the formula's."""
     return math.sqrt(float(np.nanmean(data.errors**2)) / variance(data))
-
-
-def _in_band(measured: float, stated: float, scale: float) -> Comparison:
-    """Compare within the larger side of the two-sided band for ``REPLICATES`` normal roots."""
-    tail = FAMILY_LEVEL / (2 * len(NAMES) * len(SIGMAS))
-    ends = chi2.ppf([tail, 1 - tail], REPLICATES) / REPLICATES
-    slack = scale * float(np.abs(ends - 1).max())
-    row = (np.array([measured]), np.array([stated]), np.array([slack]))
-    return Comparison(*row, sampled=True, grade=BAND_GRADE)
 
 
 BAND_GRADE = 0.6

@@ -133,7 +133,7 @@ def _pool(batches: Sequence[Measured], formula: Formula) -> Comparison:
 def _draw_2m(effort: Effort) -> list[StepCases]:
     return draw_steps(
         effort.rng,
-        effort.count(240),
+        effort.count(480),
         solvers=("dpmpp-2m",),
         families=("edm", "vp-linear", "flow"),
         dims=(1, 3, 8, 24),
@@ -219,7 +219,7 @@ CLAIM = Claim(
     statement="Theorem 4.7 gives gamma* of multistep candidates (2M, 3M, iPNDM) too",
     source="Theorem 4.7, applied to DPM-Solver++(2M, 3M) in the experiments",
     kind="identity",
-    owner="laboratory",
+    owner="paper",
     conditions=(
         "the conditions of Theorem 4.7",
         "unstated: the history's noise is independent of x; along a trajectory it is not",

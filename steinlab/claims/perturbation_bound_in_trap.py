@@ -270,7 +270,7 @@ CLAIM = Claim(
     "holds where L_T > 1",
     source="Perturbation bound, section 4; objection 2 of the review",
     kind="upper",
-    owner="review",
+    owner="paper",
     conditions=(
         "gamma* is the optimum under q for the model's own denoiser",
         "unstated: no step has folded space; where one has, F is infinite and the bound empty",

@@ -23,6 +23,7 @@ from analytic.quadrature import expect
 from steinlab.coefficient import stein_numerator
 from steinlab.divergence import Exact, Hutchinson
 from steinlab.processes import PROCESSES
+from steinlab.significance import Mean
 from steinlab.solvers import SOLVERS
 from steinlab.terms import Problem, forward, take_step
 from steinlab.verdicts import Table
@@ -72,13 +73,11 @@ DRAWS = 2**18
 
 
 class Ratios(NamedTuple):
-    """Measured bias and variance of ``gamma_hat``, each with its standard error."""
+    """Measured bias and variance of ``gamma_hat``: means over batches."""
 
     batch: Batch
-    bias: float
-    bias_error: float
-    variance: float
-    variance_error: float
+    bias: Mean
+    variance: Mean
 
 
 class Moments(NamedTuple):
@@ -161,15 +160,7 @@ def measure_ratio(batch: Batch) -> Ratios:
     top, low = (v[: rows[0] * rows[1]].reshape(rows).mean(axis=1) for v in (a, b))
     ratio = top / low
     left = ratio - m.gamma - (top - m.gamma * low) / m.power
-    square = (ratio - m.gamma) ** 2
-    count = np.sqrt(rows[0])
-    return Ratios(
-        batch,
-        float(left.mean()),
-        float(left.std(ddof=1) / count),
-        float(square.mean()),
-        float(square.std(ddof=1) / count),
-    )
+    return Ratios(batch, Mean.of(left), Mean.of((ratio - m.gamma) ** 2))
 
 
 def ratio_table(data: Sequence[Ratios]) -> Table:
@@ -184,9 +175,9 @@ def ratio_table(data: Sequence[Ratios]) -> Table:
                 b.states,
                 b.probes or "exact",
                 f"{m.gamma:.4g}",
-                f"{one.bias:.3g} +- {one.bias_error:.1g}",
+                f"{one.bias.value:.3g} +- {one.bias.error:.1g}",
                 f"{sum(ratio_bias(b)):.3g}",
-                f"{np.sqrt(one.variance):.3g}",
+                f"{np.sqrt(one.variance.value):.3g}",
                 f"{np.sqrt(sum(ratio_variance(b))):.3g}",
             ]
         )

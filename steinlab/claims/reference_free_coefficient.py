@@ -16,7 +16,14 @@ from steinlab.claims.checks import (
     sampled_check,
 )
 from steinlab.claims.draws import StepCases, draw_steps
-from steinlab.claims.forms import Identity, Measured, compare_sampled, reference, stein
+from steinlab.claims.forms import (
+    Identity,
+    Measured,
+    compare_sampled,
+    pool_sampled,
+    reference,
+    stein,
+)
 from steinlab.claims.meridian import MERIDIAN
 from steinlab.symbolic import DERIVATIONS, symbolic_check, symbolic_twins
 from steinlab.terms import forward, sampled_terms
@@ -135,6 +142,7 @@ CLAIM = Claim(
                 _wide_noise,
                 compare_sampled,
                 StepCases.restore,
+                pool_sampled,
             ),
         ),
     ),

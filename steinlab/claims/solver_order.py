@@ -81,16 +81,25 @@ def orders(results: Mapping[str, Result], kind: str) -> dict[str, list[Observed]
     return out
 
 
+KINDS = ("own", "matching", "local")
+
+
+def _wrong(seen: Sequence[Observed] | None) -> bool:
+    """Whether any of the observed orders is not the declared one."""
+    return any(bool(compare_orders(o, 0).violated.any()) for o in seen or ())
+
+
 def _span(seen: Sequence[Observed] | None) -> str:
     if not seen:
         return ""
     shown = sorted({f"{o.order:.2f}" for o in seen})
     span = shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
-    return f"{span} +- {max(o.confidence for o in seen):.2f}"
+    mark = ", WRONG" if _wrong(seen) else ""
+    return f"{span} +- {max(o.confidence for o in seen):.2f}{mark}"
 
 
 def _table(results: Mapping[str, Result]) -> Table:
-    kinds = {kind: orders(results, kind) for kind in ("own", "matching", "local")}
+    kinds = {kind: orders(results, kind) for kind in KINDS}
     rows = []
     for name in SOLVER_IDS:
         cells: list[Any] = [name]
@@ -105,17 +114,26 @@ def _table(results: Mapping[str, Result]) -> Table:
 
 
 def _finding(results: Mapping[str, Result]) -> str:
-    comparisons = [results[kind].comparison for kind in ("own", "matching", "local")]
-    worst = max(float(np.max(c.excess)) for c in comparisons)
+    comparisons = [results[kind].comparison for kind in KINDS]
+    worst = max(float(np.max(c.excess[~c.violated], initial=0.0)) for c in comparisons)
+    wrong = [
+        f"{name} (declared {seen[0].declared}, observed {_span(seen)[: -len(', WRONG')]}, {kind})"
+        for kind in KINDS
+        for name, seen in orders(results, kind).items()
+        if _wrong(seen)
+    ]
+    right = len(SOLVER_IDS) - len({text.split()[0] for text in wrong})
+    which = f"all {right}" if not wrong else f"{right} of {len(SOLVER_IDS)}"
     capped = [
         name
         for name, seen in orders(results, "matching").items()
         if seen[0].declared > declared_alone(name)
     ]
     return (
-        f"all {len(SOLVER_IDS)} solvers have their declared order within {worst:.2f}, global and "
-        f"local, on {len({d.case.process for d in results['own'].data})} processes and 2 grids; "
-        f"{', '.join(capped)} reach theirs with a matching start only"
+        f"{which} solvers have their declared order within {worst:.2f}, global and "
+        f"local, on {len({d.case.process for d in results['own'].data})} processes and 2 grids"
+        + (f"; not {', '.join(wrong)}" if wrong else "")
+        + f"; {', '.join(capped)} reach theirs with a matching start only"
     )
 
 

@@ -16,6 +16,7 @@ from steinlab.claims.forms import (
     Measured,
     compare_sampled,
     no_square,
+    pool_sampled,
     reference,
     wrong_sign,
 )
@@ -186,6 +187,7 @@ def _other_noise(name: str, noise: Callable[..., np.ndarray]) -> Check:
         partial(_cubic, noise=noise),
         compare_sampled,
         StepCases.restore,
+        pool_sampled,
     )
 
 
@@ -226,7 +228,7 @@ CLAIM = Claim(
             FieldCases.restore,
         ),
         quadrature_check(1000),
-        sampled_check(1000),
+        sampled_check(1500),
         symbolic_check(DERIVATION, covers=True),
     ),
     twins=(

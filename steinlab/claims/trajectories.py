@@ -15,6 +15,7 @@ from steinlab.divergence import Step, inner
 from steinlab.grids import make_grid
 from steinlab.processes import PROCESSES
 from steinlab.sampling import solve
+from steinlab.significance import Mean
 from steinlab.solvers import SOLVERS
 from steinlab.terms import sampled_divergence
 
@@ -26,8 +27,8 @@ LAWS = ("two modes, 1-D", "ring, 2-D", "five modes, 64-D", "digits, 64-D")
 class Met(NamedTuple):
     """What a correction met at one step: batch means, and the coefficient it applied.
 
-    ``size`` bounds what was added up to form the corrected state, squared, and ``gap_error`` is
-    the standard error of the difference of the two estimates of the coefficient.
+    ``size`` bounds what was added up to form the corrected state, squared, and ``gap`` is the
+    difference of the two estimates of the coefficient, with its error.
     """
 
     err: float
@@ -35,7 +36,7 @@ class Met(NamedTuple):
     u_ref: float
     u_u: float
     stein: float
-    gap_error: float
+    gap: Mean
     gamma: float
 
 
@@ -53,10 +54,8 @@ class Recording:
         u, off = step.candidate.residual, step.x - self.x_star
         reference, power = inner(off, u), float(inner(u, u).mean())
         stein = stein_numerator(step.x, u, sampled_divergence(step)(step, rng), step.s)
-        gap = stein - reference
         means = float(reference.mean()) / power, float(stein.mean()) / power
         gamma = self.choose(*means)
-        error = float(gap.std(ddof=1)) / np.sqrt(len(gap)) / power
         self.seen.append(
             Met(
                 err=float(inner(off, off).mean()),
@@ -64,7 +63,7 @@ class Recording:
                 u_ref=means[0] * power,
                 u_u=power,
                 stein=means[1],
-                gap_error=error,
+                gap=Mean.of(stein - reference).per(power),
                 gamma=gamma,
             )
         )

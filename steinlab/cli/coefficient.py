@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +53,7 @@ def coefficient(
     ] = False,
 ) -> None:
     """Show gamma for one step of a solver by every route, each with its error."""
+    from steinlab.estimates import as_json
     from steinlab.exact import COUPLING, coefficients
     from steinlab.specs.coefficient import CoefficientSpec
     from steinlab.specs.reading import MAX_SEED, read_json
@@ -76,10 +78,7 @@ def coefficient(
     else:
         found, states = _of_model(spec, num_samples, seed_number)
     _print(spec, found, coupled, target, proved=proved, states=states)
-    gamma: dict[str, Any] = {
-        route: {"value": float(entry.value), "error": float(entry.error)}
-        for route, entry in found.items()
-    }
+    gamma: dict[str, Any] = {route: as_json(entry) for route, entry in found.items()}
     if proved is not None:
         gamma["certified"] = {"mid": proved[0], "radius": proved[1]}
     result: dict[str, Any] = {"gamma": gamma}
@@ -139,7 +138,8 @@ def _print(
     table.add_column("how")
     for route, entry in found.items():
         value = significant(entry.value, entry.error)
-        table.add_row(route, value, f"{entry.error:.1e}", HOW.get(route, ""))
+        known = f"{entry.error:.1e}" if math.isfinite(entry.error) else "unknown"
+        table.add_row(route, value, known, HOW.get(route, ""))
     if proved is not None:
         table.add_row("certified", *proved, HOW["certified"])
     notes = [Text(f"history: {coupled}")] if spec.most_history else []

@@ -35,7 +35,9 @@ SAYINGS = 10
 
 
 def falsify(
-    claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="Id of the claim.")],
+    name: Annotated[
+        str, typer.Argument(metavar="CLAIM", help="Id of the claim, or FILE.py::NAME.")
+    ],
     budget: Annotated[
         str, typer.Option(metavar="N", help="Cases to measure, with those of earlier runs.")
     ] = "4096",
@@ -47,12 +49,13 @@ def falsify(
     target: JsonOption = None,
 ) -> None:
     """Search laws, levels, solvers and steps for the worst case of a claim."""
+    from steinlab.catalogue import load_claim, only
     from steinlab.falsify import Search, spaces_of
-    from steinlab.ledger import load_claim
-    from steinlab.shards import package_of, sources_key
+    from steinlab.shards import sources_of
     from steinlab.specs.reading import MAX_SEED, read_json
 
-    claim = load_claim(claim_id)
+    address = only(name)
+    claim = load_claim(address)
     number = whole_number(budget, "--budget", 1, MAX_BUDGET)
     search_seed = whole_number(seed, "--seed", 0, MAX_SEED)
     check_target(target)
@@ -60,8 +63,8 @@ def falsify(
     if not spaces:
         raise InputError(_refusal(claim))
     folder = make_folder(out)
-    state = folder / f"{claim_id}.search.json" if folder else None
-    sources = sources_key(package_of(claim_id))
+    state = folder / f"{claim.id}.search.json" if folder else None
+    sources = sources_of(address)
     search = Search(claim, spaces, search_seed)
     if state is not None and state.exists():
         search.restore(read_json(state, "--out", float), sources, str(state))
@@ -70,10 +73,10 @@ def falsify(
         interrupted = _run(search, number, lambda: _save(search, state, sources))
     finally:
         _save(search, state, sources)
-    result = _result(claim, search, number)
+    result = _result(claim, address, search, number)
     case = result["case"]
     if folder and case:
-        write_json(str(folder / f"{claim_id}.attack.json"), case)
+        write_json(str(folder / f"{claim.id}.attack.json"), case)
     write_json(target, result)
     show(*_report(claim, result, before, folder), target=target)
     if interrupted:
@@ -150,8 +153,9 @@ def _number(score: float) -> str:
     return f"1 - {1 - score:.1e}" if 0.999 < score < 1 else f"{score:.6g}"
 
 
-def _result(claim: Claim, search: Search, budget: int) -> dict[str, Any]:
+def _result(claim: Claim, address: str, search: Search, budget: int) -> dict[str, Any]:
     """Shrink the best case, and measure it alone, as ``replay`` will."""
+    from steinlab.catalogue import provenance
     from steinlab.examine import rerun
     from steinlab.falsify import shrink
     from steinlab.falsify.attack import describe, stored
@@ -189,7 +193,11 @@ def _result(claim: Claim, search: Search, budget: int) -> dict[str, Any]:
             "shrinking": tried,
         },
         "checks": {name: top.score for name, top in checks.items() if top},
-        "case": {"version": VERSION, **stored(claim, small, comparison, case)},
+        "case": {
+            "version": VERSION,
+            **provenance(address),
+            **stored(claim, small, comparison, case),
+        },
     }
 
 

@@ -13,6 +13,10 @@ DEFAULT_FOLDER, DEFAULT_LEDGER, DEFAULT_FIGURES = "out/report", "ledger.json", "
 
 
 def report(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE.py]...", help="Files to judge and report, without figures."),
+    ] = None,
     out: Annotated[
         str, typer.Option(metavar="DIR", help="Where report.html goes.")
     ] = DEFAULT_FOLDER,
@@ -28,13 +32,15 @@ def report(
     ] = False,
 ) -> None:
     """Write report.html: the ledger as a table, findings, figures; no network needed to read it."""
+    from steinlab.catalogue import chosen
+    from steinlab.ledger import run
     from steinlab.report.page import Picture, page, read_ledger
 
-    found = read_ledger(Path(ledger))
+    found = run(chosen(files, None, [])[0]) if files else read_ledger(Path(ledger))
     folder = make_folder(out)
     assert folder is not None
     pictures: list[Picture] = []
-    if not without_figures:
+    if not (without_figures or files):
         drawn = make_folder(figures)
         assert drawn is not None
         pictures = [Picture.read(drawn, name) for name in _drawn(drawn)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -33,13 +34,19 @@ COLOURS = {
     "holds": "green",
     "conditional": "yellow",
     "refuted": "red",
+    "not-reproduced": "magenta",
     "not-run": "dim",
 }
 
 
+FilesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FILE.py]...", help="Files whose claims are judged; by default none."),
+]
 ProfileOption = Annotated[str, typer.Option(help="quick or full.")]
 ClaimsOption = Annotated[
-    str | None, typer.Option(metavar="ID,ID", help="Claims to judge; by default all.")
+    str | None,
+    typer.Option(metavar="ID,ID", help="Claims to judge; by default all, or all of the files."),
 ]
 FolderOption = Annotated[
     str | None,
@@ -49,6 +56,9 @@ ExpectOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="JSON of id and verdict that must come out.")
 ]
 SeedOption = Annotated[str, typer.Option(metavar="N")]
+TracebackOption = Annotated[
+    bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
+]
 SchedulerOption = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
@@ -56,6 +66,7 @@ SchedulerOption = Annotated[
 
 
 def verify(  # noqa: PLR0917
+    files: FilesArgument = None,
     profile: ProfileOption = "quick",
     claims: ClaimsOption = None,
     out: FolderOption = None,
@@ -64,15 +75,16 @@ def verify(  # noqa: PLR0917
     workers: WorkersOption = "auto",
     seed: SeedOption = "0",
     scheduler: SchedulerOption = None,
+    traceback: TracebackOption = False,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
+    from steinlab.catalogue import chosen
     from steinlab.ledger import claim_ids, run
     from steinlab.shards import Shards
     from steinlab.verdicts import PROFILES
 
     one_of("--profile", profile, PROFILES)
-    known = claim_ids()
-    wanted = known if claims is None else [one_of("--claims", c, known) for c in claims.split(",")]
+    wanted, known = chosen(files or [], claims, claim_ids())
     count = worker_count(workers)
     number = whole_number(seed, "--seed", 0, MAX_SEED)
     check_target(target)
@@ -91,9 +103,9 @@ def verify(  # noqa: PLR0917
         )
     write_json(target, ledger)
     _store(folder, ledger)
-    show(*_report(ledger), *(_tables(ledger) if claims is not None else ()), target=target)
+    show(*_report(ledger), *(_tables(ledger) if claims or files else ()), target=target)
     _tell_of_shards(ledger, shards, len(wanted), target)
-    return _trusted(ledger, expected)
+    return _trusted(ledger, expected, traceback)
 
 
 def _tell_of_shards(
@@ -109,13 +121,18 @@ def _tell_of_shards(
         raise Interrupted(f"interrupted after {done} of {wanted} claims; those are kept{kept}")
 
 
-def _trusted(ledger: dict[str, Any], expected: dict[str, str]) -> int:
+def _trusted(ledger: dict[str, Any], expected: dict[str, str], traceback: bool) -> int:
     """Print what is wrong with the ledger; return the exit code."""
     from steinlab.ledger import differences, faults
 
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
         print(f"steinlab: {problem}", file=sys.stderr)
+    crashes = [row["crash"] for row in ledger["claims"] if "crash" in row]
+    if traceback:
+        print(*crashes, sep="\n", end="", file=sys.stderr)
+    elif crashes:
+        print("steinlab: --traceback prints the whole traceback", file=sys.stderr)
     return 1 if problems else 0
 
 
@@ -174,9 +191,13 @@ def _store(folder: Path | None, ledger: dict[str, Any]) -> None:
 
 
 def _report(ledger: dict[str, Any]) -> list[Any]:
+    from steinlab.report.words import contradicted, counts, grouped, not_looked_at
+
+    rows = ledger["claims"]
     table = Table(title=f"Claims, {ledger['profile']} profile, seed {ledger['seed']}")
     for name, justify in (
         ("claim", "left"),
+        ("whose", "left"),
         ("verdict", "left"),
         ("cases", "right"),
         ("undecided", "right"),
@@ -187,21 +208,28 @@ def _report(ledger: dict[str, Any]) -> list[Any]:
         ("s", "right"),
     ):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in ledger["claims"]:
+    for row in rows:
         table.add_row(*_cells(row))
-    cases = sum(row["cases"] for row in ledger["claims"])
-    rejected = sum(c["rejected"] for row in ledger["claims"] for c in row["controls"])
-    controls = sum(len(row["controls"]) for row in ledger["claims"])
-    closing = (
-        f"{cases:,} cases and {rejected} of {controls} controls rejected "
-        f"in {ledger['wall_seconds']:.0f} s"
-    )
     findings = Table(box=None, show_header=False, padding=(0, 1), title="Findings", min_width=60)
     findings.add_column(style="bold", no_wrap=True)
     findings.add_column()
-    for row in ledger["claims"]:
-        findings.add_row(row["id"], row["finding"])
-    return [table, findings, closing]
+    for line, group in zip(counts(rows), grouped(rows).values(), strict=True):
+        findings.add_row("", f"[italic]{line}[/]")
+        for row in (row for same in group.values() for row in same):
+            broken = contradicted(row)
+            lead = f"[red]{broken}:[/] " if broken else ""
+            findings.add_row(row["id"], lead + escape(row["finding"]))
+    cases = sum(row["cases"] for row in rows)
+    rejected = sum(c["rejected"] for row in rows for c in row["controls"])
+    controls = sum(len(row["controls"]) for row in rows)
+    return [
+        table,
+        findings,
+        *(escape(f"not looked at: {reason}; in {where}") for reason, where in not_looked_at(rows)),
+        *counts(rows),
+        f"{cases:,} cases and {rejected} of {controls} controls rejected "
+        f"in {ledger['wall_seconds']:.0f} s",
+    ]
 
 
 def _tables(ledger: dict[str, Any]) -> list[Table]:
@@ -218,28 +246,23 @@ def _tables(ledger: dict[str, Any]) -> list[Table]:
     return out
 
 
-def _nearness(row: dict[str, Any]) -> str:
-    """How near the worst case comes: tightness of a bound, or error over tolerance."""
-    if not row["evidence"]:
-        return ""
-    numeric = [e for e in row["evidence"] if e["method"] != "symbolic"]
-    worst = [e["worst_over_tolerance"] for e in numeric if e["tightness"] is None]
-    return f"{max(worst):.2g} of tolerance" if worst else f"bound {row['tightness']:.4f} tight"
-
-
 def _cells(row: dict[str, Any]) -> list[str]:
+    from steinlab.report.words import SHORT, nearest, owner_of
+
     colour = COLOURS[row["verdict"]]
     verdict = f"[{colour}]{row['verdict']}[/]"
     if "crash" in row:
-        return [row["id"], "[bold red]crashed[/]", *[""] * 6, f"{row['seconds']:.1f}"]
+        return [row["id"], "", "[bold red]crashed[/]", *[""] * 6, f"{row['seconds']:.1f}"]
     real = sum(e["dataset_cases"] for e in row["evidence"])
     rejected = sum(c["rejected"] for c in row["controls"])
+    words, _ = nearest(row)
     return [
         row["id"],
+        SHORT[owner_of(row)],
         verdict,
         f"{row['cases']:,}",
         f"{row['undecided']:,}",
-        _nearness(row),
+        f"[red]{words}[/]" if words.startswith("violated") else words,
         "" if row["detects"] is None else f"{row['detects']:.0e}",
         f"{real}" if real else "",
         f"{rejected} of {len(row['controls'])}",

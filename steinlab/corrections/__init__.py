@@ -27,6 +27,7 @@ from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.corrections.tweedie import tweedie
+from steinlab.errors import one_of
 
 CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
@@ -47,6 +48,26 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 )
 """Every correction by id: a factory of its options."""
 
+
+def get_correction(correction: Correction | str) -> Correction:
+    """Return the correction of that id with its default options; one is returned as it is.
+
+    Raises
+    ------
+    InputError
+        For an unknown id.
+
+    Examples
+    --------
+    >>> get_correction("tweedie").name
+    'tweedie'
+    """
+    if not isinstance(correction, str):
+        return correction
+    made: Correction = CORRECTIONS[one_of("correction", correction, CORRECTIONS)]()
+    return made
+
+
 __all__ = [
     "CORRECTIONS",
     "DEFAULT_GAMMA_MIN",
@@ -64,6 +85,7 @@ __all__ = [
     "ScalarCorrection",
     "calibrated",
     "flow_oracle",
+    "get_correction",
     "local",
     "next_level",
     "stein",

@@ -16,7 +16,7 @@ from steinlab.corrections.base import Diagnostics
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.divergence import Step, inner
-from steinlab.flows import SUBSTEPS, follow
+from steinlab.flows import SUBSTEPS, fine_run
 
 RIDGE = 1e-4
 """Relative ridge of the least squares: directions that differ by less are told apart by nothing.
@@ -45,14 +45,18 @@ def flow_oracle(*, substeps: int = 16) -> ScalarCorrection:
     ``gamma`` minimises ``E|x - gamma u - Phi(x)|^2``, ``Phi(x)`` where the flow takes the very
     states at hand. Neutral for an exact step: ``u = x - Phi(x)`` gives 1. It keeps a solver's order
     ``p``: ``gamma - 1 = O(h^p)`` and ``u = O(h)``. Greedy: each step is best for itself, which is
-    not best for the end result. Costs ``3 substeps`` evaluations a state and step.
+    not best for the end result. Costs ``3 substeps`` evaluations a state and step,
+    one more to zero noise.
     """
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:  # noqa: ARG001
-        target = follow(step.denoiser, step.x, step.s, step.t, substeps)
+        target = fine_run(step.denoiser, step.x, step.s, step.t, substeps)
         return reference_numerator(step.x, step.candidate.residual, target)
 
-    return ScalarCorrection("flow-oracle", numerator, -math.inf, math.inf, evaluations=3 * substeps)
+    price = 3 * substeps
+    return ScalarCorrection(
+        "flow-oracle", numerator, -math.inf, math.inf, evaluations=price, at_zero=1
+    )
 
 
 Target = Callable[[Step], Array]
@@ -100,7 +104,7 @@ class FlowFit:
 
 def own(substeps: int = SUBSTEPS) -> Target:
     """Return the target ``Phi(x)``, followed from the states at hand."""
-    return lambda step: follow(step.denoiser, step.x, step.s, step.t, substeps)
+    return lambda step: fine_run(step.denoiser, step.x, step.s, step.t, substeps)
 
 
 def same_start(grid: Sequence[NoiseLevel], states: Sequence[Array]) -> Target:

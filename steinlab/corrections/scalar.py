@@ -13,6 +13,7 @@ from steinlab.coefficient import estimate
 from steinlab.corrections.base import DEFAULT_GAMMA_MIN, Diagnostics
 from steinlab.divergence import Step
 from steinlab.estimates import Estimate
+from steinlab.solvers.scalars import has_noise
 
 FIRST_STATES = 64
 """States of the first sub-batch where the size follows from the standard error."""
@@ -46,8 +47,8 @@ class ScalarCorrection:
         Standard error to reach, 0 for the whole batch.
     products : int
         Jacobian products or exact divergences that the numerator takes a state.
-    evaluations : int
-        Denoiser evaluations that it takes a state.
+    evaluations, at_zero : int
+        Denoiser evaluations that it takes a state, and how many more in a step to zero noise.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ScalarCorrection:
     target_error: float = 0.0
     products: int = 0
     evaluations: int = 0
+    at_zero: int = 0
 
     def __post_init__(self) -> None:
         if not self.gamma_min <= self.gamma_max:
@@ -78,7 +80,8 @@ class ScalarCorrection:
         gamma = min(max(raw.value, self.gamma_min), self.gamma_max)
         note = "" if gamma == raw.value else f"clipped to [{self.gamma_min}, {self.gamma_max}]"
         share, move = used / step.states, {"residual": 1.0 - gamma}
-        spent = (self.evaluations * share, self.products * share)
+        evaluations = self.evaluations + self.at_zero * (not has_noise(step.t))
+        spent = (evaluations * share, self.products * share)
         done = Diagnostics(gamma, raw, note, move, *spent)
         return step.x - gamma * step.candidate.residual, done
 

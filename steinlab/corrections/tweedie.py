@@ -9,8 +9,13 @@ import numpy as np
 from analytic.arrays import Array
 from steinlab.coefficient import tweedie_numerator
 from steinlab.corrections.base import DEFAULT_GAMMA_MIN
+from steinlab.corrections.coordinates import InVP
 from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.divergence import Step
+from steinlab.errors import one_of
+
+COORDINATES = ("own", "vp")
+"""Where the coefficient is computed and applied: the process's own coordinates, or VP's."""
 
 
 def tweedie(
@@ -19,10 +24,22 @@ def tweedie(
     gamma_max: float = math.inf,
     states: int = 0,
     target_error: float = 0.0,
-) -> ScalarCorrection:
-    """Return the same correction with ``E<u, x - D> / E|u|^2``: no divergence, no extra pass."""
+    coordinates: str = "own",
+) -> ScalarCorrection | InVP:
+    """Return the same correction with ``E<u, x - D> / E|u|^2``: no divergence, no extra pass.
+
+    Parameters
+    ----------
+    gamma_min, gamma_max : float
+    states, target_error
+        Sub-batch to estimate from (:class:`ScalarCorrection`).
+    coordinates : {"own", "vp"}
+        Where gamma is computed and applied; see :class:`steinlab.corrections.coordinates.InVP`.
+    """
+    one_of("coordinates", coordinates, COORDINATES)
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:  # noqa: ARG001
         return tweedie_numerator(step.x, step.candidate.residual, step.candidate.denoised)
 
-    return ScalarCorrection("tweedie", numerator, gamma_min, gamma_max, states, target_error)
+    own = ScalarCorrection("tweedie", numerator, gamma_min, gamma_max, states, target_error)
+    return InVP(own) if coordinates == "vp" else own

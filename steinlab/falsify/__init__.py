@@ -1,7 +1,7 @@
 """The falsifier: it searches laws, levels, solvers and steps for the worst case of a claim."""
 
 from steinlab.falsify.attack import ATTACK_BUDGET, attack
-from steinlab.falsify.registry import spaces_of
+from steinlab.falsify.registry import searchable, spaces_of
 from steinlab.falsify.search import Found, Search, score_of
 from steinlab.falsify.shrink import shrink
 from steinlab.falsify.spaces import Parameter, Space
@@ -14,6 +14,7 @@ __all__ = [
     "Space",
     "attack",
     "score_of",
+    "searchable",
     "shrink",
     "spaces_of",
 ]

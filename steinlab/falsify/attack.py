@@ -1,4 +1,4 @@
-"""A search of fixed size: the falsifier's part in the full profile."""
+"""A search of fixed size: the falsifier's part in a profile."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from steinlab.examine import rerun
 from steinlab.falsify.registry import spaces_of
 from steinlab.falsify.search import Found, Search
+from steinlab.falsify.shrink import shrink
 from steinlab.falsify.spaces import Rows, Space
 from steinlab.units import Attack, Outcome
 from steinlab.verdicts import Claim, Comparison
@@ -19,24 +20,33 @@ ATTACK_BUDGET = 1024
 """Cases of the attack in the full profile: seconds, not minutes. Where the checks themselves draw
 fewer, because a case is dear, the attack spends as many."""
 
-
-def budget_of(spaces: Sequence[Space]) -> int:
-    """Return the cases that an attack on these spaces may spend."""
-    return min(ATTACK_BUDGET, sum({space.check: space.drawn for space in spaces}.values()))
+BRIEF = 64
+"""Cases of the full profile's attack for one in the quick: that of all claims takes seconds."""
 
 
-def attack(claim: Claim, seed: int, budget: int | None = None) -> Outcome | None:
+def budget_of(spaces: Sequence[Space], profile: str) -> int:
+    """Return the cases that an attack on these spaces may spend, at least one."""
+    full = min(ATTACK_BUDGET, sum({space.check: space.drawn for space in spaces}.values()))
+    return full if profile == "full" else max(1, full // BRIEF)
+
+
+def attack(
+    claim: Claim, seed: int, budget: int | None = None, *, profile: str = "full"
+) -> Outcome | None:
     """Attack a claim and return its worst case as an outcome; None where no case was decided.
 
-    The numbers are those of the case alone, as ``replay`` computes them.
+    The numbers are those of the case alone, as ``replay`` computes them; they depend on the seed
+    and the profile.
     """
-    spaces = spaces_of(claim)
+    spaces = spaces_of(claim, profile)
     search = Search(claim, spaces, seed)
-    for _ in search.run(budget_of(spaces) if budget is None else budget):
+    for _ in search.run(budget_of(spaces, profile) if budget is None else budget):
         pass
     found = search.best()
     if found is None:
         return None
+    if found.violated:
+        found, _ = shrink(claim, found)
     case = describe(claim, found)
     comparison = rerun(claim, found.space.check, case)
     return Outcome(
@@ -68,7 +78,7 @@ def stored(claim: Claim, found: Found, comparison: Comparison, case: Any) -> dic
     violated = bool(comparison.violated[0])
     return {
         "claim": claim.id,
-        "verdict": "refuted" if violated else "holds",
+        "verdict": claim.failure if violated else "holds",
         "measured": float(comparison.measured[0]),
         "bound": float(comparison.predicted[0]),
         "tolerance": float(comparison.tolerance[0]),

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from steinlab.falsify import choices, laws
 from steinlab.falsify.spaces import Space
-from steinlab.falsify.steps import step_spaces
-from steinlab.verdicts import Claim
+from steinlab.falsify.steps import step_spaces, steps_of
+from steinlab.verdicts import Check, Claim
 
 SEARCHES: Mapping[str, Callable[[Claim], Sequence[Space]]] = MappingProxyType(
     {
@@ -32,20 +32,31 @@ SEARCHES: Mapping[str, Callable[[Claim], Sequence[Space]]] = MappingProxyType(
 STATISTICAL = ("monte-carlo", "neural", "symbolic")
 
 
-def spaces_of(claim: Claim) -> list[Space]:
+def searchable(claim: Claim) -> bool:
+    """Whether a claim can be attacked, without the draws that tell where."""
+    if claim.search is not None:
+        return bool(claim.search(claim))
+    return claim.id in SEARCHES or any(steps_of(claim, check) for check in _deterministic(claim))
+
+
+def spaces_of(claim: Claim, profile: str = "full") -> list[Space]:
     """Return the spaces in which a claim can be attacked; empty where none is known.
 
     A claim's own ``search`` gives them, or :data:`SEARCHES`; otherwise
-    they are read off the draws of the checks whose cases are steps on one-dimensional laws. Checks
-    whose tolerance is statistical are left out: a search over them would fish for noise.
+    they are read off the draws, in the profile, of the checks whose cases are steps on
+    one-dimensional laws.
     """
     if claim.search is not None:
         return list(claim.search(claim))
     if claim.id in SEARCHES:
         return list(SEARCHES[claim.id](claim))
+    return [s for check in _deterministic(claim) for s in step_spaces(claim, check, profile)]
+
+
+def _deterministic(claim: Claim) -> list[Check]:
+    """Leave out the checks whose tolerance is statistical: a search would fish for noise."""
     return [
-        space
+        check
         for check in claim.checks
         if check.method not in STATISTICAL and check.pool is None and not check.missing()
-        for space in step_spaces(claim, check)
     ]

@@ -1,8 +1,10 @@
-"""From the worst case found to one that a person can read: fewer components, fewer digits."""
+"""From the worst case found to one that a person can read: fewer components, plainer numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,8 @@ most, and a violation stays one."""
 def shrink(claim: Claim, found: Found) -> tuple[Found, int]:
     """Return a simpler case nearly as bad, and how many cases were tried.
 
-    Leaves out components, then rounds the parameters one by one; a case that violates the claim
-    stays a violation.
+    Leaves out components, then takes the parameters one by one to 0, to 1 or to few digits; a case
+    that violates the claim stays a violation.
     """
     check = next(c for c in claim.checks if c.name == found.space.check)
     best, tried = found, 0
@@ -52,9 +54,9 @@ def shrink(claim: Claim, found: Found) -> tuple[Found, int]:
 
 
 def _by_space(candidates: list[Any]) -> Iterator[tuple[Space, list[tuple[np.ndarray, int]]]]:
-    """Stack the candidates of one space; all of a call have the same."""
-    if candidates:
-        yield candidates[0][0], [(v, s) for _, v, s in candidates]
+    """Stack neighbouring candidates of one space."""
+    for space, same in groupby(candidates, key=itemgetter(0)):
+        yield space, [(values, seed) for _, values, seed in same]
 
 
 def _keeps(new: Found, old: Found) -> bool:
@@ -66,11 +68,10 @@ def _keeps(new: Found, old: Found) -> bool:
 
 
 def _rounded(found: Found, index: int) -> list[np.ndarray]:
-    """The values with one of them at ever more significant digits, within its limits."""
+    """The values with one of them at 0, at 1 or at ever more digits, within its limits."""
     parameter, value = found.space.parameters[index], found.values[index]
     out = []
-    for digits in DIGITS:
-        rounded = float(f"{value:.{digits - 1}e}")
+    for rounded in (0.0, 1.0, *(float(f"{value:.{digits - 1}e}") for digits in DIGITS)):
         if parameter.low <= rounded <= parameter.high and rounded != value:
             values = found.values.copy()
             values[index] = rounded

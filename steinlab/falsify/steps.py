@@ -14,7 +14,7 @@ from steinlab.examine import effort_for
 from steinlab.falsify.spaces import Parameter, Space
 from steinlab.processes import PROCESSES
 from steinlab.terms import Problem
-from steinlab.verdicts import Cases, Check, Claim, Effort
+from steinlab.verdicts import FULL_FACTOR, Cases, Check, Claim, Effort
 
 LIGHTEST = math.exp(-8)
 """Lightest unnormalised weight of a component."""
@@ -133,34 +133,51 @@ class _Few(Effort):
         return 1
 
 
-def step_spaces(claim: Claim, check: Check) -> list[Space]:
-    """Return a space for every solver, family and dimension that a check draws steps of."""
+def steps_of(claim: Claim, check: Check) -> bool:
+    """Whether a check draws steps on one-dimensional laws."""
+    return _steps(check, _searching(claim, check, "full"))
+
+
+def _searching(claim: Claim, check: Check, profile: str) -> Effort:
+    return effort_for(claim.id, f"{check.name}, searched", profile, 0)
+
+
+def _steps(check: Check, effort: Effort) -> bool:
     from steinlab.claims.draws import StepCases
 
-    effort = effort_for(claim.id, f"{check.name}, searched", "full", 0)
     try:
         few: Any = check.draw(_Few("quick", effort.rng))
     except ValueError:  # its draws need more: such a claim gives its own search
-        return []
-    if not few or not all(isinstance(b, StepCases) and b.problem.law.dim == 1 for b in few):
+        return False
+    return bool(few) and all(isinstance(b, StepCases) and b.problem.law.dim == 1 for b in few)
+
+
+def step_spaces(claim: Claim, check: Check, profile: str = "full") -> list[Space]:
+    """Return a space for every solver, family and dimension that a check draws steps of."""
+    effort = _searching(claim, check, profile)
+    if not _steps(check, effort):
         return []
     batches: Any = check.draw(effort)
-    drawn = sum(len(b.seeds) for b in batches)
+    drawn = sum(len(b.seeds) for b in batches) * (1 if profile == "full" else FULL_FACTOR)
     most = max(b.problem.law.weights.shape[-1] for b in batches)
+    families = [_family(b.problem) for b in batches]
     seen: dict[Any, Space] = {}
-    for batch in batches:
-        family, shared = _family(batch.problem), _shared(batch.problem.law)
+    for batch, family in zip(batches, families, strict=True):
+        shared = _shared(batch.problem.law)
         components = 1 + len(seen) % most
         final_zero = not batch.problem.t.sigma.any()
         solver, dims = batch.problem.solver, int(batch.dims[0])
         key = (type(batch), solver.name, family, shared, dims, final_zero)
-        same = [b for b in batches if _family(b.problem) == family and b.problem.solver is solver]
-        seen.setdefault(
-            key,
-            StepSpace(
-                check.name, type(batch), solver, family, components, shared, dims, final_zero,
-                drawn, _limits(batches, same),
-            ),
+        if key in seen:
+            continue
+        same = [
+            b
+            for b, f in zip(batches, families, strict=True)
+            if f == family and b.problem.solver is solver
+        ]
+        seen[key] = StepSpace(
+            check.name, type(batch), solver, family, components, shared, dims, final_zero,
+            drawn, _limits(batches, same),
         )  # fmt: skip
     return list(seen.values())
 

@@ -36,8 +36,8 @@ def compute(
         process, ratio = CASES[case]
         batch = Batch(process, ratio, STEP, states, count, int(draws[case]))
         found = measure_ratio(batch)
-        root = np.sqrt(found.variance)
-        return [root, 0.5 * found.variance_error / root, float(np.sqrt(sum(ratio_variance(batch))))]
+        root = np.sqrt(found.variance.value)
+        return [root, 0.5 * found.variance.error / root, float(np.sqrt(sum(ratio_variance(batch))))]
 
     cases = range(len(CASES))
     by_batch = np.array([[[one(c, b, p) for b in batches] for p in SHOWN] for c in cases])

@@ -15,7 +15,24 @@ from typing import Any
 from steinlab.errors import InputError, quote
 from steinlab.ledger import VERSION, stored_case
 from steinlab.report.formulas import formulas, mathml
-from steinlab.report.words import MEANING, Row, escape, nearest, number, pretty, table
+from steinlab.report.words import (
+    MEANING,
+    SHORT,
+    WHOSE,
+    Row,
+    attacked,
+    contradicted,
+    counts,
+    escape,
+    grouped,
+    meaning,
+    nearest,
+    not_looked_at,
+    number,
+    owner_of,
+    pretty,
+    table,
+)
 from steinlab.specs.reading import read_json
 
 COLUMNS = (
@@ -26,6 +43,7 @@ COLUMNS = (
     ("nearest to limit", "number"),
     ("detects", "number"),
     ("controls", "number"),
+    ("whose", "text"),
 )
 
 
@@ -91,7 +109,7 @@ def page(ledger: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
         script=(assets / "page.js").read_text(encoding="utf-8"),
         summary=_summary(ledger),
         chips=_chips(rows),
-        findings=_findings(rows),
+        findings=_findings(rows) + _left_out(rows),
         head=_head(),
         body="".join(_claim(row, pictures) for row in rows),
         gallery="".join(p.html() for p in loose),
@@ -118,32 +136,43 @@ def _summary(ledger: Mapping[str, Any]) -> str:
 
 def _chips(rows: Sequence[Row]) -> str:
     out = []
-    for verdict, meaning in MEANING.items():
+    for verdict, words in MEANING.items():
         count = sum(row["verdict"] == verdict for row in rows)
         if count:
             out.append(
                 f'<button class="chip {verdict}" data-verdict="{verdict}" aria-pressed="true" '
-                f'title="{escape(meaning)}">{verdict} <b>{count}</b></button>'
+                f'title="{escape(words)}">{verdict} <b>{count}</b></button>'
             )
     return "".join(out)
 
 
 def _findings(rows: Sequence[Row]) -> str:
     out = []
-    for verdict, meaning in MEANING.items():
-        group = [row for row in rows if row["verdict"] == verdict]
-        if not group:
-            continue
-        items = "".join(
-            f'<li><a href="#{escape(r["id"])}">{escape(r["title"])}</a>: '
-            f"{escape(_sentence(r['finding']))}</li>"
-            for r in group
-        )
-        out.append(
-            f'<section class="group"><h3><span class="badge {verdict}">{verdict}</span> '
-            f"<small>{escape(meaning)}</small></h3><ul>{items}</ul></section>"
-        )
+    for (owner, verdicts), line in zip(grouped(rows).items(), counts(rows), strict=True):
+        said = line.removeprefix(f"{WHOSE[owner]}: ")
+        out.append(f"<h3>{escape(WHOSE[owner].capitalize())} <small>{escape(said)}</small></h3>")
+        for verdict, group in verdicts.items():
+            items = "".join(
+                f'<li><a href="#{escape(r["id"])}">{escape(r["title"])}</a>: '
+                f"{escape(_sentence(r['finding']))}</li>"
+                for r in group
+            )
+            out.append(
+                f'<section class="group"><h4><span class="badge {verdict}">{verdict}</span> '
+                f"<small>{escape(meaning(verdict, owner))}</small></h4><ul>{items}</ul></section>"
+            )
     return "".join(out)
+
+
+def _left_out(rows: Sequence[Row]) -> str:
+    """What could not be looked at here, once for all claims."""
+    items = "".join(
+        f"<li>{escape(reason)} <small>({escape(where)})</small></li>"
+        for reason, where in not_looked_at(rows)
+    )
+    return (
+        f'<section id="left-out"><h3>Not looked at</h3><ul>{items}</ul></section>' if items else ""
+    )
 
 
 def _sentence(text: str) -> str:
@@ -169,12 +198,16 @@ def _claim(row: Row, pictures: Sequence[Picture]) -> str:
         (escape(words), share if math.isfinite(share) else 1e308),
         (number(detects), -1 if detects is None else detects),
         (f"{rejected} of {len(row['controls'])}", len(row["controls"])),
+        (escape(SHORT[owner_of(row)]), owner_of(row)),
     )
     tds = "".join(
         f'<td data-label="{escape(name)}" data-value="{escape(value)}">{shown}</td>'
         for (name, _), (shown, value) in zip(COLUMNS, cells, strict=True)
     )
-    search = escape(f"{row['id']} {row['title']} {row['statement']} {row['finding']}".lower())
+    search = escape(
+        f"{row['id']} {row['title']} {row['statement']} {row['finding']} "
+        f"{SHORT[owner_of(row)]}".lower()
+    )
     return (
         f'<tbody class="claim" id="{escape(row["id"])}" data-verdict="{row["verdict"]}" '
         f'data-search="{search}"><tr class="row" tabindex="0" role="button" '
@@ -189,7 +222,10 @@ def _detail(row: Row, pictures: Sequence[Picture]) -> str:
     parts = [
         f"<p><b>Statement</b> ({escape(row.get('source', '-'))}): {escape(row['statement'])}</p>",
         typeset,
+        f"<p><b>Verdict</b> ({escape(SHORT[owner_of(row)])}): {row['verdict']}, "
+        f"{escape(meaning(row['verdict'], owner_of(row)))}.</p>",
         f"<p><b>Finding.</b> {escape(_sentence(row['finding']))}</p>",
+        *(f"<p><b>{n}.</b> {escape(_sentence(t))}</p>" for n, t in _remarks(row).items() if t),
         f"<p><b>Conditions</b></p><ul>{conditions}</ul>" if conditions else "",
         "".join(p.html() for p in pictures if row["id"] in p.claims),
         f"<p><b>Evidence</b></p>{_evidence(row)}",
@@ -200,6 +236,17 @@ def _detail(row: Row, pictures: Sequence[Picture]) -> str:
         parts.append(f"<p><b>{escape(made['title'])}</b></p>{table(made['columns'], made['rows'])}")
     parts.append(_worst(row))
     return "".join(parts)
+
+
+def _remarks(row: Row) -> dict[str, str]:
+    """What else the row says about how it was judged, by name; empty where it says nothing."""
+    left = "; ".join(f"{where}: {reason}" for reason, where in not_looked_at([row]))
+    return {
+        "Tried": str(row.get("tried") or ""),
+        "Contradicted": contradicted(row),
+        "Attacked": attacked(row),
+        "Not looked at": left,
+    }
 
 
 def _formulas(row: Row) -> list[str]:

@@ -5,20 +5,142 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MEANING = {
     "proved": "a symbolic derivation, checked step by step, under the stated axioms",
     "certified": "interval enclosures decide it on the listed cases",
-    "holds": "every case within its stated tolerance; no attack of the falsifier succeeded",
+    "holds": "every case within its stated tolerance",
     "conditional": "holds under stated conditions; a control shows that it fails without one",
     "refuted": "a stored counterexample replays",
+    "not-reproduced": "tried on our own models only; says nothing against figures measured on "
+    "others",
     "not-run": "with the reason",
 }
 """Every verdict, in the order of strength that the page groups by."""
 
+WHOSE = {
+    "paper": "the paper's claims",
+    "review": "questions of its review",
+    "peer": "peers' claims",
+    "laboratory": "aims and tools of this laboratory",
+    "": "claims whose owner the ledger does not name",
+}
+"""Every owner of a claim, in the order that the page groups by."""
+
+SHORT = {"paper": "paper", "review": "review", "peer": "peer", "laboratory": "ours", "": "-"}
+"""An owner in a column."""
+
 Row = Mapping[str, Any]
+
+
+def meaning(verdict: str, owner: str) -> str:
+    """Return what a verdict says of whose claim: a refuted one of ours is an aim missed.
+
+    Examples
+    --------
+    >>> meaning("refuted", "laboratory")
+    'an aim of our own, missed; a stored counterexample replays'
+    """
+    ours = verdict == "refuted" and owner == "laboratory"
+    return ("an aim of our own, missed; " if ours else "") + MEANING[verdict]
+
+
+def grouped(rows: Iterable[Row]) -> dict[str, dict[str, list[Row]]]:
+    """Return rows by owner, then by verdict, in the order of the pages, empty groups left out.
+
+    Rows of an older ledger name no owner and come last.
+    """
+    found = list(rows)
+    out: dict[str, dict[str, list[Row]]] = {}
+    for owner in WHOSE:
+        mine = [row for row in found if owner_of(row) == owner]
+        by = {v: [row for row in mine if row["verdict"] == v] for v in MEANING}
+        if mine:
+            out[owner] = {verdict: group for verdict, group in by.items() if group}
+    return out
+
+
+def owner_of(row: Row) -> str:
+    """Return whose claim a row is, empty where the ledger does not say."""
+    owner = str(row.get("owner", ""))
+    return owner if owner in WHOSE else ""
+
+
+def counts(rows: Iterable[Row]) -> list[str]:
+    """Return a line per owner: how many of whose claims came to which verdict.
+
+    Examples
+    --------
+    >>> counts([{"owner": "paper", "verdict": "holds"}, {"owner": "paper", "verdict": "refuted"}])
+    ["the paper's claims: 1 holds, 1 refuted"]
+    """
+    missed = {("laboratory", "refuted"): " (an aim missed)"}
+    return [
+        f"{WHOSE[owner]}: "
+        + ", ".join(
+            _counted(len(same), v) + missed.get((owner, v), "") for v, same in verdicts.items()
+        )
+        for owner, verdicts in grouped(rows).items()
+    ]
+
+
+def _counted(number: int, verdict: str) -> str:
+    return f"{number} {'hold' if verdict == 'holds' and number > 1 else verdict}"
+
+
+def not_looked_at(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """Return what could not be looked at, and where: ``(reason, claims with their checks)``."""
+    out: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        for left in row.get("not_looked_at", ()):
+            reason = f"{left['what']}: {left['reason']}" if left["what"] else left["reason"]
+            out.setdefault(reason, {}).setdefault(row["id"], []).append(left["check"])
+    return [
+        (reason, ", ".join(f"{claim} ({', '.join(checks)})" for claim, checks in claims.items()))
+        for reason, claims in out.items()
+    ]
+
+
+def contradicted(row: Row) -> str:
+    """Return how often which checks are violated, in a clause; empty where none is.
+
+    Examples
+    --------
+    >>> contradicted({"evidence": [{"check": "own", "cases": 132, "violations": 2}]})
+    'violated in 2 of 132 cases of own'
+    """
+    parts = [
+        f"{e['violations']:,} of {e['cases']:,} cases of {e['check']}"
+        for e in row.get("evidence", ())
+        if e.get("violations")
+    ]
+    return f"violated in {', '.join(parts)}" if parts else ""
+
+
+def attacked(row: Row) -> str:
+    """Return what the falsifier tried on a claim, in a clause; empty where it tried nothing.
+
+    Examples
+    --------
+    >>> attacked({"evidence": [{"method": "adversarial", "attacks": 16, "best": 0.5,
+    ...                         "searched": "steps", "violations": 0, "tightness": 0.5}]})
+    'the falsifier tried 16 cases; its best, of steps, comes to 0.5 of the bound'
+    """
+    for entry in row.get("evidence", ()):
+        if entry["method"] == "adversarial":
+            best = f"its best, of {entry['searched']}, {_came(entry)}"
+            return f"the falsifier tried {entry['attacks']:,} cases; {best}"
+    return ""
+
+
+def _came(entry: Mapping[str, Any]) -> str:
+    limit = "tolerance" if entry["tightness"] is None else "bound"
+    share = f"{entry['best']:.3g}"
+    if entry["violations"]:
+        return f"violates the claim, at {share} times the {limit}"
+    return f"comes to {share} of the {limit}"
 
 
 def escape(value: Any) -> str:
@@ -42,17 +164,44 @@ def number(value: Any) -> str:
 
 
 def nearest(row: Row) -> tuple[str, float]:
-    """Return how near the worst case comes to its limit, in words, and as a number to sort by."""
-    if row.get("tightness") is not None:
-        return f"bound, {row['tightness']:.4f} tight", float(row["tightness"])
-    worst = row.get("worst")
-    if not worst:
+    """Return how near the worst case comes to its limit, in words, and as a number to sort by.
+
+    The limit is 1: of a bound, the largest ``measured / bound``; of an identity, the largest error
+    in units of its tolerance. Where a check is violated, by how much.
+
+    Examples
+    --------
+    >>> entry = {"method": "property", "violations": 0, "tightness": None}
+    >>> nearest({"evidence": [{**entry, "worst_over_tolerance": 0.42}]})
+    ('0.42 of tolerance', 0.42)
+    >>> bound = {**entry, "violations": 3, "tightness": 3.3815, "worst_over_tolerance": 90.0}
+    >>> nearest({"evidence": [bound]})
+    ('violated: 3.38 times the bound', 3.3815)
+    """
+    numeric = [e for e in row["evidence"] if e["method"] != "symbolic"]
+    broken = [e for e in row["evidence"] if e.get("violations")]
+    shares = [_share(e) for e in broken or numeric]
+    if not shares:
         return "-", -1.0
-    gap = abs(worst["measured"] - worst["bound"])
-    if not gap:
-        return "0 of tolerance", 0.0
-    share = gap / worst["tolerance"] if worst["tolerance"] else math.inf
-    return f"{share:.2g} of tolerance", share
+    share, limit = max(shares)
+    if broken:
+        return f"violated: {share:.3g} times the {limit}", share
+    return f"{share:.4f} of bound" if limit == "bound" else f"{share:.2g} of tolerance", share
+
+
+def _share(entry: Mapping[str, Any]) -> tuple[float, str]:
+    """How much of its limit a check's worst case takes, and which limit that is."""
+    tight = entry.get("tightness")
+    if tight is not None and (tight > 1 or not entry.get("violations")):
+        return float(tight), "bound"  # else what is violated is a bound that is not positive
+    pooled = entry.get("pooled") or {"measured": [], "predicted": [], "tolerance": []}
+    joint = [
+        abs(m - p) / t if t else math.inf
+        for m, p, t in zip(
+            *(pooled[k] for k in ("measured", "predicted", "tolerance")), strict=True
+        )
+    ]
+    return max([float(entry.get("worst_over_tolerance", 0.0)), *joint]), "tolerance"
 
 
 def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from steinlab.errors import InputError
+from steinlab.tournament.design import Cell
 from steinlab.tournament.page import tables, write
 from steinlab.tournament.record import read_record, versions, write_record
-from steinlab.tournament.run import PROFILES, Profile, groups, key_of, stored, tournament
+from steinlab.tournament.run import (
+    PROFILES,
+    Profile,
+    groups,
+    kept,
+    key_of,
+    stored,
+    tournament,
+)
 
 EVERY = 30.0
 """Seconds after which a record is written again."""
@@ -28,10 +39,12 @@ def main(args: Sequence[str] | None = None) -> int:
         about, played = read_record(given.source)
     elif given.source is not None:
         found, played = stored(given.source)
-        about = _about(given.profile, profile) | found
+        about = _about(given, profile) | found
     else:
-        about = _about(given.profile, profile)
+        about = _about(given, profile)
         played = _play(profile, about, given)
+    if given.note:
+        about |= {"note": given.note}
     played = sorted(played, key=lambda one: str(one["cell"]))
     if not played:
         raise InputError("--minutes must leave time for a cell, got none played")
@@ -51,17 +64,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", type=Path, help="replace the tables of this page")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no cell after them")
-    parser.add_argument("--record", type=Path, help="write what was played into this file")
+    parser.add_argument(
+        "--record", type=Path, help="write what was played into this file, and resume from it"
+    )
+    parser.add_argument("--note", default="", help="what the record says of where it was played")
     parser.add_argument(
         "--from", dest="source", type=Path, help="a record or an --out: play nothing"
     )
     return parser
 
 
-def _about(name: str, profile: Profile) -> dict[str, Any]:
+def _about(given: argparse.Namespace, profile: Profile) -> dict[str, Any]:
     """Return what a record says of itself."""
     return {
-        "profile": name,
+        "profile": given.profile,
         "fraction": profile.fraction,
         "seeds": profile.seeds,
         "states": profile.states,
@@ -71,22 +87,42 @@ def _about(name: str, profile: Profile) -> dict[str, Any]:
     }
 
 
+def _stop(*_: Any) -> None:
+    """End as an interrupt does, the cells begun left undone; what is finished is kept."""
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+    sys.exit(128 + signal.SIGTERM)
+
+
 def _play(profile: Profile, about: dict[str, Any], given: argparse.Namespace) -> list[Any]:
-    """Play what is not played yet; the record grows meanwhile."""
+    """Play what neither the record nor the folder holds yet; the record grows meanwhile."""
+    design = {cell for group in groups(profile) for cell in group}
+    played: dict[Cell, Any] = {}
+
+    def take(found: Iterable[Any]) -> None:
+        own = {Cell(**one["cell"]): one for one in found}
+        played.update((cell, one) for cell, one in own.items() if cell in design)
+
+    if given.record and given.record.is_file():
+        head, found = read_record(given.record, "--record")
+        take(found if head.get("key") == about["key"] else ())
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
-    played: list[Any] = []
+        take(kept(given.out, about["key"]))
     last = time.monotonic()
+    rest = tournament(profile, given.out, given.workers, minutes=given.minutes, done=set(played))
     try:
-        for one in tournament(profile, given.out, given.workers, minutes=given.minutes):
-            played.append(one)
+        for one in rest:
+            take([one])
             if given.record and time.monotonic() - last > EVERY:
-                write_record(given.record, played, about)
+                write_record(given.record, list(played.values()), about)
                 last = time.monotonic()
     finally:
+        if given.out:  # cells of groups that were not finished
+            take(kept(given.out, about["key"]))
         if given.record and played:
-            write_record(given.record, played, about)
-    return played
+            write_record(given.record, list(played.values()), about)
+    return list(played.values())
 
 
 def told(played: Sequence[Any], about: dict[str, Any]) -> str:
@@ -97,10 +133,12 @@ def told(played: Sequence[Any], about: dict[str, Any]) -> str:
         f"Profile `{about['profile']}`: {share or f'{len(played)} cells'}, a fraction of "
         f"{about['fraction']} of the factorial, {about['seeds']} seed(s), at most "
         f"{about['states']} states a cell; {by}; sources {about['key'][:12]}."
+        + (f" {about['note']}." if "note" in about else "")
     )
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     try:
         sys.exit(main())
     except InputError as error:

@@ -24,6 +24,7 @@ from scipy.spatial.distance import cdist
 
 from analytic import EmpiricalMixture, GaussianMixture
 from analytic.arrays import log_sum_exp
+from steinlab.metrics import student
 
 PROJECTIONS = 50
 """Directions of the sliced distance, the same in every cell of a dimension."""
@@ -36,6 +37,42 @@ It leaves an error of ``eps |x|^2 / distance``, nothing beside the distances of 
 
 MEASURES = ("energy_distance", "sliced_w2", "flow_error", "mode_weights", "mean", "covariance")
 """Every measure; ``mode_weights`` only where the truth's modes are known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The parts of an energy distance: of each state measured, and of each of the truth's.
+
+    Parameters
+    ----------
+    h, g : array (n,), (m,)
+        Mean distances to the other sample less those within the own; their means sum to the
+        distance.
+    """
+
+    h: np.ndarray
+    g: np.ndarray
+
+    @property
+    def distance(self) -> float:
+        """The distance."""
+        return float(self.h.mean() + self.g.mean())
+
+    @property
+    def error(self) -> float:
+        """Its standard error, by the Hajek projection and Student's factor."""
+        n, m = len(self.h), len(self.g)
+        spread = math.sqrt(self.h.var(ddof=1) / n + self.g.var(ddof=1) / m)
+        return 2 * student(min(n, m)) * spread
+
+    def ratio_error(self, other: Rows, ratio: float) -> float:
+        """Return the standard error of ``distance - ratio * other.distance`` on the same rows.
+
+        Both samples come from the same start states, row by row, and stand against the same truth:
+        what they share drops out. Over the denominator of the ratio it is the ratio's own error, to
+        first order.
+        """
+        return Rows(self.h - ratio * other.h, self.g - ratio * other.g).error
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +124,14 @@ class Truth:
         """Projections of the sample, sorted along each direction."""
         return np.sort(self.sample @ self.directions, axis=0)
 
-    def measures(self, x: np.ndarray) -> dict[str, float]:
+    def measures(self, x: np.ndarray, rows: Rows | None = None) -> dict[str, float]:
         """Return every measure of a sample of as many states, with the energy distance's error."""
-        value, error = self.energy_distance(x)
-        out = {"energy_distance": value, "energy_error": error, "sliced_w2": self.sliced_w2(x)}
+        rows = rows or self.rows(x)
+        out = {
+            "energy_distance": rows.distance,
+            "energy_error": rows.error,
+            "sliced_w2": self.sliced_w2(x),
+        }
         if self.modes is not None and self.weights is not None:
             found = mode_weights(self.modes, x)
             out["mode_weights"] = float(np.abs(found - self.weights).sum() / 2)
@@ -102,12 +143,14 @@ class Truth:
 
     def energy_distance(self, x: np.ndarray) -> tuple[float, float]:
         """Return :func:`steinlab.metrics.energy_distance` and its standard error."""
+        rows = self.rows(x)
+        return rows.distance, rows.error
+
+    def rows(self, x: np.ndarray) -> Rows:
+        """Return the parts of a sample's energy distance."""
         n, m = len(x), len(self.sample)
         between = distances(x, self.sample)
-        h = between.sum(axis=1) / m - _within(x)
-        g = between.sum(axis=0) / n - self.within
-        error = 2 * math.sqrt(h.var(ddof=1) / n + g.var(ddof=1) / m)
-        return float(h.mean() + g.mean()), error
+        return Rows(between.sum(axis=1) / m - _within(x), between.sum(axis=0) / n - self.within)
 
     def sliced_w2(self, x: np.ndarray) -> float:
         """Return :func:`steinlab.metrics.sliced_w2` of a sample of as many states."""

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from analytic import GaussianMixture
+from analytic import GaussianMixture, exact_flow
 from steinlab.bench import rng_of
 from steinlab.budget import run_within
-from steinlab.corrections import Correction
+from steinlab.corrections import Correction, NoCorrection
 from steinlab.corrections.base import Run
 from steinlab.corrections.fitted import CALIBRATION_STATES
 from steinlab.errors import InputError
-from steinlab.flows import follow
+from steinlab.flows import fine_run, follow
 from steinlab.grids import Grid, make_grid
 from steinlab.metrics import rms_distance
 from steinlab.processes import Process
@@ -26,11 +26,15 @@ from steinlab.solvers import Plan
 from steinlab.specs.solvers import Options, SolverSpec, solver_from_json
 from steinlab.tournament.design import SOLVERS, Cell
 from steinlab.tournament.entrants import BATCH, ENTRANTS, REFERENCES
-from steinlab.tournament.measures import MEASURES, Truth
+from steinlab.tournament.measures import MEASURES, Rows, Truth
 from steinlab.tournament.problems import FINE, SLOW, Problem, load_problem
+from steinlab.tournament.summary import ratio
 
 FLOORS = 4
 """Pairs of true samples whose distances give the noise floors."""
+
+FLOW_RTOL = 1e-5
+"""Tolerance of the exact flow: its ends err by far less than any run of 20 evaluations."""
 
 OVERFLOW = 1e100
 """Size of a coordinate from which a run counts as stopped: its squares leave the numbers."""
@@ -53,10 +57,12 @@ class Arena:
 def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
     """Return the states, the flow's end points, the true sample and the noise floors.
 
-    The true samples are the exact law's; a network's are end points of its own flow from other
-    states, since a solver is judged by how well it follows the network that it is given. A floor is
-    the root mean square of a measure over independent true samples, or, for a network, over ways
-    to part the pooled rows of two.
+    The flow of an exact law is :func:`analytic.flow.exact_flow`, a network's is followed finely
+    (:mod:`steinlab.flows`). The true samples are the exact law's; a network's are end points of its
+    own flow from other states, since a solver is judged by how well it follows the network that it
+    is given. A floor is the root mean square of a measure over independent true samples, or, for a
+    network, over ways to part the pooled rows of two; that of the flow error is the root mean
+    square of the stated errors of the flow's end points.
     """
     problem = load_problem(name)
     process = problem.process(process_name)
@@ -69,10 +75,13 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
         if problem.law is not None:
             return np.asarray(problem.law.sample(states, rng))
         x = problem.start(first, states, rng)
-        return np.asarray(follow(problem.denoiser, x, first, last, fine))
+        return np.asarray(fine_run(problem.denoiser, x, first, last, fine))
 
     start = problem.start(first, states, rng)
-    end = np.asarray(follow(problem.denoiser, start, first, last, fine))
+    if problem.law is not None:
+        end, error, _ = exact_flow(problem.law, start, first, last, rtol=FLOW_RTOL)
+    else:
+        end, error = follow(problem.denoiser, start, first, last, fine)
     sample = draw()
     if problem.law is not None:
         truth = Truth.of_law(problem.law, sample)
@@ -81,7 +90,7 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
         truth = Truth.of_sample(sample, problem.modes)
         both = np.concatenate([sample, draw()])
         near = [_exchanged(both, problem.modes, rng) for _ in range(FLOORS)]
-    floor = {"flow_error": 0.0}
+    floor = {"flow_error": math.sqrt(float(np.mean(error**2)))}
     for key in set(MEASURES) & set(near[0]):
         floor[key] = math.sqrt(float(np.mean([one[key] ** 2 for one in near])))
     calibration = problem.start(first, min(states, CALIBRATION_STATES), rng)
@@ -113,7 +122,8 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
 
     An entrant that spends evaluations is also set against the plain solver with as many more: the
     budget plus what it spends a state of a batch of :data:`BATCH`, rounded up, as ``equal``. The
-    best plain solver of the cell's path and budget is chosen with hindsight.
+    best plain solver of the cell's path and budget is chosen with hindsight. ``ratio_error`` is
+    the standard error of an entrant's ratio of energy distances (:func:`.summary.ratio`).
     """
     own = arena(cell.problem, cell.process, cell.seed, states)
     plan, grid = planned(cell, own.process, cell.evaluations)
@@ -124,9 +134,10 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
 
     context = Run(own.problem.denoiser, own.calibration, grid, plan.solvers, run)
     results: dict[str, Any] = {}
+    beside = _rows(own, run)
     for name in entrants:
         correction = ENTRANTS[name](context)
-        results[name] = _measured(own, cell, correction, run)
+        results[name] = _measured(own, cell, correction, run, beside)
     plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in SOLVERS}
     best = min(plain, key=lambda name: _of_best(plain[name]))
     return {
@@ -142,7 +153,18 @@ def _of_best(found: Mapping[str, float]) -> float:
     return found.get("energy_distance", math.inf)
 
 
-def _measured(own: Arena, cell: Cell, correction: Correction, run: Any) -> dict[str, Any]:
+def _rows(own: Arena, run: Any) -> Rows | None:
+    """Return the plain run's parts of the energy distance, where it stays in the numbers."""
+    try:
+        state = run(own.start, NoCorrection()).state
+    except NonFiniteStateError:
+        return None
+    return own.truth.rows(state) if np.abs(state).max() <= OVERFLOW else None
+
+
+def _measured(
+    own: Arena, cell: Cell, correction: Correction, run: Any, beside: Rows | None
+) -> dict[str, Any]:
     table = getattr(correction, "table", None)
     price = {} if table is None else {"price": table.evaluations, "kept": not table.note}
     try:
@@ -151,7 +173,7 @@ def _measured(own: Arena, cell: Cell, correction: Correction, run: Any) -> dict[
     except NonFiniteStateError as error:
         return {"stopped": str(error), **price}
     extra = _spread(own, correction) * sum(d.evaluations + d.products for d in done.diagnostics)
-    out = {"extra": extra, **distances(own, done.state), **price}
+    out = {"extra": extra, **distances(own, done.state, beside), **price}
     if extra > 0 and correction.name not in REFERENCES:
         budget = cell.evaluations + math.ceil(extra - 1e-9)
         out["equal"] = _plain(cell, len(own.start), budget)
@@ -181,9 +203,17 @@ def _plainly(*given: Any) -> dict[str, Any]:
     return distances(own, solve(own.problem.denoiser, own.start, levels, plan).state)
 
 
-def distances(own: Arena, state: np.ndarray) -> dict[str, Any]:
+def distances(own: Arena, state: np.ndarray, beside: Rows | None = None) -> dict[str, Any]:
     """Return the distances of end points: to the truth, and to where the flow leads."""
     if np.abs(state).max() > OVERFLOW:
         return {"stopped": f"a coordinate of {np.abs(state).max():.1g}"}
+    rows = own.truth.rows(state)
     flow_error = float(rms_distance(state, own.flow_end).value)
-    return {**own.truth.measures(state), "flow_error": flow_error}
+    out = {**own.truth.measures(state, rows), "flow_error": flow_error}
+    if beside is not None:
+        key = "energy_distance"
+        plain, floor = {key: beside.distance}, own.floor[key]
+        found = ratio(out, plain, floor, key)
+        error = rows.ratio_error(beside, found)
+        out["ratio_error"] = error / (max(beside.distance, 0.0) + floor)
+    return out

@@ -127,20 +127,25 @@ SLOW: Mapping[str, Slow] = MappingProxyType(
         "galaxies-hsc-32": Slow(48, 24, 0.15, 1),
     }
 )
-"""At most so many states, steps of the fine run, the share of the drawn cells that is played, and
-how many cells one process plays in a row.
+"""At most so many states, steps of a network's fine run, the share of the drawn cells that is
+played, and how many cells one process plays in a row.
 
 The fine run's order is three, so that even 24 steps err by far less than 48 states can tell.
 """
 
 FINE = 128
-"""Steps of the fine run from a grid's first level to zero noise: the flow's end points."""
+"""Steps of the fine run of a network from a grid's first level to zero noise."""
 
 
 def available() -> tuple[str, ...]:
     """Return the names of every problem at hand."""
     known = registered()
     return (*LAWS, *(name for name in MODELS if name in known and _loads(name)))
+
+
+def is_exact(name: str) -> bool:
+    """Whether a problem's denoiser has an exact law."""
+    return name in LAWS or load_model(name).law is not None
 
 
 def _loads(name: str) -> bool:

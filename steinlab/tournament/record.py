@@ -21,7 +21,7 @@ from steinlab.tournament.measures import MEASURES
 
 VERSION = 1
 LIBRARIES = ("numpy", "scipy", "torch")
-COLUMNS = (*MEASURES, "energy_error", "extra")
+COLUMNS = (*MEASURES, "energy_error", "extra", "ratio_error")
 OF_TABLE = ("price", "kept")
 
 FULL = Path(__file__).parent / "results" / "full.jsonl.gz"
@@ -62,7 +62,7 @@ def write_record(file: Path, played: Sequence[Played], about: Mapping[str, Any])
     part.replace(file)
 
 
-def read_record(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def read_record(file: Path, field: str = "--from") -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what a record says of itself, and its cells.
 
     Raises
@@ -78,7 +78,7 @@ def read_record(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         return head, [_unpacked(json.loads(line), head) for line in lines[1:]]
     except UNREADABLE as error:
         raise InputError(
-            f"--from must be a record of version {VERSION}, got {file}: {error}"
+            f"{field} must be a record of version {VERSION}, got {file}: {error}"
         ) from None
 
 

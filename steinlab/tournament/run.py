@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -10,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from steinlab.executors import completed, executor_for
 from steinlab.shards import sources_key
 from steinlab.tournament.design import Cell, cells
 from steinlab.tournament.play import play
-from steinlab.tournament.problems import LAWS, MODELS, SLOW, available
+from steinlab.tournament.problems import LAWS, MODELS, SLOW, available, is_exact
 from steinlab.tournament.record import versions
 
 
@@ -65,7 +66,9 @@ def groups(profile: Profile) -> list[Group]:
     """Return the design's cells in groups, in an order that an interruption leaves balanced.
 
     Cells of a group have problem, process and seed in common, and so the states, and as far as
-    they go grid and evaluations, and so the plain runs. The groups stand in the order of a hash.
+    they go grid and evaluations, and so the plain runs. Rectified flow and the denoisers without an
+    exact law come first, which the package's other measurements cover least; within either part
+    the groups stand in the order of a hash.
     """
     names = [name for name in available() if name in profile.problems]
     drawn = cells(names, fraction=profile.fraction, seeds=profile.seeds)
@@ -81,7 +84,13 @@ def groups(profile: Profile) -> list[Group]:
         most = SLOW[problem].together if problem in SLOW else LARGEST_GROUP
         own = tuple(group)
         out += [own[i : i + most] for i in range(0, len(own), most)]
-    return sorted(out, key=_place)
+    first = {name for name in names if not is_exact(name)}
+
+    def place(group: Group) -> tuple[bool, bytes]:
+        cell = group[0]
+        return cell.process != "flow" and cell.problem not in first, _place(group)
+
+    return sorted(out, key=place)
 
 
 def _place(group: Group) -> bytes:
@@ -90,21 +99,19 @@ def _place(group: Group) -> bytes:
 
 
 def play_group(group: Group, *, sitting: Sitting) -> list[dict[str, Any]]:
-    """Play the cells of a group that the folder does not hold, and return all that are done."""
+    """Play the cells of a group until the time is up, and return those; the folder keeps each."""
     out = []
     for cell in group:
-        file = sitting.folder / f"{cell.digest:016x}.json" if sitting.folder else None
-        found = _stored(file, sitting.key) if file else None
-        if found is None:
-            if time.time() > sitting.until:
-                continue
-            slow = SLOW.get(cell.problem)
-            found = rounded(play(cell, states=min(sitting.states, slow.states if slow else 10**9)))
-            if file:
-                part = file.with_suffix(f".{os.getpid()}")
-                whole = {"key": sitting.key, "versions": versions(), "played": found}
-                part.write_text(json.dumps(whole), encoding="utf-8")
-                part.replace(file)
+        if time.time() > sitting.until:
+            break
+        slow = SLOW.get(cell.problem)
+        found = rounded(play(cell, states=min(sitting.states, slow.states if slow else 10**9)))
+        if sitting.folder:
+            file = sitting.folder / f"{cell.digest:016x}.json"
+            part = file.with_suffix(f".{os.getpid()}")
+            whole = {"key": sitting.key, "versions": versions(), "played": found}
+            part.write_text(json.dumps(whole), encoding="utf-8")
+            part.replace(file)
         out.append(found)
     return out
 
@@ -124,13 +131,15 @@ def rounded(found: Any) -> Any:
     return [rounded(value) for value in found] if isinstance(found, list) else found
 
 
-def _stored(file: Path, key: str) -> dict[str, Any] | None:
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        found: dict[str, Any] | None = stored["played"] if stored["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found
+def kept(folder: Path, key: str) -> list[dict[str, Any]]:
+    """Return the cells of a key that a folder holds whole."""
+    out = []
+    for file in sorted(folder.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if found["key"] == key:
+                out.append(found["played"])
+    return out
 
 
 def key_of(profile: Profile) -> str:
@@ -156,13 +165,20 @@ def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def tournament(
-    profile: Profile, folder: Path | None, workers: int, *, minutes: float = math.inf
+    profile: Profile,
+    folder: Path | None,
+    workers: int,
+    *,
+    minutes: float = math.inf,
+    done: Collection[Cell] = (),
 ) -> Iterator[dict[str, Any]]:
     """Yield played cells as their groups are finished; after ``minutes`` no cell is begun.
 
-    A group that fails does not keep the others from being played; its error is raised at the end.
+    Cells that are ``done`` are left out. A group that fails does not keep the others from being
+    played; its error is raised at the end.
     """
-    jobs = groups(profile)
+    left = (tuple(cell for cell in group if cell not in done) for group in groups(profile))
+    jobs = [group for group in left if group]
     sitting = Sitting(profile.states, folder, key_of(profile), time.time() + 60 * minutes)
     call = functools.partial(play_group, sitting=sitting)
     failed: Exception | None = None
@@ -172,8 +188,8 @@ def tournament(
                 failed = failed or found
                 print(f"{i}/{len(jobs)} {group[0].key} failed: {found!r}", file=sys.stderr)
                 continue
-            done = f"{len(found)} of {len(group)} cells"
-            print(f"{i}/{len(jobs)} {group[0].problem} {group[0].process} {done}", file=sys.stderr)
+            share = f"{len(found)} of {len(group)} cells"
+            print(f"{i}/{len(jobs)} {group[0].problem} {group[0].process} {share}", file=sys.stderr)
             yield from found
     if failed:
         raise failed

@@ -82,6 +82,7 @@ def test_it_is_the_mixture_of_equal_weights(
     close(law.jvp(x, level, tangent), twin.jvp(x, level, tangent), tolerance)
     close(law.mean(), twin.mean())
     close(law.second_moment(), twin.second_moment())
+    close(law.variance(), twin.variance())
     assert law.smallest_variance == twin.smallest_variance
 
 

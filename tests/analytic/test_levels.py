@@ -39,3 +39,14 @@ def test_ratio_and_lam() -> None:
     stack = NoiseLevel(np.array([0.25, 1.0]), np.array([0.5, 1.0]))
     np.testing.assert_allclose(stack.lam, [-math.log(2), 0.0], rtol=1e-15)
     np.testing.assert_array_equal(stack.ratio, [2.0, 1.0])
+
+
+def test_noised_states_follow_the_forward_coupling() -> None:
+    level, x_star = NoiseLevel(0.6, 0.8), np.linspace(-1, 1, 12).reshape(6, 2)
+    x = level.noised(x_star, np.random.default_rng(3))
+    eps = np.random.default_rng(3).standard_normal((6, 2))
+    np.testing.assert_array_equal(x, 0.6 * x_star + 0.8 * eps)
+    stack = NoiseLevel(np.full((3, 1, 1), 0.6), np.arange(3.0)[:, None, None])
+    wide = stack.noised(np.zeros((3, 5, 2)), np.random.default_rng(0))
+    assert wide.shape == (3, 5, 2)
+    assert not wide[0].any()

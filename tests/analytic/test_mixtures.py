@@ -195,6 +195,8 @@ def test_moments_and_samples_of_a_stack_are_its_members(form: str) -> None:
         one = law.take(c)
         close(law.mean()[c], one.mean(), 1e-15)
         close(law.second_moment()[c], one.second_moment(), 1e-15)
+        close(law.variance()[c], one.variance(), 1e-15)
+        close(one.variance(), one.second_moment() - (one.mean() ** 2).sum(), 1e-13)
         trace = np.broadcast_to(one.spectra, one.means.shape).sum(axis=1)
         close(one.second_moment(), one.weights @ ((one.means**2).sum(axis=1) + trace), 1e-14)
         z = (x[c].mean(axis=0) - one.mean()) / (x[c].std(axis=0) / np.sqrt(n))
@@ -311,3 +313,8 @@ def test_no_states_give_no_values() -> None:
     law = mixture("full")
     assert law.log_prob(np.zeros((0, 2)), LEVEL).shape == (0,)
     assert law(np.zeros((0, 2)), LEVEL).shape == (0, 2)
+
+
+def test_the_variance_of_a_distant_law_keeps_its_digits() -> None:
+    law = GaussianMixture([0.5, 0.5], [[1e8, 0.0], [1e8 + 2, 0.0]], 0.25)
+    assert law.variance() == 1.5  # E|x|^2 - |E x|^2 is off by its rounding, 2

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gpu_models.study.design import CORRECTIONS, SIZES, cells
+from gpu_models.study.cells import _correction
+from gpu_models.study.design import CORRECTIONS, FAIR, FAIR_EVALUATIONS, SIZES, Cell, cells
 from gpu_models.study.records import Records
+from steinlab.budget import run_within
+from steinlab.corrections.coordinates import InVP
 from steinlab.errors import InputError
+from steinlab.processes import EDM
+from steinlab.solvers import HEUN
 
 CONFIG = {"size": [1, 2]}
 
@@ -17,11 +24,41 @@ CONFIG = {"size": [1, 2]}
 def test_every_cell_once_the_headline_first() -> None:
     found = cells(SIZES["full"])
     assert len({cell.key for cell in found}) == len(found)
+    found = [cell for cell in found if cell.correction not in FAIR]
     headline = [cell.headline and cell.seed == 0 for cell in found]
     count = sum(headline)
     assert count == 4 * 4 * len(CORRECTIONS)
     assert headline == [True] * count + [False] * (len(found) - count)
     assert sum(cell.headline for cell in found) == 3 * count
+
+
+def test_the_fair_rules_come_last_and_in_whole_groups() -> None:
+    """All solvers and grids of a rule at the first budgets, rule by rule; then other budgets."""
+    every, size = cells(SIZES["full"]), SIZES["full"]
+    fair = [cell for cell in every if cell.correction in FAIR]
+    assert every[-len(fair) :] == fair
+    plain = {replace(c, correction="none") for c in every if c.correction == "none" and not c.seed}
+    for rule in FAIR:
+        own = {replace(c, correction="none") for c in fair if c.correction == rule}
+        assert own == plain
+    first = len(size.solvers) * len(size.grids) * len(FAIR_EVALUATIONS)
+    for i, rule in enumerate(FAIR):
+        group = fair[i * first : (i + 1) * first]
+        assert {c.correction for c in group} == {rule}
+        assert {c.evaluations for c in group} == set(FAIR_EVALUATIONS)
+    assert [(c.low, c.coordinates) for c in FAIR.values()] == [
+        (low, where) for where in ("own", "vp") for low in (0.1, 0.5, 0.9)
+    ]
+
+
+@pytest.mark.parametrize("rule", FAIR)
+def test_a_fair_rule_is_the_correction_that_its_name_says(rule: str) -> None:
+    plan, grid = run_within(HEUN, EDM, "karras", 3)
+    made: Any = _correction(None, Cell("heun", 3, "karras", rule, 0), plan, grid)[0]  # type: ignore[arg-type]
+    assert isinstance(made, InVP) == rule.endswith("-vp")
+    own = made.correction if isinstance(made, InVP) else made
+    assert f"tweedie-{own.gamma_min:g}" == rule.removesuffix("-vp")
+    assert (own.name, own.gamma_max, own.states) == ("tweedie", 1.0, 0)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])

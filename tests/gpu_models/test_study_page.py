@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import CALIBRATED, RULE, pairs_of, summary
 from gpu_models.study.stored import RESULTS
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
@@ -98,7 +99,15 @@ def test_the_theorem_agrees_with_the_reference_at_every_step() -> None:
 
 def test_a_complete_study_fills_every_section(made: str) -> None:
     text = unwrapped(made)
-    for title in ("Corrections, over", "By budget", "Headline", "Seeds", "Cost", "Lipschitz"):
+    for title in (
+        "Corrections, over",
+        "By budget",
+        "By solver",
+        "Headline",
+        "Seeds",
+        "Cost",
+        "Lipschitz",
+    ):
         assert f"## {title}" in made
     assert "What has not" not in made
     assert f"artifact rate {FACTORS[CALIBRATED]:.3g}" in text
@@ -107,6 +116,11 @@ def test_a_complete_study_fills_every_section(made: str) -> None:
     assert "A Jacobian product on all of 512 states takes 1.6 (stein, 5 gaussian, rev" in text
     assert "the largest local Lipschitz constant of a step is" in text
     assert "tables move a step" in text
+    assert "**The definition's coefficient, clipped on both sides**" in text
+    assert "1 plain runs repeated have the flow error recorded before to 0.001 of" in text
+    assert "(tweedie, 0.1 to 1; tweedie, 0.5 to 1; tweedie, 0.9 to 1; tweedie, 0.1 to 1, " in text
+    assert "Flow error 0.8, 0.8, 0.8, 0.8, 0.8, 0.8: the mean gains in 6 of 6, no cell " in text
+    assert "Flow error by solver, tweedie, 0.1 to 1: euler 0.8, " in text
 
 
 def test_what_is_missing_is_named_and_not_spoken_of(scripts: Any, tmp_path: Path) -> None:
@@ -121,6 +135,18 @@ def test_what_is_missing_is_named_and_not_spoken_of(scripts: Any, tmp_path: Path
     assert "## Cost" not in page
     assert "**Cost**" not in page
     assert "**Strict contraction.**" not in page
+
+
+def test_without_the_fair_rules_the_page_says_how_many_runs_are_missing(
+    scripts: Any, tmp_path: Path
+) -> None:
+    study = complete(actual())
+    fair = [cell.key for cell in study.runs if cell.correction in FAIR]
+    for key in fair:
+        del study.found[key]  # type: ignore[attr-defined]
+    page = unwrapped(scripts.study_page.pages(write(study, tmp_path))["study.md"])
+    assert f"**What has not:** {len(fair)} runs. Nothing is said" in page
+    assert "clipped on both sides" not in page
 
 
 def test_the_tiny_study_makes_pages(scripts: Any, tmp_path: Path) -> None:
@@ -141,10 +167,18 @@ def test_the_readme_says_what_the_page_says() -> None:
     readme = unwrapped((ROOT / "README.md").read_text(encoding="utf-8"))
     page = unwrapped((DOCS / "study.md").read_text(encoding="utf-8"))
     words = readme[readme.index("On a real denoiser") :]
-    rule, table = (
-        summary(pairs_of(actual(), family), "flow_error") for family in (RULE, CALIBRATED)
+    rule, table, fair = (
+        summary(pairs_of(actual(), family), "flow_error")
+        for family in (RULE, CALIBRATED, "tweedie-0.1")
     )
+    frechet = summary(pairs_of(actual(), "tweedie-0.1"), "FD-EffLite0")
     assert rule is not None
+    assert fair is not None
+    assert frechet is not None
+    clipped = words[words.index("clipped to [0.1, 1]") :]
+    assert f"nearer in {fair.improved} and farther in {fair.worsened} of {fair.cells}" in clipped
+    assert f"Frechet distance is larger in {frechet.worsened} of {frechet.cells}" in clipped
+    assert f"smaller in {frechet.improved}" in clipped
     assert table is not None
     assert f"in {rule.worsened} of {rule.cells} runs" in words
     assert f"nearer in {table.improved} and farther in {table.worsened} " in words

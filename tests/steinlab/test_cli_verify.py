@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,9 @@ CLAIM = {
     "tightness", "evidence", "controls",
 }  # fmt: skip
 """The keys of the design; the rest is extra."""
-EXTRA = {"conditions", "undecided", "detects", "seconds", "table"}
+EXTRA = {
+    "conditions", "undecided", "detects", "seconds", "table", "owner", "tried", "not_looked_at",
+}  # fmt: skip
 
 
 def command(*args: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -59,6 +62,8 @@ def test_it_ends_well(verified: tuple[Any, Path]) -> None:
     for claim_id in IDS:
         assert claim_id in done.stdout
     assert "controls rejected" in done.stdout
+    assert "the paper's claims: 2 conditional\n" in done.stdout
+    assert re.search(r"vp-singularity +│ paper +│ conditional", done.stdout)
     names = {file.name for file in (folder / "out" / "new").iterdir()}
     assert names == {"ledger.json", "shards", *(f"{claim_id}.case.json" for claim_id in IDS)}
     assert (folder / "l.json").read_text() == (folder / "out/new/ledger.json").read_text()

@@ -88,3 +88,11 @@ def test_it_offers_what_the_network_offers() -> None:
 def test_an_unknown_prediction_is_named() -> None:
     with pytest.raises(ValueError, match="prediction must be one of x0, eps, v, score, flow, got"):
         convert(lambda x, _: x, "noise")
+
+
+def test_an_output_or_a_level_of_another_shape_is_refused() -> None:
+    x = np.ones((2, 2))
+    with pytest.raises(ValueError, match=r"^output must have .*, \(2, 2\), got \(2, 1\)"):
+        convert(lambda x, _: x[:, :1], "eps")(x, NoiseLevel(1.0, 1.0))
+    with pytest.raises(ValueError, match=r"^sigma must be a number or \(2, 1\), up to ones, for"):
+        convert(lambda x, _: x, "eps")(x, NoiseLevel(1.0, np.ones(2)))

@@ -12,12 +12,12 @@ import pytest
 from steinlab.cli import main
 from steinlab.examine import rerun
 from steinlab.falsify import ATTACK_BUDGET, Parameter, Search, attack, score_of, shrink, spaces_of
-from steinlab.falsify.attack import budget_of, describe
+from steinlab.falsify.attack import BRIEF, budget_of, describe, stored
 from steinlab.judge import examine, judged
 from steinlab.ledger import load_claim, read_case, replay
 from steinlab.schedule import unit_names
 from steinlab.units import FALSIFIER
-from steinlab.verdicts import Check, Claim, Comparison, Twin
+from steinlab.verdicts import PROFILES, Check, Claim, Comparison, Twin
 
 CLAIMS = ("asymptotic-equivalence", "error-decay", "stein-identity", "vp-singularity")
 SEARCHABLE = (*CLAIMS, "optimal-coefficient", "edm-drift-vanishes", "reference-free-coefficient")
@@ -172,11 +172,9 @@ def test_scores() -> None:
     assert one(1.0, 2.0, False, tolerance=0.1) == -np.inf, "undecided"
 
 
-def test_the_attack_is_a_row_of_evidence_in_the_full_profile_only() -> None:
-    claim = load_claim("vp-singularity")
-    assert FALSIFIER not in unit_names(claim, "quick")
-    assert unit_names(claim, "full")[-1] == FALSIFIER
-    assert FALSIFIER not in unit_names(load_claim("gain-grows-with-step"), "full")
+def test_the_attack_is_a_row_of_evidence() -> None:
+    assert unit_names(load_claim("vp-singularity"))[-1] == FALSIFIER
+    assert FALSIFIER not in unit_names(load_claim("gain-grows-with-step"))
     toy = rare(5e-7)
     outcomes = {
         "corner": examine(toy, toy.checks[0], "quick", 0),
@@ -198,7 +196,32 @@ def test_an_attack_spends_no_more_than_the_check_draws() -> None:
     assert outcome is not None
     assert outcome.attack is not None
     assert outcome.attack.cases == 40
-    assert budget_of(spaces_of(load_claim("vp-singularity"))) == ATTACK_BUDGET
+    spaces = {p: spaces_of(load_claim("vp-singularity"), p) for p in PROFILES}
+    assert budget_of(spaces["full"], "full") == ATTACK_BUDGET
+    assert budget_of(spaces["quick"], "quick") == ATTACK_BUDGET // BRIEF
+    assert budget_of(spaces_of(rare(1e-3)), "quick") == 1
+
+
+def test_an_attack_depends_on_the_seed_and_the_profile_alone() -> None:
+    claim = load_claim("vp-singularity")
+    first, again, other = (attack(claim, seed, profile="quick") for seed in (0, 0, 1))
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert (first.worst, first.attack) == (again.worst, again.attack)
+    assert first.worst != other.worst
+
+
+def test_a_found_violation_of_an_experiment_tried_here_refutes_nothing() -> None:
+    toy = rare(1e-3)
+    found = searched(toy, 480).best()
+    assert found is not None
+    case = describe(toy, found)
+    comparison = rerun(toy, "corner", case)
+    assert stored(toy, found, comparison, case)["verdict"] == "refuted"
+    assert (
+        stored(replace(toy, tried="here"), found, comparison, case)["verdict"] == "not-reproduced"
+    )
 
 
 def test_a_check_that_cannot_draw_few_is_not_searched() -> None:

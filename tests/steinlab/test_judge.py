@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from steinlab import catalogue, ledger
 from steinlab.cli import main
 from steinlab.judge import effort_for, judge
 from steinlab.ledger import differences, faults, judge_by_id, run, stored_case
+from steinlab.units import Crash
 from steinlab.verdicts import Comparison, Twin
 from tests.steinlab.toys import TOLERANCE, check, claim, compare, double, dropped
 
@@ -170,10 +172,15 @@ def test_a_crash_becomes_a_row(toys: dict[str, Any]) -> None:
     row = judge_by_id("crashing", "quick", 0)
     assert (row["verdict"], row["cases"]) == ("not-run", 0)
     assert "no such number" in row["crash"]
-    assert faults({"claims": [row]}) == [
-        "crashing: a check crashed: ZeroDivisionError: no such number"
-    ]
+    (fault,) = faults({"claims": [row]})
+    assert re.fullmatch(
+        r"crashing: a check crashed: ZeroDivisionError: no such number "
+        r"\(.*test_judge\.py, line \d+, in broken\)",
+        fault,
+    )
     assert stored_case(row) is None
+    assert set(row) - {"crash"} == set(judge_by_id("good", "quick", 0)), "the report reads it too"
+    assert (row["title"], row["owner"]) == ("Doubling", "laboratory")
 
 
 def test_the_ledger_keeps_the_order_asked_for(toys: dict[str, Any]) -> None:
@@ -225,3 +232,141 @@ def test_exit_codes(
     rows = json.loads((tmp_path / "ledger.json").read_text())["claims"]
     assert [row["id"] for row in rows] == ids.split(",")
     assert all(math.isfinite(row["seconds"]) for row in rows)
+
+
+# --- what cannot be judged is refused, in a line -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "banana"}, r"kind of claim toy must be one of identity, tight, .*, got banana"),
+        ({"owner": "papre"}, r"owner of claim toy must be .* \(did you mean paper\?\), got papre"),
+        ({"twins": ()}, "claim toy must have a control, got none"),
+        ({"checks": ()}, "claim toy must have a check, got none"),
+        ({"checks": (check(), check())}, "claim toy must name each check once, got numbers twice"),
+        ({"twins": (Twin("a", abs), Twin("a", abs))}, "each control once, got a twice"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        claim(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_check_of_no_known_method_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"method of check numbers must be one of .*, got guess"):
+        replace(check(), method="guess")
+
+
+@pytest.mark.parametrize(
+    ("formula", "rejected"), [(double, False), (lambda x: 3 * x, True)], ids=["equal", "another"]
+)
+def test_a_control_equal_to_a_refuted_formula_rejects_nothing(formula: Any, rejected: bool) -> None:
+    """The data violate both: the check has not told the twin from the claim."""
+    row = judge(claim(checks=(check(slope=2.5),), twins=(Twin("copy", formula),)))
+    assert row["verdict"] == "refuted"
+    assert named(row, "copy")["rejected"] is rejected
+    complaint = (
+        "toy: control not rejected: copy, which falls only because the claim's own formula, equal "
+        "to it in every case, does"
+    )
+    assert faults({"claims": [row]}) == ([] if rejected else [complaint])
+
+
+@pytest.mark.parametrize("field", ["measured", "predicted"])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_nan_passes_nowhere(field: str, sampled: bool) -> None:
+    def spoilt(data: Any, formula: Any) -> Comparison:
+        c = replace(compare(data, formula), sampled=sampled)
+        if len(c.measured) == 3:
+            getattr(c, field)[1] = math.nan
+        return c
+
+    message = (
+        rf"^{field} of check numbers must be numbers, got NaN in 1 of 7, first in case \{{x: 1"
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        judge(claim(checks=(check(compare=spoilt),)))
+    assert "\n" not in str(caught.value)
+
+
+def test_nan_of_a_joint_test_passes_nowhere() -> None:
+    def pool(data: Any, formula: Any) -> Comparison:
+        return Comparison(np.array([np.nan]), np.ones(1), np.ones(1), sampled=True)
+
+    with pytest.raises(ValueError, match="pooled measured of check numbers must be numbers, got N"):
+        judge(claim(checks=(check(pool=pool),)))
+
+
+def test_a_comparison_is_one_number_a_case() -> None:
+    def pairs(data: Any, formula: Any) -> Comparison:
+        c = compare(data, formula)
+        return replace(c, predicted=c.predicted[:, None])
+
+    with pytest.raises(ValueError, match=r"predicted .* must have shape \(7,\), got \(7, 1\)"):
+        judge(claim(checks=(check(compare=pairs),)))
+
+
+def test_a_twin_of_no_check_is_a_fault() -> None:
+    row = judge(claim(twins=(Twin("wrong sign", lambda x: -2 * x, ("nubmers",)),)))
+    assert faults({"claims": [row]}) == ["toy: control not rejected: wrong sign"]
+
+
+def test_without_any_control_tried_it_is_a_fault() -> None:
+    absent = check("absent", available=lambda: "no such extra")
+    twin = Twin("wrong sign", lambda x: -2 * x, ("absent",))
+    row = judge(claim(checks=(check(), absent), twins=(twin,)))
+    assert row["not_looked_at"] == [{"check": "absent", "what": "", "reason": "no such extra"}]
+    assert faults({"claims": [row]}) == [
+        "toy: no control was tried: none applies to the checks that ran"
+    ]
+
+
+def test_what_a_check_leaves_out_is_listed() -> None:
+    part = check(partly=lambda profile: {"a model": f"not in {profile}"})
+    row = judge(claim(checks=(part,)), profile="full")
+    (left,) = row["not_looked_at"]
+    assert left == {"check": "numbers", "what": "a model", "reason": "not in full"}
+    assert judge(claim())["not_looked_at"] == []
+    missing = judge(claim(checks=(check(available=lambda: "no GPU"),)))
+    assert (missing["verdict"], missing["finding"]) == ("not-run", "no GPU")
+    assert missing["not_looked_at"] == [{"check": "numbers", "what": "", "reason": "no GPU"}]
+
+
+def test_an_experiment_tried_on_our_own_models_is_not_refuted() -> None:
+    tried = {"formula": lambda x: 3 * x, "tried": "numbers of our own", "owner": "paper"}
+    row = judge(claim(**tried))
+    assert (row["verdict"], row["tried"]) == ("not-reproduced", "numbers of our own")
+    assert row["worst"]
+    assert faults({"claims": [row]}) == []
+    assert judge(claim(tried="numbers of our own"))["verdict"] == "holds"
+
+
+def test_the_place_of_a_crash_is_the_claims_innermost_frame() -> None:
+    def inner() -> None:
+        np.linalg.inv(np.zeros((2, 2)))
+
+    try:
+        inner()
+    except np.linalg.LinAlgError as error:
+        own = Crash.from_error(error, "tests.steinlab")
+        foreign = Crash.from_error(error, "tests.steinlab_")
+    assert re.search(r"\(.*test_judge\.py, line \d+, in inner\)$", own.message)
+    assert "linalg" in foreign.message.split("(")[-1]
+    assert own.trace.startswith("Traceback")
+    assert Crash.from_error(ValueError("two\nlines")).message == "ValueError: two lines"
+
+
+def test_the_whole_traceback_is_printed_when_asked(toys: dict[str, Any], capsys: Any) -> None:
+    words = ["verify", "--claims", "crashing", "--workers", "1"]
+    assert main(words) == 1
+    short = capsys.readouterr().err
+    assert "Traceback" not in short
+    assert short.count("\n") == 2
+    assert "--traceback prints" in short
+    assert main([*words, "--traceback"]) == 1
+    whole = capsys.readouterr().err
+    assert whole.startswith("steinlab: crashing: a check crashed")
+    assert "Traceback (most recent call last)" in whole
+    assert whole.endswith("ZeroDivisionError: no such number\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -306,3 +307,37 @@ def test_the_time_is_the_customary_one():
 def test_bad_input_names_the_field_the_value_and_the_requirement(call, message):
     with pytest.raises(ValueError, match=message):
         call(STYLES["edm"](dtype=torch.float64))
+
+
+# --- shapes and dtypes of what goes in and comes out --------------------------------------------
+
+
+def _wrapped(net: Any, shape: tuple[int, ...]) -> list[Any]:
+    options: dict[str, Any] = {"prediction": "eps", "time_of": lambda r: r}
+    return [edm_denoiser(net, shape), timed_denoiser(net, shape, **options)]
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda x, _: x.permute(0, 2, 3, 1),  # channels last
+        lambda x, _: x.reshape(len(x), -1),
+        lambda x, _: x.mean(dim=(1, 2, 3), keepdim=True),
+    ],
+    ids=["channels-last", "flat", "one-a-picture"],
+)
+def test_an_output_of_another_shape_is_refused(net: Any) -> None:
+    """Channels last was reshaped into nonsense of the right shape, a mean was broadcast."""
+    for denoiser in _wrapped(net, (2, 3, 4)):
+        with pytest.raises(ValueError, match=r"^net must return .*, \(5, 2, 3, 4\), got \(5, "):
+            denoiser(np.ones((5, 24)), NoiseLevel(1.0, 1.0))
+
+
+def test_integer_states_are_refused_as_laws_refuse_them() -> None:
+    """They truncated D."""
+    for denoiser in _wrapped(lambda x, _: 0.5 * x, (2,)):
+        for x in (np.ones((3, 2), dtype=int), torch.ones((3, 2), dtype=torch.int64)):
+            with pytest.raises(ValueError, match=r"^x must have a real floating dtype, got"):
+                denoiser(x, NoiseLevel(1.0, 1.0))
+        with pytest.raises(ValueError, match=r"^v must have a real floating dtype, got int64"):
+            denoiser.jvp(np.ones((3, 2)), NoiseLevel(1.0, 1.0), np.ones((3, 2), dtype=int))

@@ -172,3 +172,9 @@ def test_a_grid_must_descend() -> None:
         solve(PLANE, X, GRID[::-1][1:], EULER)
     with pytest.raises(ValueError, match="grid must hold at least 2 levels"):
         solve(PLANE, X, GRID[:1], EULER)
+
+
+def test_integer_states_are_refused() -> None:
+    grid = (NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.5))
+    with pytest.raises(ValueError, match=r"^x must have a real floating dtype, got int64"):
+        solve(lambda x, _: 0.5 * x, np.ones((3, 2), dtype=int), grid, EULER)

@@ -125,7 +125,7 @@ def test_a_claim_that_cannot_be_loaded_is_a_crashed_row(monkeypatch) -> None:
 
     monkeypatch.setattr(catalogue, "load_claim", broken)
     row = run(IDS[:1])["claims"][0]
-    assert row["finding"] == "a check crashed: RuntimeError: no"
+    assert row["finding"].startswith("the claim cannot be loaded: RuntimeError: no (")
 
 
 def test_long_units_start_first(tmp_path) -> None:

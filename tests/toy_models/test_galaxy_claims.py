@@ -22,7 +22,7 @@ def drawn(module, profile):
 
 @pytest.fixture
 def missing(monkeypatch):
-    for module in MODULES:
+    for module in (error_budget, tweedie_versus_stein):
         monkeypatch.setattr(module, "galaxies_missing", lambda: REASON)
     monkeypatch.setattr("toy_models.claims.networks.galaxies_missing", lambda: REASON)
 
@@ -32,8 +32,14 @@ def test_without_the_package_there_is_no_case_of_it(module, missing):
     assert drawn(module, "full") == []
 
 
-def test_without_the_package_the_finding_says_how_to_get_it(missing):
-    assert error_budget._galaxies([]) == f"{GALAXY}: {REASON}"
+def left_out(module, profile):
+    checks = (*module.CLAIM.checks, *(dropped.check for dropped in module.CLAIM.dropped))
+    return [check.partly(profile) for check in checks if check.partly]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_without_the_package_one_check_says_how_to_get_it(module, missing):
+    assert left_out(module, "full") == [{GALAXY: REASON}]
     assert with_galaxies("digits-mlp") == ("digits-mlp",)
 
 
@@ -41,7 +47,8 @@ def test_without_the_package_the_finding_says_how_to_get_it(missing):
 def test_with_it_the_quick_profile_takes_what_is_cheap():
     counts = {m: (len(drawn(m, "quick")), len(drawn(m, "full"))) for m in MODULES}
     assert counts == {error_budget: (0, 2), jacobian_symmetry: (6, 6), tweedie_versus_stein: (3, 3)}
-    assert "in the full profile" in error_budget._galaxies([])
+    assert [left_out(m, "full") for m in MODULES] == [[{}]] * 3
+    assert "in the full profile" in left_out(error_budget, "quick")[0][GALAXY]
 
 
 @installed

@@ -43,6 +43,12 @@ def galaxies_missing() -> str:
     return "not registered" if entry is None else str(entry.load()().missing)
 
 
+def without_galaxies(profile: str) -> dict[str, str]:  # noqa: ARG001
+    """Return the galaxy network and why a check leaves it out, nothing where it is there."""
+    missing = galaxies_missing()
+    return {GALAXY: missing} if missing else {}
+
+
 def with_galaxies(*names: str) -> tuple[str, ...]:
     """Return the names, and the galaxy network's where its package is installed."""
     return names if galaxies_missing() else (*names, GALAXY)

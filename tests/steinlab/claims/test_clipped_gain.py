@@ -56,6 +56,9 @@ def test_where_it_works() -> None:
         for name in ("dpmpp-3m", "dpmpp-2m", "unipc-2")
     ]
     assert f"{three[0]}, {three[1]} and {three[2]} of the plain error with [0.5, 1]" in SECTION
+    for process, rule in (("edm", VP), ("flow", "tweedie 0.1 to 1")):
+        means = {name: of(process, rule, solver=name).mean for name in SOLVERS}
+        assert min(means, key=lambda name: means[name]) == "heun"
     few, many = (of("edm", VP, evaluations=n).mean for n in (4, 10))
     assert f"at 4 evaluations {few:.2f} of the plain error" in SECTION
     assert f"at 10 it is {many:.2f}" in SECTION

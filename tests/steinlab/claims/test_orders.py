@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from steinlab.claims import convergence, integration_error_decomposition, published
-from steinlab.claims.convergence import Convergence, compare_orders, declared, observe
+from steinlab.claims import (
+    convergence,
+    integration_error_decomposition,
+    published,
+    solver_order,
+)
+from steinlab.claims.convergence import Convergence, Observed, compare_orders, declared, observe
 from steinlab.claims.falsified import falsify
 from steinlab.claims.integration_error_decomposition import Run, measure, split
 from steinlab.claims.solver_equivalences import PAIRS, PairCase, compare
 from steinlab.claims.solver_equivalences import measure as measure_pair
 from steinlab.claims.third_order_as_published import BUDGETS, few_steps
 from steinlab.processes import EDM, PROCESSES
-from steinlab.solvers import get_solver
+from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.solvers.base import LinearMultistep
+from steinlab.verdicts import join
 
 
 @pytest.mark.parametrize(
@@ -89,3 +98,35 @@ def test_parts_add_up(error: float) -> None:
     assert np.max(comparison.tolerance) < 1e-10
     wrong = replace(comparison, predicted=parts.local.sum(axis=0) + 0.999 * parts.denoiser)
     assert wrong.violated.any() == (error > 0)
+
+
+def test_a_solver_of_the_wrong_order_is_named_and_its_row_marked() -> None:
+    """Not among "all solvers": the finding counts the others and says which it is."""
+
+    def result(kind: str, solvers: Sequence[str], wrong: str) -> Any:
+        seen = [
+            Observed(
+                Convergence(name, "edm", "logsnr", kind),
+                order=1.01 if name == wrong else 2.0,
+                confidence=0.02,
+                declared=2,
+                error=1e-3,
+            )
+            for name in solvers
+        ]
+        return SimpleNamespace(data=seen, comparison=join([compare_orders(o, 0) for o in seen]))
+
+    def said(wrong: str) -> tuple[str, dict[str, list[str]]]:
+        found = {k: result(k, SOLVER_IDS, wrong if k == "own" else "") for k in solver_order.KINDS}
+        rows = solver_order._table(found).rows
+        return solver_order._finding(found), {row[0]: list(row[1:]) for row in rows}
+
+    finding, rows = said("heun")
+    assert finding.startswith(f"{len(SOLVER_IDS) - 1} of {len(SOLVER_IDS)} solvers have their")
+    assert "order within 0.00" in finding
+    assert "; not heun (declared 2, observed 1.01 +- 0.02, own)" in finding
+    assert rows["heun"][1] == "1.01 +- 0.02, WRONG"
+    assert not any("WRONG" in cell for name, row in rows.items() if name != "heun" for cell in row)
+    finding, rows = said("")
+    assert finding.startswith(f"all {len(SOLVER_IDS)} solvers")
+    assert not any("WRONG" in cell for row in rows.values() for cell in row)

@@ -16,7 +16,7 @@ from steinlab.corrections.fitted import LEAST_STATES, calibrate
 from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, own, same_start
 from steinlab.divergence import Step
 from steinlab.errors import InputError
-from steinlab.flows import follow, trajectory
+from steinlab.flows import fine_run, trajectory
 from steinlab.grids import make_grid
 from steinlab.metrics import energy_distance
 from steinlab.processes import EDM
@@ -44,7 +44,7 @@ class Perfect:
         return 49
 
     def step(self, denoiser: Any, x: Any, s: NoiseLevel, t: NoiseLevel, history: Any) -> Candidate:  # noqa: ARG002
-        end = follow(denoiser, x, s, t)
+        end = fine_run(denoiser, x, s, t)
         return Candidate(end, x - end, denoiser(x, s), None, 49)
 
 
@@ -62,7 +62,7 @@ def step_of(x: Any, solver: Any) -> Step:
 def test_the_oracle_is_the_best_scalar_and_neutral_for_an_exact_step() -> None:
     step = step_of(start(400, level=S), EULER)
     state, done = flow_oracle()(step, RNG)
-    end, u = follow(PLANE, step.x, S, T), step.candidate.residual
+    end, u = fine_run(PLANE, step.x, S, T), step.candidate.residual
     best = np.mean((state - end) ** 2)
     for off in (-1e-3, 1e-3):
         assert np.mean((step.x - (done.gamma + off) * u - end) ** 2) > best
@@ -70,11 +70,20 @@ def test_the_oracle_is_the_best_scalar_and_neutral_for_an_exact_step() -> None:
     assert flow_oracle()(step_of(step.x, Perfect()), RNG)[1].gamma == pytest.approx(1.0, abs=1e-12)
 
 
+def test_the_oracle_is_charged_what_it_evaluates() -> None:
+    """To zero noise, too: one evaluation more in the last step."""
+    counted = Counted(PLANE)
+    done = solve(counted, start(8), GRID, EULER, correction=flow_oracle(substeps=4))
+    spent = sum(one.evaluations for one in done.diagnostics)
+    assert spent == 12 * (len(GRID) - 1) + 1
+    assert counted.calls == spent + done.evaluations
+
+
 def test_the_fit_is_least_squares() -> None:
     """Normal equations: what is left over is orthogonal to every direction, up to the ridge."""
     step = step_of(start(400, level=S), EULER)
     names = ("residual", "noise")
-    gap = follow(PLANE, step.x, S, T) - step.candidate.state
+    gap = fine_run(PLANE, step.x, S, T) - step.candidate.state
     found, _ = least_squares(step, names, gap)
     left = gap - sum(found[name] * DIRECTIONS[name](step) for name in names)
     for name in names:

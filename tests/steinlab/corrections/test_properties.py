@@ -8,11 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analytic import GaussianMixture, NoiseLevel
+from analytic import GaussianMixture, NoiseLevel, exact_flow
 from steinlab.corrections import CORRECTIONS
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.divergence import Step
-from steinlab.flows import follow
 from steinlab.grids import Grid, given_grid
 from steinlab.processes import EDM
 from steinlab.sampling import solve
@@ -78,7 +77,7 @@ def test_the_order_observed_is_the_one_declared(name: str) -> None:
     for n in (16, 32):
         grid = given_grid(EDM, list(np.geomspace(1.0, 0.3, n + 1)))
         x = states(law, grid, 400)
-        exact = follow(law, x, grid[0], grid[-1], 256)
+        exact = exact_flow(law, x, grid[0], grid[-1]).state
         correction = CORRECTIONS[name](**OPTIONS.get(name, {}))
         run = solve(law, x, grid, get_solver("heun"), correction=correction)
         errors.append(float(np.sqrt(np.mean((run.state - exact) ** 2))))

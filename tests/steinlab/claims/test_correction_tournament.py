@@ -1,0 +1,26 @@
+"""The claim on a correction that worsens no cell: a cell is judged by its own noise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steinlab.claims.correction_tournament import ENTRANTS, MEASURE, compare_cells
+from steinlab.tournament.design import Cell
+from steinlab.tournament.play import play
+from steinlab.tournament.summary import HURTS, ratio
+
+CELL = Cell("two-1", "flow", "time-uniform", "dpmpp-3m", 10, 0)
+
+
+def test_a_ratio_above_the_limit_by_noise_alone_refutes_nothing() -> None:
+    """With 300 states 1.16, known to 1 only; the same ratio known well, or a harmful rule, does."""
+    one = play(CELL, states=300, entrants=ENTRANTS)
+    found, plain = (one["results"][name] for name in ("calibrated", "none"))
+    value = ratio(found, plain, one["floor"][MEASURE], MEASURE)
+    assert HURTS < value < HURTS + found["ratio_error"]
+    assert not compare_cells([one], "calibrated").violated.any()
+    known = {**one, "results": {**one["results"], "calibrated": {**found, "ratio_error": 0.01}}}
+    assert compare_cells([known], "calibrated").violated.all()
+    stopped = {**one, "results": {**one["results"], "calibrated": {"stopped": "at step 2"}}}
+    assert compare_cells([stopped], "calibrated").violated.all()
+    assert np.isfinite(compare_cells([stopped], "calibrated").tolerance).all()
