@@ -57,7 +57,7 @@ def critical(cases: int, freedom: Any = math.inf, *, level: float | None = None)
     Examples
     --------
     >>> round(critical(1), 3), round(float(critical(1, 511)), 3)
-    (4.803, 4.86)
+    (4.848, 4.906)
     """
     tail = (FAMILY_LEVEL if level is None else level) / (2 * cases)
     if np.ndim(freedom) == 0 and freedom == math.inf:

@@ -18,17 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
 from steinlab.claims import integration_error
 from steinlab.claims.design import CLIPPED, WORSE, Outcome, Setup
 from steinlab.claims.gains import (
     AS_STATED,
+    CHOSEN,
+    CLUSTERED,
     COLUMNS,
     EVALUATIONS,
     FULL_STATES,
     OVERSHOT,
-    SOLVERS,
     WORST,
     Design,
     Judged,
@@ -41,11 +40,12 @@ from steinlab.claims.gains import (
     mean_check,
     measure_whole,
     name_of,
-    parts_of,
-    ratios_of,
+    over,
     rows,
     seed_of,
-    summary,
+    solver_means,
+    solver_rows,
+    tally,
 )
 from steinlab.processes import EDM
 from steinlab.verdicts import Check, Claim, Dropped, Effort, Result, Table, Twin
@@ -129,27 +129,16 @@ def outcomes_of(results: Mapping[str, Result]) -> list[Outcome]:
 def table(results: Mapping[str, Result]) -> Table:
     """Summarise every rule of the stack with both parts of the criterion, and by solver."""
     outcomes = outcomes_of(results)
-    solvers = [
-        [f"{rule}, {solver}", "flow error", *parts_of(ratios)]
-        for rule in CLIPPED
-        for solver in SOLVERS
-        if len(ratios := of_solver(outcomes, rule, solver)) > 1
-    ]
-    return Table("Corrected over plain, every setup", COLUMNS, [*rows(outcomes), *solvers])
-
-
-def of_solver(outcomes: Sequence[Outcome], rule: str, solver: str) -> np.ndarray:
-    """Return a rule's flow error ratios with one solver."""
-    return ratios_of([o for o in outcomes if o.setup.solver == solver], rule)
+    rest = solver_rows(outcomes, CLIPPED)
+    return Table("Corrected over plain, every setup", COLUMNS, [*rows(outcomes), *rest])
 
 
 def finding(results: Mapping[str, Result]) -> str:
     """Say how each clip fares in both parts, where it gains, and what loses."""
     outcomes, judged = outcomes_of(results), len(results["interval"].comparison.measured)
-    found = {rule: summary(ratios_of(outcomes, rule)) for rule in CLIPPED}
+    found = {rule: over(outcomes, rule) for rule in CLIPPED}
     below = "; ".join(
-        f"{rule.removeprefix('tweedie ')}: {s.mean:.3g} ({s.low:.3g} to {s.high:.3g})"
-        for rule, s in found.items()
+        f"{rule.removeprefix('tweedie ')}: {s.mean:.3g} ({s.span})" for rule, s in found.items()
     )
     beyond = [(o.ratio(r), r, o) for r in CLIPPED for o in outcomes if o.ratio(r) > WORST]
     cells = "; ".join(
@@ -157,26 +146,25 @@ def finding(results: Mapping[str, Result]) -> str:
         for value, rule, o in sorted(beyond, key=lambda c: -c[0])[:3]
     )
     gains = {
-        rule: ", ".join(
-            f"{solver} {summary(ratios).mean:.2f}"
-            for solver in SOLVERS
-            if len(ratios := of_solver(outcomes, rule, solver)) > 1
-        )
-        for rule in ("tweedie 0.5 to 1", "tweedie 0.1 to 1, VP")
+        rule: solver_means(outcomes, rule) for rule in ("tweedie 0.5 to 1", "tweedie 0.1 to 1, VP")
     }
     others = ", ".join(
-        f"{name.removeprefix('tweedie ')} {summary(ratios_of(outcomes, name)).mean:.3g}"
+        f"{name.removeprefix('tweedie ')} {over(outcomes, name).mean:.3g}"
         for name in ("tweedie from 0.1", "tweedie 0.1 to 1.1", "gamma 0.9", WORSE)
     )
     (whole,) = (batch for batch in results["interval"].batches if isinstance(batch, Whole))
     setups = len(replace(whole.design, fraction=1).setups())
     played = "all" if len(outcomes) == setups else f"{len(outcomes)} of the"
+    known = results["cells, cancelling"]
+    cancelling, lost = known.describe(0), float(known.comparison.measured[0])
     return (
         f"(i) corrected over plain flow error, geometric mean over {played} {setups} setups: "
-        f"{below} ({sum(s.high < 1 for s in found.values())} of {len(found)} rules below 1 with "
-        f"their interval; {judged} of them judged here). (ii) {len(beyond)} of "
+        f"{below} ({tally(list(found.values()))}; {judged} of them judged here). "
+        f"(ii) {len(beyond)} of "
         f"{len(found) * len(outcomes)} cells played get more than {WORST:g} times worse"
-        f"{': ' + cells if cells else ''}. By solver: 0.5 to 1 in the "
+        f"{': ' + cells if cells else ''}; where plain errors cancel, {lost:.3g} times "
+        f"({cancelling['rule'].removeprefix('tweedie ')}, {cancelling['problem']}, "
+        f"{cancelling['solver']}, {cancelling['states']} states). By solver: 0.5 to 1 in the "
         f"process's own coordinates {gains['tweedie 0.5 to 1']}; 0.1 to 1 in VP "
         f"{gains['tweedie 0.1 to 1, VP']}. Other rules: {others}"
     )
@@ -192,6 +180,8 @@ CONDITIONS = (
     "unstated: gamma is clipped from above at 1 as well, from below at 0.1, 0.5 or 0.9",
     "unstated, for (ii): the plain solver's errors do not cancel; they do where it has less than "
     "half of the error that it has with two evaluations more",
+    CLUSTERED,
+    CHOSEN,
 )
 
 

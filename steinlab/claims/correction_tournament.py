@@ -153,9 +153,12 @@ def _finding(results: Mapping[str, Result]) -> str:
         f"{one.improved:.0%} improved)"
         for one in _lines(results)
     ]
+    single = results["cells"].comparison
+    allowed = float((single.predicted + single.tolerance).max())
     return (
         f"corrected over plain energy distance in {_lines(results)[0].cells} cells of at most "
-        f"{FEW} evaluations: {'; '.join(words)}"
+        f"{FEW} evaluations: {'; '.join(words)}. A cell may be up to {allowed:.3g} "
+        f"times worse before its own noise tells it from {HURTS:g}"
     )
 
 

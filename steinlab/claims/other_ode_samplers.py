@@ -18,7 +18,7 @@ import numpy as np
 from steinlab.claims.checks import quadrature_check
 from steinlab.claims.collapse import SlackFormula, collapse_check, posterior_mean
 from steinlab.claims.forms import Identity, Measured, compare_integrated, reference, stein
-from steinlab.claims.gains import AS_STATED, OVERSHOT, Design, Judged, Runs
+from steinlab.claims.gains import AS_STATED, CLUSTERED, OVERSHOT, Design, Judged, Runs
 from steinlab.claims.integration_error import checks, design, outcomes_of, sentence, table
 from steinlab.processes import FLOW
 from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Twin
@@ -80,6 +80,7 @@ CLAIM = Claim(
         "shares the noise of x; gamma clipped from below only, at 0.1 or 0.5",
         "gain: the geometric mean ratio's 95 % interval lies below 1, and no cell gets 10 times "
         "worse",
+        CLUSTERED,
     ),
     formula=Formula(),
     checks=(

@@ -162,9 +162,6 @@ def test_it_costs_what_it_says() -> None:
     end = follow(counted, x, S, CLEAN, 7)
     assert counted.calls == 33 + 3 * 3 + 4
     np.testing.assert_array_equal(end.state, fine_run(PLANE, x, S, CLEAN, 7))
-    for t in (S, CLEAN):
-        with pytest.raises(ValueError, match=r"^s must have noise, sigma > 0, .* got sigma = 0.0$"):
-            follow(LAW, x, CLEAN, t)
     with pytest.raises(ValueError, match="substeps must be >= 4, got 3"):
         follow(PLANE, x, S, T, 3)
 

@@ -11,6 +11,7 @@ import pytest
 
 from steinlab.claims.clipped_gain import CLAIM, STATES, SURE, finding
 from steinlab.claims.design import CLIPPED, Outcome, Setup, outcome_of
+from steinlab.claims.few_evaluations_gain import without_heun
 from steinlab.claims.gains import (
     AS_STATED,
     EVALUATIONS,
@@ -21,7 +22,7 @@ from steinlab.claims.gains import (
     Whole,
     compare_mean,
     measure_whole,
-    summary,
+    over,
 )
 from steinlab.verdicts import Result
 
@@ -46,7 +47,7 @@ def of(process: str, rule: str, **where: Any) -> Summary:
         for o in outcomes(process)
         if all(getattr(o.setup, name) == value for name, value in where.items())
     )
-    return summary(np.array([o.ratio(rule) for o in kept]))
+    return over(list(kept), rule)
 
 
 @pytest.mark.parametrize(("process", "word"), [("edm", "EDM"), ("flow", "flow")])
@@ -74,6 +75,32 @@ def test_where_it_works() -> None:
     few, many = (of("edm", VP, evaluations=n).mean for n in (4, 10))
     assert f"at 4 evaluations {few:.2f} of the plain error" in SECTION
     assert f"at 10 it is {many:.2f}" in SECTION
+
+
+def test_which_solvers_gain_at_the_largest_steps() -> None:
+    means = {name: of("edm", VP, evaluations=4, solver=name).mean for name in SOLVERS}
+    assert {name for name, mean in means.items() if mean < 0.95} == {"heun", "dpmpp-3m"}
+    said = {name: f"{mean:.2f}" for name, mean in means.items()}
+    assert (
+        "at the largest steps, and it is Heun and 3M that gain "
+        f"({said['heun']} and {said['dpmpp-3m']}); 2M and UniPC do not ({said['dpmpp-2m']} and "
+        f"{said['unipc-2']})"
+    ) in SECTION
+    few = [o for o in outcomes("edm") if o.setup.evaluations == 4]
+    rest = over(without_heun(few), VP)
+    assert (
+        f"without Heun the mean is {rest.mean:.2f} ({rest.low:.2f} to {rest.high:.2f})" in SECTION
+    )
+
+
+def test_two_clips_are_not_told_from_1_by_law() -> None:
+    spans = {}
+    for rule in CLIPPED:
+        s = of("edm", rule)
+        if s.law_low <= 1 <= s.law_high:
+            spans[rule] = f"{s.law_low:.2f} to {s.law_high:.2f}"
+    assert set(spans) == {VP, "tweedie 0.5 to 1, VP"}
+    assert f"not told from 1 ({'; '.join(spans.values())})" in SECTION
 
 
 def test_where_it_does_not() -> None:

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from steinlab.claims.correction_tournament import ENTRANTS, MEASURE, compare_cells
+from steinlab.claims.correction_tournament import (
+    CLAIM,
+    ENTRANTS,
+    MEASURE,
+    compare_cells,
+    compare_mean,
+)
 from steinlab.tournament.design import Cell
 from steinlab.tournament.play import play
 from steinlab.tournament.summary import HURTS, ratio
+from steinlab.verdicts import Result
+
+
+def test_the_sentence_says_how_much_worse_a_cell_may_be() -> None:
+    """A check as blunt as its noise says so: the largest ratio that it lets pass."""
+    played = (play(CELL, states=300, entrants=ENTRANTS),)
+    whole, single = CLAIM.checks
+    results = {
+        "mean": Result(whole, [], [played], compare_mean(played, CLAIM.formula)),
+        "cells": Result(single, [], [played], compare_cells(played, CLAIM.formula)),
+    }
+    found = results["cells"].comparison
+    allowed = found.predicted[0] + found.tolerance[0]
+    assert allowed > HURTS
+    assert f"may be up to {allowed:.3g} times worse" in CLAIM.finding(results)
+
 
 CELL = Cell("two-1", "flow", "time-uniform", "dpmpp-3m", 10, 0)
 

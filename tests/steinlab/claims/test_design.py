@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from analytic import GaussianMixture, NoiseLevel
+from steinlab.catalogue import load_claim
 from steinlab.claims import design, gain_grows_with_step, gains
 from steinlab.claims.design import (
     BEST,
@@ -29,10 +31,12 @@ from steinlab.claims.problems import problem
 from steinlab.corrections import stein, tweedie
 from steinlab.divergence import Step
 from steinlab.errors import InputError
+from steinlab.examine import effort_for
 from steinlab.ledger import replay
 from steinlab.metrics import energy_distance_of_pairs, rms_distance
 from steinlab.sampling import solve
 from steinlab.solvers import EULER, HEUN
+from steinlab.verdicts import Result
 
 SETUPS = [
     Setup("ring, 2-D", "edm", "euler", "karras", 4, 40, 7),
@@ -218,6 +222,62 @@ def test_summary_is_students_interval():
     assert (found.low, found.high) == pytest.approx((math.exp(low), math.exp(high)))
     assert found.improved == np.mean(ratios < 1)
     assert (found.best, found.worst) == (ratios.min(), ratios.max())
+
+
+def test_the_interval_by_law_takes_one_value_a_law():
+    """Cells that differ by law alone are worth as many values as there are laws."""
+    laws, levels = ["a", "b", "c"], np.array([0.5, 0.7, 1.1])
+    found = summary(np.repeat(levels, 20), np.repeat(laws, 20).tolist())
+    once = summary(levels)
+    assert (found.law_low, found.law_high) == pytest.approx((once.low, once.high))
+    assert found.high < 1 < found.law_high
+    assert found.span.endswith(f"by law {once.low:.3g} to {once.high:.3g}, which holds 1")
+    assert "; by law 0 of 1 rules below 1, 0 above, 1 undecided" in gains.tally([found])
+    assert "holds 1" not in summary(np.repeat([0.5, 0.51, 0.52], 9), laws * 9).span
+    assert "by law" not in once.span
+
+
+CLUSTERED_CLAIMS = (
+    "clipped-gain",
+    "clipped-gain-flow",
+    "few-evaluations-gain",
+    "gain-grows-with-step",
+    "integration-error",
+    "other-ode-samplers",
+)
+
+
+@pytest.mark.parametrize("claim_id", CLUSTERED_CLAIMS)
+def test_a_claim_on_the_design_says_that_cells_of_one_law_are_alike(claim_id):
+    conditions = load_claim(claim_id).conditions
+    assert any(
+        "cells of one law have more in common than the interval knows" in c for c in conditions
+    )
+    chosen = any("chosen after seeing these setups" in c for c in conditions)
+    assert chosen == ("gain" in claim_id)
+
+
+@pytest.mark.parametrize("claim_id", ["few-evaluations-gain", "integration-error"])
+def test_a_finding_and_its_table_hold_the_interval_by_law(claim_id):
+    claim = load_claim(claim_id)
+    found = {}
+    for check in (*claim.checks, *(d.check for d in claim.dropped)):
+        batches = check.draw(effort_for(claim_id, check.name, "quick", 0))
+        if isinstance(batches[0], Whole):
+            batches = [replace(b, design=replace(b.design, states=8)) for b in batches]
+            data = [check.measure(b) for b in batches]
+            comparison = check.compare(data[0], claim.formula)
+            found[check.name] = Result(check, batches, data, comparison)
+    said, table = claim.finding(found), claim.table(found)
+    assert "; by law " in said
+    column = table.columns.index("95 % by law")
+    assert all(" to " in row[column] for row in table.rows if int(row[2]) > 20)
+    if claim_id == "few-evaluations-gain":
+        assert "Without Heun: " in said
+        assert "By solver: " in said
+        for rule in CLIPPED:
+            assert {f"{rule}, heun", f"{rule}, without heun"} <= {row[0] for row in table.rows}
+        assert any("Heun and 3M that gain" in text for text in claim.conditions)
 
 
 def test_the_criterion_passes_gains_and_rejects_losses_and_doubt():
