@@ -93,6 +93,9 @@ def joint_case(profile: str, seed: int, entry: int) -> dict[str, Any]:
 
 def _rejoin(claim: Claim, check: Check, case: Mapping[str, Any]) -> Comparison:
     """Run a whole check again and return one entry of its joint test."""
+    for field in (JOINT, "seed"):
+        if type(case[field]) is not int or case[field] < 0:
+            raise InputError(f"{field} must be a whole number >= 0, got {quote(case[field])}")
     entry, seed = case[JOINT], case["seed"]
     pooled = run_check(claim, check, one_of("profile", case["profile"], PROFILES), seed).pooled
     if pooled is None or entry not in range(len(pooled.measured)):

@@ -12,7 +12,7 @@ from typing import Any
 
 from steinlab import catalogue
 from steinlab.catalogue import claim_ids, load_claim
-from steinlab.errors import InputError, quote
+from steinlab.errors import CRASHES, InputError, quote
 from steinlab.examine import rerun
 from steinlab.schedule import Row, judge_by_id, rows
 from steinlab.shards import Shards
@@ -139,16 +139,30 @@ def stored_case(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def replay(case: Mapping[str, Any]) -> dict[str, Any]:
-    """Run one stored case again; return measured, bound and tolerance as they come out now."""
-    claim = catalogue.load_claim(catalogue.name_in(case))
-    c = rerun(claim, case["check"], case["case"])
-    return {
-        "kind": claim.kind,
-        "measured": float(c.measured[0]),
-        "bound": float(c.predicted[0]),
-        "tolerance": float(c.tolerance[0]),
-        "violated": bool(c.violated[0]),
-    }
+    """Run one stored case again; return measured, bound and tolerance as they come out now.
+
+    Raises
+    ------
+    InputError
+        If the claim has no such check, or the case cannot be restored or measured.
+    """
+    claim, check = catalogue.load_claim(catalogue.name_in(case)), case["check"]
+    try:
+        c = rerun(claim, check, case["case"])
+        return {
+            "kind": claim.kind,
+            "measured": float(c.measured[0]),
+            "bound": float(c.predicted[0]),
+            "tolerance": float(c.tolerance[0]),
+            "violated": bool(c.violated[0]),
+        }
+    except InputError:
+        raise
+    except CRASHES as error:
+        raise InputError(
+            f"case must be one that {check} of {claim.id} can measure, "
+            f"got {type(error).__name__}: {error}"
+        ) from error
 
 
 REQUIRED = ("version", "claim", "check", "case", "measured", "bound", "tolerance")
@@ -162,7 +176,7 @@ def read_case(path: Path) -> dict[str, Any]:
     missing = [key for key in REQUIRED if key not in case]
     if missing:
         raise InputError(f"{path} must hold a stored case with {missing[0]}, which is missing")
-    if case["version"] != VERSION:
+    if isinstance(case["version"], bool) or case["version"] != VERSION:
         raise InputError(f"version must be {VERSION} in {path}, got {quote(case['version'])}")
     file = case.get("file", {})
     if not isinstance(file, dict) or ("file" in case and {*file} != {"path", "sha256"}):
@@ -172,6 +186,6 @@ def read_case(path: Path) -> dict[str, Any]:
         (("measured", "bound", "tolerance"), int | float, "a number"),
     ):
         for key in keys:
-            if not isinstance(case[key], kind):
+            if not isinstance(case[key], kind) or isinstance(case[key], bool):
                 raise InputError(f"{key} must be {words} in {path}, got {quote(case[key])}")
     return case

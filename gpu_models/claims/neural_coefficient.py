@@ -180,7 +180,7 @@ def _trap() -> str:
 
 def _z(result: Result) -> float:
     c = result.comparison
-    return float((np.abs(c.measured - c.predicted) / c.tolerance).max()) * critical(FAMILY)
+    return float((np.abs(c.measured - c.predicted) / c.tolerance).max() * critical(FAMILY))
 
 
 def _agree(result: Result) -> str:

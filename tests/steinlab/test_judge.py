@@ -284,6 +284,47 @@ def test_a_claim_named_twice_is_judged_once(toys: dict[str, Any]) -> None:
     assert ([row["id"] for row in out["claims"]], out["interrupted"]) == (["good"], False)
 
 
+STORED = {
+    "version": 1,
+    "claim": "good",
+    "check": "numbers",
+    "case": {"x": 1.5, "slope": 2.0},
+    "measured": 3.0,
+    "bound": 3.0,
+    "tolerance": 1e-9,
+}
+JOINT = {"joint": 0, "profile": "quick", "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"version": True}, "version must be 1 in "),
+        ({"measured": True}, "measured must be a number in "),
+        ({"check": "nubmers"}, r"check must be one of numbers"),
+        ({"case": {"x": [1, 2], "slope": 2.0}}, "case must be one that numbers of good can "),
+        ({"case": {"x": 10**400, "slope": 2.0}}, "case must be one that numbers of good can "),
+        ({"case": JOINT | {"profile": None}}, "profile must be one of quick, full, got null"),
+        ({"case": JOINT | {"joint": True}}, "joint must be a whole number >= 0, got true"),
+        ({"case": JOINT | {"seed": "0"}}, "seed must be a whole number >= 0, got 0"),
+        ({"case": JOINT | {"seed": []}}, r"seed must be a whole number >= 0, got \[\]"),
+        ({"case": JOINT | {"seed": -1}}, "seed must be a whole number >= 0, got -1"),
+    ],
+)
+def test_a_damaged_case_gets_one_line(
+    changes: dict[str, Any], complaint: str, toys: dict[str, Any], tmp_path: Any, capsys: Any
+) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(STORED))
+    assert main(["replay", str(file)]) == 0
+    capsys.readouterr()
+    file.write_text(json.dumps(STORED | changes))
+    assert main(["replay", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(complaint, said)
+
+
 def test_a_check_of_no_known_method_is_refused() -> None:
     with pytest.raises(ValueError, match=r"method of check numbers must be one of .*, got guess"):
         replace(check(), method="guess")
