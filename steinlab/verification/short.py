@@ -322,7 +322,7 @@ def claim(
             source=source or re.split(r"[\\/]", function.__code__.co_filename)[-1],
             kind=KINDS[sign],
             owner=owner,
-            conditions=tuple(conditions) if isinstance(conditions, list) else conditions,
+            conditions=_conditions(name, conditions),
             formula=None,
             checks=(
                 Check(
@@ -342,6 +342,13 @@ def claim(
         )
 
     return decorate
+
+
+def _conditions(name: str, given: object) -> tuple[str, ...]:
+    """Return conditions as a tuple: a text would be one of letters."""
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise InputError(f"conditions of {name} must be a list of texts, got {quote(given)}")
+    return tuple(given)
 
 
 def _arguments(name: str, function: Callable[..., Any]) -> tuple[tuple[str, Strategy], ...]:

@@ -158,6 +158,12 @@ REFUSED = {
     "x = 1\ny = 1 / 0\n": "bad.py, line 2: ZeroDivisionError: division by zero",
     "raise SystemExit(3)\n": "bad.py, line 1: SystemExit: 3",
     HEAD + "laws.mixtures(2)\n": "bad.py, line 2: laws: dim must be 1, where quadrature states",
+    HEAD + JENSEN.replace("cases=40", "conditions=None"): (
+        "bad.py, line 3: conditions of jensen must be a list of texts, got null"
+    ),
+    HEAD + JENSEN.replace("cases=40", "conditions='x > 0'"): (
+        "bad.py, line 3: conditions of jensen must be a list of texts, got x > 0"
+    ),
     HEAD + JENSEN.replace('"centred": lambda law: law.variance()', ""): (
         "bad.py, line 3: controls of jensen must hold at least one falsified right side"
     ),
