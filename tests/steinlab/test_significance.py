@@ -278,7 +278,6 @@ def joint_row(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         claim,
         formula=broken,
         checks=(check,),
-        twins=(),
         dropped=(),
         finding=lambda _: "",
         table=None,
