@@ -25,8 +25,8 @@ from networks_tables import (
 )
 from networks_words import budget_words, seen, short, title
 
-from steinlab.flows import SUBSTEPS
-from toy_models.galaxies import HSC_32
+from steinlab.solvers.reference_flow import SUBSTEPS
+from toy_models.galaxies.models import HSC_32
 
 HERE = Path(__file__).parent
 
@@ -58,13 +58,13 @@ python docs/networks_pictures.py draw karras.npz docs/pictures/galaxies-karras.p
 ```"""
 
 BUDGET_HOW = """\
-`steinlab.error_budget` on `galaxies-hsc-32`, Karras grid of eight steps, against end points of the
-network's own flow followed in float64 (its data's law is not known, so the score error is the
-network's inconsistency with what it generates). Estimated on a small batch with one probe a state;
-exact traces are all 1,024 Jacobian products of a state. The parts: float32 against float64, probes
-against exact traces, the batch against the expectation, the law of the plain Euler run against the
-network's own, and the score error along the residual, which separates the Stein from Tweedie's
-coefficient. About a minute on an H100, most of an hour on one core:
+`steinlab.coefficient.error_budget` on `galaxies-hsc-32`, Karras grid of eight steps, against end
+points of the network's own flow followed in float64 (its data's law is not known, so the score
+error is the network's inconsistency with what it generates). Estimated on a small batch with one
+probe a state; exact traces are all 1,024 Jacobian products of a state. The parts: float32 against
+float64, probes against exact traces, the batch against the expectation, the law of the plain Euler
+run against the network's own, and the score error along the residual, which separates the Stein
+from Tweedie's coefficient. About a minute on an H100, most of an hour on one core:
 
 ```
 make galaxies

@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from steinlab.budget import run_within
-from steinlab.corrections import CORRECTIONS, Run
+from steinlab.corrections import CORRECTIONS
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.corrections.fitted import calibrate
-from steinlab.grids import GRIDS
-from steinlab.longrun import long_run
-from steinlab.models import Model, load_model
-from steinlab.pictures import sheet
-from steinlab.sampling import NonFiniteStateError, solve
+from steinlab.diffusion.grids import GRIDS
+from steinlab.diffusion.models import Model, load_model
+from steinlab.diffusion.pictures import sheet
 from steinlab.solvers import get_solver
+from steinlab.solvers.loop import NonFiniteStateError, solve
+from steinlab.solvers.plans import run_within
+from steinlab.solvers.reference_flow import long_run
+from steinlab.solvers.step import Run
 
 SOLVERS, EVALUATIONS = ("euler", "dpmpp-2m"), (5, 8)
 METHODS = {

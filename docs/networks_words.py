@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from networks_record import DISTANCES, FIXES, PLAIN, Record
 from networks_tables import budget, factor, number, tally
 
-from steinlab.flows import SUBSTEPS
+from steinlab.solvers.reference_flow import SUBSTEPS
 
 STEIN, CLIPPED, AUTO = FIXES
 

@@ -22,9 +22,9 @@ from findings_page import render
 from study_page import pages
 
 from gpu_models.study.stored import RESULTS
-from steinlab.catalogue import load_claim
 from steinlab.report.words import counts, grouped
-from steinlab.shards import package_of
+from steinlab.verification.registry import load_claim
+from steinlab.verification.shards import package_of
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = {

@@ -26,7 +26,7 @@ from gpu_models.study.pairs import (
     summary,
 )
 from gpu_models.study.stored import Stored
-from steinlab.significance import critical
+from steinlab.verification.significance import critical
 
 WORDS = {"flow_error": "flow error", "artifacts": "artifact rate"}
 ASKED = {"denoiser": "the denoiser's error", "coefficients": "the coefficient and the bound"}

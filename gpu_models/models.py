@@ -7,15 +7,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_models import fashion
-from steinlab.models import Model
-from steinlab.pictures import Display
+from gpu_models.network import fashion
+from steinlab.diffusion.models import Model
+from steinlab.diffusion.pictures import Display
 
 if TYPE_CHECKING:  # torch is imported when a network is built, not when it is listed
     import torch
 
-    from gpu_models.unet import EDMDenoiser
-    from steinlab.networks import NetworkDenoiser
+    from gpu_models.network.unet import EDMDenoiser
+    from steinlab.diffusion.networks import NetworkDenoiser
 
 FOLDER = Path(__file__).resolve().parent / "weights"
 """Where the weights that ship with the package lie, each with a JSON of its provenance."""
@@ -36,8 +36,8 @@ def load_network(path: Path = FASHION_WEIGHTS, device: str | torch.device = "cpu
     InputError
         If the file is missing, damaged, or of another architecture, version or shape.
     """
-    from gpu_models.unet import ARCHITECTURE, VERSION, UNetConfig, build
-    from gpu_models.weights import fill, load_weights
+    from gpu_models.network.unet import ARCHITECTURE, VERSION, UNetConfig, build
+    from gpu_models.network.weights import fill, load_weights
 
     tensors, config = load_weights(path, ARCHITECTURE, VERSION)
     net = build(UNetConfig.of_json(config))
@@ -52,16 +52,16 @@ def network_denoiser(path: Path = FASHION_WEIGHTS, **options: Any) -> NetworkDen
     ----------
     path : Path
     options
-        ``device``, ``rows`` of :class:`steinlab.networks.NetworkDenoiser`.
+        ``device``, ``rows`` of :class:`steinlab.diffusion.networks.NetworkDenoiser`.
     """
-    from steinlab.networks import edm_denoiser
+    from steinlab.diffusion.networks import edm_denoiser
 
     net = load_network(path, options.get("device", "cpu"))
     return edm_denoiser(net, net.config.picture, **options)
 
 
 def fashion_edm() -> Model:
-    """Return the U-Net trained on Fashion-MNIST: :mod:`gpu_models.train`.
+    """Return the U-Net trained on Fashion-MNIST: :mod:`gpu_models.network.train`.
 
     Where the data are installed, its data law is known too.
     """
@@ -83,7 +83,7 @@ def fashion_edm() -> Model:
         sigma_range=SIGMA_RANGE,
         missing=""
         if there
-        else f"{FASHION_WEIGHTS.name} is not among gpu_models/weights; "
+        else f"{FASHION_WEIGHTS.name} is not among gpu_models/network/weights; "
         "train it by python -m gpu_models.train and put it there",
     )
 

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
-    from steinlab.comparison import compare
     from steinlab.corrections import get_correction, stein, tweedie
+    from steinlab.diffusion.grids import make_grid
+    from steinlab.diffusion.models import load_model
+    from steinlab.diffusion.processes import get_process
     from steinlab.estimates import Estimate
-    from steinlab.grids import make_grid
-    from steinlab.ledger import run as verify
-    from steinlab.models import load_model
-    from steinlab.processes import get_process
-    from steinlab.sampling import Solution, solve
+    from steinlab.experiments.compare import compare
     from steinlab.solvers import get_solver
+    from steinlab.solvers.loop import Solution, solve
     from steinlab.verification import laws
     from steinlab.verification.arguments import levels, numbers, steps
     from steinlab.verification.expectation import E
+    from steinlab.verification.ledger import run as verify
     from steinlab.verification.short import claim
 
 _FACE = {
@@ -40,19 +40,19 @@ _FACE = {
     "NoiseLevel": "analytic:NoiseLevel",
     "GaussianMixture": "analytic:GaussianMixture",
     "EmpiricalMixture": "analytic:EmpiricalMixture",
-    "get_process": "steinlab.processes:get_process",
-    "make_grid": "steinlab.grids:make_grid",
-    "load_model": "steinlab.models:load_model",
+    "get_process": "steinlab.diffusion.processes:get_process",
+    "make_grid": "steinlab.diffusion.grids:make_grid",
+    "load_model": "steinlab.diffusion.models:load_model",
     # how
     "get_solver": "steinlab.solvers:get_solver",
-    "solve": "steinlab.sampling:solve",
-    "Solution": "steinlab.sampling:Solution",
+    "solve": "steinlab.solvers.loop:solve",
+    "Solution": "steinlab.solvers.loop:Solution",
     "get_correction": "steinlab.corrections:get_correction",
     "stein": "steinlab.corrections:stein",
     "tweedie": "steinlab.corrections:tweedie",
     # what is found
     "Estimate": "steinlab.estimates:Estimate",
-    "compare": "steinlab.comparison:compare",
+    "compare": "steinlab.experiments.compare:compare",
     # what is held
     "claim": "steinlab.verification.short:claim",
     "laws": "steinlab.verification.laws",
@@ -60,7 +60,7 @@ _FACE = {
     "steps": "steinlab.verification.arguments:steps",
     "numbers": "steinlab.verification.arguments:numbers",
     "E": "steinlab.verification.expectation:E",
-    "verify": "steinlab.ledger:run",
+    "verify": "steinlab.verification.ledger:run",
 }
 """Where each name lives: a module, or what stands in it behind the colon."""
 

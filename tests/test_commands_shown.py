@@ -18,10 +18,10 @@ import pytest
 import typer
 
 from steinlab.cli import app, main
+from steinlab.diffusion.models import load_model, registered
 from steinlab.errors import InputError
-from steinlab.figures import figure_names
-from steinlab.ledger import claim_ids, run
-from steinlab.models import load_model, registered
+from steinlab.report.figures import figure_names
+from steinlab.verification.ledger import claim_ids, run
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -14,12 +14,12 @@ import pytest
 
 from steinlab import corrections
 from steinlab.cli import main
-from steinlab.corrections import NoCorrection
-from steinlab.figures import figure_names
-from steinlab.ledger import claim_ids
-from steinlab.processes import EDM
-from steinlab.sampling import solve
+from steinlab.diffusion.processes import EDM
+from steinlab.report.figures import figure_names
 from steinlab.solvers import EULER
+from steinlab.solvers.loop import solve
+from steinlab.solvers.step import NoCorrection
+from steinlab.verification.ledger import claim_ids
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def test_correction_of_contributing_runs() -> None:
     code, model = blocks(CONTRIBUTING, "python")
     space: dict[str, Any] = {}
     from analytic import GaussianMixture
-    from steinlab.grids import make_grid
+    from steinlab.diffusion.grids import make_grid
 
     exec(compile(code, "CONTRIBUTING.md", "exec"), space)
     law = GaussianMixture(np.array([0.5, 0.5]), np.array([-1.0, 1.0]), 0.1)

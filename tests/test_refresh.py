@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from steinlab.shards import package_of
+from steinlab.verification.shards import package_of
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = json.loads((ROOT / "tests" / "expected_verdicts.json").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from gpu_models.claims.gains import AS_STATED, FAIR_TWINS, checks, study
 from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table, tried
-from steinlab.verdicts import Claim, Result
+from steinlab.verification.claim import Claim, Result
 
 QUANTITIES = {
     "artifacts": "artifact rate",

@@ -20,7 +20,8 @@ import numpy as np
 from gpu_models.claims.gains import DATA, notes, study
 from gpu_models.claims.words import WHERE
 from gpu_models.study.stored import Record, stored
-from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Table, Twin
+from steinlab.verification.claim import Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.comparison import Comparison
 
 AIM = 1.1
 TABLE, BATCHES = "calibrated table", "stein, sub-batch"

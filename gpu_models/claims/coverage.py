@@ -32,7 +32,8 @@ from gpu_models.claims.gains import (
 from gpu_models.claims.words import COUNTED, LABELS, WHERE, WHOSE, scope, sentence, table, tried
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import RULE, SHARES, Pair, Summary, pairs_of, summary
-from steinlab.verdicts import Check, Claim, Comparison, Result, Twin
+from steinlab.verification.claim import Check, Claim, Result, Twin
+from steinlab.verification.comparison import Comparison
 
 REPORTED = ("dpmpp-2m", "dpmpp-3m", "unipc-2", "heun")
 """The solvers that the paper reports gains with."""

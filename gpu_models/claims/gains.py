@@ -1,12 +1,12 @@
 r"""Whether a correction reduces a quantity of the stored runs, on average and cell by cell.
 
-**Criterion**, that of :mod:`steinlab.claims.gains` on exact laws: the geometric mean ratio's 95 %
-interval lies below 1 (check ``mean``), and no cell is made worse beyond its joint error at the
-family-wise level (check ``cells``). Both judge the rules that the claim is about. Where that is the
-paper's, clipped from below only, ``fair mean`` and ``fair cells`` may judge beside it the
-definition's coefficient with a clip on both sides, in own and VP coordinates. Two more checks ask
-the same mean of what should pass, so that the criterion is seen to be one that can be met: the
-plain solver with ``more evaluations``, and the ``calibrated`` table, which is ours.
+**Criterion**, that of :mod:`steinlab.claims.performance.gain_ratios` on exact laws: the geometric
+mean ratio's 95 % interval lies below 1 (check ``mean``), and no cell is made worse beyond its joint
+error at the family-wise level (check ``cells``). Both judge the rules that the claim is about.
+Where that is the paper's, clipped from below only, ``fair mean`` and ``fair cells`` may judge
+beside it the definition's coefficient with a clip on both sides, in own and VP coordinates. Two
+more checks ask the same mean of what should pass, so that the criterion is seen to be one that can
+be met: the plain solver with ``more evaluations``, and the ``calibrated`` table, which is ours.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ from gpu_models.study.pairs import (
     summary,
 )
 from gpu_models.study.stored import Stored, stored
-from steinlab.significance import critical
-from steinlab.verdicts import COUNTS_AS, EPS, ROUNDING, Check, Comparison, Effort, Twin
+from steinlab.coefficient.rounding import EPS, ROUNDING
+from steinlab.verification.claim import COUNTS_AS, Check, Effort, Twin
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.significance import critical
 
 DATA = "fashion-mnist"
 JUDGED = (RULE, *FAIR)

@@ -2,10 +2,11 @@
 
 The charitable reading of the paper's rule, apart from the published one
 (:mod:`gpu_models.claims.neural_integration_error`) as on exact laws
-(:mod:`steinlab.claims.clipped_gain`): Tweedie's coefficient clipped to [0.1, 1], [0.5, 1] and
-[0.9, 1], in the process's own and in VP coordinates. The mean judges all six rules. Single cells
-are judged for five: from 0.1 in VP coordinates one is worse, and that is a dropped condition. See
-:mod:`gpu_models.claims.gains` for the criterion and :mod:`gpu_models.study.pairs` for the errors.
+(:mod:`steinlab.claims.performance.clipped_gain`): Tweedie's coefficient clipped to [0.1, 1], [0.5,
+1] and [0.9, 1], in the process's own and in VP coordinates. The mean judges all six rules. Single
+cells are judged for five: from 0.1 in VP coordinates one is worse, and that is a dropped condition.
+See :mod:`gpu_models.claims.gains` for the criterion and :mod:`gpu_models.study.pairs` for the
+errors.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from gpu_models.claims.words import (
 )
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import CLIPPED, Pair, summary
-from steinlab.verdicts import Claim, Dropped, Result
+from steinlab.verification.claim import Claim, Dropped, Result
 
 QUANTITY = "flow_error"
 QUANTITIES = {QUANTITY: "flow error"}

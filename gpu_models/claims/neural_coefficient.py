@@ -25,8 +25,9 @@ import numpy as np
 from gpu_models.claims.gains import DATA, notes, study
 from gpu_models.claims.words import WHERE
 from gpu_models.study.stored import Record, stored
-from steinlab.significance import critical
-from steinlab.verdicts import FAMILY_LEVEL, Check, Claim, Comparison, Effort, Result, Table, Twin
+from steinlab.verification.claim import FAMILY_LEVEL, Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.significance import critical
 
 PROBES = ("stein, 1 rademacher", "stein, 5 gaussian")
 FAMILY = 100

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from gpu_models.claims.gains import AS_STATED, TWINS, attainable, cells_check, mean_check, study
 from gpu_models.claims.words import COUNTED, PUBLISHED, WHERE, scope, sentence, table, tried
 from gpu_models.study.pairs import RULE
-from steinlab.verdicts import Claim, Result
+from steinlab.verification.claim import Claim, Result
 
 QUANTITIES = {"flow_error": "flow error"}
 

@@ -9,7 +9,7 @@ from gpu_models.models import FASHION_WEIGHTS
 from gpu_models.study.design import FAIR, SIZES, Clip
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, LARGEST, MORE, RULE, Pair, Summary, summary
 from gpu_models.study.stored import Stored
-from steinlab.verdicts import Result, Table
+from steinlab.verification.claim import Result, Table
 
 WHERE = "fashion-edm, EDM; the stored study: its configuration and device stand in the evidence"
 WHOSE = (

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 
 from gpu_models.figures.record import absent, study_of
 from gpu_models.study.stored import Record, Stored
-from steinlab.figures.base import Figure, FigureData
-from steinlab.figures.panels import say, take_away
-from steinlab.figures.style import BLACK, GREY, look
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.panels import say, take_away
+from steinlab.report.figures.style import BLACK, GREY, look
 
 PICTURES = ("train", "test")
 ROUTES = {

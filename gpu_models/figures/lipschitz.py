@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gpu_models.figures.record import absent, study_of
-from steinlab.figures.base import Figure, FigureData
-from steinlab.figures.panels import plain_ticks, say, take_away
-from steinlab.figures.style import GREY, look
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.panels import plain_ticks, say, take_away
+from steinlab.report.figures.style import GREY, look
 
 ENDS = ("least", "median", "largest")
 

@@ -16,9 +16,9 @@ from gpu_models.figures.record import absent, study_of
 from gpu_models.study.design import HEADLINE_SOLVERS
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, LARGEST, RULE
 from gpu_models.study.stored import Stored
-from steinlab.figures.base import Figure, FigureData
-from steinlab.figures.panels import plain_ticks, say, take_away
-from steinlab.figures.style import GREY, look
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.panels import plain_ticks, say, take_away
+from steinlab.report.figures.style import GREY, look
 
 QUANTITIES = {"flow_error": "flow error", "FD-EffLite0": "FD-EffLite0"}
 FAMILIES = {

@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from gpu_models import fashion
-from gpu_models.bench import Bench
-from gpu_models.features import EXTRACTORS
 from gpu_models.models import FASHION_WEIGHTS, load_network
-from gpu_models.parallel import pick_device
+from gpu_models.network import fashion
+from gpu_models.network.parallel import pick_device
+from gpu_models.quality.features import EXTRACTORS
+from gpu_models.quality.reference import Bench
 from gpu_models.study.cells import again, run_cell
 from gpu_models.study.cost import costs
 from gpu_models.study.design import CORRECTIONS, FAIR, SIZES, Cell, as_json, cells

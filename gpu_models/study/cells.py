@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu_models.bench import Bench
-from gpu_models.measures import (
+from gpu_models.quality.measures import (
     Moments,
     artifact_rate,
     frechet,
@@ -18,17 +17,19 @@ from gpu_models.measures import (
     nearest,
     precision_recall,
 )
+from gpu_models.quality.reference import Bench
 from gpu_models.study.design import FAIR, FAIR_EVALUATIONS, Cell, cells
 from gpu_models.study.lab import Lab
-from steinlab.budget import run_within
-from steinlab.corrections import Correction, NoCorrection, Run, stein, tweedie
+from steinlab.coefficient.divergence import Hutchinson
+from steinlab.corrections import stein, tweedie
 from steinlab.corrections.calibrated import Calibrated, Table
 from steinlab.corrections.fitted import calibrate
-from steinlab.divergence import Hutchinson
-from steinlab.grids import Grid
-from steinlab.processes import EDM
-from steinlab.sampling import NonFiniteStateError, Solution, solve
+from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.processes import EDM
 from steinlab.solvers import Plan, evaluations_on, get_solver
+from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
+from steinlab.solvers.plans import run_within
+from steinlab.solvers.step import Correction, NoCorrection, Run
 
 CALIBRATION_SEED = 10_000
 """Start states of the tables: those of no run."""

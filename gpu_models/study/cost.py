@@ -12,14 +12,15 @@ import torch
 
 from gpu_models.study.cells import CALIBRATION_SEED
 from gpu_models.study.lab import Lab
-from steinlab.corrections import Correction, NoCorrection, Run, stein, tweedie
+from steinlab.coefficient.divergence import Hutchinson
+from steinlab.corrections import stein, tweedie
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.corrections.fitted import calibrate
-from steinlab.divergence import Hutchinson
-from steinlab.grids import make_grid
-from steinlab.processes import EDM
-from steinlab.sampling import Solution, solve
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import EDM
 from steinlab.solvers import get_solver
+from steinlab.solvers.loop import Solution, solve
+from steinlab.solvers.step import Correction, NoCorrection, Run
 
 SOLVER = "dpmpp-2m"
 STATES = 512

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from analytic import NoiseLevel
-from gpu_models.compiled import CompiledDenoiser, compiled_denoiser
-from gpu_models.exact import ScaledEmpirical
+from gpu_models.exact.denoiser import ScaledEmpirical
+from gpu_models.network.compiled import CompiledDenoiser, compiled_denoiser
 from gpu_models.study.design import Size
-from steinlab.networks import NetworkDenoiser, edm_denoiser
-from steinlab.processes import EDM
-from steinlab.sampling import solve
+from steinlab.diffusion.networks import NetworkDenoiser, edm_denoiser
+from steinlab.diffusion.processes import EDM
 from steinlab.solvers import IPNDM
+from steinlab.solvers.loop import solve
 
 PRIME = 1_000_003
 """Keeps the random numbers of the seeds apart."""
@@ -76,7 +76,7 @@ class Lab:
         first-order step to zero noise that every run takes from the same level.
         """
         if ("ends", seed) not in self.cache:
-            from steinlab.grids import make_grid
+            from steinlab.diffusion.grids import make_grid
 
             solver = next(s for s in IPNDM if s.width == 4)
             x, steps = self.start(seed), self.size.long_steps

@@ -24,9 +24,9 @@ from scipy.stats import t as student
 
 from gpu_models.study.design import Cell
 from gpu_models.study.stored import Record, Stored
-from steinlab.claims import design as exact_laws
+from steinlab.claims.instruments import paired_runs as exact_laws
 from steinlab.estimates import Estimate
-from steinlab.significance import critical
+from steinlab.verification.significance import critical
 
 CELL_LEVEL, FAMILY = 1e-3, 1000
 """The level at which pages call cells better or worse, and comparisons that share it: more than

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 from gpu_models.study.lab import Lab, level
-from steinlab.coefficient import estimate, reference_numerator, stein_numerator
-from steinlab.divergence import Hutchinson, Step, inner
+from steinlab.coefficient.divergence import Hutchinson
+from steinlab.coefficient.formulas import estimate, reference_numerator, stein_numerator
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import EDM
 from steinlab.estimates import Estimate
-from steinlab.grids import make_grid
-from steinlab.processes import EDM
 from steinlab.solvers import EULER, HEUN, first_order
+from steinlab.solvers.step import Step, inner
 
 BANDWIDTHS = (0.0, 0.2)
 POWER_ITERATIONS = 12

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from steinlab.cli.output import SpecArgument, check_target
+from steinlab.cli.output import SpecArgument
 from steinlab.errors import InputError
+from steinlab.storage import check_target
 
 
 def calibrate(
@@ -17,9 +18,9 @@ def calibrate(
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Write the table here.")],
 ) -> None:
     """Fit the `calibrated` correction of one solver and budget; `samples` states calibrate."""
-    from steinlab.calibration import calibrate_table
-    from steinlab.specs.compare import CompareSpec
-    from steinlab.specs.reading import read_json
+    from steinlab.experiments.calibrate import calibrate_table
+    from steinlab.experiments.specs.compare import CompareSpec
+    from steinlab.storage import read_json
 
     check_target(out, "--out")
     spec = CompareSpec.from_json(read_json(spec_file), spec_file.parent)

@@ -10,17 +10,18 @@ import typer
 from steinlab.cli.output import (
     JsonOption,
     SpecArgument,
-    check_target,
     progress_bar,
     show,
     significant,
     whole_number,
     write_json,
 )
+from steinlab.errors import InputError
+from steinlab.storage import check_target
 
 if TYPE_CHECKING:
     from steinlab.estimates import Estimate
-    from steinlab.specs.coefficient import CoefficientSpec
+    from steinlab.experiments.specs.coefficient import CoefficientSpec
 
 MAX_SAMPLES, LAW_SAMPLES = 100_000_000, 200_000
 
@@ -53,10 +54,10 @@ def coefficient(
     ] = False,
 ) -> None:
     """Show gamma for one step of a solver by every route, each with its error."""
+    from steinlab.coefficient.on_law import COUPLING, coefficients
     from steinlab.estimates import as_json
-    from steinlab.exact import COUPLING, coefficients
-    from steinlab.specs.coefficient import CoefficientSpec
-    from steinlab.specs.reading import MAX_SEED, read_json
+    from steinlab.experiments.specs.coefficient import CoefficientSpec
+    from steinlab.storage import MAX_SEED, read_json
 
     check_target(target)
     num_samples = None if samples is None else whole_number(samples, "--samples", 2, MAX_SAMPLES)
@@ -91,7 +92,7 @@ def _of_model(
     spec: CoefficientSpec, samples: int | None, seed: int
 ) -> tuple[dict[str, Estimate], dict[str, Any]]:
     """Every route on a model, and what its states are."""
-    from steinlab.model_coefficient import DEFAULT_SAMPLES, model_coefficients
+    from steinlab.coefficient.on_model import DEFAULT_SAMPLES, model_coefficients
 
     assert spec.model is not None
     with progress_bar() as progress:
@@ -109,10 +110,37 @@ def _of_model(
 
 
 def _certified(spec: CoefficientSpec) -> tuple[str, str]:
-    """Midpoint and radius in decimal; ``InputError`` where nothing can be certified."""
-    from steinlab.certify import certified_gamma
+    """Midpoint and radius in decimal, from the SPEC's exact fractions.
 
-    return certified_gamma(spec).decimal()
+    Raises
+    ------
+    InputError
+        Without python-flint, and for what cannot be certified: history that shares the noise of
+        ``x``, other solvers, means off one line.
+    """
+    from analytic.certified.balls import missing
+    from analytic.certified.laws import ExactMixture
+    from analytic.certified.steps import SOLVERS, ExactStep
+    from steinlab.coefficient.certified import certified_gamma
+
+    if reason := missing():
+        raise InputError(f"--certify: {reason}")
+    solver, data = spec.solver.name, spec.data
+    if solver not in SOLVERS:
+        raise InputError(f"--certify: solver must be one of {', '.join(SOLVERS)}, got {solver}")
+    if spec.history:
+        raise InputError(
+            "--certify: history must be empty: it shares the noise of x, which is not certified, "
+            f"got {len(spec.history)} levels"
+        )
+    if data is None:
+        raise InputError("--certify: SPEC must hold data, got a model")
+    try:
+        law = ExactMixture.of(data.weights, data.means, [std**2 for std in data.stds])
+        step = ExactStep.of(solver, spec.start, spec.end)
+        return certified_gamma(law, step).decimal()
+    except (ValueError, ArithmeticError) as error:
+        raise InputError(f"--certify: {error}") from None
 
 
 def _print(

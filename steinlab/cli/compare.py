@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steinlab.cli.output import (
-    STDOUT,
     JsonOption,
     SpecArgument,
     WorkersOption,
-    check_target,
-    make_folder,
     plus_minus,
     progress_bar,
     show,
@@ -24,16 +21,16 @@ from steinlab.cli.output import (
     write_json,
 )
 from steinlab.errors import Interrupted
+from steinlab.storage import STDOUT, check_target, make_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from steinlab.bench import Floor, Progress
-    from steinlab.comparison import Row
-    from steinlab.comparison_workers import Source
-    from steinlab.corrections import Diagnostics
     from steinlab.estimates import Estimate
-    from steinlab.specs.compare import CompareSpec
+    from steinlab.experiments.bench import Floor, Progress
+    from steinlab.experiments.compare import Row, Source
+    from steinlab.experiments.specs.compare import CompareSpec
+    from steinlab.solvers.step import Diagnostics
 
 MEASURES = ("energy_distance", "sliced_w2", "flow_error")
 """Distances of a row, in the order of the columns."""
@@ -60,9 +57,8 @@ def compare(  # noqa: PLR0917
     ] = None,
 ) -> None:
     """Compare solvers, corrections and numbers of evaluations on one data law or model."""
-    from steinlab.comparison import to_json
-    from steinlab.comparison_workers import Source
-    from steinlab.specs.reading import MAX_SEED
+    from steinlab.experiments.compare import Source, to_json
+    from steinlab.storage import MAX_SEED
 
     check_target(target)
     given = None if seed is None else whole_number(seed, "--seed", 0, MAX_SEED)
@@ -99,10 +95,10 @@ def _found(
 ) -> Iterator[tuple[int, Row]]:
     """Yield rows with their places in the table, as they are finished."""
     if workers > 1:
-        from steinlab.comparison_workers import rows_in_processes
+        from steinlab.experiments.compare import rows_in_processes
 
         return rows_in_processes(source, workers, progress)
-    from steinlab.comparison import compare as compare_rows
+    from steinlab.experiments.compare import compare as compare_rows
 
     folder = Path(source.folder) if source.folder else None
     return iter(enumerate(compare_rows(spec, progress, folder=folder)))
@@ -133,7 +129,7 @@ def _table(rows: list[Row], title: str) -> Table:
 
 
 def _caption(row: Row) -> str:
-    from steinlab.bench import EXACT_FLOW
+    from steinlab.experiments.bench import EXACT_FLOW
 
     of = "the law itself" if row.reference.kind == EXACT_FLOW else "the network's long runs"
     text = f"asked, spent: denoiser evaluations; two samples of {of}: {_floor(row.floor)}"

@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steinlab.cli.output import (
-    JsonOption,
-    check_target,
-    make_folder,
-    show,
-    whole_number,
-    write_json,
-)
+from steinlab.cli.output import JsonOption, show, whole_number, write_json
 from steinlab.errors import InputError, Interrupted
+from steinlab.storage import check_target, make_folder
 
 if TYPE_CHECKING:
-    from steinlab.falsify import Found, Search
-    from steinlab.verdicts import Claim
+    from steinlab.verification.claim import Claim
+    from steinlab.verification.falsify import Found, Search
 
 MAX_BUDGET = 10**9
 
@@ -49,10 +43,10 @@ def falsify(
     target: JsonOption = None,
 ) -> None:
     """Search laws, levels, solvers and steps for the worst case of a claim."""
-    from steinlab.catalogue import load_claim, only
-    from steinlab.falsify import Search, spaces_of
-    from steinlab.shards import sources_of
-    from steinlab.specs.reading import MAX_SEED, read_json
+    from steinlab.storage import MAX_SEED, read_json
+    from steinlab.verification.falsify import Search, spaces_of
+    from steinlab.verification.registry import load_claim, only
+    from steinlab.verification.shards import sources_of
 
     address = only(name)
     claim = load_claim(address)
@@ -86,8 +80,8 @@ def falsify(
 
 def _refusal(claim: Claim) -> str:
     """Say in one line why a claim cannot be searched, and which can."""
-    from steinlab.catalogue import claim_ids, load_claim
-    from steinlab.falsify import spaces_of
+    from steinlab.verification.falsify import spaces_of
+    from steinlab.verification.registry import claim_ids, load_claim
 
     checks = ", ".join(f"{check.name} ({check.method})" for check in claim.checks)
     others = ", ".join(name for name in claim_ids() if spaces_of(load_claim(name)))
@@ -155,12 +149,12 @@ def _number(score: float) -> str:
 
 def _result(claim: Claim, address: str, search: Search, budget: int) -> dict[str, Any]:
     """Shrink the best case, and measure it alone, as ``replay`` will."""
-    from steinlab.catalogue import provenance
-    from steinlab.examine import rerun
-    from steinlab.falsify import shrink
-    from steinlab.falsify.attack import describe, stored
-    from steinlab.falsify.search import score_of
-    from steinlab.ledger import VERSION
+    from steinlab.verification.falsify import shrink
+    from steinlab.verification.falsify.attack import describe, stored
+    from steinlab.verification.falsify.search import score_of
+    from steinlab.verification.judge import rerun
+    from steinlab.verification.ledger import VERSION
+    from steinlab.verification.registry import provenance
 
     best = search.best()
     result: dict[str, Any] = {

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from steinlab.cli.output import WorkersOption, make_folder, show, whole_number, worker_count
+from steinlab.cli.output import WorkersOption, show, whole_number, worker_count
 from steinlab.errors import one_of
-from steinlab.specs.reading import MAX_SEED
+from steinlab.storage import MAX_SEED, make_folder
 
 DEFAULT_FOLDER = "out/figures"
 
@@ -28,7 +28,7 @@ def figures(
 
     A rerun with the same seed writes the same bytes, whatever the number of processes.
     """
-    from steinlab.figures import figure_names
+    from steinlab.report.figures import figure_names
 
     known = figure_names()
     wanted = [one_of("figure", name, known) for name in names or known]
@@ -39,8 +39,8 @@ def figures(
     count = worker_count(workers)
     folder = make_folder(out)
     assert folder is not None
-    from steinlab.executors import completed, executor_for
-    from steinlab.figures.render import Job, draw_job
+    from steinlab.report.figures.render import Job, draw_job
+    from steinlab.workers import completed, executor_for
 
     jobs = [Job(name, number, folder) for name in dict.fromkeys(wanted)]
     with executor_for(min(count, len(jobs))) as executor:
@@ -55,7 +55,7 @@ def figures(
 def _list(names: list[str]) -> None:
     from rich.table import Table
 
-    from steinlab.figures import load_figure
+    from steinlab.report.figures import load_figure
 
     table = Table(title="Figures", title_justify="left")
     for column in ("name", "what it shows", "claims"):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from steinlab.cli.output import JsonOption, check_target, show, write_json
+from steinlab.cli.output import JsonOption, show, write_json
+from steinlab.storage import check_target
 
 
 def models(target: JsonOption = None) -> None:
     """Show the registered models: dimension, size, provenance, and whether they are available."""
     from rich.table import Table
 
-    from steinlab.models import describe
+    from steinlab.diffusion.models import describe
 
     check_target(target)
     records = describe()

@@ -7,18 +7,15 @@ import math
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
 
-from steinlab.errors import InputError
-
-STDOUT = "-"
+from steinlab.storage import STDOUT, write_whole
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
@@ -40,7 +37,7 @@ def whole_number(value: str, option: str, at_least: int, at_most: int) -> int:
     Options that are numbers are declared as text and read here, since typer's own message does not
     show the value.
     """
-    from steinlab.specs.reading import integer
+    from steinlab.experiments.specs.fields import integer
 
     return integer(int(value) if _INTEGER.fullmatch(value) else value, option, at_least, at_most)
 
@@ -52,34 +49,6 @@ def worker_count(value: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_target(target: str | None, option: str = "--json") -> None:
-    """Raise ``InputError`` unless the file can be written: called before the work."""
-    if target is None or target == STDOUT:
-        return
-    file = Path(target)
-    if file.is_dir():
-        raise InputError(f"{option} must name a file, got the folder {target}")
-    if not file.parent.is_dir():
-        raise InputError(f"{option} must name a file in an existing folder, got {target}")
-    existing = file if file.exists() else file.parent
-    if not (os.access(existing, os.W_OK) and os.access(file.parent, os.W_OK)):
-        raise InputError(f"{option} must name a file that can be written, got {target}")
-
-
-def make_folder(out: str | None) -> Path | None:
-    """Make the folder that ``--out`` names; raise ``InputError`` unless it can be written."""
-    if out is None:
-        return None
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out must be a folder that can be made, got {out}: {error}") from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"--out must be a folder that can be written, got {out}")
-    return folder
-
-
 def write_json(target: str | None, result: Any) -> None:
     """Write the result whole or not at all (to a temporary file, then renamed)."""
     if target is None:
@@ -89,21 +58,6 @@ def write_json(target: str | None, result: Any) -> None:
         sys.stdout.write(text)
         return
     write_whole(Path(target), lambda out: out.write(text.encode("utf-8")))
-
-
-def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let ``write`` fill the file, which appears whole or not at all (a temporary one, renamed)."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            write(out)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)  # mkstemp's own mode is private
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def show(*parts: RenderableType, target: str | None = None) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steinlab.cli.output import JsonOption, SpecArgument, check_target, show, write_json
+from steinlab.cli.output import JsonOption, SpecArgument, show, write_json
+from steinlab.storage import check_target
 
 
 def replay(case: SpecArgument, target: JsonOption = None) -> int:
     """Run a stored case again and compare with what was stored; exit 1 if any digit differs."""
     from rich.table import Table
 
-    from steinlab.ledger import read_case
-    from steinlab.ledger import replay as run_again
     from steinlab.report.words import case_name, labels
+    from steinlab.verification.ledger import read_case
+    from steinlab.verification.ledger import replay as run_again
 
     check_target(target)
     stored = read_case(Path(case))

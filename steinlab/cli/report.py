@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from steinlab.cli.output import make_folder, show
+from steinlab.cli.output import show
+from steinlab.storage import make_folder
 
 DEFAULT_FOLDER, DEFAULT_LEDGER, DEFAULT_FIGURES = "out/report", "ledger.json", "out/figures"
 
@@ -32,9 +33,9 @@ def report(
     ] = False,
 ) -> None:
     """Write report.html: the ledger as a table, findings, figures; no network needed to read it."""
-    from steinlab.catalogue import chosen
-    from steinlab.ledger import run
     from steinlab.report.page import Picture, page, read_ledger
+    from steinlab.verification.ledger import run
+    from steinlab.verification.registry import chosen
 
     found = run(chosen(files, None, [])[0]) if files else read_ledger(Path(ledger))
     folder = make_folder(out)
@@ -54,8 +55,8 @@ def report(
 
 def _drawn(folder: Path) -> list[str]:
     """Return the names of all figures, drawing those that the folder lacks."""
-    from steinlab.figures import figure_names, load_figure
-    from steinlab.figures.render import render
+    from steinlab.report.figures import figure_names, load_figure
+    from steinlab.report.figures.render import render
 
     for name in figure_names():
         if not all((folder / f"{name}.{suffix}").exists() for suffix in ("png", "json")):

@@ -9,20 +9,14 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from steinlab.cli.output import (
-    check_target,
-    plus_minus,
-    progress_bar,
-    show,
-    whole_number,
-    write_whole,
-)
+from steinlab.cli.output import plus_minus, progress_bar, show, whole_number
 from steinlab.errors import InputError
+from steinlab.storage import check_target, write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from steinlab.samples import SampleRun, Samples
+    from steinlab.experiments.sample import SampleRun, Samples
 
 SUFFIXES = (".png", ".npy", ".npz")
 
@@ -59,9 +53,9 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     ] = None,
 ) -> None:
     """Draw samples from a named model: a sheet of pictures, or an array."""
-    from steinlab.samples import SampleRun, draw
-    from steinlab.specs.compare import MAX_EVALUATIONS, MAX_SAMPLES
-    from steinlab.specs.reading import MAX_SEED
+    from steinlab.experiments.sample import SampleRun, draw
+    from steinlab.experiments.specs.compare import MAX_EVALUATIONS, MAX_SAMPLES
+    from steinlab.storage import MAX_SEED
 
     check_target(out, "--out")
     run = SampleRun.of(
@@ -87,7 +81,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
 
 
 def _limit(value: str | None, option: str) -> float | None:
-    from steinlab.specs.reading import number
+    from steinlab.experiments.specs.fields import number
 
     if value is None or value.lower() in ("inf", "-inf"):
         return None if value is None else float(value)
@@ -145,7 +139,7 @@ def _write_arrays(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
 def _write_sheet(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
     from PIL import Image
 
-    from steinlab.pictures import sheet
+    from steinlab.diffusion.pictures import sheet
 
     Image.fromarray(sheet(done.states, run.model.shape, run.model.display)).save(stream, "PNG")
 

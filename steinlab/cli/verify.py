@@ -15,18 +15,16 @@ from rich.table import Table
 from steinlab.cli.output import (
     JsonOption,
     WorkersOption,
-    check_target,
-    make_folder,
     show,
     whole_number,
     worker_count,
     write_json,
 )
 from steinlab.errors import InputError, Interrupted, one_of
-from steinlab.specs.reading import MAX_SEED, read_json
+from steinlab.storage import MAX_SEED, check_target, make_folder, read_json
 
 if TYPE_CHECKING:
-    from steinlab.shards import Shards
+    from steinlab.verification.shards import Shards
 
 COLOURS = {
     "proved": "bold green",
@@ -82,10 +80,10 @@ def verify(  # noqa: PLR0917
     traceback: TracebackOption = False,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
-    from steinlab.catalogue import chosen
-    from steinlab.ledger import claim_ids, run
-    from steinlab.shards import Shards
-    from steinlab.verdicts import PROFILES
+    from steinlab.verification.claim import PROFILES
+    from steinlab.verification.ledger import claim_ids, run
+    from steinlab.verification.registry import chosen
+    from steinlab.verification.shards import Shards
 
     one_of("--profile", profile, PROFILES)
     wanted, known = chosen(files or [], claims, claim_ids())
@@ -127,7 +125,7 @@ def _tell_of_shards(
 
 def _trusted(ledger: dict[str, Any], expected: dict[str, str], traceback: bool) -> int:
     """Print what is wrong with the ledger; return the exit code."""
-    from steinlab.ledger import differences, faults
+    from steinlab.verification.ledger import differences, faults
 
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
@@ -143,7 +141,7 @@ def _trusted(ledger: dict[str, Any], expected: dict[str, str], traceback: bool) 
 def _expected(path: str | None, known: list[str]) -> dict[str, str]:
     if path is None:
         return {}
-    from steinlab.ledger import VERDICTS
+    from steinlab.verification.ledger import VERDICTS
 
     content = read_json(Path(path), "--expect")
     if not isinstance(content, dict):
@@ -185,7 +183,7 @@ class _bar:
 def _store(folder: Path | None, ledger: dict[str, Any]) -> None:
     if folder is None:
         return
-    from steinlab.ledger import stored_case
+    from steinlab.verification.ledger import stored_case
 
     write_json(str(folder / "ledger.json"), ledger)
     for row in ledger["claims"]:

@@ -9,14 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from steinlab.corrections.base import (
-    DEFAULT_GAMMA_MIN,
-    Correction,
-    Diagnostics,
-    NoCorrection,
-    Prepares,
-    Run,
-)
+from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.fitted import FITTED, Auto, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.gmm import Gmm, local
@@ -28,6 +21,7 @@ from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.corrections.tweedie import tweedie
 from steinlab.errors import one_of
+from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Prepares, Run
 
 CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {

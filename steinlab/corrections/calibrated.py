@@ -19,10 +19,9 @@ import numpy as np
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab.corrections.base import Correction, Diagnostics
 from steinlab.corrections.directions import DIRECTIONS, moved
-from steinlab.divergence import Step
 from steinlab.errors import InputError
+from steinlab.solvers.step import Correction, Diagnostics, Step
 
 VERSION = 1
 LEVEL_TOLERANCE = 1e-9

@@ -14,9 +14,8 @@ import numpy as np
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
-from steinlab.corrections.base import Diagnostics
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.divergence import Step
+from steinlab.solvers.step import Diagnostics, Step
 
 
 @dataclass(frozen=True)

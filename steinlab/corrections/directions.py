@@ -25,7 +25,7 @@ from types import MappingProxyType
 from array_api_compat import array_namespace
 
 from analytic.arrays import Array
-from steinlab.divergence import Step
+from steinlab.solvers.step import Step
 
 
 def _state(step: Step) -> Array:

@@ -19,14 +19,13 @@ import numpy as np
 from array_api_compat import to_device
 
 from analytic.arrays import Array
-from steinlab.corrections.base import Correction, Diagnostics, NoCorrection, Run
 from steinlab.corrections.calibrated import Calibrated, Recording, Table, table_of
 from steinlab.corrections.flow_oracle import FlowFit, same_start
-from steinlab.divergence import Step
 from steinlab.errors import InputError
-from steinlab.flows import SUBSTEPS, trajectory
 from steinlab.metrics import energy_distance_of_pairs
+from steinlab.solvers.reference_flow import SUBSTEPS, trajectory
 from steinlab.solvers.scalars import has_noise
+from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Run, Step
 
 FITTED = ("residual", "noise", "slope")
 """Directions of a fitted table: chosen on the developing half of the tournament."""
@@ -149,7 +148,7 @@ class Auto:
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Refuse: the run is not known."""
-        raise TypeError("auto must be prepared with the run: use steinlab.sampling.solve")
+        raise TypeError("auto must be prepared with the run: use steinlab.solvers.loop.solve")
 
 
 @dataclass(frozen=True)

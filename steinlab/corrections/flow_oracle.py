@@ -11,12 +11,11 @@ from array_api_compat import array_namespace, to_device
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab.coefficient import reference_numerator
-from steinlab.corrections.base import Diagnostics
+from steinlab.coefficient.formulas import reference_numerator
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.divergence import Step, inner
-from steinlab.flows import SUBSTEPS, fine_run
+from steinlab.solvers.reference_flow import SUBSTEPS, fine_run
+from steinlab.solvers.step import Diagnostics, Step, inner
 
 RIDGE = 1e-4
 """Relative ridge of the least squares: directions that differ by less are told apart by nothing.

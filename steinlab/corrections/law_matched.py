@@ -24,13 +24,12 @@ from array_api_compat import array_namespace, to_device
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab.corrections.base import Diagnostics
 from steinlab.corrections.directions import DIRECTIONS, moved
-from steinlab.denoisers import Denoiser
-from steinlab.divergence import Step, inner
+from steinlab.diffusion.denoisers import Denoiser
 from steinlab.errors import one_of
 from steinlab.estimates import Estimate
 from steinlab.solvers.scalars import has_noise
+from steinlab.solvers.step import Diagnostics, Step, inner
 
 PARTS = ("auto", "state", "noise")
 """What is scaled: the state about its mean, ``T - alpha D``, or either by the noise level."""

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.coefficient import tweedie_numerator
+from steinlab.coefficient.formulas import tweedie_numerator
 from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.divergence import Step
 from steinlab.solvers.scalars import has_noise
+from steinlab.solvers.step import Step
 
 
 def stein_lookahead(

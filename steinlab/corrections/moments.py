@@ -27,7 +27,7 @@ from array_api_compat import array_namespace, to_device
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab.denoisers import Denoiser
+from steinlab.diffusion.denoisers import Denoiser
 
 AXES = 4
 """Axes of the wide subspace that have test functions of their own.

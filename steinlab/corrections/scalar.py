@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.coefficient import estimate
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN, Diagnostics
-from steinlab.divergence import Step
+from steinlab.coefficient.formulas import estimate
+from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.estimates import Estimate
 from steinlab.solvers.scalars import has_noise
+from steinlab.solvers.step import Diagnostics, Step
 
 FIRST_STATES = 64
 """States of the first sub-batch where the size follows from the standard error."""

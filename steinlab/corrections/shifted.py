@@ -31,13 +31,12 @@ from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
 from analytic.arrays import Array, like
-from steinlab.corrections.base import Diagnostics
 from steinlab.corrections.law_matched import STATES, LawMatched
 from steinlab.corrections.moments import host
 from steinlab.corrections.subspaces import wide
-from steinlab.denoisers import Denoiser
-from steinlab.divergence import Step
+from steinlab.diffusion.denoisers import Denoiser
 from steinlab.solvers.scalars import has_noise
+from steinlab.solvers.step import Diagnostics, Step
 
 STATES_AN_AXIS = 16
 """States of the sub-batch for each axis shifted: a covariance of ``q`` axes takes several ``q``."""

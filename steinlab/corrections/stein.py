@@ -7,10 +7,16 @@ import math
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.coefficient import next_level_numerator, stein_numerator
+from steinlab.coefficient.divergence import (
+    Divergence,
+    Hutchinson,
+    default_divergence,
+    named_divergence,
+)
+from steinlab.coefficient.formulas import next_level_numerator, stein_numerator
 from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.divergence import Divergence, Hutchinson, Step, default_divergence, named_divergence
+from steinlab.solvers.step import Step
 
 
 def stein(
@@ -56,9 +62,9 @@ def next_level(
     r"""Return the same Stein step towards ``kappa x + beta x_star``, the first-order step's target.
 
     ``gamma`` minimises ``E|x - gamma u - (kappa x + beta x_star)|^2``
-    (:func:`steinlab.coefficient.next_level_numerator`). Neutral for an exact first-order step:
-    there ``u = (1 - kappa) x - beta D`` and ``gamma* = 1``. It pulls a step of higher order back
-    towards the first-order one (``gamma - 1`` of the order of ``h``), so that order is lost.
+    (:func:`steinlab.coefficient.formulas.next_level_numerator`). Neutral for an exact first-order
+    step: there ``u = (1 - kappa) x - beta D`` and ``gamma* = 1``. It pulls a step of higher order
+    back towards the first-order one (``gamma - 1`` of the order of ``h``), so that order is lost.
     Equivariant under rotation, shift and scaling of the data. Costs one divergence a state.
     """
     chosen = named_divergence(divergence)

@@ -18,9 +18,9 @@ import numpy as np
 from array_api_compat import array_namespace, to_device
 
 from analytic.arrays import Array
-from steinlab.corrections.base import Diagnostics, check_sub_batch, no_moments
+from steinlab.corrections.base import check_sub_batch, no_moments
 from steinlab.corrections.law_matched import LARGEST, MOST_TRIALS, STATES, TRIAL
-from steinlab.divergence import Step
+from steinlab.solvers.step import Diagnostics, Step
 
 SHARE = 0.9
 """Of the variance of the denoised states, held by the first subspace."""

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.coefficient import tweedie_numerator
+from steinlab.coefficient.formulas import tweedie_numerator
 from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.coordinates import InVP
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.divergence import Step
 from steinlab.errors import one_of
+from steinlab.solvers.step import Step
 
 COORDINATES = ("own", "vp")
 """Where the coefficient is computed and applied: the process's own coordinates, or VP's."""

@@ -13,7 +13,6 @@ from string import Template
 from typing import Any
 
 from steinlab.errors import InputError, quote
-from steinlab.ledger import VERSION, stored_case
 from steinlab.report.formulas import formulas, mathml
 from steinlab.report.words import (
     MEANING,
@@ -35,7 +34,8 @@ from steinlab.report.words import (
     pretty,
     table,
 )
-from steinlab.specs.reading import read_json
+from steinlab.storage import read_json
+from steinlab.verification.ledger import VERSION, stored_case
 
 COLUMNS = (
     ("claim", "text"),

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from steinlab.verdicts import COUNTS_AS
+from steinlab.verification.claim import COUNTS_AS
 
 MEANING = {
     "proved": "a symbolic derivation, checked step by step, under the stated axioms",

@@ -13,8 +13,8 @@ from steinlab.solvers.base import (
     first_order,
     log_snr_step,
 )
-from steinlab.solvers.dpm import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.euler import EULER
+from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
 from steinlab.solvers.plans import (
     Plan,

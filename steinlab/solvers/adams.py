@@ -28,7 +28,7 @@ import numpy as np
 
 from analytic import NoiseLevel
 from analytic.levels import Scalar
-from steinlab.processes import Process
+from steinlab.diffusion.processes import Process
 from steinlab.solvers.base import LinearMultistep, LinearStep, Weights, first_order, log_snr_step
 from steinlab.solvers.phi import interpolatory, phis
 from steinlab.solvers.scalars import exp, plain
@@ -141,7 +141,7 @@ def deis_tab(nodes: int, process: Process) -> LinearMultistep:
 
     Examples
     --------
-    >>> from steinlab.processes import VE, VP_LINEAR
+    >>> from steinlab.diffusion.processes import VE, VP_LINEAR
     >>> deis_tab(2, VP_LINEAR).ends_at_zero, deis_tab(2, VE).ends_at_zero
     (True, False)
     """

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
-from steinlab.denoisers import Denoiser
+from steinlab.diffusion.denoisers import Denoiser
 from steinlab.solvers.scalars import has_noise, log_ratio
 
 

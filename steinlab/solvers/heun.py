@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab.denoisers import Denoiser
+from steinlab.diffusion.denoisers import Denoiser
 from steinlab.solvers.base import Candidate, History, first_order
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.scalars import has_noise

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
-from steinlab.processes import Process
 from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, IPNDM, IPNDM_V, deis_tab
 from steinlab.solvers.base import Solver
-from steinlab.solvers.dpm import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.euler import EULER
+from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
 from steinlab.solvers.single import SINGLE, on_process
 from steinlab.solvers.unipc import UNIPC

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
-from steinlab.denoisers import Denoiser
-from steinlab.processes import Process
+from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.processes import Process
 from steinlab.solvers.base import Candidate, History, LinearStep, first_order, log_snr_step
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import integrate

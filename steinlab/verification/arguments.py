@@ -15,11 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab.denoisers import Denoiser
+from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.processes import PROCESSES, Process, get_process
 from steinlab.errors import InputError, one_of, quote
-from steinlab.falsify.spaces import Parameter
-from steinlab.processes import PROCESSES, Process, get_process
 from steinlab.solvers import Candidate, Solver, get_solver
+from steinlab.verification.falsify.spaces import Parameter
 
 LOWEST_RATIO, HIGHEST_RATIO = 1e-3, 1e2
 """Noise-to-signal ratios of the levels drawn, unless others are asked for."""

@@ -16,8 +16,8 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import integrate, mixture_breaks
+from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.errors import quote
-from steinlab.verdicts import EPS, ROUNDING
 
 SINGLE_EPS = float(np.finfo(np.float32).eps)
 
@@ -41,8 +41,9 @@ def _operation(of: Callable[[Ball, Ball], T]) -> Callable[[Ball, Any], T]:
 class Ball:
     r"""A number and a bound of its error; ``+ - * /`` and powers propagate both.
 
-    A plain number in an expression counts as computed: exact to :data:`~steinlab.verdicts.ROUNDING`
-    ``eps`` of its size. ``<=``, ``>=`` and ``==`` give a :class:`Relation`.
+    A plain number in an expression counts as computed: exact to
+    :data:`~steinlab.coefficient.rounding.ROUNDING` ``eps`` of its size. ``<=``, ``>=`` and ``==``
+    give a :class:`Relation`.
 
     Examples
     --------
@@ -174,9 +175,10 @@ def E(f: Callable[[Any], Any], law: GaussianMixture, level: NoiseLevel) -> Ball:
     r"""Return ``E[f(x)]`` by quadrature, for ``x = alpha x_star + sigma eps``, ``x_star`` of a law.
 
     Exact up to the error it states: what the last halving of the adaptive rule moved, and
-    :data:`~steinlab.verdicts.ROUNDING` ``eps`` times the size of what was added up. That size is
-    ``E|f|`` and, where ``f`` itself subtracts nearly equal numbers, the rounding that its values
-    show: ``|f(x) - f_32(x)| / eps_32`` with ``f_32`` the same function in single precision.
+    :data:`~steinlab.coefficient.rounding.ROUNDING` ``eps`` times the size of what was added up.
+    That size is ``E|f|`` and, where ``f`` itself subtracts nearly equal numbers, the rounding that
+    its values show: ``|f(x) - f_32(x)| / eps_32`` with ``f_32`` the same function in single
+    precision.
 
     Parameters
     ----------

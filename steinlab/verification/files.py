@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from steinlab.errors import CRASHES, InputError, one_of
-from steinlab.verdicts import Claim
+from steinlab.verification.claim import Claim
 
 SEPARATOR = "::"
 

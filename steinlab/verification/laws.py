@@ -11,8 +11,8 @@ import numpy as np
 
 from analytic import GaussianMixture
 from steinlab.errors import InputError
-from steinlab.falsify.spaces import Parameter
 from steinlab.verification.arguments import Values
+from steinlab.verification.falsify.spaces import Parameter
 
 LIGHTEST = 0.02
 """Lightest component of a mixture, before weights are normalised."""

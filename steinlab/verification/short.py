@@ -2,7 +2,7 @@ r"""A claim in one function: ``@claim(statement, controls=...)`` over a property
 
 The function's arguments say by their defaults what they range over; it returns a relation between
 two sides, as the statement has it. Drawing, writing down, replay, the tolerance, the search and
-shrinking follow, and what comes out is a :class:`steinlab.verdicts.Claim` like any other.
+shrinking follow, and what comes out is a :class:`steinlab.verification.claim.Claim` like any other.
 """
 
 from __future__ import annotations
@@ -19,21 +19,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.errors import CRASHES, InputError, quote
-from steinlab.falsify.spaces import Parameter, Space
-from steinlab.verdicts import (
-    EPS,
-    FULL_FACTOR,
-    ROUNDING,
-    Check,
-    Claim,
-    Comparison,
-    Effort,
-    Result,
-    Twin,
-)
 from steinlab.verification.arguments import Strategy, Values
+from steinlab.verification.claim import FULL_FACTOR, Check, Claim, Effort, Result, Twin
+from steinlab.verification.comparison import Comparison
 from steinlab.verification.expectation import Ball, Relation, ball
+from steinlab.verification.falsify.spaces import Parameter, Space
 
 CHECK = "cases"
 """Name of the one check of a claim in the short form."""
@@ -275,8 +267,8 @@ def claim(
     Returns
     -------
     decorator
-        It turns the function into a :class:`~steinlab.verdicts.Claim`. Its id is the function's
-        name with hyphens, its title the first line of the docstring.
+        It turns the function into a :class:`~steinlab.verification.claim.Claim`. Its id is the
+        function's name with hyphens, its title the first line of the docstring.
 
     Raises
     ------
@@ -287,7 +279,7 @@ def claim(
     Examples
     --------
     >>> from steinlab import E, claim, laws, levels
-    >>> from steinlab.judge import judge
+    >>> from steinlab.verification.judge import judge
     >>> @claim(
     ...     "E|D|^2 <= E|x_star|^2",
     ...     controls={"centred": lambda law: law.variance()},

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from steinlab.grids import make_grid
-from steinlab.processes import VP_LINEAR
-from steinlab.sampling import solve
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import VP_LINEAR
 from steinlab.solvers import get_solver
+from steinlab.solvers.loop import solve
 
 STEPS = 20
 SHAPE = (16, 8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpu_models.fashion import SHAPES
+from gpu_models.network.fashion import SHAPES
 
 
 def header(shape: tuple[int, ...]) -> bytes:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpu_models import classifier, evaluate, train
-from gpu_models.classifier import Classifier, accuracy
-from gpu_models.features import (
+from gpu_models.network import train
+from gpu_models.quality import classifier, evaluate
+from gpu_models.quality.classifier import Classifier, accuracy
+from gpu_models.quality.features import (
     EFFLITE_FEATURES,
     EXTRACTORS,
     INCEPTION_VARIABLE,
@@ -126,7 +127,7 @@ def test_features_do_not_depend_on_the_batch() -> None:
 
 
 def test_bytes_are_those_of_the_data(data: Path) -> None:
-    from gpu_models.fashion import load_images, to_states
+    from gpu_models.network.fashion import load_images, to_states
 
     images = load_images("test", data)[:100]
     assert torch.equal(to_bytes(to_states(images)), torch.tensor(images.copy())[:, None])
@@ -156,8 +157,8 @@ def test_inception_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_unknown_classifier_is_refused(tmp_path: Path) -> None:
-    from gpu_models.unet import ARCHITECTURE
-    from gpu_models.weights import save_weights
+    from gpu_models.network.unet import ARCHITECTURE
+    from gpu_models.network.weights import save_weights
 
     save_weights(tmp_path / "w", Classifier().state_dict(), ARCHITECTURE, 1, {})
     with pytest.raises(InputError, match="must have architecture steinlab-fashion-classifier"):

@@ -12,11 +12,11 @@ import pytest
 from gpu_models.study.cells import _correction
 from gpu_models.study.design import CORRECTIONS, FAIR, FAIR_EVALUATIONS, SIZES, Cell, cells
 from gpu_models.study.records import Records
-from steinlab.budget import run_within
 from steinlab.corrections.coordinates import InVP
+from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
-from steinlab.processes import EDM
 from steinlab.solvers import HEUN
+from steinlab.solvers.plans import run_within
 
 CONFIG = {"size": [1, 2]}
 

@@ -26,12 +26,12 @@ from gpu_models.study.pairs import (
     SHARES,
 )
 from gpu_models.study.stored import Stored
-from steinlab.catalogue import load_claim
 from steinlab.errors import InputError
-from steinlab.examine import rerun
-from steinlab.ledger import faults, judge_by_id
-from steinlab.shards import sources_key
-from steinlab.significance import critical
+from steinlab.storage import sources_key
+from steinlab.verification.judge import rerun
+from steinlab.verification.ledger import faults, judge_by_id
+from steinlab.verification.registry import load_claim
+from steinlab.verification.significance import critical
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 
 CLAIMS = (

@@ -10,7 +10,7 @@ import pytest
 from gpu_models.figures import coefficients, lipschitz, runs
 from gpu_models.study.pairs import CALIBRATED, LARGEST, RULE
 from tests.gpu_models.studies import actual, complete, tiny, write
-from tests.steinlab.figures.test_registered import check
+from tests.steinlab.report.figures.test_registered import check
 
 FIGURES = (coefficients, lipschitz, runs)
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from analytic import NoiseLevel
-from steinlab.grids import Grid
+from steinlab.diffusion.grids import Grid
 from steinlab.solvers.scalars import log_ratio
 
 Coordinates = Callable[[float], NoiseLevel]

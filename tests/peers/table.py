@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from steinlab.sampling import solve
 from steinlab.solvers import (
     Plan,
     Solver,
@@ -17,6 +16,7 @@ from steinlab.solvers import (
     lowered,
     make_plan,
 )
+from steinlab.solvers.loop import solve
 from tests.peers import drive
 from tests.steinlab.solvers.cases import PLANE
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from steinlab.sampling import solve
 from steinlab.solvers import (
     EULER,
     evaluations_on,
     get_solver,
 )
+from steinlab.solvers.loop import solve
 from tests.peers import drive
 from tests.peers.table import (
     DOUBLE,

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from steinlab.sampling import solve
 from steinlab.solvers import (
     DPMPP_2M_HEUN,
     DPMPP_3M,
@@ -24,6 +23,7 @@ from steinlab.solvers import (
     get_solver,
     make_plan,
 )
+from steinlab.solvers.loop import solve
 from tests.peers import drive
 from tests.steinlab.solvers.cases import PLANE, states
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from steinlab.sampling import solve
 from steinlab.solvers import (
     get_solver,
 )
+from steinlab.solvers.loop import solve
 from tests.peers import drive
 from tests.peers.table import (
     DOUBLE,

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from analytic import GaussianMixture
-from steinlab.models import Model
-from steinlab.networks import edm_denoiser
+from steinlab.diffusion.models import Model
+from steinlab.diffusion.networks import edm_denoiser
 
 MODES = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.04)
 
@@ -42,7 +42,7 @@ def as_spec(model: Model, **changes):
     """A comparison of a model that is not registered."""
     from dataclasses import replace
 
-    from steinlab.specs.compare import CompareSpec
+    from steinlab.experiments.specs.compare import CompareSpec
 
     obj = {"model": "digits", "solvers": ["euler"], "evaluations": [4], "samples": 64}
     return replace(CompareSpec.from_json({**obj, **changes}), model=model)

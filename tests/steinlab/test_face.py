@@ -14,9 +14,9 @@ import pytest
 import steinlab
 import steinlab as sl
 from steinlab.corrections import CORRECTIONS
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
-from steinlab.grids import make_grid
-from steinlab.processes import EDM
 from steinlab.solvers import get_solver
 
 

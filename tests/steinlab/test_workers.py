@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steinlab import catalogue, schedule
-from steinlab.executors import SerialExecutor, completed
-from steinlab.ledger import run
-from steinlab.schedule import longest_first, run_unit
-from steinlab.shards import Shards
-from steinlab.units import LARGEST_DATA, Crash, Later, Report, Unit, pack
+from steinlab.verification import registry, schedule
+from steinlab.verification.ledger import run
+from steinlab.verification.outcome import LARGEST_DATA, Crash, Later, Report, Unit, pack
+from steinlab.verification.schedule import longest_first, run_unit
+from steinlab.verification.shards import Shards
+from steinlab.workers import SerialExecutor, completed
 
 IDS = ["third-order-as-published", "solver-equivalences"]
 """Cheap claims, one of many checks and one of a single one."""
@@ -69,7 +69,7 @@ class _Dies(schedule.SerialExecutor):
 
 def test_an_interrupted_run_resumes(serial, tmp_path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("steinlab.executors.SerialExecutor", _Dies)
+        patch.setattr("steinlab.workers.SerialExecutor", _Dies)
         stopped = run(IDS, shards=Shards(tmp_path))
     assert stopped["interrupted"]
     shards = Shards(tmp_path)
@@ -87,7 +87,7 @@ def test_other_sources_seeds_and_profiles_are_not_reused(tmp_path, monkeypatch) 
     )
     assert shards.get(unit._replace(seed=1)) is None
     assert shards.get(unit._replace(profile="full")) is None
-    monkeypatch.setattr("steinlab.shards.sources_key", lambda _: "other")
+    monkeypatch.setattr("steinlab.verification.shards.sources_key", lambda _: "other")
     assert shards.get(unit) is None
     assert shards.seconds(unit) == report.seconds
     assert shards.reused == 0
@@ -139,7 +139,7 @@ def test_a_claim_that_cannot_be_loaded_is_a_crashed_row(monkeypatch) -> None:
     def broken(claim_id: str) -> Any:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(catalogue, "load_claim", broken)
+    monkeypatch.setattr(registry, "load_claim", broken)
     row = run(IDS[:1])["claims"][0]
     assert row["finding"].startswith("the claim cannot be loaded: RuntimeError: no (")
 

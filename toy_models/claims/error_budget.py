@@ -1,4 +1,4 @@
-r"""The parts of an estimated coefficient's error explain the whole: :mod:`steinlab.error_budget`.
+r"""The parts of an estimated coefficient's error explain the whole.
 
 Cases are the levels of a Karras grid of eight steps: the exact digits (in float32), ``digits-mlp``
 on EDM, ``grid25-mlp`` with Heun's step on VP, and the denoiser of a wrong law there. The parts that
@@ -21,13 +21,21 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from analytic import GaussianMixture
-from steinlab.budget_subjects import Subject, of_law, of_model
-from steinlab.error_budget import PARTS, Budget, Setting, error_budget
-from steinlab.grids import make_grid
-from steinlab.processes import PROCESSES
-from steinlab.significance import critical
+from steinlab.coefficient.error_budget import (
+    PARTS,
+    Budget,
+    Setting,
+    Subject,
+    error_budget,
+    of_law,
+    of_model,
+)
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verdicts import Check, Claim, Comparison, Effort, Result, Table, Twin
+from steinlab.verification.claim import Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.significance import critical
 from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples
 
 STEPS = 8

@@ -18,20 +18,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
-from steinlab.claims.draws import draw_law
-from steinlab.datasets import load_digits
-from steinlab.verdicts import (
-    EPS,
-    ROUNDING,
-    Check,
-    Claim,
-    Comparison,
-    Dropped,
-    Effort,
-    Result,
-    Table,
-    Twin,
-)
+from steinlab.claims.instruments.random_steps import draw_law
+from steinlab.coefficient.rounding import EPS, ROUNDING
+from steinlab.diffusion.laws import load_digits
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.comparison import Comparison
 from toy_models.claims.networks import (
     GALAXY,
     network,
@@ -102,7 +93,7 @@ def denoiser(case: States) -> tuple[Any, Any]:
     """Return a denoiser with ``jvp``, and the law that states are drawn from."""
     import torch
 
-    from steinlab.networks import NetworkDenoiser
+    from steinlab.diffusion.networks import NetworkDenoiser
 
     if case.model == GALAXY:
         return network(GALAXY).denoiser.in_dtype(torch.float64), own_samples()  # type: ignore[attr-defined]

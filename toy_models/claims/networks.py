@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from steinlab.grids import make_grid
-from steinlab.models import Model, load_model, registered
-from steinlab.sampling import solve
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.models import Model, load_model, registered
 from steinlab.solvers import SOLVERS
+from steinlab.solvers.loop import solve
 
 GALAXY = "galaxies-hsc-32"
 

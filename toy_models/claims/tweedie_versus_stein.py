@@ -22,15 +22,17 @@ import numpy as np
 
 from analytic import GaussianMixture
 from analytic.quadrature import expect
-from steinlab.claims.foreign import SHIFTS, Shifts
-from steinlab.coefficient import stein_numerator, tweedie_numerator
-from steinlab.divergence import Exact, Hutchinson, Step, inner
-from steinlab.grids import make_grid
-from steinlab.rounding import step_sizes
-from steinlab.significance import Mean
+from steinlab.claims.coefficient.foreign_denoiser import SHIFTS, Shifts
+from steinlab.coefficient.divergence import Exact, Hutchinson
+from steinlab.coefficient.formulas import stein_numerator, tweedie_numerator
+from steinlab.coefficient.rounding import EPS, ROUNDING, step_sizes
+from steinlab.coefficient.step_terms import Problem, take_step
+from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import SOLVERS
-from steinlab.terms import Problem, take_step
-from steinlab.verdicts import EPS, ROUNDING, Check, Claim, Comparison, Effort, Result, Table, Twin
+from steinlab.solvers.step import Step, inner
+from steinlab.verification.claim import Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.significance import Mean
 from toy_models.claims.networks import (
     GALAXY,
     galaxies_missing,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from steinlab.figures.base import Figure, FigureData
-from steinlab.figures.style import BLACK, look
-from toy_models.ladder import KINDS, LAWS, SIZES, SOLVERS_DRAWN, STEPS, climb
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.style import BLACK, look
+from toy_models.dialled.ladder import KINDS, LAWS, SIZES, SOLVERS_DRAWN, STEPS, climb
 
 RUNGS = SIZES[::2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.verdicts import EPS, ROUNDING
+from steinlab.coefficient.rounding import EPS, ROUNDING
 
 
 def levels(*pairs: tuple[float, float]) -> NoiseLevel:

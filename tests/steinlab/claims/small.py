@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from steinlab.judge import judge
-from steinlab.ledger import load_claim
-from steinlab.verdicts import Effort
+from steinlab.verification.claim import Effort
+from steinlab.verification.judge import judge
+from steinlab.verification.ledger import load_claim
 
 SMALLER = 6
 """Cases of the quick profile for one here."""

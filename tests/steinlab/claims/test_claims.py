@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from steinlab.claims import forms
-from steinlab.claims.checks import sampled_check
-from steinlab.divergence import Hutchinson
-from steinlab.judge import effort_for
-from steinlab.ledger import (
+from steinlab.claims.instruments import linear_forms
+from steinlab.claims.instruments.step_checks import sampled_check
+from steinlab.coefficient.divergence import Hutchinson
+from steinlab.verification.claim import FAMILY_LEVEL, METHODS, OWNERS, Check
+from steinlab.verification.judge import effort_for
+from steinlab.verification.ledger import (
     VERDICTS,
     claim_ids,
     faults,
@@ -24,8 +25,7 @@ from steinlab.ledger import (
     replay,
     stored_case,
 )
-from steinlab.significance import Mean, critical
-from steinlab.verdicts import FAMILY_LEVEL, METHODS, OWNERS, Check
+from steinlab.verification.significance import Mean, critical
 from tests.steinlab.claims.small import break_source, judged, judged_exactly, shrink
 
 TESTS = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_verdicts_of_the_quick_profile_do_not_depend_on_the_seed(claim_id: str, 
 
 # --- broken formulas ----------------------------------------------------------------------------
 
-FORMS, DIVERGENCE = "steinlab.claims.forms", "steinlab.divergence"
+FORMS, DIVERGENCE = "steinlab.claims.instruments.linear_forms", "steinlab.coefficient.divergence"
 MUTANTS = [
     ("reference-free-coefficient", FORMS, "stein", "sigma**2 / alpha", "sigma**2"),
     ("reference-free-coefficient", FORMS, "stein", "1 - 1 / alpha", "1 - alpha"),
@@ -152,34 +152,41 @@ MUTANTS = [
     ("reference-free-coefficient", FORMS, "stein", "1 - 1 / alpha", "1 + 1e-4 - 1 / alpha"),
     ("reference-free-coefficient", DIVERGENCE, "_assemble", "* dim", "* dim * 0"),
     ("reference-free-coefficient", DIVERGENCE, "_assemble", "- _flat", "+ _flat"),
-    ("reference-free-coefficient", "steinlab.dual", "Dual.__mul__", "tangent * scale", "tangent"),
+    ("reference-free-coefficient", "steinlab.coefficient.forward_mode", "Dual.__mul__",
+     "tangent * scale", "tangent"),
     ("reference-free-coefficient", "analytic.mixtures", "GaussianMixture.divergence",
      "return self", "return 0.999999 * self"),
-    ("stein-identity", "steinlab.claims.stein_identity", "right", "sigma**2", "sigma"),
-    ("stein-identity", "steinlab.claims.stein_identity", "right", "sigma**2", "-(sigma**2)"),
-    ("stein-identity", "steinlab.claims.stein_identity", "left", "1 - alpha", "1 + alpha"),
-    ("edm-drift-vanishes", "steinlab.claims.edm_drift_vanishes", "geometric", "sigma**2", "sigma"),
+    ("stein-identity", "steinlab.claims.coefficient.stein_identity", "right", "sigma**2", "sigma"),
+    ("stein-identity", "steinlab.claims.coefficient.stein_identity", "right", "sigma**2",
+     "-(sigma**2)"),
+    ("stein-identity", "steinlab.claims.coefficient.stein_identity", "left", "1 - alpha",
+     "1 + alpha"),
+    ("edm-drift-vanishes", "steinlab.claims.coordinates.edm_drift_vanishes", "geometric",
+     "sigma**2", "sigma"),
     ("edm-drift-vanishes", DIVERGENCE, "_assemble", "- _flat", "- 0.999999 * _flat"),
-    ("optimal-coefficient", "steinlab.claims.optimal_coefficient", "optimum",
+    ("optimal-coefficient", "steinlab.claims.coefficient.optimal_coefficient", "optimum",
      "terms.u_ref / terms.u_u", "terms.u_x / terms.u_u"),
-    ("optimal-coefficient", "steinlab.claims.optimal_coefficient", "optimum",
+    ("optimal-coefficient", "steinlab.claims.coefficient.optimal_coefficient", "optimum",
      "terms.u_ref / terms.u_u", "(1 + 1e-7) * terms.u_ref / terms.u_u"),
-    ("error-decay", "steinlab.claims.error_decay", "rho", "terms.u_ref**2",
+    ("error-decay", "steinlab.claims.error_bounds.error_decay", "rho", "terms.u_ref**2",
      "0.9999 * terms.u_ref**2"),
-    ("error-decay", "steinlab.claims.error_decay", "rho", "terms.u_u * terms.err", "terms.u_u"),
-    ("error-decay", "steinlab.claims.error_decay", "lowest", ".min(", ".max("),
-    ("error-decay", "steinlab.claims.error_decay", "ReferenceCorrection.__call__",
+    ("error-decay", "steinlab.claims.error_bounds.error_decay", "rho", "terms.u_u * terms.err",
+     "terms.u_u"),
+    ("error-decay", "steinlab.claims.error_bounds.error_decay", "lowest", ".min(", ".max("),
+    ("error-decay", "steinlab.claims.error_bounds.error_decay", "ReferenceCorrection.__call__",
      "step.x - gamma * u", "step.x - 0.99 * gamma * u"),
-    ("asymptotic-equivalence", "steinlab.claims.asymptotic_equivalence", "distance",
+    ("asymptotic-equivalence", "steinlab.claims.error_bounds.asymptotic_equivalence", "distance",
      "np.sqrt(terms.gap)", "0.9999 * np.sqrt(terms.gap)"),
-    ("asymptotic-equivalence", "steinlab.claims.asymptotic_equivalence", "distance",
+    ("asymptotic-equivalence", "steinlab.claims.error_bounds.asymptotic_equivalence", "distance",
      "terms.gap", "terms.err"),
-    ("vp-singularity", "steinlab.claims.vp_singularity", "_remainder", '"u_x": alpha',
+    ("vp-singularity", "steinlab.claims.coordinates.vp_singularity", "_remainder", '"u_x": alpha',
      '"u_x": 1.0'),
-    ("vp-singularity", "steinlab.claims.vp_singularity", "_cancels", "sigma**2", "sigma"),
-    ("vp-singularity", "steinlab.claims.singular_paths", "quantities", "1 - 1 / alpha",
+    ("vp-singularity", "steinlab.claims.coordinates.vp_singularity", "_cancels", "sigma**2",
+     "sigma"),
+    ("vp-singularity", "steinlab.claims.coordinates.singular_paths", "quantities", "1 - 1 / alpha",
      "1 - alpha"),
-    ("vp-singularity", "steinlab.claims.singular_paths", "_deviations", "s.sigma**2 / s.alpha",
+    ("vp-singularity", "steinlab.claims.coordinates.singular_paths", "_deviations",
+     "s.sigma**2 / s.alpha",
      "s.sigma**2"),
 ]  # fmt: skip
 
@@ -200,7 +207,12 @@ def test_a_broken_formula_refutes_the_claim(
 @pytest.mark.parametrize(
     ("module", "name", "old", "new"),
     [
-        ("steinlab.terms", "forward", "level.sigma * eps", "1.2 * level.sigma * eps"),
+        (
+            "steinlab.coefficient.step_terms",
+            "forward",
+            "level.sigma * eps",
+            "1.2 * level.sigma * eps",
+        ),
         (DIVERGENCE, "_assemble", "* dim", "* 1"),
         (DIVERGENCE, "Hutchinson.along", "step.dim", "1"),
     ],
@@ -209,7 +221,9 @@ def test_samples_notice_what_a_line_cannot_show(
     module: str, name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "Hutchinson.along":  # probe linear steps too, which are exact otherwise
-        monkeypatch.setattr("steinlab.claims.checks.sampled_divergence", lambda _: Hutchinson())
+        monkeypatch.setattr(
+            "steinlab.claims.instruments.step_checks.sampled_divergence", lambda _: Hutchinson()
+        )
     shrink(monkeypatch)
     break_source(monkeypatch, module, name, old=old, new=new)
     row = judged("edm-drift-vanishes", without=("digits", "quadrature"))
@@ -220,11 +234,11 @@ def test_samples_notice_what_a_line_cannot_show(
 @pytest.mark.parametrize(
     ("claim_id", "module"),
     [
-        ("reference-free-coefficient", "steinlab.claims.forms"),
-        ("stein-identity", "steinlab.claims.stein_identity"),
-        ("optimal-coefficient", "steinlab.claims.optimal_coefficient"),
-        ("error-decay", "steinlab.claims.optimal_coefficient"),
-        ("asymptotic-equivalence", "steinlab.claims.optimal_coefficient"),
+        ("reference-free-coefficient", "steinlab.claims.instruments.linear_forms"),
+        ("stein-identity", "steinlab.claims.coefficient.stein_identity"),
+        ("optimal-coefficient", "steinlab.claims.coefficient.optimal_coefficient"),
+        ("error-decay", "steinlab.claims.coefficient.optimal_coefficient"),
+        ("asymptotic-equivalence", "steinlab.claims.coefficient.optimal_coefficient"),
     ],
 )
 def test_a_blind_check_is_reported(
@@ -241,7 +255,7 @@ def test_a_blind_check_is_reported(
 def test_tolerances_are_not_generous(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fiftieth of the rounding allowed is exceeded: the bound is near what is reached."""
     shrink(monkeypatch)
-    monkeypatch.setattr("steinlab.claims.forms.ROUNDING", 8 / 50)
+    monkeypatch.setattr("steinlab.claims.instruments.linear_forms.ROUNDING", 8 / 50)
     assert judged_exactly(claim_id)["verdict"] == "refuted"
 
 
@@ -253,7 +267,9 @@ def test_z_values_are_calibrated() -> None:
     check = sampled_check(600)
     claim = load_claim("reference-free-coefficient")
     data = [check.measure(b) for b in check.draw(effort_for("calibration", "z", "quick", 0))]
-    sides = [[forms.combine(f, d.terms, d.alpha, d.sigma) for f in claim.formula] for d in data]
+    sides = [
+        [linear_forms.combine(f, d.terms, d.alpha, d.sigma) for f in claim.formula] for d in data
+    ]
     z = np.concatenate([Mean.of(left - right).scores() for left, right in sides])
     n = len(z)
     assert n >= 600

@@ -11,11 +11,11 @@ import pytest
 
 from steinlab.corrections import stein, tweedie
 from steinlab.corrections.calibrated import Calibrated, Recording, Table, table_of
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
-from steinlab.grids import make_grid
-from steinlab.processes import EDM
-from steinlab.sampling import solve
 from steinlab.solvers import get_solver
+from steinlab.solvers.loop import solve
 from tests.steinlab.solvers.cases import PLANE
 
 GRID = make_grid(EDM, "karras", 5)

@@ -11,9 +11,9 @@ import pytest
 from analytic import NoiseLevel
 from steinlab.corrections import tweedie
 from steinlab.corrections.coordinates import vp_step
-from steinlab.divergence import Step
 from steinlab.errors import InputError
 from steinlab.solvers import EULER, HEUN
+from steinlab.solvers.step import Step
 from tests.steinlab.solvers.cases import PLANE
 
 RNG = np.random.default_rng(0)

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.corrections import Auto, Run, calibrated, flow_oracle
+from steinlab.corrections import Auto, calibrated, flow_oracle
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.fitted import LEAST_STATES, calibrate
 from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, own, same_start
-from steinlab.divergence import Step
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
-from steinlab.flows import fine_run, trajectory
-from steinlab.grids import make_grid
 from steinlab.metrics import energy_distance
-from steinlab.processes import EDM
-from steinlab.sampling import solve
 from steinlab.solvers import EULER, Candidate, get_solver, plan_of
+from steinlab.solvers.loop import solve
+from steinlab.solvers.reference_flow import fine_run, trajectory
+from steinlab.solvers.step import Run, Step
 from tests.steinlab.solvers.cases import PLANE, Counted
 
 S, T = NoiseLevel(1.0, 1.5), NoiseLevel(1.0, 0.5)

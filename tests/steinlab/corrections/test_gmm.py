@@ -15,12 +15,12 @@ from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.law_matched import defect
 from steinlab.corrections.moments import moments, weights
 from steinlab.corrections.subspaces import wide
-from steinlab.divergence import Step
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
-from steinlab.grids import make_grid
-from steinlab.processes import EDM
-from steinlab.sampling import solve
 from steinlab.solvers import EULER, Candidate, Evaluation, get_solver
+from steinlab.solvers.loop import solve
+from steinlab.solvers.step import Step
 from tests.steinlab.solvers.cases import PLANE, Counted
 
 S, T = NoiseLevel(0.5, 0.8), NoiseLevel(0.9, 0.4)

@@ -12,9 +12,9 @@ from analytic import NoiseLevel
 from steinlab.corrections import LawMatched, stein_lookahead
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.law_matched import LARGEST, defect, measured_defect
-from steinlab.divergence import Step
 from steinlab.errors import InputError
 from steinlab.solvers import EULER, Candidate, get_solver
+from steinlab.solvers.step import Step
 from tests.steinlab.solvers.cases import PLANE, Counted
 
 S, T = NoiseLevel(0.5, 0.8), NoiseLevel(0.9, 0.4)

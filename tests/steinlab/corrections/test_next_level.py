@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.coefficient import next_level_numerator
+from steinlab.coefficient.formulas import next_level_numerator
 from steinlab.corrections import next_level
-from steinlab.divergence import Step, inner
 from steinlab.solvers import EULER, first_order, get_solver
 from steinlab.solvers.base import Evaluation
+from steinlab.solvers.step import Step, inner
 from tests.steinlab.solvers.cases import PLANE
 
 LEVELS = [

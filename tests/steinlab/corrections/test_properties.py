@@ -11,11 +11,11 @@ import pytest
 from analytic import GaussianMixture, NoiseLevel, exact_flow
 from steinlab.corrections import CORRECTIONS
 from steinlab.corrections.directions import DIRECTIONS
-from steinlab.divergence import Step
-from steinlab.grids import Grid, given_grid
-from steinlab.processes import EDM
-from steinlab.sampling import solve
+from steinlab.diffusion.grids import Grid, given_grid
+from steinlab.diffusion.processes import EDM
 from steinlab.solvers import EULER, get_solver
+from steinlab.solvers.loop import solve
+from steinlab.solvers.step import Step
 
 STEIN_MATCHED = (
     "law-matched",

@@ -10,18 +10,11 @@ import pytest
 import torch
 
 from analytic import NoiseLevel
-from steinlab.corrections import (
-    CORRECTIONS,
-    DEFAULT_GAMMA_MIN,
-    Diagnostics,
-    NoCorrection,
-    ScalarCorrection,
-    stein,
-    tweedie,
-)
-from steinlab.divergence import Hutchinson, Step
-from steinlab.sampling import solve
+from steinlab.coefficient.divergence import Hutchinson
+from steinlab.corrections import CORRECTIONS, DEFAULT_GAMMA_MIN, ScalarCorrection, stein, tweedie
 from steinlab.solvers import EULER, HEUN
+from steinlab.solvers.loop import solve
+from steinlab.solvers.step import Diagnostics, NoCorrection, Step
 from tests.steinlab.solvers.cases import PLANE
 
 S, T = NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6)

@@ -11,8 +11,8 @@ from analytic import GaussianMixture, NoiseLevel
 from steinlab.corrections import LawMatched, LawMatchedMoments
 from steinlab.corrections.shifted import shift
 from steinlab.corrections.subspaces import wide
-from steinlab.divergence import Step
 from steinlab.solvers import EULER, Candidate
+from steinlab.solvers.step import Step
 from tests.steinlab.solvers.cases import PLANE, Counted
 
 S, T = NoiseLevel(1.0, 1.5), NoiseLevel(1.0, 0.5)

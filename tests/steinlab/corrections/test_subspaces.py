@@ -10,8 +10,8 @@ import pytest
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.corrections import LawMatched, LawMatchedSubspaces
 from steinlab.corrections.subspaces import defects, wide
-from steinlab.divergence import Step
 from steinlab.solvers import EULER, Candidate
+from steinlab.solvers.step import Step
 from tests.steinlab.solvers.cases import Counted
 
 S, T = NoiseLevel(1.0, 1.5), NoiseLevel(1.0, 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from steinlab.ledger import run
+from steinlab.verification.ledger import run
 
 LEDGER: dict[str, Any] = run(["lipschitz-bound", "third-order-as-published", "solver-equivalences"])
 

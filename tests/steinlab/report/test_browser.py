@@ -116,7 +116,7 @@ def test_a_row_unfolds_with_its_formula_picture_and_controls(loaded: Any) -> Non
 
 
 def test_the_worst_case_is_saved_as_a_file_that_replays(loaded: Any, folder: Path) -> None:
-    from steinlab.ledger import read_case, replay
+    from steinlab.verification.ledger import read_case, replay
 
     claim = loaded.find_element("id", "lipschitz-bound")
     claim.find_element("css selector", ".row").click()

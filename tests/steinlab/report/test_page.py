@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from steinlab.catalogue import claim_ids
 from steinlab.cli import main
 from steinlab.report.formulas import formulas, mathml
 from steinlab.report.page import Picture, page
 from steinlab.report.words import escape
+from steinlab.verification.registry import claim_ids
 from tests.steinlab.report.ledgers import LEDGER, PNG
 
 VOID = {"meta", "link", "input", "img", "br"}

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from steinlab.cli.verify import COLOURS
-from steinlab.judge import judge
-from steinlab.ledger import VERDICTS
 from steinlab.report.page import page
 from steinlab.report.words import (
     COUNTS_AS,
@@ -26,9 +24,12 @@ from steinlab.report.words import (
     not_looked_at,
     number,
 )
-from steinlab.verdicts import OWNERS, Comparison
+from steinlab.verification.claim import OWNERS
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.judge import judge
+from steinlab.verification.ledger import VERDICTS
 from tests.steinlab.report.ledgers import LEDGER
-from tests.steinlab.toys import check, claim, compare
+from tests.steinlab.verification.toys import check, claim, compare
 
 
 def entry(**changes: Any) -> dict[str, Any]:

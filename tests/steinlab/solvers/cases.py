@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from analytic import GaussianMixture, exact_flow
-from steinlab.grids import Grid, given_grid
-from steinlab.processes import FLOW, PROCESSES, VP_LINEAR, Process
-from steinlab.sampling import solve
+from steinlab.diffusion.grids import Grid, given_grid
+from steinlab.diffusion.processes import FLOW, PROCESSES, VP_LINEAR, Process
 from steinlab.solvers import Plan, Solver, get_solver
+from steinlab.solvers.loop import solve
 
 TOP, BOTTOM = 1.0, 0.3
 """Noise-to-signal ratios between which orders are measured: all solvers are asymptotic there."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from steinlab.processes import EDM, VE
+from steinlab.diffusion.processes import EDM, VE
 from steinlab.solvers import SOLVER_IDS, get_solver, make_plan, matching_start
 from tests.steinlab.solvers.cases import (
     GRIDS_MEASURED,

@@ -12,7 +12,7 @@ import pytest
 from scipy.integrate import quad
 
 from analytic import NoiseLevel
-from steinlab.processes import FLOW, VP_COSINE, VP_LINEAR, Process
+from steinlab.diffusion.processes import FLOW, VP_COSINE, VP_LINEAR, Process
 from steinlab.solvers import (
     SOLVER_IDS,
     Evaluation,

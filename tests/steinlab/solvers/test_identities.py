@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from analytic import NoiseLevel
-from steinlab.processes import EDM, FLOW, VE, VP_LINEAR, Process
-from steinlab.sampling import solve
+from steinlab.diffusion.processes import EDM, FLOW, VE, VP_LINEAR, Process
 from steinlab.solvers import (
     DPMPP_2M,
     DPMPP_2M_HEUN,
@@ -23,6 +22,7 @@ from steinlab.solvers import (
     make_plan,
 )
 from steinlab.solvers.exponential import exponential_weights
+from steinlab.solvers.loop import solve
 from steinlab.solvers.phi import decaying_moments
 from tests.steinlab.solvers.cases import EVERY_PROCESS, PLANE, end, same, states, uneven_grid
 

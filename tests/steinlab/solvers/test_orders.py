@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analytic import NoiseLevel
-from steinlab.processes import EDM, Process
+from steinlab.diffusion.processes import EDM, Process
 from steinlab.solvers import (
     DPMPP_3M_EXACT,
     EULER,

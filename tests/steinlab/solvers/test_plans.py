@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytic import NoiseLevel
-from steinlab.grids import make_grid
-from steinlab.processes import EDM
-from steinlab.sampling import solve
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import EDM
 from steinlab.solvers import (
     DPMPP_3M,
     EULER,
@@ -23,6 +22,7 @@ from steinlab.solvers import (
     make_plan,
     matching_start,
 )
+from steinlab.solvers.loop import solve
 from tests.steinlab.solvers.cases import PLANE, Counted, states, uneven_grid
 
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from analytic import NoiseLevel
+from steinlab.diffusion.processes import FLOW
 from steinlab.errors import InputError
-from steinlab.processes import FLOW
 from steinlab.solvers import ON_PROCESS, SOLVER_IDS, SOLVERS, deis_tab, get_solver, unipc
 
 PROMISED = (

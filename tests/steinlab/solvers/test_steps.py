@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from analytic import NoiseLevel
-from steinlab.divergence import Exact, Step
-from steinlab.grids import Grid
-from steinlab.processes import EDM, FLOW, PROCESSES, VP_LINEAR, Process
-from steinlab.sampling import solve
+from steinlab.coefficient.divergence import Exact
+from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VP_LINEAR, Process
 from steinlab.solvers import EULER, SOLVER_IDS, Evaluation, get_solver, make_plan
+from steinlab.solvers.loop import solve
+from steinlab.solvers.step import Step
 from tests.steinlab.solvers.cases import PLANE, states, uneven_grid
 
 SOLVERS_MEASURED = pytest.mark.parametrize("name", SOLVER_IDS)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steinlab.diffusion.processes import EDM, FLOW
 from steinlab.errors import InputError
-from steinlab.processes import EDM, FLOW
 from steinlab.solvers import EULER
 from steinlab.verification import laws
 from steinlab.verification.arguments import Strategy, levels, numbers, steps

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
-from steinlab.verdicts import EPS, ROUNDING
+from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.verification import arguments, expectation, laws
 from steinlab.verification.expectation import Ball, E, Relation
 

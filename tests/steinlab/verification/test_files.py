@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from steinlab.cli import main
-from steinlab.ledger import run
-from steinlab.shards import Shards
+from steinlab.verification.ledger import run
+from steinlab.verification.shards import Shards
 
 HEAD = "from steinlab import E, claim, laws, levels\n"
 

@@ -10,12 +10,11 @@ import pytest
 
 from steinlab import E, claim, laws, levels, numbers, steps
 from steinlab.errors import InputError
-from steinlab.examine import rerun, run_check
-from steinlab.falsify import Found, Search, attack, shrink, spaces_of
-from steinlab.judge import judge
-from steinlab.verdicts import Claim
 from steinlab.verification import short
+from steinlab.verification.claim import Claim
 from steinlab.verification.expectation import Ball
+from steinlab.verification.falsify import Found, Search, attack, shrink, spaces_of
+from steinlab.verification.judge import judge, rerun, run_check
 
 CONTROLS: Any = {"a tenth": lambda law: 0.1 * law.variance()}
 

@@ -1,0 +1,1 @@
+"""Proved enclosures in ball arithmetic."""

@@ -1,0 +1,1 @@
+"""The exact probability flow of a mixture."""

@@ -1,0 +1,1 @@
+"""The exact denoiser of a large data set on a GPU."""

@@ -1,0 +1,280 @@
+"""Time the exact denoiser against its two matrix products: ``python -m gpu_models.bench_exact``.
+
+For each precision: the two products alone on the whole data (the faster of two layouts), the call
+with its exact divergence by every method and chunk, the plain torch version, and automatic
+differentiation with one probe; and how far the numbers are from float64, over the stated bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from analytic import EmpiricalMixture, NoiseLevel
+from gpu_models.exact.denoiser import ScaledEmpirical
+from gpu_models.exact.methods import FUSED, METHODS
+from gpu_models.exact.rounding import bounds
+from gpu_models.exact.streaming import PRECISIONS, product_mode
+
+SIZES = {"full": (60_000, 784, 4096), "tiny": (600, 24, 64)}
+"""Rows, coordinates and queries."""
+
+CHUNKS = (2**25, 2**26, 2**27, 2**28)
+LEVELS = (NoiseLevel(1.0, 20.0), NoiseLevel(1.0, 4.0), NoiseLevel(0.6, 1.5))
+TIMED = LEVELS[1]
+"""Where the posterior spreads over many rows."""
+
+RATE = TIMED.alpha / TIMED.sigma**2
+QUEUED = 10
+"""Runs in a row, as a solver makes them."""
+
+CHECKED = 64
+"""Queries compared with float64; float64 itself with ``analytic`` on ``CHECKED // 16``."""
+
+
+def pictures(n: int, d: int, seed: int = 0) -> np.ndarray:
+    """Return ``n`` rows of correlated numbers in [-1, 1] on 256 levels, as pictures have."""
+    rng = np.random.default_rng(seed)
+    factors = rng.standard_normal((min(48, d), d))
+    rows = rng.standard_normal((n, len(factors))) @ factors / np.sqrt(len(factors))
+    return np.asarray(np.round(127.5 * np.clip(0.6 * rows - 0.3, -1, 1)) / 127.5)
+
+
+def queries(data: np.ndarray, level: NoiseLevel, count: int, seed: int = 1) -> np.ndarray:
+    """Draw states of the forward process at a level."""
+    rng = np.random.default_rng(seed)
+    picked = data[rng.integers(len(data), size=count)]
+    return np.asarray(level.alpha * picked + level.sigma * rng.standard_normal(picked.shape))
+
+
+def milliseconds(run: Callable[[], Any], repeats: int = 15) -> dict[str, float]:
+    """Return the median, least and largest time of a run on an idle device, launches included.
+
+    ``queued`` is the mean of runs one behind another, where launches hide behind the work.
+    """
+    for _ in range(3):
+        run()
+    times = []
+    event: Any = torch.cuda.Event
+    for _ in range(repeats):
+        start, end = event(enable_timing=True), event(enable_timing=True)
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    start, end = event(enable_timing=True), event(enable_timing=True)
+    start.record()
+    for _ in range(QUEUED):
+        run()
+    end.record()
+    end.synchronize()
+    queued = start.elapsed_time(end) / QUEUED
+    return {
+        "median": statistics.median(times),
+        "min": min(times),
+        "max": max(times),
+        "queued": queued,
+    }
+
+
+COLUMNS = ("median", "min", "max", "queued", "ratio", "queued_ratio")
+"""Of the printed table."""
+
+
+class Bench:
+    """The data and the table."""
+
+    def __init__(self, size: str, device: str, precisions: Sequence[str]):
+        self.n, self.d, self.count = SIZES[size]
+        self.device, self.precisions = device, precisions
+        self.law = EmpiricalMixture(pictures(self.n, self.d))
+        self.rows: list[dict[str, Any]] = []
+
+    def measure(self, precision: str, name: str, run: Callable[[], Any], **facts: Any) -> None:
+        """Time a run into the table; a failure is printed and the rest goes on."""
+        row: dict[str, Any] = {"precision": precision, "name": name, **facts}
+        try:
+            with product_mode(PRECISIONS[precision]):
+                row |= milliseconds(run)
+        except Exception as error:
+            traceback.print_exc()
+            row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            torch.cuda.empty_cache()
+        self.rows.append(row)
+
+    def scaled(self, precision: str, **options: Any) -> ScaledEmpirical:
+        """Return the data's denoiser in a precision."""
+        return ScaledEmpirical(self.law.data, precision=precision, device=self.device, **options)
+
+    def check(self) -> list[dict[str, Any]]:
+        """Compare every precision with float64 on the device, and that with ``analytic``."""
+        truth, found = self.scaled("float64"), []
+        for precision in self.precisions:
+            scaled = self.scaled(precision)
+            for level in LEVELS:
+                x = queries(self.law.data, level, CHECKED)
+                post = truth.posterior(torch.as_tensor(x, device=self.device), level)
+                parts = {"spread": post.spread.cpu().numpy(), "mass": post.mass[:, 0].cpu().numpy()}
+                expected: Any = truth.moments(x, level)
+                few = slice(CHECKED if precision != "float64" else CHECKED // 16)
+                if precision == "float64":
+                    expected = self.law.moments(x[few], level)
+                limit = bounds(
+                    self.law, x[few], level, precision, **{k: v[few] for k, v in parts.items()}
+                )
+                got = scaled.moments(x[few], level)
+                off = np.linalg.norm(got.denoised - expected[0], axis=-1)
+                wide = np.abs(got.divergence - expected[1])
+                found.append(
+                    {
+                        "precision": precision,
+                        "alpha": level.alpha,
+                        "sigma": level.sigma,
+                        "denoised_error": float(off.max()),
+                        "denoised_over_bound": float((off / limit.denoised).max()),
+                        "divergence_error": float(wide.max()),
+                        "divergence_mean": float(np.mean(expected[1])),
+                        "divergence_over_bound": float((wide / limit.divergence).max()),
+                    }
+                )
+        return found
+
+    def products(self, name: str, scaled: ScaledEmpirical, x: torch.Tensor) -> None:
+        """Time the two products alone, whole, in both layouts of the second factor."""
+        kind, atoms = PRECISIONS[name], scaled.atoms
+        u = kind.rounded((x - atoms.centre).to(kind.work) * RATE)
+        logits = torch.empty((self.count, self.n), dtype=kind.factor, device=x.device)
+        weights = torch.rand_like(logits, dtype=torch.float32).to(kind.factor)
+        out = torch.empty((self.count, self.d), dtype=kind.factor, device=x.device)
+        for layout, rows in (("rows", atoms.factors), ("columns", atoms.columns.T)):
+
+            def both(rows: torch.Tensor = rows) -> None:
+                torch.mm(u, atoms.factors.T, out=logits)
+                torch.mm(weights, rows, out=out)
+
+            self.measure(name, "two products", both, layout=layout)
+
+    def calls(self, name: str, x: torch.Tensor) -> None:
+        """Time the whole call by method and chunk."""
+        for method in METHODS:
+            if method == "fused" and name not in FUSED:
+                continue
+            scaled = self.scaled(name, method=method)
+            for chunk in CHUNKS if method != "plain" else CHUNKS[-1:]:
+                object.__setattr__(scaled, "chunk_bytes", chunk)
+
+                def whole(scaled: ScaledEmpirical = scaled) -> None:
+                    scaled.cache.pop("last", None)
+                    scaled.moments(x, TIMED)
+
+                self.measure(name, method, whole, chunk_mib=chunk // 2**20)
+
+    def others(self, name: str, scaled: ScaledEmpirical, x: torch.Tensor) -> None:
+        """Time ``analytic`` on the device and automatic differentiation of a plain denoiser."""
+        atoms, probe = scaled.atoms, torch.sign(torch.randn_like(x))
+        plain = EmpiricalMixture(self.law.data, chunk_bytes=2**33)
+
+        def denoise(part: torch.Tensor) -> torch.Tensor:
+            logits = (
+                RATE * ((part - atoms.centre) @ atoms.rows.T) - RATE * TIMED.alpha * atoms.halves
+            )
+            return atoms.centre + torch.softmax(logits, dim=1) @ atoms.rows
+
+        def by_parts(function: Callable[[torch.Tensor, torch.Tensor], Any]) -> Callable[[], None]:
+            def run() -> None:
+                for i in range(0, len(x), 1024):
+                    function(x[i : i + 1024], probe[i : i + 1024])
+
+            return run
+
+        def forward(part: torch.Tensor, v: torch.Tensor) -> Any:
+            return (torch.func.jvp(denoise, (part,), (v,))[1] * v).sum(-1)
+
+        def reverse(part: torch.Tensor, v: torch.Tensor) -> Any:
+            pull: Any = torch.func.vjp(denoise, part)[1]
+            return (pull(v)[0] * v).sum(-1)
+
+        self.measure(name, "analytic on the device", lambda: plain.moments(x, TIMED))
+        self.measure(name, "softmax alone, no divergence", by_parts(lambda part, _: denoise(part)))
+        self.measure(name, "jvp, one probe", by_parts(forward))
+        self.measure(name, "vjp, one probe", by_parts(reverse))
+
+    def run(self) -> dict[str, Any]:
+        """Check, then time everything."""
+        checks = self.check()
+        states = torch.as_tensor(queries(self.law.data, TIMED, self.count), device=self.device)
+        for name in self.precisions:
+            x, scaled = states.to(PRECISIONS[name].work), self.scaled(name)
+            self.products(name, scaled, x)
+            self.calls(name, x)
+            if name != "bf16":
+                self.others(name, scaled, x)
+            self.products(name, scaled, x)
+            torch.cuda.empty_cache()
+        return {"checks": checks, "rows": with_ratios(self.rows)}
+
+
+def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each row its times over those of the fastest two products of its precision."""
+    base: dict[tuple[str, str], float] = {}
+    for row in rows:
+        for key in ("median", "queued"):
+            if row["name"] == "two products" and key in row:
+                at = (row["precision"], key)
+                base[at] = min(row[key], base.get(at, row[key]))
+    names = {"median": "ratio", "queued": "queued_ratio"}
+    return [
+        row | {name: row[k] / base[row["precision"], k] for k, name in names.items() if k in row}
+        for row in rows
+    ]
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table."""
+    for found in result["checks"]:
+        print(
+            f"{found['precision']:8} alpha {found['alpha']:g} sigma {found['sigma']:g}: "
+            f"D off {found['denoised_error']:.1e} ({found['denoised_over_bound']:.1e} of the bound)"
+            f", div D off {found['divergence_error']:.1e} of {found['divergence_mean']:.3g} "
+            f"({found['divergence_over_bound']:.1e})"
+        )
+    for row in result["rows"]:
+        facts = {k: row[k] for k in ("chunk_mib", "layout", "error") if k in row}
+        times = " ".join(f"{row.get(key, np.nan):8.3f}" for key in COLUMNS)
+        print(f"{row['precision']:8} {row['name']:30} {times} {facts}")
+
+
+def main() -> int:
+    """Run the benchmark, print its table, and store it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--size", choices=list(SIZES), default="full")
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("device must be a CUDA device for this benchmark, got none", file=sys.stderr)
+        return 2
+    result = {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "command": "python -m gpu_models.bench_exact " + " ".join(sys.argv[1:]),
+        "size": dict(zip(("rows", "coordinates", "queries"), SIZES[options.size], strict=True)),
+    } | Bench(options.size, "cuda", options.precisions).run()
+    show(result)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+r"""The exact denoiser of a data set on a GPU, with its exact divergence in the same pass.
+
+The law and the formulas are those of :class:`analytic.EmpiricalMixture`; the softmax streams over
+chunks of the data (:mod:`gpu_models.exact.streaming`), so that an evaluation is two matrix products
+and little else. With ``mass``, ``second`` and ``rest`` divided by the weight of all rows,
+
+    shift = rest - mass m_top,
+    V_atoms = 2 second - mass |m_top|^2 - shift . (2 m_top + shift),
+
+and ``D``, ``V`` and ``div D`` follow as there.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from analytic import EmpiricalMixture, NoiseLevel
+from analytic.arrays import Array, as_rows
+from gpu_models.exact.methods import METHODS, Sweep, default_method
+from gpu_models.exact.posterior import Moments, Posterior, derivative, read
+from gpu_models.exact.streaming import (
+    MAX_COLUMNS,
+    PRECISIONS,
+    Atoms,
+    Precision,
+    place,
+    product_mode,
+)
+from steinlab.errors import InputError, one_of
+
+QUERIES = 4096
+"""States evaluated at once."""
+
+CHUNK_BYTES = 2**28
+"""Default memory of a chunk; products of fewer rows measure slower than the cache they save."""
+
+SMALLEST = 64
+"""Numbers of queries and of rows below which running out of memory ends the run."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledEmpirical:
+    r"""A data set under the forward process, exact at every noise level, on any torch device.
+
+    States are NumPy arrays or torch tensors ``(..., N, d)`` or ``(d,)``; results come back in their
+    library, dtype and device. The last evaluation is kept: asking for the divergence at a state
+    that was just denoised costs nothing.
+
+    Guarantee: with ``delta`` the error of a logit, ``D`` is off by at most ``expm1(2 delta)
+    sqrt(V_atoms)`` and ``V_atoms`` by ``expm1(2 delta)`` of itself, plus the rounding of sums
+    (:mod:`gpu_models.exact.rounding`). ``delta`` grows as ``unit alpha |u| |m| / v``: bf16 factors
+    serve large noise, or small noise where the nearest row is far ahead of the others.
+
+    Parameters
+    ----------
+    data : array (n, d)
+        Finite, in NumPy; a copy stays in float64 on the host.
+    bandwidth : float
+        Standard deviation ``b >= 0`` of every component.
+    precision : {"float64", "float32", "tf32", "bf16"}
+        Of the factors of the products; sums are float32 in the last three.
+    device : str
+    method : {"auto", "plain", "folded", "fused"}
+        How a chunk is computed, see :mod:`gpu_models.exact.methods`; ``auto`` takes the fastest
+        that the device and the precision have.
+    queries : int
+        States evaluated at once, > 0.
+    chunk_bytes : int
+        Memory of a chunk of logits, > 0. Halved, down to 64 rows and 64 queries, whenever the
+        device runs out of memory.
+
+    Raises
+    ------
+    InputError
+        Naming the field, its value and the requirement.
+
+    Examples
+    --------
+    Two points: the denoiser is ``tanh(x / sigma^2)``.
+
+    >>> law = ScaledEmpirical(np.array([[-1.0], [1.0]]), precision="float64")
+    >>> bool(abs(law(np.array([0.5]), NoiseLevel(1.0, 1.0))[0] - math.tanh(0.5)) < 1e-15)
+    True
+    """
+
+    data: np.ndarray = field(repr=False)
+    bandwidth: float = 0.0
+    _: KW_ONLY
+    precision: str = "float32"
+    device: str = "cpu"
+    method: str = "auto"
+    queries: int = QUERIES
+    chunk_bytes: int = CHUNK_BYTES
+    law: EmpiricalMixture = field(init=False, repr=False)
+    atoms: Atoms = field(init=False, repr=False)
+    cache: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, PRECISIONS)
+        one_of("method", self.method, ("auto", *METHODS))
+        for name in ("queries", "chunk_bytes"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError(f"device must be one that torch sees, got {self.device}: no CUDA here")
+        try:
+            law = EmpiricalMixture(self.data, self.bandwidth)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        object.__setattr__(self, "law", law)
+        object.__setattr__(self, "data", law.data)
+        atoms = place(law.data, law.centre, self._precision, self.device)
+        object.__setattr__(self, "atoms", atoms)
+        self.cache["sweep"] = self._sweep()
+
+    @property
+    def dim(self) -> int:
+        """Dimension ``d`` of the states."""
+        return self.law.dim
+
+    @property
+    def smallest_variance(self) -> float:
+        """Variance ``b^2`` of every component; the data may spread more."""
+        return self.law.smallest_variance
+
+    def mean(self) -> np.ndarray:
+        """Return ``E[x_star]``, shape ``(d,)``."""
+        return self.law.mean()
+
+    def second_moment(self) -> np.ndarray:
+        """Return ``E|x_star|^2``, shape ``()``."""
+        return self.law.second_moment()
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw ``n`` states from the data law, shape ``(n, d)``."""
+        return self.law.sample(n, rng)
+
+    def __call__(self, x: Array, level: NoiseLevel) -> Array:
+        """Denoise: the same as :meth:`denoise`."""
+        return self.denoise(x, level)
+
+    def denoise(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
+        return self.moments(x, level).denoised
+
+    def divergence(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
+        return self.moments(x, level).divergence
+
+    def posterior_variance(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``V(x) = tr Cov(x_star | x)``, shape ``(..., N)``."""
+        return self.moments(x, level).variance
+
+    def denoise_and_divergence(self, x: Array, level: NoiseLevel) -> tuple[Array, Array]:
+        """Return ``D`` and ``div D`` from one pass."""
+        moments = self.moments(x, level)
+        return moments.denoised, moments.divergence
+
+    def moments(self, x: Array, level: NoiseLevel) -> Moments:
+        """Return ``D``, ``div D`` and ``V`` from one pass, or from the last one at this state."""
+        last = self.cache.get("last")
+        stamp = (getattr(x, "_version", None), level.alpha, level.sigma)
+        # a NumPy array may change in place unseen, so only tensors are recognised
+        if last and stamp[0] is not None and last[0]() is x and last[1] == stamp:
+            kept: Moments = last[2]
+            return kept
+        out = Moments(*self._by_blocks(lambda z: self._moments(z, level), x))
+        if stamp[0] is not None:
+            self.cache["last"] = (weakref.ref(x), stamp, out)
+        return out
+
+    def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
+        """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes.
+
+        Takes a second pass over the data, of two products a probe.
+        """
+        lead = tangent.ndim - x.ndim
+        probes = tangent.reshape(math.prod(tangent.shape[:lead]), *x.shape)
+        parts = [
+            self._by_blocks(lambda z, t: (self._jvp(z, t, level),), x, probe)[0] for probe in probes
+        ]
+        stacked = torch.stack(parts) if isinstance(x, torch.Tensor) else np.stack(parts)
+        return stacked.reshape(tangent.shape)
+
+    def vjp(self, x: Array, level: NoiseLevel, cotangent: Array) -> Array:
+        """Return ``D'(x)' cotangent``: the Jacobian is symmetric."""
+        return self.jvp(x, level, cotangent)
+
+    @property
+    def _precision(self) -> Precision:
+        return PRECISIONS[self.precision]
+
+    def _sweep(self) -> Sweep:
+        cuda = self.device.startswith("cuda")
+        kind = self._precision
+        auto = default_method(kind, self.dim, cuda=cuda)
+        return METHODS[auto if self.method == "auto" else self.method](kind, self.dim, cuda=cuda)
+
+    def _by_blocks(self, function: Callable[..., tuple[torch.Tensor, ...]], *args: Array) -> Any:
+        """Evaluate blocks of queries, with less at once each time the device's memory runs out."""
+        x = args[0]
+        tensors = [torch.as_tensor(as_rows(arg, self.dim)).to(self.device) for arg in args]
+        flat = [t.reshape(-1, self.dim) for t in tensors]
+        while True:
+            size = self.cache.get("queries", self.queries)
+            try:
+                blocks = [
+                    function(*(t[i : i + size] for t in flat))
+                    for i in range(0, max(len(flat[0]), 1), size)
+                ]
+                break
+            except torch.OutOfMemoryError as error:
+                self._halve(error)
+        outputs = [torch.cat(parts) for parts in zip(*blocks, strict=True)]
+        return tuple(_outside(out.reshape((*x.shape[:-1], *out.shape[1:])), x) for out in outputs)
+
+    def _halve(self, error: Exception) -> None:
+        columns = self._columns()
+        queries = self.cache.get("queries", self.queries)
+        if columns > max(SMALLEST, queries):
+            self.cache["columns"] = columns // 2
+        elif queries > SMALLEST:
+            self.cache["queries"] = queries // 2
+        else:
+            raise InputError(
+                f"device must have memory for {queries} states by {columns} rows beside the data, "
+                f"got {self.device}: {str(error).splitlines()[0]}"
+            ) from error
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def _columns(self) -> int:
+        """Rows of data in a chunk."""
+        queries = self.cache.get("queries", self.queries)
+        size = torch.finfo(self._precision.work).bits // 8
+        wanted = max(SMALLEST, self.chunk_bytes // (queries * size))
+        return int(min(self.cache.get("columns", wanted), len(self.data), MAX_COLUMNS))
+
+    def posterior(self, x: torch.Tensor, level: NoiseLevel) -> Posterior:
+        """Return the posterior over the rows for one block of states ``(N, d)`` on the device."""
+        gains, precision, atoms = self.law.gains(level), self._precision, self.atoms
+        rate = gains.alpha / gains.v
+        u = (x - gains.alpha * atoms.centre.to(x.dtype)).to(precision.work)
+        scaled = precision.rounded(rate * u)
+        bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)
+        with product_mode(precision):
+            sweep: Sweep = self.cache["sweep"]
+            state = sweep(scaled, bias, atoms, self._columns())
+        return read(state, atoms, u, scaled)
+
+    def _moments(self, x: torch.Tensor, level: NoiseLevel) -> tuple[torch.Tensor, ...]:
+        gains, post = self.law.gains(level), self.posterior(x, level)
+        denoised = self.atoms.centre + gains.noise * (post.top + post.shift) + gains.signal * post.u
+        divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * post.spread
+        variance = gains.noise**2 * post.spread + self.dim * self.smallest_variance * gains.noise
+        return denoised, divergence, variance
+
+    def _jvp(self, x: torch.Tensor, tangent: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+        post = self.posterior(x, level)
+        return derivative(post, self.atoms, self.law.gains(level), tangent, self._columns())
+
+
+def _outside(out: torch.Tensor, x: Array) -> Array:
+    if isinstance(x, torch.Tensor):
+        return out.to(device=x.device, dtype=x.dtype)
+    return out.cpu().numpy().astype(x.dtype)

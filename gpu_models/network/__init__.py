@@ -1,0 +1,1 @@
+"""The network: its architecture, training, weights and data."""

@@ -1,0 +1,181 @@
+"""Training in bf16 with a running average: one step, its memory, and what resumes it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from gpu_models.network.objective import Batch, average, draw, edm_loss, power_of
+from gpu_models.network.parallel import Group
+from gpu_models.network.unet import UNetConfig, build
+from steinlab.errors import InputError
+
+BETAS = (0.9, 0.99)
+LARGEST_GRADIENT = 1.0
+"""Norm to which a step's gradient is clipped."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What determines a training run, besides data and hardware.
+
+    Parameters
+    ----------
+    config : UNetConfig
+    batch : int
+        Pictures a step, over all processes.
+    rate : float
+        Largest learning rate of Adam.
+    warmup : int
+        Steps in which it rises from 0; then half a cosine down to 0.
+    width : float
+        Relative width of the running average of the weights.
+    seed : int
+    """
+
+    config: UNetConfig = field(default_factory=UNetConfig)
+    batch: int = 512
+    rate: float = 1e-3
+    warmup: int = 300
+    width: float = 0.1
+    seed: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return asdict(self)
+
+
+def learning_rate(settings: Settings, step: int, progress: float) -> float:
+    """Return the rate of step ``step`` when ``progress`` in [0, 1] of the budget is spent.
+
+    Examples
+    --------
+    >>> learning_rate(Settings(rate=2.0, warmup=2), 0, 0.0)
+    1.0
+    >>> learning_rate(Settings(rate=2.0, warmup=2), 50, 0.5)
+    1.0
+    """
+    decay = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return settings.rate * min(1.0, (step + 1) / settings.warmup) * decay
+
+
+class Trainer:
+    """A network, its optimiser and its running average.
+
+    Parameters
+    ----------
+    settings : Settings
+    data : tensor (n, C, H, W), uint8
+        On the group's device, where it stays.
+    group : Group
+    compiled : bool
+        Whether the loss is compiled: worth it after about a minute on a GPU.
+    """
+
+    def __init__(
+        self, settings: Settings, data: torch.Tensor, group: Group, *, compiled: bool = False
+    ) -> None:
+        self.settings, self.data, self.group = settings, data, group
+        self.net: nn.Module = build(settings.config, settings.seed).to(group.device)
+        self.mean = copy.deepcopy(self.net).requires_grad_(requires_grad=False).eval()
+        self.optimizer = torch.optim.Adam(
+            self.net.parameters(), settings.rate, BETAS, fused=group.device.type == "cuda"
+        )
+        self.power = power_of(settings.width)
+        self.step = 0
+        share = group.share(settings.batch)
+        self.micro = share.stop - share.start
+        if self.micro < 1:
+            raise InputError(f"batch must be >= {group.size} processes, got {settings.batch}")
+        self._loss = torch.compile(self._loss_of) if compiled else self._loss_of
+
+    def advance(self, progress: float) -> torch.Tensor:
+        """Take one step; return this process's share of the mean loss, still on the device."""
+        settings = self.settings
+        batch = draw(
+            self.data, settings.batch, settings.seed, self.step, self.group.share(settings.batch)
+        )
+        total = self._backward(batch)
+        parameters = [p for p in self.net.parameters() if p.grad is not None]
+        self.group.add_up(p.grad for p in parameters if p.grad is not None)
+        nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
+        for each in self.optimizer.param_groups:
+            each["lr"] = learning_rate(settings, self.step, progress)
+        self.optimizer.step()
+        self.step += 1
+        average(self.mean.parameters(), self.net.parameters(), self.step, self.power)
+        return total
+
+    def _backward(self, batch: Batch) -> torch.Tensor:
+        """Accumulate the gradient of the batch's mean loss, in parts that fit the memory."""
+        while True:
+            try:
+                return self._in_parts(batch)
+            except torch.OutOfMemoryError:
+                if self.micro == 1:
+                    raise InputError("memory must hold one picture's step, it does not") from None
+            # outside the handler, whose traceback would keep the failed part's memory alive
+            self.micro = -(-self.micro // 2)
+            if self.group.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _in_parts(self, batch: Batch) -> torch.Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.group.device)
+        for i in range(0, len(batch.sigma), self.micro):
+            part = Batch(*(t[i : i + self.micro] for t in batch))
+            with self._precision():
+                loss = self._loss(part) / self.settings.batch
+            torch.autograd.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _loss_of(self, batch: Batch) -> torch.Tensor:
+        return edm_loss(self.net, batch, self.settings.config.sigma_data).sum()
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        on_gpu = self.group.device.type == "cuda"
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=on_gpu):
+            yield
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on."""
+        return {
+            "settings": self.settings.as_json(),
+            "step": self.step,
+            "micro": self.micro,
+            "net": self.net.state_dict(),
+            "mean": self.mean.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state`.
+
+        The random numbers of a step are a function of the seed and the step: nothing else is
+        needed, and the number of processes may change.
+
+        Raises
+        ------
+        InputError
+            If the state is of other settings, naming the first that differs.
+        """
+        own, other = self.settings.as_json(), state["settings"]
+        for name in own:
+            if own[name] != other.get(name):
+                raise InputError(
+                    f"{name} must be that of the checkpoint, {other.get(name)}, got {own[name]}"
+                )
+        self.net.load_state_dict(state["net"])
+        self.mean.load_state_dict(state["mean"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+        self.micro = min(self.micro, int(state["micro"]))

@@ -1,0 +1,1 @@
+"""How good samples are: features, a classifier, measures and their reference."""

@@ -1,0 +1,1 @@
+"""Claims on the optimal coefficient: identities, conditions, estimators and their cost."""

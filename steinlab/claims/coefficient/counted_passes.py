@@ -1,0 +1,161 @@
+"""Runs on a denoiser that counts the passes made through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from analytic import GaussianMixture, NoiseLevel
+from steinlab.coefficient.divergence import Exact, Hutchinson
+from steinlab.corrections import stein, tweedie
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import PROCESSES
+from steinlab.solvers import SOLVER_IDS, get_solver
+from steinlab.solvers.loop import solve
+from steinlab.solvers.step import Correction, NoCorrection
+
+LAW = GaussianMixture(
+    np.array([0.3, 0.7]),
+    np.array([[-1.0, 0.5, 0.0], [1.5, -0.5, 1.0]]),
+    np.array([[0.2, 0.5, 0.1], [0.3, 0.1, 0.4]]),
+)
+STATES = 4
+CLIP: Mapping[str, Any] = {"gamma_min": 0.1, "gamma_max": 1.0}
+
+
+@dataclass
+class Counting:
+    """A denoiser that counts the passes made through it."""
+
+    law: GaussianMixture
+    forward: int = 0
+    divergences: int = 0
+    products: int = 0
+
+    def __call__(self, x: Any, level: NoiseLevel) -> Any:
+        """Denoise."""
+        self.forward += 1
+        return self.law(x, level)
+
+    def divergence(self, x: Any, level: NoiseLevel) -> Any:
+        """Return ``div D``."""
+        self.divergences += 1
+        return self.law.divergence(x, level)
+
+    def jvp(self, x: Any, level: NoiseLevel, tangent: Any) -> Any:
+        """Return ``D' v``, one product a probe."""
+        self.products += int(np.prod(tangent.shape[: tangent.ndim - x.ndim]))
+        return self.law.jvp(x, level, tangent)
+
+    def vjp(self, x: Any, level: NoiseLevel, cotangent: Any) -> Any:
+        """Return ``D'' v``: the Jacobian is symmetric."""
+        return self.jvp(x, level, cotangent)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """An estimator of the coefficient and what it asks of a step that evaluates once."""
+
+    make: Callable[[], Correction]
+    products: int
+    divergences: int = 0
+
+
+def _hutchinson(probes: int, law: str, mode: str) -> Callable[[], Correction]:
+    return lambda: stein(divergence=Hutchinson(probes, law, mode), **CLIP)
+
+
+ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
+    {
+        "tweedie": Estimator(lambda: tweedie(**CLIP), 0),
+        "stein, exact divergence": Estimator(lambda: stein(divergence=Exact(), **CLIP), 0, 1),
+        "stein, 1 rademacher jvp": Estimator(_hutchinson(1, "rademacher", "jvp"), 1),
+        "stein, 5 gaussian jvp": Estimator(_hutchinson(5, "gaussian", "jvp"), 5),
+        "stein, 5 gaussian vjp": Estimator(_hutchinson(5, "gaussian", "vjp"), 5),
+    }
+)
+"""Algorithm 1 with the paper's five Gaussian probes, its cheaper forms, and the free estimator."""
+
+NONLINEAR_ESTIMATORS = tuple(n for n in ESTIMATORS if not n.endswith("vjp"))
+"""Reverse mode through a whole step needs automatic differentiation; forward mode does not."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A corrected run of a solver."""
+
+    dataset: ClassVar[str | None] = None
+
+    solver: str
+    estimator: str
+    process: str
+    steps: int
+
+    def __len__(self) -> int:
+        """Return 1."""
+        return 1
+
+    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return the case as JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back."""
+        return cls(**case)
+
+
+class Passes(NamedTuple):
+    """Passes of a corrected run and of the plain one; denoiser evaluations of every step.
+
+    ``several`` counts the evaluations of steps that make more than one.
+    """
+
+    run: Run
+    forward: int
+    products: int
+    divergences: int
+    plain: int
+    reported: int
+    stages: tuple[int, ...]
+
+    @property
+    def several(self) -> int:
+        """Evaluations of the steps that make more than one."""
+        return sum(e for e in self.stages if e > 1)
+
+
+@lru_cache(maxsize=1024)
+def measure(run: Run) -> Passes:
+    """Run the solver plain and corrected on counting denoisers; three checks read the counts."""
+    process = PROCESSES[run.process]
+    solver = get_solver(run.solver, process)
+    grid = make_grid(process, "karras", run.steps, final_zero=solver.ends_at_zero)
+    rng = np.random.default_rng(0)
+    x = grid[0].alpha * LAW.sample(STATES, rng) + grid[0].sigma * rng.standard_normal((STATES, 3))
+    plain, corrected = Counting(LAW), Counting(LAW)
+    solve(plain, x, grid, solver, correction=NoCorrection())
+    end = solve(corrected, x, grid, solver, correction=ESTIMATORS[run.estimator].make())
+    return Passes(
+        run,
+        corrected.forward,
+        corrected.products,
+        corrected.divergences,
+        plain.forward,
+        end.evaluations,
+        tuple(solver.evaluations(t) for t in grid[1:]),
+    )
+
+
+@lru_cache(maxsize=1)
+def split_solvers() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the ids of the solvers that evaluate once a step, and of the others."""
+    process = PROCESSES["edm"]
+    t = NoiseLevel(1.0, 0.5)
+    many = tuple(n for n in SOLVER_IDS if get_solver(n, process).evaluations(t) > 1)
+    return tuple(n for n in SOLVER_IDS if n not in many), many

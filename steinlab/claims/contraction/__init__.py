@@ -1,0 +1,1 @@
+"""Claims on the contraction of a step, and where it is lost."""

@@ -1,0 +1,1 @@
+"""Claims on the coordinates of a process: EDM, VP, rectified flow."""

@@ -1,0 +1,199 @@
+r"""Section 4.5: what is singular in VP as ``alpha -> 0``, at what rate, along which path.
+
+Rates are exponents ``e`` of ``quantity ~ alpha^e``, measured between two small ``alpha``. Paths:
+
+    fixed     the step ends at a fixed level, (1/2, sqrt(3)/2)
+    ratio     alpha' / alpha = 2 is kept, on a law whose mean is not zero
+    centred   the same on a law whose mean is zero
+
+Quantities: the coefficient ``gamma*``; the drift term ``(1 - 1/alpha) E<u,x> / E|u|^2`` and the
+condition number of the sum it enters, ``(|drift| + |divergence term|) / |gamma*|``; the standard
+deviation per state of ``gamma_hat`` by Theorem 4.7 (``sampling``) and by Tweedie (``tweedie``),
+and that of Theorem 4.7 for the same step in EDM coordinates (``edm``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from steinlab.claims.coordinates.singular_paths import (
+    ALPHAS,
+    RATE_TOLERANCE,
+    RATES,
+    Path,
+    Rates,
+    measure_path,
+    rate,
+)
+from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_twins
+from steinlab.claims.instruments.linear_forms import Identity, compare_integrated
+from steinlab.claims.instruments.linear_forms import Measured as MeasuredTerms
+from steinlab.claims.instruments.step_checks import quadrature_check
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Twin
+from steinlab.verification.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Values by quantity, with their path."""
+
+    path: str
+    values: Mapping[str, tuple[float, float]]
+
+
+def measure(path: Path) -> Measured:
+    """Measure a path."""
+    return Measured(path.path, measure_path(path))
+
+
+def compare(data: Measured, formula: Formula) -> Comparison:
+    """Compare measured exponents with the stated ones."""
+    rates = formula.rates[data.path]
+    measured = np.array([rate(data.path, data.values[name]) for name in rates])
+    predicted = np.array([float(value) for value in rates.values()])
+    return Comparison(
+        measured,
+        predicted,
+        np.full(len(measured), RATE_TOLERANCE),
+        sampled=True,
+        grade=0.05,
+    )
+
+
+def _draw_paths(effort: Effort) -> Sequence[Path]:
+    return [Path(path, int(effort.rng.integers(2**32))) for path in RATES]
+
+
+def _cancels(alpha: Any, sigma: Any) -> Mapping[str, Any]:
+    """``<u,x> - sigma^2 div u``."""
+    return {"u_x": 1.0 + 0 * alpha, "div": -(sigma**2)}
+
+
+def _remainder(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
+    """``alpha <u, x_star>``."""
+    return {"u_x": alpha, "u_ref": -alpha}
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    values = {d.path: d.values for d in results["rates"].data if isinstance(d, Measured)}
+    fixed = values["fixed"]
+    spread, gamma = fixed["sampling"][1], fixed["gamma"][1]
+    alpha = ALPHAS["fixed"][1]
+    states = (spread * alpha / SAMPLED_ALPHA / (0.1 * gamma)) ** 2
+
+    def power(path: str, name: str) -> str:
+        return f"alpha^{rate(path, values[path][name]):.2f}"
+
+    return (
+        f"towards a fixed level both terms grow like {power('fixed', 'drift')} while gamma* stays "
+        f"finite ({gamma:.3f}); at alpha = {alpha:g} float64 still carries their sum to "
+        f"{fixed['rounding'][1]:.0e} of it. What diverges is the sampling error, like "
+        f"{power('fixed', 'sampling')} ({states:.0e} states for 10 % at alpha = "
+        f"{SAMPLED_ALPHA:g}), where those of Tweedie's estimate and of EDM coordinates go like "
+        f"{power('fixed', 'tweedie')} and {power('fixed', 'edm')}. At fixed alpha'/alpha gamma* "
+        f"itself diverges, like {power('ratio', 'gamma')} ({power('centred', 'gamma')} for centred "
+        f"data), and its sampling error like {power('ratio', 'sampling')} "
+        f"({power('centred', 'sampling')})"
+    )
+
+
+SAMPLED_ALPHA = 0.01
+"""Where the finding counts states; on this path the deviation is already proportional to its
+power of ``alpha`` there."""
+
+IDENTITY = Identity(_cancels, _remainder)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What the claim says: the rates, and that the diverging terms cancel."""
+
+    rates: Rates
+    identity: Identity
+
+
+def _compare_cancellation(data: MeasuredTerms, formula: Formula) -> Comparison:
+    """The two diverging terms differ by ``alpha E<u, x_star>``."""
+    return compare_integrated(data, formula.identity)
+
+
+def _with(path: str, **changes: float) -> Formula:
+    return Formula({**RATES, path: {**RATES[path], **changes}}, IDENTITY)
+
+
+def _half(alpha: Any, sigma: Any) -> Mapping[str, Any]:
+    return {name: 0.5 * c for name, c in _remainder(alpha, sigma).items()}
+
+
+def _compare_finite(data: Measured, formula: Formula) -> Comparison:  # noqa: ARG001
+    """Whether ``gamma*`` stays finite on a path: its exponent against 0."""
+    measured = np.array([rate(data.path, data.values["gamma"])])
+    return Comparison(measured, np.zeros(1), np.full(1, RATE_TOLERANCE), sampled=True)
+
+
+class _GammaPath(Path):
+    """A path of which only ``gamma*``, its first quantity, is looked at."""
+
+    def __len__(self) -> int:
+        return 1
+
+
+def _draw_ratio_paths(effort: Effort) -> Sequence[Path]:
+    return [_GammaPath(p, int(effort.rng.integers(2**32))) for p in ("ratio", "centred")]
+
+
+DERIVATION = DERIVATIONS["vp-singularity"]
+
+CLAIM = Claim(
+    id="vp-singularity",
+    title="The singularity of VP",
+    statement="in VP (1 - 1/alpha) -> -inf as alpha -> 0; the coefficient's terms diverge, their "
+    "sum is finite; the estimate becomes numerically unstable",
+    source="Section 4.5",
+    kind="limit",
+    owner="paper",
+    conditions=(
+        "unstated: the path to the limit; the sum is finite towards a fixed level only",
+        "unstated: the instability is of sampling, not of float64",
+    ),
+    formula=Formula(RATES, IDENTITY),
+    checks=(
+        Check("rates", "quadrature", _draw_paths, measure, compare, Path.restore),
+        replace(
+            quadrature_check(600, families=("vp-linear",)),
+            name="cancellation",
+            compare=_compare_cancellation,
+        ),
+        symbolic_check(DERIVATION, covers=False),
+    ),
+    twins=(
+        Twin("gamma* diverges towards a fixed level", _with("fixed", gamma=-1), ("rates",)),
+        Twin("sampling error like 1/alpha at fixed ratio", _with("ratio", sampling=-1), ("rates",)),
+        Twin("EDM coordinates diverge too", _with("fixed", edm=-1), ("rates",)),
+        Twin(
+            "cancellation leaves half",
+            Formula(RATES, Identity(_cancels, _half)),
+            ("cancellation",),
+        ),
+        *symbolic_twins(DERIVATION),
+    ),
+    dropped=(
+        Dropped(
+            "alpha'/alpha kept: gamma* finite all the same",
+            Check(
+                "gamma at fixed ratio",
+                "quadrature",
+                _draw_ratio_paths,
+                measure,
+                _compare_finite,
+                _GammaPath.restore,
+            ),
+            unstated=True,
+        ),
+    ),
+    finding=_finding,
+)

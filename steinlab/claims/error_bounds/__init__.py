@@ -1,0 +1,1 @@
+"""Claims on error bounds along a run: decay, perturbations, other laws."""

@@ -1,0 +1,1 @@
+"""What claims share: draws of steps and laws, checks, enclosures, observed orders, paired runs."""

@@ -1,0 +1,245 @@
+r"""Observed orders of solvers against the exact flow of a two-mode mixture in one dimension.
+
+Global: runs of ``n`` and ``2 n`` steps between two levels. Local: one step of length ``h`` and
+``h / 2`` from exact states with an exact past. The order is the slope in base 2; its confidence is
+how far it moves when both lengths are halved once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from analytic import GaussianMixture, NoiseLevel
+from analytic.flow.exact import exact_flow
+from steinlab.diffusion.grids import Grid, given_grid
+from steinlab.diffusion.processes import PROCESSES
+from steinlab.solvers import (
+    Evaluation,
+    LinearMultistep,
+    Plan,
+    Solver,
+    get_solver,
+    make_plan,
+    matching_start,
+)
+from steinlab.solvers.loop import solve
+from steinlab.verification.claim import Cases, Claim
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.falsify.spaces import Space, picked
+
+ORDER_TOLERANCE = 0.2
+"""Distance from the declared order at which a solver fails, as usual for convergence tests."""
+
+LAW = GaussianMixture(np.array([0.4, 0.6]), np.array([-1.0, 1.5]), np.array([0.3, 0.5]))
+STATES = np.linspace(-2.0, 2.0, 9)[:, None]
+
+TOP, BOTTOM, MIDDLE = 1.0, 0.3, 0.55
+"""Noise-to-signal ratios of the runs, and where single steps begin."""
+
+STEPS = (64, 128, 256)
+LENGTHS = (0.02, 0.01, 0.005)
+"""Steps of the global runs; lengths of the single steps in the grid's variable."""
+
+SPACINGS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "karras": (lambda r: 7 * r ** (1 / 7), lambda v: (v / 7) ** 7),
+    "logsnr": (np.log, np.exp),
+}
+"""The variable in which a grid is uniform, and its inverse; both have slope 1 at ratio 1."""
+
+PROCESS_NAMES = ("vp-linear", "flow", "edm")
+
+Alter = Callable[[Solver], Solver]
+
+
+def unaltered(solver: Solver) -> Solver:
+    """Leave a solver as it is."""
+    return solver
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """One solver on one process and grid: a case of an order check.
+
+    ``kind`` is ``own`` (global, started by itself), ``matching`` (global, started by single steps
+    of matching order) or ``local``.
+    """
+
+    dataset: ClassVar[str | None] = None
+
+    solver: str
+    process: str
+    grid: str
+    kind: str
+
+    def __len__(self) -> int:
+        """Return 1."""
+        return 1
+
+    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return the case as JSON."""
+        return {
+            "solver": self.solver,
+            "process": self.process,
+            "grid": self.grid,
+            "kind": self.kind,
+        }
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back."""
+        return cls(case["solver"], case["process"], case["grid"], case["kind"])
+
+
+class Observed(NamedTuple):
+    """An observed order with its confidence, the declared one, and the finest error."""
+
+    case: Convergence
+    order: float
+    confidence: float
+    declared: int
+    error: float
+
+
+def observe(case: Convergence, alter: Alter = unaltered) -> Observed:
+    """Measure the order of a case; ``alter`` replaces the solver by a falsified one."""
+    solver = get_solver(case.solver, PROCESSES[case.process])
+    wrong = alter(solver)
+    order = declared(solver, case.kind)
+    if case.kind == "local":
+        return _observed(case, [_local_error(case, wrong, h) for h in LENGTHS], order)
+    return observe_runs(case, lambda n: _planned(solver, wrong, case.kind, n), order)
+
+
+def observe_runs(case: Convergence, run: Callable[[int], Solver | Plan], order: int) -> Observed:
+    """Measure the global order of the runs that ``run`` gives for a number of steps."""
+    return _observed(case, [_global_error(case, run(n), n) for n in STEPS], order)
+
+
+def global_errors(case: Convergence, steps: Sequence[int]) -> list[float]:
+    """Return the error of runs of every number of steps, global cases only."""
+    solver = get_solver(case.solver, PROCESSES[case.process])
+    return [_global_error(case, _planned(solver, solver, case.kind, n), n) for n in steps]
+
+
+def errors_of(
+    case: Convergence, run: Callable[[int], Solver | Plan], steps: Sequence[int]
+) -> list[float]:
+    """Return the same for the runs that ``run`` gives for a number of steps."""
+    return [_global_error(case, run(n), n) for n in steps]
+
+
+def _observed(case: Convergence, errors: Sequence[float], order: int) -> Observed:
+    slopes = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    confidence = float(abs(slopes[-1] - slopes[-2]))
+    return Observed(case, float(slopes[-1]), confidence, order, errors[-1])
+
+
+def declared(solver: Solver, kind: str) -> int:
+    """Return the order that a solver declares.
+
+    A step of a solver of order ``p`` has a local error of order ``p + 1``; UniPC-p gains its last
+    order from the corrector, which acts in the next step, so its candidate's is ``p + 1`` too.
+    """
+    if not isinstance(solver, LinearMultistep):
+        return solver.order + (kind == "local")
+    full = solver.full_order or solver.order
+    if kind == "own":
+        return solver.order
+    if kind == "matching":
+        return full
+    return solver.width + 1 if solver.depth == solver.width else full + 1
+
+
+def _planned(solver: Solver, wrong: Solver, kind: str, steps: int) -> Solver | Plan:
+    if kind == "own":
+        return wrong
+    return make_plan(wrong, steps, start=matching_start(solver))
+
+
+@lru_cache(maxsize=8)
+def _exact_end(process: str) -> tuple[np.ndarray, np.ndarray, float]:
+    start, end = (PROCESSES[process].level_at(r) for r in (TOP, BOTTOM))
+    x = start.alpha * STATES
+    flow = exact_flow(LAW, x, start, end)
+    return x, flow.state, float(np.max(flow.error))
+
+
+def _grid(case: Convergence, steps: int) -> Grid:
+    to, back = SPACINGS[case.grid]
+    return given_grid(PROCESSES[case.process], back(np.linspace(to(TOP), to(BOTTOM), steps + 1)))
+
+
+def _global_error(case: Convergence, run: Solver | Plan, steps: int) -> float:
+    x, exact, floor = _exact_end(case.process)
+    return _distance(solve(LAW, x, _grid(case, steps), run).state, exact, floor)
+
+
+def _local_error(case: Convergence, solver: Solver, h: float) -> float:
+    """Return the error of one step of length ``h``, past states on the exact trajectory."""
+    to, back = SPACINGS[case.grid]
+    process = PROCESSES[case.process]
+    levels = [
+        process.level_at(float(back(to(MIDDLE) + k * h))) for k in range(-1, solver.depth + 1)
+    ]
+    t, s, *earlier = levels
+    x = s.alpha * STATES
+    past = tuple(_visited(level, x, s) for level in earlier)
+    exact = exact_flow(LAW, x, s, t)
+    state = solver.step(LAW, x, s, t, past).state
+    return _distance(state, exact.state, float(np.max(exact.error)))
+
+
+def _visited(level: NoiseLevel, x: np.ndarray, s: NoiseLevel) -> Evaluation:
+    state = exact_flow(LAW, x, s, level).state
+    return Evaluation(level, state, LAW(state, level))
+
+
+def _distance(state: np.ndarray, exact: np.ndarray, floor: float) -> float:
+    error = float(np.sqrt(np.mean((state - exact) ** 2)))
+    if not error > 10 * floor:
+        raise RuntimeError(f"error {error} does not stand clear of the reference's {floor}")
+    return error
+
+
+def compare_orders(data: Observed, shift: int) -> Comparison:
+    """Compare an observed order with the declared one plus ``shift`` (0 for the claim)."""
+    return Comparison(
+        np.array([data.order]),
+        np.array([float(data.declared + shift)]),
+        np.array([ORDER_TOLERANCE]),
+        sampled=True,
+        grade=0.3,
+    )
+
+
+def cases(
+    solvers: Sequence[str], kind: str, processes: Sequence[str] = PROCESS_NAMES[:2]
+) -> list[Convergence]:
+    """Return a case a solver, process and grid."""
+    return [Convergence(n, p, g, kind) for n in solvers for p in processes for g in SPACINGS]
+
+
+ORDER_DRAWN = 48
+"""Orders are dear: runs of up to 256 steps."""
+
+
+def order_spaces(claim: Claim) -> list[Space]:
+    """Spaces of the orders: each solver that a check observes, on every process and grid."""
+    from steinlab.verification.judge import effort_for
+
+    out = []
+    for check in claim.checks:
+        batches: Any = check.draw(effort_for(claim.id, check.name, "full", 0))
+        solvers, (kind,) = sorted({b.solver for b in batches}), {b.kind for b in batches}
+        lists = {"solver": solvers, "process": PROCESS_NAMES, "grid": tuple(SPACINGS)}
+
+        def make(solver: str, process: str, grid: str, kind: str = kind) -> Cases:
+            return Convergence(solver, process, grid, kind)
+
+        out.append(picked(check.name, ORDER_DRAWN, lists, make))
+    return out

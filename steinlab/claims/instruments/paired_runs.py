@@ -1,0 +1,361 @@
+r"""Runs of a declared design: corrections of the paper's form beside the plain solver.
+
+A *setup* is one data law, process, solver, grid and budget of evaluations; with a *rule*, which
+says how the coefficient is found, clipped and applied, it makes a *cell*. Rules are run as rows of
+one stack from the same start states, the plain solver first. A rule's coefficient is, by *route*,
+
+    stein    E[(1 - 1/alpha) <u, x> + (sigma^2/alpha) div u] / E|u|^2: Theorem 4.7 with the
+             divergence of x alone, also for multistep candidates, whose past shares x's noise
+    tweedie  E<u, x - D> / E|u|^2: the definition E<u, x - x_star> / E|u|^2 for an exact denoiser
+    flow     E<u, x - y> / E|u|^2, y the exact trajectory from the same start at the step's end: the
+             scalar that brings each step nearest to it in mean square (laws on the line, where the
+             trajectory costs little)
+    fixed    1, so that equal limits fix it
+
+clipped to the rule's limits, and the corrected state is ``x - gamma u``. With ``vp`` both are taken
+in VP coordinates, ``y = x / r`` with ``r = sqrt(alpha^2 + sigma^2)`` at the level ``(alpha, sigma)
+/ r``. The same candidate is ``T / r'`` there, ``r'`` at the step's end, and with
+``w = r' u_y = (r'/r) x - T = u + (r'/r - 1) x``
+
+    gamma = E<u_y, y - D> / E|u_y|^2 = r' E<w, x/r - D> / E|w|^2
+    x_next = r' (y - gamma u_y) = (r'/r) x - gamma w
+
+which is the candidate at gamma = 1 and the formulas above where ``r = r' = 1``; at other gamma the
+coordinates matter (:mod:`steinlab.claims.coordinates.coordinate_dependence`).
+
+The flow error of a run is the root mean square distance of its end states to the end points of the
+exact flow from the same starts; its energy distance is taken to those end points too.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from analytic import NoiseLevel
+from analytic.flow.exact import exact_flow
+from analytic.memory import remembering
+from steinlab.coefficient.formulas import stein_numerator, tweedie_numerator
+from steinlab.coefficient.forward_mode import Dual, on_duals
+from steinlab.coefficient.step_terms import sampled_divergence
+from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.laws import problem
+from steinlab.diffusion.processes import PROCESSES
+from steinlab.errors import one_of
+from steinlab.metrics import energy_distance_of_pairs, rms_distance
+from steinlab.solvers import EULER, Plan, Solver, get_solver, make_plan
+from steinlab.solvers.loop import NonFiniteStateError, solve
+from steinlab.solvers.plans import run_within
+from steinlab.solvers.step import Diagnostics, Step, inner
+
+Array = np.ndarray
+
+FLOW_RTOL = 1e-5
+"""Tolerance of the exact flow; the smallest flow errors met are about 1e-2."""
+
+CAP = 1e3
+"""Ratios beyond it, and runs that left the finite numbers, count as this much."""
+
+
+PAIRED = 1024
+"""States of an energy distance: its cost is their square."""
+
+
+class Rule(NamedTuple):
+    """How a row finds its coefficient, between which limits, and in which coordinates."""
+
+    route: str
+    low: float
+    high: float
+    vp: bool = False
+
+
+PLAIN, WORSE, BEST = "plain", "overshoot", "oracle"
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        PLAIN: Rule("fixed", 1.0, 1.0),
+        "from 0.1": Rule("stein", 0.1, math.inf),
+        "from 0.5": Rule("stein", 0.5, math.inf),
+        "0.1 to 2": Rule("stein", 0.1, 2.0),
+        "0.5 to 2": Rule("stein", 0.5, 2.0),
+        "0.1 to 1": Rule("stein", 0.1, 1.0),
+        "0.5 to 1": Rule("stein", 0.5, 1.0),
+        WORSE: Rule("fixed", 1.5, 1.5),
+        BEST: Rule("flow", -math.inf, math.inf),
+        "tweedie 0.1 to 1": Rule("tweedie", 0.1, 1.0),
+        "tweedie 0.5 to 1": Rule("tweedie", 0.5, 1.0),
+        "tweedie 0.9 to 1": Rule("tweedie", 0.9, 1.0),
+        "tweedie 0.1 to 1, VP": Rule("tweedie", 0.1, 1.0, vp=True),
+        "tweedie 0.5 to 1, VP": Rule("tweedie", 0.5, 1.0, vp=True),
+        "tweedie 0.9 to 1, VP": Rule("tweedie", 0.9, 1.0, vp=True),
+        "tweedie from 0.1": Rule("tweedie", 0.1, math.inf),
+        "tweedie 0.1 to 1.1": Rule("tweedie", 0.1, 1.1),
+        "gamma 0.9": Rule("fixed", 0.9, 0.9),
+    }
+)
+"""Every rule by its name in a stored case. A correction that worsens on purpose is among them."""
+
+PUBLISHED = ("from 0.1", "from 0.5")
+"""The paper's algorithm, which clips from below only and does not say where."""
+
+CLIPPED = tuple(name for name, r in RULES.items() if r.route == "tweedie" and r.high == 1)
+"""The definition's coefficient clipped from both sides, in either coordinates."""
+
+STACKS = (
+    (PLAIN, *PUBLISHED, "0.1 to 1", "0.5 to 1", WORSE, BEST),
+    (PLAIN, *CLIPPED, "tweedie from 0.1", "tweedie 0.1 to 1.1", "gamma 0.9", WORSE),
+    (PLAIN, "0.1 to 2", "0.5 to 2"),
+)
+"""Rules that are run together. The last are of stored cases only."""
+
+
+def stack_of(rule: str) -> tuple[str, ...]:
+    """Return the first stack that holds a rule.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    return next(stack for stack in STACKS if one_of("rule", rule, RULES) in stack)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One data law, process, solver, grid and budget, with the number of states and the seed."""
+
+    problem: str
+    process: str
+    solver: str
+    grid: str
+    evaluations: int
+    states: int
+    seed: int
+
+    def levels(self) -> Grid:
+        """Return the grid that the budget pays for."""
+        process = PROCESSES[self.process]
+        solver = get_solver(self.solver, process)
+        finish = () if solver.ends_at_zero else (EULER,)
+        return run_within(solver, process, self.grid, self.evaluations, finish=finish)[1]
+
+    def plan(self) -> Solver | Plan:
+        """Return the solver, with an Euler step where it cannot end at zero noise."""
+        solver = get_solver(self.solver, PROCESSES[self.process])
+        if solver.ends_at_zero:
+            return solver
+        return make_plan(solver, len(self.levels()) - 1, finish=(EULER,))
+
+    def start(self) -> Start:
+        """Return the start states and the exact flow's end points."""
+        return start_of(self.problem, self.process, self.states, self.seed)
+
+
+class Start(NamedTuple):
+    """Start states of a problem and the end points of the exact flow from them."""
+
+    x: Array
+    ends: Array
+
+
+@lru_cache(maxsize=64)
+def start_of(name: str, process: str, states: int, seed: int) -> Start:
+    """Draw start states at the process's noisiest level and follow the exact flow to the end."""
+    law, key = problem(name), zlib.crc32(f"{name}/{process}".encode())
+    rng = np.random.default_rng([seed, key])
+    noisy, clean = PROCESSES[process].level_at(PROCESSES[process].ratio_max), NoiseLevel(1.0, 0.0)
+    data = law.sample(states, rng)
+    x = noisy.alpha * data + noisy.sigma * rng.standard_normal(data.shape)
+    return Start(x, exact_flow(law, x, noisy, clean, rtol=FLOW_RTOL).state)
+
+
+@lru_cache(maxsize=256)
+def exact_at(name: str, process: str, states: int, seed: int, level: NoiseLevel) -> Array:
+    """Return the exact trajectory from a problem's start states at a level: solvers share it."""
+    forward = PROCESSES[process]
+    x = start_of(name, process, states, seed).x
+    return exact_flow(problem(name), x, forward.level_at(forward.ratio_max), level).state
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Rules at once, on states ``(R, N, d)``: one coefficient a row of the stack.
+
+    ``track`` gives the exact trajectory by level, for the route ``flow``.
+    """
+
+    rules: tuple[Rule, ...]
+    track: Callable[[NoiseLevel], Array]
+    name: str = "swept"
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
+        """Return the corrected states row by row; a vanishing residual leaves nothing to scale."""
+        x, u = step.x, step.candidate.residual
+        r, r_next = (
+            np.array([math.hypot(at.alpha, at.sigma) if rule.vp else 1.0 for rule in self.rules])
+            for at in (step.s, step.t)
+        )
+        shrink = (r_next / r)[:, None, None]
+        move = u + (shrink - 1) * x
+        power = np.maximum(inner(move, move).mean(axis=-1), np.finfo(float).tiny)
+        routes: Mapping[str, Callable[[], Array]] = {
+            "stein": lambda: stein_numerator(x, u, sampled_divergence(step)(step, rng), step.s),
+            "tweedie": lambda: (
+                r_next[:, None]
+                * tweedie_numerator(x / r[:, None, None], move, step.candidate.denoised)
+            ),
+            "flow": lambda: inner(x - self.track(step.t), u),
+        }
+        gamma = np.ones(len(self.rules))
+        for route in {rule.route for rule in self.rules} & set(routes):
+            at = [rule.route == route for rule in self.rules]
+            gamma[at] = (routes[route]().mean(axis=-1) / power)[at]
+        gamma = np.clip(
+            gamma, [rule.low for rule in self.rules], [rule.high for rule in self.rules]
+        )
+        return shrink * x - gamma[:, None, None] * move, Diagnostics(float(gamma[0]))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Leave every step alone and record how far it spreads tangents."""
+
+    seen: list[float] = field(default_factory=list)
+    name: str = "none"
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
+        """Return the candidate."""
+        self.seen.append(largest_gain(step, rng))
+        return step.candidate.state, Diagnostics(1.0)
+
+
+def largest_gain(step: Step, rng: np.random.Generator, iterations: int = 3) -> float:
+    """Return a lower bound of ``L_T``: the largest ``|T' v| / |v|`` at the step's states.
+
+    By power iteration; the history is held fixed, as in the paper's bound.
+    """
+    v = rng.standard_normal((1, *step.x.shape))
+    gain = np.zeros(1)
+    for _ in range(iterations):
+        moved = v - step.residual(Dual(step.x, v), on_duals(step.denoiser)).tangent  # type: ignore[arg-type]
+        size = np.linalg.norm(moved, axis=-1, keepdims=True)
+        gain = size / np.linalg.norm(v, axis=-1, keepdims=True)
+        v = moved / np.maximum(size, np.finfo(float).tiny)
+    return float(gain.max())
+
+
+class Outcome(NamedTuple):
+    """A finished setup, one entry a rule of its stack.
+
+    ``noise`` is the standard error of the logarithm of the flow error's ratio to the plain run's,
+    from the states' squared distances. ``expansion`` is the largest ``|T' v| / |v|`` met on the
+    plain run, where it was watched.
+    """
+
+    setup: Setup
+    names: tuple[str, ...]
+    flow_error: Array
+    energy: Array
+    floor: Array
+    noise: Array
+    expansion: float = math.nan
+
+    def ratio(self, name: str, metric: str = "flow_error") -> float:
+        """Return corrected over plain, in ``[1/CAP, CAP]``; ``CAP`` for a run that broke off.
+
+        Energy distances below their standard error count as that error, in both runs.
+        """
+        values = np.asarray(getattr(self, metric))
+        if metric == "energy":
+            values = np.maximum(values, self.floor)
+        ratio = values[self.names.index(name)] / values[0]
+        return float(np.clip(ratio, 1 / CAP, CAP)) if np.isfinite(ratio) else CAP
+
+
+@lru_cache(maxsize=4096)
+def run(setup: Setup, stack: tuple[str, ...]) -> Outcome:
+    """Run the rules of a stack together; where that leaves the finite numbers, one by one."""
+    law, truth = problem(setup.problem), setup.start().ends
+    names = tuple(name for name in stack if name != BEST or law.dim == 1)
+    ends = _ends(setup, tuple(RULES[name] for name in names))
+    squares = [np.sum((end - truth) ** 2, axis=1) for end in ends]
+    flow_error, energy, floor = np.array([_distances(end, truth) for end in ends]).T
+    noise = np.array([_noise(own, squares[0]) for own in squares])
+    return Outcome(setup, names, flow_error, energy, floor, noise)
+
+
+@lru_cache(maxsize=4096)
+def outcome_of(setup: Setup, rule: str) -> Outcome:
+    """Return the outcome of a rule's stack; the published rule's says what its plain run expands.
+
+    Theirs is the statement about expansive steps.
+    """
+    stack = stack_of(rule)
+    outcome = run(setup, stack)
+    if stack is not STACKS[0]:
+        return outcome
+    watch = Watch()
+    solve(problem(setup.problem), setup.start().x, setup.levels(), setup.plan(), correction=watch)
+    return outcome._replace(expansion=max(watch.seen))
+
+
+CANCELS = 0.5
+"""A plain run's errors cancel where it has less than this part of the error that the same solver
+has with two evaluations more."""
+
+
+@lru_cache(maxsize=4096)
+def cancels(setup: Setup) -> bool:
+    """Whether the plain run's errors cancel: then a ratio to its error says little."""
+    own, more = (
+        run(replace(setup, evaluations=setup.evaluations + extra), (PLAIN,)).flow_error[0]
+        for extra in (0, 2)
+    )
+    return bool(own < CANCELS * more)
+
+
+def _ends(setup: Setup, rules: tuple[Rule, ...]) -> list[Array]:
+    """End states rule by rule, infinite for one that left the finite numbers."""
+    try:
+        return list(_solve(setup, rules))
+    except NonFiniteStateError:
+        if len(rules) == 1:
+            return [np.full_like(setup.start().x, math.inf)]
+        return [_ends(setup, (rule,))[0] for rule in rules]
+
+
+def _solve(setup: Setup, rules: tuple[Rule, ...]) -> Array:
+    law, grid, x = remembering(problem(setup.problem)), setup.levels(), setup.start().x
+    correction = Swept(
+        rules, partial(exact_at, setup.problem, setup.process, setup.states, setup.seed)
+    )
+    stack = np.broadcast_to(x, (len(rules), *x.shape)).copy()
+    rng = np.random.default_rng(setup.seed)
+    with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where a state overflows
+        run = solve(law, stack, grid, setup.plan(), correction=correction, rng=rng)
+    return np.asarray(run.state)
+
+
+def _distances(end: Array, truth: Array) -> tuple[float, float, float]:
+    if not np.isfinite(end).all():
+        return math.inf, math.inf, 0.0
+    near = energy_distance_of_pairs(end[:PAIRED], truth[:PAIRED])
+    return rms_distance(end, truth).value, near.value, near.error
+
+
+def _noise(squares: Array, plain: Array) -> float:
+    """Standard error of ``log sqrt(mean(squares) / mean(plain))`` by the delta method, paired.
+
+    A run that broke off has none: it counts as ``CAP``.
+    """
+    if not np.isfinite(squares.mean()):
+        return 0.0
+    parts = squares / squares.mean() - plain / plain.mean()
+    return float(0.5 * parts.std(ddof=1) / math.sqrt(len(parts)))

@@ -1,0 +1,1 @@
+"""Claims on what corrections gain in experiments."""

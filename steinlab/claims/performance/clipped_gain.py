@@ -1,0 +1,239 @@
+"""Integration error with the definition's coefficient, clipped from both sides (EDM).
+
+``gamma* = E<u, x - x_star> / E|u|^2`` is Tweedie's ``E<u, x - D> / E|u|^2`` for an exact
+denoiser; unlike Theorem 4.7 with the divergence of ``x`` alone, it is not biased by the history of
+a multistep candidate. Clipped to [0.1, 1], [0.5, 1] or [0.9, 1] it leaves a step alone where it is
+1 or more. It is computed and applied in the process's own and in VP coordinates
+(:mod:`steinlab.claims.instruments.paired_runs` has both formulas), over the whole of a design.
+
+Both parts of the criterion of :mod:`steinlab.claims.performance.gain_ratios` are checks of their
+own: ``interval`` and ``cells``. A cell where the plain solver's errors cancel by chance
+(:data:`steinlab.claims.instruments.paired_runs.CANCELS`) cannot be improved and says little by its
+ratio; it is left out of ``cells`` and judged as a dropped condition, so that it does not decide and
+is not hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from steinlab.claims.instruments.paired_runs import CLIPPED, WORSE, Outcome, Setup
+from steinlab.claims.performance import integration_error
+from steinlab.claims.performance.gain_ratios import (
+    AS_STATED,
+    CHOSEN,
+    CLUSTERED,
+    COLUMNS,
+    EVALUATIONS,
+    FULL_STATES,
+    OVERSHOT,
+    WORST,
+    Design,
+    Judged,
+    Runs,
+    Whole,
+    cell_spaces,
+    cells_check,
+    compare_cells,
+    compare_mean,
+    compare_uncancelled,
+    mean_check,
+    measure_whole,
+    name_of,
+    over,
+    rows,
+    seed_of,
+    solver_means,
+    solver_rows,
+    tally,
+)
+from steinlab.diffusion.processes import EDM
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+
+STATES = 64
+"""States of the quick profile: the scatter between setups, not theirs, makes the interval."""
+
+FRACTION = 6
+"""Setups of the design for one whose single cells are judged in the quick profile."""
+
+SURE = 2**12
+"""States of a cell that must be seen to get more than ``WORST`` times worse."""
+
+
+def design(effort: Effort, process: str, fraction: int) -> Design:
+    """Return every setup in the full profile, a fraction in the quick."""
+    full = effort.profile == "full"
+    fraction, states = (1, FULL_STATES) if full else (fraction, STATES)
+    return Design(process, EVALUATIONS, fraction, 2, states, seed_of(effort))
+
+
+CLEAR = ("tweedie 0.9 to 1", "tweedie 0.1 to 1, VP", "tweedie 0.9 to 1, VP")
+"""Rules whose interval in EDM ends clear of 1 with 64 states (at 0.90 to 0.99 over six seeds). The
+others' end at 0.98 to 1.00 there: they are shown, and judged with the full profile's states."""
+
+
+def interval(
+    name: str, process: str, fraction: int, rules: tuple[str, ...], quick: tuple[str, ...] = ()
+) -> Check:
+    """Return part (i) on a fraction of the design; ``quick`` are the quick profile's rules."""
+
+    def whole(effort: Effort) -> Sequence[Whole]:
+        judged = quick if quick and effort.profile == "quick" else rules
+        return [Whole(design(effort, process, fraction), judged)]
+
+    return Check(name, "property", whole, measure_whole, compare_mean, Whole.restore)
+
+
+def cells(process: str, rules: tuple[str, ...]) -> Check:
+    """Return part (ii) where the plain solver's errors do not cancel."""
+
+    def draw(effort: Effort) -> Sequence[Setup]:
+        return design(effort, process, FRACTION).setups()
+
+    return cells_check("cells", draw, rules, compare_uncancelled)
+
+
+def one_cell(name: str, rule: str, where: Setup) -> Check:
+    """Return part (ii) on one cell of many states, with the run's seed."""
+
+    def draw(effort: Effort) -> Sequence[Setup]:
+        return [replace(where, seed=seed_of(effort))]
+
+    return cells_check(name, draw, (rule,), partial(compare_cells, count=1))
+
+
+def without(process: str, cancelling: Check) -> tuple[Dropped, ...]:
+    """Return the conditions dropped one by one: the route, the clip from above, no cancellation."""
+    published: Callable[[Effort], Design] = partial(integration_error.design, process=process)
+    return (
+        Dropped(
+            "Theorem 4.7 with the divergence of x alone, clipped to [0.1, 1]",
+            mean_check("interval, x alone", published, ("0.1 to 1",)),
+            unstated=True,
+        ),
+        Dropped(
+            "clipped from below only",
+            interval("interval, from below", process, FRACTION, ("tweedie from 0.1",)),
+            unstated=True,
+        ),
+        Dropped("a cell where the plain solver's errors cancel", cancelling, unstated=True),
+    )
+
+
+def outcomes_of(results: Mapping[str, Result]) -> list[Outcome]:
+    """Return the design's outcomes."""
+    (runs,) = (data for data in results["interval"].data if isinstance(data, Runs))
+    return list(runs.outcomes)
+
+
+def table(results: Mapping[str, Result]) -> Table:
+    """Summarise every rule of the stack with both parts of the criterion, and by solver."""
+    outcomes = outcomes_of(results)
+    rest = solver_rows(outcomes, CLIPPED)
+    return Table("Corrected over plain, every setup", COLUMNS, [*rows(outcomes), *rest])
+
+
+def finding(results: Mapping[str, Result]) -> str:
+    """Say how each clip fares in both parts, where it gains, and what loses."""
+    outcomes, judged = outcomes_of(results), len(results["interval"].comparison.measured)
+    found = {rule: over(outcomes, rule) for rule in CLIPPED}
+    below = "; ".join(
+        f"{rule.removeprefix('tweedie ')}: {s.mean:.3g} ({s.span})" for rule, s in found.items()
+    )
+    beyond = [(o.ratio(r), r, o) for r in CLIPPED for o in outcomes if o.ratio(r) > WORST]
+    cells = "; ".join(
+        f"{value:.3g} times ({name_of(o)}, {rule.removeprefix('tweedie ')})"
+        for value, rule, o in sorted(beyond, key=lambda c: -c[0])[:3]
+    )
+    gains = {
+        rule: solver_means(outcomes, rule) for rule in ("tweedie 0.5 to 1", "tweedie 0.1 to 1, VP")
+    }
+    others = ", ".join(
+        f"{name.removeprefix('tweedie ')} {over(outcomes, name).mean:.3g}"
+        for name in ("tweedie from 0.1", "tweedie 0.1 to 1.1", "gamma 0.9", WORSE)
+    )
+    (whole,) = (batch for batch in results["interval"].batches if isinstance(batch, Whole))
+    setups = len(replace(whole.design, fraction=1).setups())
+    played = "all" if len(outcomes) == setups else f"{len(outcomes)} of the"
+    known = results["cells, cancelling"]
+    cancelling, lost = known.describe(0), float(known.comparison.measured[0])
+    return (
+        f"(i) corrected over plain flow error, geometric mean over {played} {setups} setups: "
+        f"{below} ({tally(list(found.values()))}; {judged} of them judged here). "
+        f"(ii) {len(beyond)} of "
+        f"{len(found) * len(outcomes)} cells played get more than {WORST:g} times worse"
+        f"{': ' + cells if cells else ''}; where plain errors cancel, {lost:.3g} times "
+        f"({cancelling['rule'].removeprefix('tweedie ')}, {cancelling['problem']}, "
+        f"{cancelling['solver']}, {cancelling['states']} states). By solver: 0.5 to 1 in the "
+        f"process's own coordinates {gains['tweedie 0.5 to 1']}; 0.1 to 1 in VP "
+        f"{gains['tweedie 0.1 to 1, VP']}. Other rules: {others}"
+    )
+
+
+CONDITIONS = (
+    "an exact denoiser; seven laws in 1, 2 and 64 dimensions, six solvers, Karras and logSNR "
+    "grids, 4 to 10 evaluations",
+    "reduces: (i) the geometric mean ratio's 95 % interval lies below 1, (ii) no cell gets 10 "
+    "times worse, beyond its states' sampling error",
+    "unstated: gamma is the definition's, by Tweedie, not Theorem 4.7's with the divergence of x "
+    "alone, which the past of a multistep candidate biases",
+    "unstated: gamma is clipped from above at 1 as well, from below at 0.1, 0.5 or 0.9",
+    "unstated, for (ii): the plain solver's errors do not cancel; they do where it has less than "
+    "half of the error that it has with two evaluations more",
+    CLUSTERED,
+    CHOSEN,
+)
+
+
+def stand_in(rule: str) -> Judged:
+    """Return the formula that judges another rule in place of each."""
+    return Judged(lambda _: rule)
+
+
+MILD = tuple(rule for rule in CLIPPED if rule != "tweedie 0.1 to 1, VP")
+
+
+CLAIM = Claim(
+    id="clipped-gain",
+    title="Integration error with the definition's coefficient, clipped at 1",
+    statement="the correction with the definition's coefficient gamma*, clipped to at most 1, "
+    "reduces the integration error",
+    source="Section 5 and abstract, with the definition of gamma*; the clip from above is ours",
+    kind="empirical",
+    owner="paper",
+    conditions=(
+        *CONDITIONS,
+        "unstated, for (ii): in VP coordinates gamma is clipped from below at 0.5 or 0.9",
+    ),
+    formula=AS_STATED,
+    checks=(interval("interval", EDM.name, 1, CLIPPED, CLEAR), cells(EDM.name, MILD)),
+    twins=(
+        Twin("gamma up to 1.1", stand_in("tweedie 0.1 to 1.1"), ("interval",)),
+        Twin("gamma = 0.9", stand_in("gamma 0.9"), ("interval",)),
+        Twin("gamma = 1.5, cell by cell", OVERSHOT, ("cells",)),
+    ),
+    dropped=(
+        *without(
+            EDM.name,
+            one_cell(
+                "cells, cancelling",
+                "tweedie 0.1 to 1",
+                Setup("Gaussian, 2-D", EDM.name, "dpmpp-2m", "logsnr", 6, SURE, 0),
+            ),
+        ),
+        Dropped(
+            "clipped to [0.1, 1] in VP coordinates",
+            one_cell(
+                "cells, VP from 0.1",
+                "tweedie 0.1 to 1, VP",
+                Setup("three modes, 1-D", EDM.name, "dpmpp-3m", "logsnr", 10, 4 * SURE, 0),
+            ),
+            unstated=True,
+        ),
+    ),
+    finding=finding,
+    table=table,
+    search=cell_spaces,
+)

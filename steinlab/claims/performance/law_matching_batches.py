@@ -1,0 +1,172 @@
+r"""What law matching does to a batch of ``n`` states: it solves the identity, with a known error.
+
+A plain step leaves the batch's defect ``F`` off zero; the move brings ``|F|`` within its standard
+error. On a batch of the level's own law the root is 0 but for sampling. By the delta method, with
+``f(y) = <y - m, N(y)> / (sigma^2 d)``, ``N(y) = y - alpha D(y)`` and ``z = y - m``,
+
+    Var(c) = Var(f) / (n F'^2),        F' = E[<z, N> + <z, N' z>] / (sigma^2 d),
+
+for the scale of the state; the batch's mean in the place of ``m`` adds nothing to this order, since
+``E N = 0``. Isotropic Gaussian data: ``F' = 2`` and ``Var(c) = 1 / (2 n d)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from analytic import NoiseLevel
+from steinlab.corrections.law_matched import LawMatched, defect
+from steinlab.diffusion.laws import problem
+from steinlab.solvers import SOLVERS
+from steinlab.solvers.step import Step
+from steinlab.verification.claim import Effort
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.significance import square_band
+
+NAMES = ("two modes, 1-D", "25-mode grid, 2-D", "five modes, 64-D", "Gaussian, 2-D")
+SIGMAS, SPAN = (2.0, 0.5), 4.0
+"""Noise levels at the step's end, ``alpha = 1``, and the start's over the end's."""
+
+STATES, REPLICATES = 256, 300
+REFERENCE = 40_000
+"""States that the formula's expectations are taken over: errors of a per cent, in a band of 30."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A law by name, the level at the step's end, and a seed."""
+
+    dataset: ClassVar[str | None] = None
+
+    name: str
+    sigma: float
+    seed: int
+
+    def __len__(self) -> int:
+        """Return 1."""
+        return 1
+
+    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return the case as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back."""
+        return cls(case["name"], case["sigma"], case["seed"])
+
+    def states(self, n: int, sigma: float, rng: np.random.Generator) -> np.ndarray:
+        """Draw states of the law at a level."""
+        clean = problem(self.name).sample(n, rng)
+        return np.asarray(clean + sigma * rng.standard_normal(clean.shape))
+
+
+def draw(effort: Effort) -> list[Sampled]:
+    """Return every law at every level."""
+    return [Sampled(n, s, int(effort.rng.integers(2**32))) for n in NAMES for s in SIGMAS]
+
+
+class Solved(NamedTuple):
+    """Defects over the plain batch's standard error, before the move and after it."""
+
+    before: float
+    after: float
+    moved: bool
+
+
+def measure_solved(case: Sampled, *, factor: float = 1.0) -> Solved:
+    """Take a long first-order step, match the law, and look at the defect of the same states.
+
+    With another ``factor`` the move is so many times what the correction says, whether or not it
+    declined.
+    """
+    law, rng = problem(case.name), np.random.default_rng(case.seed)
+    s, t = NoiseLevel(1.0, SPAN * case.sigma), NoiseLevel(1.0, case.sigma)
+    x = case.states(2 * STATES, s.sigma, rng)
+    candidate = SOLVERS["euler"].step(law, x, s, t, ())
+    step = Step(law, SOLVERS["euler"], x, s, t, (), candidate)
+    state, done = LawMatched(part="state", states=len(x))(step, rng)
+    state = candidate.state + factor * (state - candidate.state)
+    before, after = defect(law, candidate.state, t), defect(law, state, t)
+    acted = bool(done.move) or factor != 1
+    return Solved(before.value / before.error, after.value / before.error, acted)
+
+
+def compare_solved(data: Solved, limit: float) -> Comparison:
+    """The defect left, in standard errors, against one; a declined batch was within two."""
+    bound = limit if data.moved else 2.0 * limit
+    row = (np.array([abs(data.after)]), np.array([bound]), np.zeros(1))
+    return Comparison(*row, upper=True, sampled=True, grade=SOLVED_GRADE)
+
+
+SOLVED_GRADE = 0.99
+"""The graded control claims a hundredth of a standard error, a tenth of where the secants stop."""
+
+
+class Roots(NamedTuple):
+    """Roots on batches of the law itself, the errors they came with, and the expectations."""
+
+    roots: np.ndarray
+    errors: np.ndarray
+    terms: float
+    slope: float
+
+
+def measure_roots(case: Sampled) -> Roots:
+    """Match the law on batches that follow it, whether or not the defect is significant."""
+    law, rng = problem(case.name), np.random.default_rng(case.seed)
+    level = NoiseLevel(1.0, case.sigma)
+    match = LawMatched(part="state", states=STATES, significance=0.0)
+    found = [_root(law, match, case, level, rng) for _ in range(REPLICATES)]
+    roots, errors = np.array(found).T
+    y = case.states(REFERENCE, level.sigma, rng)
+    z = y - law.mean()
+    scale = level.sigma**2 * law.dim
+    terms = (z * (y - law(y, level))).sum(axis=1) / scale
+    bend = (z * (z - law.jvp(y, level, z))).sum(axis=1) / scale
+    return Roots(roots, errors, float(terms.var(ddof=1)), float((terms + bend).mean()))
+
+
+def _root(
+    law: Any, match: LawMatched, case: Sampled, level: NoiseLevel, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return the root on a fresh batch and its standard error: a step that stays where it is."""
+    y = case.states(STATES, level.sigma, rng)
+    solver = SOLVERS["euler"]
+    s = NoiseLevel(1.0, level.sigma * (1 + 1e-9))
+    step = Step(law, solver, y, s, level, (), solver.step(law, y, s, level, ()))
+    done = match(step, rng)[1]
+    if done.estimate is None:  # no trial was better than the plain batch
+        return 0.0, math.nan
+    return float(done.estimate.value), float(done.estimate.error)
+
+
+Variance = Callable[[Roots], float]
+
+
+def variance(data: Roots) -> float:
+    """``Var(f) / (n F'^2)``."""
+    return data.terms / (STATES * data.slope**2)
+
+
+def compare_roots(data: Roots, formula: Variance) -> Comparison:
+    """The roots' mean square, to which a bias would add, in the formula's chi-square band."""
+    measured, stated = float(np.mean(data.roots**2)), formula(data)
+    low, high = square_band(REPLICATES, tests=len(NAMES) * len(SIGMAS))
+    slack = stated * (high - 1 if measured > stated else 1 - low)
+    row = (np.array([measured]), np.array([stated]), np.array([slack]))
+    return Comparison(*row, sampled=True, grade=BAND_GRADE)
+
+
+def reported(data: Roots) -> float:
+    """Return the root mean square of the reported errors over the formula's."""
+    return math.sqrt(float(np.nanmean(data.errors**2)) / variance(data))
+
+
+BAND_GRADE = 0.6
+"""Relative error that so many replicates expose."""

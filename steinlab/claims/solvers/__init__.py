@@ -1,0 +1,1 @@
+"""Claims on solvers: orders, equivalences, published formulas, the splitting of errors."""

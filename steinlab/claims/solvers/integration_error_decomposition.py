@@ -1,0 +1,268 @@
+r"""Distance to the exact flow's end, split exactly into discretisation and denoiser error.
+
+A solver runs on a wrong denoiser ``D~``, itself the exact denoiser of a wrong law, so that both
+flows are known. With ``x_k`` the solver's states, ``Phi`` the flow of the law and ``Phi~`` that of
+the wrong one,
+
+    x_N - Phi(x_0) = sum_k [ Phi~_{N,k+1}(x_{k+1}) - Phi~_{N,k}(x_k) ]          discretisation
+                   + int Phi~'_{end,s}(y_s) (D - D~)(y_s) d(log s)              denoiser
+
+with ``y_s`` the exact trajectory in ``y = x/alpha, s = sigma/alpha``: the local errors, each
+carried to the end by the flow (Lady Windermere's fan), and the formula of Alekseev and Groebner. In
+one dimension ``Phi~'`` is the ratio of densities ``p~_s(y) / p~_end(Phi~(y))``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from analytic import GaussianMixture, NoiseLevel
+from analytic.flow.exact import exact_flow
+from analytic.quadrature import gauss_legendre
+from steinlab.claims.instruments.observed_order import LAW
+from steinlab.coefficient.rounding import EPS, ROUNDING
+from steinlab.diffusion.grids import given_grid
+from steinlab.diffusion.processes import EDM, PROCESSES
+from steinlab.solvers import get_solver
+from steinlab.solvers.loop import solve
+from steinlab.verification.claim import Cases, Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.falsify.spaces import Parameter, Space, picked
+
+RANGE = (10.0, 0.1)
+"""Noise-to-signal ratios of the runs."""
+
+STATES = np.linspace(-2.0, 2.0, 9)[:, None]
+PANELS = 6
+NODES = 16
+SOLVERS = ("euler", "heun", "dpmpp-2m", "unipc-2", "ipndm-4")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on a wrong denoiser; a case a state.
+
+    The wrong law is the true one with means moved by ``error`` and deviations stretched by
+    ``1 + error``; ``error = 0`` leaves the discretisation alone.
+    """
+
+    dataset: ClassVar[str | None] = None
+
+    solver: str
+    process: str
+    steps: int
+    error: float
+
+    def __len__(self) -> int:
+        """Return the number of states."""
+        return len(STATES)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return the case as JSON."""
+        return {
+            "solver": self.solver,
+            "process": self.process,
+            "steps": self.steps,
+            "error": self.error,
+            "state": index,
+        }
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back; all its states are run again."""
+        return cls(case["solver"], case["process"], case["steps"], case["error"])
+
+
+def wrong_law(error: float) -> GaussianMixture:
+    """Return the law whose denoiser the solver is given."""
+    stretched = LAW.spectra[:, 0] * (1 + error) ** 2
+    return GaussianMixture(LAW.weights, LAW.means + error, stretched)
+
+
+class Parts(NamedTuple):
+    """The distance to the exact end and its parts, ``(N,)`` each, in data coordinates.
+
+    ``local`` holds the fan's terms ``(steps, N)``, ``bare`` the same local errors before they are
+    carried to the end, ``uncarried`` the denoiser integral without the flow's derivative, and
+    ``error`` what the exact flows state as theirs.
+    """
+
+    run: Run
+    total: np.ndarray
+    local: np.ndarray
+    bare: np.ndarray
+    denoiser: np.ndarray
+    uncarried: np.ndarray
+    error: np.ndarray
+
+
+def measure(run: Run) -> Parts:
+    """Run the solver and compute both parts."""
+    process = PROCESSES[run.process]
+    grid = given_grid(process, list(np.geomspace(*RANGE, run.steps + 1)))
+    wrong = wrong_law(run.error)
+    x = grid[0].alpha * STATES * RANGE[0]
+    solver = get_solver(run.solver, process)
+    path = solve(wrong, x, grid, solver, keep_trajectory=True).trajectory
+    scale = 1 / grid[-1].alpha
+    exact = exact_flow(LAW, x, grid[0], grid[-1])
+    flows = [
+        exact_flow(wrong, state, level, grid[-1])
+        for state, level in zip(path[:-1], grid[:-1], strict=True)
+    ]
+    carried = [scale * flow.state[:, 0] for flow in flows] + [scale * path[-1][:, 0]]
+    bare = [
+        (new - exact_flow(wrong, old, s, t).state)[:, 0] / t.alpha
+        for old, new, (s, t) in zip(path, path[1:], itertools.pairwise(grid), strict=False)
+    ]
+    denoiser, uncarried = _alekseev_groebner(run.error)
+    return Parts(
+        run,
+        carried[-1] - scale * exact.state[:, 0],
+        np.array([after - before for before, after in itertools.pairwise(carried)]),
+        np.array(bare),
+        denoiser,
+        uncarried,
+        scale * sum(flow.error for flow in (exact, *flows)),
+    )
+
+
+@lru_cache(maxsize=8)
+def _alekseev_groebner(error: float) -> tuple[np.ndarray, np.ndarray]:
+    """Integrate ``Phi~' (D - D~)`` along the exact trajectories, and ``D - D~`` alone.
+
+    The same for every process and solver: a function of ``y`` and ``s``.
+    """
+    wrong, y = wrong_law(error), STATES * RANGE[0]
+    nodes, weights = gauss_legendre(NODES)
+    start, end = (NoiseLevel(1.0, ratio) for ratio in RANGE)
+    edges = np.linspace(np.log(RANGE[0]), np.log(RANGE[1]), PANELS + 1)
+    with_flow, without = np.zeros(len(y)), np.zeros(len(y))
+    for a, b in itertools.pairwise(edges):
+        for node, weight in zip(nodes, weights, strict=True):
+            level = NoiseLevel(1.0, float(np.exp(0.5 * (a + b) + 0.5 * (b - a) * node)))
+            state = exact_flow(LAW, y, start, level).state
+            arrival = exact_flow(wrong, state, level, end).state
+            slope = np.exp(wrong.log_prob(state, level) - wrong.log_prob(arrival, end))
+            gap = (LAW(state, level) - wrong(state, level))[:, 0]
+            without += 0.5 * (b - a) * weight * gap
+            with_flow += 0.5 * (b - a) * weight * slope * gap
+    return with_flow, without
+
+
+Formula = Callable[[Parts], np.ndarray]
+
+
+def split(parts: Parts) -> np.ndarray:
+    """Discretisation plus denoiser error."""
+    return np.asarray(parts.local.sum(axis=0) + parts.denoiser)
+
+
+DENSITY = 16.0
+"""Size of the logarithms whose exponentials are the flow's derivative, relative to 1."""
+
+
+def compare(parts: Parts, formula: Formula) -> Comparison:
+    """Compare the distance to the exact end with the sum of its parts."""
+    predicted = formula(parts)
+    size = 1 + np.abs(parts.local).sum(axis=0) + np.abs(parts.denoiser)
+    tolerance = 2 * np.ravel(parts.error) + ROUNDING * EPS * DENSITY * size
+    return Comparison(parts.total, predicted, tolerance, scale=size)
+
+
+def _draw(effort: Effort) -> Sequence[Run]:
+    steps = (3, 5, 8, 20) if effort.profile == "full" else (5, 20)
+    errors = (0.0, 0.01, 0.1) if effort.profile == "full" else (0.0, 0.05)
+    processes = (EDM.name, "vp-linear", "flow") if effort.profile == "full" else (EDM.name, "flow")
+    return [
+        Run(solver, process, n, error)
+        for solver in SOLVERS
+        for process in processes
+        for n in steps
+        for error in errors
+    ]
+
+
+def _shares(results: Mapping[str, Result]) -> list[Parts]:
+    runs = [data for data in results["split"].data if isinstance(data, Parts)]
+    return [p for p in runs if p.run.process == EDM.name and p.run.error > 0]
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _table(results: Mapping[str, Result]) -> Table:
+    rows = [
+        [
+            p.run.solver,
+            str(p.run.steps),
+            f"{p.run.error:g}",
+            f"{_rms(p.total):.3g}",
+            f"{_rms(p.local.sum(axis=0)):.3g}",
+            f"{_rms(p.denoiser):.3g}",
+        ]
+        for p in _shares(results)
+    ]
+    columns = ["solver", "steps", "law error", "total", "discretisation", "denoiser"]
+    return Table("Root mean square parts of the end's error, EDM", columns, rows)
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    c = results["split"].comparison
+    parts = {(p.run.solver, p.run.steps): p for p in _shares(results)}
+    coarse = min(n for _, n in parts)
+    fine = max(n for _, n in parts)
+    ratio = {
+        key: _rms(p.local.sum(axis=0)) / _rms(p.denoiser)
+        for key, p in parts.items()
+        if p.run.solver in ("euler", "dpmpp-2m")
+    }
+    return (
+        f"both parts add up to the distance within {float(np.max(c.excess)):.0e}. With a law "
+        f"{_shares(results)[-1].run.error:.0%} off, discretisation is "
+        f"{ratio['euler', coarse]:.1f} times the denoiser's part for Euler and "
+        f"{ratio['dpmpp-2m', coarse]:.2f} for 2M at {coarse} steps, "
+        f"{ratio['euler', fine]:.2f} and {ratio['dpmpp-2m', fine]:.3f} at {fine}"
+    )
+
+
+def decomposition_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
+    """Spaces of the split error: runs of any length on laws off by any share."""
+
+    def make(solver: str, process: str, steps: float, error: float) -> Cases:
+        return Run(solver, process, int(steps), error)
+
+    lists = {"solver": SOLVERS, "process": ("edm", "vp-linear", "flow")}
+    numbers = (Parameter("steps", 2, 21), Parameter("error", 1e-3, 0.2, True))
+    return [picked("split", 32, lists, make, *numbers)]
+
+
+CLAIM = Claim(
+    id="integration-error-decomposition",
+    title="Discretisation and denoiser error",
+    statement="the distance to the exact flow's end is the sum of the local errors carried by the "
+    "model's flow and of the denoiser's error carried along the exact trajectory",
+    source="Hairer, Norsett, Wanner, Solving ODEs I, theorem I.14.5",
+    kind="identity",
+    owner="laboratory",
+    conditions=("the model's flow is differentiable in its start",),
+    formula=split,
+    checks=(Check("split", "quadrature", _draw, measure, compare, Run.restore),),
+    twins=(
+        Twin("local errors not carried", lambda p: p.bare.sum(axis=0) + p.denoiser),
+        Twin("denoiser's error not carried", lambda p: p.local.sum(axis=0) + p.uncarried),
+        Twin("denoiser's part dropped", lambda p: p.local.sum(axis=0)),
+        Twin("last local error dropped", lambda p: p.local[:-1].sum(axis=0) + p.denoiser),
+    ),
+    dropped=(),
+    finding=_finding,
+    table=_table,
+    search=decomposition_spaces,
+)

@@ -1,0 +1,229 @@
+r"""Solvers that are one method under two names.
+
+Ours against formulas typed anew from the papers
+(:mod:`steinlab.claims.solvers.published_formulas`), so that no identity compares code with itself.
+Each pair runs over an uneven grid of each process on a two-mode mixture in one dimension. The
+tolerance is the running rounding error of both runs: every step's own, carried on by the later ones
+(:class:`steinlab.coefficient.rounding.Sized`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from steinlab.claims.instruments.observed_order import LAW, STATES
+from steinlab.claims.solvers.published_formulas import (
+    SCALED_EULER,
+    VELOCITY_EULER,
+    dpmpp_2m,
+    dpmpp_2m_heun,
+    dpmpp_3m,
+    in_data_form,
+    lms,
+    log_adams,
+    unip,
+)
+from steinlab.coefficient.rounding import EPS, ROUNDING, Sized, on_sizes
+from steinlab.diffusion.grids import Grid, given_grid
+from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE
+from steinlab.solvers import Evaluation, Solver, get_solver
+from steinlab.verification.claim import Cases, Check, Claim, Effort, Result, Twin
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.falsify.spaces import SEEDS, RowSpace, Space, picked
+
+Pair = tuple[Solver, str, tuple[str, ...]]
+"""A solver typed from its paper, the id of ours that equals it, and the processes where."""
+
+EVERY = tuple(PROCESSES)
+
+PAIRS: Mapping[str, Pair] = {
+    "DDIM is Euler in sigma/alpha on x/alpha": (SCALED_EULER, "euler", EVERY),
+    "DDIM is Euler on the velocity of rectified flow": (VELOCITY_EULER, "euler", (FLOW.name,)),
+    "UniP-1 is DDIM": (in_data_form(unip("bh2", solved=False), 1), "euler", EVERY),
+    "2M midpoint as printed": (in_data_form(dpmpp_2m, 2), "dpmpp-2m", EVERY),
+    "2M heun as printed": (in_data_form(dpmpp_2m_heun, 2), "dpmpp-2m-heun", EVERY),
+    "UniP-2, bh2, rho = 1/2 is 2M midpoint": (
+        in_data_form(unip("bh2", solved=False), 2),
+        "dpmpp-2m",
+        EVERY,
+    ),
+    "UniP-2 with the solved rho is 2M heun": (
+        in_data_form(unip("bh2", solved=True), 2),
+        "dpmpp-2m-heun",
+        EVERY,
+    ),
+    "3M as printed": (in_data_form(dpmpp_3m(1, dpmpp_2m), 3), "dpmpp-3m", EVERY),
+    "3M with c = 2": (in_data_form(dpmpp_3m(2, dpmpp_2m_heun), 3), "dpmpp-3m-exact", EVERY),
+    "UniP-3, bh2 is 3M with c = 2": (
+        in_data_form(unip("bh2", solved=True), 3),
+        "dpmpp-3m-exact",
+        EVERY,
+    ),
+    "UniP-3, bh1 is 3M with c = 2": (
+        in_data_form(unip("bh1", solved=True), 3),
+        "dpmpp-3m-exact",
+        EVERY,
+    ),
+    "LMS-2 is iPNDM-v-2": (lms(2), "ipndm-v-2", EVERY),
+    "LMS-3 is DEIS-rho-3": (lms(3), "deis-rho-3", EVERY),
+    "LMS-4 is iPNDM-v-4": (lms(4), "ipndm-v-4", EVERY),
+    "log-Adams-3 is DEIS-log-3": (log_adams(3), "deis-log-3", EVERY),
+    "LMS-3 is DEIS-tab-3 in the time of EDM": (lms(3), "deis-tab-3", (EDM.name,)),
+    "log-Adams-3 is DEIS-tab-3 in the time of VE": (log_adams(3), "deis-tab-3", (VE.name,)),
+}
+"""Identities. The typed formula is the one that controls falsify."""
+
+STEPS = 6
+RANGE = (20.0, 0.05)
+
+
+@dataclass(frozen=True)
+class PairCase:
+    """A pair on an uneven grid of a process; a case a state."""
+
+    dataset: ClassVar[str | None] = None
+
+    pair: str
+    process: str
+    seed: int
+
+    def __len__(self) -> int:
+        """Return the number of states."""
+        return len(STATES)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return the case as JSON."""
+        return {"pair": self.pair, "process": self.process, "seed": self.seed, "state": index}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back; all its states are run again."""
+        return cls(case["pair"], case["process"], case["seed"])
+
+    def grid(self) -> Grid:
+        """Return a grid of random log steps."""
+        cuts = np.cumsum(np.random.default_rng(self.seed).uniform(0.5, 1.5, STEPS + 1))
+        cuts = (cuts - cuts[0]) / (cuts[-1] - cuts[0])
+        ratios = RANGE[0] * (RANGE[1] / RANGE[0]) ** cuts
+        return given_grid(PROCESSES[self.process], list(ratios))
+
+
+class Ends(NamedTuple):
+    """End states of a pair, ours first, with their running errors."""
+
+    case: PairCase
+    first: Sized
+    second: Sized
+
+
+def run_sized(solver: Solver, grid: Grid) -> Sized:
+    """Run a solver with the running error of every state."""
+    denoise = on_sizes(LAW)
+    x = Sized(grid[0].alpha * STATES * grid[0].ratio, np.zeros_like(STATES))
+    history: tuple[Evaluation, ...] = ()
+    for s, t in itertools.pairwise(grid):
+        candidate = solver.step(denoise, x, s, t, history)
+        entry = Evaluation(s, x, candidate.denoised, candidate.linear)
+        history = (entry, *history)[: solver.depth]
+        x = candidate.state
+    return x
+
+
+def measure(case: PairCase) -> Ends:
+    """Run both methods of a pair."""
+    printed, ours, _ = PAIRS[case.pair]
+    grid = case.grid()
+    solver = get_solver(ours, PROCESSES[case.process])
+    return Ends(case, run_sized(solver, grid), run_sized(printed, grid))
+
+
+def compare(data: Ends, error: float) -> Comparison:
+    """Compare the end states, the typed solver's steps longer by ``error`` (0 for the claim)."""
+    second = data.second
+    if error:
+        second = run_sized(_stretched(PAIRS[data.case.pair][0], error), data.case.grid())
+    size = data.first.size + second.size
+    return Comparison(
+        data.first.value.ravel(),
+        second.value.ravel(),
+        (ROUNDING * EPS * size).ravel(),
+        scale=np.maximum(np.abs(second.value), 0.1).ravel(),
+    )
+
+
+@dataclass(frozen=True)
+class _Stretched:
+    """A solver whose increment over the Euler step is off by a relative error."""
+
+    inner: Any
+    error: float
+
+    def step(self, denoiser: Any, x: Any, s: Any, t: Any, history: Any) -> Any:
+        right = self.inner.step(denoiser, x, s, t, history)
+        return replace(right, state=right.state + self.error * (right.state - x))
+
+    @property
+    def depth(self) -> int:
+        return int(self.inner.depth)
+
+
+def _stretched(solver: Solver, error: float) -> Any:
+    return _Stretched(solver, error)
+
+
+def _draw(effort: Effort) -> Sequence[PairCase]:
+    return [
+        PairCase(pair, process, int(effort.rng.integers(2**32)))
+        for pair, (_, _, processes) in PAIRS.items()
+        for process in processes
+        for _ in range(effort.count(2))
+    ]
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    c = results["pairs"].comparison
+    apart = float(np.max(c.excess / np.asarray(c.scale)))
+    return (
+        f"{len(PAIRS)} identities hold on every process to {apart:.0e} of the state, within the "
+        f"running rounding error; a relative error of {c.detects():.0e} of the end would show"
+    )
+
+
+def equivalence_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
+    """Spaces of the equivalences: each pair, its processes and uneven grids."""
+
+    def space(pair: str) -> Space:
+        def make(process: str, seed: float) -> Cases:
+            return PairCase(pair, process, int(seed))
+
+        found = picked("pairs", 512, {"process": PAIRS[pair][2]}, make, SEEDS)
+        assert isinstance(found, RowSpace)
+        return RowSpace("pairs", pair, found.drawn, found.parameters, found.make)
+
+    return [space(pair) for pair in PAIRS]
+
+
+CLAIM = Claim(
+    id="solver-equivalences",
+    title="One method, two names",
+    statement="the identities between solver families: " + "; ".join(PAIRS),
+    source="UniPC (2023), DPM-Solver++ (2022), DEIS (2023); docs/solvers.md",
+    kind="identity",
+    owner="peer",
+    conditions=("the same start and the same rule at the end",),
+    formula=0.0,
+    checks=(Check("pairs", "property", _draw, measure, compare, PairCase.restore),),
+    twins=(
+        Twin("increments 5 % too long", 0.05),
+        Twin("increments off by 1e-6", 1e-6),
+        Twin("increments off by 1e-10", 1e-10),
+    ),
+    dropped=(),
+    finding=_finding,
+    search=equivalence_spaces,
+)

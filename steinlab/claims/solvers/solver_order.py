@@ -1,0 +1,168 @@
+"""Every solver's declared order, observed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from steinlab.claims.instruments.observed_order import (
+    PROCESS_NAMES,
+    Convergence,
+    Observed,
+    cases,
+    compare_orders,
+    observe,
+    order_spaces,
+)
+from steinlab.claims.solvers.broken_solvers import falsify
+from steinlab.diffusion.processes import EDM
+from steinlab.solvers import SOLVER_IDS, get_solver, matching_start
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+
+FAMILIES: Mapping[str, str] = {
+    "DDIM": "euler",
+    "Heun": "heun",
+    "DPM-Solver": "dpm-2",
+    "single-step DPM-Solver++": "dpmpp-3s",
+    "multistep DPM-Solver++": "dpmpp-2m",
+    "corrected 3M": "dpmpp-3m-exact",
+    "UniPC": "unipc-3",
+    "DEIS, rho": "deis-rho-3",
+    "DEIS, log": "deis-log-3",
+    "DEIS, time": "deis-tab-3",
+    "iPNDM": "ipndm-2",
+    "variable-step iPNDM": "ipndm-v-4",
+}
+"""A member of each family, whose falsified twin must be rejected."""
+
+STARTED = tuple(name for name in SOLVER_IDS if matching_start(get_solver(name, EDM)))
+"""Solvers that a matching start concerns."""
+
+
+def _draw(kind: str, solvers: Sequence[str]) -> Callable[[Effort], list[Convergence]]:
+    def draw(effort: Effort) -> list[Convergence]:
+        processes = PROCESS_NAMES if effort.profile == "full" else PROCESS_NAMES[:2]
+        return cases(solvers, kind, processes)
+
+    return draw
+
+
+def order_check(kind: str, solvers: Sequence[str]) -> Check:
+    """Observe the orders of solvers on every process and grid."""
+    return Check(
+        kind, "quadrature", _draw(kind, solvers), observe, compare_orders, Convergence.restore
+    )
+
+
+def falsified_check(family: str, solver: str) -> Check:
+    """Observe a falsified solver, started by right single steps."""
+    kind = "matching" if solver in STARTED else "own"
+
+    def draw(effort: Effort) -> list[Convergence]:  # noqa: ARG001
+        return cases((solver,), kind, PROCESS_NAMES[:1])
+
+    return Check(
+        f"falsified {family}",
+        "quadrature",
+        draw,
+        partial(observe, alter=falsify),
+        compare_orders,
+        Convergence.restore,
+    )
+
+
+def orders(results: Mapping[str, Result], kind: str) -> dict[str, list[Observed]]:
+    """Collect the observed orders of a check by solver."""
+    out: dict[str, list[Observed]] = {}
+    for data in results[kind].data:
+        out.setdefault(data.case.solver, []).append(data)
+    return out
+
+
+KINDS = ("own", "matching", "local")
+
+
+def _wrong(seen: Sequence[Observed] | None) -> bool:
+    """Whether any of the observed orders is not the declared one."""
+    return any(bool(compare_orders(o, 0).violated.any()) for o in seen or ())
+
+
+def _span(seen: Sequence[Observed] | None) -> str:
+    if not seen:
+        return ""
+    shown = sorted({f"{o.order:.2f}" for o in seen})
+    span = shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
+    mark = ", WRONG" if _wrong(seen) else ""
+    return f"{span} +- {max(o.confidence for o in seen):.2f}{mark}"
+
+
+def _table(results: Mapping[str, Result]) -> Table:
+    kinds = {kind: orders(results, kind) for kind in KINDS}
+    rows = []
+    for name in SOLVER_IDS:
+        cells: list[Any] = [name]
+        for seen in kinds.values():
+            observed = seen.get(name)
+            cells += [str(observed[0].declared) if observed else "", _span(observed)]
+        rows.append(cells)
+    columns = ["solver"]
+    for label in ("own start", "matching", "local"):
+        columns += [label, "observed"]
+    return Table("Declared and observed orders, over processes and grids", columns, rows)
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    comparisons = [results[kind].comparison for kind in KINDS]
+    worst = max(float(np.max(c.excess[~c.violated], initial=0.0)) for c in comparisons)
+    wrong = [
+        f"{name} (declared {seen[0].declared}, observed {_span(seen)[: -len(', WRONG')]}, {kind})"
+        for kind in KINDS
+        for name, seen in orders(results, kind).items()
+        if _wrong(seen)
+    ]
+    right = len(SOLVER_IDS) - len({text.split()[0] for text in wrong})
+    which = f"all {right}" if not wrong else f"{right} of {len(SOLVER_IDS)}"
+    capped = [
+        name
+        for name, seen in orders(results, "matching").items()
+        if seen[0].declared > declared_alone(name)
+    ]
+    return (
+        f"{which} solvers have their declared order within {worst:.2f}, global and "
+        f"local, on {len({d.case.process for d in results['own'].data})} processes and 2 grids"
+        + (f"; not {', '.join(wrong)}" if wrong else "")
+        + f"; {', '.join(capped)} reach theirs with a matching start only"
+    )
+
+
+def declared_alone(name: str) -> int:
+    """Return the order that a solver declares when it starts by itself."""
+    return get_solver(name, EDM).order
+
+
+CLAIM = Claim(
+    id="solver-order",
+    title="Orders of the solvers",
+    statement="a solver of order p has global error O(h^p) and local error O(h^(p+1))",
+    source="The solvers' papers; docs/solvers.md",
+    kind="order",
+    owner="peer",
+    conditions=("a smooth denoiser", "steps short against the denoiser's scale"),
+    formula=0,
+    checks=(
+        order_check("own", SOLVER_IDS),
+        order_check("matching", STARTED),
+        order_check("local", SOLVER_IDS),
+    ),
+    twins=(Twin("orders one higher", 1), Twin("orders one lower", -1)),
+    dropped=tuple(
+        Dropped(f"a coefficient 5 % off: {family} ({solver})", falsified_check(family, solver))
+        for family, solver in FAMILIES.items()
+    ),
+    finding=_finding,
+    table=_table,
+    search=order_spaces,
+)

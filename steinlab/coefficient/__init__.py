@@ -1,0 +1,1 @@
+"""The optimal coefficient of a step: formulas, divergences, and gamma on laws and on models."""

@@ -1,0 +1,1 @@
+"""What is sampled: processes, grids, denoisers, networks, models and laws."""

@@ -1,0 +1,313 @@
+r"""Neural networks as denoisers: float64 states outside, the network's own dtype inside.
+
+A network sees flat states reshaped to its pictures, in EDM coordinates ``x / alpha`` at the noise
+ratio ``sigma / alpha`` or in those it was trained in, on its device and in its dtype, a bounded
+number of rows at a time. What it returns comes back in the library, dtype and device of the state,
+so the solvers keep float64 states around a float32 network, as EDM's reference sampler does.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from analytic import NoiseLevel
+from analytic.arrays import Array, require_floating
+from steinlab.diffusion.autodiff import Differentiable
+from steinlab.diffusion.denoisers import PREDICTIONS
+from steinlab.errors import InputError
+
+Function = Callable[[torch.Tensor, NoiseLevel], torch.Tensor]
+"""``(states (N, d), level) -> D (N, d)`` in the network's dtype, each state on its own."""
+
+DEFAULT_ROWS = 1024
+"""States that a network sees at once."""
+
+
+@dataclass(frozen=True)
+class NetworkDenoiser:
+    """A torch function as a denoiser of NumPy arrays or torch tensors, with its derivatives.
+
+    Parameters
+    ----------
+    function : callable
+        ``(x, level) -> D(x)`` on tensors ``(N, d)`` in ``dtype`` on ``device``.
+    dim : int
+        Coordinates of a state.
+    dtype : torch.dtype
+    device : str
+    rows : int
+        States evaluated at once, probes counted: bounds the memory.
+    remake : callable, optional
+        ``(dtype, device) -> function`` of the same network with its parameters there; by default
+        the function follows the dtype and device of its states by itself.
+
+    Raises
+    ------
+    ValueError
+        If ``rows < 1``; when called with states of another size, naming both, of integers, or with
+        a level of arrays; if what the network returns is no real tensor of the shape it was given.
+    """
+
+    function: Function
+    dim: int
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+    rows: int = DEFAULT_ROWS
+    remake: Callable[[torch.dtype, str], Function] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ValueError(f"rows must be >= 1, got {self.rows}")
+
+    def __call__(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``D(x)`` like ``x``, without recording gradients."""
+        with torch.no_grad():
+            return self._by_rows(lambda z: self.function(z, level), x)
+
+    def in_dtype(self, dtype: torch.dtype) -> NetworkDenoiser:
+        """Return the same network, the same parameters, computed in another dtype."""
+        return self._remade(dtype, self.device)
+
+    def on(self, device: str) -> NetworkDenoiser:
+        """Return the same network on a device; whether products use TF32 there is torch's choice.
+
+        Raises
+        ------
+        InputError
+            If torch has no such device here.
+        """
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0].partition(". ")[0]
+            raise InputError(
+                f"device must be one that torch has here, cpu or cuda say, got {device}: {reason}"
+            ) from None
+        return self._remade(self.dtype, device)
+
+    def _remade(self, dtype: torch.dtype, device: str) -> NetworkDenoiser:
+        function = self.remake(dtype, device) if self.remake else self.function
+        return replace(self, function=function, dtype=dtype, device=device)
+
+    def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
+        """Return ``D'(x) v`` for tangents ``(P, N, d)`` or ``(N, d)``."""
+        return self._product("jvp", x, level, tangent)
+
+    def vjp(self, x: Array, level: NoiseLevel, cotangent: Array) -> Array:
+        """Return ``D'(x)' v`` for cotangents ``(P, N, d)`` or ``(N, d)``."""
+        return self._product("vjp", x, level, cotangent)
+
+    def _product(self, mode: str, x: Array, level: NoiseLevel, v: Array) -> Array:
+        pull = getattr(Differentiable(lambda z, s: _same_shape(self.function(z, s), z)), mode)
+        return self._by_rows(lambda z, w: pull(z, level, w), x, v)
+
+    def _by_rows(
+        self, function: Callable[..., torch.Tensor], x: Array, v: Array | None = None
+    ) -> Array:
+        """Apply a function to states ``(n, d)``, and probes ``(p, n, d)``, ``p n <= rows``."""
+        require_floating(x)
+        if x.shape[-1] != self.dim:
+            raise ValueError(f"x must have {self.dim} coordinates, got {x.shape[-1]}")
+        states = self._inside(x).reshape(-1, self.dim)
+        if v is None:
+            blocks = [states[rows] for rows in _blocks(len(states), self.rows)]
+            parts = [_same_shape(function(block), block) for block in blocks]
+            return _outside(torch.cat(parts).reshape(x.shape), x)
+        require_floating(v, "v")
+        shape = np.broadcast_shapes(tuple(v.shape), tuple(x.shape))
+        number = math.prod(shape[: len(shape) - x.ndim])
+        probes = self._inside(v).expand(shape).reshape(number, *states.shape)
+        few = max(1, min(self.rows, number))
+        columns = [
+            torch.cat([function(states[rows], probes[i, rows]) for i in _blocks(number, few)])
+            for rows in _blocks(len(states), max(1, self.rows // few))
+        ]
+        return _outside(torch.cat(columns, dim=1).reshape(shape), x)
+
+    def _inside(self, x: Array) -> torch.Tensor:
+        if isinstance(x, np.ndarray):
+            x = np.array(x)  # torch takes neither negative strides nor, quietly, read-only memory
+        return torch.as_tensor(x).to(device=self.device, dtype=self.dtype)
+
+
+def _blocks(count: int, size: int) -> list[slice]:
+    """Slices of at most ``size``; one that is empty where there is nothing."""
+    return [slice(i, i + size) for i in range(0, max(count, 1), size)]
+
+
+def _outside(out: torch.Tensor, x: Array) -> Array:
+    out = out.detach()
+    if isinstance(x, torch.Tensor):
+        return out.to(device=x.device, dtype=x.dtype)
+    return out.cpu().numpy().astype(np.asarray(x).dtype)
+
+
+def _same_shape(output: Any, given: torch.Tensor) -> torch.Tensor:
+    """Refuse what is no real tensor, or of another shape than its input: channels last, say."""
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(f"net must return a tensor, got {type(output).__name__}")
+    if output.is_complex():
+        raise ValueError(f"net must return real numbers, got {output.dtype}")
+    if output.shape != given.shape:
+        raise ValueError(
+            f"net must return the shape of its input, {tuple(given.shape)}, "
+            f"got {tuple(output.shape)}"
+        )
+    return output
+
+
+def _ratio(level: NoiseLevel) -> float:
+    """``sigma / alpha`` of a level of numbers, the only kind that a network takes."""
+    if np.ndim(level.alpha) or np.ndim(level.sigma):
+        shapes = f"{np.shape(level.alpha)} and {np.shape(level.sigma)}"
+        raise ValueError(f"level must hold numbers, got arrays of shapes {shapes}")
+    return float(level.sigma / level.alpha)
+
+
+def edm_denoiser(
+    net: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    shape: Sequence[int],
+    **options: Any,
+) -> NetworkDenoiser:
+    """Wrap a network in EDM style: ``net(x, sigma) -> D`` for ``x = x_star + sigma eps``.
+
+    Any process follows from ``D(x; alpha, sigma) = net(x / alpha, sigma / alpha)``; without noise
+    ``D = x / alpha``, where the network is not asked.
+
+    Parameters
+    ----------
+    net : callable
+        Takes pictures ``(N, *shape)`` and noise levels ``(N,)``.
+    shape : sequence of int
+        Of one picture.
+    options
+        ``dtype``, ``device``, ``rows`` of :class:`NetworkDenoiser`.
+
+    Examples
+    --------
+    >>> def shrink(x, sigma):                                # exact for data N(0, 1)
+    ...     return x / (1 + sigma[:, None] ** 2)
+    >>> wrapped = edm_denoiser(shrink, [2])
+    >>> wrapped(np.array([[1.0, 2.0]]), NoiseLevel(1.0, 1.0))
+    array([[0.5, 1. ]])
+    """
+    inner = tuple(shape)
+
+    def make(net: Any) -> Function:
+        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+            ratio, scaled = _ratio(level), x / float(level.alpha)
+            if ratio == 0:
+                return scaled
+            pictures = scaled.reshape(-1, *inner)
+            output = _same_shape(net(pictures, _column(ratio, pictures)), pictures)
+            return output.reshape(x.shape)
+
+        return function
+
+    return _made(make, net, math.prod(inner), options)
+
+
+def timed_denoiser(
+    net: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    shape: Sequence[int],
+    *,
+    prediction: str,
+    time_of: Callable[[float], float],
+    **options: Any,
+) -> NetworkDenoiser:
+    r"""Wrap a variance-preserving network ``net(x, t)`` that predicts ``eps``, ``v`` or the score.
+
+    A level of ratio ``r = sigma / alpha`` is the VP level ``a = 1 / sqrt(1 + r^2)``, ``s = r a`` in
+    rescaled coordinates: the network sees ``(a / alpha) x`` at the time ``time_of(r)``.
+
+    Parameters
+    ----------
+    net : callable
+        Takes pictures ``(N, *shape)`` and times ``(N,)``.
+    shape : sequence of int
+    prediction : str
+        A key of :data:`steinlab.diffusion.denoisers.PREDICTIONS`.
+    time_of : callable
+        ``sigma / alpha -> t``; :func:`discrete_times` makes it of ``alphas_cumprod``.
+    options
+        ``dtype``, ``device``, ``rows`` of :class:`NetworkDenoiser`.
+
+    Examples
+    --------
+    >>> score = lambda x, t: -x                              # exact for data N(0, 1)
+    >>> wrapped = timed_denoiser(score, [1], prediction="score", time_of=lambda r: r)
+    >>> wrapped(np.array([[2.0]]), NoiseLevel(1.0, 1.0)).round(6)
+    array([[1.]])
+    """
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
+    inner = tuple(shape)
+
+    def make(net: Any) -> Function:
+        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+            ratio = _ratio(level)
+            if ratio == 0:
+                return x / float(level.alpha)
+            alpha = 1 / math.hypot(1.0, ratio)
+            a, b = PREDICTIONS[prediction](NoiseLevel(alpha, ratio * alpha))
+            pictures = (x * (alpha / float(level.alpha))).reshape(-1, *inner)
+            output = _same_shape(net(pictures, _column(time_of(ratio), pictures)), pictures)
+            out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
+            return out
+
+        return function
+
+    return _made(make, net, math.prod(inner), options)
+
+
+def _made(
+    make: Callable[[Any], Function], net: Any, dim: int, options: dict[str, Any]
+) -> NetworkDenoiser:
+    def remake(dtype: torch.dtype, device: str) -> Function:
+        module = isinstance(net, torch.nn.Module)
+        return make(copy.deepcopy(net).to(device=device, dtype=dtype) if module else net)
+
+    return NetworkDenoiser(make(net), dim, remake=remake, **options)
+
+
+def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
+    """Return ``sigma / alpha -> t`` for a network trained at ``t = 0, 1, ...`` with these values.
+
+    Times between are interpolated in ``log(sigma / alpha)``.
+
+    Raises
+    ------
+    ValueError
+        If the values do not fall from below 1 to above 0; when called outside their range.
+
+    Examples
+    --------
+    >>> time_of = discrete_times([0.9, 0.5, 0.1])
+    >>> time_of(1.0)
+    1.0
+    """
+    bars = np.asarray(alphas_cumprod, dtype=np.float64)
+    if bars.ndim != 1 or not (np.all((bars > 0) & (bars < 1)) and np.all(np.diff(bars) < 0)):
+        raise ValueError("alphas_cumprod must fall strictly within (0, 1)")
+    logs = 0.5 * (np.log1p(-bars) - np.log(bars))
+
+    def time_of(ratio: float) -> float:
+        log = math.log(ratio)
+        slack = 1e-9 * (1 + abs(log))
+        if not logs[0] - slack <= log <= logs[-1] + slack:
+            low, high = (float(np.exp(end)) for end in (logs[0], logs[-1]))
+            raise ValueError(f"sigma / alpha must be in {low:.4g} to {high:.4g}, got {ratio:.4g}")
+        return float(np.interp(log, logs, np.arange(len(logs))))
+
+    return time_of
+
+
+def _column(value: float, pictures: torch.Tensor) -> torch.Tensor:
+    return torch.full((len(pictures),), value, dtype=pictures.dtype, device=pictures.device)

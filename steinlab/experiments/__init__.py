@@ -1,0 +1,1 @@
+"""Runs against a truth: comparisons, calibrations, samples, the tournament."""

@@ -1,0 +1,215 @@
+"""The SPEC.json of ``steinlab compare``: solvers x corrections x evaluations on one law."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from steinlab.corrections import CORRECTIONS
+from steinlab.diffusion.denoisers import HasDivergence
+from steinlab.diffusion.grids import GRIDS
+from steinlab.diffusion.models import Model, load_model
+from steinlab.diffusion.processes import PROCESSES, Process
+from steinlab.errors import InputError, one_of
+from steinlab.experiments.specs.fields import at, integer, items, mapping, number, text
+from steinlab.experiments.specs.laws import DataSpec, data_from_json
+from steinlab.experiments.specs.solvers import (
+    ENDS,
+    Options,
+    SolverSpec,
+    options_from_json,
+    solver_from_json,
+)
+from steinlab.solvers.step import Correction
+from steinlab.storage import MAX_SEED
+
+MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
+DEFAULT_SAMPLES = 10_000
+FILES = ("table",)
+"""Options of corrections that name a file."""
+
+WORD = "Divergence | str | None"
+"""Annotation of an option that a word names, and in Python an object too."""
+
+
+@dataclass(frozen=True)
+class CorrectionSpec:
+    """A correction's id and the options given to it, the rest at their defaults."""
+
+    name: str
+    options: tuple[tuple[str, float | int | str], ...] = ()
+
+    def make(self) -> Correction:
+        """Return the correction."""
+        made: Correction = CORRECTIONS[self.name](**dict(self.options))
+        return made
+
+    @property
+    def label(self) -> str:
+        """``stein``, or ``stein gamma_min=0.1`` with options."""
+        words = (f"{key}={v if isinstance(v, str) else f'{v:g}'}" for key, v in self.options)
+        return " ".join([self.name, *words])
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of the files that the options name: what they held, for the keys of stored rows."""
+        files = (Path(str(value)) for key, value in self.options if key in FILES)
+        return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+
+
+@dataclass(frozen=True)
+class CompareSpec:
+    """A comparison; exactly one of ``data`` and ``model`` is given."""
+
+    data: DataSpec | None
+    model: Model | None
+    schedule: str
+    grid: str
+    solvers: tuple[SolverSpec, ...]
+    evaluations: tuple[int, ...]
+    corrections: tuple[CorrectionSpec, ...]
+    samples: int = DEFAULT_SAMPLES
+    seed: int = 0
+    end: str = "zero"
+
+    @classmethod
+    def from_json(cls, obj: Any, folder: Path = Path()) -> Self:
+        """Parse a comparison.
+
+        ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``schedule``
+        is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are ``none`` and
+        ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
+
+        How a run begins and ends: ``start`` is ``own`` or ``matching``, ``final`` a list such as
+        ``[2, 1]`` (:class:`~steinlab.experiments.specs.solvers.Options`), for every solver or, in
+        an object ``{"name": ..., "start": ..., "final": ...}``, for one. ``end`` is ``zero``
+        (noise) or ``least``, the process's least noisy level, where rows are then measured. A
+        solver that cannot step to zero noise needs ``"final": [1]`` or ``"end": "least"``.
+
+        ``device`` is where a model's network is evaluated, such as ``cuda``.
+
+        Relative file names are looked up in ``folder``, that of the SPEC.json.
+
+        Raises
+        ------
+        InputError
+            Naming the field, the requirement and the value.
+        """
+        optional = ["data", "model", "schedule", "grid", "corrections", "samples", "seed"]
+        optional += ["start", "final", "end", "device"]
+        fields = mapping(obj, "", ["solvers", "evaluations"], optional)
+        data, model = _law_or_model(fields, folder)
+        schedule = fields.get("schedule", model.schedule if model else "edm")
+        schedule = one_of("schedule", text(schedule, "schedule"), PROCESSES)
+        end = one_of("end", text(fields.get("end", "zero"), "end"), ENDS)
+        corrections = tuple(
+            _correction(v, f"corrections[{i}]", folder)
+            for i, v in _numbered(fields.get("corrections", ["none", "stein"]), "corrections")
+        )
+        if model is not None:
+            _require_exact(corrections, model)
+        return cls(
+            data,
+            model,
+            schedule,
+            one_of("grid", text(fields.get("grid", "karras"), "grid"), GRIDS),
+            _solvers(fields, PROCESSES[schedule], end),
+            tuple(
+                integer(v, f"evaluations[{i}]", 1, MAX_EVALUATIONS)
+                for i, v in _numbered(fields["evaluations"], "evaluations")
+            ),
+            corrections,
+            integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
+            integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
+            end,
+        )
+
+
+def _numbered(obj: Any, path: str) -> list[tuple[int, Any]]:
+    return list(enumerate(items(obj, path)))
+
+
+def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | None, Model | None]:
+    if ("data" in fields) == ("model" in fields):
+        found = "both" if "data" in fields else "neither"
+        raise InputError(f"SPEC must hold one of data and model, got {found}")
+    if "data" in fields:
+        if "device" in fields:
+            raise InputError(f"device needs a model, got {fields['device']} with data")
+        return data_from_json(fields["data"], "data", folder), None
+    model = load_model(text(fields["model"], "model"))
+    return None, model.on(text(fields["device"], "device")) if "device" in fields else model
+
+
+def _solvers(fields: dict[str, Any], process: Process, end: str) -> tuple[SolverSpec, ...]:
+    default = options_from_json(fields, "", Options())
+    return tuple(
+        solver_from_json(v, f"solvers[{i}]", process=process, default=default, end=end)
+        for i, v in _numbered(fields["solvers"], "solvers")
+    )
+
+
+def _correction(obj: Any, path: str, folder: Path) -> CorrectionSpec:
+    if isinstance(obj, str):
+        return CorrectionSpec(one_of(path, obj, CORRECTIONS))
+    if not isinstance(obj, dict) or "name" not in obj:
+        raise InputError(
+            f'{path} must be a name or an object such as {{"name": "stein", "gamma_max": 1}}, '
+            f"got {obj}"
+        )
+    name = one_of(at(path, "name"), text(obj["name"], at(path, "name")), CORRECTIONS)
+    allowed = _options(name)
+    given = mapping(obj, path, ["name"], list(allowed))
+    options = {
+        key: _option(value, at(path, key), allowed[key], folder)
+        for key, value in given.items()
+        if key != "name"
+    }
+    spec = CorrectionSpec(name, tuple(sorted(options.items())))
+    try:
+        spec.make()
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return spec
+
+
+def _require_exact(corrections: Sequence[CorrectionSpec], model: Model) -> None:
+    """Raise ``InputError`` if a correction asks a network for an exact divergence.
+
+    Automatic differentiation could add it up from as many products as a state has coordinates, for
+    every state and step: never what was meant.
+    """
+    for i, correction in enumerate(corrections):
+        asked = dict(correction.options).get("divergence") == "exact"
+        if asked and not isinstance(model.denoiser, HasDivergence):
+            raise InputError(
+                f"corrections[{i}].divergence must be hutchinson for the model {model.name}, whose "
+                "denoiser has no exact divergence, got exact"
+            )
+
+
+def _options(name: str) -> dict[str, str]:
+    """Options of a correction that are numbers, words or files, with their types as annotated."""
+    parameters = inspect.signature(CORRECTIONS[name]).parameters.values()
+    kinds = ("float", "int", "str", "Path | None", WORD)
+    return {
+        p.name: str(p.annotation) for p in parameters if p.annotation in kinds and p.name != "name"
+    }
+
+
+def _option(obj: Any, path: str, kind: str, folder: Path) -> float | int | str:
+    """A number, a word or a file; ``null`` switches a limit off (``gamma_min``, ``gamma_max``)."""
+    if kind == "int":
+        return integer(obj, path, 0, MAX_EVALUATIONS)
+    if kind in ("str", WORD):
+        return text(obj, path)
+    if kind == "Path | None":
+        return str(folder / text(obj, path))
+    if obj is None and path.endswith(("_min", "_max")):
+        return -math.inf if path.endswith("_min") else math.inf
+    return float(number(obj, path))

@@ -1,0 +1,172 @@
+"""Data laws as a SPEC.json gives them: mixtures, named data sets, arrays in files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analytic import EmpiricalMixture, GaussianMixture
+from analytic.parameters import WEIGHT_TOLERANCE
+from steinlab.diffusion.laws import DATASETS
+from steinlab.errors import InputError, one_of, quote
+from steinlab.experiments.specs.fields import at, items, mapping, number, text
+
+Vector = tuple[Fraction, ...]
+
+
+@dataclass(frozen=True)
+class MixtureSpec:
+    """A mixture of isotropic Gaussians, exact as written: see :func:`mixture_from_json`."""
+
+    weights: Vector
+    means: tuple[Vector, ...]
+    stds: Vector
+
+    def law(self) -> GaussianMixture:
+        """Return the law in double precision."""
+        weights, stds = _floats(self.weights), _floats(self.stds)
+        return GaussianMixture(weights, np.array([_floats(m) for m in self.means]), stds**2)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A named data set, a Gaussian of standard deviation ``bandwidth`` around each row."""
+
+    dataset: str
+    bandwidth: Fraction
+
+    def law(self) -> EmpiricalMixture:
+        """Load the data set and return its law."""
+        return EmpiricalMixture(DATASETS[self.dataset](), float(self.bandwidth))
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """An array ``(n, d)`` in a ``.npy`` file, with a Gaussian around each row."""
+
+    npy: Path
+    bandwidth: Fraction
+
+    def law(self) -> EmpiricalMixture:
+        """Read the file and return the law of its rows."""
+        return EmpiricalMixture(_read_rows(self.npy, "data.npy"), float(self.bandwidth))
+
+
+DataSpec = MixtureSpec | DatasetSpec | FileSpec
+
+
+def data_from_json(obj: Any, path: str, folder: Path) -> DataSpec:
+    """Return the data law of any form; a relative file name is looked up in ``folder``.
+
+    Raises
+    ------
+    InputError
+        Naming the field by its path below ``path``.
+    """
+    if isinstance(obj, dict) and "dataset" in obj:
+        fields = mapping(obj, path, ["dataset", "bandwidth"])
+        name = one_of(at(path, "dataset"), text(fields["dataset"], at(path, "dataset")), DATASETS)
+        return DatasetSpec(name, _bandwidth(fields, path))
+    if isinstance(obj, dict) and "npy" in obj:
+        fields = mapping(obj, path, ["npy", "bandwidth"])
+        return FileSpec(folder / text(fields["npy"], at(path, "npy")), _bandwidth(fields, path))
+    if isinstance(obj, dict) and not {"weights", "means", "stds"} & obj.keys():
+        found = quote(", ".join(obj) or "nothing")
+        raise InputError(
+            f"{path} must hold weights, means, stds, or dataset, bandwidth, or npy, bandwidth, "
+            f"got {found}"
+        )
+    return mixture_from_json(obj, path)
+
+
+def mixture_from_json(obj: Any, path: str) -> MixtureSpec:
+    """Return the mixture ``{"weights": [...], "means": [...], "stds": [...]}``.
+
+    ``weights`` are >= 0 and sum to one; ``means`` are numbers or vectors of one length; ``stds``
+    are > 0, one a component.
+
+    Raises
+    ------
+    InputError
+        Naming the field by its path below ``path``.
+    """
+    fields = mapping(obj, path, ["weights", "means", "stds"])
+    weights = _vector(fields["weights"], at(path, "weights"))
+    stds = _vector(fields["stds"], at(path, "stds"))
+    for i, weight in enumerate(weights):
+        if weight < 0:
+            raise InputError(f"{path}.weights[{i}] must be >= 0, got {quote(weight)}")
+    total = sum(weights, Fraction(0))
+    if abs(total - 1) > Fraction(WEIGHT_TOLERANCE) / 2:  # the rest is for rounding to doubles
+        raise InputError(f"{path}.weights must sum to 1, got a sum of {quote(total)}")
+    means = _means(fields["means"], at(path, "means"))
+    for name, found in (("means", len(means)), ("stds", len(stds))):
+        if found != len(weights):
+            raise InputError(
+                f"{path}.{name} must hold one entry a weight, {len(weights)} in all, got {found}"
+            )
+    for i, std in enumerate(stds):
+        if std <= 0:
+            raise InputError(f"{path}.stds[{i}] must be > 0, got {quote(std)}")
+    return MixtureSpec(weights, means, stds)
+
+
+def _vector(obj: Any, path: str) -> Vector:
+    return tuple(number(entry, f"{path}[{i}]") for i, entry in enumerate(items(obj, path)))
+
+
+def _means(obj: Any, path: str) -> tuple[Vector, ...]:
+    entries = items(obj, path)
+    nested = [isinstance(entry, list | tuple) for entry in entries]
+    if not any(nested):
+        return tuple((mean,) for mean in _vector(obj, path))
+    if not all(nested):
+        raise InputError(f"{path} must be all numbers or all vectors, got {quote(obj)}")
+    means = tuple(_vector(entry, f"{path}[{i}]") for i, entry in enumerate(entries))
+    for i, mean in enumerate(means):
+        if len(mean) != len(means[0]):
+            raise InputError(
+                f"{path}[{i}] must have {len(means[0])} coordinates as {path}[0] has, "
+                f"got {len(mean)}"
+            )
+    return means
+
+
+def _bandwidth(fields: dict[str, Any], path: str) -> Fraction:
+    bandwidth = number(fields["bandwidth"], at(path, "bandwidth"))
+    if bandwidth <= 0:
+        raise InputError(f"{path}.bandwidth must be > 0, got {quote(bandwidth)}")
+    return bandwidth
+
+
+def _read_rows(file: Path, path: str) -> np.ndarray:
+    try:
+        rows = np.load(file, allow_pickle=False)
+    except OSError as error:
+        reason = (error.strerror or "not a .npy file").lower()
+        raise InputError(f"{path} must name a readable .npy file, got {file}: {reason}") from None
+    except (ValueError, EOFError) as error:
+        reason = "it holds objects" if "Object arrays" in str(error) else "not a .npy file"
+        raise InputError(
+            f"{path} must name a .npy file of real numbers, got {file}: {reason}"
+        ) from None
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
+        found = getattr(rows, "dtype", "several arrays")
+        raise InputError(f"{path} must hold one array of real numbers, got {found}")
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise InputError(f"{path} must hold an array of shape (n, d), got {rows.shape}")
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        row, column = (int(i) for i in bad[0])
+        raise InputError(
+            f"{path} must be finite, got {rows[row, column]} in row {row}, column {column}"
+        )
+    return rows.astype(np.float64)
+
+
+def _floats(values: Vector) -> np.ndarray:
+    return np.array([float(value) for value in values])

@@ -1,0 +1,113 @@
+"""Solvers as a SPEC.json gives them: an id, how the run starts and what its last steps combine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steinlab.diffusion.processes import Process
+from steinlab.errors import InputError, one_of
+from steinlab.experiments.specs.fields import at, integer, items, mapping, text
+from steinlab.solvers import SOLVERS, LinearMultistep, Solver, get_solver, matching_start
+
+STARTS = ("own", "matching")
+ENDS = ("zero", "least")
+
+MOST_OUTPUTS = max(getattr(solver, "width", 1) for solver in SOLVERS.values())
+"""Denoiser outputs that any solver combines."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run begins and ends.
+
+    Parameters
+    ----------
+    start : {"own", "matching"}
+        Whether a multistep solver takes its first steps itself, at lower order, or leaves them to
+        single steps of matching order, whose evaluations are counted.
+    final : tuple of int
+        How many outputs a multistep solver combines at most in each of the last steps, the very
+        last one last; ``(1,)`` ends with a first-order step. Empty: the solver's own rule.
+        Single-step solvers combine no past outputs and have neither option.
+    """
+
+    start: str = "own"
+    final: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SolverSpec:
+    """A solver on a process with the options of its run; ``name`` is the id as it was written."""
+
+    name: str
+    solver: Solver
+    start: tuple[Solver, ...] = ()
+    finish: tuple[Solver, ...] = ()
+
+    @property
+    def options(self) -> Options:
+        """The options in effect: the defaults where the solver does not have them."""
+        outputs = tuple(one.width for one in self.finish if isinstance(one, LinearMultistep))
+        return Options("matching" if self.start else "own", outputs)
+
+    @property
+    def label(self) -> str:
+        """``dpmpp-3m``, or ``dpmpp-3m start=matching final=2,1`` with options."""
+        words = [self.name, *(["start=matching"] if self.start else [])]
+        final = ",".join(str(count) for count in self.options.final)
+        return " ".join([*words, *([f"final={final}"] if final else [])])
+
+
+def options_from_json(fields: dict[str, Any], path: str, default: Options) -> Options:
+    """Return the options that ``start`` and ``final`` give, the rest as in ``default``."""
+    start, final = default.start, default.final
+    if "start" in fields:
+        start = one_of(at(path, "start"), text(fields["start"], at(path, "start")), STARTS)
+    if "final" in fields:
+        where = at(path, "final")
+        entries = items(fields["final"], where) if fields["final"] != [] else []
+        final = tuple(
+            integer(count, f"{where}[{i}]", 1, MOST_OUTPUTS) for i, count in enumerate(entries)
+        )
+    return Options(start, final)
+
+
+def solver_from_json(
+    obj: Any, path: str, *, process: Process, default: Options, end: str
+) -> SolverSpec:
+    """Return the solver that ``"euler"`` or ``{"name": "euler", "start", "final"}`` names.
+
+    Parameters
+    ----------
+    obj : str or dict
+    path : str
+    process : Process
+    default : Options
+        Of the comparison as a whole; an object's own come first.
+    end : {"zero", "least"}
+        Where the grid ends.
+
+    Raises
+    ------
+    InputError
+        Naming the field; also where the grid ends at zero noise and the solver cannot.
+    """
+    options = default
+    if isinstance(obj, dict):
+        fields = mapping(obj, path, ["name"], ["start", "final"])
+        options = options_from_json(fields, path, default)
+        obj, path = fields["name"], at(path, "name")
+    name = text(obj, path)
+    solver = get_solver(name, process, field=path)
+    start = matching_start(solver) if options.start == "matching" else ()
+    finish: tuple[Solver, ...] = ()
+    if isinstance(solver, LinearMultistep):
+        finish = tuple(solver.narrowed(min(count, solver.width)) for count in options.final)
+        finish = finish if any(one is not solver for one in finish) else ()
+    if end == "zero" and not (finish or (solver,))[-1].ends_at_zero:
+        raise InputError(
+            f"{path}: {name} cannot step to sigma = 0; give a first-order last step, "
+            f'"final": [1], or stop at the least noisy level, "end": "least"'
+        )
+    return SolverSpec(name, solver, start, finish)

@@ -1,0 +1,81 @@
+"""The tournament's cells: a seeded fraction of a full factorial, split by hash into two halves."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steinlab.diffusion.laws import LAWS
+from steinlab.experiments.tournament.problems import SLOW
+
+SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "dpmpp-3m-exact", "unipc-2", "ipndm-3")
+PATHS = (
+    ("edm", "karras"),
+    ("edm", "logsnr"),
+    ("vp-linear", "logsnr"),
+    ("vp-linear", "time-uniform"),
+    ("flow", "time-uniform"),
+)
+"""Processes with their grids; models, made for EDM, take the first two."""
+
+BUDGETS = (3, 4, 5, 6, 8, 10, 15, 20)
+FEW = 10
+"""Budgets up to here are the aim's."""
+
+HALVES = ("develop", "report")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One plain run that corrections compete with."""
+
+    problem: str
+    process: str
+    grid: str
+    solver: str
+    evaluations: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """What it is, in one word."""
+        return "/".join(str(value) for value in vars(self).values())
+
+    @property
+    def digest(self) -> int:
+        """A hash of what it is, in [0, 2^64)."""
+        return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:8], "big")
+
+    @property
+    def half(self) -> str:
+        """``develop`` or ``report``: corrections were chosen on the first, tables show the second.
+
+        Cells that differ in the seed alone, or share problem, path and solver, are in one half.
+        """
+        family = f"{self.problem}/{self.process}/{self.grid}/{self.solver}"
+        return HALVES[hashlib.sha256(family.encode()).digest()[0] % 2]
+
+
+def cells(problems: Sequence[str], *, fraction: float, seeds: int) -> tuple[Cell, ...]:
+    """Return the cells whose hash falls into the fraction, in the order of the factorial.
+
+    Which cells those are depends on nothing but the cells, so a larger fraction contains a smaller.
+    Of a slow problem's cells, its share of the fraction.
+
+    Examples
+    --------
+    >>> some = cells(["two-1"], fraction=0.5, seeds=1)
+    >>> set(some) < set(cells(["two-1"], fraction=1.0, seeds=1)), len(some)
+    (True, 150)
+    """
+    out = []
+    for name, (process, grid), solver, budget, seed in itertools.product(
+        problems, PATHS, SOLVERS, BUDGETS, range(seeds)
+    ):
+        cell = Cell(name, process, grid, solver, budget, seed)
+        share = fraction * (SLOW[name].share if name in SLOW else 1.0)
+        if (name in LAWS or process == "edm") and cell.digest < share * 2**64:
+            out.append(cell)
+    return tuple(out)

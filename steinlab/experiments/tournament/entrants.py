@@ -1,0 +1,67 @@
+"""Who competes: corrections as they would be used, with what they spend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from steinlab.coefficient.divergence import Hutchinson
+from steinlab.corrections import FITTED, next_level, stein, tweedie
+from steinlab.corrections.calibrated import Calibrated
+from steinlab.corrections.fitted import Auto, calibrate
+from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.gmm import Gmm, local
+from steinlab.corrections.law_matched import LawMatched
+from steinlab.corrections.lookahead import stein_lookahead
+from steinlab.corrections.shifted import LawMatchedMoments
+from steinlab.corrections.subspaces import LawMatchedSubspaces
+from steinlab.solvers.step import Correction, NoCorrection, Run
+
+BATCH = 10_000
+"""States of a batch in use, over which a sub-batch's evaluations are spread: compare's default."""
+
+SUBSTEPS = 8
+"""Of the fine runs that calibrate and that serve as the oracle."""
+
+Make = Callable[[Run], Correction]
+"""From a run on calibration states, which no measured state is among, to the correction."""
+
+
+def _table(run: Run) -> Correction:
+    return Calibrated(calibrate(run, model="tournament", substeps=SUBSTEPS))
+
+
+def _local_table(run: Run) -> Correction:
+    directions = (*FITTED, "local")
+    return Calibrated(
+        calibrate(run, model="tournament", directions=directions, substeps=SUBSTEPS),
+        name="calibrated-local",
+    )
+
+
+ENTRANTS: Mapping[str, Make] = MappingProxyType(
+    {
+        "none": lambda _run: NoCorrection(),
+        "stein": lambda _run: stein(divergence=Hutchinson()),
+        "stein, gamma <= 1": lambda _run: stein(divergence=Hutchinson(), gamma_max=1.0),
+        "tweedie, gamma <= 1": lambda _run: tweedie(gamma_max=1.0),
+        "stein-lookahead, gamma <= 1": lambda _run: stein_lookahead(gamma_max=1.0),
+        "next-level": lambda _run: next_level(divergence=Hutchinson()),
+        "law-matched": lambda _run: LawMatched(),
+        "law-matched, state": lambda _run: LawMatched(part="state"),
+        "law-matched, noise": lambda _run: LawMatched(part="noise"),
+        "law-matched-subspaces": lambda _run: LawMatchedSubspaces(),
+        "law-matched-moments": lambda _run: LawMatchedMoments(),
+        "gmm": lambda _run: Gmm(),
+        "local": lambda _run: local(),
+        "local, 256 states": lambda _run: local(states=256),
+        "calibrated, local": _local_table,
+        "calibrated": _table,
+        "auto": lambda _run: Auto(),
+        "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
+    }
+)
+"""Every entrant; ``none`` is the plain solver, ``flow-oracle`` a reference that nobody can use."""
+
+REFERENCES = ("flow-oracle",)
+"""Entrants that are not set against the plain solver at equal evaluations."""

@@ -1,0 +1,137 @@
+"""A played tournament in one small file: JSON lines, compressed, from which tables are made again.
+
+The first line says what was played, by which sources and versions, and names the columns; each
+other line is a cell. Of the plain solver at equal evaluations only the energy distance is kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import platform
+import zlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from steinlab.errors import InputError
+from steinlab.experiments.tournament.design import Cell
+from steinlab.experiments.tournament.measures import MEASURES
+
+VERSION = 1
+LIBRARIES = ("numpy", "scipy", "torch")
+COLUMNS = (*MEASURES, "energy_error", "extra", "ratio_error")
+OF_TABLE = ("price", "kept")
+
+FULL = Path(__file__).parent / "results" / "full.jsonl.gz"
+"""The record of the full profile, in the package."""
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+)
+"""What reading another file raises, or one that was cut or damaged."""
+
+Played = Mapping[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the numbers were computed with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def write_record(file: Path, played: Sequence[Played], about: Mapping[str, Any]) -> None:
+    """Write a record, whole or not at all; ``about`` says what was played.
+
+    Cells stand in the order of their names, and nothing in the file tells when it was made.
+    """
+    names = list(played[0]["results"])
+    head = {"version": VERSION, **about, "entrants": names, "columns": list(COLUMNS)}
+    rows = sorted(played, key=lambda one: str(one["cell"]))
+    lines = [head, *(_packed(one, names) for one in rows)]
+    text = "\n".join(json.dumps(line, separators=(",", ":")) for line in lines) + "\n"
+    part = file.with_suffix(".part")
+    part.write_bytes(gzip.compress(text.encode(), mtime=0))
+    part.replace(file)
+
+
+def read_record(file: Path, field: str = "--from") -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what a record says of itself, and its cells.
+
+    Raises
+    ------
+    InputError
+        If the file is no record of this version.
+    """
+    try:
+        lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+        head = json.loads(lines[0])
+        if head["version"] != VERSION:
+            raise ValueError(f"version {head['version']}")
+        return head, [_unpacked(json.loads(line), head) for line in lines[1:]]
+    except UNREADABLE as error:
+        raise InputError(
+            f"{field} must be a record of version {VERSION}, got {file}: {error}"
+        ) from None
+
+
+def _packed(one: Played, names: Sequence[str]) -> dict[str, Any]:
+    best = one["best_plain"]
+    tables = {
+        name: [found[key] for key in OF_TABLE]
+        for name, found in one["results"].items()
+        if all(key in found for key in OF_TABLE)
+    }
+    return {
+        "cell": list(one["cell"].values()),
+        "floor": [one["floor"].get(key) for key in MEASURES],
+        "best": [best["solver"], *_values(best)],
+        "results": [_values(one["results"][name]) for name in names],
+        "tables": tables,
+    }
+
+
+def _values(found: Mapping[str, Any]) -> list[Any]:
+    """Return a row of columns and the plain energy distance at equal evaluations, or a string."""
+    if "stopped" in found:
+        return [found["stopped"]]
+    row = [found.get(key) for key in COLUMNS]
+    if "equal" in found:
+        row.append(found["equal"].get("energy_distance", "stopped"))
+    return row
+
+
+def _unpacked(line: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, Any]:
+    cell = Cell(*line["cell"])
+    columns = head["columns"]
+    results = {
+        name: _found(row, columns)
+        for name, row in zip(head["entrants"], line["results"], strict=True)
+    }
+    for name, values in line["tables"].items():
+        results[name] |= dict(zip(OF_TABLE, values, strict=True))
+    floors = zip(MEASURES, line["floor"], strict=True)
+    return {
+        "cell": vars(cell),
+        "half": cell.half,
+        "floor": {key: value for key, value in floors if value is not None},
+        "best_plain": {"solver": line["best"][0], **_found(line["best"][1:], columns)},
+        "results": results,
+    }
+
+
+def _found(row: Sequence[Any], columns: Sequence[str]) -> dict[str, Any]:
+    if len(row) == 1:
+        return {"stopped": row[0]}
+    out = {key: value for key, value in zip(columns, row, strict=False) if value is not None}
+    if len(row) > len(columns):
+        last = row[-1]
+        out["equal"] = {"stopped": last} if last == "stopped" else {"energy_distance": last}
+    return out

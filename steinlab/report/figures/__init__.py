@@ -1,0 +1,27 @@
+"""Figures by name, found through the entry points ``steinlab.figures`` and loaded on demand."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from steinlab.errors import one_of
+
+if TYPE_CHECKING:
+    from steinlab.report.figures.base import Figure
+
+GROUP = "steinlab.figures"
+"""The entry-point group: ``name = "package.module:FIGURE"``."""
+
+
+def figure_names() -> list[str]:
+    """Return the names of all registered figures, in alphabetical order; nothing is loaded."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def load_figure(name: str) -> Figure:
+    """Return a registered figure; raise ``InputError`` naming the nearest for an unknown name."""
+    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    one_of("figure", name, sorted(entries))
+    figure: Figure = entries[name].load()
+    return figure

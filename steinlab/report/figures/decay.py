@@ -1,0 +1,112 @@
+"""The decay identity along a run, and what iterating the reference-free coefficient does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from steinlab.claims.error_bounds.trajectories import Recording, by_reference, by_stein
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.laws import problem
+from steinlab.diffusion.processes import PROCESSES
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.style import BLACK, GREY, look
+from steinlab.solvers import EULER
+from steinlab.solvers.loop import solve
+from steinlab.solvers.step import inner
+
+LAW = "ring, 2-D"
+PROCESS_IDS = ("edm", "vp-linear", "flow")
+STEPS, STATES, RUNS = 8, 256, 12
+
+
+def plain(reference: float, stein: float) -> float:  # noqa: ARG001
+    """The candidate itself."""
+    return 1.0
+
+
+CHOICES: Mapping[str, Callable[[float, float], float]] = {
+    "reference": by_reference,
+    "stein": by_stein,
+    "plain": plain,
+}
+LABELS = {
+    "reference": r"measured, $\gamma^*$ by reference",
+    "stein": r"measured, $\hat\gamma$ without one",
+    "plain": r"measured, plain, $\gamma = 1$",
+}
+
+
+def compute(seed: int, *, runs: int = RUNS) -> FigureData:
+    """Return ``Err / V`` before every step and at the end, ``(process, choice, step)``.
+
+    Geometric means over independent runs, within two standard errors of the mean logarithm;
+    ``predicted`` is the product of ``1 - rho`` of the reference-based runs, from the same starts.
+    """
+    found = [
+        [
+            _run(process, choice, np.random.default_rng([seed, i]))
+            for choice in CHOICES
+            for i in range(runs)
+        ]
+        for process in PROCESS_IDS
+    ]
+    shape = (len(PROCESS_IDS), len(CHOICES), runs, STEPS + 1)
+    logs = np.log([[one[0] for one in row] for row in found]).reshape(shape)
+    products = np.log([[one[1] for one in row] for row in found]).reshape(shape)
+    names = list(CHOICES)
+    middle, error = logs.mean(axis=2), logs.std(axis=2, ddof=1) / np.sqrt(runs)
+    arrays = {
+        "runs": np.exp(logs),
+        "measured": np.exp(middle),
+        "low": np.exp(middle - 2 * error),
+        "high": np.exp(middle + 2 * error),
+        "predicted": np.exp(products[:, names.index("reference")].mean(axis=1)),
+    }
+    config = {"law": LAW, "processes": list(PROCESS_IDS), "choices": names, "runs": runs}
+    return FigureData(arrays, {**config, "steps": STEPS, "states": STATES, "grid": "karras"})
+
+
+def _run(process: str, choice: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``Err`` step by step over ``V`` at the start, and the product that predicts it."""
+    law, grid = problem(LAW), make_grid(PROCESSES[process], "karras", STEPS)
+    x_star = law.sample(STATES, rng)
+    x = grid[0].alpha * x_star + grid[0].sigma * rng.standard_normal(x_star.shape)
+    floor = float(np.mean(law.posterior_variance(x, grid[0])))
+    record = Recording(x_star, CHOICES[choice])
+    end = np.asarray(solve(law, x, grid, EULER, correction=record, rng=rng).state)
+    met = record.seen
+    errors = np.array([*(m.err for m in met), float(inner(end - x_star, end - x_star).mean())])
+    factors = np.array([1 - m.u_ref**2 / (m.u_u * m.err) for m in met])
+    product = errors[0] * np.cumprod([1.0, *factors])
+    return errors / floor, product / floor
+
+
+def plot(axes: Sequence[Axes], data: FigureData) -> None:
+    """Draw one panel a process: the product solid, measurements with bands, the floor V."""
+    steps, arrays = np.arange(data.config["steps"] + 1), data.arrays
+    for k, (ax, name) in enumerate(zip(axes, data.config["processes"], strict=True)):
+        ax.plot(steps, arrays["predicted"][k], color=BLACK, label=r"theory, $\prod(1-\rho_k)$")
+        for i, choice in enumerate(data.config["choices"]):
+            style = look(i)
+            low, value, high = (arrays[part][k, i] for part in ("low", "measured", "high"))
+            ax.plot(steps, value, linestyle="none", label=LABELS[choice], **style)
+            ax.fill_between(steps, low, high, color=style["color"], alpha=0.25, linewidth=0)
+        ax.axhline(1.0, color=GREY, linestyle=":", linewidth=0.7)
+        ax.set(yscale="log", title=name, xlabel="steps done")
+    axes[0].set_ylabel(r"$\mathrm{Err} / V$ at the start")
+    axes[0].legend(loc="center right", bbox_to_anchor=(1.06, 0.5))
+
+
+FIGURE = Figure(
+    "decay",
+    "The decay of the error along a run, by reference and without one: where iterating ends",
+    compute,
+    plot,
+    columns=3,
+    wide=True,
+    aspect=0.8,
+    claims=("error-decay", "trajectory-decay"),
+)

@@ -1,0 +1,93 @@
+"""Flow error against evaluations on networks: plain, corrected and, where cheap, calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from steinlab.errors import InputError
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.budgets import (
+    GRID,
+    LIMITS,
+    REFERENCE,
+    draw,
+    errors,
+    network_subject,
+    reference_error,
+)
+
+SOLVER = "dpmpp-2m"
+
+
+class Case(NamedTuple):
+    """A model and what its price allows: states, those that calibrate, steps of the long run."""
+
+    model: str
+    states: int
+    calibration: int
+    steps: int
+    budgets: tuple[int, ...]
+    methods: tuple[str, ...]
+
+
+CASES = (
+    Case("digits-mlp", 160, 80, 97, (3, 5, 8, 12, 20), ("plain", "stein", "auto")),
+    Case("galaxies-hsc-32", 16, 0, 65, (5, 8, 12), ("plain", "stein")),
+    Case("fashion-edm", 6, 0, 25, (5, 8), ("plain", "stein")),
+)
+
+
+def compute(seed: int, *, cases: tuple[Case, ...] = CASES) -> FigureData:
+    """Return flow errors ``(method, budget, 3)`` by model, against each network's own long run.
+
+    Errors are of the sample of states; the noise of coefficients is not among them.
+    """
+    arrays, records, skipped = {}, [], []
+    for case in cases:
+        try:
+            subject = network_subject(case.model, case.states, seed, case.steps, case.calibration)
+        except InputError as error:
+            skipped.append(f"panel {case.model}: {error}")
+            continue
+        arrays[case.model] = np.array(
+            [errors([subject], SOLVER, case.budgets, method) for method in case.methods]
+        )
+        record = {**case._asdict(), "measured_on": case.states - case.calibration}
+        records.append({**record, "reference_error": reference_error(subject, case.steps)})
+    config = {
+        "cases": records,
+        "solver": SOLVER,
+        "reference": REFERENCE,
+        "grid": GRID,
+        "limits": LIMITS,
+    }
+    return FigureData(arrays, config, tuple(skipped))
+
+
+def plot(axes: Sequence[Axes], data: FigureData) -> None:
+    """Draw a panel a model that was there; the rest of the panels are taken away."""
+    cases = data.config["cases"]
+    for ax, case in zip(axes, cases, strict=False):
+        values, name = data.arrays[case["model"]], case["model"]
+        draw(ax, case["budgets"], values, case["methods"], case["reference_error"])
+        ax.set_title(f"{name}, {case['measured_on']} states")
+    axes[0].set_ylabel(f"flow error, {data.config['solver']}")
+    axes[0].legend(loc="best")
+    for ax in axes[max(len(cases), 1) :]:
+        ax.remove()
+
+
+FIGURE = Figure(
+    "error-evaluations-networks",
+    "Flow error against evaluations of networks: plain, corrected and calibrated",
+    compute,
+    plot,
+    columns=3,
+    wide=True,
+    aspect=0.85,
+    claims=("integration-error",),
+)

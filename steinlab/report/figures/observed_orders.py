@@ -1,0 +1,158 @@
+"""Errors of every solver against the number of steps: observed orders, the third-order case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from steinlab.claims.instruments.observed_order import (
+    Convergence,
+    declared,
+    errors_of,
+    global_errors,
+)
+from steinlab.claims.solvers.third_order_as_published import CORRECTED, FORMS, PUBLISHED
+from steinlab.diffusion.processes import PROCESSES
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.style import GREY, look
+from steinlab.solvers import EULER, SOLVER_IDS, get_solver, make_plan, matching_start
+
+PROCESS, GRID = "vp-linear", "logsnr"
+STEPS = (8, 16, 32, 64, 128)
+FAMILIES = {
+    "Euler, Heun": ("euler", "heun"),
+    "DPM-Solver, single step": ("dpm-2", "dpmpp-2s", "dpmpp-3s", "dpmpp-3s-taylor"),
+    "DPM-Solver++, multistep": ("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "dpmpp-3m-exact"),
+    "UniPC": ("unipc",),
+    r"DEIS, $\rho$ and $\log$": ("deis-rho", "deis-log"),
+    "DEIS, time": ("deis-tab",),
+    "iPNDM": ("ipndm",),
+    "iPNDM, variable step": ("ipndm-v",),
+}
+"""A look each; a solver belongs to the longest prefix or name that fits."""
+
+PANELS = ((1,), (2,), (3, 4))
+CAPPED = "c = 2, one Euler step first"
+
+
+def family(name: str) -> int:
+    """Return the place of a solver's family among :data:`FAMILIES`."""
+    fits = {
+        len(part): i
+        for i, parts in enumerate(FAMILIES.values())
+        for part in parts
+        if name == part or name.startswith(f"{part}-")
+    }
+    return fits[max(fits)]
+
+
+def compute(
+    seed: int,  # noqa: ARG001
+    *,
+    steps: tuple[int, ...] = STEPS,
+    solvers: tuple[str, ...] = SOLVER_IDS,
+) -> FigureData:
+    """Return the errors ``(solver, steps)`` with a matching start, and the third-order case.
+
+    Errors are root mean square distances to the exact flow's end; nothing is drawn at random.
+    """
+    errors, orders = [], []
+    for name in solvers:
+        solver = get_solver(name, PROCESSES[PROCESS])
+        kind = "matching" if matching_start(solver) else "own"
+        errors.append(global_errors(Convergence(name, PROCESS, GRID, kind), steps))
+        orders.append(declared(solver, kind))
+    third = {
+        form.label: global_errors(
+            Convergence(form.solver, PROCESS, GRID, "matching" if form.matching else "own"), steps
+        )
+        for form in FORMS
+    }
+    third[CAPPED] = _capped(steps)
+    found = np.array(errors)
+    observed = np.log(found[:, -2] / found[:, -1]) / np.log(steps[-1] / steps[-2])
+    arrays = {
+        "steps": np.array(steps),
+        "error": found,
+        "declared": np.array(orders),
+        "observed": observed,
+        "third": np.array(list(third.values())),
+    }
+    config = {
+        "solvers": list(solvers),
+        "families": [family(name) for name in solvers],
+        "third": list(third),
+        "process": PROCESS,
+        "grid": GRID,
+        "largest_departure": float(_departure(solvers, observed, orders)),
+    }
+    return FigureData(arrays, config)
+
+
+def _departure(solvers: Sequence[str], observed: np.ndarray, orders: Sequence[int]) -> float:
+    return max(abs(o - d) for o, d in zip(observed, orders, strict=True)) if solvers else 0.0
+
+
+def _capped(steps: Sequence[int]) -> list[float]:
+    solver = get_solver(CORRECTED)
+    start = (EULER, *matching_start(solver)[1:])
+    case = Convergence(CORRECTED, PROCESS, GRID, "matching")
+    return errors_of(case, lambda n: make_plan(solver, n, start=start), steps)
+
+
+def plot(axes: Sequence[Axes], data: FigureData) -> None:
+    """Draw a panel an order with reference slopes, and one of the third-order case."""
+    steps, error, orders = (data.arrays[k] for k in ("steps", "error", "declared"))
+    families = data.config["families"]
+    drawn: dict[int, Any] = {}
+    for ax, wanted in zip(axes[:3], PANELS, strict=True):
+        own = np.isin(orders, wanted)
+        for i in np.flatnonzero(own).tolist():
+            (line,) = ax.plot(steps, error[i], linewidth=0.6, **look(families[i]))
+            drawn.setdefault(int(families[i]), line)
+        _slopes(ax, steps, error[own], wanted)
+        ax.set_title("order " + " and ".join(map(str, wanted)))
+    for i, (label, values) in enumerate(
+        zip(data.config["third"], data.arrays["third"], strict=True)
+    ):
+        axes[3].plot(steps, values, label=label, **look(i))
+    _slopes(axes[3], steps, data.arrays["third"], (2, 3))
+    axes[3].set_title(f"{PUBLISHED} as published")
+    for ax in axes:
+        ax.set(xscale="log", yscale="log", xlabel="steps")
+        ax.set_xticks(steps, [str(n) for n in steps])
+        ax.minorticks_off()
+    axes[0].set_ylabel("error")
+    axes[2].set_ylabel("error")
+    names = list(FAMILIES)
+    axes[0].legend(
+        [drawn[k] for k in sorted(drawn)], [names[k] for k in sorted(drawn)], loc="lower left"
+    )
+    axes[3].legend(loc="lower left")
+
+
+def _slopes(ax: Axes, steps: np.ndarray, errors: np.ndarray, orders: Sequence[int]) -> None:
+    """Draw dashed references with their orders: the first above the curves, another below."""
+    if not len(errors):
+        return
+    anchors = (2.0 * errors[:, -1].max(), 0.4 * errors[:, -1].min())
+    for order, end in zip(orders, anchors, strict=False):
+        line = end * (steps[-1] / steps) ** float(order)
+        ax.plot(steps, line, color=GREY, linestyle="--", linewidth=0.8, zorder=0)
+        ax.annotate(f" {order}", (steps[-1], line[-1]), color=GREY, va="center")
+
+
+FIGURE = Figure(
+    "observed-orders",
+    "Errors of every solver against the number of steps, and third order as published",
+    compute,
+    plot,
+    rows=2,
+    columns=2,
+    wide=True,
+    aspect=0.7,
+    claims=("solver-order", "third-order-as-published"),
+)

@@ -1,0 +1,157 @@
+"""The one sampling loop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analytic import NoiseLevel
+from analytic.arrays import Array, require_floating
+from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.grids import Grid, require_grid
+from steinlab.solvers.base import Evaluation, Solver
+from steinlab.solvers.plans import Plan, plan_of
+from steinlab.solvers.registry import get_solver
+from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Prepares, Run, Step
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The end of a run, complete or stopped.
+
+    Attributes
+    ----------
+    state : array
+        The last finite state.
+    evaluations : int
+        Denoiser evaluations of the solver (a correction's own passes are not among them).
+    diagnostics : tuple of Diagnostics
+        One a step.
+    trajectory : tuple of arrays
+        The states at every level if asked for, else empty.
+    """
+
+    state: Array
+    evaluations: int
+    diagnostics: tuple[Diagnostics, ...]
+    trajectory: tuple[Array, ...] = ()
+
+
+class NonFiniteStateError(FloatingPointError):
+    """A state turned non-finite; ``partial`` holds what was computed before that step."""
+
+    def __init__(self, step: int, steps: int, solver: str, correction: str, partial: Solution):
+        super().__init__(
+            f"state is not finite after step {step + 1} of {steps} "
+            f"(solver {solver}, correction {correction})"
+        )
+        self.step = step
+        self.partial = partial
+
+
+Progress = Callable[[int, Array, NoiseLevel], None]
+"""Called after each step with the number of steps done, the state and its level."""
+
+
+def solve(
+    denoiser: Denoiser,
+    x: Array,
+    grid: Sequence[NoiseLevel],
+    solver: Solver | Plan | str,
+    *,
+    correction: Correction | str | None = None,
+    rng: np.random.Generator | None = None,
+    progress: Progress | None = None,
+    keep_trajectory: bool = False,
+) -> Solution:
+    """Run a solver over a grid, correcting each step.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    x : array
+        States at ``grid[0]``, under the forward process's law there; any array library.
+    grid : sequence of NoiseLevel
+        From noise to data; the last may be zero noise.
+    solver : Solver, Plan or str
+        One solver for every step, by its id as well, or one a step (start-up, lower order at the
+        end).
+    correction : Correction or str, optional
+        By default none; an id has its default options.
+    rng : numpy Generator, optional
+        Draws probes; by default seeded with 0.
+    progress : callable, optional
+    keep_trajectory : bool
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    ValueError
+        If the grid does not run from noise to data, or ends where the solver cannot, or the states
+        are integers.
+    NonFiniteStateError
+        If a state turns non-finite, naming the step and the correction.
+
+    Examples
+    --------
+    One Euler step to zero noise returns the posterior mean.
+
+    >>> from analytic import GaussianMixture
+    >>> law = GaussianMixture([1.0], [0.0], 1.0)
+    >>> grid = (NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.0))
+    >>> solve(law, np.array([[2.0]]), grid, "euler").state
+    array([[1.]])
+    """
+    levels: Grid = require_grid(grid)
+    solver = get_solver(solver) if isinstance(solver, str) else solver
+    solvers = plan_of(solver, levels)
+    xp = require_floating(x)
+    if isinstance(correction, str):
+        from steinlab.corrections import get_correction
+
+        correction = get_correction(correction)
+    correction = correction or NoCorrection()
+    rng = rng or np.random.default_rng(0)
+    if isinstance(correction, Prepares):
+
+        def again(states: Array, other: Correction) -> Solution:
+            return solve(denoiser, states, levels, solver, correction=other, rng=rng)
+
+        correction = correction.prepare(Run(denoiser, x, levels, solvers, again))
+    depth = max(solver.depth, getattr(correction, "depth", 0))
+    history: tuple[Evaluation, ...] = ()
+    diagnostics: list[Diagnostics] = []
+    trajectory = [x] if keep_trajectory else []
+    evaluations = 0
+    for i, (one, (s, t)) in enumerate(zip(solvers, itertools.pairwise(levels), strict=True)):
+        candidate = one.step(denoiser, x, s, t, history)
+        step = Step(denoiser, one, x, s, t, history, candidate)
+        state, done = correction(step, rng)
+        evaluations += candidate.evaluations
+        diagnostics.append(done)
+        if not _finite(state, xp):
+            partial = Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
+            raise NonFiniteStateError(i, len(solvers), one.name, correction.name, partial)
+        latest = Evaluation(s, x, candidate.denoised, candidate.linear)
+        history = (latest, *history)[:depth]
+        x = state
+        if keep_trajectory:
+            trajectory.append(x)
+        if progress:
+            progress(i + 1, x, t)
+    return Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
+
+
+def _finite(x: Array, xp: Any) -> bool:
+    # a finite sum has finite terms; finite terms may overflow together
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(xp.sum(x))
+    return math.isfinite(total) or bool(xp.all(xp.isfinite(x)))

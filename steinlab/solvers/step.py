@@ -1,0 +1,145 @@
+"""A step as a correction sees it, and the hook in the sampling loop that a correction fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.grids import Grid
+from steinlab.estimates import Estimate
+from steinlab.solvers.base import Candidate, History, Solver
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a solver with the candidate it gave: all that a divergence needs."""
+
+    denoiser: Denoiser
+    solver: Solver
+    x: Array
+    s: NoiseLevel
+    t: NoiseLevel
+    history: History
+    candidate: Candidate
+
+    @property
+    def states(self) -> int:
+        """Number of states of a case."""
+        return int(self.x.shape[batch_axes(self.x) - 1])
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates of a state, all axes but the batch's."""
+        return int(np.prod(self.x.shape[batch_axes(self.x) :]))
+
+    def head(self, n: int) -> Step:
+        """Return the same step of the first ``n`` states of each case."""
+        axis = batch_axes(self.x) - 1
+        if n >= self.x.shape[axis]:
+            return self
+
+        def first(array: Array) -> Array:
+            return array[(slice(None),) * axis + (slice(n),)]
+
+        candidate = replace(
+            self.candidate,
+            state=first(self.candidate.state),
+            residual=first(self.candidate.residual),
+            denoised=first(self.candidate.denoised),
+        )
+        history = tuple(
+            replace(entry, state=first(entry.state), denoised=first(entry.denoised))
+            for entry in self.history
+        )
+        return replace(self, x=first(self.x), history=history, candidate=candidate)
+
+    def residual(self, x: Any, denoiser: Any) -> Any:
+        """Return ``u`` at another state, or on duals, with the same history."""
+        return self.solver.step(denoiser, x, self.s, self.t, self.history).residual
+
+
+def batch_axes(x: Array) -> int:
+    """Leading axes that count states: all but the last for vectors, the first for images."""
+    return x.ndim - 1 if x.ndim <= 3 else 1
+
+
+def inner(a: Array, b: Array) -> Array:
+    """``<a, b>`` per state: the sum over every axis that is not a batch axis of ``b``."""
+    xp = array_namespace(a, b)
+    count = b.ndim - batch_axes(b)
+    return xp.sum(a * b, axis=tuple(range(-count, 0)))
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What a correction did at one step.
+
+    ``gamma`` is the coefficient applied to the residual, ``estimate`` the raw one with its standard
+    error, and ``note`` says why they differ or why none was estimated (empty when neither).
+    ``move`` holds what was added to the candidate, by direction
+    (:data:`steinlab.corrections.directions.DIRECTIONS`): what a calibrated table stores.
+    ``evaluations`` are the denoiser evaluations spent, ``products`` the Jacobian products or exact
+    divergences, both per state: those of a sub-batch count in proportion.
+    """
+
+    gamma: float
+    estimate: Estimate | None = None
+    note: str = ""
+    move: Mapping[str, float] = field(default_factory=dict)
+    evaluations: float = 0.0
+    products: float = 0.0
+
+
+class Correction(Protocol):
+    """``(step, rng) -> corrected state, diagnostics``; the step's own state is left alone."""
+
+    @property
+    def name(self) -> str:
+        """Id."""
+        ...
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
+        """Return the corrected state at the step's end."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoCorrection:
+    """The plain solver: ``gamma = 1``."""
+
+    name: str = "none"
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
+        """Return the candidate."""
+        return step.candidate.state, Diagnostics(1.0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run before its first step, for corrections that look ahead.
+
+    ``again`` runs the same plan over the same grid from given states with a given correction and
+    returns the :class:`steinlab.solvers.loop.Solution`.
+    """
+
+    denoiser: Denoiser
+    x: Array
+    grid: Grid
+    solvers: tuple[Solver, ...]
+    again: Callable[[Array, Correction], Any]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A correction that wants to see the run before its first step."""
+
+    def prepare(self, run: Run) -> Correction:
+        """Return the correction of this run."""
+        ...

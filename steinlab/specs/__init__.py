@@ -1,4 +1,0 @@
-"""What a SPEC.json may say: frozen records, and parsers that name each bad field.
-
-Nothing is imported here: ``steinlab.specs.reading`` stays light for the command line's start.
-"""

@@ -1,0 +1,270 @@
+r"""What a claim is, and how evidence becomes a verdict.
+
+A claim holds checks. A check draws cases, measures them once, and compares what was measured with
+a formula; the same comparison applied to a falsified formula, or to cases that drop a condition,
+must find a violation. Those are the claim's controls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from steinlab.errors import InputError, one_of, quote
+from steinlab.verification.comparison import Comparison
+
+RUN_LEVEL, SAMPLED_TESTS = 1e-4, 80
+"""Probability that a whole ledger run raises a false alarm, divided among this many sampled tests:
+no fewer than the registered claims hold (a check's cases are one, its joint statistic another). A
+check counts by its comparison, whatever its method; only where the cases are deterministic, the
+method ``quadrature``, is a ``sampled`` tolerance asymptotic instead, and has no chance in it."""
+
+FAMILY_LEVEL = RUN_LEVEL / SAMPLED_TESTS
+"""Probability that any comparison of one sampled test fails although the formula is true."""
+
+
+OWNERS = ("paper", "review", "peer", "laboratory", "user")
+"""Whose statement a claim is: the paper's, its review's, a peer's, an aim of this laboratory, or,
+where a claim does not say, that of whoever wrote the file or the package that it stands in."""
+
+ID = re.compile(r"[^\W_][\w-]*")
+"""What a claim may be called: the name goes into addresses, lists with commas and files."""
+
+KINDS = ("identity", "tight", "upper", "lower", "order", "limit", "empirical")
+"""What a claim states."""
+
+METHODS = ("symbolic", "certified", "quadrature", "property", "monte-carlo", "neural")
+"""How a check comes by its evidence; beside them stands the falsifier's, ``adversarial``."""
+
+COUNTS_AS = "not_finite_counts_as"
+"""Key of a check's notes: the ratio of measured to bound as which it counts what is not finite."""
+
+EXACT_GRADE, SAMPLED_GRADE = 1e-6, 1e-2
+"""Relative errors of the graded controls: of exact checks and of sampled ones."""
+
+
+class Cases(Protocol):
+    """A batch of cases that can be written down one by one."""
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        ...
+
+    @property
+    def dataset(self) -> str | None:
+        """Name of the data set the cases are about, if any."""
+        ...
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return case ``index`` as JSON; the check's ``restore`` reads it back."""
+        ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to spend: the profile, and a generator seeded by content."""
+
+    profile: str
+    rng: np.random.Generator
+
+    def count(self, quick: int) -> int:
+        """Return the number of cases for this profile, given the quick one's."""
+        return quick * FULL_FACTOR if self.profile == "full" else quick
+
+
+FULL_FACTOR = 8
+"""Cases in the full profile for one in the quick."""
+
+PROFILES = ("quick", "full")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One kind of evidence.
+
+    Parameters
+    ----------
+    name : str
+    method : str
+        One of :data:`METHODS`.
+    draw : callable
+        ``Effort -> batches of cases``.
+    measure : callable
+        ``cases -> data``; expensive, done once.
+    compare : callable
+        ``(data, formula) -> Comparison`` with one entry a case; cheap.
+    restore : callable
+        ``JSON of one case -> cases``, for replay.
+    pool : callable, optional
+        ``(data of all batches, formula) -> Comparison``: a joint test of a sampled check.
+    covers : bool
+        Whether the check, if ``symbolic`` or ``certified``, decides the whole statement under its
+        conditions, so that the verdict is ``proved`` or ``certified`` unless something speaks
+        against it.
+    available : callable, optional
+        ``() -> reason`` why the check cannot run here (an extra not installed), empty if it can.
+    notes : callable, optional
+        ``() -> JSON`` to add to the evidence: axioms, the number of steps, a certificate's radius.
+    locate : callable, optional
+        ``JSON of one case -> (space, parameters)`` of the falsifier, so that a violation that was
+        drawn is shrunk before it is written down.
+    partly : callable, optional
+        ``profile -> {what: reason}`` of the cases that the check leaves out here (a model that is
+        not installed) while it runs on the others; the row lists them under ``not_looked_at``.
+    """
+
+    name: str
+    method: str
+    draw: Callable[[Effort], Sequence[Cases]]
+    measure: Callable[[Any], Any]
+    compare: Callable[[Any, Any], Comparison]
+    restore: Callable[[Mapping[str, Any]], Cases]
+    pool: Callable[[Sequence[Any], Any], Comparison] | None = None
+    covers: bool = False
+    available: Callable[[], str] | None = None
+    notes: Callable[[], Mapping[str, Any]] | None = None
+    locate: Callable[[Mapping[str, Any]], tuple[Any, np.ndarray]] | None = None
+    partly: Callable[[str], Mapping[str, str]] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown method."""
+        one_of(f"method of check {self.name}", self.method, METHODS)
+
+    def missing(self) -> str:
+        """Return why the check cannot run here, empty if it can."""
+        return self.available() if self.available else ""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A falsified formula that the claim's own checks must reject.
+
+    ``checks`` restricts it to the checks named; empty means any of them may reject it.
+    """
+
+    name: str
+    formula: Any
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A check on cases that lack a condition; it must be violated.
+
+    ``unstated`` marks a condition that the claim's own statement does not mention: the claim then
+    holds only conditionally.
+    """
+
+    name: str
+    check: Check
+    unstated: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a paper and everything needed to judge it.
+
+    ``kind`` is one of :data:`KINDS`. ``finding`` turns the finished evidence, by check name and
+    with the checks of the dropped conditions, into one sentence; ``table``, if any, into the
+    numbers behind it.
+    ``search``, if any, gives the spaces (:class:`steinlab.verification.falsify.Space`) that the
+    falsifier searches instead of those it reads off the checks' draws; an empty list forbids
+    attacks. ``owner`` says whose statement it is, one of :data:`OWNERS`. ``tried``, for an
+    experiment of a paper that was tried on our own models, says what was tried: where it fails, the
+    verdict is ``not-reproduced`` and says nothing against figures measured on others.
+
+    Raises
+    ------
+    InputError
+        For a text or a condition that is none, an id that no file or list could hold, a kind or an
+        owner that there is not, no check, no control at all, a check or a control
+        named twice.
+    """
+
+    id: str
+    title: str
+    statement: str
+    source: str
+    kind: str
+    conditions: tuple[str, ...]
+    formula: Any
+    checks: tuple[Check, ...]
+    twins: tuple[Twin, ...]
+    dropped: tuple[Dropped, ...]
+    finding: Callable[[Mapping[str, Result]], str]
+    table: Callable[[Mapping[str, Result]], Table] | None = None
+    search: Callable[[Claim], Sequence[Any]] | None = None
+    owner: str = "user"
+    tried: str = ""
+
+    @property
+    def failure(self) -> str:
+        """The verdict where a case violates the claim."""
+        return "not-reproduced" if self.tried else "refuted"
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be judged, named or written down."""
+        for name in ("id", "title", "statement", "source", "kind", "owner", "tried"):
+            if not isinstance(text := getattr(self, name), str):
+                raise InputError(
+                    f"{name} of claim {quote(self.id)} must be text, got {quote(text)}"
+                )
+        if not ID.fullmatch(self.id):
+            raise InputError(
+                "id of a claim must be letters, digits, - and _, the first a letter or a digit, "
+                f"got {quote(repr(self.id))}"
+            )
+        conditions = self.conditions
+        if not (
+            isinstance(conditions, tuple | list) and all(isinstance(c, str) for c in conditions)
+        ):
+            raise InputError(
+                f"conditions of claim {self.id} must be a tuple of texts, got {quote(conditions)}"
+            )
+        one_of(f"kind of claim {self.id}", self.kind, KINDS)
+        one_of(f"owner of claim {self.id}", self.owner, OWNERS)
+        names = [check.name for check in (*self.checks, *(d.check for d in self.dropped))]
+        controls = [*(twin.name for twin in self.twins), *(d.name for d in self.dropped)]
+        for what, given in (("check", names), ("control", controls)):
+            if not given:
+                raise InputError(f"claim {self.id} must have a {what}, got none")
+            if other := [name for name in given if not isinstance(name, str)]:
+                raise InputError(
+                    f"claim {self.id} must name each {what} by a text, got {quote(other[0])}"
+                )
+            if twice := sorted({name for name in given if given.count(name) > 1}):
+                raise InputError(
+                    f"claim {self.id} must name each {what} once, got {twice[0]} twice"
+                )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of a claim worth reading side by side."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished check: its comparison over all cases, the joint test, and what was measured."""
+
+    check: Check
+    batches: Sequence[Cases]
+    data: Sequence[Any]
+    comparison: Comparison
+    pooled: Comparison | None = field(default=None)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return case ``index``, counted over all batches, as JSON."""
+        for batch in self.batches:
+            if index < len(batch):
+                return batch.describe(index)
+            index -= len(batch)
+        raise IndexError(index)

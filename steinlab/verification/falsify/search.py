@@ -1,0 +1,281 @@
+r"""Differential evolution on islands, one a space; its whole state is a few arrays.
+
+A round takes one island and moves its population: ``a + F (b - c)`` towards random rows or the
+island's best, crossed over with the parent, which it replaces if it is no worse. The population is
+one stack, measured at once. Half of the rounds go to random islands, half to the leading ones of
+a random check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from steinlab.errors import InputError
+from steinlab.verification.claim import Check, Claim
+from steinlab.verification.comparison import Comparison
+from steinlab.verification.falsify.spaces import Rows, Space
+
+STATE_VERSION = 1
+"""Version of the stored state's format."""
+
+POPULATION = 16
+"""Rows of an island."""
+
+LEAD = 0.35
+"""Chance that a round aimed at the leading islands takes the next one in rank."""
+
+
+class Scores(NamedTuple):
+    """How near rows come to their limit, ``(P,)``, violations apart."""
+
+    violated: np.ndarray
+    score: np.ndarray
+
+    def better(self, other: Scores) -> np.ndarray:
+        """Which rows are no worse than others; a violation outranks any score."""
+        same = self.violated == other.violated
+        return np.asarray((self.violated & ~other.violated) | (same & (self.score >= other.score)))
+
+    def best(self) -> int:
+        """Return the leading row."""
+        return int(np.lexsort((self.score, self.violated))[-1])
+
+
+def score_of(c: Comparison) -> np.ndarray:
+    """Return ``measured / bound``, or ``excess / tolerance`` of an identity; 1 is the limit.
+
+    Undecided cases score ``-inf``: rounding that swamps a case says nothing about the claim.
+    """
+    with np.errstate(all="ignore"):
+        by_bound = np.where(
+            c.predicted > 0, c.measured / c.predicted, np.where(c.violated, 1e300, 0)
+        )
+        score = by_bound if c.upper else c.excess / np.maximum(c.tolerance, 1e-300)
+    usable = c.decided & np.isfinite(score)
+    return np.asarray(np.where(usable, score, -np.inf))
+
+
+def evaluate(
+    check: Check, formula: Any, space: Space, values: np.ndarray, seeds: np.ndarray
+) -> Scores:
+    """Measure a population at once; a row with several cases has the score of its worst."""
+    cases: Any = space.build(values, seeds)
+    if isinstance(cases, Rows):
+        rows = [_measured(check, formula, row, 1) for row in cases]
+        return Scores(*(np.concatenate(part) for part in zip(*rows, strict=True)))
+    return _measured(check, formula, cases, len(values))
+
+
+def _measured(check: Check, formula: Any, cases: Any, rows: int) -> Scores:
+    """Return the worst case's scores of every row of a batch."""
+    with np.errstate(all="ignore"):
+        comparison = check.compare(check.measure(cases), formula)
+    shape = (rows, -1)
+    score, violated = (a.reshape(shape) for a in (score_of(comparison), comparison.violated))
+    worst = np.lexsort((score, violated), axis=-1)[:, -1]
+    each = np.arange(rows)
+    return Scores(violated[each, worst], score[each, worst])
+
+
+@dataclass
+class Island:
+    """A population in the unit cube of one space."""
+
+    space: Space
+    points: np.ndarray
+    seeds: np.ndarray
+    scores: Scores | None = None
+
+    def values(self, points: np.ndarray) -> np.ndarray:
+        """Return the parameters at points of the unit cube."""
+        columns = [p.at(points[:, i]) for i, p in enumerate(self.space.parameters)]
+        return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best case so far: where it lies, and how near it comes."""
+
+    space: Space
+    values: np.ndarray
+    seed: int
+    violated: bool
+    score: float
+
+
+class Search:
+    """A search for the worst case of a claim; :meth:`run` continues from where it is.
+
+    Parameters
+    ----------
+    claim : Claim
+    spaces : sequence of Space
+        At least one.
+    seed : int
+    """
+
+    def __init__(self, claim: Claim, spaces: Sequence[Space], seed: int) -> None:
+        self.claim, self.seed, self.spent = claim, seed, 0
+        self._checks = {check.name: check for check in claim.checks}
+        self._rng = np.random.default_rng([seed, 0xFA15])
+        self.islands = [
+            Island(
+                space,
+                self._rng.random((POPULATION, len(space.parameters))),
+                self._rng.integers(2**32, size=POPULATION),
+            )
+            for space in spaces
+        ]
+        self._order = self._rng.permutation(len(spaces))
+
+    def run(self, budget: int) -> Iterator[Found | None]:
+        """Spend cases up to ``budget`` in all; yield the best after every round."""
+        while self.spent < budget:
+            island = self._pick()
+            rows = min(POPULATION, budget - self.spent)
+            self._move(island, rows)
+            self.spent += rows
+            yield self.best()
+
+    def best(self, check: str | None = None) -> Found | None:
+        """Return the leading case over all islands, or over those of one check."""
+        found: list[Found] = []
+        for island in self.islands:
+            if island.scores is not None and check in (None, island.space.check):
+                i = island.scores.best()
+                values = island.values(island.points[i : i + 1])[0]
+                scores = island.scores
+                found.append(
+                    Found(
+                        island.space,
+                        values,
+                        int(island.seeds[i]),
+                        bool(scores.violated[i]),
+                        float(scores.score[i]),
+                    )
+                )
+        usable = [f for f in found if np.isfinite(f.score)]
+        return max(usable, key=lambda f: (f.violated, f.score)) if usable else None
+
+    def _pick(self) -> Island:
+        """Every island once; then, in turns of chance, any of them or a leading one."""
+        for index in self._order:
+            island: Island = self.islands[index]
+            if island.scores is None:
+                return island
+        if self._rng.random() < 0.5:
+            return self.islands[int(self._rng.integers(len(self.islands)))]
+        check = self._rng.choice(sorted({island.space.check for island in self.islands}))
+        same = [island for island in self.islands if island.space.check == check]
+        rank = min(int(self._rng.geometric(1 - LEAD)) - 1, len(same) - 1)
+        return sorted(same, key=_standing, reverse=True)[rank]
+
+    def _move(self, island: Island, rows: int) -> None:
+        """Measure an island's first population, or one trial for each of its first rows."""
+        check = self._checks[island.space.check]
+
+        def measured(points: np.ndarray) -> Scores:
+            count = len(points)
+            values = island.values(points)
+            formula = self.claim.formula
+            return evaluate(check, formula, island.space, values, island.seeds[:count])
+
+        if island.scores is None:
+            found = measured(island.points[:rows])
+            pad = POPULATION - rows
+            island.scores = Scores(
+                np.pad(found.violated, (0, pad)),
+                np.pad(found.score, (0, pad), constant_values=-np.inf),
+            )
+            return
+        trial = self._trial(island)[:rows]
+        found, old = measured(trial), Scores(*(a[:rows] for a in island.scores))
+        better = found.better(old)
+        island.points[:rows][better] = trial[better]
+        for now, new in zip(island.scores, found, strict=True):
+            now[:rows][better] = new[better]
+
+    def _trial(self, island: Island) -> np.ndarray:
+        rng, points = self._rng, island.points
+        assert island.scores is not None
+        count, size = points.shape
+        a, b, c = (points[rng.permutation(count)] for _ in range(3))
+        lead = points[island.scores.best()]
+        base = np.where(rng.random((count, 1)) < 0.5, a, points + 0.7 * (lead - points))
+        trial = base + rng.uniform(0.3, 0.9, (count, 1)) * (b - c)
+        trial += np.where(rng.random((count, 1)) < 0.2, 0.02 * rng.standard_normal(trial.shape), 0)
+        keep = rng.random((count, size)) > rng.choice([0.3, 0.9], size=(count, 1))
+        keep[np.arange(count), rng.integers(size, size=count)] = False
+        trial = np.abs(np.where(keep, points, trial))  # reflected at 0 and, next, at 1
+        return np.asarray(np.clip(1 - np.abs(1 - trial), 0, 1))
+
+    def to_json(self, sources: str) -> dict[str, Any]:
+        """Return the state; :meth:`restore` continues from it as if nothing had happened."""
+        return {
+            "version": STATE_VERSION,
+            "sources": sources,
+            "claim": self.claim.id,
+            "seed": self.seed,
+            "spent": self.spent,
+            "rng": self._rng.bit_generator.state,
+            "islands": [
+                {
+                    "points": island.points.tolist(),
+                    "scores": None if island.scores is None else _listed(island.scores),
+                }
+                for island in self.islands
+            ],
+        }
+
+    def restore(self, state: Mapping[str, Any], sources: str, where: str) -> None:
+        """Continue from a stored state.
+
+        Raises
+        ------
+        InputError
+            If it is of another version, other sources, another claim or another seed.
+        """
+        mine = {"version": STATE_VERSION, "sources": sources, "claim": self.claim.id}
+        for key, value in {**mine, "seed": self.seed}.items():
+            got = state.get(key) if isinstance(state, dict) else None
+            if got != value:
+                raise InputError(
+                    f"{key} must be {value} in the stored search {where}, got {got}; "
+                    "continue it as it was begun, or give another --out"
+                )
+        try:
+            self.spent = int(state["spent"])
+            self._rng.bit_generator.state = state["rng"]
+            for island, stored in zip(self.islands, state["islands"], strict=True):
+                points = np.array(stored["points"], dtype=float)
+                if points.shape != island.points.shape:
+                    raise ValueError(f"points of shape {points.shape}")
+                island.points = points
+                island.scores = None if stored["scores"] is None else _scores(stored["scores"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{where} must hold a search that was stored by falsify: {error}"
+            ) from None
+
+
+def _standing(island: Island) -> tuple[bool, float]:
+    assert island.scores is not None
+    i = island.scores.best()
+    return bool(island.scores.violated[i]), float(island.scores.score[i])
+
+
+def _listed(scores: Scores) -> dict[str, Any]:
+    finite = [float(s) if np.isfinite(s) else None for s in scores.score]
+    return {
+        "violated": scores.violated.tolist(),
+        "score": finite,
+    }
+
+
+def _scores(stored: Mapping[str, Any]) -> Scores:
+    score = [-np.inf if s is None else s for s in stored["score"]]
+    return Scores(np.array(stored["violated"]), np.array(score))

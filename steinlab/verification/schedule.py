@@ -1,0 +1,185 @@
+"""Claims as units of work: which are left, in which order, and rows from what they report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from steinlab.errors import CRASHES
+from steinlab.verification import registry
+from steinlab.verification.claim import Claim
+from steinlab.verification.falsify import attack, searchable
+from steinlab.verification.judge import crashed, examine, judged, runnable
+from steinlab.verification.outcome import FALSIFIER, CheckError, Crash, Report, Unit
+from steinlab.verification.shards import Shards
+from steinlab.workers import SerialExecutor, completed, executor_for, one_thread
+
+Row = dict[str, Any]
+
+ATTEMPTS = 3
+"""How often a pool whose worker died is started, before what is left counts as crashed."""
+
+
+def run_unit(unit: Unit) -> Report:
+    """Run one unit wherever it is sent; a check that crashes becomes a report that says so."""
+    start = time.perf_counter()
+    outcome, crash = None, None
+    try:
+        claim = registry.load_claim(unit.claim)
+        one_thread()  # after the imports, which load the libraries
+        if unit.check == FALSIFIER:
+            outcome = attack(claim, unit.seed, profile=unit.profile)
+        else:
+            check = next(c for c in runnable(claim) if c.name == unit.check)
+            home = registry.home_of(unit.claim)
+            outcome = examine(claim, check, unit.profile, unit.seed, home)
+    except CRASHES as error:
+        crash = Crash.from_error(error, registry.home_of(unit.claim))
+    return Report(outcome, crash, time.perf_counter() - start)
+
+
+def unit_names(claim: Claim) -> list[str]:
+    """Return the names of a claim's units: its checks and, where it can be attacked, an attack."""
+    names = [check.name for check in runnable(claim)]
+    return [*names, FALSIFIER] if names and searchable(claim) else names
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The units of the claims asked for; ``crashes`` are claims that could not be loaded."""
+
+    units: Mapping[str, Sequence[Unit]]
+    crashes: Mapping[str, Crash]
+
+    @classmethod
+    def of(cls, claims: Sequence[str], profile: str, seed: int) -> Plan:
+        """Load the claims and name their checks."""
+        units: dict[str, Sequence[Unit]] = {}
+        crashes: dict[str, Crash] = {}
+        for claim_id in claims:
+            try:
+                names = unit_names(registry.load_claim(claim_id))
+            except CRASHES as error:
+                names, crashes[claim_id] = [], Crash.from_error(error, registry.home_of(claim_id))
+            units[claim_id] = [Unit(claim_id, name, profile, seed) for name in names]
+        return cls(units, crashes)
+
+
+def _row(
+    claim_id: str, reports: Mapping[Unit, Report], crash: Crash | None, effort: tuple[str, int]
+) -> Row:
+    """Judge a claim whose units are finished."""
+    start = time.perf_counter()
+    claim = None
+    try:
+        claim = registry.load_claim(claim_id)
+        crash = crash or next((r.crash for r in reports.values() if r.crash), None)
+        if crash is None:
+            outcomes = {u.check: r.outcome for u, r in reports.items() if r.outcome}
+            row = judged(claim, outcomes, *effort)
+    except CheckError as error:
+        crash = error.crash
+    except CRASHES as error:
+        crash = crash or Crash.from_error(error, registry.home_of(claim_id))
+    if crash is not None:
+        row = crashed(registry.id_of(claim_id), claim, crash)
+    seconds = time.perf_counter() - start + sum(r.seconds for r in reports.values())
+    row |= registry.provenance(claim_id)
+    row["seconds"] = round(seconds, 3)
+    return row
+
+
+def judge_by_id(claim_id: str, profile: str, seed: int) -> Row:
+    """Judge one claim in this process; a check that crashes becomes a row that says so."""
+    return next(iter(rows([claim_id], (profile, seed), 1, None, None)))[1]
+
+
+def rows(
+    claims: Sequence[str],
+    effort: tuple[str, int],
+    workers: int,
+    scheduler: str | None,
+    shards: Shards | None,
+) -> Iterable[tuple[str, Row]]:
+    """Run what is not stored; yield each claim's row when its last unit is finished."""
+    plan: Plan | None = None
+    reports: dict[Unit, Report] = {}
+    waiting = list(claims)
+    for _ in range(ATTEMPTS):
+        with executor_for(workers, scheduler) as executor:
+            executor.submit(one_thread)  # workers start while this process loads the claims
+            if plan is None:
+                plan = Plan.of(claims, *effort)
+                reports.update(_stored(plan, shards))
+            left = [u for units in plan.units.values() for u in units if u not in reports]
+            if not isinstance(executor, SerialExecutor):
+                left = longest_first(left, shards)
+            yield from _finished(plan, waiting, reports, effort)
+            try:
+                for unit, answer in completed(executor, run_unit, left):
+                    report = (
+                        Report(None, Crash.from_error(answer), 0.0)
+                        if isinstance(answer, Exception)
+                        else answer
+                    )
+                    reports[unit] = report
+                    if shards:
+                        shards.put(unit, report)
+                    yield from _finished(plan, waiting, reports, effort)
+            except BrokenExecutor as error:  # a worker process died: what is left runs anew
+                broken = Crash.from_error(error)
+                continue
+            return
+    assert plan is not None
+    units = [u for units in plan.units.values() for u in units if u not in reports]
+    reports.update({unit: Report(None, broken, 0.0) for unit in units})
+    yield from _finished(plan, waiting, reports, effort)
+
+
+def _stored(plan: Plan, shards: Shards | None) -> dict[Unit, Report]:
+    if shards is None:
+        return {}
+    units = (unit for units in plan.units.values() for unit in units)
+    return {unit: report for unit in units if (report := shards.get(unit))}
+
+
+def _finished(
+    plan: Plan, waiting: list[str], reports: Mapping[Unit, Report], effort: tuple[str, int]
+) -> Iterable[tuple[str, Row]]:
+    """Yield, once each, the rows of the claims whose units all have reports."""
+    for claim_id in list(waiting):
+        units = plan.units[claim_id]
+        if all(unit in reports for unit in units):
+            waiting.remove(claim_id)
+            own = {unit: reports[unit] for unit in units}
+            yield claim_id, _row(claim_id, own, plan.crashes.get(claim_id), effort)
+
+
+@cache
+def _hints() -> dict[str, float]:
+    """Seconds of every check in the quick profile, as once measured; only their order matters."""
+    content: dict[str, float] = json.loads(
+        files("steinlab.verification").joinpath("durations.json").read_text()
+    )
+    return content
+
+
+def longest_first(units: Sequence[Unit], shards: Shards | None) -> list[Unit]:
+    """Order units by the seconds they last took; those never seen come first.
+
+    Long checks that start last leave the other workers idle at the end.
+    """
+
+    def seconds(unit: Unit) -> float:
+        stored = shards.seconds(unit) if shards else None
+        if stored is not None:
+            return stored
+        return _hints().get(f"{unit.claim}/{unit.check}", float("inf"))
+
+    return sorted(units, key=seconds, reverse=True)

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from analytic import EmpiricalMixture, NoiseLevel
+from gpu_models.exact import streaming
+from gpu_models.exact.denoiser import SMALLEST, ScaledEmpirical
+from gpu_models.exact.methods import FUSED, METHODS
+from gpu_models.exact.rounding import Bounds, bounds
+from gpu_models.exact.streaming import PRECISIONS, Atoms, State
+from steinlab.coefficient.divergence import Hutchinson
+from steinlab.corrections import stein
+from steinlab.diffusion.grids import given_grid
+from steinlab.diffusion.processes import EDM
+from steinlab.errors import InputError
+from steinlab.solvers import SOLVERS
+from steinlab.solvers.loop import solve
+
+LEVELS = (
+    NoiseLevel(1.0, 30.0),
+    NoiseLevel(1.0, 1.0),
+    NoiseLevel(0.6, 0.8),
+    NoiseLevel(1.0, 0.3),
+    NoiseLevel(0.9, 0.02),
+)
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def rows(n: int = 700, d: int = 24, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return 3.0 + rng.standard_normal((n, d)) * np.linspace(0.2, 1.0, d)
+
+
+def states(data: np.ndarray, level: NoiseLevel, count: int = 40, seed: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((count, data.shape[1]))
+    return level.alpha * data[rng.integers(len(data), size=count)] + level.sigma * noise
+
+
+def posterior(
+    data: np.ndarray, b: float, x: np.ndarray, level: NoiseLevel
+) -> tuple[np.ndarray, np.ndarray]:
+    """The spread of the rows and the probability of all but the top one, from the definition."""
+    v = (level.alpha * b) ** 2 + level.sigma**2
+    squares = ((x[:, None] - level.alpha * data) ** 2).sum(-1)
+    weights = np.exp(-(squares - squares.min(1, keepdims=True)) / (2 * v))
+    probability = weights / weights.sum(1, keepdims=True)
+    top = data[squares.argmin(1)]
+    away = data - top[:, None]
+    shift = np.einsum("qi,qid->qd", probability, away)
+    spread = np.einsum("qi,qid->q", probability, away**2) - (shift**2).sum(1)
+    rest = np.where(squares == squares.min(1, keepdims=True), 0.0, probability)
+    return np.maximum(spread, 0.0), rest.sum(1)
+
+
+def excess(got: Any, expected: Any, limit: Bounds) -> np.ndarray:
+    """Largest error of ``D``, ``div D`` and ``V`` over its bound."""
+    off = [np.abs(np.asarray(a) - np.asarray(e)) for a, e in zip(got, expected, strict=True)]
+    off[0] = np.linalg.norm(off[0], axis=-1)
+    limits = (limit.denoised, limit.divergence, limit.variance)
+    return np.array([float((a / b).max()) for a, b in zip(off, limits, strict=True)])
+
+
+@pytest.mark.parametrize("precision", list(PRECISIONS))
+@pytest.mark.parametrize("bandwidth", [0.0, 0.1])
+@pytest.mark.parametrize("level", LEVELS, ids=str)
+def test_moments_are_those_of_analytic_within_the_stated_error(
+    precision: str, bandwidth: float, level: NoiseLevel
+) -> None:
+    data = rows()
+    x = states(data, level)
+    law = EmpiricalMixture(data, bandwidth)
+    spread, mass = posterior(data, bandwidth, x, level)
+    limit = bounds(law, x, level, precision, spread=spread, mass=mass)
+    scaled = ScaledEmpirical(data, bandwidth, precision=precision, queries=17, chunk_bytes=17 * 800)
+    got = scaled.moments(torch.as_tensor(x), level)
+    assert got.denoised.dtype == torch.float64
+    assert excess(got, law.moments(x, level), limit).max() < 1
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32", "tf32", "bf16"])
+def test_a_term_lost_exceeds_the_stated_error(
+    precision: str,
+) -> None:
+    # the former top row does not join the rest when a later chunk holds a nearer one
+    data, level = rows(), NoiseLevel(1.0, 0.5)
+    x = states(data, level)
+    law = EmpiricalMixture(data)
+    spread, mass = posterior(data, 0.0, x, level)
+    limit = bounds(law, x, level, precision, spread=spread, mass=mass)
+
+    def forgetful(state: State, *args: Any) -> None:
+        state.top_logit.sub_(torch.where(state.top_logit > -torch.inf, 0.5, 0.0))
+        streaming.fold_plain(state, *args)
+
+    scaled = ScaledEmpirical(data, precision=precision, chunk_bytes=4096 * 4 * 64)
+    scaled.cache["sweep"] = partial(streaming.sweep, fold=forgetful)
+    assert excess(scaled.moments(x, level), law.moments(x, level), limit).max() > 1
+
+
+def test_a_posterior_of_nearly_one_row_keeps_its_digits() -> None:
+    data = rows(300, 3)
+    law, level = EmpiricalMixture(data), NoiseLevel(1.0, 0.02)
+    x = data[:50] + 1e-3
+    expected = law.moments(x, level)[2]
+    tiny = (expected < 1e-9) & (expected > 1e-25)
+    assert tiny.sum() > 10
+    for precision, tolerance in (("float64", 1e-9), ("float32", 0.05)):
+        scaled = ScaledEmpirical(data, precision=precision, chunk_bytes=4096 * 8 * 64)
+        got = scaled.posterior_variance(x, level)
+        np.testing.assert_allclose(got[tiny], expected[tiny], rtol=tolerance)
+
+
+def test_chunks_and_blocks_change_nothing_but_rounding() -> None:
+    data, level = rows(1000), NoiseLevel(1.0, 0.5)
+    x = states(data, level, 100)
+    whole = ScaledEmpirical(data, precision="float64", chunk_bytes=2**30).moments(x, level)
+    for queries, columns in ((100, 64), (7, 128), (33, 999)):
+        parts = ScaledEmpirical(
+            data, precision="float64", queries=queries, chunk_bytes=8 * queries * columns
+        )
+        for a, b in zip(parts.moments(x, level), whole, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_products_with_the_jacobian_are_those_of_analytic() -> None:
+    data, level = rows(400, 6), NoiseLevel(0.9, 0.5)
+    law = EmpiricalMixture(data, 0.05)
+    scaled = ScaledEmpirical(data, 0.05, precision="float64", queries=9, chunk_bytes=9 * 8 * 70)
+    x = states(data, level, 20)
+    tangent = np.random.default_rng(3).standard_normal((2, 20, 6))
+    np.testing.assert_allclose(
+        scaled.jvp(x, level, tangent), law.jvp(x, level, tangent), rtol=1e-10, atol=1e-12
+    )
+    one = scaled.vjp(torch.as_tensor(x[0]), level, torch.as_tensor(tangent[0, 0]))
+    np.testing.assert_allclose(one, law.jvp(x[0], level, tangent[0, 0]), rtol=1e-10, atol=1e-12)
+
+
+def test_shapes_and_libraries_come_back_as_they_went_in() -> None:
+    scaled = ScaledEmpirical(rows(50, 4))
+    level = NoiseLevel(1.0, 1.0)
+    for shape in ((4,), (3, 4), (2, 3, 4), (0, 4)):
+        for x in (np.ones(shape), np.ones(shape, np.float32), torch.ones(shape)):
+            out = scaled.moments(x, level)
+            assert type(out.denoised) is type(x)
+            assert out.denoised.dtype == x.dtype
+            assert tuple(out.denoised.shape) == shape
+            assert tuple(out.divergence.shape) == shape[:-1]
+
+
+def test_a_state_just_denoised_has_its_divergence_for_nothing() -> None:
+    scaled, level = ScaledEmpirical(rows(50, 4)), NoiseLevel(1.0, 1.0)
+    passes = []
+    sweep = scaled.cache["sweep"]
+    scaled.cache["sweep"] = lambda *a: (passes.append(1), sweep(*a))[1]
+    x = torch.ones((3, 4), dtype=torch.float64)
+    scaled(x, level)
+    before = scaled.divergence(x, level)
+    assert len(passes) == 1
+    x.mul_(1.1)
+    assert not torch.equal(scaled.divergence(x, level), before)
+    scaled.divergence(x, NoiseLevel(1.0, 2.0))
+    assert len(passes) == 3
+
+
+@pytest.mark.parametrize("name", ["dpmpp-2m", "heun"])
+def test_solvers_and_corrections_run_on_it_unchanged(name: str) -> None:
+    data = rows(200, 5)
+    grid = given_grid(EDM, (20.0, 8.0, 3.0, 1.0, 0.3, 0.1))
+    x = 20.0 * torch.as_tensor(np.random.default_rng(0).standard_normal((30, 5)))
+    correction = stein(divergence=None if name == "dpmpp-2m" else Hutchinson(mode="jvp"))
+    ends = [
+        solve(law, x, grid, SOLVERS[name], correction=correction)
+        for law in (EmpiricalMixture(data), ScaledEmpirical(data, precision="float64"))
+    ]
+    torch.testing.assert_close(ends[0].state, ends[1].state, rtol=1e-9, atol=1e-9)
+    gammas = [[d.gamma for d in end.diagnostics] for end in ends]
+    np.testing.assert_allclose(gammas[0], gammas[1], rtol=1e-8)
+
+
+def test_running_out_of_memory_halves_the_chunk() -> None:
+    data, level = rows(600), NoiseLevel(1.0, 1.0)
+    x = states(data, level, 300)
+    tried: list[tuple[int, int]] = []
+
+    def small(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int) -> State:
+        tried.append((len(u), columns))
+        if len(u) * columns > 200 * 100:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nMore.")
+        return streaming.sweep(u, bias, atoms, columns, streaming.fold_plain)
+
+    scaled = ScaledEmpirical(data, precision="float64", queries=256)
+    scaled.cache["sweep"] = small
+    got = scaled(x, level)
+    np.testing.assert_allclose(got, EmpiricalMixture(data)(x, level), rtol=1e-12)
+    assert tried[0] == (256, 600)
+    assert tried[-1][0] * tried[-1][1] <= 200 * 100
+    tried.clear()
+    scaled(x + 1, level)
+    assert max(a * b for a, b in tried) <= 200 * 100
+
+
+def test_memory_that_never_suffices_is_one_line() -> None:
+    def never(*args: Any) -> State:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nMore.")
+
+    scaled = ScaledEmpirical(rows(600))
+    scaled.cache["sweep"] = never
+    with pytest.raises(InputError, match=rf"device must have memory for {SMALLEST} states") as info:
+        scaled(rows(3), NoiseLevel(1.0, 1.0))
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "fp32"}, "precision must be one of float64, float32, tf32, bf16"),
+        ({"method": "cuda"}, "method must be one of auto, plain, folded, fused"),
+        ({"method": "folded"}, "method must be plain without CUDA and Triton, got folded"),
+        ({"queries": 0}, "queries must be > 0, got 0"),
+        ({"chunk_bytes": -1}, "chunk_bytes must be > 0, got -1"),
+        ({"bandwidth": -1.0}, "bandwidth must be finite and >= 0, got -1.0"),
+        ({"data": np.ones(3)}, r"data must have shape \(n, d\)"),
+        ({"data": np.full((2, 2), np.nan)}, "data must be finite"),
+    ],
+)
+def test_bad_input_is_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ScaledEmpirical(**{"data": rows(10), **changes})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_a_missing_device_is_named() -> None:
+    with pytest.raises(InputError, match="device must be one that torch sees, got cuda"):
+        ScaledEmpirical(rows(10), device="cuda")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+def test_a_state_that_is_not_a_number_stays_so(device: str) -> None:
+    data, level = rows(100, 4), NoiseLevel(1.0, 0.5)
+    x = states(data, level, 3)
+    x[1, 0] = np.nan
+    for precision in PRECISIONS:
+        out = ScaledEmpirical(data, precision=precision, device=device).moments(x, level)
+        assert np.isnan(out.denoised[1]).all()
+        assert np.isnan(out.divergence[1])
+        assert np.isfinite(out.denoised[[0, 2]]).all()
+
+
+@needs_cuda
+@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("precision", list(PRECISIONS))
+@pytest.mark.parametrize("level", LEVELS, ids=str)
+def test_the_device_gives_the_same_numbers(precision: str, level: NoiseLevel, method: str) -> None:
+    if method == "fused" and precision not in FUSED:
+        pytest.skip("no fused product in this precision")
+    data = rows(5000, 96)
+    x = states(data, level, 300)
+    law = EmpiricalMixture(data)
+    parts = [posterior(data, 0.0, part[None], level) for part in x]
+    spread, mass = (np.concatenate(each) for each in zip(*parts, strict=True))
+    limit = bounds(law, x, level, precision, spread=spread, mass=mass)
+    scaled = ScaledEmpirical(
+        data, precision=precision, device="cuda", method=method, chunk_bytes=300 * 4 * 1000
+    )
+    got = [out.cpu() for out in scaled.moments(torch.as_tensor(x), level)]
+    assert excess(got, law.moments(x, level), limit).max() < 1

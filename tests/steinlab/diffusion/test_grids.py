@@ -1,0 +1,76 @@
+"""Grids: decreasing, spaced as they say, with errors that name the step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analytic import NoiseLevel
+from steinlab.diffusion.grids import GRIDS, given_grid, make_grid, require_grid, require_step
+from steinlab.diffusion.processes import EDM, PROCESSES, VP_LINEAR, Process
+
+ALL = pytest.mark.parametrize("process", PROCESSES.values(), ids=lambda p: p.name)
+
+
+@ALL
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("steps", [1, 2, 7, 50])
+def test_grids_run_from_noise_to_data(process: Process, name: str, steps: int) -> None:
+    grid = make_grid(process, name, steps)
+    ratios = np.array([level.ratio for level in grid])
+    assert len(grid) == steps + 1
+    assert np.all(np.diff(ratios) < 0)
+    assert ratios[0] == pytest.approx(process.ratio_max, rel=1e-12)
+    assert (grid[-1].alpha, grid[-1].sigma) == (1.0, 0.0)
+    if steps > 1:
+        assert ratios[-2] == pytest.approx(process.ratio_min, rel=1e-9)
+    bare = make_grid(process, name, steps, final_zero=False)
+    assert len(bare) == steps + 1
+    assert bare[-1].ratio == pytest.approx(process.ratio_min, rel=1e-9)
+
+
+def spacing(values: np.ndarray) -> np.ndarray:
+    steps = np.diff(values)
+    return np.asarray(steps / steps[0])
+
+
+@ALL
+def test_what_each_grid_spaces_evenly(process: Process) -> None:
+    def ratios(name: str) -> np.ndarray:
+        return np.array([p.ratio for p in make_grid(process, name, 6, final_zero=False)])
+
+    np.testing.assert_allclose(spacing(ratios("karras") ** (1 / 7)), 1, rtol=1e-9)
+    np.testing.assert_allclose(spacing(np.log(ratios("logsnr"))), 1, rtol=1e-9)
+    np.testing.assert_allclose(spacing(process.time(ratios("time-uniform"))), 1, rtol=1e-7)
+    np.testing.assert_allclose(spacing(process.time(ratios("quadratic")) ** 0.5), 1, rtol=1e-7)
+
+
+def test_karras_equation_5() -> None:
+    n = 18
+    formula = [(80 ** (1 / 7) + i / (n - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+               for i in range(n)]  # fmt: skip
+    grid = make_grid(EDM, "karras", n)
+    np.testing.assert_allclose([level.sigma for level in grid], [*formula, 0.0], rtol=1e-12)
+
+
+def test_bad_grids_are_named() -> None:
+    with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
+        make_grid(EDM, "karras", 0)
+    with pytest.raises(ValueError, match="grid must be one of karras, logsnr, time-uniform, quad"):
+        make_grid(EDM, "carras", 3)
+    with pytest.raises(ValueError, match="grid must hold at least 2 levels, got 1"):
+        require_grid([NoiseLevel(1.0, 1.0)])
+    with pytest.raises(ValueError, match=r"grid step 1: to must be less noisy .*< 1\.0, got 2\.0"):
+        given_grid(EDM, [3.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match=r"grid step 1: from: sigma must be > 0, got 0\.0"):
+        given_grid(VP_LINEAR, [3.0, 0.0, 0.0])
+
+
+def test_every_step_of_a_stack_counts() -> None:
+    one = np.ones((2, 1, 1))
+    s = NoiseLevel(one, 2 * one)
+    require_step(s, NoiseLevel(one, one))
+    with pytest.raises(ValueError, match="to must be less noisy"):
+        require_step(s, NoiseLevel(one, one * np.array([1.0, 2.0])[:, None, None]))
+    with pytest.raises(ValueError, match="sigma must be > 0"):
+        require_step(NoiseLevel(one, one * np.array([1.0, 0.0])[:, None, None]), s)

@@ -1,0 +1,363 @@
+"""Torch networks as denoisers: a mixture in every style a network comes in, against the mixture."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from analytic import GaussianMixture, NoiseLevel  # noqa: E402
+from steinlab.coefficient.divergence import Exact, Hutchinson  # noqa: E402
+from steinlab.diffusion.denoisers import HasDivergence, HasJvp, HasVjp  # noqa: E402
+from steinlab.diffusion.networks import (  # noqa: E402
+    NetworkDenoiser,
+    discrete_times,
+    edm_denoiser,
+    timed_denoiser,
+)
+from steinlab.diffusion.processes import PROCESSES, VP_LINEAR  # noqa: E402
+from steinlab.solvers import EULER, SOLVERS  # noqa: E402
+from steinlab.solvers.step import Step  # noqa: E402
+
+SHAPE, DIM = (1, 2, 2), 4
+WEIGHTS = np.array([0.2, 0.5, 0.3])
+MEANS = np.random.default_rng(1).standard_normal((3, DIM))
+VARIANCE = 0.25
+LAW = GaussianMixture(WEIGHTS, MEANS, VARIANCE)
+
+RATIOS = (0.05, 0.7, 6.0)
+BARS = 1 / (1 + np.geomspace(0.01, 40.0, 500) ** 2)
+
+
+class EdmNet(torch.nn.Module):
+    """``net(x, sigma) -> D``, a mixture with a level a picture, written anew in torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("means", torch.from_numpy(MEANS))
+        self.register_buffer("weights", torch.from_numpy(WEIGHTS))
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x, sigma):
+        assert x.shape[1:] == SHAPE
+        assert sigma.shape == x.shape[:1]
+        flat, power = x.flatten(1), sigma[:, None] ** 2
+        off = flat[:, None, :] - self.means
+        logits = self.weights.log() - (off**2).sum(-1) / (2 * (VARIANCE + power))
+        means = self.means + off * (VARIANCE / (VARIANCE + power))[..., None]
+        out = (logits.softmax(-1)[..., None] * means).sum(1)
+        return (self.scale * out).reshape(x.shape)
+
+
+class TimedNet(torch.nn.Module):
+    """``net(x, t)`` on variance-preserving states; predicts eps, v or the score."""
+
+    def __init__(self, prediction, ratio_of):
+        super().__init__()
+        self.edm, self.prediction, self.ratio_of = EdmNet(), prediction, ratio_of
+
+    def forward(self, x, t):
+        ratio = self.ratio_of(t)
+        wide = ratio[:, None, None, None]
+        alpha, sigma = 1 / (1 + wide**2).sqrt(), wide / (1 + wide**2).sqrt()
+        denoised = self.edm(x / alpha, ratio)
+        eps = (x - alpha * denoised) / sigma
+        return {
+            "eps": eps,
+            "v": alpha * eps - sigma * denoised,
+            "score": -eps / sigma,
+            "flow": eps - denoised,
+            "x0": denoised,
+        }[self.prediction]
+
+
+def interpolated(t):
+    """The inverse of ``discrete_times(BARS)``."""
+    logs = torch.from_numpy(0.5 * np.log((1 - BARS) / BARS)).to(t.dtype)
+    low = t.floor().long().clamp(0, len(logs) - 2)
+    return (logs[low] + (t - low) * (logs[low + 1] - logs[low])).exp()
+
+
+def linear_ratio(t):
+    integral = 0.1 * t + 0.5 * 19.9 * t * t
+    return integral.expm1().sqrt()
+
+
+STYLES = {
+    "edm": lambda **options: edm_denoiser(EdmNet().to(options["dtype"]), SHAPE, **options),
+    **{
+        f"{prediction}, alphas_cumprod": lambda prediction=prediction, **options: timed_denoiser(
+            TimedNet(prediction, interpolated).to(options["dtype"]),
+            SHAPE,
+            prediction=prediction,
+            time_of=discrete_times(BARS),
+            **options,
+        )
+        for prediction in ("eps", "v", "score", "flow", "x0")
+    },
+    "score, vp-linear": lambda **options: timed_denoiser(
+        TimedNet("score", linear_ratio).to(options["dtype"]),
+        SHAPE,
+        prediction="score",
+        time_of=VP_LINEAR.time,
+        **options,
+    ),
+}
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def states(level, n=7, seed=0):
+    rng = np.random.default_rng(seed)
+    return level.alpha * LAW.sample(n, rng) + level.sigma * rng.standard_normal((n, DIM))
+
+
+def tolerance(level, dtype):
+    """``c eps`` of what is subtracted: ``x / alpha`` and ``(sigma / alpha) eps`` make ``D``.
+
+    A time in float32 moves the level by ``eps t d log(ratio)/dt``: for BARS a step is 0.017 in the
+    logarithm and t is below 500; the linear clock's rate is below 20.
+    """
+    return 60 * torch.finfo(dtype).eps * (1 + level.ratio) * (1 + 1 / level.ratio)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("style", STYLES)
+def test_a_wrapped_mixture_is_the_mixture(style, dtype, process):
+    denoiser = STYLES[style](dtype=DTYPES[dtype])
+    rng = np.random.default_rng(2)
+    for ratio in RATIOS:
+        level = PROCESSES[process].level_at(ratio)
+        x, v = states(level), rng.standard_normal((3, 7, DIM))
+        close = tolerance(level, DTYPES[dtype])
+        rate = np.abs(LAW.jacobian(x, level)).max()
+        np.testing.assert_allclose(denoiser(x, level), LAW(x, level), rtol=0, atol=close * 3)
+        products = LAW.jvp(x, level, v)  # symmetric: its transpose too
+        for name in ("jvp", "vjp"):
+            found = getattr(denoiser, name)(x, level, v)
+            atol = 10 * close * (1 + rate) / level.alpha
+            np.testing.assert_allclose(found, products, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_trace_of_a_step_is_exact(style):
+    denoiser = STYLES[style](dtype=torch.float64)
+    for process in ("edm", "vp-linear", "flow"):
+        s, t = (PROCESSES[process].level_at(ratio) for ratio in (1.5, 0.4))
+        x = states(s)
+        for solver in (EULER, SOLVERS["heun"]):
+            traces = []
+            for each in (denoiser, LAW):
+                step = Step(each, solver, x, s, t, (), solver.step(each, x, s, t, ()))
+                traces.append(Exact()(step, np.random.default_rng(0)))
+            np.testing.assert_allclose(*traces, rtol=1e-9)
+
+
+def test_jvp_and_vjp_are_transposes_where_the_jacobian_is_not_symmetric():
+    turn = torch.tensor([[0.0, 1.0], [-0.5, 0.2]], dtype=torch.float64)
+    denoiser = edm_denoiser(lambda x, _sigma: (x @ turn.T).tanh(), [2], dtype=torch.float64)
+    rng, level = np.random.default_rng(0), NoiseLevel(0.5, 0.5)
+    x, v, w = rng.standard_normal((3, 5, 2))
+    forward = (w * denoiser.jvp(x, level, v)).sum()
+    assert forward == pytest.approx((v * denoiser.vjp(x, level, w)).sum(), rel=1e-12)
+    assert abs(forward - (v * denoiser.jvp(x, level, w)).sum()) > 0.1
+
+
+LEVEL = NoiseLevel(0.8, 0.6)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("outside", DTYPES)
+def test_what_goes_in_comes_out(kind, outside):
+    """Library and dtype of the state, whatever the network's own."""
+    denoiser = STYLES["edm"](dtype=torch.float32)
+    x, v = states(LEVEL).astype(outside), np.ones((2, 7, DIM), dtype=outside)
+    expected = LAW(states(LEVEL), LEVEL)
+    if kind == "torch":
+        x, v = torch.from_numpy(x), torch.from_numpy(v)
+    for out in (denoiser(x, LEVEL), denoiser.jvp(x, LEVEL, v), denoiser.vjp(x, LEVEL, v)):
+        assert type(out) is type(x)
+        assert out.dtype == x.dtype
+        assert not getattr(out, "requires_grad", False)
+    np.testing.assert_allclose(np.asarray(denoiser(x, LEVEL)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 1000])
+def test_chunks_do_not_change_the_answer_and_bound_what_the_network_sees(rows):
+    seen = []
+
+    def net(x, sigma):
+        seen.append(len(x))
+        return EdmNet()(x, sigma)
+
+    denoiser = edm_denoiser(net, SHAPE, dtype=torch.float64, rows=rows)
+    x, v = states(LEVEL), np.random.default_rng(0).standard_normal((4, 7, DIM))
+    np.testing.assert_allclose(denoiser(x, LEVEL), LAW(x, LEVEL), rtol=1e-12)
+    assert max(seen) <= rows
+    assert sum(seen) == 7
+    np.testing.assert_allclose(denoiser.jvp(x, LEVEL, v), LAW.jvp(x, LEVEL, v), rtol=1e-9)
+    np.testing.assert_allclose(denoiser.vjp(x, LEVEL, v), LAW.jvp(x, LEVEL, v), rtol=1e-9)
+    assert max(seen) <= rows
+
+
+@pytest.mark.parametrize("x_shape", [(DIM,), (1, DIM), (7, DIM), (2, 3, DIM), (0, DIM)])
+@pytest.mark.parametrize("probes", [(), (1,), (3,), (2, 3)])
+def test_shapes(x_shape, probes):
+    denoiser = STYLES["edm"](dtype=torch.float64)
+    rng = np.random.default_rng(0)
+    x, v = rng.standard_normal(x_shape), rng.standard_normal((*probes, *x_shape))
+    assert denoiser(x, LEVEL).shape == x.shape
+    for name in ("jvp", "vjp"):
+        out = getattr(denoiser, name)(x, LEVEL, v)
+        assert out.shape == v.shape
+        if x.size:
+            flat = v.reshape(-1, *x_shape)
+            expected = LAW.jvp(x, LEVEL, flat).reshape(v.shape)
+            np.testing.assert_allclose(out, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_arrays_that_torch_would_not_take():
+    denoiser = STYLES["edm"](dtype=torch.float64)
+    x = states(LEVEL)
+    back, fixed = x[::-1], np.broadcast_to(x[:1], x.shape)
+    np.testing.assert_allclose(denoiser(back, LEVEL), LAW(back, LEVEL), rtol=1e-12)
+    np.testing.assert_allclose(denoiser(fixed, LEVEL), LAW(fixed, LEVEL), rtol=1e-12)
+    v = np.broadcast_to(np.eye(DIM)[0], (1, 1, DIM))
+    np.testing.assert_allclose(denoiser.jvp(x, LEVEL, v), LAW.jvp(x, LEVEL, v), rtol=1e-9)
+
+
+def test_a_state_is_not_written_to():
+    denoiser = edm_denoiser(lambda x, _sigma: x.mul_(0.5), [2], dtype=torch.float64)
+    x = np.ones((3, 2))
+    denoiser(x, NoiseLevel(1.0, 1.0))
+    assert (x == 1).all()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_without_noise_the_state_is_the_data(style):
+    denoiser = STYLES[style](dtype=torch.float64)
+    x = np.ones((2, DIM))
+    assert (denoiser(x, NoiseLevel(1.0, 0.0)) == x).all()
+    assert (denoiser(x, NoiseLevel(0.5, 0.0)) == 2 * x).all()
+    assert (denoiser.jvp(x, NoiseLevel(0.5, 0.0), x[None]) == 2).all()
+
+
+def test_it_offers_products_and_no_exact_divergence():
+    denoiser = STYLES["edm"](dtype=torch.float32)
+    assert isinstance(denoiser, HasJvp)
+    assert isinstance(denoiser, HasVjp)
+    assert not isinstance(denoiser, HasDivergence)
+
+
+@pytest.mark.parametrize("mode", ["jvp", "vjp"])
+def test_probes_estimate_the_divergence(mode):
+    s, t = PROCESSES["edm"].level_at(1.0), PROCESSES["edm"].level_at(0.5)
+    denoiser, x = STYLES["edm"](dtype=torch.float64), states(s)
+    step = Step(denoiser, EULER, x, s, t, (), EULER.step(denoiser, x, s, t, ()))
+    rng = np.random.default_rng(3)
+    draws = np.stack([Hutchinson(mode=mode)(step, rng) for _ in range(400)])
+    error = draws.std(axis=0, ddof=1) / 20
+    assert (np.abs(draws.mean(axis=0) - Exact()(step, rng)) < 5 * error).all()
+
+
+def test_the_time_is_the_customary_one():
+    time_of = discrete_times(BARS)
+    for index in (0, 1, 250, 499):
+        ratio = math.sqrt((1 - BARS[index]) / BARS[index])
+        assert time_of(ratio) == pytest.approx(index, abs=1e-9)
+    between = math.sqrt(math.prod(math.sqrt((1 - BARS[i]) / BARS[i]) for i in (7, 8)))
+    assert time_of(between) == pytest.approx(7.5, abs=1e-9)
+    torch_bars = torch.from_numpy(BARS)
+    assert discrete_times(torch_bars)(1.0) == time_of(1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d: d(np.ones((2, 3)), LEVEL), "x must have 4 coordinates, got 3"),
+        (lambda d: d.jvp(np.ones((2, 3)), LEVEL, np.ones((1, 2, 3))), "x must have 4 coordinates"),
+        (
+            lambda d: d(np.ones((2, 4)), NoiseLevel(np.ones((2, 1, 1)), np.ones((2, 1, 1)))),
+            r"level must hold numbers, got arrays of shapes \(2, 1, 1\) and \(2, 1, 1\)",
+        ),
+        (lambda _: NetworkDenoiser(lambda x, _level: x, 4, rows=0), "rows must be >= 1, got 0"),
+        (
+            lambda _: timed_denoiser(EdmNet(), SHAPE, prediction="noise", time_of=float),
+            "prediction must be one of x0, eps, v, score, flow, got noise",
+        ),
+        (
+            lambda _: discrete_times([0.5, 0.9]),
+            r"alphas_cumprod must fall strictly within \(0, 1\)",
+        ),
+        (
+            lambda _: discrete_times([1.0, 0.5]),
+            r"alphas_cumprod must fall strictly within \(0, 1\)",
+        ),
+        (lambda _: discrete_times([[0.5]]), r"alphas_cumprod must fall strictly within \(0, 1\)"),
+        (
+            lambda _: discrete_times([0.9, 0.5])(2.0),
+            r"sigma / alpha must be in 0\.3333 to 1, got 2",
+        ),
+    ],
+)
+def test_bad_input_names_the_field_the_value_and_the_requirement(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(STYLES["edm"](dtype=torch.float64))
+
+
+# --- shapes and dtypes of what goes in and comes out --------------------------------------------
+
+
+def _wrapped(net: Any, shape: tuple[int, ...]) -> list[Any]:
+    options: dict[str, Any] = {"prediction": "eps", "time_of": lambda r: r}
+    return [edm_denoiser(net, shape), timed_denoiser(net, shape, **options)]
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda x, _: x.permute(0, 2, 3, 1),  # channels last
+        lambda x, _: x.reshape(len(x), -1),
+        lambda x, _: x.mean(dim=(1, 2, 3), keepdim=True),
+    ],
+    ids=["channels-last", "flat", "one-a-picture"],
+)
+def test_an_output_of_another_shape_is_refused(net: Any) -> None:
+    """Channels last was reshaped into nonsense of the right shape, a mean was broadcast."""
+    for denoiser in _wrapped(net, (2, 3, 4)):
+        with pytest.raises(ValueError, match=r"^net must return .*, \(5, 2, 3, 4\), got \(5, "):
+            denoiser(np.ones((5, 24)), NoiseLevel(1.0, 1.0))
+
+
+NO_REAL_TENSOR = {
+    "tuple": (lambda x, _: (x, None), "^net must return a tensor, got tuple$"),
+    "none": (lambda _x, _: None, "^net must return a tensor, got NoneType$"),
+    "complex": (lambda x, _: x + 0j, "^net must return real numbers, got torch.complex64$"),
+}
+
+
+@pytest.mark.parametrize(("net", "message"), NO_REAL_TENSOR.values(), ids=NO_REAL_TENSOR)
+@pytest.mark.parametrize("method", ["__call__", "jvp", "vjp"])
+def test_an_output_that_is_no_real_tensor_is_refused(net: Any, message: str, method: str) -> None:
+    """None had "no attribute shape", and a complex output lost its imaginary part unsaid."""
+    x = np.ones((5, 2))
+    for denoiser in (*_wrapped(net, (2,)), NetworkDenoiser(net, 2)):
+        probes = () if method == "__call__" else (x,)
+        with pytest.raises(ValueError, match=message) as caught:
+            getattr(denoiser, method)(x, NoiseLevel(1.0, 1.0), *probes)
+        assert "\n" not in str(caught.value)
+
+
+def test_integer_states_are_refused_as_laws_refuse_them() -> None:
+    """They truncated D."""
+    for denoiser in _wrapped(lambda x, _: 0.5 * x, (2,)):
+        for x in (np.ones((3, 2), dtype=int), torch.ones((3, 2), dtype=torch.int64)):
+            with pytest.raises(ValueError, match=r"^x must have a real floating dtype, got"):
+                denoiser(x, NoiseLevel(1.0, 1.0))
+        with pytest.raises(ValueError, match=r"^v must have a real floating dtype, got int64"):
+            denoiser.jvp(np.ones((3, 2)), NoiseLevel(1.0, 1.0), np.ones((3, 2), dtype=int))

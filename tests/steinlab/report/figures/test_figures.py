@@ -1,0 +1,74 @@
+"""The figure command: names, files, the same bytes on a rerun, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steinlab.cli import main
+from steinlab.report.figures import figure_names, load_figure
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.render import SUFFIXES, render
+
+
+def _compute(seed: int) -> FigureData:
+    x = np.random.default_rng(seed).standard_normal(5)
+    return FigureData({"x": x}, {"points": 5}, ("the second curve: no model",))
+
+
+def _plot(axes: Any, data: FigureData) -> None:
+    axes[0].plot(data.arrays["x"])
+
+
+TINY = Figure("tiny", "Five points", _compute, _plot)
+
+
+def test_a_rerun_writes_the_same_bytes(tmp_path: Path) -> None:
+    written = []
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / folder).mkdir()
+        render(TINY, seed, tmp_path / folder)
+        written.append({s: (tmp_path / folder / f"tiny.{s}").read_bytes() for s in SUFFIXES})
+    assert written[0] == written[1]
+    assert all(written[0][suffix] != written[2][suffix] for suffix in SUFFIXES)
+
+
+def test_the_data_lie_beside_the_picture(tmp_path: Path) -> None:
+    data = render(TINY, 0, tmp_path)
+    assert np.array_equal(np.load(tmp_path / "tiny.npz")["x"], data.arrays["x"])
+    record = json.loads((tmp_path / "tiny.json").read_text())
+    assert record["seed"] == 0
+    assert record["config"] == {"points": 5}
+    assert record["skipped"] == ["the second curve: no model"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == sorted(f"tiny.{s}" for s in SUFFIXES)
+
+
+def test_a_failing_figure_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail(axes: Any, data: FigureData) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        render(Figure("tiny", "", _compute, fail), 0, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", figure_names())
+def test_every_figure_loads_and_says_what_it_shows(name: str) -> None:
+    figure = load_figure(name)
+    assert figure.name == name
+    assert figure.title
+
+
+def test_the_command_lists_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["figures", "--list"]) == 0
+    assert "coefficient-routes" in capsys.readouterr().out
+    assert main(["figures", "coefficient-route"]) == 2
+    assert "did you mean coefficient-routes?" in capsys.readouterr().err
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert main(["figures", "coefficient-routes", "--out", str(blocked / "x")]) == 2
+    assert "--out must be a folder" in capsys.readouterr().err

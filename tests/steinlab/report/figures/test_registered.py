@@ -1,0 +1,165 @@
+"""Every registered figure: its data are finite, its configuration is JSON, no panel is empty.
+
+The small ones are computed here with less of everything; ``make test-full`` computes all as
+published. Models that may be missing are replaced by ones that are not there, or left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steinlab.cli import main
+from steinlab.report.figures import figure_names, load_figure
+from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.error_evaluations_networks import Case as NetworkCase
+from steinlab.report.figures.render import SUFFIXES, draw
+from steinlab.report.figures.sample_grids import Case as PictureCase
+from steinlab.report.figures.style import styled
+
+NOT_THERE = "no-such-model"
+
+REDUCED: dict[str, dict[str, Any]] = {
+    "bound-scatter": {"runs": 36},
+    "coefficient-routes": {},
+    "correction-ratios": {
+        "problems": ("ring-2",),
+        "solvers": ("euler",),
+        "budgets": (4, 6),
+        "states": 60,
+    },
+    "decay": {"runs": 3},
+    "error-evaluations": {
+        "laws": ("25-mode grid, 2-D",) * 2,
+        "budgets": (3, 5),
+        "states": 32,
+        "batches": 2,
+    },
+    "error-evaluations-networks": {
+        "cases": (
+            NetworkCase("digits-mlp", 8, 0, 9, (3, 5), ("plain", "stein")),
+            NetworkCase(NOT_THERE, 16, 0, 9, (3,), ("plain",)),
+        )
+    },
+    "estimator-variance": {"batches": (64, 256), "probes": (1, 5)},
+    "local-lipschitz": {"budgets": (6, 10, 12)},
+    "observed-orders": {"steps": (8, 16), "solvers": ("euler", "heun", "dpmpp-3m-exact")},
+    "perturbation-ladder": {"sizes": (0.1, 1.0), "kinds": ("bias",)},
+    "sample-grids": {
+        "cases": (PictureCase("digits-mlp", 9, 3), PictureCase(NOT_THERE, 9, 3)),
+    },
+    "stability-triangle": {},
+    "study-coefficients": {},
+    "study-lipschitz": {"folder": Path(NOT_THERE)},
+    "study-runs": {"solvers": ("euler", NOT_THERE)},
+    "tournament": {},
+    "trajectories": {},
+    "vp-terms": {"repeats": 2},
+}
+"""What makes a figure cheap, by name."""
+
+
+def check(figure: Figure, data: FigureData) -> None:
+    json.dumps(dict(data.config), allow_nan=False)
+    for name, array in data.arrays.items():
+        assert array.size, name
+        if array.dtype.kind == "f":
+            assert np.isfinite(array).all(), name
+    with styled(figure):
+        canvas = draw(figure, data)
+        canvas.canvas.draw()  # type: ignore[attr-defined]
+        shown = canvas.get_axes()
+        assert shown
+        assert all(ax.lines or ax.collections or ax.images for ax in shown)
+        page = canvas.bbox
+        titles = [ax.title.get_window_extent() for ax in shown if ax.get_title()]
+        for a, b in itertools.combinations(titles, 2):
+            assert not a.overlaps(b)
+        for box in (*titles, *(ax.get_tightbbox() for ax in shown)):
+            assert box.x0 >= page.x0 - 1
+            assert box.x1 <= page.x1 + 1
+            assert box.y0 >= page.y0 - 1
+            assert box.y1 <= page.y1 + 1
+
+
+def test_every_figure_has_a_reduced_form() -> None:
+    assert set(figure_names()) <= set(REDUCED)
+
+
+@functools.cache
+def reduced(name: str) -> FigureData:
+    return load_figure(name).compute(0, **REDUCED[name])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", figure_names())
+def test_reduced(name: str) -> None:
+    data = reduced(name)
+    check(load_figure(name), data)
+    assert bool(data.skipped) == (NOT_THERE in repr(REDUCED[name]))
+
+
+def test_what_is_drawn_as_theory_is_what_is_measured() -> None:
+    decay = reduced("decay")
+    reference = decay.config["choices"].index("reference")
+    measured, predicted = decay.arrays["measured"][:, reference], decay.arrays["predicted"]
+    assert np.allclose(measured, predicted, rtol=1e-9, atol=0)
+    triangle = reduced("stability-triangle").arrays
+    for process in ("edm", "vp-linear"):
+        lengths = np.isin(triangle["length"], triangle["edge_length"])
+        edge = triangle[f"{process}_threshold"][lengths]
+        assert np.allclose(triangle[f"{process}_edge"], edge, rtol=1e-5, atol=0)
+    slopes = reduced("local-lipschitz")
+    for budget in slopes.config["budgets"]:
+        top = slopes.arrays[f"step_{budget}"][-1]
+        assert np.all(top <= slopes.arrays[f"ridge_{budget}"] * (1 + 1e-9))
+
+
+def test_the_bound_holds_and_the_expansion_meets_the_estimates() -> None:
+    scatter = reduced("bound-scatter").arrays
+    assert not scatter["violated"].any()
+    assert np.all(scatter["gap"] - scatter["error"] <= scatter["bound"] * (1 + 1e-9))
+    found = reduced("estimator-variance").arrays
+    for part in ("batch", "probes"):
+        off = np.abs(found[part] - found[f"{part}_theory"])
+        assert np.all(off <= 5 * found[f"{part}_error"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", figure_names())
+def test_as_published(name: str) -> None:
+    figure = load_figure(name)
+    check(figure, figure.compute(0))
+
+
+def test_an_empty_panel_or_a_gap_in_the_data_is_noticed() -> None:
+    def nothing(axes: Any, data: FigureData) -> None:
+        axes[0].plot(data.arrays["x"])
+
+    x = np.arange(3.0)
+    with pytest.raises(AssertionError):
+        check(Figure("two", "", FigureData, nothing, columns=2), FigureData({"x": x}, {}))  # type: ignore[arg-type]
+    bad = FigureData({"x": np.array([np.nan])}, {})
+    with pytest.raises(AssertionError):
+        check(Figure("one", "", FigureData, nothing), bad)  # type: ignore[arg-type]
+
+
+def test_the_number_of_processes_does_not_change_the_bytes(tmp_path: Path) -> None:
+    names = ["stability-triangle", "decay"]
+    for workers in ("1", "2"):
+        folder = str(tmp_path / workers)
+        assert main(["figures", *names, "--out", folder, "--workers", workers]) == 0
+    for name in names:
+        for suffix in SUFFIXES:
+            one, two = (tmp_path / w / f"{name}.{suffix}" for w in ("1", "2"))
+            assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_bad_number_of_processes_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["figures", "--workers", "0"]) == 2
+    assert "--workers" in capsys.readouterr().err

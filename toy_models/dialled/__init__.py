@@ -1,0 +1,1 @@
+"""Exact denoisers with an error that is dialled in."""

@@ -1,0 +1,1 @@
+"""Pretrained networks of galaxies, where they are installed."""
