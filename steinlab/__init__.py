@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
-    from steinlab.corrections import get_correction, stein, tweedie
+    from steinlab.corrections import get_correction
+    from steinlab.corrections.stein import stein
+    from steinlab.corrections.tweedie import tweedie
     from steinlab.diffusion.grids import make_grid
     from steinlab.diffusion.models import load_model
     from steinlab.diffusion.processes import get_process
