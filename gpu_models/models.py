@@ -83,7 +83,7 @@ def fashion_edm() -> Model:
         sigma_range=SIGMA_RANGE,
         missing=""
         if there
-        else f"{FASHION_WEIGHTS.name} is not among gpu_models/network/weights; "
+        else f"{FASHION_WEIGHTS.name} is not among gpu_models/weights; "
         "train it by python -m gpu_models.train and put it there",
     )
 

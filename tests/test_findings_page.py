@@ -105,7 +105,7 @@ def test_it_groups_by_owner_and_says_once_what_was_not_looked_at() -> None:
     assert paper < page.index("(`too`)") < page.index("(`theirs`)") < ours < page.index("(`ours`)")
     assert "### Refuted: an aim of our own, missed; a stored counterexample replays" in page[ours:]
     assert "- Tried: one U-Net.\n" in page
-    assert "- Contradicted: violated in 1 of 16 cases of falsifier.\n" in page
+    assert "- Contradicted: the falsifier found a violation.\n" in page
     assert (
         "- Attacked: the falsifier tried 16 cases; its best, of steps, violates the claim" in page
     )

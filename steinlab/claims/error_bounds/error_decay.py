@@ -69,7 +69,7 @@ def compare_range(data: Measured, formula: Formula) -> Comparison:
     value = formula.rho(terms)
     relative = 2 * rounding.u_ref / np.maximum(np.abs(terms.u_ref), 1e-300)
     relative = relative + rounding.u_u / terms.u_u + rounding.err / terms.err
-    return Comparison(value, np.ones_like(value), value * relative, upper=True)
+    return Comparison(value, np.ones_like(value), np.abs(value) * relative, upper=True)
 
 
 STATES = 256
@@ -178,7 +178,8 @@ def compare_bound(run: Decay, formula: Formula) -> Comparison:
     steps = factors.shape[-1]
     product = np.asarray((1 - factors).prod(axis=-1))
     bound = (1 - formula.eta(factors)) ** steps
-    return Comparison(product, bound, ROUNDING * EPS * steps * (product + bound), upper=True)
+    size = np.abs(product) + np.abs(bound)  # a falsified rho > 1 makes either negative
+    return Comparison(product, bound, ROUNDING * EPS * steps * size, upper=True)
 
 
 def _draw_runs(effort: Effort) -> Sequence[Run]:

@@ -35,7 +35,7 @@ def test_json_on_stdout_stands_alone(steinlab):
 
 
 def test_a_model_that_is_not_installed_is_listed(monkeypatch, capsys):
-    monkeypatch.setattr(steinlab.models, "registered", lambda: {"absent": NOT_INSTALLED})
+    monkeypatch.setattr(steinlab.diffusion.models, "registered", lambda: {"absent": NOT_INSTALLED})
     assert main(["models"]) == 0
     assert "not installed: No module named" in capsys.readouterr().out
     with pytest.raises(InputError, match="model absent needs what is not installed"):
@@ -46,9 +46,9 @@ def test_a_model_that_lacks_its_weights_is_refused(monkeypatch):
     model = steinlab.diffusion.models.Model(
         "bare", 1, "0", "nowhere", "edm", build=lambda: None, missing="weights: run `fetch bare`"
     )
-    monkeypatch.setattr(steinlab.models, "bare", lambda: model, raising=False)
+    monkeypatch.setattr(steinlab.diffusion.models, "bare", lambda: model, raising=False)
     entry = EntryPoint("bare", "steinlab.diffusion.models:bare", steinlab.diffusion.models.GROUP)
-    monkeypatch.setattr(steinlab.models, "registered", lambda: {"bare": entry})
+    monkeypatch.setattr(steinlab.diffusion.models, "registered", lambda: {"bare": entry})
     with pytest.raises(InputError, match="model bare is not available: weights: run `fetch bare`"):
         load_model("bare")
     assert steinlab.diffusion.models.describe()[0]["state"] == "weights: run `fetch bare`"

@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from analytic import NoiseLevel  # noqa: E402
+from steinlab import storage  # noqa: E402
 from steinlab.diffusion.denoisers import HasDivergence, HasJvp, HasVjp  # noqa: E402
 from steinlab.diffusion.grids import make_grid  # noqa: E402
 from steinlab.diffusion.models import describe, load_model  # noqa: E402
@@ -108,7 +109,7 @@ def test_the_list_names_them_all():
 
 
 def test_without_weights_it_says_how_to_make_them(monkeypatch, tmp_path):
-    monkeypatch.setenv(places.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path))
     preset = PRESETS["ring-mlp"].with_seed(7)
     model = models.toy_model(preset)
     command = "python -m toy_models.train ring-mlp --seed 7"

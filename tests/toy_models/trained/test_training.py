@@ -14,6 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from steinlab import storage  # noqa: E402
 from steinlab.errors import InputError, Interrupted  # noqa: E402
 from toy_models.trained import places, training  # noqa: E402
 from toy_models.trained import train as command  # noqa: E402
@@ -27,7 +28,7 @@ TINY = Preset("tiny", "ring", (2,), 24, 1, 2, steps=60, batch=64, warmup=5, pool
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
-    monkeypatch.setenv(places.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path))
     return tmp_path
 
 
@@ -98,7 +99,7 @@ def test_an_interrupt_keeps_the_best_weights_and_the_run_goes_on(trained, cache,
     best = read(file, TINY, ToyNet(TINY).state_dict())
     assert _loss_of(best) == pytest.approx(note["validation_loss"], rel=1e-5)
     monkeypatch.undo()
-    monkeypatch.setenv(places.CACHE_VARIABLE, str(cache))
+    monkeypatch.setenv(storage.CACHE_VARIABLE, str(cache))
     command.train(TINY)
     assert same(read(file, TINY, ToyNet(TINY).state_dict()), trained.best)
     assert sorted(path.suffix for path in file.parent.iterdir()) == [".json", ".safetensors"]
@@ -229,12 +230,12 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(cache):
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.delenv(places.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv(storage.CACHE_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert places.cache_folder() == tmp_path / "steinlab"
+    assert storage.cache_folder() == tmp_path / "steinlab"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert places.cache_folder() == Path.home() / ".cache" / "steinlab"
-    monkeypatch.setenv(places.CACHE_VARIABLE, str(tmp_path / "own"))
+    assert storage.cache_folder() == Path.home() / ".cache" / "steinlab"
+    monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path / "own"))
     assert places.cached_file(TINY).parent == tmp_path / "own" / "toy_models"
 
 

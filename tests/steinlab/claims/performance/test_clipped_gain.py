@@ -17,10 +17,12 @@ from steinlab.claims.performance.gain_ratios import (
     EVALUATIONS,
     SOLVERS,
     WORST,
+    Cells,
     Design,
     Summary,
     Whole,
     compare_mean,
+    measure_cells,
     measure_whole,
     over,
 )
@@ -128,7 +130,15 @@ def test_the_finding_says_which_part_of_the_design_was_played() -> None:
     whole = Whole(Design("flow", (4,), 12, 2, 8, 0), CLIPPED)
     check = next(c for c in CLAIM.checks if c.name == "interval")
     runs = measure_whole(whole)
-    said = finding({"interval": Result(check, [whole], [runs], compare_mean(runs, AS_STATED))})
+    one = next(d.check for d in CLAIM.dropped if d.check.name == "cells, cancelling")
+    cell = Cells(runs.outcomes[0].setup, (whole.rules[0],))
+    alone = measure_cells(cell)
+    said = finding(
+        {
+            "interval": Result(check, [whole], [runs], compare_mean(runs, AS_STATED)),
+            one.name: Result(one, [cell], [alone], one.compare(alone, AS_STATED)),
+        }
+    )
     assert f"over {len(runs.outcomes)} of the 84 setups: " in said
     assert f"of {6 * len(runs.outcomes)} cells played get more" in said
 
