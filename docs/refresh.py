@@ -51,10 +51,9 @@ def verdict_tables(quick: Mapping[str, str], full: Mapping[str, str]) -> str:
             table += f"| {verdict} | " + ", ".join(f"`{row['id']}`" for row in group) + " |\n"
         out += f"{line[0].upper()}{line[1:]}:\n\n| verdict | claims |\n|---|---|\n{table}\n"
     others = [f"`{name}` {full[name]}" for name in sorted(full) if full[name] != quick.get(name)]
-    said = f"has {', '.join(others)}" if others else "comes to the same verdicts"
-    return (
-        out + f"These are the quick profile's; the full one (`make verify PROFILE=full`) {said}.\n"
-    )
+    said = f"to have {', '.join(others)}" if others else "to come to the same verdicts"
+    note = "These are the quick profile's; the full one (`make verify PROFILE=full`) is expected"
+    return out + f"{note} {said}.\n"
 
 
 def read(root: Path, profile: str) -> dict[str, str]:
