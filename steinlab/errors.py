@@ -19,6 +19,10 @@ class Interrupted(Exception):
     """The user stopped a command that has kept what it computed; the message says where."""
 
 
+class Terminated(BaseException):
+    """The process was told to end: what has begun is left undone, what is finished is kept."""
+
+
 CRASHES = (Exception, SystemExit)
 """How a claim's code may crash: ``sys.exit(0)`` in it must not end a run as if all were well."""
 

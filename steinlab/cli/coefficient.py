@@ -12,11 +12,11 @@ from steinlab.cli.output import (
     SpecArgument,
     progress_bar,
     show,
-    significant,
     whole_number,
     write_json,
 )
 from steinlab.errors import InputError
+from steinlab.estimates import significant
 from steinlab.storage import check_target
 
 if TYPE_CHECKING:

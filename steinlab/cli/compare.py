@@ -13,7 +13,6 @@ from steinlab.cli.output import (
     JsonOption,
     SpecArgument,
     WorkersOption,
-    plus_minus,
     progress_bar,
     show,
     whole_number,
@@ -21,6 +20,7 @@ from steinlab.cli.output import (
     write_json,
 )
 from steinlab.errors import Interrupted
+from steinlab.estimates import plus_minus
 from steinlab.storage import STDOUT, check_target, make_folder
 
 if TYPE_CHECKING:

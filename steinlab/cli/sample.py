@@ -9,8 +9,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from steinlab.cli.output import plus_minus, progress_bar, show, whole_number
+from steinlab.cli.output import progress_bar, show, whole_number
 from steinlab.errors import InputError
+from steinlab.estimates import plus_minus
 from steinlab.storage import check_target, write_whole
 
 if TYPE_CHECKING:
