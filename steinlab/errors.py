@@ -68,18 +68,18 @@ def one_of(field: str, value: str, options: Iterable[str]) -> str:
     >>> one_of("solver", "hueun", ["euler", "heun"])
     Traceback (most recent call last):
     ...
-    steinlab.errors.InputError: solver must be one of euler, heun (did you mean heun?), got hueun
+    steinlab.errors.InputError: did you mean heun? solver must be one of euler, heun, got hueun
     """
     known = list(options)
     if value in known:
         return value
     raise InputError(
-        f"{field} must be one of {', '.join(known)}{suggestion(value, known)}, got {quote(value)}"
+        f"{suggestion(value, known)}{field} must be one of {', '.join(known)}, got {quote(value)}"
     )
 
 
 def suggestion(value: str, options: Iterable[str]) -> str:
-    """Return `` (did you mean NEAREST?)``, or nothing when no option is near."""
+    """Return ``did you mean NEAREST?`` for the head of a message, or nothing when none is near."""
     lowered = {option.lower(): option for option in options}
     near = difflib.get_close_matches(str(value).lower(), lowered, n=1)
-    return f" (did you mean {lowered[near[0]]}?)" if near else ""
+    return f"did you mean {lowered[near[0]]}? " if near else ""

@@ -177,7 +177,7 @@ def _require_command(args: list[str]) -> None:
     word = next((arg for arg in args if not arg.startswith("-")), None)
     if word is not None and word not in known and not _completes(args):
         hint = suggestion(word, known)
-        raise InputError(f"command must be one of {', '.join(known)}{hint}, got {word}")
+        raise InputError(f"{hint}command must be one of {', '.join(known)}, got {word}")
 
 
 def _is_usage_error(error: Any) -> bool:

@@ -1,51 +1,99 @@
-"""Where results go: a table on the terminal, JSON in a file or on stdout."""
+"""What commands share: numbers and ids on the command line, progress, tables, JSON."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
 
-from steinlab.storage import STDOUT, write_whole
+from steinlab.storage import MAX_SEED, STDOUT, write_whole
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
 WIDTH = 140
-"""Columns of a table that goes to a file or a pipe."""
+"""Columns of a table that goes to a file or a pipe, unless ``COLUMNS`` says otherwise."""
+
+NARROW = 5
+"""Columns below which a cell is not folded: such a table is shown as a list."""
+
+SECONDS_BETWEEN_LINES = 10.0
+"""How often a command says on the way what it is at, where there is no terminal."""
+
+MAX_WORKERS = 256
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
-MAX_WORKERS = 256
-WorkersOption = Annotated[str, typer.Option(metavar="N", help="Processes; auto is one a core.")]
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout."),
 ]
+ProgressOption = Annotated[
+    bool, typer.Option("--no-progress", help="Say nothing on the way.", show_default=False)
+]
 
 
-def whole_number(value: str, option: str, at_least: int, at_most: int) -> int:
-    """Return an option's value as an integer within the limits; raise ``InputError`` otherwise.
+def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what completes an id, or the last of several with commas between."""
 
-    Options that are numbers are declared as text and read here, since typer's own message does not
-    show the value.
-    """
-    from steinlab.experiments.specs.fields import integer
+    def complete(incomplete: str) -> list[str]:
+        head, comma, last = incomplete.rpartition(",")
+        return [head + comma + name for name in names() if name.startswith(last)]
 
-    return integer(int(value) if _INTEGER.fullmatch(value) else value, option, at_least, at_most)
+    return complete
 
 
-def worker_count(value: str) -> int:
-    """Return the number of processes that ``--workers`` asks for, ``auto`` being one a core."""
+def number_option(read: Callable[[str, str], Any], help: str, *names: str) -> Any:
+    """Return an option that is a number: ``read`` is told the text and the option's name."""
+
+    def parse(param: typer.CallbackParam, value: str | None) -> Any:
+        return None if value is None else read(value, param.opts[0])
+
+    return typer.Option(*names, metavar="N", help=help, parser=str, callback=parse)
+
+
+def whole(at_least: int, at_most: int) -> Callable[[str, str], int]:
+    """Return what reads a whole number within limits; it raises ``InputError`` otherwise."""
+
+    def read(value: str, option: str) -> int:
+        from steinlab.experiments.specs.fields import integer
+
+        number = int(value) if _INTEGER.fullmatch(value) else value
+        return integer(number, option, at_least, at_most)
+
+    return read
+
+
+def decimal(value: str, option: str) -> float:
+    """Read a number, a fraction or an infinity; raise ``InputError`` otherwise."""
+    from steinlab.experiments.specs.fields import number
+
+    if value.lower() in ("inf", "-inf"):
+        return float(value)
+    return float(number(value, option))
+
+
+def _workers(value: str, option: str) -> int:
     if value != "auto":
-        return whole_number(value, "--workers", 1, MAX_WORKERS)
+        return whole(1, MAX_WORKERS)(value, option)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+WorkersOption = Annotated[
+    Any, number_option(_workers, "Use this number of processes; auto is one per core.")
+]
+SeedOption = Annotated[int, number_option(whole(0, MAX_SEED), "Seed all that is drawn.")]
 
 
 def write_json(target: str | None, result: Any) -> None:
@@ -60,24 +108,63 @@ def write_json(target: str | None, result: Any) -> None:
 
 
 def show(*parts: RenderableType, target: str | None = None) -> None:
-    """Print on stdout, or on stderr when stdout carries the JSON."""
+    """Print on stdout, or on stderr when stdout carries the JSON.
+
+    Strings are read as rich's markup: what a user has named goes in as ``Text``.
+    """
     console = Console(stderr=target == STDOUT)
-    if not console.is_terminal:
+    if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         console.width = WIDTH
     for part in parts:
-        console.print(part)
+        console.print(_listed(part) if isinstance(part, Table) and _wide(part, console) else part)
+
+
+def _wide(table: Table, console: Console) -> bool:
+    """Whether a table needs more columns than there are, however its cells are folded."""
+    probe = copy.copy(table)
+    probe.columns = [
+        column if column.no_wrap else dataclasses.replace(column, width=NARROW)
+        for column in table.columns
+    ]
+    roomy = console.options.update(max_width=10_000)
+    return Measurement.get(console, roomy, probe).minimum > console.width
+
+
+def _listed(table: Table) -> Table:
+    """Return a table as a list: one line per cell that is not empty, a blank one after each row."""
+    out = Table(title=table.title, caption=table.caption, box=None, show_header=False)
+    out.title_justify, out.caption_justify = table.title_justify, table.caption_justify
+    out.add_column(style="dim")
+    out.add_column(overflow="fold")
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        for column, cell in zip(table.columns, cells, strict=True):
+            if cell:
+                out.add_row(column.header, cell)
+        out.add_row()
+    return out
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr where that is a terminal, else nothing; told the fraction done and what."""
-    from rich.console import Console
+def progress_bar(silent: bool = False) -> Iterator[Callable[[float, str], None]]:
+    """Give what is told the fraction done and what is at hand, and says so on stderr.
+
+    On a terminal that is a bar, elsewhere a line every ten seconds at most.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda done, what: bar.update(task, completed=done, description=what)
+    if console.is_terminal and not silent:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+            yield lambda done, what: bar.update(task, completed=done, description=what)
+        return
+    last = time.monotonic()
+
+    def tell(done: float, what: str) -> None:
+        nonlocal last
+        if not silent and done < 1 and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"steinlab: {done:.0%} done, {what}", file=sys.stderr)
+
+    yield tell

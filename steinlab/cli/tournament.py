@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from steinlab.cli.output import WorkersOption, worker_count
-from steinlab.errors import InputError, one_of
+from steinlab.cli.output import WorkersOption, decimal, number_option
+from steinlab.errors import one_of
 
 
 def tournament(  # noqa: PLR0917
@@ -21,9 +21,7 @@ def tournament(  # noqa: PLR0917
         Path | None, typer.Option(metavar="FILE", help="Replace the tables of this page.")
     ] = None,
     workers: WorkersOption = "auto",
-    minutes: Annotated[
-        float, typer.Option(metavar="M", help="Begin no cell after them.", show_default=False)
-    ] = math.inf,
+    minutes: Annotated[float, number_option(decimal, "Begin no cell after them.")] = math.inf,
     record: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write what was played here, and resume from it."),
@@ -41,7 +39,4 @@ def tournament(  # noqa: PLR0917
     from steinlab.experiments.tournament.session import Wish, sitting
 
     one_of("--profile", profile, PROFILES)
-    if math.isnan(minutes):
-        raise InputError("--minutes must be a number, got nan")
-    count = worker_count(workers)
-    print(sitting(Wish(profile, out, page, count, minutes, record, note, source)))
+    print(sitting(Wish(profile, out, page, workers, minutes, record, note, source)))

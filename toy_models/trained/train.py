@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from steinlab.cli.output import progress_bar
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, Interrupted, one_of
 from toy_models.trained.places import cached_file, write_whole
@@ -27,7 +28,7 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     out : Path, optional
         By default in the cache.
     show : bool
-        Whether to draw a progress bar on stderr.
+        Whether to say on stderr how far it is.
 
     Raises
     ------
@@ -44,8 +45,14 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     run = begin(preset, _resumable(checkpoint, preset))
     write_whole(checkpoint, lambda path: _save(run.state(), path))  # refuse early, not at the end
     start, cpu = time.perf_counter(), time.process_time()
-    with _Bar(preset, show) as bar, stopped_by_interrupt() as stop:
-        advance(run, bar, stop)
+    with progress_bar(not show) as tell, stopped_by_interrupt() as stop:
+        advance(
+            run,
+            lambda step, loss: tell(
+                step / preset.steps, f"{preset.name}, held-out loss {loss:.4f}"
+            ),
+            stop,
+        )
     seconds = {"wall": time.perf_counter() - start, "cpu": time.process_time() - cpu}
     write(file, preset, run.best, _provenance(run, seconds))
     if run.done:
@@ -108,35 +115,6 @@ def _provenance(run: Any, seconds: dict[str, float]) -> dict[str, Any]:
         "seconds_of_last_run": {key: round(value, 1) for key, value in seconds.items()},
         "torch": torch.__version__,
     }
-
-
-class _Bar:
-    """A progress bar of rich on stderr, or nothing."""
-
-    def __init__(self, preset: Preset, show: bool):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(),
-            TextColumn("held-out loss {task.fields[loss]:.4f}"),
-        )
-        self.bar = Progress(*columns, console=Console(stderr=True), disable=not show)
-        self.task = self.bar.add_task(preset.name, total=preset.steps, loss=float("nan"))
-
-    def __enter__(self) -> _Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, step: int, loss: float) -> None:
-        """Show the steps done and the last validation loss."""
-        self.bar.update(self.task, completed=step, loss=loss)
 
 
 def main(args: Sequence[str]) -> int:
