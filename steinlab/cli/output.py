@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import os
 import re
@@ -11,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 
 from steinlab.storage import MAX_SEED, STDOUT, write_whole
 
@@ -26,8 +26,8 @@ _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 WIDTH = 140
 """Columns of a table that goes to a file or a pipe, unless ``COLUMNS`` says otherwise."""
 
-NARROW = 5
-"""Columns below which a cell is not folded: such a table is shown as a list."""
+WORD = 24
+"""Letters of a word that stay on one line: a table too narrow for them is shown as a list."""
 
 SECONDS_BETWEEN_LINES = 10.0
 """How often a command says on the way what it is at, where there is no terminal."""
@@ -116,18 +116,30 @@ def show(*parts: RenderableType, target: str | None = None) -> None:
     if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         console.width = WIDTH
     for part in parts:
-        console.print(_listed(part) if isinstance(part, Table) and _wide(part, console) else part)
+        console.print(_fitting(part, console) if isinstance(part, Table) else part)
 
 
-def _wide(table: Table, console: Console) -> bool:
-    """Whether a table needs more columns than there are, however its cells are folded."""
-    probe = copy.copy(table)
+def _fitting(table: Table, console: Console) -> Table:
+    """Return a table whose cells are folded, never cut, or a list where it is too narrow."""
+    roomy = console.options.update(max_width=10_000)
+
+    def longest_word(column: Column) -> int:
+        cells = (
+            console.render_str(cell) if isinstance(cell, str) else cell
+            for cell in (column.header, *column.cells)
+        )
+        return max(Measurement.get(console, roomy, cell).minimum for cell in cells)
+
+    probe, out = copy.copy(table), copy.copy(table)
     probe.columns = [
-        column if column.no_wrap else dataclasses.replace(column, width=NARROW)
+        column if column.no_wrap else replace(column, width=min(longest_word(column), WORD))
         for column in table.columns
     ]
-    roomy = console.options.update(max_width=10_000)
-    return Measurement.get(console, roomy, probe).minimum > console.width
+    out.columns = [
+        column if column.no_wrap else replace(column, overflow="fold") for column in table.columns
+    ]
+    least = Measurement.get(console, roomy, probe).minimum
+    return out if least <= console.width else _listed(table)
 
 
 def _listed(table: Table) -> Table:

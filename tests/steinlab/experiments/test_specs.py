@@ -118,7 +118,7 @@ BAD_STEPS = [
 def test_a_bad_step_is_named(path, value, message):
     with pytest.raises(InputError) as caught:
         CoefficientSpec.from_json(changed(STEP, path, value))
-    assert str(caught.value).endswith(message)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ BAD_COMPARISONS = [
 def test_a_bad_comparison_is_named(path, value, message):
     with pytest.raises(InputError) as caught:
         CompareSpec.from_json(changed(COMPARISON, path, value))
-    assert str(caught.value).endswith(message)
+    assert message in str(caught.value)
 
 
 def test_an_unknown_model_is_named():
