@@ -25,7 +25,7 @@ from gpu_models.study.pairs import (
     spreads,
     summary,
 )
-from gpu_models.study.stored import Stored, read, stored
+from gpu_models.study.stored import Stored, stored
 from steinlab.report.pages import table
 
 Record = Mapping[str, Any]
@@ -291,23 +291,3 @@ def speeds(folder: Path) -> str:
         rows.append([str(row["processes"]), str(row["micro_batch"]), *numbers])
     head = ["processes", "pictures a card", "training, a second", "evaluation, a second"]
     return table(head, rows) if rows else ""
-
-
-def tables(folder: Path) -> list[str]:
-    """Return all tables of what the record has."""
-    study = read(folder)
-    if study is None:
-        return []
-    made = [
-        summaries(study),
-        by_part(study, "evaluations"),
-        by_part(study, "solver"),
-        headline(study),
-        seeds(study),
-        cost(study),
-        lipschitz(study, study.size.lipschitz_steps[:1]),
-        denoiser(study),
-        coefficients(study),
-        speeds(folder),
-    ]
-    return [text for text in made if text]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steinlab.cli.names import claim_ids
 from steinlab.cli.output import (
+    CLAIM_IDS,
     JsonOption,
     ProgressOption,
     SeedOption,
+    completing,
     number_option,
     progress_bar,
     show,
@@ -37,14 +38,14 @@ def falsify(  # noqa: PLR0917
     name: Annotated[
         str,
         typer.Argument(
-            metavar="CLAIM", help="Id of the claim, or FILE.py::NAME.", autocompletion=claim_ids
+            metavar="CLAIM",
+            help="Id of the claim, or FILE.py::NAME.",
+            autocompletion=completing(CLAIM_IDS),
         ),
     ],
     budget: Annotated[
         int,
-        number_option(
-            whole(1, MAX_BUDGET), "Measure this number of cases, earlier runs' included."
-        ),
+        number_option(whole(1, MAX_BUDGET), "Measure this number of cases, of earlier runs too."),
     ] = 4096,
     seed: SeedOption = 0,
     out: Annotated[

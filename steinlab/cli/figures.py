@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from steinlab.cli.names import figure_names
-from steinlab.cli.output import SeedOption, WorkersOption, show
+from steinlab.cli.output import SeedOption, WorkersOption, completing, show
 from steinlab.errors import one_of
 from steinlab.storage import make_folder
 
@@ -19,7 +18,9 @@ def figures(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...", help="Draw these; by default all.", autocompletion=figure_names
+            metavar="[NAME]...",
+            help="Draw these; by default all.",
+            autocompletion=completing("steinlab.report.figures:figure_names"),
         ),
     ] = None,
     list_them: Annotated[bool, typer.Option("--list", help="Name them and stop.")] = False,
@@ -33,9 +34,9 @@ def figures(
 
     A rerun with the same seed writes the same bytes, whatever the number of processes.
     """
-    from steinlab.report import figures as room
+    from steinlab.report.figures import figure_names
 
-    known = room.figure_names()
+    known = figure_names()
     wanted = [one_of("figure", name, known) for name in names or known]
     if list_them:
         _list(wanted)

@@ -8,10 +8,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,8 @@ SECONDS_BETWEEN_LINES = 10.0
 """How often a command says on the way what it is at, where there is no terminal."""
 
 MAX_WORKERS = 256
+CLAIM_IDS = "steinlab.verification.registry:claim_ids"
+"""What lists the claims."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
 JsonOption = Annotated[
@@ -44,14 +47,24 @@ ProgressOption = Annotated[
 ]
 
 
-def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Return what completes an id, or the last of several with commas between."""
+def completing(where: str) -> Callable[[str], list[str]]:
+    """Return what completes an id, or the last of several with commas between.
+
+    ``where`` names what lists the ids, ``module:name``; it is imported when a shell asks.
+    """
 
     def complete(incomplete: str) -> list[str]:
+        found = resolve_name(where)
         head, comma, last = incomplete.rpartition(",")
-        return [head + comma + name for name in names() if name.startswith(last)]
+        names = found() if callable(found) else found
+        return [head + comma + name for name in names if name.startswith(last)]
 
     return complete
+
+
+def id_option(where: str, help: str, *names: str, metavar: str = "ID") -> Any:
+    """Return an option that is one of the ids that ``where`` lists; see :func:`completing`."""
+    return typer.Option(*names, metavar=metavar, help=help, autocompletion=completing(where))
 
 
 def number_option(read: Callable[[str, str], Any], help: str, *names: str) -> Any:

@@ -9,11 +9,11 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from steinlab.cli.names import correction_names, grid_names, model_names, process_names, solver_ids
 from steinlab.cli.output import (
     ProgressOption,
     SeedOption,
     decimal,
+    id_option,
     number_option,
     progress_bar,
     show,
@@ -37,15 +37,9 @@ MAX_PICTURES = 1024
 
 def sample(  # noqa: PLR0917 - typer calls it by name
     model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="One that `steinlab models` lists.", autocompletion=model_names
-        ),
+        str, id_option("steinlab.diffusion.models:registered", "One that `steinlab models` lists.")
     ],
-    solver: Annotated[
-        str,
-        typer.Option(metavar="ID", help="dpmpp-2m, heun, euler, ...", autocompletion=solver_ids),
-    ],
+    solver: Annotated[str, id_option("steinlab.solvers:SOLVER_IDS", "dpmpp-2m, heun, euler, ...")],
     evaluations: Annotated[
         int,
         number_option(
@@ -53,29 +47,25 @@ def sample(  # noqa: PLR0917 - typer calls it by name
         ),
     ],
     correction: Annotated[
-        str,
-        typer.Option(
-            metavar="ID", help="none, stein, tweedie, ...", autocompletion=correction_names
-        ),
+        str, id_option("steinlab.corrections:CORRECTIONS", "none, stein, tweedie, ...")
     ] = "none",
     gamma_min: Annotated[
         float | None, number_option(decimal, "Clip the coefficient from below.")
     ] = None,
     gamma_max: Annotated[
         float | None,
-        number_option(decimal, "And from above: by default at 1; inf is as published."),
+        number_option(decimal, "And from above: at 1 by default; inf is as published."),
     ] = None,
     grid: Annotated[
-        str, typer.Option(metavar="NAME", help="karras, logsnr, ...", autocompletion=grid_names)
+        str, id_option("steinlab.diffusion.grids:GRIDS", "karras, logsnr, ...")
     ] = "karras",
     process: Annotated[
         str,
-        typer.Option(
+        id_option(
+            "steinlab.diffusion.processes:PROCESSES",
+            "By default the model's.",
             "--process",
             "--schedule",
-            metavar="NAME",
-            help="Noise by this process, by default the model's.",
-            autocompletion=process_names,
         ),
     ] = "",
     end: Annotated[

