@@ -73,7 +73,7 @@ def changed(study: Stored, key: str) -> tuple[Stored, dict[str, Any]]:
 def test_without_a_study_a_claim_is_not_run_and_says_why(on: Any, claim: str) -> None:
     row = on(claim, None)
     assert row["verdict"] == "not-run"
-    assert row["finding"] == "no stored study: run python -m gpu_models.study"
+    assert row["finding"] == "no stored study: run steinlab study"
     assert faults({"claims": [row]}) == []
 
 
