@@ -26,6 +26,7 @@ from networks_tables import (
 from networks_words import budget_words, seen, short, title
 
 from steinlab.solvers.reference_flow import SUBSTEPS
+from steinlab.storage import write_text
 from toy_models.galaxies.models import HSC_32
 
 HERE = Path(__file__).parent
@@ -165,8 +166,8 @@ def page(found: dict[str, Record]) -> str:
 def main() -> None:
     """Write both pages."""
     found = records()
-    (HERE / "networks.md").write_text(page(found), encoding="utf-8")
-    (HERE / "networks-tables.md").write_text(tables_page(found), encoding="utf-8")
+    write_text(HERE / "networks.md", page(found))
+    write_text(HERE / "networks-tables.md", tables_page(found))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from study_page import pages
 
 from gpu_models.study.stored import RESULTS
 from steinlab.report.words import counts, grouped
+from steinlab.storage import write_json, write_text
 from steinlab.verification.registry import load_claim
 from steinlab.verification.shards import package_of
 
@@ -70,16 +71,16 @@ def refresh(root: Path, ledger: Mapping[str, Any]) -> list[str]:
     for name, verdict in after.items():
         if before.get(name) != verdict:
             print(f"{name}: {before.get(name)} -> {verdict}")
-    (root / EXPECTED[profile]).write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
+    write_json(root / EXPECTED[profile], after, indent=2)
     tables = verdict_tables(read(root, "quick"), read(root, "full"))
     old = readme.read_text(encoding="utf-8")
     text, count = BLOCK.subn(lambda found: found[1] + tables + found[2], old)
     if count != 1:
         raise SystemExit(f"README.md must hold one block of verdicts, got {count}")
-    readme.write_text(text, encoding="utf-8")
-    (root / "docs" / "findings.md").write_text(render(ledger), encoding="utf-8")
+    write_text(readme, text)
+    write_text(root / "docs" / "findings.md", render(ledger))
     for name, page in pages(RESULTS).items():
-        (root / "docs" / name).write_text(page, encoding="utf-8")
+        write_text(root / "docs" / name, page)
     found = {row["id"]: row["verdict"] for row in ledger["claims"]}
     return [
         f"{name}: verdict {found.get(name, 'missing')}, expected {verdict}"

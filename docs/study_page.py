@@ -27,6 +27,7 @@ from study_words import findings, listed, state
 
 from gpu_models.study.pairs import LARGEST
 from gpu_models.study.stored import RESULTS, Stored, read
+from steinlab.storage import write_text
 
 LEGEND = (
     "FD-EffLite0 is the Frechet distance on EfficientNet-Lite0's features, never FID; "
@@ -153,4 +154,4 @@ def pages(folder: Path) -> dict[str, str]:
 if __name__ == "__main__":
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     for name, text in pages(RESULTS).items():
-        (target / name).write_text(text, encoding="utf-8")
+        write_text(target / name, text)

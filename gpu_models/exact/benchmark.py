@@ -8,7 +8,6 @@ differentiation with one probe; and how far the numbers are from float64, over t
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import traceback
@@ -24,6 +23,7 @@ from gpu_models.exact.denoiser import ScaledEmpirical
 from gpu_models.exact.methods import FUSED, METHODS
 from gpu_models.exact.rounding import bounds
 from gpu_models.exact.streaming import PRECISIONS, product_mode
+from steinlab.storage import write_json
 
 SIZES = {"full": (60_000, 784, 4096), "tiny": (600, 24, 64)}
 """Rows, coordinates and queries."""
@@ -272,7 +272,7 @@ def main() -> int:
     } | Bench(options.size, "cuda", options.precisions).run()
     show(result)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.json, result, indent=1)
     return 0
 
 

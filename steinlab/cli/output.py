@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 
-from steinlab.storage import STDOUT, write_whole
+from steinlab.storage import STDOUT, write_text
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
@@ -57,7 +57,7 @@ def write_json(target: str | None, result: Any) -> None:
     if target == STDOUT:
         sys.stdout.write(text)
         return
-    write_whole(Path(target), lambda out: out.write(text.encode("utf-8")))
+    write_text(Path(target), text)
 
 
 def show(*parts: RenderableType, target: str | None = None) -> None:
