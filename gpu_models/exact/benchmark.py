@@ -7,7 +7,6 @@ differentiation with one probe; and how far the numbers are from float64, over t
 
 from __future__ import annotations
 
-import json
 import shlex
 import statistics
 import traceback
@@ -25,6 +24,7 @@ from gpu_models.exact.rounding import bounds
 from gpu_models.exact.streaming import PRECISIONS, product_mode
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError
+from steinlab.storage import write_json
 
 SIZES = {"full": (60_000, 784, 4096), "tiny": (600, 24, 64)}
 """Rows, coordinates and queries."""
@@ -272,5 +272,5 @@ def main(args: Sequence[str]) -> int:
     } | Bench(options.size, "cuda", options.precisions).run()
     show(result)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.json, result, indent=1)
     return 0

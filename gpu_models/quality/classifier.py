@@ -22,7 +22,8 @@ from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident, to_pictures
 from gpu_models.network.parallel import pick_device
 from gpu_models.network.unet import parameters_of
-from gpu_models.network.weights import command_line, fill, load_weights, save_weights, write_json
+from gpu_models.network.weights import command_line, fill, load_weights, save_weights
+from steinlab.storage import write_json
 
 NAME = "fashion-classifier"
 ARCHITECTURE, VERSION = "steinlab-fashion-classifier", 1
@@ -166,7 +167,7 @@ def _work(wanted: argparse.Namespace) -> None:
         "test_accuracy": share,
         "standard_error": error,
     }
-    write_json(wanted.out / f"{NAME}.json", record)
+    write_json(wanted.out / f"{NAME}.json", record, indent=1, sort_keys=True)
     print(f"test accuracy {share:.4f} +- {error:.4f}")
 
 

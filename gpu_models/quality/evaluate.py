@@ -19,7 +19,7 @@ from gpu_models.network import fashion
 from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident
 from gpu_models.network.parallel import Group, group_of
-from gpu_models.network.weights import command_line, write_json
+from gpu_models.network.weights import command_line
 from gpu_models.quality.features import EXTRACTORS, confidence
 from gpu_models.quality.reference import Bench, ConfidenceBench, measure
 from steinlab.diffusion.denoisers import Denoiser
@@ -29,6 +29,7 @@ from steinlab.errors import InputError, one_of
 from steinlab.solvers import evaluations_on, get_solver
 from steinlab.solvers.loop import solve
 from steinlab.solvers.plans import run_within
+from steinlab.storage import write_json, write_whole
 
 ROWS = 2500
 """States in one run of the solver."""
@@ -94,7 +95,7 @@ def _work(wanted: argparse.Namespace, group: Group) -> None:
         run |= {"grid": wanted.grid, "seed": wanted.seed, "sampling_seconds": round(seconds, 2)}
         run["measures"] = measure(states, benches)
         record["runs"].append(run)
-        write_json(wanted.out / "measures.json", record)
+        write_json(wanted.out / "measures.json", record, indent=1, sort_keys=True)
         _save_picture(wanted.out / f"{wanted.solver}-{spent}.png", states[:128])
         print(run, flush=True)
 
@@ -123,7 +124,7 @@ def _save_picture(path: Path, states: torch.Tensor) -> None:
     from PIL import Image
 
     pictures = sheet(states.cpu().numpy(), fashion.SHAPE, DISPLAY, columns=16)
-    Image.fromarray(pictures).save(path)
+    write_whole(path, lambda out: Image.fromarray(pictures).save(out, "PNG"))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
 
-from steinlab.storage import MAX_SEED, STDOUT, write_whole
+from steinlab.storage import MAX_SEED, STDOUT, write_text
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
@@ -117,7 +117,7 @@ def write_json(target: str | None, result: Any) -> None:
     if target == STDOUT:
         sys.stdout.write(text)
         return
-    write_whole(Path(target), lambda out: out.write(text.encode("utf-8")))
+    write_text(Path(target), text)
 
 
 def show(*parts: RenderableType, target: str | None = None) -> None:

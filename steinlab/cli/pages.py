@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from steinlab.errors import InputError, one_of
-from steinlab.storage import STDOUT, make_folder, read_json
+from steinlab.storage import STDOUT, make_folder, read_json, write_text
 
 DOCS = Path("docs")
 
@@ -64,7 +64,7 @@ def pages(
     ]
     for file in changed:
         if not check:
-            file.write_text(files[file], encoding="utf-8")
+            write_text(file, files[file])
         print(f"{file} {'is not what the records make' if check else 'written anew'}")
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     return int(bool(problems) or (check and bool(changed)))

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from steinlab.cli.output import show
-from steinlab.storage import make_folder
+from steinlab.storage import make_folder, write_text
 
 DEFAULT_FOLDER, DEFAULT_LEDGER, DEFAULT_FIGURES = "out/report", "ledger.json", "out/figures"
 
@@ -49,9 +49,7 @@ def report(
         assert drawn is not None
         pictures = [Picture.read(drawn, name) for name in _drawn(drawn)]
     target = folder / "report.html"
-    scratch = folder / ".report.html"
-    scratch.write_text(page(found, pictures), encoding="utf-8")
-    scratch.replace(target)
+    write_text(target, page(found, pictures))
     size = target.stat().st_size / 2**20
     said = f"{target}: {len(found['claims'])} claims, {len(pictures)} figures, {size:.1f} MiB"
     show(Text(said))

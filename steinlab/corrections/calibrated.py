@@ -22,6 +22,7 @@ from analytic.arrays import Array
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.errors import InputError
 from steinlab.solvers.step import Correction, Diagnostics, Step
+from steinlab.storage import write_json
 
 VERSION = 1
 LEVEL_TOLERANCE = 1e-9
@@ -101,7 +102,7 @@ class Table:
 
     def save(self, file: Path) -> None:
         """Write the table as JSON."""
-        file.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n")
+        write_json(file, {"version": VERSION, **asdict(self)}, indent=1)
 
     @classmethod
     def load(cls, file: Path, *, model: str | None = None) -> Self:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steinlab import storage
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid
@@ -39,14 +38,14 @@ from steinlab.experiments.bench import (
     rng_of,
 )
 from steinlab.experiments.coefficient_noise import Noise, coefficient_noise, widened
-from steinlab.experiments.results import Row, RowStore, packed, restored, to_json
+from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
-from steinlab.storage import read_json, sources_key
+from steinlab.storage import Store, key_of, read_json, sources_key
 from steinlab.workers import completed, executor_for
 
 __all__ = ["Row", "compare", "to_json"]
@@ -139,7 +138,7 @@ class Comparison:
     def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
         self.spec = spec
         self.tasks, self.subject = _plan(spec), subject_of(spec)
-        self._store = RowStore(folder) if folder else None
+        self._store = Store(folder) if folder else None
         self._bench: Bench | None = None
 
     @property
@@ -152,16 +151,16 @@ class Comparison:
         """Return a row, from the folder where it is there."""
         task, store = self.tasks[index], self._store
         key = _key(self.spec, self.subject, task) if store else ""
-        row = store.get(task.label, key, task.solver, task.correction) if store else None
-        if row is not None:
-            return row
+        found = store.get(name_of(task.label), key) if store else None
+        if found is not None:
+            return restored(found, task.solver, task.correction)
         units = len(self.tasks) + 1
         if self._bench is None:
             self._bench = _prepare(self.request, self.subject, lambda f, w: tell(f / units, w))
         tell((index + 1) / units, task.label)
         row = _run(task, self._bench)
         if store:
-            store.put(task.label, key, row)
+            store.put(name_of(task.label), key, packed(row))
         return row
 
 
@@ -214,8 +213,8 @@ def _key(spec: CompareSpec, subject: Subject, task: _Task) -> str:
     levels = [(level.alpha, level.sigma) for level in task.grid]
     answers = fingerprint(subject.denoiser, subject.dim, subject.process)
     run = (spec.seed, spec.samples, spec.end, levels)
-    return storage.key_of(
-        subject.key, answers, run, task.content, task.correction.digests, sources_key("steinlab")
+    return key_of(
+        subject.key, answers, run, task.content, task.correction.digests, sources_key(__name__)
     )
 
 

@@ -1,14 +1,10 @@
-"""Rows of a comparison: what they hold, their JSON, and finished ones kept in a folder."""
+"""Rows of a comparison: what they hold, their JSON, and their numbers apart."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from steinlab.estimates import Estimate, as_json, finite_or_none
@@ -106,90 +102,20 @@ def _coefficient(index: int, done: Diagnostics) -> dict[str, Any]:
     }
 
 
-class RowStore:
-    """Finished rows in a folder, each in a file named for it and with the key of its numbers.
-
-    A file of another key, or one that cannot be read, is not read but replaced. ``reused`` counts
-    those that were read.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.reused = 0
-
-    def get(self, label: str, key: str, solver: SolverSpec, fix: CorrectionSpec) -> Row | None:
-        """Return the row, if it is there."""
-        try:
-            stored = json.loads(self._file(label).read_text(encoding="utf-8"))
-            row = restored(stored["row"], solver, fix) if stored["key"] == key else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        self.reused += row is not None
-        return row
-
-    def put(self, label: str, key: str, row: Row) -> None:
-        """Keep a row, whole or not at all."""
-        text = json.dumps({"key": key, "row": packed(row)}, indent=1) + "\n"
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".row.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-            Path(name).replace(self._file(label))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-    def _file(self, label: str) -> Path:
-        return self.folder / (re.sub(r"[^a-z0-9.=-]+", "-", label.lower()).strip("-") + ".row.json")
+def name_of(label: str) -> str:
+    """Return the name under which a row is kept."""
+    return re.sub(r"[^a-z0-9.=-]+", "-", label.lower()).strip("-") + ".row"
 
 
-_PAIRS = ("energy_distance", "sliced_w2", "flow_error")
-_PLAIN = ("asked", "spent", "steps", "note", "stopped", "end")
+SPECS = ("solver", "correction")
+"""What a row holds beside its numbers: made anew from the specification."""
 
 
 def packed(row: Row) -> dict[str, Any]:
-    """Return every number of a row, to the last digit; not the solver and the correction."""
-    return {
-        **{name: getattr(row, name) for name in _PLAIN},
-        **{name: _both(getattr(row, name)) for name in _PAIRS},
-        **{name: _sample(getattr(row, name)) for name in ("floor", "data", "data_floor")},
-        "coefficients": [[d.gamma, _both(d.estimate), d.note] for d in row.coefficients],
-        "reference": list(vars(row.reference).values()),
-        "noise": row.noise and list(vars(row.noise).values()),
-    }
-
-
-def _both(found: Any) -> list[float] | None:
-    return None if found is None else [float(found.value), float(found.error)]
-
-
-def _sample(floor: Floor | None) -> list[Any] | None:
-    return None if floor is None else [_both(floor.energy_distance), _both(floor.sliced_w2)]
+    """Return every number of a row."""
+    return {name: value for name, value in vars(row).items() if name not in SPECS}
 
 
 def restored(stored: Mapping[str, Any], solver: SolverSpec, fix: CorrectionSpec) -> Row:
     """Return the row of what :func:`packed` returned."""
-
-    def maybe(make: Callable[..., Any], found: Any) -> Any:
-        return None if found is None else make(*found)
-
-    def floor(found: Any) -> Floor | None:
-        return None if found is None else Floor(*(Estimate(*pair) for pair in found))
-
-    own = floor(stored["floor"])
-    assert own is not None
-    return Row(
-        solver=solver,
-        correction=fix,
-        **{name: stored[name] for name in _PLAIN},
-        **{name: maybe(Estimate, stored[name]) for name in _PAIRS},
-        floor=own,
-        data=floor(stored["data"]),
-        data_floor=floor(stored["data_floor"]),
-        coefficients=tuple(
-            Diagnostics(gamma, maybe(Estimate, found), note)
-            for gamma, found, note in stored["coefficients"]
-        ),
-        reference=Reference(*stored["reference"]),
-        noise=maybe(Noise, stored["noise"]),
-    )
+    return Row(solver=solver, correction=fix, **stored)

@@ -34,6 +34,7 @@ from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.models import Model, load_model
 from steinlab.solvers import EULER, SOLVERS
 from steinlab.solvers.reference_flow import LongRun, long_run
+from steinlab.storage import write_text
 from steinlab.workers import completed, executor_for
 from toy_models.claims.networks import GALAXY, Pool
 
@@ -131,6 +132,6 @@ def main(args: Sequence[str]) -> int:
                 raise out
             found[job] = out
             lines = ",\n ".join(json.dumps(found[one]) for one in jobs if one in found)
-            given.out.write_text(f"[\n {lines}\n]\n")
+            write_text(given.out, f"[\n {lines}\n]\n")
             print(f"{job.solver} {job.index}: z {out['z']:.2f}", flush=True)
     return 0

@@ -25,6 +25,7 @@ from steinlab.solvers.loop import NonFiniteStateError, solve
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import long_run
 from steinlab.solvers.step import Run
+from steinlab.storage import write_whole
 
 SOLVERS, EVALUATIONS = ("euler", "dpmpp-2m"), (5, 8)
 METHODS = {
@@ -74,7 +75,8 @@ def compute(file: Path, model: Model, grid: str, n: int) -> None:
                 ends[f"{solver}/{asked}/{method}"] = np.nan_to_num(state)
     sheets = {k: sheet(v, model.shape, model.display, ACROSS) for k, v in ends.items()}
     words = {"model": model.name, "grid": grid, "display": model.display.words, "states": n}
-    np.savez_compressed(file, config=np.array(json.dumps(words)), **sheets)  # type: ignore[arg-type]
+    config = np.array(json.dumps(words))
+    write_whole(file, lambda out: np.savez_compressed(out, config=config, **sheets))  # type: ignore[arg-type]
 
 
 def draw(source: Path, target: Path) -> None:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from steinlab.cli.output import progress_bar
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, Interrupted, one_of
-from toy_models.trained.places import cached_file, write_whole
+from steinlab.storage import write_whole
+from toy_models.trained.places import cached_file
 from toy_models.trained.presets import PRESETS, Preset
 
 
@@ -43,7 +44,7 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     file = out or cached_file(preset)
     checkpoint = file.with_suffix(".checkpoint")
     run = begin(preset, _resumable(checkpoint, preset))
-    write_whole(checkpoint, lambda path: _save(run.state(), path))  # refuse early, not at the end
+    write_whole(checkpoint, lambda out: _save(run.state(), out))  # refuse early, not at the end
     start, cpu = time.perf_counter(), time.process_time()
     with progress_bar(not show) as tell, stopped_by_interrupt() as stop:
         advance(
@@ -58,17 +59,17 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     if run.done:
         checkpoint.unlink(missing_ok=True)
         return file
-    write_whole(checkpoint, lambda path: _save(run.state(), path))
+    write_whole(checkpoint, lambda out: _save(run.state(), out))
     raise Interrupted(
         f"stopped after {run.step} of {preset.steps} steps; the best weights, of step "
         f"{run.best_step}, are in {file}; the same command goes on"
     )
 
 
-def _save(state: dict[str, Any], path: Path) -> None:
+def _save(state: dict[str, Any], out: IO[bytes]) -> None:
     import torch
 
-    torch.save(state, path)
+    torch.save(state, out)
 
 
 def _resumable(checkpoint: Path, preset: Preset) -> dict[str, Any] | None:

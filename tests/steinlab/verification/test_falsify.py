@@ -309,10 +309,10 @@ def test_bad_input_is_one_line(args, message, refused) -> None:
     ],
 )
 def test_a_foreign_state_is_one_line(change, message, tmp_path, refused) -> None:
-    from steinlab.storage import sources_key
+    from steinlab.verification.shards import sources_of
 
     claim = load_claim("vp-singularity")
-    state = Search(claim, spaces_of(claim), 0).to_json(sources_key("steinlab"))
+    state = Search(claim, spaces_of(claim), 0).to_json(sources_of("vp-singularity"))
     (tmp_path / "vp-singularity.search.json").write_text(json.dumps({**state, **change}))
     said = refused("falsify", "vp-singularity", "--out", tmp_path)
     assert message in said

@@ -33,6 +33,7 @@ from steinlab.metrics import rms_distance
 from steinlab.solvers import evaluations_on
 from steinlab.solvers.loop import solve
 from steinlab.solvers.reference_flow import long_run
+from steinlab.storage import Store
 
 CELL = Cell("ring-2", "edm", "karras", "dpmpp-2m", 5, 0)
 DOCS = Path(__file__).parents[4] / "docs"
@@ -201,8 +202,8 @@ def test_it_resumes_and_writes_a_page(
     tournament(args)
     assert page.read_text() == first
     file = next(out.iterdir())
-    stored = json.loads(file.read_text())
-    file.write_text(json.dumps({**stored, "key": "another"}))
+    store = Store(out)
+    store.put(file.stem, "another", store.read(file.stem)[1])
     with pytest.raises(TypeError):
         tournament(args)
     assert capsys.readouterr().out.count("Profile") == 2
@@ -227,7 +228,7 @@ def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
     monkeypatch.setattr(run, "play", thrice)
     with pytest.raises(IndexError):
         tournament(args)
-    assert len(list(folder.glob("*.json"))) == 3 < whole
+    assert len(list(folder.glob("*.npz"))) == 3 < whole
     assert "failed: IndexError" in capsys.readouterr().err
     assert len(read_record(record)[1]) <= 3  # of groups that were finished
     tournament(["--from", str(folder)])
@@ -267,11 +268,11 @@ def test_what_was_played_is_kept_when_the_run_is_told_to_end(
     finally:
         signal.signal(signal.SIGTERM, before)
     first = read_record(record)[1]
-    assert len(first) == len(list(folder.glob("*.json"))) == 2
+    assert len(first) == len(list(folder.glob("*.npz"))) == 2
     shutil.rmtree(folder)
     tournament([*args, "--note", "On two cores"])
     head, whole = read_record(record)
-    assert len(whole) == head["cells"] == 2 + len(list(folder.glob("*.json")))
+    assert len(whole) == head["cells"] == 2 + len(list(folder.glob("*.npz")))
     assert [one for one in whole if one["cell"] in [c["cell"] for c in first]] == first
     assert command.told(whole, head).endswith(f"sources {head['key'][:12]}. On two cores.")
 
