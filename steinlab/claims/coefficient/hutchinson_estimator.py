@@ -42,7 +42,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem, forward, take_step
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Cases, Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import Cases, Check, Claim, Effort, NegativeControl, Result, Table
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space
 from steinlab.verification.significance import Mean
@@ -255,7 +255,14 @@ def _no_probes(batch: Batch) -> tuple[float, float]:
 def _probe_check(kind: str, law: str) -> Check:
     compare = compare_mean if kind == "mean" else compare_variance
     measure = partial(measure_probes, law=law)
-    return Check(f"{kind}, {law}", "property", _draw_probed, measure, compare, StepCases.restore)
+    return Check(
+        f"{kind}, {law}",
+        method="property",
+        draw=_draw_probed,
+        measure=measure,
+        compare=compare,
+        restore=StepCases.restore,
+    )
 
 
 BIAS, SQUARE = "bias of the ratio", "variance of the ratio"
@@ -337,6 +344,10 @@ CLAIM = Claim(
     statement="the estimator is unbiased with variance 2(|J_s|_F^2 - sum J_ii^2) a Rademacher and "
     "2|J_s|_F^2 a Gaussian probe; the ratio gamma_hat has a bias of order 1/B and the variance "
     "of its states plus 1/m of a probe's",
+    latex=(
+        r"\operatorname{Var}(v^{\top} J v) = 2\Big(\|J_s\|_F^2 - \sum_i J_{ii}^2\Big) \text{ "
+        r"(Rademacher)}, \qquad 2\|J_s\|_F^2 \text{ (Gaussian)}",
+    ),
     source="Algorithm 1",
     kind="identity",
     owner="paper",
@@ -344,16 +355,32 @@ CLAIM = Claim(
     formula=FORMULA,
     checks=(
         *(_probe_check(kind, law) for kind in ("mean", "variance") for law in ENUMERATED),
-        Check(BIAS, "monte-carlo", _draw_batches, measure_ratio, compare_bias, Batch.restore),
-        Check(SQUARE, "monte-carlo", _draw_batches, measure_ratio, compare_ratio, Batch.restore),
+        Check(
+            BIAS,
+            method="monte-carlo",
+            draw=_draw_batches,
+            measure=measure_ratio,
+            compare=compare_bias,
+            restore=Batch.restore,
+        ),
+        Check(
+            SQUARE,
+            method="monte-carlo",
+            draw=_draw_batches,
+            measure=measure_ratio,
+            compare=compare_ratio,
+            restore=Batch.restore,
+        ),
     ),
-    twins=(
-        Twin("diagonal left in", FORMULA._replace(probe=_unsymmetric), VARIANCES[:1]),
-        Twin("J for its symmetric part", FORMULA._replace(probe=_unsymmetric), VARIANCES[1:]),
-        Twin("half the variance", FORMULA._replace(probe=_halved), VARIANCES),
-        Twin("an unbiased ratio", FORMULA._replace(bias=_no_bias), (BIAS,)),
-        Twin("a bias of order 1/sqrt(B)", FORMULA._replace(bias=_root_law), (BIAS,)),
-        Twin("probes add no variance", FORMULA._replace(ratio=_no_probes), (SQUARE,)),
+    controls=(
+        NegativeControl("diagonal left in", FORMULA._replace(probe=_unsymmetric), VARIANCES[:1]),
+        NegativeControl(
+            "J for its symmetric part", FORMULA._replace(probe=_unsymmetric), VARIANCES[1:]
+        ),
+        NegativeControl("half the variance", FORMULA._replace(probe=_halved), VARIANCES),
+        NegativeControl("an unbiased ratio", FORMULA._replace(bias=_no_bias), (BIAS,)),
+        NegativeControl("a bias of order 1/sqrt(B)", FORMULA._replace(bias=_root_law), (BIAS,)),
+        NegativeControl("probes add no variance", FORMULA._replace(ratio=_no_probes), (SQUARE,)),
     ),
     dropped=(),
     finding=_finding,

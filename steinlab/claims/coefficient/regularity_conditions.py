@@ -37,7 +37,7 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_steps, log_
 from steinlab.claims.instruments.step_checks import quadrature_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Twin
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison
 
 
@@ -127,7 +127,12 @@ def _no_divergence(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
 def _control(name: str, why: str, *parts: Any) -> Dropped:
     """A condition dropped: draw, measure, compare, restore."""
     draw, measure, compare, restore = parts
-    return Dropped(why, Check(name, "quadrature", draw, measure, compare, restore))
+    return Dropped(
+        why,
+        Check(
+            name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=restore
+        ),
+    )
 
 
 CLAIM = Claim(
@@ -136,6 +141,10 @@ CLAIM = Claim(
     statement="Theorem 4.7 needs u weakly differentiable in x, E|u|^2 and E|div u| finite, "
     "E|u|^2 > 0, Gaussian noise, the forward coupling and a history independent of x; it "
     "needs no bound on the step or on a Lipschitz constant",
+    latex=(
+        r"u \in W^{1,1}_{\mathrm{loc}}, \quad 0 < \mathbb{E}\|u\|^2 < \infty, \quad "
+        r"\mathbb{E}|\nabla\cdot u| < \infty, \quad \varepsilon \sim N(0, I)",
+    ),
     source="The review's first objection; proof of Theorem 4.7",
     kind="identity",
     owner="review",
@@ -151,17 +160,21 @@ CLAIM = Claim(
         replace(quadrature_check(400), name="large steps"),
         Check(
             "steep slopes",
-            "quadrature",
-            partial(draw_steep, count=180),
-            integrate_steep,
-            compare_steep,
-            SteepCases.restore,
+            method="quadrature",
+            draw=partial(draw_steep, count=180),
+            measure=integrate_steep,
+            compare=compare_steep,
+            restore=SteepCases.restore,
         ),
     ),
-    twins=(
-        Twin("wrong sign of the divergence", Identity(reference, _wrong_sign), ("large steps",)),
-        Twin("the divergence left out", Identity(reference, _no_divergence), ("steep slopes",)),
-        Twin("wrong sign, steep", Identity(reference, _wrong_sign), ("steep slopes",)),
+    controls=(
+        NegativeControl(
+            "wrong sign of the divergence", Identity(reference, _wrong_sign), ("large steps",)
+        ),
+        NegativeControl(
+            "the divergence left out", Identity(reference, _no_divergence), ("steep slopes",)
+        ),
+        NegativeControl("wrong sign, steep", Identity(reference, _wrong_sign), ("steep slopes",)),
     ),
     dropped=(
         _control(

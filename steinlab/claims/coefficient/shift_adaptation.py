@@ -32,7 +32,16 @@ from steinlab.coefficient.step_terms import Integrated, Problem, quadrature_term
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import inner
-from steinlab.verification.claim import Cases, Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Cases,
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
 
@@ -215,6 +224,11 @@ CLAIM = Claim(
     title="Adaptation to a shifted law",
     statement="where test data follow another law B than the model's, the coefficient estimated "
     "with the model alone is B's optimum",
+    latex=(
+        r"\tilde\gamma_B = \gamma^{\star}_B \text{ for } x = \alpha x_{\star} + "
+        r"\sigma\varepsilon, \quad x_{\star} \sim B",
+    ),
+    expected="conditional",
     source="Theorem 4.7, read under B's coupling; a question of the review",
     kind="identity",
     owner="review",
@@ -223,22 +237,31 @@ CLAIM = Claim(
         "unstated: that coupling holds; states which the model has stepped to do not follow it",
     ),
     formula=Identity(reference, stein),
-    checks=(Check("shifts", "quadrature", _draw, measure, compare, Shifts.restore),),
-    twins=(
-        Twin("Tweedie with the model's denoiser", Identity(reference, tweedie)),
-        Twin("wrong sign of the divergence", Identity(reference, _wrong_sign)),
-        Twin("drift term dropped", Identity(reference, _no_drift)),
+    checks=(
+        Check(
+            "shifts",
+            method="quadrature",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=Shifts.restore,
+        ),
+    ),
+    controls=(
+        NegativeControl("Tweedie with the model's denoiser", Identity(reference, tweedie)),
+        NegativeControl("wrong sign of the divergence", Identity(reference, _wrong_sign)),
+        NegativeControl("drift term dropped", Identity(reference, _no_drift)),
     ),
     dropped=(
         Dropped(
             "states that the model's step made of B's",
             Check(
                 "later step",
-                "quadrature",
-                _draw_later,
-                measure_later,
-                compare_later,
-                Shifts.restore,
+                method="quadrature",
+                draw=_draw_later,
+                measure=measure_later,
+                compare=compare_later,
+                restore=Shifts.restore,
             ),
             unstated=True,
         ),

@@ -28,7 +28,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem, Terms, forward, take_step
 from steinlab.diffusion.processes import EDM, VP_LINEAR
 from steinlab.solvers import EULER
-from steinlab.verification.claim import Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Result, Table
 from steinlab.verification.comparison import Comparison
 
 FAMILIES = ("vp-linear", "flow")
@@ -254,6 +254,7 @@ CLAIM = Claim(
     statement="gamma* is not invariant under x -> x / alpha: with u_x = alpha' u_y - (alpha' - "
     "alpha) y the same DDIM step has another coefficient and another corrected state in VP or "
     "rectified-flow coordinates than in EDM coordinates",
+    latex=(r"u_x = \alpha' u_y - (\alpha' - \alpha)\, y, \qquad y = x/\alpha",),
     source="Section 4.5, where VP and EDM are compared",
     kind="identity",
     owner="laboratory",
@@ -262,16 +263,23 @@ CLAIM = Claim(
     checks=(
         Check(
             "coefficients",
-            "quadrature",
-            _draw_coefficients,
-            integrate_both,
-            compare_coefficients,
-            StepCases.restore,
+            method="quadrature",
+            draw=_draw_coefficients,
+            measure=integrate_both,
+            compare=compare_coefficients,
+            restore=StepCases.restore,
         ),
-        Check("states", "property", _draw_states, correct_both, compare_states, StepCases.restore),
+        Check(
+            "states",
+            method="property",
+            draw=_draw_states,
+            measure=correct_both,
+            compare=compare_states,
+            restore=StepCases.restore,
+        ),
     ),
-    twins=(
-        Twin(
+    controls=(
+        NegativeControl(
             "gamma* is the same in both coordinates",
             FORMULA._replace(
                 numerator=lambda a, b: {"u_ref": 1.0 + 0 * a * b},
@@ -279,17 +287,17 @@ CLAIM = Claim(
             ),
             ("coefficients",),
         ),
-        Twin(
+        NegativeControl(
             "u_x is parallel to u_y",
             FORMULA._replace(numerator=_parallel, power=lambda a, b: {"u_u": b**2 + 0 * a}),
             ("coefficients",),
         ),
-        Twin(
+        NegativeControl(
             "the corrected states agree",
             FORMULA._replace(states=lambda gx, gy, k: (0 * gx * k, 0 * gy)),
             ("states",),
         ),
-        Twin(
+        NegativeControl(
             "the states differ by the coefficients alone",
             FORMULA._replace(states=lambda gx, gy, k: (0 * gx * k, gy - gx)),
             ("states",),

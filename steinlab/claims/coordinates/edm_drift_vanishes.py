@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from steinlab.claims.coefficient.reference_free_coefficient import shared_history
-from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_twins
+from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.enclosures import EDM_CASES, certified_check, radius_sentence
 from steinlab.claims.instruments.linear_forms import Identity, no_square, reference, wrong_sign
 from steinlab.claims.instruments.step_checks import digits_check, quadrature_check, sampled_check
-from steinlab.verification.claim import Claim, Dropped, Result, Twin
+from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
 
 
 def geometric(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
@@ -46,6 +46,11 @@ CLAIM = Claim(
     id="edm-drift-vanishes",
     title="No drift term in EDM",
     statement="at alpha = 1: gamma* = sigma^2 E div u / E|u|^2",
+    latex=(
+        r"\alpha = 1: \quad \gamma^{\star} = \frac{\sigma^2\, \mathbb{E}[\nabla\cdot "
+        r"u]}{\mathbb{E}\|u\|^2}",
+    ),
+    expected="conditional",
     source="Section 4.5",
     kind="identity",
     owner="paper",
@@ -62,11 +67,11 @@ CLAIM = Claim(
         certified_check(EDM_CASES),
         symbolic_check(DERIVATION, covers=True),
     ),
-    twins=(
-        Twin("wrong sign", Identity(reference, wrong_sign)),
-        Twin("sigma instead of sigma^2", Identity(reference, no_square)),
-        Twin("a drift term E<u,x> kept", Identity(reference, _with_drift)),
-        *symbolic_twins(DERIVATION),
+    controls=(
+        NegativeControl("wrong sign", Identity(reference, wrong_sign)),
+        NegativeControl("sigma instead of sigma^2", Identity(reference, no_square)),
+        NegativeControl("a drift term E<u,x> kept", Identity(reference, _with_drift)),
+        *symbolic_controls(DERIVATION),
     ),
     dropped=(
         Dropped(

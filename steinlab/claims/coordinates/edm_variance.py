@@ -61,9 +61,9 @@ from steinlab.verification.claim import (
     Claim,
     Dropped,
     Effort,
+    NegativeControl,
     Result,
     Table,
-    Twin,
 )
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import Mean
@@ -337,6 +337,11 @@ CLAIM = Claim(
     title="Less variance in EDM coordinates",
     statement="at alpha = 1 fewer terms are estimated, which reduces the variance of the "
     "coefficient's Hutchinson estimate",
+    latex=(
+        r"\operatorname{Var} \hat\gamma_{\mathrm{EDM}} \le \operatorname{Var} "
+        r"\hat\gamma_{\mathrm{VP}}",
+    ),
+    expected="conditional",
     source="Section 4.5",
     kind="upper",
     owner="paper",
@@ -348,17 +353,31 @@ CLAIM = Claim(
     ),
     formula=FORMULA,
     checks=(
-        Check(INSIDE, "quadrature", _draw, measure, compare, StepCases.restore),
-        Check(SAMPLED, "monte-carlo", _draw_smooth, sample, compare_sampled, StepCases.restore),
+        Check(
+            INSIDE,
+            method="quadrature",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=StepCases.restore,
+        ),
+        Check(
+            SAMPLED,
+            method="monte-carlo",
+            draw=_draw_smooth,
+            measure=sample,
+            compare=compare_sampled,
+            restore=StepCases.restore,
+        ),
     ),
-    twins=(
-        Twin("a thousandth of VP's deviation", FORMULA._replace(factor=1e-3), (INSIDE,)),
-        Twin(
+    controls=(
+        NegativeControl("a thousandth of VP's deviation", FORMULA._replace(factor=1e-3), (INSIDE,)),
+        NegativeControl(
             "the estimate's variance without the denominator's",
             FORMULA._replace(sampled=lambda d: stein_variance(d) + d.gamma**2),
             (SAMPLED,),
         ),
-        Twin(
+        NegativeControl(
             "Tweedie's variance for Stein's",
             FORMULA._replace(sampled=lambda d: d.value[:, ESTIMATORS.index("tweedie")] ** 2),
             (SAMPLED,),
@@ -367,12 +386,26 @@ CLAIM = Claim(
     dropped=(
         Dropped(
             f"steps that begin at alpha > {SMALL:g}",
-            Check(OUTSIDE, "quadrature", _draw_outside, measure, compare, StepCases.restore),
+            Check(
+                OUTSIDE,
+                method="quadrature",
+                draw=_draw_outside,
+                measure=measure,
+                compare=compare,
+                restore=StepCases.restore,
+            ),
             unstated=True,
         ),
         Dropped(
             "data far from the origin",
-            Check(FAR, "quadrature", _draw_far, measure, compare, StepCases.restore),
+            Check(
+                FAR,
+                method="quadrature",
+                draw=_draw_far,
+                measure=measure,
+                compare=compare,
+                restore=StepCases.restore,
+            ),
             unstated=True,
         ),
     ),

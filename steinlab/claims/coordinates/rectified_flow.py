@@ -44,7 +44,7 @@ from steinlab.claims.performance.integration_error import (
     table,
 )
 from steinlab.diffusion.processes import FLOW
-from steinlab.verification.claim import Check, Claim, Effort, Result, Twin
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison
 
 THEOREM = Identity(reference, stein)
@@ -95,6 +95,8 @@ CLAIM = Claim(
     title="Rectified flow",
     statement="the coefficient and the gain of the correction as published (clipped from below "
     "only) carry over to rectified flow",
+    latex=(r"\alpha = 1 - t, \quad \sigma = t: \qquad \gamma^{\star} = \frac{1}{1-\kappa}",),
+    expected="refuted",
     source="Theorem 4.7 at alpha = 1 - t, sigma = t; a question of the review",
     kind="empirical",
     owner="review",
@@ -116,11 +118,13 @@ CLAIM = Claim(
         collapse_check(FLOW.name, 160),
         *(_on_runs(check) for check in checks(_design)),
     ),
-    twins=(
-        Twin("drift term dropped", Formula(Identity(reference, _no_drift)), ("coefficient",)),
-        Twin("gamma* = 1", Formula(collapse=np.ones_like), ("collapse",)),
-        Twin("gamma = 1.5 instead of the rule", Formula(judged=OVERSHOT), ("mean",)),
-        Twin("gamma = 1.5 instead of the oracle", Formula(judged=OVERSHOT), ("oracle",)),
+    controls=(
+        NegativeControl(
+            "drift term dropped", Formula(Identity(reference, _no_drift)), ("coefficient",)
+        ),
+        NegativeControl("gamma* = 1", Formula(collapse=np.ones_like), ("collapse",)),
+        NegativeControl("gamma = 1.5 instead of the rule", Formula(judged=OVERSHOT), ("mean",)),
+        NegativeControl("gamma = 1.5 instead of the oracle", Formula(judged=OVERSHOT), ("oracle",)),
     ),
     dropped=(),
     finding=_finding,

@@ -29,11 +29,11 @@ from steinlab.claims.coordinates.singular_paths import (
     measure_path,
     rate,
 )
-from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_twins
+from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.linear_forms import Identity, compare_integrated
 from steinlab.claims.instruments.linear_forms import Measured as MeasuredTerms
 from steinlab.claims.instruments.step_checks import quadrature_check
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Twin
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison
 
 
@@ -153,6 +153,12 @@ CLAIM = Claim(
     title="The singularity of VP",
     statement="in VP (1 - 1/alpha) -> -inf as alpha -> 0; the coefficient's terms diverge, their "
     "sum is finite; the estimate becomes numerically unstable",
+    latex=(
+        r"1 - \frac{1}{\alpha} \to -\infty \text{ as } \alpha \to 0, \qquad \mathbb{E}\langle "
+        r"u, x\rangle - \sigma^2\, \mathbb{E}[\nabla\cdot u] = \alpha\, \mathbb{E}\langle u, "
+        r"x_{\star}\rangle",
+    ),
+    expected="conditional",
     source="Section 4.5",
     kind="limit",
     owner="paper",
@@ -162,7 +168,14 @@ CLAIM = Claim(
     ),
     formula=Formula(RATES, IDENTITY),
     checks=(
-        Check("rates", "quadrature", _draw_paths, measure, compare, Path.restore),
+        Check(
+            "rates",
+            method="quadrature",
+            draw=_draw_paths,
+            measure=measure,
+            compare=compare,
+            restore=Path.restore,
+        ),
         replace(
             quadrature_check(600, families=("vp-linear",)),
             name="cancellation",
@@ -170,27 +183,31 @@ CLAIM = Claim(
         ),
         symbolic_check(DERIVATION, covers=False),
     ),
-    twins=(
-        Twin("gamma* diverges towards a fixed level", _with("fixed", gamma=-1), ("rates",)),
-        Twin("sampling error like 1/alpha at fixed ratio", _with("ratio", sampling=-1), ("rates",)),
-        Twin("EDM coordinates diverge too", _with("fixed", edm=-1), ("rates",)),
-        Twin(
+    controls=(
+        NegativeControl(
+            "gamma* diverges towards a fixed level", _with("fixed", gamma=-1), ("rates",)
+        ),
+        NegativeControl(
+            "sampling error like 1/alpha at fixed ratio", _with("ratio", sampling=-1), ("rates",)
+        ),
+        NegativeControl("EDM coordinates diverge too", _with("fixed", edm=-1), ("rates",)),
+        NegativeControl(
             "cancellation leaves half",
             Formula(RATES, Identity(_cancels, _half)),
             ("cancellation",),
         ),
-        *symbolic_twins(DERIVATION),
+        *symbolic_controls(DERIVATION),
     ),
     dropped=(
         Dropped(
             "alpha'/alpha kept: gamma* finite all the same",
             Check(
                 "gamma at fixed ratio",
-                "quadrature",
-                _draw_ratio_paths,
-                measure,
-                _compare_finite,
-                _GammaPath.restore,
+                method="quadrature",
+                draw=_draw_ratio_paths,
+                measure=measure,
+                compare=_compare_finite,
+                restore=_GammaPath.restore,
             ),
             unstated=True,
         ),

@@ -191,7 +191,9 @@ def test_the_bounds_claims_hold_a_proof_and_do_without_where_flint_is_missing(
     )
     assert len(large[0]) >= len(small[0]) >= 2
     alone = replace(claim, checks=(proof,), dropped=(), finding=lambda _: "", table=None)
-    row = judge(replace(alone, twins=tuple(t for t in claim.twins if "certified" in t.checks)))
+    row = judge(
+        replace(alone, controls=tuple(t for t in claim.controls if "certified" in t.checks))
+    )
     assert row["undecided"] == 0
     assert len(row["controls"]) >= 2
     assert all(control["rejected"] for control in row["controls"])
