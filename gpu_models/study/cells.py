@@ -27,9 +27,9 @@ from steinlab.corrections.fitted import calibrate
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import Plan, evaluations_on, get_solver
-from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
+from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, solve
 from steinlab.solvers.plans import run_within
-from steinlab.solvers.step import Correction, NoCorrection, Run
+from steinlab.solvers.step import Correction, NoCorrection
 
 CALIBRATION_SEED = 10_000
 """Start states of the tables: those of no run."""
@@ -91,12 +91,7 @@ def _table(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> Table:
     """Fit a table on start states of its own; the seeds of a cell share it."""
     key = ("table", cell.solver, cell.evaluations, cell.grid)
     if key not in lab.cache:
-        x = lab.start(CALIBRATION_SEED, lab.size.calibration)
-
-        def again(states: Any, other: Correction) -> Solution:
-            return solve(lab.fast, states, grid, plan, correction=other)
-
-        run = Run(lab.fast, x, grid, plan.solvers, again)
+        run = Run(lab.fast, lab.start(CALIBRATION_SEED, lab.size.calibration), grid, plan)
         lab.cache[key] = calibrate(run, model="fashion-edm", substeps=lab.size.substeps)
     found: Table = lab.cache[key]
     return found

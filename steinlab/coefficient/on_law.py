@@ -189,10 +189,10 @@ def _sampled(
     rng = np.random.default_rng(seed)
     x_star = law.sample(samples, rng)
     eps = rng.standard_normal(x_star.shape)
-    x = s.alpha * x_star + s.sigma * eps
+    x = s.noised(x_star, eps)
     past: list[Evaluation] = []
     for level in history:
-        state = level.alpha * x_star + level.sigma * eps
+        state = level.noised(x_star, eps)
         past.append(Evaluation(level, state, law(state, level)))
     step = take_step(Problem(law, s, t, solver, None), x, None, tuple(past))
     out = {

@@ -106,10 +106,10 @@ def model_coefficients(
     eps = rng.standard_normal(x_star.shape)
     past = []
     for level in history[: solver.depth]:
-        state = level.alpha * x_star + level.sigma * eps
+        state = level.noised(x_star, eps)
         past.append(Evaluation(level, state, model.denoiser(state, level)))
-    x, seen = s.alpha * x_star + s.sigma * eps, tuple(past)
-    step = Step(model.denoiser, solver, x, s, t, seen, solver.step(model.denoiser, x, s, t, seen))
+    x, seen = s.noised(x_star, eps), tuple(past)
+    step = Step.take(model.denoiser, solver, x, s, t, history=seen)
     gamma = {"reference": reference_route(step, x_star)}
     counts = {"reference": samples}
     first = _first(step, samples if _knows_trace(step) else _traced(model.dim, samples))

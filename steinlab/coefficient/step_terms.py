@@ -98,7 +98,7 @@ def at(level: NoiseLevel | None, index: Any) -> NoiseLevel | None:
 
 def forward(level: NoiseLevel, x_star: np.ndarray, eps: np.ndarray) -> np.ndarray:
     """Return ``alpha x_star + sigma eps``."""
-    return np.asarray(level.alpha * x_star + level.sigma * eps)
+    return np.asarray(level.noised(x_star, eps))
 
 
 def terms_at(
@@ -131,8 +131,7 @@ def take_step(
     if problem.earlier is not None and past is not None:
         denoised = law(past, problem.earlier)
         history = (Evaluation(problem.earlier, past, denoised),)
-    candidate = problem.solver.step(law, x, problem.s, problem.t, history)
-    return Step(law, problem.solver, x, problem.s, problem.t, history, candidate)
+    return Step.take(law, problem.solver, x, problem.s, problem.t, history=history)
 
 
 EXACT_TRACE_DIM = 8

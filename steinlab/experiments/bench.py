@@ -100,7 +100,7 @@ def rng_of(seed: int, *content: object) -> np.random.Generator:
 def forward(law: Any, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
     """Sample the forward law at a level."""
     data = law.sample(n, rng)
-    return np.asarray(level.alpha * data + level.sigma * rng.standard_normal(data.shape))
+    return np.asarray(level.noised(data, rng))
 
 
 def distance_pair(x: np.ndarray, sample: np.ndarray, seed: int) -> Floor:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from steinlab.corrections.calibrated import Table
 from steinlab.corrections.fitted import calibrate
 from steinlab.experiments.bench import forward, rng_of
 from steinlab.experiments.compare import process_of, subject_name, subject_of
 from steinlab.experiments.specs.compare import CompareSpec
-from steinlab.solvers.loop import Solution, solve
+from steinlab.solvers.loop import Run
 from steinlab.solvers.plans import run_within
-from steinlab.solvers.step import Correction, Run
 
 
 def calibrate_table(spec: CompareSpec) -> Table:
@@ -36,9 +33,4 @@ def calibrate_table(spec: CompareSpec) -> Table:
         x = spec.model.start(grid[0], spec.samples, rng)
     else:
         x = forward(subject.law, grid[0], spec.samples, rng)
-
-    def again(states: np.ndarray, correction: Correction) -> Solution:
-        return solve(subject.denoiser, states, grid, plan, correction=correction, rng=rng)
-
-    run = Run(subject.denoiser, x, grid, plan.solvers, again)
-    return calibrate(run, model=subject_name(spec))
+    return calibrate(Run(subject.denoiser, x, grid, plan, rng), model=subject_name(spec))

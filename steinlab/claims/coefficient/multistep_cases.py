@@ -143,9 +143,7 @@ def _step(
         Evaluation(level, state, law(state, level))
         for level, state in zip(past, states, strict=True)
     )
-    solver = SOLVERS[case.solver]
-    candidate = solver.step(law, x, s, t, history)
-    return Step(law, solver, x, s, t, history, candidate)
+    return Step.take(law, SOLVERS[case.solver], x, s, t, history=history)
 
 
 def _integrals(case: HistoryCase, n: int) -> tuple[float, ...]:

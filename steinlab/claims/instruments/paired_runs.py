@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -51,7 +51,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import one_of
 from steinlab.metrics import energy_distance_of_pairs, rms_distance
 from steinlab.solvers import EULER, Plan, Solver, get_solver, make_plan
-from steinlab.solvers.loop import NonFiniteStateError, solve
+from steinlab.solvers.loop import NonFiniteStateError, solve, steps
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.step import Diagnostics, Step, inner
 
@@ -172,7 +172,7 @@ def start_of(name: str, process: str, states: int, seed: int) -> Start:
     rng = np.random.default_rng([seed, key])
     noisy, clean = PROCESSES[process].level_at(PROCESSES[process].ratio_max), NoiseLevel(1.0, 0.0)
     data = law.sample(states, rng)
-    x = noisy.alpha * data + noisy.sigma * rng.standard_normal(data.shape)
+    x = noisy.noised(data, rng)
     return Start(x, exact_flow(law, x, noisy, clean, rtol=FLOW_RTOL).state)
 
 
@@ -221,19 +221,6 @@ class Swept:
             gamma, [rule.low for rule in self.rules], [rule.high for rule in self.rules]
         )
         return shrink * x - gamma[:, None, None] * move, Diagnostics(float(gamma[0]))
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Leave every step alone and record how far it spreads tangents."""
-
-    seen: list[float] = field(default_factory=list)
-    name: str = "none"
-
-    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
-        """Return the candidate."""
-        self.seen.append(largest_gain(step, rng))
-        return step.candidate.state, Diagnostics(1.0)
 
 
 def largest_gain(step: Step, rng: np.random.Generator, iterations: int = 3) -> float:
@@ -301,9 +288,9 @@ def outcome_of(setup: Setup, rule: str) -> Outcome:
     outcome = run(setup, stack)
     if stack is not STACKS[0]:
         return outcome
-    watch = Watch()
-    solve(problem(setup.problem), setup.start().x, setup.levels(), setup.plan(), correction=watch)
-    return outcome._replace(expansion=max(watch.seen))
+    rng = np.random.default_rng(0)
+    taken = steps(problem(setup.problem), setup.start().x, setup.levels(), setup.plan())
+    return outcome._replace(expansion=max(largest_gain(one.step, rng) for one in taken))
 
 
 CANCELS = 0.5

@@ -104,8 +104,7 @@ def measure(cases: StepCases, *, bend: bool = False) -> Slopes:
     taken = take_step(p, x, past_states(cases))
     denoiser: Any = _bent(cases) if bend else p.law
     if bend:
-        candidate = p.solver.step(denoiser, x, p.s, p.t, ())
-        taken = Step(denoiser, p.solver, x, p.s, p.t, (), candidate)
+        taken = Step.take(denoiser, p.solver, x, p.s, p.t)
     euler = EULER.step(denoiser, x, p.s, p.t, ())
     norm, later = (
         spectral_norm(np.asarray(denoiser.jacobian(y, level)))

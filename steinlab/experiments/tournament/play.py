@@ -24,10 +24,10 @@ from steinlab.experiments.tournament.problems import FINE, SLOW, Problem, load_p
 from steinlab.experiments.tournament.summary import ratio
 from steinlab.metrics import rms_distance
 from steinlab.solvers import Plan
-from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
+from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, solve
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fine_run, follow
-from steinlab.solvers.step import Correction, NoCorrection, Run
+from steinlab.solvers.step import Correction, NoCorrection
 
 FLOORS = 4
 """Pairs of true samples whose distances give the noise floors."""
@@ -131,7 +131,7 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
         rng = rng_of(cell.seed, cell.key, correction.name)
         return solve(own.problem.denoiser, x, grid, plan, correction=correction, rng=rng)
 
-    context = Run(own.problem.denoiser, own.calibration, grid, plan.solvers, run)
+    context = Run(own.problem.denoiser, own.calibration, grid, plan)
     results: dict[str, Any] = {}
     beside = _rows(own, run)
     for name in entrants:

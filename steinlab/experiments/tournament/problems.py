@@ -39,7 +39,7 @@ def mixture(law: GaussianMixture) -> Problem:
 
     def start(level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
         clean = law.sample(n, rng)
-        return np.asarray(level.alpha * clean + level.sigma * rng.standard_normal(clean.shape))
+        return np.asarray(level.noised(clean, rng))
 
     return Problem(law, law, law.dim, start, law, PROCESSES.__getitem__)
 

@@ -41,9 +41,7 @@ def compute(seed: int) -> FigureData:
         arrays[f"{name}_exact_error"] = np.array([[e[r].error for r in ROUTES] for e in exact])
         estimated = []
         for s, t in steps:
-            x = s.alpha * law.sample(STATES, rng)
-            x = x + s.sigma * rng.standard_normal(x.shape)
-            step = Step(law, EULER, x, s, t, (), EULER.step(law, x, s, t, ()))
+            step = Step.take(law, EULER, s.noised(law.sample(STATES, rng), rng), s, t)
             made = (stein(divergence=Hutchinson()), tweedie())
             found = [correction(step, rng)[1].estimate for correction in made]
             estimated.append([[f.value, f.error] for f in found if f is not None])

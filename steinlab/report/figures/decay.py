@@ -73,7 +73,7 @@ def _run(process: str, choice: str, rng: np.random.Generator) -> tuple[np.ndarra
     """Return ``Err`` step by step over ``V`` at the start, and the product that predicts it."""
     law, grid = problem(LAW), make_grid(PROCESSES[process], "karras", STEPS)
     x_star = law.sample(STATES, rng)
-    x = grid[0].alpha * x_star + grid[0].sigma * rng.standard_normal(x_star.shape)
+    x = grid[0].noised(x_star, rng)
     floor = float(np.mean(law.posterior_variance(x, grid[0])))
     record = Recording(x_star, CHOICES[choice])
     end = np.asarray(solve(law, x, grid, EULER, correction=record, rng=rng).state)

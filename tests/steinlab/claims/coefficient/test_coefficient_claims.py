@@ -191,7 +191,7 @@ def test_deviation_matches_the_estimators_standard_error(process):
     rng, n = np.random.default_rng(0), 400_000
     x_star = law.sample(n, rng)
     s = wide[0]
-    x = s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape)
+    x = s.noised(x_star, rng)
     step = take_step(problem, x, None)
     u = step.candidate.residual
     div, split = (d(step, rng) for d in (Exact(), Hutchinson(1, "gaussian")))

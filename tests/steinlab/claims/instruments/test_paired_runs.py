@@ -78,8 +78,8 @@ def one_step(process: str, solver=HEUN):
     law, rng = problem("ring, 2-D"), np.random.default_rng(5)
     grid = Setup("ring, 2-D", process, "euler", "karras", 4, 8, 0).levels()
     s, t = grid[1], grid[2]
-    x = s.alpha * law.sample(50, rng) + s.sigma * rng.standard_normal((50, 2))
-    return Step(law, solver, x, s, t, (), solver.step(law, x, s, t, ()))
+    x = s.noised(law.sample(50, rng), rng)
+    return Step.take(law, solver, x, s, t)
 
 
 def apply(step, *rules):
@@ -175,7 +175,7 @@ def test_the_largest_gain_of_a_linear_step(solver):
     law = GaussianMixture([1.0], np.zeros((1, 2)), np.array([[4.0, 0.01]]))
     s, t = NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.25)
     x = np.random.default_rng(0).standard_normal((30, 2))
-    step = Step(law, solver, x, s, t, (), solver.step(law, x, s, t, ()))
+    step = Step.take(law, solver, x, s, t)
     matrix = np.eye(2) - step.residual(np.eye(2), law)
     exact = np.abs(np.diag(matrix)).max()
     found = paired_runs.largest_gain(step, np.random.default_rng(1), iterations=12)
