@@ -97,12 +97,6 @@ def rng_of(seed: int, *content: object) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest, "big")])
 
 
-def forward(law: Any, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Sample the forward law at a level."""
-    data = law.sample(n, rng)
-    return np.asarray(level.noised(data, rng))
-
-
 def distance_pair(x: np.ndarray, sample: np.ndarray, seed: int) -> Floor:
     """Return energy distance and sliced distance of two samples."""
     directions = int(rng_of(seed, "directions").integers(2**31))
@@ -147,14 +141,15 @@ class Request:
 
     def of_law(self, law: Any) -> Sample:
         """Draw them from the forward law at the grid's end."""
-        return self.sample(lambda rng: forward(law, self.clean, self.samples, rng))
+        return self.sample(lambda rng: self.clean.noised(law.sample(self.samples, rng), rng))
 
 
 def exact_bench(request: Request, law: Law, denoiser: Denoiser, progress: Progress) -> Bench:
     """Prepare the comparison with an exact law, runs starting under its forward law."""
     progress(0.0, "samples of the law")
     own = request.of_law(law)
-    start = forward(law, request.noisy, request.samples, rng_of(request.seed, "start"))
+    rng = rng_of(request.seed, "start")
+    start = request.noisy.noised(law.sample(request.samples, rng), rng)
     progress(0.1, "the exact flow")
     ends, reference = None, Reference(EXACT_FLOW, 0.0)
     try:

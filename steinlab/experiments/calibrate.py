@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steinlab.corrections.calibrated import Table
 from steinlab.corrections.fitted import calibrate
-from steinlab.experiments.bench import forward, rng_of
+from steinlab.experiments.bench import rng_of
 from steinlab.experiments.compare import process_of, subject_name, subject_of
 from steinlab.experiments.specs.compare import CompareSpec
 from steinlab.solvers.loop import Run
@@ -32,5 +32,6 @@ def calibrate_table(spec: CompareSpec) -> Table:
     if spec.model is not None:
         x = spec.model.start(grid[0], spec.samples, rng)
     else:
-        x = forward(subject.law, grid[0], spec.samples, rng)
+        assert subject.law is not None
+        x = grid[0].noised(subject.law.sample(spec.samples, rng), rng)
     return calibrate(Run(subject.denoiser, x, grid, plan, rng), model=subject_name(spec))
