@@ -15,6 +15,14 @@ class Estimate:
     error: Any
 
 
+def richardson(gap: Any, order: int) -> Any:
+    """Return the error of the finer of two runs, of which one takes steps twice as long.
+
+    An error ``c h^order`` leaves ``gap = (2^order - 1) c h^order`` between them, ``h`` the finer's.
+    """
+    return gap / (2**order - 1)
+
+
 def as_json(measured: Estimate | None) -> dict[str, float | None] | None:
     """Return ``{"value", "error"}``, null where a number is not finite: nothing is known then.
 

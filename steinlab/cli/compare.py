@@ -26,14 +26,10 @@ from steinlab.storage import STDOUT, check_target, make_folder
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from steinlab.estimates import Estimate
-    from steinlab.experiments.bench import Floor, Progress
+    from steinlab.experiments.bench import Measured, Progress
     from steinlab.experiments.compare import Row, Source
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.solvers.step import Diagnostics
-
-MEASURES = ("energy_distance", "sliced_w2", "flow_error")
-"""Distances of a row, in the order of the columns."""
 
 DATA = "data_energy_distance"
 """The column that networks have besides, where the law of their data is known."""
@@ -109,16 +105,18 @@ def _table(rows: list[Row], title: str) -> Table:
     from rich import box
     from rich.table import Table
 
+    from steinlab.metrics import METRICS
+
     table = Table(title=title, caption=_caption(rows[0]), box=box.SIMPLE_HEAD, **LEFT)
     for name in ("asked", "spent"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("solver", "correction"):
         table.add_column(name, overflow="fold")
-    measures = [*MEASURES, *([DATA] if rows[0].data_floor else [])]
-    for name in ("energy distance", "sliced W2", "flow error", "energy d. to data")[
-        : len(measures)
-    ]:
-        table.add_column(name, justify="right", no_wrap=True)
+    measures = {name: METRICS[name].title for name in rows[0].own}
+    if rows[0].data_floor and DATA.removeprefix("data_") in rows[0].data_floor:
+        measures[DATA] = "energy d. to data"
+    for heading in measures.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for asked, group in itertools.groupby(rows, key=lambda row: row.asked):
         block = list(group)
         best = {name: _best(block, name) for name in measures}
@@ -140,20 +138,15 @@ def _caption(row: Row) -> str:
     return text
 
 
-def _floor(floor: Floor) -> str:
-    near, sliced = (
-        plus_minus(found.value, found.error) for found in (floor.energy_distance, floor.sliced_w2)
-    )
-    return f"energy distance {near}, sliced W2 {sliced}"
+def _floor(floor: Measured) -> str:
+    from steinlab.metrics import METRICS
 
-
-def _measure(row: Row, name: str) -> Estimate | None:
-    found: Estimate | None = getattr(row, name) if name != DATA else None
-    return row.data.energy_distance if name == DATA and row.data else found
+    found = {METRICS[name].title: entry for name, entry in floor.items() if entry is not None}
+    return ", ".join(f"{title} {plus_minus(e.value, e.error)}" for title, e in found.items())
 
 
 def _best(block: list[Row], name: str) -> float:
-    found = (_measure(row, name) for row in block)
+    found = (row[name] for row in block)
     return min((entry.value for entry in found if entry is not None), default=float("nan"))
 
 
@@ -162,7 +155,7 @@ def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
     if row.stopped:
         return [*cells, "[red]stopped[/]", *[""] * (len(best) - 1)]
     for name, value in best.items():
-        entry = _measure(row, name)
+        entry = row[name]
         text = "" if entry is None else plus_minus(entry.value, entry.error)
         cells.append(f"[bold green]{text}[/]" if entry and entry.value == value else text)
     return cells

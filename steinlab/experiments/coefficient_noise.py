@@ -24,13 +24,13 @@ and the batch's does not.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from steinlab.estimates import Estimate
-from steinlab.experiments.bench import Bench, Distances, Floor, distances
+from steinlab.experiments.bench import Bench, Distances, Measured
 from steinlab.solvers.loop import NonFiniteStateError
 
 GROUPS = 8
@@ -47,19 +47,16 @@ Runner = Callable[[np.ndarray, str], np.ndarray]
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard errors that the coefficients' noise adds; NaN where it is unknown."""
+    """Standard errors that the coefficients' noise adds, by metric; NaN where it is unknown."""
 
-    energy_distance: float
-    sliced_w2: float
-    flow_error: float
-    data_energy_distance: float
-    data_sliced_w2: float
-    splits: int
+    own: Mapping[str, float] = field(default_factory=dict)
+    data: Mapping[str, float] = field(default_factory=dict)
+    splits: int = 0
     note: str = ""
 
 
 def _unknown(note: str) -> Noise:
-    return Noise(*(math.nan,) * 5, splits=0, note=f"coefficient noise unknown: {note}")
+    return Noise(note=f"coefficient noise unknown: {note}")
 
 
 def coefficient_noise(bench: Bench, state: np.ndarray, run: Runner) -> Noise:
@@ -86,37 +83,30 @@ def coefficient_noise(bench: Bench, state: np.ndarray, run: Runner) -> Noise:
                 again = run(index, f"half {i} {bool(part[0])}")
             except NonFiniteStateError:
                 return _unknown(f"half of the batch stopped, split {i + 1} of {SPLITS}")
-            gaps.append([_values(distances(bench, s, index)) for s in (again, state[index])])
+            gaps.append([_values(bench.measured(s, index)) for s in (again, state[index])])
         own, given = np.array(gaps[0]) - np.array(gaps[1])
         excess.append((own**2 - given**2) / 4)
-    total = np.maximum(np.mean(excess, axis=0), 0.0)
-    energy, sliced, flow, data_energy, data_sliced = np.sqrt(total).tolist()
-    return Noise(energy, sliced, flow, data_energy, data_sliced, SPLITS)
+    total = np.sqrt(np.maximum(np.mean(excess, axis=0), 0.0)).tolist()
+    own = dict(zip(bench.metrics, total, strict=False))
+    data = dict(zip(bench.data.floor if bench.data else (), total[len(own) :], strict=True))
+    return Noise(own, data, SPLITS)
 
 
 def _values(found: Distances) -> list[float]:
-    data = found.data
-    entries = [found.energy_distance, found.sliced_w2, found.flow_error]
-    entries += [None, None] if data is None else [data.energy_distance, data.sliced_w2]
+    entries = [*found.own.values(), *(found.data or {}).values()]
     return [math.nan if entry is None else entry.value for entry in entries]
 
 
 def widened(found: Distances, noise: Noise) -> Distances:
     """Return the distances with the coefficients' noise in their errors."""
-    flow, data = found.flow_error, found.data
-    if data is not None:
-        data = Floor(
-            _wider(data.energy_distance, noise.data_energy_distance),
-            _wider(data.sliced_w2, noise.data_sliced_w2),
-        )
-    return replace(
-        found,
-        energy_distance=_wider(found.energy_distance, noise.energy_distance),
-        sliced_w2=_wider(found.sliced_w2, noise.sliced_w2),
-        flow_error=None if flow is None else _wider(flow, noise.flow_error),
-        data=data,
-    )
+    data = None if found.data is None else _wider(found.data, noise.data)
+    return Distances(_wider(found.own, noise.own), data)
 
 
-def _wider(found: Estimate, extra: float) -> Estimate:
-    return found if math.isnan(extra) else Estimate(found.value, math.hypot(found.error, extra))
+def _wider(found: Measured, noise: Mapping[str, float]) -> Measured:
+    def wider(entry: Estimate | None, extra: float) -> Estimate | None:
+        if entry is None or math.isnan(extra):
+            return entry
+        return Estimate(entry.value, math.hypot(entry.error, extra))
+
+    return {name: wider(entry, noise.get(name, math.nan)) for name, entry in found.items()}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steinlab.estimates import Estimate, as_json, finite_or_none
-from steinlab.experiments.bench import Floor, Reference
+from steinlab.experiments.bench import Measured, Reference
 from steinlab.experiments.coefficient_noise import Noise
 from steinlab.experiments.specs.compare import CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
@@ -21,10 +22,10 @@ from steinlab.solvers.step import Diagnostics
 
 @dataclass(frozen=True)
 class Row:
-    """One run: a solver with a correction on a budget; distances are None where it stopped.
+    """One run: a solver with a correction on a budget; its metrics are None where it stopped.
 
     Standard errors of corrected rows hold the noise of the estimated coefficients, ``noise``.
-    ``data`` and ``data_floor`` are distances of a network's samples to the law of its data.
+    ``data`` and ``data_floor`` are those of a network's samples to the law of its data.
     """
 
     solver: SolverSpec
@@ -32,18 +33,22 @@ class Row:
     spent: int
     steps: int
     correction: CorrectionSpec
-    energy_distance: Estimate | None
-    sliced_w2: Estimate | None
-    flow_error: Estimate | None
-    floor: Floor
+    own: Measured
+    floor: Measured
     coefficients: tuple[Diagnostics, ...]
     reference: Reference
     note: str = ""
     stopped: str = ""
     end: str = "zero"
     noise: Noise | None = None
-    data: Floor | None = None
-    data_floor: Floor | None = None
+    data: Measured | None = None
+    data_floor: Measured | None = None
+
+    def __getitem__(self, metric: str) -> Estimate | None:
+        """Return a metric by its key in the JSON, ``data_`` before those to the data's law."""
+        if metric.startswith("data_"):
+            return (self.data or {}).get(metric.removeprefix("data_"))
+        return self.own[metric]
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -60,10 +65,8 @@ def to_json(row: Row) -> dict[str, Any]:
             key: value if isinstance(value, str) else finite_or_none(value)
             for key, value in row.correction.options
         },
-        "energy_distance": as_json(row.energy_distance),
-        "sliced_w2": as_json(row.sliced_w2),
-        "flow_error": as_json(row.flow_error),
-        "noise_floor": _floor(row.floor),
+        **_metrics(row.own),
+        "noise_floor": _metrics(row.floor),
         "coefficients": [_coefficient(i, done) for i, done in enumerate(row.coefficients)],
         "note": row.note,
         "stopped": row.stopped or None,
@@ -71,29 +74,23 @@ def to_json(row: Row) -> dict[str, Any]:
             "kind": row.reference.kind,
             "error": finite_or_none(row.reference.error),
         },
-        "coefficient_noise": _noise(row.noise),
+        "coefficient_noise": _noise(row),
     }
     if row.data_floor is not None:
-        found = row.data
-        out["data_energy_distance"] = as_json(found.energy_distance if found else None)
-        out["data_sliced_w2"] = as_json(found.sliced_w2 if found else None)
-        out["data_noise_floor"] = _floor(row.data_floor)
+        out |= {f"data_{name}": as_json(row[f"data_{name}"]) for name in row.data_floor}
+        out["data_noise_floor"] = _metrics(row.data_floor)
     return out
 
 
-def _floor(floor: Floor) -> dict[str, Any]:
-    pairs = {"energy_distance": floor.energy_distance, "sliced_w2": floor.sliced_w2}
-    return {name: as_json(found) for name, found in pairs.items()}
+def _metrics(found: Measured) -> dict[str, Any]:
+    return {name: as_json(entry) for name, entry in found.items()}
 
 
-def _noise(noise: Noise | None) -> dict[str, Any] | None:
-    if noise is None:
+def _noise(row: Row) -> dict[str, Any] | None:
+    if row.noise is None:
         return None
-    names = ("energy_distance", "sliced_w2", "flow_error")
-    return {
-        **{name: finite_or_none(getattr(noise, name)) for name in names},
-        "splits": noise.splits,
-    }
+    own = {name: finite_or_none(row.noise.own.get(name, math.nan)) for name in row.own}
+    return {**own, "splits": row.noise.splits}
 
 
 def _coefficient(index: int, done: Diagnostics) -> dict[str, Any]:
@@ -143,53 +140,47 @@ class RowStore:
         return self.folder / (re.sub(r"[^a-z0-9.=-]+", "-", label.lower()).strip("-") + ".row.json")
 
 
-_PAIRS = ("energy_distance", "sliced_w2", "flow_error")
 _PLAIN = ("asked", "spent", "steps", "note", "stopped", "end")
+_MEASURED = ("own", "floor", "data", "data_floor")
 
 
 def packed(row: Row) -> dict[str, Any]:
     """Return every number of a row, to the last digit; not the solver and the correction."""
     return {
         **{name: getattr(row, name) for name in _PLAIN},
-        **{name: _both(getattr(row, name)) for name in _PAIRS},
-        **{name: _sample(getattr(row, name)) for name in ("floor", "data", "data_floor")},
+        **{name: _packed(getattr(row, name)) for name in _MEASURED},
         "coefficients": [[d.gamma, _both(d.estimate), d.note] for d in row.coefficients],
-        "reference": list(vars(row.reference).values()),
-        "noise": row.noise and list(vars(row.noise).values()),
+        "reference": vars(row.reference),
+        "noise": row.noise and vars(row.noise),
     }
 
 
-def _both(found: Any) -> list[float] | None:
+def _both(found: Estimate | None) -> list[float] | None:
     return None if found is None else [float(found.value), float(found.error)]
 
 
-def _sample(floor: Floor | None) -> list[Any] | None:
-    return None if floor is None else [_both(floor.energy_distance), _both(floor.sliced_w2)]
+def _packed(found: Measured | None) -> dict[str, Any] | None:
+    return None if found is None else {name: _both(entry) for name, entry in found.items()}
 
 
 def restored(stored: Mapping[str, Any], solver: SolverSpec, fix: CorrectionSpec) -> Row:
     """Return the row of what :func:`packed` returned."""
 
-    def maybe(make: Callable[..., Any], found: Any) -> Any:
-        return None if found is None else make(*found)
+    def estimate(found: Any) -> Estimate | None:
+        return None if found is None else Estimate(*found)
 
-    def floor(found: Any) -> Floor | None:
-        return None if found is None else Floor(*(Estimate(*pair) for pair in found))
+    def measured(found: Any) -> Any:
+        return found and {name: estimate(entry) for name, entry in found.items()}
 
-    own = floor(stored["floor"])
-    assert own is not None
     return Row(
         solver=solver,
         correction=fix,
         **{name: stored[name] for name in _PLAIN},
-        **{name: maybe(Estimate, stored[name]) for name in _PAIRS},
-        floor=own,
-        data=floor(stored["data"]),
-        data_floor=floor(stored["data_floor"]),
+        **{name: measured(stored[name]) for name in _MEASURED},
         coefficients=tuple(
-            Diagnostics(gamma, maybe(Estimate, found), note)
+            Diagnostics(gamma, estimate(found), note)
             for gamma, found, note in stored["coefficients"]
         ),
-        reference=Reference(*stored["reference"]),
-        noise=maybe(Noise, stored["noise"]),
+        reference=Reference(**stored["reference"]),
+        noise=stored["noise"] and Noise(**stored["noise"]),
     )

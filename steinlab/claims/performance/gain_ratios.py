@@ -23,6 +23,7 @@ from scipy.stats import t as student
 from steinlab.claims.instruments.paired_runs import (
     BEST,
     CAP,
+    MEASURES,
     STACKS,
     WORSE,
     Outcome,
@@ -32,6 +33,7 @@ from steinlab.claims.instruments.paired_runs import (
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import PROBLEMS
+from steinlab.metrics import METRICS
 from steinlab.verification.claim import COUNTS_AS, Cases, Check, Claim, Effort
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
@@ -354,15 +356,14 @@ COLUMNS = [
     "rule", "quantity", "cells", "mean", "95 %", "95 % by law", "improved", "best", "worst",
     "capped", "(i) below 1", "(ii) beyond 10",
 ]  # fmt: skip
-METRICS = {"flow_error": "flow error", "energy": "energy distance"}
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     """Return one row a rule and quantity of a stack."""
     names = next(stack for stack in STACKS if stack[1] in outcomes[0].names)[1:]
     return [
-        [name, METRICS[metric], *parts_of(over(outcomes, name, metric))]
-        for metric in METRICS
+        [name, METRICS[metric].title, *parts_of(over(outcomes, name, metric))]
+        for metric in MEASURES
         for name in names
         if len(ratios_of(outcomes, name, metric)) > 1
     ]

@@ -16,6 +16,7 @@ from steinlab.diffusion.grids import GRIDS
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
+from steinlab.experiments.bench import DEFAULT_METRICS
 from steinlab.experiments.specs.fields import at, integer, items, mapping, number, text
 from steinlab.experiments.specs.laws import DataSpec, data_from_json
 from steinlab.experiments.specs.solvers import (
@@ -25,6 +26,7 @@ from steinlab.experiments.specs.solvers import (
     options_from_json,
     solver_from_json,
 )
+from steinlab.metrics import METRICS
 from steinlab.solvers.step import Correction
 from steinlab.storage import MAX_SEED
 
@@ -76,6 +78,7 @@ class CompareSpec:
     samples: int = DEFAULT_SAMPLES
     seed: int = 0
     end: str = "zero"
+    metrics: tuple[str, ...] = DEFAULT_METRICS
 
     @classmethod
     def from_json(cls, obj: Any, folder: Path = Path()) -> Self:
@@ -91,6 +94,9 @@ class CompareSpec:
         (noise) or ``least``, the process's least noisy level, where rows are then measured. A
         solver that cannot step to zero noise needs ``"final": [1]`` or ``"end": "least"``.
 
+        ``metrics`` are names in :data:`steinlab.metrics.METRICS`, by default
+        :data:`DEFAULT_METRICS`.
+
         ``device`` is where a model's network is evaluated, such as ``cuda``.
 
         Relative file names are looked up in ``folder``, that of the SPEC.json.
@@ -101,7 +107,7 @@ class CompareSpec:
             Naming the field, the requirement and the value.
         """
         optional = ["data", "model", "schedule", "grid", "corrections", "samples", "seed"]
-        optional += ["start", "final", "end", "device"]
+        optional += ["start", "final", "end", "device", "metrics"]
         fields = mapping(obj, "", ["solvers", "evaluations"], optional)
         data, model = _law_or_model(fields, folder)
         schedule = fields.get("schedule", model.schedule if model else "edm")
@@ -127,6 +133,10 @@ class CompareSpec:
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
             integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
             end,
+            tuple(
+                one_of(f"metrics[{i}]", text(v, f"metrics[{i}]"), METRICS)
+                for i, v in _numbered(fields.get("metrics", list(DEFAULT_METRICS)), "metrics")
+            ),
         )
 
 
