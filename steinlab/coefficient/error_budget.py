@@ -318,7 +318,7 @@ def of_model(model: Any, clean: Callable[..., np.ndarray] | None = None) -> Subj
     """
     import torch
 
-    from steinlab.coefficient.on_model import clean_states
+    from steinlab.coefficient.routes import clean_states
 
     network = model.denoiser
     law = model.data_law() if model.data_law else None

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from analytic import GaussianMixture
 from steinlab.coefficient.divergence import Hutchinson
-from steinlab.coefficient.on_law import coefficients
+from steinlab.coefficient.routes import coefficients
 from steinlab.corrections import stein, tweedie
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import problem

@@ -21,7 +21,7 @@ from steinlab.coefficient.formulas import (
     three_scalar_moments,
     tweedie_numerator,
 )
-from steinlab.coefficient.on_law import coefficients
+from steinlab.coefficient.routes import coefficients
 from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE, VP_LINEAR, Process
 from steinlab.solvers import DPMPP_2M, EULER, HEUN, SOLVERS, LinearStep, first_order

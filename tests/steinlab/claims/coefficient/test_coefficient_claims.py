@@ -22,7 +22,7 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.instruments.step_jacobians import residual_jacobian, supremum
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.formulas import estimate, stein_numerator
-from steinlab.coefficient.on_law import coefficients
+from steinlab.coefficient.routes import coefficients
 from steinlab.coefficient.step_terms import Problem, quadrature_terms, take_step
 from steinlab.diffusion.processes import EDM, PROCESSES, VP_LINEAR
 from steinlab.solvers import SOLVERS, first_order
