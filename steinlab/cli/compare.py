@@ -93,7 +93,7 @@ def _found(
     if workers > 1:
         from steinlab.experiments.compare import rows_in_processes
 
-        return rows_in_processes(source, workers, progress)
+        return rows_in_processes(source, spec, workers, progress)
     from steinlab.experiments.compare import compare as compare_rows
 
     folder = Path(source.folder) if source.folder else None

@@ -38,7 +38,7 @@ from steinlab.experiments.bench import (
     rng_of,
 )
 from steinlab.experiments.coefficient_noise import Noise, coefficient_noise, widened
-from steinlab.experiments.results import Row, RowStore, packed, restored, to_json
+from steinlab.experiments.results import Row, RowStore, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
 from steinlab.solvers import Plan, evaluations_on
@@ -279,7 +279,7 @@ def _comparison(source: Source) -> Comparison:
 
 def _row(job: tuple[Source, int]) -> dict[str, Any]:
     source, index = job
-    return packed(_comparison(source).row(index, lambda _f, _w: None))
+    return to_json(_comparison(source).row(index, lambda _f, _w: None))
 
 
 def _follow(job: tuple[Source, str]) -> None:
@@ -289,13 +289,16 @@ def _follow(job: tuple[Source, str]) -> None:
 
 
 def rows_in_processes(
-    source: Source, workers: int, progress: Progress
+    source: Source, spec: CompareSpec, workers: int, progress: Progress
 ) -> Iterator[tuple[int, Row]]:
     """Yield rows with their places, as they are finished.
 
     Parameters
     ----------
     source : Source
+        What every process reads anew.
+    spec : CompareSpec
+        The same, as it was read here.
     workers : int
         Processes.
     progress : callable
@@ -305,7 +308,7 @@ def rows_in_processes(
     Exception
         What a row raised, once all others are yielded.
     """
-    work = Comparison(source.spec())
+    work = Comparison(spec)
     units = len(work.tasks) + 1
     with executor_for(workers) as pool:
         if work.subject.law is None:

@@ -17,6 +17,7 @@ from steinlab.experiments.bench import Measured, Reference
 from steinlab.experiments.coefficient_noise import Noise
 from steinlab.experiments.specs.compare import CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
+from steinlab.metrics import METRICS
 from steinlab.solvers.step import Diagnostics
 
 
@@ -126,7 +127,7 @@ class RowStore:
 
     def put(self, label: str, key: str, row: Row) -> None:
         """Keep a row, whole or not at all."""
-        text = json.dumps({"key": key, "row": packed(row)}, indent=1) + "\n"
+        text = json.dumps({"key": key, "row": to_json(row)}, indent=1) + "\n"
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".row.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as out:
@@ -140,47 +141,41 @@ class RowStore:
         return self.folder / (re.sub(r"[^a-z0-9.=-]+", "-", label.lower()).strip("-") + ".row.json")
 
 
-_PLAIN = ("asked", "spent", "steps", "note", "stopped", "end")
-_MEASURED = ("own", "floor", "data", "data_floor")
-
-
-def packed(row: Row) -> dict[str, Any]:
-    """Return every number of a row, to the last digit; not the solver and the correction."""
-    return {
-        **{name: getattr(row, name) for name in _PLAIN},
-        **{name: _packed(getattr(row, name)) for name in _MEASURED},
-        "coefficients": [[d.gamma, _both(d.estimate), d.note] for d in row.coefficients],
-        "reference": vars(row.reference),
-        "noise": row.noise and vars(row.noise),
-    }
-
-
-def _both(found: Estimate | None) -> list[float] | None:
-    return None if found is None else [float(found.value), float(found.error)]
-
-
-def _packed(found: Measured | None) -> dict[str, Any] | None:
-    return None if found is None else {name: _both(entry) for name, entry in found.items()}
-
-
 def restored(stored: Mapping[str, Any], solver: SolverSpec, fix: CorrectionSpec) -> Row:
-    """Return the row of what :func:`packed` returned."""
-
-    def estimate(found: Any) -> Estimate | None:
-        return None if found is None else Estimate(*found)
-
-    def measured(found: Any) -> Any:
-        return found and {name: estimate(entry) for name, entry in found.items()}
-
+    """Return the row of what :func:`to_json` returned; NaN stands for what is null there."""
+    floor, noise = stored["noise_floor"], stored["coefficient_noise"]
+    data_floor = stored.get("data_noise_floor")
+    own = [name for name in stored if name in METRICS]
+    spent, reference = stored["evaluations"], stored["flow_reference"]
     return Row(
         solver=solver,
+        asked=spent["asked"],
+        spent=spent["spent"],
+        steps=stored["steps"],
         correction=fix,
-        **{name: stored[name] for name in _PLAIN},
-        **{name: measured(stored[name]) for name in _MEASURED},
+        own={name: _estimate(stored[name]) for name in own},
+        floor=_estimates(floor),
         coefficients=tuple(
-            Diagnostics(gamma, estimate(found), note)
-            for gamma, found, note in stored["coefficients"]
+            Diagnostics(_number(one["applied"]), _estimate(one["estimate"]), one["note"])
+            for one in stored["coefficients"]
         ),
-        reference=Reference(**stored["reference"]),
-        noise=stored["noise"] and Noise(**stored["noise"]),
+        reference=Reference(reference["kind"], _number(reference["error"])),
+        note=stored["note"],
+        stopped=stored["stopped"] or "",
+        end=stored["end"],
+        noise=noise and Noise({n: _number(noise[n]) for n in own}, splits=noise["splits"]),
+        data=data_floor and {name: _estimate(stored[f"data_{name}"]) for name in data_floor},
+        data_floor=data_floor and _estimates(data_floor),
     )
+
+
+def _number(found: float | None) -> float:
+    return math.nan if found is None else found
+
+
+def _estimate(found: Mapping[str, Any] | None) -> Estimate | None:
+    return None if found is None else Estimate(_number(found["value"]), _number(found["error"]))
+
+
+def _estimates(found: Mapping[str, Any]) -> Measured:
+    return {name: _estimate(entry) for name, entry in found.items()}
