@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 from steinlab.corrections import Auto, stein
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.models import load_model
-from steinlab.estimates import richardson
+from steinlab.estimates import geometric_mean, richardson
 from steinlab.experiments.bench import Bench, Reference, Subject, Target
 from steinlab.metrics import Truth, rms_distance
 from steinlab.report.figures.style import GREY, look
@@ -87,10 +87,8 @@ def _error(
     if len(found) == 1:
         value, error = found[0].value, found[0].error
         return value, value - 2 * error, value + 2 * error
-    logs = np.log([one.value for one in found])
-    middle, width = float(logs.mean()), 2 * float(logs.std(ddof=1)) / np.sqrt(len(logs))
-    low, value, high = (float(np.exp(middle + k * width)) for k in (-1, 0, 1))
-    return value, low, high
+    value, low, high = geometric_mean(np.log([one.value for one in found]), errors=2.0)
+    return float(value), float(low), float(high)
 
 
 def draw(
