@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
+from analytic.arrays import Array
 from analytic.flow.exact import exact_flow
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid
@@ -174,7 +175,7 @@ class Bench:
 
 def played(
     denoiser: Denoiser,
-    x: np.ndarray,
+    x: Array,
     grid: Grid,
     solver: Solver | Plan,
     *,
