@@ -26,7 +26,7 @@ from steinlab.storage import STDOUT, check_target, make_folder
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from steinlab.experiments.bench import Measured, Progress
+    from steinlab.experiments.bench import Progress
     from steinlab.experiments.compare import Row, Source
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.solvers.step import Diagnostics
@@ -112,8 +112,8 @@ def _table(rows: list[Row], title: str) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("solver", "correction"):
         table.add_column(name, overflow="fold")
-    measures = {name: METRICS[name].title for name in rows[0].own}
-    if rows[0].data_floor and DATA.removeprefix("data_") in rows[0].data_floor:
+    measures = {name: METRICS[name].title for name in rows[0].measured if name in METRICS}
+    if DATA in rows[0].measured:
         measures[DATA] = "energy d. to data"
     for heading in measures.values():
         table.add_column(heading, justify="right", no_wrap=True)
@@ -130,23 +130,23 @@ def _caption(row: Row) -> str:
     from steinlab.experiments.bench import EXACT_FLOW
 
     of = "the law itself" if row.reference.kind == EXACT_FLOW else "the network's long runs"
-    text = f"asked, spent: denoiser evaluations; two samples of {of}: {_floor(row.floor)}"
-    if row.data_floor:
-        text += f"; of the data: {_floor(row.data_floor)}"
+    text = f"asked, spent: denoiser evaluations; two samples of {of}: {_floor(row)}"
+    if data := _floor(row, "data_"):
+        text += f"; of the data: {data}"
     if row.reference.kind != EXACT_FLOW:
         text += f"; flow error: to a {row.reference.kind}, itself off by {row.reference.error:.1e}"
     return text
 
 
-def _floor(floor: Measured) -> str:
+def _floor(row: Row, kind: str = "") -> str:
     from steinlab.metrics import METRICS
 
-    found = {METRICS[name].title: entry for name, entry in floor.items() if entry is not None}
-    return ", ".join(f"{title} {plus_minus(e.value, e.error)}" for title, e in found.items())
+    found = ((metric.title, row.floor.get(kind + name)) for name, metric in METRICS.items())
+    return ", ".join(f"{title} {plus_minus(e.value, e.error)}" for title, e in found if e)
 
 
 def _best(block: list[Row], name: str) -> float:
-    found = (row[name] for row in block)
+    found = (row.measured[name] for row in block)
     return min((entry.value for entry in found if entry is not None), default=float("nan"))
 
 
@@ -155,7 +155,7 @@ def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
     if row.stopped:
         return [*cells, "[red]stopped[/]", *[""] * (len(best) - 1)]
     for name, value in best.items():
-        entry = row[name]
+        entry = row.measured[name]
         text = "" if entry is None else plus_minus(entry.value, entry.error)
         cells.append(f"[bold green]{text}[/]" if entry and entry.value == value else text)
     return cells

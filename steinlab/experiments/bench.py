@@ -49,6 +49,9 @@ LONG_RUN = f"long run of the same network, ipndm-4, {STEPS} and {2 * STEPS} step
 RUNS = ("start", "truth", "truth again")
 """A network's long runs, by what draws their states: the rows' own flow, its law, its floor."""
 
+DATA = "data_"
+"""What a metric's name begins with where a network is held against the law of its data."""
+
 Measured = Mapping[str, Estimate | None]
 """Metrics by name; None where there is nothing to compare with."""
 
@@ -68,14 +71,6 @@ class Target:
 
     truth: Truth
     floor: Measured
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Metrics of a sample of end states, and those to the law of the data besides."""
-
-    own: Measured
-    data: Measured | None = None
 
 
 @dataclass(frozen=True)
@@ -165,12 +160,21 @@ class Bench:
             ends = ends[index[index < len(ends)]]
         return Samples(state, self.own.truth, ends, self.reference.error)
 
-    def measured(self, state: np.ndarray, index: np.ndarray | None = None) -> Distances:
-        """Return the metrics of end states (:meth:`samples`)."""
+    def measured(self, state: np.ndarray, index: np.ndarray | None = None) -> Measured:
+        """Return the metrics of end states (:meth:`samples`), with ``data_`` those to the data."""
         found = self.samples(state, index).measured(self.metrics)
         if self.data is None:
-            return Distances(found)
-        return Distances(found, Samples(state, self.data.truth).measured(self.data.floor))
+            return found
+        return {**found, **_to_data(Samples(state, self.data.truth).measured(self.data.floor))}
+
+    @property
+    def floor(self) -> Measured:
+        """The same metrics of an independent sample of the law, where one can be had."""
+        return {**self.own.floor, **_to_data(self.data.floor if self.data else {})}
+
+
+def _to_data(found: Measured) -> Measured:
+    return {DATA + name: entry for name, entry in found.items()}
 
 
 def played(

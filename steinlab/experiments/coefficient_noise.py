@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from steinlab.estimates import Estimate
-from steinlab.experiments.bench import Bench, Distances, Measured
+from steinlab.experiments.bench import Bench, Measured
 from steinlab.solvers.loop import NonFiniteStateError
 
 GROUPS = 8
@@ -49,8 +49,7 @@ Runner = Callable[[np.ndarray, str], np.ndarray]
 class Noise:
     """Standard errors that the coefficients' noise adds, by metric; NaN where it is unknown."""
 
-    own: Mapping[str, float] = field(default_factory=dict)
-    data: Mapping[str, float] = field(default_factory=dict)
+    added: Mapping[str, float] = field(default_factory=dict)
     splits: int = 0
     note: str = ""
 
@@ -83,30 +82,25 @@ def coefficient_noise(bench: Bench, state: np.ndarray, run: Runner) -> Noise:
                 again = run(index, f"half {i} {bool(part[0])}")
             except NonFiniteStateError:
                 return _unknown(f"half of the batch stopped, split {i + 1} of {SPLITS}")
-            gaps.append([_values(bench.measured(s, index)) for s in (again, state[index])])
+            found = [bench.measured(s, index) for s in (again, state[index])]
+            gaps.append([_values(one) for one in found])
         own, given = np.array(gaps[0]) - np.array(gaps[1])
         excess.append((own**2 - given**2) / 4)
     total = np.sqrt(np.maximum(np.mean(excess, axis=0), 0.0)).tolist()
-    own = dict(zip(bench.metrics, total, strict=False))
-    data = dict(zip(bench.data.floor if bench.data else (), total[len(own) :], strict=True))
-    return Noise(own, data, SPLITS)
+    return Noise(dict(zip(found[0], total, strict=True)), SPLITS)
 
 
-def _values(found: Distances) -> list[float]:
-    entries = [*found.own.values(), *(found.data or {}).values()]
-    return [math.nan if entry is None else entry.value for entry in entries]
+def _values(found: Measured) -> list[float]:
+    return [math.nan if entry is None else entry.value for entry in found.values()]
 
 
-def widened(found: Distances, noise: Noise) -> Distances:
-    """Return the distances with the coefficients' noise in their errors."""
-    data = None if found.data is None else _wider(found.data, noise.data)
-    return Distances(_wider(found.own, noise.own), data)
+def widened(found: Measured, noise: Noise) -> Measured:
+    """Return the metrics with the coefficients' noise in their errors."""
 
-
-def _wider(found: Measured, noise: Mapping[str, float]) -> Measured:
-    def wider(entry: Estimate | None, extra: float) -> Estimate | None:
+    def wider(name: str, entry: Estimate | None) -> Estimate | None:
+        extra = noise.added.get(name, math.nan)
         if entry is None or math.isnan(extra):
             return entry
         return Estimate(entry.value, math.hypot(entry.error, extra))
 
-    return {name: wider(entry, noise.get(name, math.nan)) for name, entry in found.items()}
+    return {name: wider(name, entry) for name, entry in found.items()}

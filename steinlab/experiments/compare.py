@@ -27,7 +27,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.experiments.bench import (
     RUNS,
     Bench,
-    Distances,
+    Measured,
     Progress,
     Request,
     Subject,
@@ -213,7 +213,7 @@ def _solve(
 
 
 def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
-    found: Distances | None = None
+    found: Measured | None = None
     noise: Noise | None = None
 
     def again(index: np.ndarray, part: str) -> np.ndarray:
@@ -235,16 +235,14 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
         spent=run.evaluations,
         steps=len(task.grid) - 1,
         correction=task.correction,
-        own=found.own if found else dict.fromkeys(bench.metrics),
-        floor=bench.own.floor,
+        measured=found or dict.fromkeys([*bench.metrics, *bench.floor]),
+        floor=bench.floor,
         coefficients=run.diagnostics,
         reference=bench.reference,
         note=_note(task, bench, noise),
         stopped=str(stop) if stop else "",
         end=spec.end,
         noise=noise,
-        data=found.data if found else None,
-        data_floor=bench.data.floor if bench.data else None,
     )
 
 

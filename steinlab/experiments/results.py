@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from steinlab.estimates import Estimate, as_json, finite_or_none
-from steinlab.experiments.bench import Measured, Reference
+from steinlab.experiments.bench import DATA, Measured, Reference
 from steinlab.experiments.coefficient_noise import Noise
 from steinlab.experiments.specs.compare import CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
@@ -26,7 +26,7 @@ class Row:
     """One run: a solver with a correction on a budget; its metrics are None where it stopped.
 
     Standard errors of corrected rows hold the noise of the estimated coefficients, ``noise``.
-    ``data`` and ``data_floor`` are those of a network's samples to the law of its data.
+    Metrics and floors with ``data_`` are those of a network's samples to the law of its data.
     """
 
     solver: SolverSpec
@@ -34,7 +34,7 @@ class Row:
     spent: int
     steps: int
     correction: CorrectionSpec
-    own: Measured
+    measured: Measured
     floor: Measured
     coefficients: tuple[Diagnostics, ...]
     reference: Reference
@@ -42,14 +42,6 @@ class Row:
     stopped: str = ""
     end: str = "zero"
     noise: Noise | None = None
-    data: Measured | None = None
-    data_floor: Measured | None = None
-
-    def __getitem__(self, metric: str) -> Estimate | None:
-        """Return a metric by its key in the JSON, ``data_`` before those to the data's law."""
-        if metric.startswith("data_"):
-            return (self.data or {}).get(metric.removeprefix("data_"))
-        return self.own[metric]
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -66,8 +58,8 @@ def to_json(row: Row) -> dict[str, Any]:
             key: value if isinstance(value, str) else finite_or_none(value)
             for key, value in row.correction.options
         },
-        **_metrics(row.own),
-        "noise_floor": _metrics(row.floor),
+        **_metrics(row.measured),
+        "noise_floor": _metrics({k: v for k, v in row.floor.items() if not k.startswith(DATA)}),
         "coefficients": [_coefficient(i, done) for i, done in enumerate(row.coefficients)],
         "note": row.note,
         "stopped": row.stopped or None,
@@ -77,9 +69,8 @@ def to_json(row: Row) -> dict[str, Any]:
         },
         "coefficient_noise": _noise(row),
     }
-    if row.data_floor is not None:
-        out |= {f"data_{name}": as_json(row[f"data_{name}"]) for name in row.data_floor}
-        out["data_noise_floor"] = _metrics(row.data_floor)
+    if data := {k[len(DATA) :]: v for k, v in row.floor.items() if k.startswith(DATA)}:
+        out["data_noise_floor"] = _metrics(data)
     return out
 
 
@@ -90,8 +81,9 @@ def _metrics(found: Measured) -> dict[str, Any]:
 def _noise(row: Row) -> dict[str, Any] | None:
     if row.noise is None:
         return None
-    own = {name: finite_or_none(row.noise.own.get(name, math.nan)) for name in row.own}
-    return {**own, "splits": row.noise.splits}
+    names = [name for name in row.measured if not name.startswith(DATA)]
+    added = {name: finite_or_none(row.noise.added.get(name, math.nan)) for name in names}
+    return {**added, "splits": row.noise.splits}
 
 
 def _coefficient(index: int, done: Diagnostics) -> dict[str, Any]:
@@ -143,9 +135,9 @@ class RowStore:
 
 def restored(stored: Mapping[str, Any], solver: SolverSpec, fix: CorrectionSpec) -> Row:
     """Return the row of what :func:`to_json` returned; NaN stands for what is null there."""
-    floor, noise = stored["noise_floor"], stored["coefficient_noise"]
-    data_floor = stored.get("data_noise_floor")
-    own = [name for name in stored if name in METRICS]
+    noise, data = stored["coefficient_noise"], stored.get("data_noise_floor", {})
+    floor = {**stored["noise_floor"], **{DATA + name: entry for name, entry in data.items()}}
+    measured = {k: v for k, v in stored.items() if k.removeprefix(DATA) in METRICS}
     spent, reference = stored["evaluations"], stored["flow_reference"]
     return Row(
         solver=solver,
@@ -153,7 +145,7 @@ def restored(stored: Mapping[str, Any], solver: SolverSpec, fix: CorrectionSpec)
         spent=spent["spent"],
         steps=stored["steps"],
         correction=fix,
-        own={name: _estimate(stored[name]) for name in own},
+        measured=_estimates(measured),
         floor=_estimates(floor),
         coefficients=tuple(
             Diagnostics(_number(one["applied"]), _estimate(one["estimate"]), one["note"])
@@ -163,9 +155,7 @@ def restored(stored: Mapping[str, Any], solver: SolverSpec, fix: CorrectionSpec)
         note=stored["note"],
         stopped=stored["stopped"] or "",
         end=stored["end"],
-        noise=noise and Noise({n: _number(noise[n]) for n in own}, splits=noise["splits"]),
-        data=data_floor and {name: _estimate(stored[f"data_{name}"]) for name in data_floor},
-        data_floor=data_floor and _estimates(data_floor),
+        noise=noise and Noise({k: _number(noise.get(k)) for k in measured}, noise["splits"]),
     )
 
 

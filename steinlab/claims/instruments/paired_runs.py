@@ -261,7 +261,7 @@ def run(setup: Setup, stack: tuple[str, ...]) -> Outcome:
     squares = [np.sum((end - bench.ends) ** 2, axis=1) for end in ends]
     noise = np.array([_noise(own, squares[0]) for own in squares])
     broken = dict.fromkeys(bench.metrics, Estimate(math.inf, 0.0))
-    found = (bench.measured(end).own if np.isfinite(end).all() else broken for end in ends)
+    found = (bench.measured(end) if np.isfinite(end).all() else broken for end in ends)
     return Outcome(setup, names, tuple(found), noise)
 
 

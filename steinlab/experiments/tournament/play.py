@@ -44,11 +44,6 @@ class Arena(Bench):
 
     calibration: np.ndarray = field(kw_only=True)
 
-    @property
-    def floor(self) -> dict[str, float]:
-        """Noise floors by metric."""
-        return {name: one.value for name, one in self.own.floor.items() if one is not None}
-
 
 @functools.lru_cache(maxsize=2)
 def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
@@ -133,7 +128,7 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     return {
         "cell": vars(cell),
         "half": cell.half,
-        "floor": own.floor,
+        "floor": {name: one.value for name, one in own.floor.items() if one is not None},
         "best_plain": {"solver": best, **plain[best]},
         "results": results,
     }
@@ -196,7 +191,8 @@ def distances(own: Arena, state: np.ndarray, beside: EnergyRows | None = None) -
     out["energy_error"] = found.rows.error
     if beside is not None:
         key = "energy_distance"
-        plain, floor = {key: beside.distance}, own.floor[key]
+        plain, known = {key: beside.distance}, own.floor[key]
+        floor = known.value if known is not None else 0.0
         error = found.rows.ratio_error(beside, ratio(out, plain, floor, key))
         out["ratio_error"] = error / (max(beside.distance, 0.0) + floor)
     return out

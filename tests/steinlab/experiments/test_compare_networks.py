@@ -77,8 +77,12 @@ def test_a_network_is_compared_with_itself_and_with_its_data():
         assert abs(out[name]["value"]) < 5 * out[name]["error"]
     wrong = as_spec(toy_model(error=3.0), evaluations=[40], corrections=["none"], samples=400)
     (row,) = compare(wrong)
-    assert abs(row["energy_distance"].value) < 5 * row["energy_distance"].error  # its own law still
-    assert row["data_energy_distance"].value > 5 * row["data_energy_distance"].error
+    assert (
+        abs(row.measured["energy_distance"].value) < 5 * row.measured["energy_distance"].error
+    )  # its own law still
+    assert (
+        row.measured["data_energy_distance"].value > 5 * row.measured["data_energy_distance"].error
+    )
     (row,) = compare(as_spec(toy_model(data_law=False), corrections=["none"]))
     assert not any(name.startswith("data") for name in to_json(row))
 
@@ -136,8 +140,8 @@ def test_the_excess_is_the_scatter_that_a_shared_coefficient_brings():
         whole = run(np.arange(n), "")
         bench = Bench(SUBJECT, x, sample, 0 * x)
         noise = coefficient_noise(bench, whole, run)
-        stated.append(list(noise.own.values()))
-        values.append([found.value for found in bench.measured(whole).own.values()])
+        stated.append(list(noise.added.values()))
+        values.append([found.value for found in bench.measured(whole).values()])
     ratio = np.sqrt(np.mean(np.square(stated), axis=0)) / np.std(values, axis=0, ddof=1)
     # 60 replicates and 4 splits each: 12 % of standard error
     np.testing.assert_allclose(ratio, 1.0, atol=0.4)
@@ -150,7 +154,7 @@ def test_coefficients_without_noise_add_nothing():
     sample = request.target(*np.random.default_rng(1).standard_normal((2, n, 2)))
     bench = Bench(SUBJECT, states, sample, states + 1)
     noise = coefficient_noise(bench, states, lambda index, _part: states[index])
-    assert noise.own == dict.fromkeys(DEFAULT_METRICS, 0.0)
+    assert noise.added == dict.fromkeys(DEFAULT_METRICS, 0.0)
     assert noise.splits == SPLITS
     few = coefficient_noise(bench, states[:9], lambda index, _part: states[index])
     assert few.note == "coefficient noise unknown: 9 samples are too few to split"

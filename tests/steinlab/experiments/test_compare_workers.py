@@ -48,7 +48,7 @@ def test_rows_come_with_their_places_and_the_seed_given(spec_file):
     assert [to_json(found[i]) for i in range(4)] == [to_json(r) for r in compare(source.spec())]
     source = Source(spec_file(EXACT))
     other = dict(rows_in_processes(source, source.spec(), 1, quiet))
-    assert other[0].own != found[0].own
+    assert other[0].measured != found[0].measured
 
 
 def test_a_row_that_fails_does_not_take_the_others_with_it(spec_file, monkeypatch):

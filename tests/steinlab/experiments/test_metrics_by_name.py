@@ -45,7 +45,7 @@ def test_a_new_metric_is_measured_by_compare_under_its_name(reach, spec_file, ca
 
 def test_a_new_metric_is_there_in_the_other_benches(reach):
     bench = paired_runs.bench_of("ring, 2-D", "edm", 20, 0)
-    assert replace(bench, metrics=(reach,)).measured(bench.ends).own[reach].value < 10
+    assert replace(bench, metrics=(reach,)).measured(bench.ends)[reach].value < 10
     own = arena("ring-2", "edm", 0, 20)
     assert own.samples(own.ends).measured([reach])[reach].value < 10
 

@@ -116,7 +116,7 @@ def test_the_flow_ends_where_the_exact_flow_does() -> None:
     )
     exact = exact_flow(own.subject.law, own.start[:50], grid[0], grid[-1], rtol=1e-8)
     gap = np.linalg.norm(own.ends[:50] - exact.state, axis=1)
-    assert np.sqrt(np.mean(gap**2)) <= own.floor["flow_error"] < 1e-3
+    assert np.sqrt(np.mean(gap**2)) <= own.floor["flow_error"].value < 1e-3
     end = solve(own.subject.denoiser, own.start, grid, plan).state
     found = rms_distance(end, own.ends)
     assert distances(own, end)["flow_error"] == found.value
@@ -130,7 +130,7 @@ def test_a_networks_true_sample_has_the_variance_of_its_flow() -> None:
     spread = [float(x.var(axis=0).sum()) for x in (own.ends, long.state)]
     assert spread[0] == pytest.approx(spread[1], rel=0.01)
     gaps = np.linalg.norm(own.ends - long.state, axis=1)
-    assert np.median(gaps) <= own.floor["flow_error"] + long.rms_error
+    assert np.median(gaps) <= own.floor["flow_error"].value + long.rms_error
     size = math.sqrt(own.own.truth.covariance.trace() / spread[0])
     assert size == pytest.approx(1.0, abs=0.05)
 
