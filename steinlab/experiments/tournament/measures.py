@@ -1,15 +1,8 @@
-r"""What a cell's end points are judged by, the true sample's own part computed once.
-
-Against a sample of the truth: the energy distance and the sliced distance of
-:mod:`steinlab.metrics`. Against the law itself, or the truth's sample where no law is known:
-
-    mode weights    sum_k |mean_i r_k(x_i) - w_k| / 2     total variation, r_k the responsibilities
-    mean            |mean(x) - m| / sqrt(tr C)
-    covariance      |cov(x) - C|_F / |C|_F
+"""What a cell's end points are judged by, the true sample's own part computed once.
 
 A state of the true law has ``E r_k(x) = w_k``, so the mode weights of true samples differ from
-``w`` by sampling alone. All but the energy distance are biased upward by the sample's finite size;
-their values for true samples are the noise floors.
+``w`` by sampling alone. All metrics but the energy distance are biased upward by the sample's
+finite size; their values for true samples are the noise floors.
 """
 
 from __future__ import annotations
