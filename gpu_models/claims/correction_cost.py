@@ -91,7 +91,7 @@ def missing() -> str:
     """Return why costs cannot be judged here, empty if they can."""
     found = stored()
     if found is None:
-        return "no stored study: run python -m gpu_models.study"
+        return "no stored study: run steinlab study"
     return "" if found.rows("cost") else "the stored study has no piece `cost`: resume it"
 
 

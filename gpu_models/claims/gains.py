@@ -196,7 +196,7 @@ def needs(
     def reason() -> str:
         found = stored()
         if found is None:
-            return "no stored study: run python -m gpu_models.study"
+            return "no stored study: run steinlab study"
         for wanted in (about, families):
             pairs = [pairs_of(found, family) for family in wanted]
             if not any(summary(own, quantity) for own in pairs for quantity in quantities):

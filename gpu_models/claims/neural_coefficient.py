@@ -87,7 +87,7 @@ def missing() -> str:
     """Return why coefficients cannot be judged here, empty if they can."""
     found = stored()
     if found is None:
-        return "no stored study: run python -m gpu_models.study"
+        return "no stored study: run steinlab study"
     absent = "the stored study has no piece `coefficients`: resume it"
     return "" if found.rows("coefficients") else absent
 

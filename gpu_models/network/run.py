@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
 import time
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from gpu_models.network.objective import validate
 from gpu_models.network.presets import Preset
 from gpu_models.network.trainer import Trainer
 from gpu_models.network.unet import ARCHITECTURE, VERSION, parameters_of
-from gpu_models.network.weights import command_line, save_weights, write_json
+from gpu_models.network.weights import command_line, save_weights
 from steinlab.errors import InputError
+from steinlab.storage import write_json, write_whole
 
 NAME = "fashion-edm"
 CHECKPOINT = "checkpoint.pt"
@@ -123,14 +123,12 @@ class Run:
         trainer = self.trainer
         if not trainer.group.leads:
             return
-        self.out.mkdir(parents=True, exist_ok=True)
-        part = self.out / f"{CHECKPOINT}.part"
-        torch.save({**trainer.state(), "curve": self.curve, "spent": self.spent}, part)
-        os.replace(part, self.out / CHECKPOINT)
+        state = {**trainer.state(), "curve": self.curve, "spent": self.spent}
+        write_whole(self.out / CHECKPOINT, lambda out: torch.save(state, out))
         config = trainer.settings.config.as_json()
         weights = self.out / f"{NAME}.safetensors"
         save_weights(weights, trainer.mean.state_dict(), ARCHITECTURE, VERSION, config)
-        write_json(self.out / f"{NAME}.json", self.provenance())
+        write_json(self.out / f"{NAME}.json", self.provenance(), indent=1, sort_keys=True)
 
     def resume(self) -> None:
         """Continue from the checkpoint in ``out``.
@@ -171,7 +169,7 @@ class Run:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
             "torch": torch.__version__,
-            "command": command_line("gpu_models.network.train"),
+            "command": command_line(),
             "loss_curve": self.curve,
             "validation": self.validation,
         }

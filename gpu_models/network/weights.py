@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from steinlab.errors import InputError
+from steinlab.storage import write_bytes
 
 KEY = "steinlab"
 """Of the file's metadata: one entry, for the format keeps several in no fixed order."""
@@ -37,11 +37,7 @@ def save_weights(
         if not bool(torch.isfinite(t).all()):
             raise ValueError(f"{name} must be finite in half precision")
     facts = {"architecture": architecture, "version": version, "config": config}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(half, part, {KEY: json.dumps(facts, sort_keys=True)})
-    part.chmod(0o644)  # safetensors writes for the owner alone
-    os.replace(part, path)
+    write_bytes(path, save(half, {KEY: json.dumps(facts, sort_keys=True)}))
 
 
 def load_weights(
@@ -92,16 +88,8 @@ def fill(net: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> Non
     net.load_state_dict(dict(tensors))
 
 
-def command_line(module: str, folders: Sequence[str] = ("--data", "--out", "--weights")) -> str:
+def command_line(folders: Sequence[str] = ("--data", "--out", "--weights")) -> str:
     """Return the command that was given, with ``DIR`` for the folders of this machine."""
     words = sys.argv[1:]
     hidden = ["DIR" if before in folders else word for before, word in pairwise(["", *words])]
-    return shlex.join(["python", "-m", module, *hidden])
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    return shlex.join(["steinlab", *hidden])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steinlab.errors import InputError
+from steinlab.storage import write_text
 
 VERSION = 1
 
@@ -73,5 +74,5 @@ def _lines(path: Path) -> list[Record]:
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
-        path.write_text(whole, encoding="utf-8")
+        write_text(path, whole)
     return [json.loads(line) for line in whole.splitlines()]

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from steinlab.cli.output import (
     JsonOption,
+    ProgressOption,
     SpecArgument,
     WorkersOption,
-    plus_minus,
+    number_option,
     progress_bar,
     show,
-    whole_number,
-    worker_count,
+    whole,
     write_json,
 )
 from steinlab.errors import Interrupted
-from steinlab.storage import STDOUT, check_target, make_folder
+from steinlab.estimates import plus_minus
+from steinlab.storage import MAX_SEED, STDOUT, check_target, make_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,31 +43,30 @@ def compare(  # noqa: PLR0917
     spec_file: SpecArgument,
     target: JsonOption = None,
     seed: Annotated[
-        str | None, typer.Option(metavar="N", help="Seed, instead of the SPEC's own.")
+        int | None, number_option(whole(0, MAX_SEED), "Seed, instead of the SPEC's own.")
     ] = None,
     out: Annotated[
         str | None,
         typer.Option("--out", metavar="DIR", help="Keep finished rows here and resume from them."),
     ] = None,
-    workers: WorkersOption = "1",
+    workers: WorkersOption = 1,
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the network is evaluated: cuda, say.")
+        str | None, typer.Option(metavar="NAME", help="Evaluate the network there: cuda, say.")
     ] = None,
+    silent: ProgressOption = False,
 ) -> None:
-    """Compare solvers, corrections and numbers of evaluations on one data law or model."""
+    """Compare solvers and corrections by number of function evaluations (NFE) on a law or model."""
     from steinlab.experiments.compare import Source, to_json
-    from steinlab.storage import MAX_SEED
 
     check_target(target)
-    given = None if seed is None else whole_number(seed, "--seed", 0, MAX_SEED)
-    count, folder = worker_count(workers), make_folder(out)
-    source = Source(str(spec_file), given, device, str(folder) if folder else None)
+    folder = make_folder(out)
+    source = Source(str(spec_file), seed, device, str(folder) if folder else None)
     spec = source.spec()
     found: dict[int, Row] = {}
     interrupted = False
-    with progress_bar() as progress:
+    with progress_bar(silent) as progress:
         try:
-            for index, row in _found(source, spec, count, progress):
+            for index, row in _found(source, spec, workers, progress):
                 found[index] = row
                 if target != STDOUT:
                     write_json(target, [to_json(found[i]) for i in sorted(found)])
@@ -101,7 +102,7 @@ def _found(
 
 
 def _table(rows: list[Row], title: str) -> Table:
-    """One section a number of evaluations; the best of each section's columns stands out."""
+    """One section per number of evaluations; the best of each section's columns stands out."""
     from rich import box
     from rich.table import Table
 
@@ -151,7 +152,7 @@ def _best(block: list[Row], name: str) -> float:
 
 
 def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
-    cells = [first, str(row.spent), row.solver.label, row.correction.label]
+    cells = [first, str(row.spent), row.solver.label, escape(row.correction.label)]
     if row.stopped:
         return [*cells, "[red]stopped[/]", *[""] * (len(best) - 1)]
     for name, value in best.items():
@@ -173,8 +174,8 @@ def _coefficients(rows: list[Row]) -> Table:
         first = str(asked)
         for row in group:
             steps = "  ".join(_gamma(done) for done in row.coefficients)
-            stop = f"  [red]{row.stopped}[/]" if row.stopped else ""
-            table.add_row(first, row.solver.label, row.correction.label, steps + stop)
+            stop = f"  [red]{escape(row.stopped)}[/]" if row.stopped else ""
+            table.add_row(first, row.solver.label, escape(row.correction.label), steps + stop)
             first = ""
         table.add_section()
     return table

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from steinlab.cli.output import (
+    CLAIM_IDS,
     JsonOption,
+    ProgressOption,
+    SeedOption,
     WorkersOption,
+    id_option,
+    progress_bar,
     show,
-    whole_number,
-    worker_count,
     write_json,
 )
 from steinlab.errors import InputError, Interrupted, one_of
-from steinlab.storage import MAX_SEED, check_target, make_folder, read_json
+from steinlab.storage import check_target, make_folder, read_json
 
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
@@ -39,25 +43,36 @@ COLOURS = {
 
 FilesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[FILE.py]...", help="Files whose claims are judged; by default none."),
+    typer.Argument(metavar="[FILE.py]...", help="Judge the claims of these files."),
 ]
 ProfileOption = Annotated[str, typer.Option(help="quick or full.")]
 ClaimsOption = Annotated[
     str | None,
-    typer.Option(metavar="ID,ID", help="Claims to judge; by default all, or all of the files."),
+    id_option(
+        CLAIM_IDS, "Judge these claims; by default all, or all of the files.", metavar="ID,ID"
+    ),
 ]
 FolderOption = Annotated[
     str | None,
     typer.Option(
         metavar="DIR",
-        help="Write ledger.json and a replayable case a claim: the worst, or the smallest that "
+        help="Write ledger.json and a replayable case per claim: the worst, or the smallest that "
         "violates it.",
     ),
 ]
 ExpectOption = Annotated[
-    str | None, typer.Option(metavar="FILE", help="JSON of id and verdict that must come out.")
+    str | None,
+    typer.Option(metavar="FILE", help="Exit 1 unless the verdicts of this JSON come out, by id."),
 ]
-SeedOption = Annotated[str, typer.Option(metavar="N")]
+ListOption = Annotated[
+    bool, typer.Option("--list", help="Name the claims, one per line, and stop.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")
+]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print the table of every claim that has one.")
+]
 TracebackOption = Annotated[
     bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
 ]
@@ -75,9 +90,13 @@ def verify(  # noqa: PLR0917
     target: JsonOption = None,
     expect: ExpectOption = None,
     workers: WorkersOption = "auto",
-    seed: SeedOption = "0",
+    seed: SeedOption = 0,
     scheduler: SchedulerOption = None,
     traceback: TracebackOption = False,
+    list_them: ListOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    silent: ProgressOption = False,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
     from steinlab.verification.claim import PROFILES
@@ -87,25 +106,31 @@ def verify(  # noqa: PLR0917
 
     one_of("--profile", profile, PROFILES)
     wanted, known = chosen(files or [], claims, claim_ids())
-    count = worker_count(workers)
-    number = whole_number(seed, "--seed", 0, MAX_SEED)
+    if list_them:
+        _list(wanted)
+        return 0
+    if quiet and verbose:
+        raise InputError("--quiet must be given without --verbose, got both")
     check_target(target)
     folder = make_folder(out)
     expected = _expected(expect, known)
     shards = Shards(folder / "shards") if folder else None
-    with _bar(len(wanted)) as advance:
+    judged = itertools.count(1)
+    with progress_bar(silent or quiet) as tell:
         ledger = run(
             wanted,
             profile=profile,
-            seed=number,
-            workers=count,
+            seed=seed,
+            workers=workers,
             scheduler=scheduler,
             shards=shards,
-            progress=advance,
+            progress=lambda name, _: _count(tell, next(judged), len(wanted), name),
         )
     write_json(target, ledger)
     _store(folder, ledger)
-    show(*_report(ledger), *(_tables(ledger) if claims or files else ()), target=target)
+    if not quiet:
+        tables = _tables(ledger) if claims or files or verbose else []
+        show(*_report(ledger), *tables, target=target)
     _tell_of_shards(ledger, shards, len(wanted), target)
     return _trusted(ledger, expected, traceback)
 
@@ -116,7 +141,7 @@ def _tell_of_shards(
     """Say what was reused, and after an interrupt what is kept."""
     if shards and shards.reused:
         checks = "check" if shards.reused == 1 else "checks"
-        show(f"{shards.reused} finished {checks} reused from {shards.folder}", target=target)
+        show(Text(f"{shards.reused} finished {checks} reused from {shards.folder}"), target=target)
     if ledger["interrupted"]:
         done = len(ledger["claims"])
         kept = f"; finished checks are in {shards.folder}" if shards else ""
@@ -152,32 +177,18 @@ def _expected(path: str | None, known: list[str]) -> dict[str, str]:
     return content
 
 
-class _bar:
-    """A progress bar on stderr, where that is a terminal."""
+def _count(tell: Callable[[float, str], None], done: int, total: int, name: str) -> None:
+    tell(done / total, f"{done} of {total} claims judged, the last of them {name}")
 
-    def __init__(self, total: int) -> None:
-        console = Console(stderr=True)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self.task = self.progress.add_task("judging claims", total=total)
 
-    def __enter__(self) -> Any:
-        self.progress.start()
-        return self.advance
+def _list(names: Sequence[str]) -> None:
+    """Print one id per line with what the claim says in a line."""
+    from steinlab.verification.registry import load_claim
 
-    def advance(self, claim_id: str, row: dict[str, Any]) -> None:  # noqa: ARG002
-        """Count a claim that is judged."""
-        self.progress.update(self.task, advance=1, description=f"judged {claim_id}")
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
+    claims = [load_claim(name) for name in names]
+    width = max(len(claim.id) for claim in claims)
+    for claim in claims:
+        print(f"{claim.id:{width}}  {getattr(claim, 'headline', '') or claim.title}")
 
 
 def _store(folder: Path | None, ledger: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.errors import InputError
 from steinlab.solvers.loop import Taken
 from steinlab.solvers.step import Diagnostics, Step
+from steinlab.storage import write_json
 
 VERSION = 1
 LEVEL_TOLERANCE = 1e-9
@@ -102,7 +103,7 @@ class Table:
 
     def save(self, file: Path) -> None:
         """Write the table as JSON."""
-        file.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=1) + "\n")
+        write_json(file, {"version": VERSION, **asdict(self)}, indent=1)
 
     @classmethod
     def load(cls, file: Path, *, model: str | None = None) -> Self:

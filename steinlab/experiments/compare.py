@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steinlab import storage
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import PROCESSES
@@ -38,14 +37,14 @@ from steinlab.experiments.bench import (
     rng_of,
 )
 from steinlab.experiments.coefficient_noise import Noise, coefficient_noise, widened
-from steinlab.experiments.results import Row, RowStore, restored, to_json
+from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.loop import NonFiniteStateError, Solution
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
-from steinlab.storage import read_json, sources_key
+from steinlab.storage import Store, key_of, read_json, sources_key
 from steinlab.workers import completed, executor_for
 
 __all__ = ["Row", "compare", "to_json"]
@@ -136,7 +135,7 @@ class Comparison:
         self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
         for task in self.tasks:
             task.require_table(subject_name(spec))
-        self._store = RowStore(folder) if folder else None
+        self._store = Store(folder) if folder else None
         self._bench: Bench | None = None
 
     @property
@@ -149,9 +148,9 @@ class Comparison:
         """Return a row, from the folder where it is there."""
         task, store = self.tasks[index], self._store
         key = _key(self.spec, self.subject, task) if store else ""
-        row = store.get(task.label, key, task.solver, task.correction) if store else None
-        if row is not None:
-            return row
+        found = store.get(name_of(task.label), key) if store else None
+        if found is not None:
+            return restored(found, task.solver, task.correction)
         units = len(self.tasks) + 1
         if self._bench is None:
             prepare = network_bench if self.subject.law is None else exact_bench
@@ -159,7 +158,7 @@ class Comparison:
         tell((index + 1) / units, task.label)
         row = _run(task, self._bench, self.spec)
         if store:
-            store.put(task.label, key, row)
+            store.put(name_of(task.label), key, packed(row))
         return row
 
 
@@ -199,8 +198,8 @@ def _key(spec: CompareSpec, subject: Subject, task: _Task) -> str:
     levels = [(level.alpha, level.sigma) for level in task.grid]
     answers = fingerprint(subject.denoiser, subject.dim, subject.process)
     run = (spec.seed, spec.samples, spec.end, spec.metrics, levels)
-    return storage.key_of(
-        subject.name, answers, run, task.content, task.correction.digests, sources_key("steinlab")
+    return key_of(
+        subject.name, answers, run, task.content, task.correction.digests, sources_key(__name__)
     )
 
 
@@ -277,7 +276,7 @@ def _comparison(source: Source) -> Comparison:
 
 def _row(job: tuple[Source, int]) -> dict[str, Any]:
     source, index = job
-    return to_json(_comparison(source).row(index, lambda _f, _w: None))
+    return packed(_comparison(source).row(index, lambda _f, _w: None))
 
 
 def _follow(job: tuple[Source, str]) -> None:

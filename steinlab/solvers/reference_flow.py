@@ -56,7 +56,6 @@ from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab import storage
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import Process
@@ -66,7 +65,7 @@ from steinlab.solvers.euler import EULER
 from steinlab.solvers.loop import solve
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.single import DPMPP_3S
-from steinlab.storage import sources_key
+from steinlab.storage import cache, key_of, sources_key
 
 STEPS = 64
 """Steps above the least noisy level in the coarser run; the finer one takes twice as many."""
@@ -108,7 +107,7 @@ def fingerprint(denoiser: Denoiser, dim: int, process: Process) -> str:
     for level in (process.level_at(float(ratio)) for ratio in ratios):
         scale = np.hypot(level.alpha, level.sigma)
         answers.append(np.asarray(denoiser(scale * rng.standard_normal((PROBES, dim)), level)))
-    return storage.key_of("denoiser", *answers)
+    return key_of("denoiser", *answers)
 
 
 def long_run(
@@ -147,7 +146,7 @@ def long_run(
     tell = progress or (lambda _done: None)
     counts = (STEPS, 2 * STEPS) if estimate_error else (2 * STEPS,)
     grids = [make_grid(process, "karras", n + final_zero, final_zero=final_zero) for n in counts]
-    base = fingerprint(denoiser, x.shape[1], process), sources_key("steinlab"), final_zero
+    base = fingerprint(denoiser, x.shape[1], process), sources_key(__name__), final_zero
     total, done, parts = len(x) * sum(len(grid) - 1 for grid in grids), 0, []
     for start in range(0, len(x), CHUNK):
         rows = x[start : start + CHUNK]
@@ -178,16 +177,16 @@ def _kept(
 ) -> np.ndarray:
     """One run, from the cache where it is there."""
     levels = [(level.alpha, level.sigma) for level in grid]
-    key = storage.key_of(*base, SOLVER.name, levels, x)
-    found = storage.load("long-runs", key)
-    if found is not None and found.get("state", np.empty(0)).shape == x.shape:
-        return found["state"]
+    key, store = key_of(*base, SOLVER.name, levels, x), cache("long-runs")
+    found: np.ndarray | None = store.get(key, key)
+    if found is not None:
+        return found
 
     def tell(i: int, _x: np.ndarray, _level: NoiseLevel) -> None:
         step_done(i)
 
     state = np.asarray(solve(denoiser, x, grid, SOLVER, progress=tell).state)
-    storage.store("long-runs", key, {"state": state})
+    store.put(key, key, state)
     return state
 
 

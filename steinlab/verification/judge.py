@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -35,7 +34,7 @@ from steinlab.verification.outcome import (
     Later,
     Outcome,
     TwinOutcome,
-    pack,
+    handed_back,
 )
 from steinlab.verification.registry import home_of
 
@@ -60,7 +59,7 @@ def _finished(claim: Claim, check: Check, outcome: Outcome, profile: str, seed: 
 
     def measured() -> Sequence[Any]:
         if outcome.data is not None:
-            return list(pickle.loads(outcome.data))
+            return outcome.data
         return [check.measure(batch) for batch in batches]
 
     result = Result(check, batches, Later(measured), outcome.comparison, outcome.pooled)
@@ -482,7 +481,7 @@ def examine(claim: Claim, check: Check, profile: str, seed: int, home: str = "")
         result.describe(result.comparison.worst()),
         tuple(sorted({str(b.dataset) for b in with_data})),
         sum(len(b) for b in with_data),
-        pack(result.data),
+        handed_back(list(result.data)),
         smallest=_smallest(claim, result),
     )
 

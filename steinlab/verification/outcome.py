@@ -7,14 +7,13 @@ check's data, the worst case written down, and the data where it is small.
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
+from steinlab.storage import NotStorableError, encode
 from steinlab.verification.comparison import Comparison
 
 LARGEST_DATA = 2**24
@@ -112,8 +111,8 @@ class Outcome:
         The case nearest to its limit, as JSON.
     datasets : tuple of str
     dataset_cases : int
-    data : bytes, optional
-        What was measured, pickled; None where it is large or does not pickle.
+    data : list, optional
+        What was measured in each batch; None where it is large or cannot be stored.
     attack : Attack, optional
         For the falsifier's outcome, whose comparison holds its worst case alone.
     smallest : tuple, optional
@@ -126,7 +125,7 @@ class Outcome:
     worst: dict[str, Any]
     datasets: tuple[str, ...]
     dataset_cases: int
-    data: bytes | None
+    data: list[Any] | None
     attack: Attack | None = None
     smallest: tuple[Comparison, dict[str, Any]] | None = None
 
@@ -139,25 +138,14 @@ class Report(NamedTuple):
     seconds: float
 
 
-class _Full(Exception):
-    """More bytes than wanted."""
-
-
-class _Bounded(io.BytesIO):
-    def write(self, data: Any) -> int:
-        if self.tell() + memoryview(data).nbytes > LARGEST_DATA:
-            raise _Full
-        return super().write(data)
-
-
-def pack(data: Any) -> bytes | None:
-    """Return ``data`` pickled, or None where it is large or does not pickle."""
-    out = _Bounded()
+def handed_back(data: list[Any]) -> list[Any] | None:
+    """Return the data, or None where they are large or cannot be stored."""
     try:
-        pickle.dump(data, out, protocol=5)
-    except (_Full, pickle.PicklingError, AttributeError, TypeError):
+        _, arrays = encode(data)
+    except (NotStorableError, RecursionError):
         return None
-    return out.getvalue()
+    size = sum(array.nbytes for parts in arrays.values() for array in parts)
+    return data if size <= LARGEST_DATA else None
 
 
 class Later(Sequence[Any]):

@@ -25,9 +25,10 @@ from gpu_models.study.pairs import (
     RULE,
     SHARES,
 )
-from gpu_models.study.stored import Stored
+from gpu_models.study.stored import RESULTS, Stored
 from steinlab.errors import InputError
 from steinlab.storage import sources_key
+from steinlab.storage.sources import _source
 from steinlab.verification.judge import rerun
 from steinlab.verification.ledger import faults, judge_by_id
 from steinlab.verification.registry import load_claim
@@ -73,7 +74,7 @@ def changed(study: Stored, key: str) -> tuple[Stored, dict[str, Any]]:
 def test_without_a_study_a_claim_is_not_run_and_says_why(on: Any, claim: str) -> None:
     row = on(claim, None)
     assert row["verdict"] == "not-run"
-    assert row["finding"] == "no stored study: run python -m gpu_models.study"
+    assert row["finding"] == "no stored study: run steinlab study"
     assert faults({"claims": [row]}) == []
 
 
@@ -438,10 +439,11 @@ def test_stored_results_belong_to_what_a_finished_check_depends_on(
     """Else ``verify --out`` would reuse what was judged on an older record."""
     package = tmp_path / "some_studies"
     package.mkdir()
-    (package / "__init__.py").write_text("")
+    (package / "__init__.py").write_text("FILES = 'study-*.jsonl'\n")
     (package / "study-0.jsonl").write_text("{}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    before = sources_key.__wrapped__("some_studies")
-    assert before == sources_key.__wrapped__("some_studies")
+    before = sources_key("some_studies")
     (package / "study-0.jsonl").write_text("{}\n{}\n")
-    assert sources_key.__wrapped__("some_studies") != before
+    sources_key.cache_clear()
+    assert sources_key("some_studies") != before
+    assert _source(stored.__name__).records >= set(RESULTS.glob("study-*.jsonl"))

@@ -1,16 +1,11 @@
-"""Where weight files lie, and writing a file whole or not at all. Imports no torch."""
+"""Where weight files lie. Imports no torch."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from steinlab.errors import InputError
 from steinlab.storage import cache_folder
 from toy_models.trained.presets import Preset
 
@@ -39,28 +34,3 @@ def find(preset: Preset) -> Path | None:
 def provenance_file(weights: Path) -> Path:
     """Return the JSON beside a weight file."""
     return weights.with_suffix(".json")
-
-
-def write_whole(file: Path, write_to: Callable[[Path], Any]) -> None:
-    """Let ``write_to`` write a temporary file beside ``file``, then rename it.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be made or written.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    except OSError as error:
-        raise InputError(f"weights must go to a folder that can be written: {error}") from None
-    os.close(handle)
-    try:
-        write_to(Path(name))
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)  # mkstemp's own mode is private
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -8,7 +8,6 @@ hold the presets as they are; other seeds lie in the user's cache folder.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 import torch
 
 from steinlab.errors import InputError
-from toy_models.trained.places import provenance_file, write_whole
+from steinlab.storage import write_bytes, write_json
+from toy_models.trained.places import provenance_file
 from toy_models.trained.presets import FORMAT, Preset
 
 Tensors = Mapping[str, torch.Tensor]
@@ -28,9 +28,9 @@ def write(file: Path, preset: Preset, tensors: Tensors, provenance: Mapping[str,
 
     held = {k: v.half() if v.ndim > 1 else v for k, v in sorted(tensors.items())}
     header = {"format": str(FORMAT), "digest": preset.digest, "content": content_digest(held)}
-    write_whole(file, lambda path: path.write_bytes(save(held, metadata=header)))
-    text = json.dumps({"digest": preset.digest, **provenance}, indent=2, allow_nan=False) + "\n"
-    write_whole(provenance_file(file), lambda path: path.write_text(text, encoding="utf-8"))
+    write_bytes(file, save(held, metadata=header))
+    told = {"digest": preset.digest, **provenance}
+    write_json(provenance_file(file), told, indent=2, allow_nan=False)
 
 
 def read(file: Path, preset: Preset, expected: Tensors) -> dict[str, torch.Tensor]:

@@ -17,7 +17,16 @@ from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.bench import DEFAULT_METRICS
-from steinlab.experiments.specs.fields import at, integer, items, mapping, number, text
+from steinlab.experiments.specs.fields import (
+    MAX_EVALUATIONS,
+    MAX_SAMPLES,
+    at,
+    integer,
+    items,
+    mapping,
+    number,
+    text,
+)
 from steinlab.experiments.specs.laws import DataSpec, data_from_json
 from steinlab.experiments.specs.solvers import (
     ENDS,
@@ -30,7 +39,6 @@ from steinlab.metrics import METRICS
 from steinlab.solvers.step import Correction
 from steinlab.storage import MAX_SEED
 
-MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
 DEFAULT_SAMPLES = 10_000
 FILES = ("table",)
 """Options of corrections that name a file."""
@@ -84,9 +92,9 @@ class CompareSpec:
     def from_json(cls, obj: Any, folder: Path = Path()) -> Self:
         """Parse a comparison.
 
-        ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``schedule``
-        is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are ``none`` and
-        ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
+        ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``process``
+        (or ``schedule``) is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are
+        ``none`` and ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
 
         How a run begins and ends: ``start`` is ``own`` or ``matching``, ``final`` a list such as
         ``[2, 1]`` (:class:`~steinlab.experiments.specs.solvers.Options`), for every solver or, in
@@ -106,12 +114,15 @@ class CompareSpec:
         InputError
             Naming the field, the requirement and the value.
         """
-        optional = ["data", "model", "schedule", "grid", "corrections", "samples", "seed"]
-        optional += ["start", "final", "end", "device", "metrics"]
+        optional = ["data", "model", "process", "schedule", "grid", "corrections", "samples"]
+        optional += ["seed", "start", "final", "end", "device", "metrics"]
         fields = mapping(obj, "", ["solvers", "evaluations"], optional)
         data, model = _law_or_model(fields, folder)
-        schedule = fields.get("schedule", model.schedule if model else "edm")
-        schedule = one_of("schedule", text(schedule, "schedule"), PROCESSES)
+        if "process" in fields and "schedule" in fields:
+            raise InputError("process and schedule are two names of one field, got both")
+        key = "process" if "process" in fields else "schedule"
+        schedule = fields.get(key, model.schedule if model else "edm")
+        schedule = one_of(key, text(schedule, key), PROCESSES)
         end = one_of("end", text(fields.get("end", "zero"), "end"), ENDS)
         corrections = tuple(
             _correction(v, f"corrections[{i}]", folder)

@@ -13,6 +13,7 @@ from steinlab.experiments.tournament.design import BUDGETS, FEW, SOLVERS
 from steinlab.experiments.tournament.entrants import REFERENCES
 from steinlab.experiments.tournament.measures import MEASURES
 from steinlab.experiments.tournament.summary import HURTS, Line, Played, line
+from steinlab.storage import write_text
 
 BEGIN, END = "<!-- tournament: begin -->", "<!-- tournament: end -->"
 GROUPS = ((3,), (4, 5), (6, 8, 10), (15, 20))
@@ -147,4 +148,4 @@ def around(file: Path) -> tuple[str, str]:
 def write(file: Path, text: str) -> None:
     """Replace what stands between the markers of a page."""
     head, tail = around(file)
-    file.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}", encoding="utf-8")
+    write_text(file, f"{head}{BEGIN}\n\n{text}\n{END}{tail}")

@@ -18,6 +18,7 @@ from typing import Any
 from steinlab.errors import InputError
 from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.measures import MEASURES
+from steinlab.storage import write_bytes
 
 VERSION = 1
 LIBRARIES = ("numpy", "scipy", "torch")
@@ -57,9 +58,7 @@ def write_record(file: Path, played: Sequence[Played], about: Mapping[str, Any])
     rows = sorted(played, key=lambda one: str(one["cell"]))
     lines = [head, *(_packed(one, names) for one in rows)]
     text = "\n".join(json.dumps(line, separators=(",", ":")) for line in lines) + "\n"
-    part = file.with_suffix(".part")
-    part.write_bytes(gzip.compress(text.encode(), mtime=0))
-    part.replace(file)
+    write_bytes(file, gzip.compress(text.encode(), mtime=0))
 
 
 def read_record(file: Path, field: str = "--from") -> tuple[dict[str, Any], list[dict[str, Any]]]:

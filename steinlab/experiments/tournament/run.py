@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import itertools
-import json
 import math
-import os
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -22,7 +19,7 @@ from steinlab.experiments.tournament.design import Cell, cells
 from steinlab.experiments.tournament.play import play
 from steinlab.experiments.tournament.problems import MODELS, SLOW, available, is_exact
 from steinlab.experiments.tournament.record import versions
-from steinlab.storage import sources_key
+from steinlab.storage import Store, sources_key
 from steinlab.workers import completed, executor_for
 
 
@@ -108,11 +105,8 @@ def play_group(group: Group, *, sitting: Sitting) -> list[dict[str, Any]]:
         slow = SLOW.get(cell.problem)
         found = rounded(play(cell, states=min(sitting.states, slow.states if slow else 10**9)))
         if sitting.folder:
-            file = sitting.folder / f"{cell.digest:016x}.json"
-            part = file.with_suffix(f".{os.getpid()}")
-            whole = {"key": sitting.key, "versions": versions(), "played": found}
-            part.write_text(json.dumps(whole), encoding="utf-8")
-            part.replace(file)
+            held = {"versions": versions(), "played": found}
+            Store(sitting.folder).put(f"{cell.digest:016x}", sitting.key, held)
         out.append(found)
     return out
 
@@ -134,18 +128,12 @@ def rounded(found: Any) -> Any:
 
 def kept(folder: Path, key: str) -> list[dict[str, Any]]:
     """Return the cells of a key that a folder holds whole."""
-    out = []
-    for file in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if found["key"] == key:
-                out.append(found["played"])
-    return out
+    return [held["played"] for own, held in Store(folder).entries() if own == key]
 
 
 def key_of(profile: Profile) -> str:
     """Return what the numbers of a profile's cells depend on: sources, versions, states."""
-    return f"{sources_key('toy_models')} {profile.states}"
+    return f"{sources_key('steinlab.experiments.tournament.play')} {profile.states}"
 
 
 def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -158,11 +146,12 @@ def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """
     if not folder.exists():
         raise InputError(f"--from must be a record or a folder of cells, got {folder}: not found")
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-    keys = {one["key"] for one in found}
+    found = list(Store(folder).entries())
+    keys = {key for key, _ in found}
     if len(keys) != 1:
         raise InputError(f"--from must hold cells of one key, got {len(keys)} keys in {folder}")
-    return {name: found[0][name] for name in ("key", "versions")}, [one["played"] for one in found]
+    about = {"key": keys.pop(), "versions": found[0][1]["versions"]}
+    return about, [held["played"] for _, held in found]
 
 
 def tournament(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure as Canvas
 from steinlab.report.figures import load_figure
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import styled
+from steinlab.storage import write_bytes
 from steinlab.workers import thread_limits
 
 NO_DATES = {
@@ -49,18 +50,17 @@ def render(figure: Figure, seed: int, folder: Path) -> FigureData:
         What was drawn.
     """
     data = figure.compute(seed)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{figure.name}.") as scratch:
-        files = [Path(scratch) / f"{figure.name}.{suffix}" for suffix in SUFFIXES]
-        with styled(figure):
-            canvas = draw(figure, data)
-            for file, kind in zip(files, ("pdf", "png"), strict=False):
-                canvas.savefig(file, format=kind, metadata=NO_DATES[kind])
-        arrays: dict[str, Any] = {key: np.asarray(value) for key, value in data.arrays.items()}
-        np.savez_compressed(files[2], **arrays)
-        record = json.dumps(_record(figure, seed, data), indent=1, sort_keys=True)
-        files[3].write_text(record + "\n")
-        for file in files:
-            file.replace(folder / file.name)
+    made = {kind: io.BytesIO() for kind in SUFFIXES}
+    with styled(figure):
+        canvas = draw(figure, data)
+        for kind, metadata in NO_DATES.items():
+            canvas.savefig(made[kind], format=kind, metadata=metadata)
+    arrays: dict[str, Any] = {key: np.asarray(value) for key, value in data.arrays.items()}
+    np.savez_compressed(made["npz"], **arrays)
+    record = json.dumps(_record(figure, seed, data), indent=1, sort_keys=True)
+    made["json"].write(record.encode() + b"\n")
+    for kind, content in made.items():
+        write_bytes(folder / f"{figure.name}.{kind}", content.getvalue())
     return data
 
 

@@ -181,7 +181,10 @@ def test_bad_input_in_a_process_of_its_own(tmp_path: Path) -> None:
     [
         (["--claims", "nothing"], "--claims must be one of"),
         (["--claims", ""], "--claims must be one of"),
-        (["--profile", "quik"], "--profile must be one of quick, full (did you mean quick?)"),
+        (
+            ["--profile", "quik"],
+            "did you mean quick? --profile must be one of quick, full, got quik",
+        ),
         (["--workers", "0"], "--workers must be a whole number from 1"),
         (["--workers", "two"], "--workers must be a whole number from 1"),
         (["--seed", "-1"], "--seed must be a whole number from 0"),

@@ -109,7 +109,7 @@ def test_an_interrupted_comparison_resumes_with_the_same_numbers(tmp_path, monke
     rows = compare(spec, folder=tmp_path)
     first = [to_json(next(rows)) for _ in range(3)]
     rows.close()
-    assert len(list(tmp_path.glob("*.row.json"))) == 3
+    assert len(list(tmp_path.glob("*.row.npz"))) == 3
     runs = []
     real = steinlab.experiments.compare._run
     monkeypatch.setattr(
@@ -119,7 +119,7 @@ def test_an_interrupted_comparison_resumes_with_the_same_numbers(tmp_path, monke
     assert resumed == whole
     assert resumed[:3] == first
     assert len(runs) == len(whole) - 3
-    (tmp_path / "euler-3-evaluations-none.row.json").write_text("{")
+    (tmp_path / "euler-3-evaluations-none.row.npz").write_text("{")
     for changed in (spec, as_spec(toy_model(error=0.1), samples=24)):
         runs.clear()
         list(compare(changed, folder=tmp_path))

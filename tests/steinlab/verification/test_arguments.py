@@ -81,7 +81,7 @@ def test_a_step_runs_between_its_levels() -> None:
         (lambda: laws.mixtures(components=(0, 2)), r"components must be .*got \(0, 2\)"),
         (lambda: laws.mixtures(farthest=0), "farthest must be > 0, got 0"),
         (lambda: laws.gaussians(stds=(1, 1)), r"stds must be .*got \(1, 1\)"),
-        (lambda: levels("edn"), r"process must be one of .*did you mean edm\?\), got edn"),
+        (lambda: levels("edn"), r"did you mean edm\? process must be one of .*, got edn"),
         (lambda: levels(low=0), "levels: low must be in .*got 0 and high 100"),
         (lambda: steps("edm", "dpmpp-2m"), "without history, got dpmpp-2m"),
         (lambda: steps("edm", "eular"), r"did you mean euler\?\), got eular"),

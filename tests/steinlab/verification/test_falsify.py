@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from steinlab.cli import main
+from steinlab.cli import main, output
 from steinlab.verification.claim import PROFILES, Check, Claim, Twin
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify import (
@@ -244,7 +245,10 @@ def test_a_check_that_cannot_draw_few_is_not_searched() -> None:
     assert not spaces_of(replace(claim, checks=(replace(original, draw=draw),)))
 
 
-def test_the_command_stores_a_case_that_replays_and_continues(tmp_path, capsys) -> None:
+def test_the_command_stores_a_case_that_replays_and_continues(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(output, "SECONDS_BETWEEN_LINES", 0.0)
     out = tmp_path / "out"
     args = ["falsify", "vp-singularity", "--out", str(out), "--json", str(tmp_path / "r.json")]
     assert main([*args, "--budget", "64"]) == 0
@@ -257,7 +261,7 @@ def test_the_command_stores_a_case_that_replays_and_continues(tmp_path, capsys) 
     assert main([*args, "--budget", "96"]) == 0
     shown, said = capsys.readouterr()
     assert "96 of 96 cases spent, 64 of them in earlier runs" in shown
-    assert "96 of 96 cases: best 0." in said
+    assert re.search(r"% done, \d+ of 96 cases: best 0\.", said)
     result = json.loads((tmp_path / "r.json").read_text())
     assert (result["spent"], result["budget"], result["violated"]) == (96, 96, False)
     assert 0 < result["checks"]["cancellation"] < 1
@@ -305,10 +309,10 @@ def test_bad_input_is_one_line(args, message, refused) -> None:
     ],
 )
 def test_a_foreign_state_is_one_line(change, message, tmp_path, refused) -> None:
-    from steinlab.storage import sources_key
+    from steinlab.verification.shards import sources_of
 
     claim = load_claim("vp-singularity")
-    state = Search(claim, spaces_of(claim), 0).to_json(sources_key("steinlab"))
+    state = Search(claim, spaces_of(claim), 0).to_json(sources_of("vp-singularity"))
     (tmp_path / "vp-singularity.search.json").write_text(json.dumps({**state, **change}))
     said = refused("falsify", "vp-singularity", "--out", tmp_path)
     assert message in said

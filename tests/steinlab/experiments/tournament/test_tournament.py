@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from analytic import NoiseLevel, exact_flow
+from steinlab.cli import _end, app
 from steinlab.diffusion.laws import LAWS
-from steinlab.errors import InputError
-from steinlab.experiments.tournament import __main__ as command
+from steinlab.errors import InputError, Terminated
 from steinlab.experiments.tournament import run
+from steinlab.experiments.tournament import session as command
 from steinlab.experiments.tournament.design import BUDGETS, HALVES, SOLVERS, Cell, cells
 from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS
 from steinlab.experiments.tournament.measures import MEASURES
@@ -32,10 +33,16 @@ from steinlab.metrics import rms_distance
 from steinlab.solvers import evaluations_on
 from steinlab.solvers.loop import solve
 from steinlab.solvers.reference_flow import long_run
+from steinlab.storage import Store
 
 CELL = Cell("ring-2", "edm", "karras", "dpmpp-2m", 5, 0)
 DOCS = Path(__file__).parents[4] / "docs"
 SOME = ("none", "stein", "law-matched", "calibrated")
+
+
+def tournament(args: list[str]) -> None:
+    """Run the command; what it raises comes through."""
+    app(["tournament", *args], standalone_mode=False)
 
 
 def test_the_design_is_a_fraction_split_in_two() -> None:
@@ -187,20 +194,20 @@ def test_it_resumes_and_writes_a_page(
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     out = tmp_path / "cells"
     args = ["--out", str(out), "--page", str(page), "--workers", "1"]
-    assert command.main(args) == 0
+    tournament(args)
     first = page.read_text()
     assert first.startswith("before")
     assert first.endswith("after\n")
     assert "old" not in first
     assert all(name in first for name in ENTRANTS if name != "none")
     monkeypatch.setattr(run, "play", None)  # nothing is played again
-    assert command.main(args) == 0
+    tournament(args)
     assert page.read_text() == first
     file = next(out.iterdir())
-    stored = json.loads(file.read_text())
-    file.write_text(json.dumps({**stored, "key": "another"}))
+    store = Store(out)
+    store.put(file.stem, "another", store.read(file.stem)[1])
     with pytest.raises(TypeError):
-        command.main(args)
+        tournament(args)
     assert capsys.readouterr().out.count("Profile") == 2
 
 
@@ -212,7 +219,7 @@ def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
     folder, record = tmp_path / "cells", tmp_path / "record.gz"
     args = ["--workers", "1", "--out", str(folder), "--record", str(record)]
     with pytest.raises(InputError, match="--minutes must leave time for a cell"):
-        command.main([*args, "--minutes", "0"])
+        tournament([*args, "--minutes", "0"])
     whole = sum(map(len, run.groups(tiny)))
     real, left = run.play, [1, 2, 3]
 
@@ -222,20 +229,20 @@ def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
 
     monkeypatch.setattr(run, "play", thrice)
     with pytest.raises(IndexError):
-        command.main(args)
-    assert len(list(folder.glob("*.json"))) == 3 < whole
+        tournament(args)
+    assert len(list(folder.glob("*.npz"))) == 3 < whole
     assert "failed: IndexError" in capsys.readouterr().err
     assert len(read_record(record)[1]) <= 3  # of groups that were finished
-    assert command.main(["--from", str(folder)]) == 0
+    tournament(["--from", str(folder)])
     assert f"3 of the {whole} cells" in capsys.readouterr().out
     monkeypatch.setattr(run, "play", real)
-    assert command.main(args) == 0
+    tournament(args)
     live = capsys.readouterr().out
     first = record.read_bytes()
     monkeypatch.setattr(run, "play", None)
     for source in (record, folder):
         again = tmp_path / "again.gz"
-        assert command.main(["--from", str(source), "--record", str(again)]) == 0
+        tournament(["--from", str(source), "--record", str(again)])
         assert capsys.readouterr().out == live
         assert again.read_bytes() == first
 
@@ -256,19 +263,18 @@ def test_what_was_played_is_kept_when_the_run_is_told_to_end(
         return real(*given, **options)
 
     monkeypatch.setattr(run, "play", told)
-    before = signal.signal(signal.SIGTERM, command._stop)
+    before = signal.signal(signal.SIGTERM, _end)
     try:
-        with pytest.raises(SystemExit) as ended:
-            command.main(args)
+        with pytest.raises(Terminated):
+            tournament(args)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert ended.value.code == 128 + signal.SIGTERM
     first = read_record(record)[1]
-    assert len(first) == len(list(folder.glob("*.json"))) == 2
+    assert len(first) == len(list(folder.glob("*.npz"))) == 2
     shutil.rmtree(folder)
-    assert command.main([*args, "--note", "On two cores"]) == 0
+    tournament([*args, "--note", "On two cores"])
     head, whole = read_record(record)
-    assert len(whole) == head["cells"] == 2 + len(list(folder.glob("*.json")))
+    assert len(whole) == head["cells"] == 2 + len(list(folder.glob("*.npz")))
     assert [one for one in whole if one["cell"] in [c["cell"] for c in first]] == first
     assert command.told(whole, head).endswith(f"sources {head['key'][:12]}. On two cores.")
 
@@ -280,7 +286,7 @@ def test_another_runs_record_is_never_overwritten(
     tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
     monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
     record, other = tmp_path / "record.gz", tmp_path / "other.gz"
-    assert command.main(["--workers", "1", "--record", str(record), "--note", "Here"]) == 0
+    tournament(["--workers", "1", "--record", str(record), "--note", "Here"])
     whole, (head, found) = record.read_bytes(), read_record(record)
     monkeypatch.setattr(run, "play", None)
     for name in ("profile", "key"):
@@ -288,11 +294,11 @@ def test_another_runs_record_is_never_overwritten(
         before = other.read_bytes()
         for args in ([], ["--from", str(record)]):
             with pytest.raises(InputError, match=f"of {name} .* with 1 cells of {name} another$"):
-                command.main(["--workers", "1", "--record", str(other), *args])
+                tournament(["--workers", "1", "--record", str(other), *args])
         assert other.read_bytes() == before
     write_record(other, found[:1], head)
     for args in ([], ["--from", str(other)]):
-        assert command.main(["--workers", "1", "--record", str(record), *args]) == 0
+        tournament(["--workers", "1", "--record", str(record), *args])
         assert record.read_bytes() == whole
 
 
@@ -302,9 +308,9 @@ def test_where_nothing_can_be_written_nothing_is_played(
 ) -> None:
     monkeypatch.setattr(command, "_play", None)
     with pytest.raises(InputError, match=f"{option} must name a file in an existing folder, got"):
-        command.main([option, str(tmp_path / "gone" / "file")])
+        tournament([option, str(tmp_path / "gone" / "file")])
     with pytest.raises(InputError, match=f"{option} must name a file, got the folder"):
-        command.main([option, str(tmp_path)])
+        tournament([option, str(tmp_path)])
 
 
 def test_a_page_without_markers_is_refused_before_playing(
@@ -314,7 +320,7 @@ def test_a_page_without_markers_is_refused_before_playing(
     page = tmp_path / "page.md"
     page.write_text("no markers")
     with pytest.raises(InputError, match="--page must hold"):
-        command.main(["--page", str(page)])
+        tournament(["--page", str(page)])
 
 
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
@@ -380,6 +386,6 @@ def test_flow_and_networks_come_first_and_any_part_of_the_rest_is_a_balanced_sam
 def test_the_page_shows_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "corrections.md"
     page.write_text((DOCS / "corrections.md").read_text())
-    assert command.main(["--from", str(FULL), "--page", str(page)]) == 0
+    tournament(["--from", str(FULL), "--page", str(page)])
     assert page.read_text() == (DOCS / "corrections.md").read_text()
     assert FULL.stat().st_size < 3e6

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from steinlab.experiments.compare import compare, to_json
 from steinlab.experiments.specs.compare import CompareSpec
+from steinlab.report.pages import comparison
 from steinlab.solvers import SOLVER_IDS
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "comparison.md").read_text()
 SPECS = sorted((ROOT / "docs" / "specs").glob("*-*.json"))
-
-
-def tool() -> Any:
-    file = ROOT / "docs" / "comparison_table.py"
-    spec = importlib.util.spec_from_file_location("comparison_table", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tables() -> list[tuple[str, list[list[str]]]]:
@@ -95,7 +84,7 @@ def test_rendering() -> None:
         to_json(row) for row in compare(CompareSpec.from_json({**obj, "corrections": ["none"]}))
     ]
     rows[-1]["energy_distance"] = None
-    text = tool().table(rows, "energy_distance")
+    text = comparison.table_of(rows, "energy_distance")
     head, _, both, heun, started = text.splitlines()
     assert head == "| solver | 4 | 6 |"
     assert both.startswith("| `euler`, `ipndm-1` | ")
@@ -107,4 +96,4 @@ def test_rendering() -> None:
     line = {0: both, 1: both, 2: heun, 3: started}
     index = [row["energy_distance"]["value"] for row in rows[:4]].index(best)
     assert line[index].split(" | ")[1].startswith("**")
-    assert "two samples of the law itself" in tool().render(rows)
+    assert "two samples of the law itself" in comparison.render(rows)

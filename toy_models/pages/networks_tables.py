@@ -4,42 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+from steinlab.report.pages import number, table
+from toy_models.pages.networks_record import DISTANCES, FIXES, PLAIN, Record
 
-from networks_record import DISTANCES, FIXES, PLAIN, Record
-
-from steinlab.cli.output import plus_minus
-
-RESULTS = Path(__file__).parent / "results" / "networks"
+RESULTS = Path("results") / "networks"
 NAMES = ("galaxies-hsc-32", "galaxies-hsc-32-logsnr", "digits-mlp", "digits-mlp-logsnr")
 BUDGET = "galaxies-budget.json"
 
 
-def records() -> dict[str, Record]:
+def records(docs: Path) -> dict[str, Record]:
     """Return every record by name."""
-    return {name: Record.read(RESULTS / f"{name}.json") for name in NAMES}
+    return {name: Record.read(docs / RESULTS / f"{name}.json") for name in NAMES}
 
 
-def budget() -> list[dict[str, Any]]:
+def budget(docs: Path) -> list[dict[str, Any]]:
     """Return the steps of the error budget."""
-    found: list[dict[str, Any]] = json.loads((RESULTS / BUDGET).read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = json.loads((docs / RESULTS / BUDGET).read_text(encoding="utf-8"))
     return found
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def number(value: float, error: float) -> str:
-    """Return ``value ± error``."""
-    return plus_minus(value, error).replace("+-", "±")
 
 
 def cell(record: Record, solver: str, asked: int, fix: str, distance: str) -> str:
@@ -64,7 +49,7 @@ def every_cell(record: Record, distance: str) -> str:
         words = f"{asked}" if spent == asked else f"{asked} [{spent}]"
         cells = [cell(record, solver, asked, fix, distance) for fix in (PLAIN, *FIXES)]
         rows.append([words, f"`{solver}`", *cells])
-    return markdown(["evaluations", "solver", PLAIN, *FIXES], rows)
+    return table(["evaluations", "solver", PLAIN, *FIXES], rows)
 
 
 def tally(record: Record, fix: str, distance: str) -> tuple[int, int, int]:
@@ -93,7 +78,7 @@ def by_correction(
     for record in found:
         spec = record.content["spec"]
         rows += [[spec["model"], spec["grid"], fix, *cells(record, fix)] for fix in FIXES]
-    return markdown(["network", "grid", "correction", *columns], rows)
+    return table(["network", "grid", "correction", *columns], rows)
 
 
 def factor(value: float) -> str:
@@ -131,4 +116,4 @@ def parts(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(
             [f"`{row['solver']}`", f"{row['sigma'][0]:.3g}", *ends, *cells, f"{row['z']:.1f}"]
         )
-    return markdown(["solver", "sigma", "estimated", "Tweedie's", *names, "z"], lines)
+    return table(["solver", "sigma", "estimated", "Tweedie's", *names, "z"], lines)

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+from steinlab.report.pages import findings
+
+ROOT = Path(__file__).resolve().parents[4]
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "findings.md").read_text(encoding="utf-8")
 PROFILE = "_full" if "(profile full," in PAGE else ""
 EXPECTED = json.loads((ROOT / "tests" / f"expected_verdicts{PROFILE}.json").read_text("utf-8"))
-
-
-def tool() -> Any:
-    sys.path.insert(0, str(ROOT / "docs"))  # as for a script there
-    spec = importlib.util.spec_from_file_location("p", ROOT / "docs" / "findings_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
-    return module
 
 
 def listed(page: str) -> dict[str, str]:
@@ -50,8 +37,8 @@ def test_the_objections_come_first() -> None:
 
 
 def test_the_cells_of_objection_3_are_those_of_the_comparison() -> None:
-    assert tool().compared() in PAGE
-    assert len(list(tool().sections((ROOT / "docs" / "comparison.md").read_text()))) == 4
+    assert findings.compared(DOCS) in PAGE
+    assert len(list(findings.sections((DOCS / "comparison.md").read_text()))) == 4
 
 
 def test_a_page_says_what_its_ledger_says() -> None:
@@ -65,7 +52,7 @@ def test_a_page_says_what_its_ledger_says() -> None:
         "cases": 1200,
         "controls": [{"rejected": True}, {"rejected": False}],
     }
-    page = tool().render({"profile": "full", "seed": 3, "claims": [row]})
+    page = findings.render(DOCS, {"profile": "full", "seed": 3, "claims": [row]})
     assert listed(page) == {"stein-identity": "refuted"}
     assert "1 claims, 1,200 cases, 1 of 2 controls rejected (profile full, seed 3)" in page
     assert "- Found: it fails by 0.5 of gamma\\*.\n" in page
@@ -98,7 +85,7 @@ def test_it_groups_by_owner_and_says_once_what_was_not_looked_at() -> None:
         {**common, "id": "too", "owner": "paper", "verdict": "holds", "cases": 1,
          "not_looked_at": [left]},
     ]  # fmt: skip
-    page = tool().render({"profile": "quick", "seed": 0, "claims": rows})
+    page = findings.render(DOCS, {"profile": "quick", "seed": 0, "claims": rows})
     assert "- the paper's claims: 1 holds, 1 not-reproduced\n" in page
     assert "- aims and tools of this laboratory: 1 refuted (an aim missed)\n" in page
     paper, ours = page.index("\n## The paper's claims\n"), page.index("\n## Aims and tools of this")

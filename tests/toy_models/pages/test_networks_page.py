@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from toy_models.pages import networks_record as record
+from toy_models.pages import networks_tables as tables
+from toy_models.pages.networks import pages
+
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 
 
-def tool(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-record, tables, page = (tool(f"networks_{name}") for name in ("record", "tables", "page"))
-FOUND = tables.records()
+FOUND = tables.records(DOCS)
 
 
 def row(solver: str, fix: str, value: float, error: float, **changes: Any) -> dict[str, Any]:
@@ -38,8 +29,7 @@ def row(solver: str, fix: str, value: float, error: float, **changes: Any) -> di
 
 @pytest.mark.parametrize("name", ["networks.md", "networks-tables.md"])
 def test_the_page_is_what_the_records_make(name: str) -> None:
-    made = (page.page if name == "networks.md" else page.tables_page)(FOUND)
-    assert (DOCS / name).read_text(encoding="utf-8") == made
+    assert (DOCS / name).read_text(encoding="utf-8") == pages(DOCS, None)[name]
 
 
 @pytest.mark.parametrize("name", tables.NAMES)
@@ -102,7 +92,9 @@ def test_ratios_are_geometric_means_over_the_solvers() -> None:
     assert record.Record("x", {"rows": rows}).ratio("stein", "flow_error", 5) == math.inf
 
 
-def test_a_record_keeps_what_compare_wrote(spec_file: Any, tmp_path: Path) -> None:
+def test_a_record_keeps_what_compare_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from steinlab.cli import main
 
     spec = {
@@ -113,9 +105,14 @@ def test_a_record_keeps_what_compare_wrote(spec_file: Any, tmp_path: Path) -> No
         "samples": 40,
     }
     out = tmp_path / "rows.json"
-    assert main(["compare", spec_file(spec), "--json", str(out)]) == 0
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(spec))
+    assert main(["compare", str(file), "--json", str(out)]) == 0
     rows = json.loads(out.read_text())
-    made = record.packed(spec, rows)
+    capsys.readouterr()
+    assert main(["networks-record", str(file), str(out)]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made == record.packed(spec, rows)
     assert [one["fix"] for one in made["rows"]] == [record.PLAIN, *record.FIXES[:2]]
     for one, given in zip(made["rows"], rows, strict=True):
         assert (one["asked"], one["spent"]) == (4, 3)
@@ -124,7 +121,7 @@ def test_a_record_keeps_what_compare_wrote(spec_file: Any, tmp_path: Path) -> No
 
 
 def test_the_budget_closes_at_every_level_on_record() -> None:
-    rows = tables.budget()
+    rows = tables.budget(DOCS)
     assert [row["index"] for row in rows] == 2 * list(range(8))
     for one in rows:
         parts = one["parts"].values()

@@ -1,15 +1,11 @@
-"""``python -m steinlab.tournament``: play, resume, record, summarise."""
+"""A sitting of the tournament: play, resume, record, summarise."""
 
 from __future__ import annotations
 
-import argparse
 import math
-import multiprocessing
-import os
-import signal
-import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +28,22 @@ EVERY = 30.0
 """Seconds after which a record is written again."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run and return the exit code."""
-    given = _parser().parse_args(args)
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for; the options of ``steinlab tournament`` say what each field means."""
+
+    profile: str = "quick"
+    out: Path | None = None
+    page: Path | None = None
+    workers: int = 1
+    minutes: float = math.inf
+    record: Path | None = None
+    note: str = ""
+    source: Path | None = None
+
+
+def sitting(given: Wish) -> str:
+    """Play what is missing, or read it, write record and page, and return the tables."""
     for option in ("record", "page"):
         check_target(getattr(given, option), f"--{option}")
     if given.page:
@@ -58,30 +67,12 @@ def main(args: Sequence[str] | None = None) -> int:
     if given.record:
         write_record(given.record, played, about)
     text = tables(played, told(played, about))
-    print(text)
     if given.page:
         write(given.page, text)
-    return 0
+    return text
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m steinlab.tournament", description=__doc__)
-    parser.add_argument("--profile", choices=PROFILES, default="quick")
-    parser.add_argument("--out", type=Path, help="keep finished cells here and resume from them")
-    parser.add_argument("--page", type=Path, help="replace the tables of this page")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no cell after them")
-    parser.add_argument(
-        "--record", type=Path, help="write what was played into this file, and resume from it"
-    )
-    parser.add_argument("--note", default="", help="what the record says of where it was played")
-    parser.add_argument(
-        "--from", dest="source", type=Path, help="a record or an --out: play nothing"
-    )
-    return parser
-
-
-def _about(given: argparse.Namespace, profile: Profile) -> dict[str, Any]:
+def _about(given: Wish, profile: Profile) -> dict[str, Any]:
     """Return what a record says of itself."""
     return {
         "profile": given.profile,
@@ -94,7 +85,7 @@ def _about(given: argparse.Namespace, profile: Profile) -> dict[str, Any]:
     }
 
 
-def _held(given: argparse.Namespace, about: dict[str, Any]) -> list[Any]:
+def _held(given: Wish, about: dict[str, Any]) -> list[Any]:
     """Return the cells of the record that will be written again; its note is kept too."""
     if not (given.record and given.record.is_file()):
         return []
@@ -109,14 +100,7 @@ def _held(given: argparse.Namespace, about: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _stop(*_: Any) -> None:
-    """End as an interrupt does, the cells begun left undone; what is finished is kept."""
-    for worker in multiprocessing.active_children():
-        worker.terminate()
-    sys.exit(128 + signal.SIGTERM)
-
-
-def _play(profile: Profile, about: dict[str, Any], given: argparse.Namespace) -> list[Any]:
+def _play(profile: Profile, about: dict[str, Any], given: Wish) -> list[Any]:
     """Play what neither the record nor the folder holds yet; the record grows meanwhile."""
     design = {cell for group in groups(profile) for cell in group}
     played: dict[Cell, Any] = {}
@@ -127,7 +111,7 @@ def _play(profile: Profile, about: dict[str, Any], given: argparse.Namespace) ->
 
     take(_held(given, about))
     if given.out:
-        make_folder(given.out)
+        make_folder(str(given.out))
         take(kept(given.out, about["key"]))
     last = time.monotonic()
     rest = tournament(profile, given.out, given.workers, minutes=given.minutes, done=set(played))
@@ -155,12 +139,3 @@ def told(played: Sequence[Any], about: dict[str, Any]) -> str:
         f"{about['states']} states a cell; {by}; sources {about['key'][:12]}."
         + (f" {about['note']}." if "note" in about else "")
     )
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(f"tournament: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -1,13 +1,9 @@
-"""The tables of docs/study.md and docs/study-runs.md, from the stored study.
-
-Usage: python docs/study_table.py [gpu_models/results]
-"""
+"""The tables of docs/study.md and docs/study-runs.md, from the stored study."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +25,8 @@ from gpu_models.study.pairs import (
     spreads,
     summary,
 )
-from gpu_models.study.stored import RESULTS, Stored, read
+from gpu_models.study.stored import Stored, stored
+from steinlab.report.pages import table
 
 Record = Mapping[str, Any]
 RULES = {
@@ -51,12 +48,6 @@ WORDS = {
 PERCENT = ("artifacts", "precision", "recall")
 REPEATED = ("flow_error", "FD-EffLite0", "artifacts")
 """Quantities of the table over seeds."""
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def pair(record: Record | None, digits: int = 4) -> str:
@@ -193,7 +184,7 @@ def beats(study: Stored, found: Sequence[Pair], name: str) -> str:
     usable = [p for p in found if p.has(name) and p.cell.correction != "none"]
     if name in SHARES or not usable:
         return "-"
-    best: dict[tuple[int, str, int], Record] = {}
+    best: dict[tuple[int, str, int], Any] = {}
     for cell, row in study.runs.items():
         if cell.correction == "none" and name in row:
             place = (cell.evaluations, cell.grid, cell.seed)
@@ -249,6 +240,21 @@ BESIDE = {"none": "plain", CLIPPED: "stein", RULE: "rule", CALIBRATED: "calibrat
 """Corrections of findings.md, by the names that it uses."""
 
 
+def beside(solvers: Sequence[str], budgets: Sequence[str]) -> list[str]:
+    """Return what docs/findings.md says of the network beside exact denoisers."""
+    study = stored()
+    network = objection(study, (*solvers, "ipndm-3"), budgets) if study else ""
+    if not network:
+        return []
+    return [
+        "A network, `fashion-edm` on pictures of clothes: FD-classifier (a Frechet distance, "
+        "not FID) and in brackets precision and recall in per cent, of the stored study's "
+        "runs; `stein` is clipped to [0.1, 1], `rule` from below only; an empty cell is not in "
+        "the record (`python docs/study_page.py`; [study.md](study.md) has the errors):",
+        network,
+    ]
+
+
 def objection(study: Stored, solvers: Sequence[str], budgets: Sequence[str]) -> str:
     """Return Frechet distance (precision, recall in %) beside each other, seed 0."""
     found: dict[tuple[int, str, int], dict[str, str]] = {}
@@ -285,27 +291,3 @@ def speeds(folder: Path) -> str:
         rows.append([str(row["processes"]), str(row["micro_batch"]), *numbers])
     head = ["processes", "pictures a card", "training, a second", "evaluation, a second"]
     return table(head, rows) if rows else ""
-
-
-def main(folder: Path) -> list[str]:
-    """Return all tables of what the record has."""
-    study = read(folder)
-    if study is None:
-        return []
-    made = [
-        summaries(study),
-        by_part(study, "evaluations"),
-        by_part(study, "solver"),
-        headline(study),
-        seeds(study),
-        cost(study),
-        lipschitz(study, study.size.lipschitz_steps[:1]),
-        denoiser(study),
-        coefficients(study),
-        speeds(folder),
-    ]
-    return [text for text in made if text]
-
-
-if __name__ == "__main__":
-    print("\n\n".join(main(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS)))

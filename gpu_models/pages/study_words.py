@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study_table import CLEAR, RULES, beats
-
 from gpu_models.claims.correction_cost import AIM, prices, timed
 from gpu_models.claims.neural_coefficient import PROBES, largest
 from gpu_models.claims.words import outcomes
+from gpu_models.pages.study_table import CLEAR, RULES, beats
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import (
     CALIBRATED,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from networks_record import DISTANCES, FIXES, PLAIN, Record
-from networks_tables import budget, factor, number, tally
-
+from steinlab.report.pages import number
 from steinlab.solvers.reference_flow import SUBSTEPS
+from toy_models.pages.networks_record import DISTANCES, FIXES, PLAIN, Record
+from toy_models.pages.networks_tables import factor, tally
 
 STEIN, CLIPPED, AUTO = FIXES
 
@@ -77,9 +74,8 @@ def title(record: Record) -> str:
     return f"{record.content['spec']['model']}, {record.content['spec']['grid']} grid"
 
 
-def budget_words() -> str:
+def budget_words(rows: Sequence[dict[str, Any]]) -> str:
     """Return what the error budget says."""
-    rows = budget()
     first = [row for row in rows if row["solver"] == "euler"]
     squares = [row["z"] ** 2 for row in first]
 

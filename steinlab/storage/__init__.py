@@ -1,0 +1,49 @@
+"""Files: what is written whole, what is kept between runs, and the key of what a number depends on.
+
+:mod:`steinlab.storage.files` checks names and writes, :mod:`steinlab.storage.entries` keeps results
+in a folder, :mod:`steinlab.storage.sources` finds the code that they were computed by.
+"""
+
+from steinlab.storage.entries import (
+    CACHE_VARIABLE,
+    NotStorableError,
+    Store,
+    cache,
+    cache_folder,
+    encode,
+    key_of,
+)
+from steinlab.storage.files import (
+    MAX_SEED,
+    STDOUT,
+    check_target,
+    make_folder,
+    read_json,
+    warn,
+    write_bytes,
+    write_json,
+    write_text,
+    write_whole,
+)
+from steinlab.storage.sources import sources_key
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "MAX_SEED",
+    "STDOUT",
+    "NotStorableError",
+    "Store",
+    "cache",
+    "cache_folder",
+    "check_target",
+    "encode",
+    "key_of",
+    "make_folder",
+    "read_json",
+    "sources_key",
+    "warn",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_whole",
+]

@@ -1,0 +1,140 @@
+"""Files by name: checked before the work, written whole or not at all, and read."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any
+
+from steinlab.errors import InputError, quote
+
+STDOUT = "-"
+
+
+def check_target(target: str | None, option: str = "--json") -> None:
+    """Raise ``InputError`` unless the file can be written: called before the work."""
+    if target is None or target == STDOUT:
+        return
+    file = Path(target)
+    if file.is_dir():
+        raise InputError(f"{option} must name a file, got the folder {target}")
+    if not file.parent.is_dir():
+        raise InputError(f"{option} must name a file in an existing folder, got {target}")
+    existing = file if file.exists() else file.parent
+    if not (os.access(existing, os.W_OK) and os.access(file.parent, os.W_OK)):
+        raise InputError(f"{option} must name a file that can be written, got {target}")
+
+
+def make_folder(out: str | None) -> Path | None:
+    """Make the folder that ``--out`` names; raise ``InputError`` unless it can be written."""
+    if out is None:
+        return None
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out must be a folder that can be made, got {out}: {error}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--out must be a folder that can be written, got {out}")
+    return folder
+
+
+def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill the file, which appears whole or not at all (a temporary one, renamed).
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written, or the disk is full.
+    """
+    part = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        with os.fdopen(handle, "wb") as out:
+            write(out)
+            out.flush()
+            os.fsync(out.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(part).chmod(0o666 & ~mask)  # mkstemp's own mode is private
+        Path(part).replace(file)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise InputError(f"file must be one that can be written, got {file}: {reason}") from error
+    finally:
+        if part is not None:  # gone where it was renamed
+            Path(part).unlink(missing_ok=True)
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write bytes, whole or not at all; see :func:`write_whole`."""
+    write_whole(file, lambda out: out.write(content))
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write text in UTF-8, whole or not at all."""
+    write_bytes(file, text.encode())
+
+
+def write_json(file: Path, value: Any, **options: Any) -> None:
+    """Write JSON, whole or not at all; ``options`` are those of :func:`json.dumps`."""
+    write_text(file, json.dumps(value, **options) + "\n")
+
+
+@functools.cache
+def warn(line: str) -> None:
+    """Print a warning on stderr, the same one once."""
+    print(f"steinlab: warning: {line}", file=sys.stderr)
+
+
+MAX_SEED = 2**63 - 1
+
+
+def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Decimal) -> Any:
+    """Return the parsed contents of a JSON file, numbers with a point as exact decimals.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        What messages call the file.
+    number : callable
+        What a number with a point becomes.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not JSON, with line and column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
+        raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None
+    try:
+        return json.loads(text, parse_float=number, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{name} must be valid JSON: {path}, {where}: {error.msg}") from None
+    except RecursionError:
+        raise InputError(f"{name} must be valid JSON: {path} is nested too deeply") from None
+    except InputError as error:
+        raise InputError(f"{name} must be valid JSON: {path}: {error}") from None
+    except ValueError:  # the interpreter's limit on the digits of an integer
+        raise InputError(f"{name} must be valid JSON: {path} holds an endless integer") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise InputError(f"the key {quote(key)} stands twice in one object")
+        out[key] = value
+    return out
