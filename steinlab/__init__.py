@@ -12,6 +12,9 @@ Examples
 >>> x = grid[0].noised(law.sample(1000, rng), rng)
 >>> sl.solve(law, x, grid, "dpmpp-2m", correction=sl.stein(gamma_max=1.0)).evaluations
 8
+>>> gammas = sl.coefficients(law, grid[2], grid[3], "euler", samples=1000)
+>>> {route: round(gammas[route].value, 4) for route in ("tweedie", "three_scalar")}
+{'tweedie': 1.5117, 'three_scalar': 1.5117}
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+    from steinlab.coefficient.routes import coefficients
     from steinlab.corrections import get_correction
     from steinlab.corrections.stein import stein
     from steinlab.corrections.tweedie import tweedie
@@ -53,6 +57,7 @@ _FACE = {
     "stein": "steinlab.corrections:stein",
     "tweedie": "steinlab.corrections:tweedie",
     # what is found
+    "coefficients": "steinlab.coefficient.routes:coefficients",
     "Estimate": "steinlab.estimates:Estimate",
     "compare": "steinlab.experiments.compare:compare",
     # what is held
@@ -74,6 +79,7 @@ __all__ = [
     "NoiseLevel",
     "Solution",
     "claim",
+    "coefficients",
     "compare",
     "get_correction",
     "get_process",

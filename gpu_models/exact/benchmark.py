@@ -54,7 +54,7 @@ def queries(data: np.ndarray, level: NoiseLevel, count: int, seed: int = 1) -> n
     """Draw states of the forward process at a level."""
     rng = np.random.default_rng(seed)
     picked = data[rng.integers(len(data), size=count)]
-    return np.asarray(level.alpha * picked + level.sigma * rng.standard_normal(picked.shape))
+    return np.asarray(level.noised(picked, rng))
 
 
 def milliseconds(run: Callable[[], Any], repeats: int = 15) -> dict[str, float]:

@@ -30,6 +30,7 @@ from gpu_models.study.records import Records
 from gpu_models.study.theory import coefficients, denoiser_errors, lipschitz
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, one_of
+from steinlab.metrics import METRICS
 
 ROWS = (512, 2500)
 """States that the network sees at once: a compiled one is asked for these numbers only."""
@@ -74,6 +75,7 @@ def main(args: Sequence[str]) -> int:
     ]
     todo = [cell for cell in mine if cell.key not in records.found]
     benches = _benches(wanted, lab, device) if todo else []
+    metrics = [name for name in wanted.measures.split(",") if name in METRICS]
     if benches:
         records.get("held out", lambda: {bench.name: bench.floor() for bench in benches})
     for done, cell in enumerate(todo):
@@ -81,7 +83,7 @@ def main(args: Sequence[str]) -> int:
             print(f"stopped by --minutes: {len(todo) - done} of {len(todo)} cells left")
             return 0
         chosen = benches if cell.headline else benches[:1]
-        _tell(cell, records.get(cell.key, lambda c=cell, b=chosen: run_cell(lab, c, b)))  # type: ignore[misc]
+        _tell(cell, records.get(cell.key, lambda c=cell, b=chosen: run_cell(lab, c, b, metrics)))  # type: ignore[misc]
     print("the study is complete")
     return 0
 
@@ -127,11 +129,10 @@ def _environment(device: torch.device, args: Sequence[str]) -> dict[str, Any]:
 
 
 def _benches(wanted: argparse.Namespace, lab: Lab, device: torch.device) -> list[Bench]:
-    names = wanted.measures.split(",")
-    return [
-        Bench.of(EXTRACTORS[one_of("--measures", name, EXTRACTORS)](device), lab.train, lab.test)
-        for name in names
-    ]
+    known = {**EXTRACTORS, **dict.fromkeys(METRICS)}
+    names = [one_of("--measures", name, known) for name in wanted.measures.split(",")]
+    chosen = [EXTRACTORS[name] for name in names if name in EXTRACTORS]
+    return [Bench.of(extractor(device), lab.train, lab.test) for extractor in chosen]
 
 
 def _say(name: str, record: dict[str, Any]) -> None:
@@ -166,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after")
     parser.add_argument(
-        "--measures", default="classifier,efflite0", help="the first in every cell, all in some"
+        "--measures",
+        default="classifier,efflite0",
+        help="the first extractor in every cell, all in some; metrics of steinlab.metrics in every",
     )
     return parser

@@ -23,10 +23,10 @@ from steinlab.estimates import significant
 from steinlab.storage import check_target
 
 if TYPE_CHECKING:
-    from steinlab.estimates import Estimate
+    from steinlab.coefficient.routes import Coefficients
     from steinlab.experiments.specs.coefficient import CoefficientSpec
 
-MAX_SAMPLES, LAW_SAMPLES = 100_000_000, 200_000
+MAX_SAMPLES = 100_000_000
 
 HOW = {
     "reference": "E<u, x - x_star> / E|u|^2 over (x_star, eps), without D",
@@ -58,7 +58,7 @@ def coefficient(  # noqa: PLR0917
     silent: ProgressOption = False,
 ) -> None:
     """Show gamma for one step of a solver by every route, each with its error."""
-    from steinlab.coefficient.on_law import COUPLING, coefficients
+    from steinlab.coefficient.routes import COUPLING, coefficients
     from steinlab.estimates import as_json
     from steinlab.experiments.specs.coefficient import CoefficientSpec
     from steinlab.storage import read_json
@@ -67,19 +67,18 @@ def coefficient(  # noqa: PLR0917
     spec = CoefficientSpec.from_json(read_json(spec_file))
     proved = _certified(spec) if certify else None
     coupled = COUPLING if spec.history else ALONE
-    states: dict[str, Any] = {}
-    if spec.data is not None:
+    with progress_bar(silent) as progress:
         found = coefficients(
-            spec.data.law(),
+            spec.law,
             spec.s,
             spec.t,
             spec.solver,
             history=spec.past,
-            samples=samples or LAW_SAMPLES,
+            samples=samples,
             seed=seed,
+            progress=lambda done: progress(done, "the network's long run"),
         )
-    else:
-        found, states = _of_model(spec, samples, seed, silent)
+    states = {"states": {"from": found.states, "counts": found.counts}} if found.states else {}
     _print(spec, found, coupled, target, proved=proved, states=states)
     gamma: dict[str, Any] = {route: as_json(entry) for route, entry in found.items()}
     if proved is not None:
@@ -88,27 +87,6 @@ def coefficient(  # noqa: PLR0917
     if spec.most_history:
         result["history"] = coupled
     write_json(target, {**result, **states})
-
-
-def _of_model(
-    spec: CoefficientSpec, samples: int | None, seed: int, silent: bool
-) -> tuple[dict[str, Estimate], dict[str, Any]]:
-    """Every route on a model, and what its states are."""
-    from steinlab.coefficient.on_model import DEFAULT_SAMPLES, model_coefficients
-
-    assert spec.model is not None
-    with progress_bar(silent) as progress:
-        found = model_coefficients(
-            spec.model,
-            spec.s,
-            spec.t,
-            spec.solver,
-            history=spec.past,
-            samples=samples or DEFAULT_SAMPLES,
-            seed=seed,
-            progress=lambda done: progress(done, "the network's long run"),
-        )
-    return found.gamma, {"states": {"from": found.states, "counts": found.counts}}
 
 
 def _certified(spec: CoefficientSpec) -> tuple[str, str]:
@@ -147,7 +125,7 @@ def _certified(spec: CoefficientSpec) -> tuple[str, str]:
 
 def _print(
     spec: CoefficientSpec,
-    found: dict[str, Estimate],
+    found: Coefficients,
     coupled: str,
     target: str | None,
     *,

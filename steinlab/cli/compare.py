@@ -28,14 +28,10 @@ from steinlab.storage import MAX_SEED, STDOUT, check_target, make_folder
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from steinlab.estimates import Estimate
-    from steinlab.experiments.bench import Floor, Progress
+    from steinlab.experiments.bench import Progress
     from steinlab.experiments.compare import Row, Source
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.solvers.step import Diagnostics
-
-MEASURES = ("energy_distance", "sliced_w2", "flow_error")
-"""Distances of a row, in the order of the columns."""
 
 DATA = "data_energy_distance"
 """The column that networks have besides, where the law of their data is known."""
@@ -98,7 +94,7 @@ def _found(
     if workers > 1:
         from steinlab.experiments.compare import rows_in_processes
 
-        return rows_in_processes(source, workers, progress)
+        return rows_in_processes(source, spec, workers, progress)
     from steinlab.experiments.compare import compare as compare_rows
 
     folder = Path(source.folder) if source.folder else None
@@ -110,16 +106,18 @@ def _table(rows: list[Row], title: str) -> Table:
     from rich import box
     from rich.table import Table
 
+    from steinlab.metrics import METRICS
+
     table = Table(title=title, caption=_caption(rows[0]), box=box.SIMPLE_HEAD, **LEFT)
     for name in ("asked", "spent"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("solver", "correction"):
         table.add_column(name, overflow="fold")
-    measures = [*MEASURES, *([DATA] if rows[0].data_floor else [])]
-    for name in ("energy distance", "sliced W2", "flow error", "energy d. to data")[
-        : len(measures)
-    ]:
-        table.add_column(name, justify="right", no_wrap=True)
+    measures = {name: METRICS[name].title for name in rows[0].measured if name in METRICS}
+    if DATA in rows[0].measured:
+        measures[DATA] = "energy d. to data"
+    for heading in measures.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for asked, group in itertools.groupby(rows, key=lambda row: row.asked):
         block = list(group)
         best = {name: _best(block, name) for name in measures}
@@ -133,28 +131,23 @@ def _caption(row: Row) -> str:
     from steinlab.experiments.bench import EXACT_FLOW
 
     of = "the law itself" if row.reference.kind == EXACT_FLOW else "the network's long runs"
-    text = f"asked, spent: denoiser evaluations; two samples of {of}: {_floor(row.floor)}"
-    if row.data_floor:
-        text += f"; of the data: {_floor(row.data_floor)}"
+    text = f"asked, spent: denoiser evaluations; two samples of {of}: {_floor(row)}"
+    if data := _floor(row, "data_"):
+        text += f"; of the data: {data}"
     if row.reference.kind != EXACT_FLOW:
         text += f"; flow error: to a {row.reference.kind}, itself off by {row.reference.error:.1e}"
     return text
 
 
-def _floor(floor: Floor) -> str:
-    near, sliced = (
-        plus_minus(found.value, found.error) for found in (floor.energy_distance, floor.sliced_w2)
-    )
-    return f"energy distance {near}, sliced W2 {sliced}"
+def _floor(row: Row, kind: str = "") -> str:
+    from steinlab.metrics import METRICS
 
-
-def _measure(row: Row, name: str) -> Estimate | None:
-    found: Estimate | None = getattr(row, name) if name != DATA else None
-    return row.data.energy_distance if name == DATA and row.data else found
+    found = ((metric.title, row.floor.get(kind + name)) for name, metric in METRICS.items())
+    return ", ".join(f"{title} {plus_minus(e.value, e.error)}" for title, e in found if e)
 
 
 def _best(block: list[Row], name: str) -> float:
-    found = (_measure(row, name) for row in block)
+    found = (row.measured[name] for row in block)
     return min((entry.value for entry in found if entry is not None), default=float("nan"))
 
 
@@ -163,7 +156,7 @@ def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
     if row.stopped:
         return [*cells, "[red]stopped[/]", *[""] * (len(best) - 1)]
     for name, value in best.items():
-        entry = _measure(row, name)
+        entry = row.measured[name]
         text = "" if entry is None else plus_minus(entry.value, entry.error)
         cells.append(f"[bold green]{text}[/]" if entry and entry.value == value else text)
     return cells

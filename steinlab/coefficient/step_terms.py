@@ -96,11 +96,6 @@ def at(level: NoiseLevel | None, index: Any) -> NoiseLevel | None:
     return level and NoiseLevel(level.alpha[index], level.sigma[index])
 
 
-def forward(level: NoiseLevel, x_star: np.ndarray, eps: np.ndarray) -> np.ndarray:
-    """Return ``alpha x_star + sigma eps``."""
-    return np.asarray(level.alpha * x_star + level.sigma * eps)
-
-
 def terms_at(
     step: Step, x_star: np.ndarray, divergence: Divergence, rng: np.random.Generator
 ) -> Terms:
@@ -131,8 +126,7 @@ def take_step(
     if problem.earlier is not None and past is not None:
         denoised = law(past, problem.earlier)
         history = (Evaluation(problem.earlier, past, denoised),)
-    candidate = problem.solver.step(law, x, problem.s, problem.t, history)
-    return Step(law, problem.solver, x, problem.s, problem.t, history, candidate)
+    return Step.take(law, problem.solver, x, problem.s, problem.t, history=history)
 
 
 EXACT_TRACE_DIM = 8
@@ -149,7 +143,7 @@ def sampled_terms(
     divergence: Divergence | None = None,
 ) -> Terms:
     """Return the terms per state, ``(C, N)``, of states ``(C, N, d)`` coupled to ``x_star``."""
-    step = take_step(problem, forward(problem.s, x_star, eps), past)
+    step = take_step(problem, problem.s.noised(x_star, eps), past)
     return terms_at(step, x_star, divergence or sampled_divergence(step), rng)
 
 

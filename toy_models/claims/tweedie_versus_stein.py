@@ -163,9 +163,9 @@ def measure_network(case: NetworkSteps) -> Gaps:
     rng = np.random.default_rng([case.seed, case.index])  # levels of a run share no noise
     states = STATES if model.data_law else GALAXY_STATES
     x_star = law.sample(states, rng)
-    x = s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape)
-    candidate = SOLVERS["euler"].step(net, x, s, t, ())
-    step = Step(net, SOLVERS["euler"], x, s, t, (), candidate)
+    x = s.noised(x_star, rng)
+    step = Step.take(net, SOLVERS["euler"], x, s, t)
+    candidate = step.candidate
     u, div = candidate.residual, (Exact() if model.data_law else Hutchinson())(step, rng)
     left = stein_numerator(x, u, div, s) - tweedie_numerator(x, u, candidate.denoised)
     right = inner(candidate.denoised - (law(x, s) if model.data_law else x_star), u)

@@ -278,5 +278,5 @@ def _mean_square(field: Field, law: Law, level: NoiseLevel) -> Size:
         return Size(fine, abs(fine - coarse))
     rng = np.random.default_rng(0)
     data = law.sample(SAMPLES, rng)
-    values = square(level.alpha * data + level.sigma * rng.standard_normal(data.shape))
+    values = square(level.noised(data, rng))
     return Size(float(values.mean()), float(values.std(ddof=1)) / SAMPLES**0.5)

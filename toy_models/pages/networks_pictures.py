@@ -20,11 +20,11 @@ from steinlab.corrections.fitted import calibrate
 from steinlab.diffusion.grids import GRIDS
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.pictures import sheet
+from steinlab.experiments.bench import played
 from steinlab.solvers import get_solver
-from steinlab.solvers.loop import NonFiniteStateError, solve
+from steinlab.solvers.loop import Run
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import long_run
-from steinlab.solvers.step import Run
 from steinlab.storage import write_whole
 
 SOLVERS, EVALUATIONS = ("euler", "dpmpp-2m"), (5, 8)
@@ -45,21 +45,15 @@ def end_of(model: Model, x: np.ndarray, grid: str, run: tuple[str, int, str]) ->
     plan, levels = run_within(get_solver(solver, process), process, grid, asked)
     name, options = METHODS[method]
 
-    def again(states: np.ndarray, correction: Any) -> Any:
-        rng = np.random.default_rng(asked)
-        return solve(model.denoiser, states, levels, plan, correction=correction, rng=rng)
-
     if name == "auto":
         part = x[-min(FITTING, len(x) // 2) :]
-        fitting = Run(model.denoiser, part, levels, plan.solvers, again)
+        fitting = Run(model.denoiser, part, levels, plan)
         correction: Any = Calibrated(calibrate(fitting, model=model.name))
     else:
         correction = CORRECTIONS[name](**options)
-    try:
-        state = again(x, correction).state
-    except NonFiniteStateError:
-        return np.full_like(x, np.nan)
-    return np.asarray(state)
+    rng = np.random.default_rng(asked)
+    done, stop = played(model.denoiser, x, levels, plan, correction=correction, rng=rng)
+    return np.full_like(x, np.nan) if stop is not None else np.asarray(done.state)
 
 
 def compute(file: Path, model: Model, grid: str, n: int) -> None:

@@ -237,7 +237,7 @@ def count_minima(case: Still) -> int:
     s, t = (VP_LINEAR.level_at(ratio) for ratio in (case.start, case.end))
     rng = np.random.default_rng(case.seed)
     x_star, eps = rng.standard_normal((2, 256, 1))
-    x = s.alpha * x_star + s.sigma * eps
+    x = s.noised(x_star, eps)
     flow = exact_flow(NORMAL, x, s, t)
     u = x - flow.state
     errors = np.array([np.mean((x - gamma * u - x_star) ** 2) for gamma in CANDIDATES])

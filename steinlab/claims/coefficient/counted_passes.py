@@ -137,7 +137,7 @@ def measure(run: Run) -> Passes:
     solver = get_solver(run.solver, process)
     grid = make_grid(process, "karras", run.steps, final_zero=solver.ends_at_zero)
     rng = np.random.default_rng(0)
-    x = grid[0].alpha * LAW.sample(STATES, rng) + grid[0].sigma * rng.standard_normal((STATES, 3))
+    x = grid[0].noised(LAW.sample(STATES, rng), rng)
     plain, corrected = Counting(LAW), Counting(LAW)
     solve(plain, x, grid, solver, correction=NoCorrection())
     end = solve(corrected, x, grid, solver, correction=ESTIMATORS[run.estimator].make())

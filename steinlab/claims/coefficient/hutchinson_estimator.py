@@ -39,7 +39,7 @@ from steinlab.claims.instruments.step_jacobians import drive_size, residual_jaco
 from steinlab.claims.instruments.step_spaces import FAMILIES, LIGHTEST, MEAN, STD, levels_at
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import Problem, forward, take_step
+from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
 from steinlab.verification.claim import (
@@ -96,7 +96,7 @@ ENUMERATED: Mapping[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
 def measure_probes(cases: StepCases, *, law: str) -> Probed:
     """Evaluate the estimator on every probe vector, at one state a case."""
     p = cases.problem
-    x = forward(p.s, *couple(cases, 1))
+    x = p.s.noised(*couple(cases, 1))
     vectors, weights = ENUMERATED[law](x.shape[-1])
     step = take_step(p, np.repeat(x, len(vectors), axis=1), None)
     probes = np.broadcast_to(vectors, step.x.shape)[None]

@@ -15,7 +15,6 @@ from steinlab.claims.instruments.random_steps import draw_law, log_uniform
 from steinlab.claims.instruments.step_spaces import FAMILIES, law_parameters, mixtures
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import forward
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS, Evaluation
 from steinlab.solvers.step import Step
@@ -135,7 +134,7 @@ def _step(
 ) -> Step:
     t, s, *past = (NoiseLevel(*pair) for pair in case.levels)
     states = (
-        [forward(level, x_star, eps) for level in past]
+        [level.noised(x_star, eps) for level in past]
         if case.past is None
         else [np.full((1, 1), value) for value in case.past]
     )
@@ -143,9 +142,7 @@ def _step(
         Evaluation(level, state, law(state, level))
         for level, state in zip(past, states, strict=True)
     )
-    solver = SOLVERS[case.solver]
-    candidate = solver.step(law, x, s, t, history)
-    return Step(law, solver, x, s, t, history, candidate)
+    return Step.take(law, SOLVERS[case.solver], x, s, t, history=history)
 
 
 def _integrals(case: HistoryCase, n: int) -> tuple[float, ...]:
@@ -158,7 +155,7 @@ def _integrals(case: HistoryCase, n: int) -> tuple[float, ...]:
     parts = zip(law.weights, law.means[:, 0], law.spectra[:, 0], strict=True)
     for weight, mean, variance in parts:
         x_star = mean + np.sqrt(variance) * np.repeat(z, len(z))[:, None]
-        x = forward(s, x_star, eps)
+        x = s.noised(x_star, eps)
         step = _step(case, law, x, x_star, eps)
         candidate = step.candidate
         u, linear = candidate.residual[:, 0], candidate.linear

@@ -44,7 +44,7 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.instruments.step_checks import couple
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import forward, take_step, terms_at
+from steinlab.coefficient.step_terms import take_step, terms_at
 from steinlab.verification.claim import (
     Check,
     Claim,
@@ -101,8 +101,8 @@ def sample_repaired(cases: StepCases) -> Measured:
     p = cases.problem
     assert p.earlier is not None
     x_star, eps = couple(cases, STATES)
-    past = forward(p.earlier, x_star, eps)
-    step = take_step(p, forward(p.s, x_star, eps), past)
+    past = p.earlier.noised(x_star, eps)
+    step = take_step(p, p.s.noised(x_star, eps), past)
     terms = terms_at(step, x_star, Exact(), np.random.default_rng(0))
     linear = step.candidate.linear
     assert linear is not None
@@ -118,7 +118,7 @@ def sample_biased(cases: StepCases) -> Measured:
     p = cases.problem
     assert p.earlier is not None
     x_star, eps = couple(cases, STATES)
-    step = take_step(p, forward(p.s, x_star, eps), forward(p.earlier, x_star, eps))
+    step = take_step(p, p.s.noised(x_star, eps), p.earlier.noised(x_star, eps))
     terms = terms_at(step, x_star, Exact(), np.random.default_rng(0))
     return Measured(p.s.alpha[:, 0, 0], p.s.sigma[:, 0, 0], terms)
 

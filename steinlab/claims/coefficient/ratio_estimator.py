@@ -22,7 +22,7 @@ from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import expect
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.formulas import stein_numerator
-from steinlab.coefficient.step_terms import Problem, forward, take_step
+from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.verification.claim import Table
@@ -150,7 +150,7 @@ def measure_ratio(batch: Batch) -> Ratios:
     m, p = moments(batch), batch.problem()
     rng = np.random.default_rng(batch.seed)
     x_star = p.law.sample(DRAWS, rng)
-    x = forward(p.s, x_star, rng.standard_normal(x_star.shape))
+    x = p.s.noised(x_star, rng.standard_normal(x_star.shape))
     step = take_step(p, x, None)
     divergence = Hutchinson(batch.probes, "gaussian") if batch.probes else Exact()
     div = np.asarray(divergence(step, rng))

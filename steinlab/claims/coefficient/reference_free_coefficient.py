@@ -30,7 +30,7 @@ from steinlab.claims.instruments.step_checks import (
     quadrature_check,
     sampled_check,
 )
-from steinlab.coefficient.step_terms import forward, sampled_terms
+from steinlab.coefficient.step_terms import sampled_terms
 from steinlab.verification.claim import (
     Check,
     Claim,
@@ -63,7 +63,7 @@ def _shared_history(cases: StepCases) -> Measured:
     problem = cases.problem
     x_star, eps = couple(cases, STATES)
     assert problem.earlier is not None
-    past = forward(problem.earlier, x_star, eps)
+    past = problem.earlier.noised(x_star, eps)
     terms = sampled_terms(problem, x_star, eps, past, rng=np.random.default_rng(0))
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], terms)
 

@@ -22,7 +22,7 @@ from steinlab.claims.instruments.linear_forms import (
 from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.instruments.step_checks import STATES, couple, quadrature_check, sampled_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import GAUSS_HERMITE_3, Problem, Terms, forward
+from steinlab.coefficient.step_terms import GAUSS_HERMITE_3, Problem, Terms
 from steinlab.verification.claim import (
     Check,
     Claim,
@@ -174,7 +174,7 @@ def _cubic(cases: StepCases, noise: Callable[..., np.ndarray]) -> Measured:
     s = cases.problem.s
     x_star, eps = couple(cases, STATES)
     pairs = zip(cases.seeds, eps, strict=True)
-    x = forward(s, x_star, np.stack([noise(np.random.default_rng([c, 3]), e) for c, e in pairs]))
+    x = s.noised(x_star, np.stack([noise(np.random.default_rng([c, 3]), e) for c, e in pairs]))
     v, div = x**3 / s.sigma**2, 3 * (x**2).sum(axis=-1) / s.sigma[..., 0] ** 2
     zero = np.zeros_like(div)
     sums = ((v * x).sum(axis=-1), div, (v * v).sum(axis=-1), (v * (x - x_star)).sum(axis=-1))

@@ -36,7 +36,7 @@ from steinlab.claims.contraction.two_mode_ridges import (
 from steinlab.claims.instruments.enclosed_bounds import enclosed_constants, proved_thresholds
 from steinlab.claims.instruments.random_steps import StepCases, draw_law, draw_levels, log_uniform
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import Problem, forward
+from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, first_order
 from steinlab.verification.claim import (
@@ -117,7 +117,7 @@ def measure_growth(cases: StepCases) -> Growth:
     p = cases.problem
     rngs = [np.random.default_rng([seed, 0]) for seed in cases.seeds]
     x_star = np.stack([p.law.take(i).sample(1, rng) for i, rng in enumerate(rngs)])
-    x = forward(p.s, x_star, np.stack([rng.standard_normal((1, 1)) for rng in rngs]))
+    x = p.s.noised(x_star, np.stack([rng.standard_normal((1, 1)) for rng in rngs]))
     step = first_order(p.s, p.t)
     slope = p.law.divergence(x, p.s)[:, 0]
     kappa = np.asarray(step.one_minus_kappa)[:, 0, 0]

@@ -25,7 +25,7 @@ from steinlab.claims.coefficient.optimal_coefficient import settled
 from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.instruments.step_checks import couple, integrate_steps
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import Problem, Terms, forward, take_step
+from steinlab.coefficient.step_terms import Problem, Terms, take_step
 from steinlab.diffusion.processes import EDM, VP_LINEAR
 from steinlab.solvers import EULER
 from steinlab.verification.claim import (
@@ -160,7 +160,7 @@ def correct_both(cases: StepCases) -> States:
     """Take and correct the step in both coordinates, from the same states."""
     p = cases.problem
     mapped = to_edm(cases).problem
-    x = forward(p.s, *couple(cases, STATES))
+    x = p.s.noised(*couple(cases, STATES))
     y = x / p.s.alpha
     gammas = [_gamma(one)[:, None, None] for one in (cases, to_edm(cases))]
     own, edm = take_step(p, x, None).candidate, take_step(mapped, y, None).candidate

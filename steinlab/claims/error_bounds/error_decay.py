@@ -148,7 +148,7 @@ def measure_run(run: Run) -> Decay:
         law = draw_law(rng, 1, 3, RUN_DIM, "full").take(0)
     grid = make_grid(PROCESSES[run.process], run.grid, run.steps)
     x_star = law.sample(STATES, rng)
-    x = grid[0].alpha * x_star + grid[0].sigma * rng.standard_normal(x_star.shape)
+    x = grid[0].noised(x_star, rng)
     correction = ReferenceCorrection(x_star, [])
     end = solve(law, x, grid, SOLVERS[run.solver], correction=correction).state
     seen = correction.seen

@@ -62,7 +62,7 @@ def past_states(cases: StepCases) -> np.ndarray | None:
         rng = np.random.default_rng([seed, 1])
         x_star = problem.law.take(i).sample(1, rng)
         earlier = NoiseLevel(*_scalars(problem.earlier, i))
-        states.append(earlier.alpha * x_star + earlier.sigma * rng.standard_normal(x_star.shape))
+        states.append(earlier.noised(x_star, rng))
     return np.stack(states)
 
 
@@ -255,8 +255,8 @@ def digits_terms(case: DigitsCases, *, divergence: Divergence | None = None) -> 
     if solver.depth and case.step:
         earlier = make_grid(PROCESSES[case.process], "karras", DIGITS_STEPS)[case.step - 1]
         noise = rng.standard_normal(x_star.shape)
-        past = earlier.alpha * law.sample(DIGITS_STATES, rng) + earlier.sigma * noise
-    x = s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape)
+        past = earlier.noised(law.sample(DIGITS_STATES, rng), noise)
+    x = s.noised(x_star, rng)
     step = take_step(Problem(law, s, t, solver, earlier), x, past)
     terms = terms_at(step, x_star, divergence or sampled_divergence(step), rng)
     stacked = Terms(*(getattr(terms, name)[None] for name in Terms.names()))

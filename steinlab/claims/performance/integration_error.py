@@ -116,7 +116,7 @@ def sentence(outcomes: list[Outcome]) -> str:
     """Say what the published rule does to the flow error and the energy distance."""
     kept, judging = expansive(outcomes), len(PUBLISHED)
     errors = [over(kept, rule) for rule in SHOWN]
-    near = [over(kept, rule, "energy") for rule in PUBLISHED]
+    near = [over(kept, rule, "paired_energy") for rule in PUBLISHED]
     words = [f"gamma {rule}: {phrase(s)}" for rule, s in zip(SHOWN, errors, strict=True)]
     judged, shown = ("; ".join(part) for part in (words[:judging], words[judging:]))
     energy = f"{min(s.mean for s in near):.3g} to {max(s.mean for s in near):.3g}"

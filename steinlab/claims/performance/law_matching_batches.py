@@ -88,8 +88,8 @@ def measure_solved(case: Sampled, *, factor: float = 1.0) -> Solved:
     law, rng = problem(case.name), np.random.default_rng(case.seed)
     s, t = NoiseLevel(1.0, SPAN * case.sigma), NoiseLevel(1.0, case.sigma)
     x = case.states(2 * STATES, s.sigma, rng)
-    candidate = SOLVERS["euler"].step(law, x, s, t, ())
-    step = Step(law, SOLVERS["euler"], x, s, t, (), candidate)
+    step = Step.take(law, SOLVERS["euler"], x, s, t)
+    candidate = step.candidate
     state, done = LawMatched(part="state", states=len(x))(step, rng)
     state = candidate.state + factor * (state - candidate.state)
     before, after = defect(law, candidate.state, t), defect(law, state, t)
@@ -139,7 +139,7 @@ def _root(
     y = case.states(STATES, level.sigma, rng)
     solver = SOLVERS["euler"]
     s = NoiseLevel(1.0, level.sigma * (1 + 1e-9))
-    step = Step(law, solver, y, s, level, (), solver.step(law, y, s, level, ()))
+    step = Step.take(law, solver, y, s, level)
     done = match(step, rng)[1]
     if done.estimate is None:  # no trial was better than the plain batch
         return 0.0, math.nan

@@ -16,6 +16,7 @@ from steinlab.diffusion.grids import GRIDS
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
+from steinlab.experiments.bench import DEFAULT_METRICS
 from steinlab.experiments.specs.fields import (
     MAX_EVALUATIONS,
     MAX_SAMPLES,
@@ -34,6 +35,7 @@ from steinlab.experiments.specs.solvers import (
     options_from_json,
     solver_from_json,
 )
+from steinlab.metrics import METRICS
 from steinlab.solvers.step import Correction
 from steinlab.storage import MAX_SEED
 
@@ -84,6 +86,7 @@ class CompareSpec:
     samples: int = DEFAULT_SAMPLES
     seed: int = 0
     end: str = "zero"
+    metrics: tuple[str, ...] = DEFAULT_METRICS
 
     @classmethod
     def from_json(cls, obj: Any, folder: Path = Path()) -> Self:
@@ -99,6 +102,9 @@ class CompareSpec:
         (noise) or ``least``, the process's least noisy level, where rows are then measured. A
         solver that cannot step to zero noise needs ``"final": [1]`` or ``"end": "least"``.
 
+        ``metrics`` are names in :data:`steinlab.metrics.METRICS`, by default
+        :data:`DEFAULT_METRICS`.
+
         ``device`` is where a model's network is evaluated, such as ``cuda``.
 
         Relative file names are looked up in ``folder``, that of the SPEC.json.
@@ -108,17 +114,8 @@ class CompareSpec:
         InputError
             Naming the field, the requirement and the value.
         """
-        optional = [
-            "data",
-            "model",
-            "process",
-            "schedule",
-            "grid",
-            "corrections",
-            "samples",
-            "seed",
-        ]
-        optional += ["start", "final", "end", "device"]
+        optional = ["data", "model", "process", "schedule", "grid", "corrections", "samples"]
+        optional += ["seed", "start", "final", "end", "device", "metrics"]
         fields = mapping(obj, "", ["solvers", "evaluations"], optional)
         data, model = _law_or_model(fields, folder)
         if "process" in fields and "schedule" in fields:
@@ -147,6 +144,10 @@ class CompareSpec:
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
             integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
             end,
+            tuple(
+                one_of(f"metrics[{i}]", text(v, f"metrics[{i}]"), METRICS)
+                for i, v in _numbered(fields.get("metrics", list(DEFAULT_METRICS)), "metrics")
+            ),
         )
 
 

@@ -71,7 +71,7 @@ def draw(rng: np.random.Generator) -> tuple[GaussianMixture, list[NoiseLevel], n
     ratios = (ratio, ratio * math.exp(-rng.uniform(1e-3, 2)), ratio * math.exp(rng.uniform(0.1, 2)))
     levels = [process.level_at(r) for r in ratios]
     clean = law.sample(STATES, rng)
-    return law, levels, levels[0].alpha * clean + levels[0].sigma * rng.standard_normal(clean.shape)
+    return law, levels, levels[0].noised(clean, rng)
 
 
 @pytest.mark.parametrize("name", ["euler", "heun", "dpmpp-2m"])
@@ -84,7 +84,7 @@ def test_the_bound_holds_and_is_not_vacuous(name: str) -> None:
         solver = SOLVERS[name]
         past = np.full_like(x, rng.normal())
         history = (Evaluation(earlier, x, past),) if solver.depth else ()
-        step = Step(law, solver, x, s, t, history, solver.step(law, x, s, t, history))
+        step = Step.take(law, solver, x, s, t, history=history)
         size_u, size_slope = step_sizes(step)
         slopes = Exact()(step, rng)
         for i in range(STATES):

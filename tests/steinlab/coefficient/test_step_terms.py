@@ -21,7 +21,6 @@ from steinlab.coefficient.step_terms import (
     Integrated,
     Problem,
     Terms,
-    forward,
     quadrature_terms,
     sampled_divergence,
     sampled_terms,
@@ -64,7 +63,7 @@ def test_quadrature_against_a_product_rule(name: str) -> None:
     x_star = np.repeat(star, len(z))[None, :, None]
     eps = np.tile(z, len(star))[None, :, None]
     chance = np.outer(mass, w).ravel()
-    x = forward(p.s, x_star, eps)
+    x = p.s.noised(x_star, eps)
     step, h = take_step(p, x, past), 1e-5
     up, down = (take_step(p, x + k * h, past).candidate.residual for k in (1, -1))
     u, state, d = step.candidate.residual, step.candidate.state, step.candidate.denoised
@@ -193,7 +192,7 @@ def test_a_given_divergence_is_used() -> None:
     p = problem("euler")
     rng = np.random.default_rng(0)
     x_star = p.law.sample(3, rng)
-    step = take_step(p, forward(p.s, x_star, 0 * x_star), None)
+    step = take_step(p, p.s.noised(x_star, 0 * x_star), None)
     got = terms_at(step, x_star, lambda *_: np.full((1, 3), 7.0), rng)
     np.testing.assert_array_equal(got.div, 7.0)
     assert step.solver is EULER

@@ -17,7 +17,7 @@ from steinlab.claims.instruments.random_steps import StepCases
 from steinlab.claims.instruments.step_checks import couple
 from steinlab.claims.instruments.step_jacobians import Slopes, measure, measure_secants, supremum
 from steinlab.coefficient.rounding import EPS, step_sizes
-from steinlab.coefficient.step_terms import Problem, forward, take_step
+from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.solvers import SOLVERS, first_order
 from tests.steinlab.claims.gaussians import UNIT, S, T, two_modes
 
@@ -244,7 +244,7 @@ def test_secants_between_states_and_about_the_peak(shift: float) -> None:
     problem = Problem(law, S, T, SOLVERS["euler"], None)
     cases = StepCases(problem, np.array([5, 6]), np.array([1, 1]))
     got = measure_secants(cases)
-    x = forward(S, *couple(cases, 4 * slopes_module.STATES))[..., 0]
+    x = S.noised(*couple(cases, 4 * slopes_module.STATES))[..., 0]
     peak, largest = supremum(problem)
     breaks = mixture_breaks(law, S)
     for i in range(2):

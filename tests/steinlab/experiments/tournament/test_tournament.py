@@ -87,7 +87,7 @@ def test_every_solver_ends_at_zero_noise_within_its_budget(solver: str) -> None:
     cell = dataclasses.replace(CELL, solver=solver)
     own = arena("ring-2", "edm", 0, 30)
     for budget in BUDGETS:
-        plan, grid = planned(cell, own.process, budget)
+        plan, grid = planned(cell, own.subject.process, budget)
         assert grid[-1].sigma == 0
         assert budget - 1 <= evaluations_on(plan, grid) <= budget
 
@@ -95,11 +95,11 @@ def test_every_solver_ends_at_zero_noise_within_its_budget(solver: str) -> None:
 def test_a_cell_is_played_from_states_of_its_own() -> None:
     found = play(CELL, states=60, entrants=SOME)
     own = arena("ring-2", "edm", 0, 60)
-    plan, grid = planned(CELL, own.process, 5)
+    plan, grid = planned(CELL, own.subject.process, 5)
     assert not np.any(own.calibration[:, None] == own.start[None])
     none, table, law = (found["results"][name] for name in ("none", "calibrated", "law-matched"))
-    end = solve(own.problem.denoiser, own.start, grid, plan).state
-    assert none["flow_error"] == pytest.approx(np.sqrt(((end - own.flow_end) ** 2).sum(1).mean()))
+    end = solve(own.subject.denoiser, own.start, grid, plan).state
+    assert none["flow_error"] == pytest.approx(np.sqrt(((end - own.ends) ** 2).sum(1).mean()))
     assert none["extra"] == table["extra"] == 0.0
     assert table["price"] > 100  # the fine run of the calibration states
     assert found["results"]["stein"]["extra"] == 5.0  # a product a step
@@ -118,12 +118,14 @@ def test_a_cell_is_played_from_states_of_its_own() -> None:
 def test_the_flow_ends_where_the_exact_flow_does() -> None:
     """And what a run is off by is that: 0.27 where a wrong end made it 0.76."""
     own = arena("few-8", "flow", 0, 1000)
-    plan, grid = planned(Cell("few-8", "flow", "logsnr", "dpmpp-2m", 10, 0), own.process, 10)
-    exact = exact_flow(own.problem.law, own.start[:50], grid[0], grid[-1], rtol=1e-8)
-    gap = np.linalg.norm(own.flow_end[:50] - exact.state, axis=1)
-    assert np.sqrt(np.mean(gap**2)) <= own.floor["flow_error"] < 1e-3
-    end = solve(own.problem.denoiser, own.start, grid, plan).state
-    found = rms_distance(end, own.flow_end)
+    plan, grid = planned(
+        Cell("few-8", "flow", "logsnr", "dpmpp-2m", 10, 0), own.subject.process, 10
+    )
+    exact = exact_flow(own.subject.law, own.start[:50], grid[0], grid[-1], rtol=1e-8)
+    gap = np.linalg.norm(own.ends[:50] - exact.state, axis=1)
+    assert np.sqrt(np.mean(gap**2)) <= own.floor["flow_error"].value < 1e-3
+    end = solve(own.subject.denoiser, own.start, grid, plan).state
+    found = rms_distance(end, own.ends)
     assert distances(own, end)["flow_error"] == found.value
     assert abs(found.value - 0.268) < 4 * found.error < 0.06
 
@@ -131,12 +133,12 @@ def test_the_flow_ends_where_the_exact_flow_does() -> None:
 def test_a_networks_true_sample_has_the_variance_of_its_flow() -> None:
     """That of a long run by another solver; ended too early, it has 6 % too little."""
     own = arena("digits-mlp", "edm", 0, 200)
-    long = long_run(own.problem.denoiser, own.start, own.process)
-    spread = [float(x.var(axis=0).sum()) for x in (own.flow_end, long.state)]
+    long = long_run(own.subject.denoiser, own.start, own.subject.process)
+    spread = [float(x.var(axis=0).sum()) for x in (own.ends, long.state)]
     assert spread[0] == pytest.approx(spread[1], rel=0.01)
-    gaps = np.linalg.norm(own.flow_end - long.state, axis=1)
-    assert np.median(gaps) <= own.floor["flow_error"] + long.rms_error
-    size = math.sqrt(own.truth.covariance.trace() / spread[0])
+    gaps = np.linalg.norm(own.ends - long.state, axis=1)
+    assert np.median(gaps) <= own.floor["flow_error"].value + long.rms_error
+    size = math.sqrt(own.own.truth.covariance.trace() / spread[0])
     assert size == pytest.approx(1.0, abs=0.05)
 
 
