@@ -237,13 +237,17 @@ def test_an_interrupt_keeps_what_is_done(steinlab, spec_file, tmp_path):
         "    return run(*args)\n"
         "c._run = slow\n"
     )
-    done = steinlab("compare", spec_file(SMALL), "--json", out, code=code + IN_PROCESS)
+    done = steinlab(
+        "compare", spec_file(SMALL), "--json", out, "--no-progress", code=code + IN_PROCESS
+    )
     assert done.returncode == 130
     assert done.stderr == f"steinlab: interrupted after 2 rows, written to {out}\n"
     assert len(json.loads(out.read_text())) == 2
     code = "import steinlab.experiments.compare as c\ndef stop(*a): raise KeyboardInterrupt\n"
     code += "c._prepare = stop\n"
-    done = steinlab("compare", spec_file(SMALL), "--json", out, code=code + IN_PROCESS)
+    done = steinlab(
+        "compare", spec_file(SMALL), "--json", out, "--no-progress", code=code + IN_PROCESS
+    )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "steinlab: interrupted after 0 rows\n"
     assert len(json.loads(out.read_text())) == 2  # the earlier result is left alone
