@@ -289,7 +289,7 @@ def test_writing_is_atomic(spec_file, tmp_path, monkeypatch):
             {"solvers": ["heun"], "evaluations": [2, 1], "end": "least"},
             "evaluations must be >= 2 for one step of heun, got 1",
         ),
-        ({"solvers": ["hueun"]}, "solvers[0] must be one of euler, heun, "),
+        ({"solvers": ["hueun"]}, "did you mean heun? solvers[0] must be one of euler, heun, "),
         ({"data": {"npy": "nope.npy", "bandwidth": 1}}, "data.npy must name a readable .npy file"),
         ({"data": {**MODES, "stds": [0.1]}}, "data.stds must hold one entry a weight, 2 in all"),
     ],
