@@ -204,7 +204,7 @@ def test_a_model_in_place_of_data(spec_file, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "digts"}, "model must be one of "),
+        ({"model": "digts"}, "did you mean digits? model must be one of "),
         ({"model": 3}, "model must be a string, got 3"),
         ({"data": MIXTURE}, "SPEC must hold only model, from, to, solver, history"),
         ({"from": [1, 0]}, "from: sigma must be > 0"),

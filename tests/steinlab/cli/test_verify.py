@@ -30,8 +30,9 @@ EXTRA = {
 
 
 def command(*args: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    quiet = ["--no-progress"] if args[0] == "verify" else []
     return subprocess.run(
-        [sys.executable, "-m", "steinlab.cli", *map(str, args)],
+        [sys.executable, "-m", "steinlab.cli", *map(str, args), *quiet],
         capture_output=True,
         text=True,
         timeout=300,

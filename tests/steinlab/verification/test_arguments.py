@@ -84,7 +84,7 @@ def test_a_step_runs_between_its_levels() -> None:
         (lambda: levels("edn"), r"did you mean edm\? process must be one of .*, got edn"),
         (lambda: levels(low=0), "levels: low must be in .*got 0 and high 100"),
         (lambda: steps("edm", "dpmpp-2m"), "without history, got dpmpp-2m"),
-        (lambda: steps("edm", "eular"), r"did you mean euler\?\), got eular"),
+        (lambda: steps("edm", "eular"), r"did you mean euler\? "),
         (lambda: steps("edm", "euler", longest=0), "longest must be > 0, got 0"),
         (lambda: steps("edm", "euler", low=2, high=1), "got 2 and high 1"),
         (lambda: numbers(1, 0), "low must be < high, both finite, got 1 and 0"),
