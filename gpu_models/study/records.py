@@ -71,8 +71,12 @@ def _pieces(path: Path, head: Record) -> dict[str, Record]:
 
 def _lines(path: Path) -> list[Record]:
     """Return the whole lines of a file; the last may have been cut off as it was written."""
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
+    try:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        lines = [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise InputError(f"--out must hold whole lines of JSON, got {path}: {error}") from None
     if whole != text:
         write_text(path, whole)
-    return [json.loads(line) for line in whole.splitlines()]
+    return lines

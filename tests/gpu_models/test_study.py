@@ -93,6 +93,15 @@ def test_a_line_cut_off_in_writing_is_made_again(tmp_path: Path) -> None:
     assert [json.loads(line) for line in records.path.read_text().splitlines()][-1]["key"] == "b"
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'"x"', b'"x'), (b'"x"', b'"\xff"')])
+def test_a_damaged_line_is_one_line(old: bytes, new: bytes, tmp_path: Path) -> None:
+    records = Records(tmp_path, 0, CONFIG)
+    records.get("a", lambda: {"x": 1})
+    records.path.write_bytes(records.path.read_bytes().replace(old, new))
+    with pytest.raises(InputError, match=r"must hold whole lines of JSON, got .*study-0.jsonl"):
+        Records(tmp_path, 0, CONFIG)
+
+
 def test_another_study_is_refused_and_left_alone(tmp_path: Path) -> None:
     Records(tmp_path, 0, CONFIG)
     before = (tmp_path / "study-0.jsonl").read_bytes()
