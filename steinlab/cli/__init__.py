@@ -21,11 +21,12 @@ from steinlab.cli.models import models
 from steinlab.cli.replay import replay
 from steinlab.cli.report import report
 from steinlab.cli.sample import sample
+from steinlab.cli.show import show
 from steinlab.cli.verify import verify
 from steinlab.errors import InputError, Interrupted, suggestion
 
-INTERRUPTED = 130
-"""Exit code of a command that the user stopped."""
+INTERRUPTED, BROKEN_PIPE = 130, 141
+"""Exit codes of a command that the user stopped, and of one whose output nobody reads."""
 
 app = typer.Typer(
     name="steinlab",
@@ -36,6 +37,7 @@ app = typer.Typer(
     help="A laboratory for claims about diffusion-ODE solvers.",
 )
 app.command()(verify)
+app.command()(show)
 app.command()(falsify)
 app.command()(replay)
 app.command()(coefficient)
@@ -78,13 +80,13 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         _require_command(list(sys.argv[1:] if args is None else args))
         code = app(args, prog_name="steinlab", standalone_mode=False)
-    except InputError as error:
-        return _say(str(error), 2)
-    except Interrupted as error:
-        return _say(str(error), INTERRUPTED)
+    except (InputError, Interrupted) as error:
+        return _say(str(error), 2 if isinstance(error, InputError) else INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", INTERRUPTED)
     except SystemExit as error:  # of a claim's code: its 0 must not be ours
+        if isinstance(error.__context__, BrokenPipeError):
+            return BROKEN_PIPE  # nobody reads on, as in ``steinlab show | head``
         raise RuntimeError(f"a claim must not end the process, got SystemExit: {error}") from error
     except Exception as error:
         if not _is_usage_error(error):

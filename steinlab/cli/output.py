@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from steinlab.storage import STDOUT, write_whole
 
@@ -21,6 +22,18 @@ _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
 WIDTH = 140
 """Columns of a table that goes to a file or a pipe."""
+
+COLOURS = {
+    "proved": "bold green",
+    "certified": "bold green",
+    "holds": "green",
+    "conditional": "yellow",
+    "refuted": "red",
+    "not-reproduced": "magenta",
+    "not-run": "dim",
+    "failed": "bold red",
+}
+"""How a line that opens with a verdict is shown."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
 MAX_WORKERS = 256
@@ -60,13 +73,29 @@ def write_json(target: str | None, result: Any) -> None:
     write_whole(Path(target), lambda out: out.write(text.encode("utf-8")))
 
 
+def _console(target: str | None) -> Console:
+    """Return stdout, or stderr when stdout carries the JSON."""
+    console = Console(stderr=target == STDOUT)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH
+    return console
+
+
+def width(target: str | None = None) -> int:
+    """Return the columns that :func:`show` has: the terminal's, those of ``COLUMNS``, or 140."""
+    return _console(target).width
+
+
 def show(*parts: RenderableType, target: str | None = None) -> None:
     """Print on stdout, or on stderr when stdout carries the JSON."""
-    console = Console(stderr=target == STDOUT)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = _console(target)
     for part in parts:
         console.print(part)
+
+
+def styled(line: str) -> Text:
+    """Return a line; one that opens with a verdict in its colour."""
+    return Text(line, COLOURS.get(line[:16].strip().lower().replace(" ", "-"), ""))
 
 
 @contextmanager

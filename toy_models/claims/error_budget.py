@@ -13,10 +13,9 @@ all its levels are in ``docs/networks.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -33,7 +32,16 @@ from steinlab.coefficient.error_budget import (
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Number, Result, Table
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+    SingleCase,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import critical
 from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples
@@ -68,10 +76,8 @@ Weights = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(SingleCase):
     """One step of one model: a case."""
-
-    dataset: ClassVar[str | None] = None
 
     model: str
     process: str
@@ -80,19 +86,6 @@ class Level:
     index: int
     seed: int
     batch: int = BATCH
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(**case)
 
     def setting(self) -> Setting:
         """Return the step: plain Euler leads to where it begins."""

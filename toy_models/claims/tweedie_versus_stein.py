@@ -14,9 +14,9 @@ law and the states' being two mixtures; on trained networks they are sampled und
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,16 @@ from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step, inner
-from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Number, Result, Table
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+    SingleCase,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import Mean
 from toy_models.claims.networks import (
@@ -123,28 +132,13 @@ def compare(data: Gaps, constant: Constant) -> Comparison:
 
 
 @dataclass(frozen=True)
-class NetworkSteps:
+class NetworkSteps(SingleCase):
     """One step of one network at forward states of its data: a case."""
-
-    dataset: ClassVar[str | None] = None
 
     model: str
     process: str
     index: int
     seed: int
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(**case)
 
 
 def measure_network(case: NetworkSteps) -> Gaps:

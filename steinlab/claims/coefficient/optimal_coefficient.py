@@ -25,7 +25,12 @@ from steinlab.claims.instruments.step_checks import (
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated, Terms
-from steinlab.verification.claim import Claim, NegativeControl, Result
+from steinlab.verification.claim import (
+    Claim,
+    NegativeControl,
+    Number,
+    Result,
+)
 from steinlab.verification.comparison import Comparison
 
 Formula = Callable[[Terms], np.ndarray]
@@ -90,6 +95,17 @@ def _no_reference(terms: Terms) -> np.ndarray:
     return np.asarray(terms.u_x / terms.u_u)
 
 
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    measured = [results[name].comparison for name in ("quadrature", "pairs", "digits")]
+    gammas = np.concatenate([c.measured for c in measured])
+    moved = (np.abs(gammas - 1) > 0.1).mean()
+    return [
+        Number("steps whose gamma* is more than 0.1 off 1", moved, unit="%", key="moved"),
+        Number("gamma*, median over the steps", np.median(gammas)),
+        Number("steps", len(gammas)),
+    ]
+
+
 def _finding(results: Mapping[str, Result]) -> str:
     measured = [results[name] for name in ("quadrature", "pairs", "digits")]
     gammas = np.concatenate([r.comparison.measured for r in measured])
@@ -146,5 +162,8 @@ CLAIM = Claim(
         *symbolic_controls(DERIVATION),
     ),
     dropped=(),
+    headline="gamma* minimises the mean-square error; {moved:.0%} of the steps tried want a gamma "
+    "well away from 1.",
+    numbers=_numbers,
     finding=_finding,
 )

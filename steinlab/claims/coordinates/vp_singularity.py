@@ -33,7 +33,15 @@ from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_co
 from steinlab.claims.instruments.linear_forms import Identity, compare_integrated
 from steinlab.claims.instruments.linear_forms import Measured as MeasuredTerms
 from steinlab.claims.instruments.step_checks import quadrature_check
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Result
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+)
 from steinlab.verification.comparison import Comparison
 
 
@@ -76,6 +84,26 @@ def _cancels(alpha: Any, sigma: Any) -> Mapping[str, Any]:
 def _remainder(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
     """``alpha <u, x_star>``."""
     return {"u_x": alpha, "u_ref": -alpha}
+
+
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    values = {d.path: d.values for d in results["rates"].data if isinstance(d, Measured)}
+    fixed, ratio = values["fixed"], values["ratio"]
+    return [
+        Number(
+            "power of alpha, sampling error towards a fixed level",
+            rate("fixed", fixed["sampling"]),
+            RATE_TOLERANCE,
+            key="sampling",
+        ),
+        Number("the same for either term", rate("fixed", fixed["drift"]), RATE_TOLERANCE),
+        Number("the same in EDM coordinates", rate("fixed", fixed["edm"]), RATE_TOLERANCE),
+        Number(
+            "power of alpha, gamma* at a fixed ratio", rate("ratio", ratio["gamma"]), RATE_TOLERANCE
+        ),
+        Number("gamma* towards a fixed level", fixed["gamma"][1]),
+        Number("part of gamma* that float64 loses", fixed["rounding"][1]),
+    ]
 
 
 def _finding(results: Mapping[str, Result]) -> str:
@@ -212,5 +240,8 @@ CLAIM = Claim(
             unstated=True,
         ),
     ),
+    headline="VP's diverging terms cancel towards a fixed level; what grows, like "
+    "alpha^{sampling:.0f}, is the sampling error.",
+    numbers=_numbers,
     finding=_finding,
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.stats import norm
@@ -30,6 +30,7 @@ from steinlab.verification.claim import (
     NegativeControl,
     Number,
     Result,
+    SingleCase,
     Table,
 )
 from steinlab.verification.comparison import Comparison
@@ -45,10 +46,8 @@ correction reaches: the cells' by more than their noise, where the plain solver 
 
 
 @dataclass(frozen=True)
-class Fraction:
+class Fraction(SingleCase):
     """A fraction of the tournament as one batch of one case: its mean."""
-
-    dataset: ClassVar[str | None] = None
 
     fraction: float
     seed: int
@@ -58,25 +57,10 @@ class Fraction:
         """The cells played."""
         return _cells(self.fraction, self.seed)
 
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back; all its cells are played again."""
-        return cls(case["fraction"], case["seed"])
-
 
 @dataclass(frozen=True)
-class One:
+class One(SingleCase):
     """A single cell."""
-
-    dataset: ClassVar[str | None] = None
 
     cell: Cell
 
@@ -84,10 +68,6 @@ class One:
     def cells(self) -> tuple[Cell, ...]:
         """The cell."""
         return (self.cell,)
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
 
     def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the cell as JSON."""

@@ -280,6 +280,8 @@ def joint_row(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         dropped=(),
         finding=lambda _: "",
         table=None,
+        headline="",
+        numbers=None,
     )
     monkeypatch.setattr("steinlab.verification.registry.load_claim", lambda _: wrong)
     return judge(wrong, seed=4)
