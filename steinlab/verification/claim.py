@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Protocol
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -69,6 +69,26 @@ class Cases(Protocol):
     def describe(self, index: int) -> dict[str, Any]:
         """Return case ``index`` as JSON; the check's ``restore`` reads it back."""
         ...
+
+
+@dataclass(frozen=True)
+class SingleCase:
+    """A batch of one case, whose fields are what is written down of it."""
+
+    dataset: ClassVar[str | None] = None
+
+    def __len__(self) -> int:
+        """Return 1."""
+        return 1
+
+    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return the case as JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back."""
+        return cls(**case)
 
 
 @dataclass(frozen=True)

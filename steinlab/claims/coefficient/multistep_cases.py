@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS, Evaluation
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Cases, Claim, Effort
+from steinlab.verification.claim import Cases, Claim, Effort, SingleCase
 from steinlab.verification.falsify.spaces import Parameter, RowSpace, Space
 
 MULTISTEP = ("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "ipndm-2", "ipndm-3")
@@ -31,23 +31,17 @@ RULES = (9, 12)
 
 
 @dataclass(frozen=True)
-class HistoryCase:
+class HistoryCase(SingleCase):
     """One step of a multistep solver on a one-dimensional law, with the levels passed before.
 
     ``levels`` are ``(alpha, sigma)`` of the step's end, its beginning and the past, newest first;
     ``past`` holds frozen past states, or is None where they share the noise of ``x``.
     """
 
-    dataset: ClassVar[str | None] = None
-
     data: Mapping[str, Any]
     levels: tuple[tuple[float, float], ...]
     solver: str
     past: tuple[float, ...] | None
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
 
     def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the case as JSON."""

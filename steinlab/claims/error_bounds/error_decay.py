@@ -25,7 +25,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.loop import solve
 from steinlab.solvers.step import Diagnostics, Step, inner
-from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Result
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Number, Result
 from steinlab.verification.comparison import Comparison
 
 
@@ -199,16 +199,24 @@ def _draw_runs(effort: Effort) -> Sequence[Run]:
     return [*runs, *digits]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
     runs = [data for data in results["product"].data if isinstance(data, Decay)]
     factors = [rho(run.terms)[0] for run in runs]
     loose = np.median(
         [(1 - f.min()) ** len(f) / max((1 - f).prod(), 1e-300) for f in factors if len(f) > 1]
     )
+    return [
+        Number("single steps", len(results["step"].comparison.measured)),
+        Number("runs", len(runs)),
+        Number("bound with min rho over the product, median", loose, better="lower"),
+    ]
+
+
+def _finding(results: Mapping[str, Result]) -> str:  # noqa: ARG001
     return (
-        f"(1 - rho) Err holds to rounding in every case and telescopes over {len(runs)} runs of 1 "
-        f"to 8 steps (digits included); the bound with eta = min rho exceeds the true product "
-        f"{loose:.1e} times in the median, and eta = mean rho would do (arithmetic-geometric mean)"
+        "the factors hold to rounding and telescope over runs of 1 to 8 steps, digits included. "
+        "The bound with eta = min rho is loose; eta = mean rho would do (arithmetic-geometric "
+        "mean). All with gamma* of the data at hand: see trajectory-decay for runs without"
     )
 
 
@@ -228,6 +236,9 @@ CLAIM = Claim(
         r"\mathrm{Err}_N",
     ),
     expected="proved",
+    headline="Each step with the optimal coefficient multiplies the mean-square error by exactly "
+    "1 - rho, as stated.",
+    numbers=_numbers,
     source="Theorem 4.8",
     kind="identity",
     owner="paper",

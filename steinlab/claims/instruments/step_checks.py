@@ -33,7 +33,7 @@ from steinlab.diffusion.laws import load_digits
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Check, Effort
+from steinlab.verification.claim import Check, Effort, SingleCase
 from steinlab.verification.comparison import Comparison
 
 CLAIMED_SOLVERS = ("euler", "heun", "dpmpp-2m")
@@ -205,7 +205,7 @@ def digits_law() -> EmpiricalMixture:
 
 
 @dataclass(frozen=True)
-class DigitsCases:
+class DigitsCases(SingleCase):
     """One step of a solver on the digits."""
 
     dataset: ClassVar[str | None] = "digits"
@@ -214,10 +214,6 @@ class DigitsCases:
     step: int
     solver: str
     seed: int
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
 
     def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the case as JSON."""

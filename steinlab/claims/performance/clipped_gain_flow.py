@@ -14,6 +14,7 @@ from steinlab.claims.performance.clipped_gain import (
     cells,
     finding,
     interval,
+    numbers,
     one_cell,
     stand_in,
     table,
@@ -38,6 +39,9 @@ CLAIM = Claim(
         r"D\rangle}{\mathbb{E}\|u\|^2},\, \gamma_{\min},\, 1\right)",
     ),
     expected="conditional",
+    headline="Rectified flow: Tweedie's coefficient clipped to [0.5, 1] cuts flow errors by "
+    "{cut:.0%} on average, mostly Heun's and 3M's.",
+    numbers=numbers,
     source="the definition of gamma* at alpha = 1 - t, sigma = t; a question of the review; the "
     "clip from above is ours",
     kind="empirical",

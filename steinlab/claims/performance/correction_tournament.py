@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.stats import norm
@@ -28,7 +28,9 @@ from steinlab.verification.claim import (
     Claim,
     Effort,
     NegativeControl,
+    Number,
     Result,
+    SingleCase,
     Table,
 )
 from steinlab.verification.comparison import Comparison
@@ -44,10 +46,8 @@ correction reaches: the cells' by more than their noise, where the plain solver 
 
 
 @dataclass(frozen=True)
-class Fraction:
+class Fraction(SingleCase):
     """A fraction of the tournament as one batch of one case: its mean."""
-
-    dataset: ClassVar[str | None] = None
 
     fraction: float
     seed: int
@@ -57,25 +57,10 @@ class Fraction:
         """The cells played."""
         return _cells(self.fraction, self.seed)
 
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back; all its cells are played again."""
-        return cls(case["fraction"], case["seed"])
-
 
 @dataclass(frozen=True)
-class One:
+class One(SingleCase):
     """A single cell."""
-
-    dataset: ClassVar[str | None] = None
 
     cell: Cell
 
@@ -83,10 +68,6 @@ class One:
     def cells(self) -> tuple[Cell, ...]:
         """The cell."""
         return (self.cell,)
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
 
     def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the cell as JSON."""
@@ -156,18 +137,30 @@ def _lines(results: Mapping[str, Result]) -> list[Any]:
     return [line(name, played) for name in ENTRANTS if name != "none"]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    words = [
-        f"{one.entrant} {one.mean:.2g} ({one.low:.2g} to {one.high:.2g}, worst {one.worst:.3g}, "
-        f"{one.improved:.0%} improved)"
-        for one in _lines(results)
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    found = {one.entrant: one for one in _lines(results)}
+    own = found["calibrated"]
+    return [
+        Number("energy distance cut, mean", 1 - own.mean, unit="%", better="higher", key="cut"),
+        Number("its 95 % interval, from", 1 - own.high, unit="%"),
+        Number("its 95 % interval, to", 1 - own.low, unit="%"),
+        Number("worst cell over plain", own.worst, better="lower"),
+        Number("cells improved", own.improved, unit="%", better="higher"),
+        *(
+            Number(f"cut, {name} instead", 1 - found[name].mean, unit="%", better="higher")
+            for name in ENTRANTS[1:3]
+        ),
     ]
+
+
+def _finding(results: Mapping[str, Result]) -> str:
     single = results["cells"].comparison
     allowed = float((single.predicted + single.tolerance).max())
     return (
-        f"corrected over plain energy distance in {_lines(results)[0].cells} cells of at most "
-        f"{FEW} evaluations: {'; '.join(words)}. A cell may be up to {allowed:.3g} "
-        f"times worse before its own noise tells it from {HURTS:g}"
+        f"exact denoisers, {_lines(results)[0].cells} cells of at most {FEW} evaluations. A cell "
+        f"may be up to {allowed:.3g} times worse before its own noise tells it from {HURTS:g}. The "
+        "table is fitted for each model, solver, grid and number of evaluations; its price is paid "
+        "once and not counted"
     )
 
 
@@ -199,6 +192,9 @@ CLAIM = Claim(
         r"\frac{\mathrm{energy}(\text{calibrated})}{\mathrm{energy}(\text{plain})} \le "
         r"\frac{1}{4} \text{ in the geometric mean, and } \le 1 \text{ in every cell}",
     ),
+    headline="A table fitted once to the fine flow cuts the energy distance by {cut:.0%} on "
+    "average, worsening nothing beyond noise.",
+    numbers=_numbers,
     source="ours",
     kind="empirical",
     owner="laboratory",

@@ -392,11 +392,6 @@ def cells_of(s: Summary) -> list[str]:
     ]
 
 
-def phrase(s: Summary) -> str:
-    """Return a summary in words."""
-    return f"{s.mean:.3g} ({s.span}; {s.improved:.0%} of {s.cells} improved)"
-
-
 def of_solver(outcomes: Sequence[Outcome], solver: str) -> list[Outcome]:
     """Return the outcomes of one solver."""
     return [o for o in outcomes if o.setup.solver == solver]
@@ -410,15 +405,6 @@ def solver_rows(outcomes: Sequence[Outcome], rules: Sequence[str]) -> list[list[
         for solver in SOLVERS
         if len(own := of_solver(outcomes, solver)) > 1
     ]
-
-
-def solver_means(outcomes: Sequence[Outcome], rule: str) -> str:
-    """Return a rule's geometric mean by solver in words."""
-    return ", ".join(
-        f"{solver} {over(own, rule).mean:.2f}"
-        for solver in SOLVERS
-        if len(own := of_solver(outcomes, solver)) > 1
-    )
 
 
 def name_of(outcome: Outcome) -> str:

@@ -22,6 +22,7 @@ from steinlab.report.words import (
     counts,
     grouped,
     meaning,
+    measured,
     not_looked_at,
     owner_of,
 )
@@ -47,10 +48,15 @@ def plain(text: str) -> str:
 
 
 def entry(row: Row, profile: str) -> str:
-    """Return what was claimed, the verdict, what was found and the command behind it."""
+    """Return what was claimed, the verdict, what was found and the command behind it.
+
+    Numbers stand between the answer and its details; a row of an older ledger has neither.
+    """
     command = f"steinlab verify --claims {row['id']}"
     if profile != "quick":
         command += f" --profile {profile}"
+    numbers = "; ".join(f"{n['name']} {measured(n)}" for n in row.get("numbers", ()))
+    first = {"Answer": row.get("headline"), "Numbers": numbers}
     rest = {
         "Tried": row.get("tried"),
         "Contradicted": contradicted(row),
@@ -60,7 +66,8 @@ def entry(row: Row, profile: str) -> str:
         f"**{plain(row['title'])[:-1]}** (`{row['id']}`): {row['verdict']}.\n\n"
         f"- {'Claimed by us' if owner_of(row) == 'laboratory' else 'Claimed'} "
         f"({plain(row['source'])[:-1]}): {plain(row['statement'])}\n"
-        f"- Found: {plain(row['finding'])}\n"
+        + "".join(f"- {name}: {plain(text)}\n" for name, text in first.items() if text)
+        + f"- {'Details' if first['Answer'] else 'Found'}: {plain(row['finding'])}\n"
         + "".join(f"- {name}: {plain(text)}\n" for name, text in rest.items() if text)
         + f"- `{command}`"
     )
