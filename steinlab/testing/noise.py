@@ -131,6 +131,22 @@ class Probes:
         return answer
 
 
+def probed(subject: Any, denoiser: Any, start: np.ndarray, levels: Any) -> Any:
+    """Run a subject with every draw a coordinate of its own, after those of ``start`` ``(N, c)``.
+
+    Whatever is linear in states, outputs and draws then ends as its row of coefficients: the variance
+    of the end is a sum of squares, and nothing is sampled. The denoiser must act alike on every
+    coordinate, up to what it does to the first ``c``.
+    """
+    rows, first = start.shape
+    learnt = Probes(first)
+    with answered(learnt, start.shape):
+        subject.run(denoiser, start, levels)
+    wide = np.concatenate([start, np.zeros((rows, max(learnt.size, 1)))], axis=1)
+    with answered(Probes(first, learnt), wide.shape):
+        return subject.run(denoiser, wide, levels)
+
+
 @contextmanager
 def answered(source: Source, shape: tuple[int, ...]) -> Iterator[None]:
     """Answer every draw from a source while open; ``shape`` is that of the states."""

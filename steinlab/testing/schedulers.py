@@ -11,6 +11,7 @@ whole table ``alphas_cumprod`` of a scheduler rebuilt with one entry per level w
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import types
@@ -135,8 +136,7 @@ class Scheduled:
     # one run
 
     def _new(self) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             return called("the factory of the scheduler", self.factory)
 
     def _own(self, steps: int) -> Any:
@@ -150,7 +150,8 @@ class Scheduled:
 
     def own_grid(self, steps: int, begin: int = 0) -> Own:
         """Return the levels that its solver assumes on the grid that it makes for so many steps."""
-        scheduler = self._own(steps)
+        with _quiet():
+            scheduler = self._own(steps)
         if hasattr(scheduler, "sigmas"):
             sigmas = [float(s) for s in scheduler.sigmas]
             if self._interleaved(scheduler):
@@ -241,8 +242,7 @@ class Scheduled:
 
     def prepared(self, levels: Levels) -> Any:
         """Return a scheduler ready to run over levels."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             return self._own(levels.steps) if isinstance(levels, Own) else self._given(levels)
 
     def run_with(
@@ -264,12 +264,11 @@ class Scheduled:
         state = bridge.give(x)
         double = dtype == "float64" and not isinstance(levels, Own)
         times = list(scheduler.timesteps)
-        if begin and self._interleaved_now(scheduler):
-            times = times[2 * begin :]
-        else:
-            times = times[begin:]
-        with warnings.catch_warnings(), _double(scheduler) if double else nullcontext():
-            warnings.simplefilter("ignore")
+        twice = begin > 0 and hasattr(scheduler, "sigmas") and self._interleaved(scheduler)
+        if begin and not twice and len(set(map(float, times))) != len(times):
+            raise SubjectError(f"{self.name} must have one timestep per step to start midway")
+        times = times[(2 if twice else 1) * begin :]
+        with _quiet(), _double(scheduler) if double else nullcontext():
             for i, t in enumerate(times):
                 what = f"{self.name}.step, call {i + 1} of {len(times)},"
                 if hasattr(scheduler, "scale_model_input"):
@@ -281,9 +280,6 @@ class Scheduled:
         return finish(
             f"{self.name}, on {len(levels) - 1} steps,", state, recorder.calls, bridge, x.shape
         )
-
-    def _interleaved_now(self, scheduler: Any) -> bool:
-        return hasattr(scheduler, "sigmas") and self._interleaved(scheduler)
 
     def _solver_level(self, scheduler: Any, t: Any, i: int) -> NoiseLevel:
         if hasattr(scheduler, "sigmas"):
@@ -304,7 +300,8 @@ class Scheduled:
         by interpolation in ``log sigma``; a flow's is ``sigma`` in thousandths, EDM's is
         ``log(sigma) / 4``.
         """
-        scheduler = self._own(steps)
+        with _quiet():
+            scheduler = self._own(steps)
         if not hasattr(scheduler, "sigmas"):
             return []
         out = []
@@ -347,6 +344,20 @@ class Scheduled:
                 return np.asarray(same.alpha * eps - same.sigma * x0)
             return np.asarray(level.alpha * eps - level.sigma * x0)
         return np.asarray(eps)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep a library's advice on options out of the report."""
+    log = logging.getLogger("diffusers")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager
