@@ -153,6 +153,14 @@ class Bench:
         spread = np.exp(vary * rng.uniform(-0.2, 0.2, 6))
         self.eigenvalues = np.geomspace(0.05, 4.0, 6) * spread
 
+    @cached_property
+    def ends_at_zero(self) -> bool:
+        """Whether it is to be run to zero noise: unless it is declared, or made, to end above."""
+        if not self.declared.ends_at_zero:
+            return False
+        own = self.subject.own_grid(10)
+        return bool(getattr(self.subject, "ends_at_zero", True)) and not (own and own[-1].sigma > 0)
+
     # levels
 
     def at(self, ratio: float) -> NoiseLevel:
@@ -194,7 +202,7 @@ class Bench:
     def above(self) -> Subject:
         """The subject on grids that end above zero noise, trimmed if it cannot stop there."""
         levels = self.grid("uneven", 12, wide=True)
-        if self._reaches(self.subject, levels) or not self.declared.ends_at_zero:
+        if self._reaches(self.subject, levels) or not self.ends_at_zero:
             return self.subject
         trimmed = Trimmed(self.subject)
         return trimmed if self._reaches(trimmed, levels) else self.subject

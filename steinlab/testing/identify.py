@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from analytic import NoiseLevel
-from steinlab.diffusion.processes import Process
 from steinlab.solvers import SOLVER_IDS, Solver, get_solver
 from steinlab.solvers.base import Evaluation, LinearMultistep
 from steinlab.solvers.scalars import has_noise

@@ -153,7 +153,7 @@ def method(bench: Bench) -> Found:
     """
     texts = []
     for zero in (False, True):
-        if zero and not bench.declared.ends_at_zero:
+        if zero and not bench.ends_at_zero:
             continue
         try:
             found = _method(bench, zero)
@@ -185,9 +185,9 @@ def _method(bench: Bench, zero: bool) -> Found:
         fine, low = reading_of(24), []
         for step in found.strangers:
             place = step if step <= len(found.steps) // 2 else step - len(found.steps) - 1
-            if zero and place == -1:
-                low.append(step)
-            elif fine is not None and local_order(reading, fine, place) < 2.5:
+            if (zero and place == -1) or (
+                fine is not None and local_order(reading, fine, place) < 2.5
+            ):
                 low.append(step)
         if low:
             assert bench.process is not None

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from steinlab.testing.identify import identity_of
 from steinlab.testing.bench import ORDER_TOLERANCE, Bench, Order
+from steinlab.testing.identify import identity_of
 
 GRADED_TOLERANCE = 0.35
+FIXED = ("ipndm-2", "ipndm-3", "ipndm-4")
+"""Methods whose weights are those of even steps, whatever the levels."""
+
 ROUGH_TOLERANCE = 0.35
 """Below the expected order on alternating steps, read from 16 to 256 steps only."""
 
@@ -108,16 +111,9 @@ def rough(bench: Bench) -> Found:
     other levels, fall to one. Methods of fixed weights by design (iPNDM) are declined by name.
     """
     found = identity_of(bench, bench.reading)
-    if (
-        found is not None
-        and found.name.startswith("ipndm-")
-        and "-v" not in found.name
-        and any(found.steps)
-    ):
-        return {
-            "verdict": "declined",
-            "text": f"{found.name} has fixed weights by design: of order one here",
-        }
+    if found is not None and found.name in FIXED and (found.known or found.mostly):
+        text = f"{found.name} has fixed weights by design: of order one here"
+        return {"verdict": "declined", "text": text}
     errors = {}
     for n in (16, 64, 256):
         each = bench.gaussian_error(bench.above, bench.alternating(n))
