@@ -46,7 +46,10 @@ def test_it_is_identified(name: str) -> None:
 
 
 SAME = {
-    **{f"{family}-1": ("euler",) for family in ("deis-rho", "deis-log", "deis-tab", "ipndm", "ipndm-v")},
+    **{
+        f"{family}-1": ("euler",)
+        for family in ("deis-rho", "deis-log", "deis-tab", "ipndm", "ipndm-v")
+    },
     "ipndm-v-2": ("deis-rho-2",),
     "ipndm-v-3": ("deis-rho-3",),
 }
