@@ -15,7 +15,7 @@ from steinlab.storage import STDOUT, check_target, write_whole
 DEFAULT_OUT = "out/check"
 
 
-def check(
+def check(  # noqa: PLR0917
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="module:object or file.py:object.")
     ],

@@ -290,7 +290,7 @@ KIND_OF: Mapping[str, Callable[..., Subject]] = {
 """Adapters of functions by kind; the scheduler's stands in a file of its own."""
 
 
-def kind_of(target: Any) -> str:
+def kind_of(target: Any) -> str:  # noqa: PLR0911 - a kind per line
     """Tell what a target is from its attributes and its signature.
 
     Raises

@@ -4,12 +4,12 @@ Seed 0 has the laws and ranges below; others vary them. Everything measured is a
 subject and the seed, so that a stored case replays.
 
 Gaussian data. With ``D(x) = m + a (x - alpha m)``, ``a = alpha l / (alpha^2 l + sigma^2)``, per
-coordinate with an eigenvalue ``l`` of its own, the flow is ``alpha' m + gain (x - alpha m)`` in closed
-form; one run judges every eigenvalue.
+coordinate with an eigenvalue ``l`` of its own, the flow is ``alpha' m + gain (x - alpha m)`` in
+closed form; one run judges every eigenvalue.
 
-Orders. The slope in base 2 of the errors of runs of ``n``, ``2 n``, ``4 n`` steps; its own error is how
-far it moves when all are doubled. An error below ``100`` times the reference's own, or the rounding
-``size * eps * n``, is not read.
+Orders. The slope in base 2 of the errors of runs of ``n``, ``2 n``, ``4 n`` steps; its own error is
+how far it moves when all are doubled. An error below ``100`` times the reference's own, or the
+rounding ``size * eps * n``, is not read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ ORDER_TOLERANCE = 0.2
 """Distance below the expected order at which a subject fails, as in the laboratory's own tests."""
 
 CLEAR = 100.0
-"""How far an error must stand above the reference's own, so that its slope is off by 0.03 at most."""
+"""How far an error must stand above the reference's own, so that its slope is off by 0.03 at
+most."""
 
 MEAN = 0.7
 """Mean of the Gaussian laws, along every coordinate."""
@@ -169,7 +170,7 @@ class Bench:
         return self.process.level_at(float(ratio))
 
     def grid(self, name: str, steps: int, wide: bool = False, zero: bool = False) -> Grid:
-        """Return a grid by name: from the top ratio to the bottom one, or to zero noise from there."""
+        """Return a grid by name, from the top ratio to the bottom one or on to zero noise."""
         top, bottom = self.wide if wide else (self.top, self.bottom)
         inner = steps - 1 if zero else steps
         share = GRIDS[name](self.bend)(np.linspace(0.0, 1.0, inner + 1))
@@ -244,7 +245,7 @@ class Bench:
 
     @cached_property
     def stochastic(self) -> bool:
-        """Whether two runs differ and a fixed source of noise makes them the same, or law is asked."""
+        """Whether two runs differ that a fixed source of noise makes the same."""
         levels, x = self.grid("uneven", 8), np.linspace(-1.0, 1.0, 6)[:, None]
 
         def once(seed: int | None) -> np.ndarray:
@@ -329,10 +330,8 @@ class Bench:
         return 4 * self.eps * steps**0.5 * self.top + 1e-15
 
     def order(self, errors: dict[int, float], floors: dict[int, float]) -> Order | None:
-        """Return the slope of the last errors that stand clear of the floor; ``None`` below three."""
-        good = [
-            n for n in sorted(errors) if math.isfinite(errors[n]) and errors[n] > CLEAR * floors[n]
-        ]
+        """Return the slope of the last three errors clear of the floor, ``None`` where fewer are."""
+        good = [n for n, e in sorted(errors.items()) if math.isfinite(e) and e > CLEAR * floors[n]]
         if len(good) < 3:
             return None
         a, b, c = good[-3:]

@@ -129,8 +129,8 @@ def check_sampler(target: Any, **options: Any) -> list[Row]:
     Raises
     ------
     ConformanceError
-        An ``AssertionError`` whose text is the report: what fails, the probable cause, the case that
-        replays; ``.rows`` holds all rows.
+        An ``AssertionError`` whose text is the report: what fails, the probable cause, the case
+        that replays; ``.rows`` holds all rows.
 
     Examples
     --------

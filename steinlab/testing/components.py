@@ -1,4 +1,4 @@
-"""Checks of parts: a denoiser ``(x, level) -> x0``, and a correction ``(step, rng) -> state, diagnostics``."""
+"""Checks of parts: a denoiser ``(x, level) -> x0`` and a correction ``(step, rng) -> state, ...``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _rows(
     return rows
 
 
-def check_denoiser(
+def check_denoiser(  # noqa: PLR0915 - a function per check
     denoiser: Any,
     *,
     dim: int = 2,
@@ -57,10 +57,10 @@ def check_denoiser(
     """Check a denoiser on states ``(N, dim)`` over the levels of a process.
 
     Shape and dtype kept, finite at every level, the input left alone, the same answer twice, each
-    state denoised by itself, one level per state answered as one by one; ``jvp`` and ``divergence``,
-    where it offers them, against central differences (relative ``1e-5``: steps of ``1e-5`` leave
-    ``1e-10`` of truncation and ``1e-11`` of rounding, magnified by ``1 / sigma`` of 0.05 at least). With
-    a ``law``, its posterior mean within ``tolerance``.
+    state denoised by itself, one level per state answered as one by one; ``jvp`` and
+    ``divergence``, where it offers them, against central differences (relative ``1e-5``: steps of
+    ``1e-5`` leave ``1e-10`` of truncation and ``1e-11`` of rounding, magnified by ``1 / sigma`` of
+    0.05 at least). With a ``law``, its posterior mean within ``tolerance``.
 
     Raises
     ------
@@ -188,9 +188,10 @@ def check_correction(
 ) -> list[Row]:
     """Check a correction, or a factory of one, on steps of a mixture in the plane.
 
-    The state's shape, finite at long, short and last steps; the step left alone; the same answer from
-    the same generator; rows in another order corrected alike, unless it says ``couples_batch`` or draws;
-    where it told a coefficient ``gamma`` and no other move, the state is ``x - gamma u`` to rounding.
+    The state's shape, finite at long, short and last steps; the step left alone; the same answer
+    from the same generator; rows in another order corrected alike, unless it says ``couples_batch``
+    or draws; where it told a coefficient ``gamma`` and no other move, the state is ``x - gamma u``
+    to rounding.
 
     Raises
     ------

@@ -134,9 +134,9 @@ class Probes:
 def probed(subject: Any, denoiser: Any, start: np.ndarray, levels: Any) -> Any:
     """Run a subject with every draw a coordinate of its own, after those of ``start`` ``(N, c)``.
 
-    Whatever is linear in states, outputs and draws then ends as its row of coefficients: the variance
-    of the end is a sum of squares, and nothing is sampled. The denoiser must act alike on every
-    coordinate, up to what it does to the first ``c``.
+    Whatever is linear in states, outputs and draws then ends as its row of coefficients: the
+    variance of the end is a sum of squares, and nothing is sampled. The denoiser must act alike on
+    every coordinate, up to what it does to the first ``c``.
     """
     rows, first = start.shape
     learnt = Probes(first)

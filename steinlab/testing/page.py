@@ -10,7 +10,8 @@ from steinlab.testing.rows import LABELS, WRONG, Row, summary
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-top: 1px solid #ccc; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; }
+td { border-top: 1px solid #ccc; }
 .wrong { color: #a3001b; font-weight: 600; }
 .cause { color: #555; }
 """
@@ -31,7 +32,8 @@ def page(head: str, rows: Sequence[Row]) -> str:
         for row in rows
     )
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(head)}</title>'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(head)}</title>"
         f"<style>{STYLE}</style></head>\n<body><h1>{escape(head)}</h1>\n<p>{escape(summary(rows))}</p>\n"
         f"<table><thead><tr><th>Check</th><th>Verdict</th><th>Seen</th></tr></thead><tbody>\n{body}\n"
         "</tbody></table></body></html>\n"

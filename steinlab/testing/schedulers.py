@@ -79,7 +79,7 @@ def ve(ratio: float) -> NoiseLevel:
 
 
 def flow(sigma: float) -> NoiseLevel:
-    """Return the level of rectified flow; ``sigma = 1``, where no data is left, as near as can be."""
+    """Return the level of rectified flow, as near to ``alpha = 0`` as a level may be."""
     return NoiseLevel(max(1.0 - sigma, 1e-12), sigma)
 
 

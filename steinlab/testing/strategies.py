@@ -1,7 +1,7 @@
 """Hypothesis strategies of grids: even, uneven, graded, short, repeated.
 
-Needs hypothesis (the extra ``steinlab[strategies]``); laws, steps and denoisers to go with them are in
-:mod:`steinlab.verification.strategies`.
+Needs hypothesis (the extra ``steinlab[strategies]``); laws, steps and denoisers to go with them are
+in :mod:`steinlab.verification.strategies`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from steinlab.errors import one_of
 from steinlab.verification.strategies import processes
 
 KINDS = ("even", "uneven", "graded", "short", "repeated")
-"""Even and uneven in ``log(sigma / alpha)``; graded: each step twice the one before; short: one or two
+"""Even and uneven in ``log(sigma / alpha)``; graded: each step twice the one before; short: one or
+two
 steps; repeated: an inner level stands twice."""
 
 
@@ -30,7 +31,7 @@ def grids(
     max_steps: int = 12,
     final_zero: bool | None = None,
 ) -> Grid:
-    """Draw a grid from noise to data of a kind in :data:`KINDS`, by default of any but ``repeated``.
+    """Draw a grid from noise to data, of a kind or of any but ``repeated``.
 
     Parameters
     ----------

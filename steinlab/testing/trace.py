@@ -1,12 +1,13 @@
 r"""Which step of a run contributes what to its final error.
 
-With ``F(x, s)`` where the exact flow takes a state from level ``s`` to the end, step ``i`` contributes
-``F(x_{i+1}, s_{i+1}) - F(x_i, s_i)``: its local error, carried to the end. The sum telescopes to the
-run's whole error, exactly.
+With ``F(x, s)`` where the exact flow takes a state from level ``s`` to the end, step ``i``
+contributes ``F(x_{i+1}, s_{i+1}) - F(x_i, s_i)``: its local error, carried to the end. The sum
+telescopes to the run's whole error, exactly.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,8 +25,8 @@ from steinlab.testing.subject import SubjectError
 class StepError:
     """One step: its levels, its local error, what is left of it at the end, and its share.
 
-    Errors are root mean squares over states of Euclidean distances; ``share`` is the part of the mean
-    square final error along which the contribution points: shares sum to one.
+    Errors are root mean squares over states of Euclidean distances; ``share`` is the part of the
+    mean square final error along which the contribution points: shares sum to one.
     """
 
     step: int
@@ -51,13 +52,14 @@ class Trace:
 
     def __str__(self) -> str:
         """Return the table."""
-        lines = ["  step     from sigma       to     local   carried    share"]
-        for one in self.steps:
-            lines.append(
-                f"  {one.step:4d} {one.start:14.5g} {one.end:8.4g} {one.local:9.2e} "
-                f"{one.carried:9.2e} {100 * one.share:7.1f} %"
-            )
-        return "\n".join([f"{self.name}: final error {self.total:.3e} ± {self.error:.0e}", *lines])
+        lines = [
+            f"  {one.step:4d} {one.start:14.5g} {one.end:8.4g} {one.local:9.2e} "
+            f"{one.carried:9.2e} {100 * one.share:7.1f} %"
+            for one in self.steps
+        ]
+        title = f"{self.name}: final error {self.total:.3e} ± {self.error:.0e}"
+        head = "  step     from sigma       to     local   carried    share"
+        return "\n".join([title, head, *lines])
 
 
 def trace(
@@ -86,7 +88,7 @@ def trace(
         at = [call for call in run.calls if same(call.level, level)]
         if not at:
             raise SubjectError(
-                f"{subject.name} must ask at the level of step {i + 1}, sigma {level.sigma:.4g}, it did not"
+                f"{subject.name} must ask at sigma {level.sigma:.4g} of step {i + 1}, it did not"
             )
         states.append(at[-1].state)
     states.append(run.end)
@@ -103,7 +105,7 @@ def trace(
     whole = run.end - carried[0]
     power = float(np.sum(whole**2)) or 1.0
     steps = []
-    for i, (s, t) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for i, (s, t) in enumerate(itertools.pairwise(levels)):
         local = states[i + 1] - exact_flow(law, states[i], s, t).state
         part = carried[i + 1] - carried[i]
         steps.append(

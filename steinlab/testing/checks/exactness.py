@@ -26,9 +26,9 @@ def rounding(bench: Bench, steps: int) -> float:
 def one_point(bench: Bench) -> Found:
     """A constant denoiser: the signal and the noise must be carried to the new level unchanged.
 
-    ``x = alpha x* + sigma eps`` at every level, two data of size 1 and 1,000, with two signs of noise,
-    on grids that end above and at zero noise, in every coordinate system that the subject has.
-    Bound: :func:`rounding`, times the largest state.
+    ``x = alpha x* + sigma eps`` at every level, two data of size 1 and 1,000, with two signs of
+    noise, on grids that end above and at zero noise, in every coordinate system that the subject
+    has. Bound: :func:`rounding`, times the largest state.
     """
     worst, where = -1.0, ""
     data = np.array([1.0, FAR])[:, None] * np.array([[1.0, 1.0]])

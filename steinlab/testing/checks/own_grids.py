@@ -17,7 +17,8 @@ from steinlab.testing.subject import SubjectError
 Found = dict[str, object]
 
 REACHED = 3e-3
-"""Relative gap between the level that a state has reached and the one asked next that counts: float32
+"""Relative gap between the level that a state has reached and the one asked next that counts:
+float32
 sums of a run of twenty steps stay below ``1e-3``."""
 
 
@@ -146,7 +147,7 @@ def drift(bench: Bench) -> Found:
 
 
 def midway(bench: Bench) -> Found:
-    """Start its own grid of thirty steps midway, and stay within thrice Euler's error from there."""
+    """Start its own grid of thirty steps midway, within thrice Euler's error from there."""
     if bench.stochastic:
         return {"verdict": "declined", "text": "draws noise: judged by law"}
     subject: Any = bench.subject

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,7 @@ def dpmpp_2m(
     the two coefficients; ``last(x, d, old)`` the last step.
     """
 
-    def sample_dpmpp_2m(
+    def sample_dpmpp_2m(  # noqa: PLR0917 - k-diffusion's signature
         model: Any,
         x: Any,
         sigmas: Any,
@@ -59,7 +60,7 @@ def dpmpp_2m(
 
 
 def euler(model: Any, x: Any, sigmas: Any) -> Any:
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in itertools.pairwise(sigmas):
         x = t / s * x + (1 - t / s) * model(x, s)
     return x
 
@@ -70,7 +71,7 @@ def heun(
     """EDM's second-order loop; broken by its weight, a call asked twice, a call at zero noise."""
 
     def sample_heun(model: Any, x: Any, sigmas: Any) -> Any:
-        for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for s, t in itertools.pairwise(sigmas):
             if twice:
                 model(x, s)
             d = (x - model(x, s)) / s
@@ -89,7 +90,7 @@ def midpoint(*, at_next: bool = False) -> Loop:
     """The midpoint in log sigma; broken by asking at the next level in place of the middle."""
 
     def sample_dpmpp_2s(model: Any, x: Any, sigmas: Any) -> Any:
-        for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for s, t in itertools.pairwise(sigmas):
             d = model(x, s)
             if t == 0:
                 x = d
@@ -103,7 +104,7 @@ def midpoint(*, at_next: bool = False) -> Loop:
 
 
 def clipped(model: Any, x: Any, sigmas: Any) -> Any:
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in itertools.pairwise(sigmas):
         x = t / s * x + (1 - t / s) * model(x, s).clamp(-1, 1)
     return x
 
@@ -113,7 +114,7 @@ def dpmpp_3m(factor: float) -> Loop:
 
     def sample_dpmpp_3m(model: Any, x: Any, sigmas: Any) -> Any:
         past: list[tuple[Any, Any]] = []
-        for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for s, t in itertools.pairwise(sigmas):
             d = model(x, s)
             if t == 0:
                 return d
@@ -140,7 +141,7 @@ def remembering() -> Loop:
     kept: list[Any] = []
 
     def sample(model: Any, x: Any, sigmas: Any) -> Any:
-        for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for s, t in itertools.pairwise(sigmas):
             d = model(x, s)
             old = kept[-1] if kept and kept[-1].shape == d.shape else d
             x = t / s * x + (1 - t / s) * (1.5 * d - 0.5 * old if t > 0 else d)
@@ -153,7 +154,7 @@ def remembering() -> Loop:
 def without_history(model: Any, x: Any, sigmas: Any) -> Any:
     """Multistep weights of four from the first step on, the past taken for zero."""
     past = [torch.zeros_like(x)] * 3
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in itertools.pairwise(sigmas):
         d = (x - model(x, s)) / s
         a, b, c = past
         x = x + (t - s) * (55 * d - 59 * a + 37 * b - 9 * c) / 24
@@ -168,7 +169,7 @@ def in_single(model: Any, x: Any, sigmas: Any) -> Any:
 def cancelling(model: Any, x: Any, sigmas: Any) -> Any:
     """A right two-step method whose second coefficient is a difference of large numbers."""
     old, before = None, None
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in itertools.pairwise(sigmas):
         d = model(x, s)
         if old is None or t == 0:
             x = t / s * x + (1 - t / s) * d
@@ -181,7 +182,7 @@ def cancelling(model: Any, x: Any, sigmas: Any) -> Any:
 
 
 def logarithm(model: Any, x: Any, sigmas: Any) -> Any:
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in itertools.pairwise(sigmas):
         h = s.log() - t.log()
         x = t / s * x + (torch.expm1(h) * 0 + 1 - torch.exp(-h)) * model(x, s)
     return x
@@ -191,7 +192,7 @@ def ancestral(*, noise: float = 1.0) -> Loop:
     def sample_euler_ancestral(
         model: Any, x: Any, sigmas: Any, extra_args: Any = None, noise_sampler: Any = None
     ) -> Any:
-        for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for s, t in itertools.pairwise(sigmas):
             d = model(x, s)
             up = (t**2 * (s**2 - t**2) / s**2) ** 0.5
             down = (t**2 - up**2) ** 0.5
@@ -252,7 +253,7 @@ def step_sigmas(x: Any, sigma: Any, sigma_next: Any, denoise: Any) -> Any:
 
 def numpy_loop(model: Any, x: Any, sigmas: Any) -> Any:
     assert isinstance(x, np.ndarray)
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in itertools.pairwise(sigmas):
         x = np.add(t / s * x, (1 - t / s) * model(x, float(s)))
     return x
 
@@ -264,7 +265,7 @@ def pictures(model: Any, x: Any, sigmas: Any) -> Any:
 
 
 def flow_midpoint(v: Any, x: Any, t_grid: Any) -> Any:
-    for t, u in zip(t_grid[:-1], t_grid[1:], strict=True):
+    for t, u in itertools.pairwise(t_grid):
         half = x + 0.5 * (u - t) * v(x, t)
         x = x + (u - t) * v(half, 0.5 * (t + u))
     return x

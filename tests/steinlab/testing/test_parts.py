@@ -81,10 +81,11 @@ class Half:
     name: str = "half"
 
     def __call__(self, step: Any, rng: Any) -> Any:
+        del rng
         gamma, u = 0.5, step.candidate.residual
         state = step.x - gamma * u
         if self.broken == "finite" and step.t.sigma == 0:
-            state = state / 0.0 if False else state * np.nan
+            state = state * np.nan
         if self.broken == "input-kept":
             step.x[:] = 0.0
         if self.broken == "deterministic":
@@ -147,7 +148,7 @@ def test_kinds_are_told_from_signatures(target: Any, kind: str) -> None:
 
 def test_what_fits_no_kind_is_refused() -> None:
     with pytest.raises(SubjectError, match="say which with --as"):
-        kind_of(lambda a, b, c, d, e: None)
+        kind_of(lambda a, b, c, d, e: (a, b, c, d, e))
     with pytest.raises(SubjectError, match="must be callable"):
         as_subject(3)
 
