@@ -330,7 +330,7 @@ class Bench:
         return 4 * self.eps * steps**0.5 * self.top + 1e-15
 
     def order(self, errors: dict[int, float], floors: dict[int, float]) -> Order | None:
-        """Return the slope of the last three errors clear of the floor, ``None`` where fewer are."""
+        """Return the slope of the last three errors clear of the floor, if there are three."""
         good = [n for n, e in sorted(errors.items()) if math.isfinite(e) and e > CLEAR * floors[n]]
         if len(good) < 3:
             return None

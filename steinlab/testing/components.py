@@ -1,4 +1,4 @@
-"""Checks of parts: a denoiser ``(x, level) -> x0`` and a correction ``(step, rng) -> state, ...``."""
+"""Checks of parts: a denoiser ``(x, level) -> x0``, a correction ``(step, rng) -> state, ...``."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def _ends(sigmas: list[float], ratios: list[float], sigma_max: float | None) -> 
 
 
 def _shift(sigmas: list[float]) -> list[Finding]:
-    """Fit an even grid of a flow shifted by ``s``, ``s u / (1 + (s - 1) u)``: is ``s`` a square?
+    """Fit an even grid of a flow shifted by ``s``, ``s u / (1 + (s - 1) u)``, ``s`` a square.
 
     An honest shift of a square, such as 4, cannot be told: only squares of shipped shifts count.
     """
