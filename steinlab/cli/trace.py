@@ -27,7 +27,7 @@ def trace(
     SPEC: data, process, grid, steps, and a solver's id or a target (file.py:object); samples, seed,
     final_zero are optional.
     """
-    from steinlab.testing.trace import trace as trace_run
+    from steinlab.testing.step_trace import trace as trace_run
 
     check_target(target)
     check_target(figure, "--figure")

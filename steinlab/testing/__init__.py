@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from steinlab.testing.check import check_sampler, check_scheduler, check_solver, rows_of
     from steinlab.testing.components import check_correction, check_denoiser
     from steinlab.testing.grid_lint import lint_grid
-    from steinlab.testing.identify import identify
+    from steinlab.testing.methods import identify
     from steinlab.testing.parametrize import parametrize_with_checks
     from steinlab.testing.rows import ConformanceError, Row
     from steinlab.testing.schedulers import from_diffusers
-    from steinlab.testing.trace import trace
+    from steinlab.testing.step_trace import trace
 
 _FACE = {
     "check_solver": "check",
@@ -42,9 +42,9 @@ _FACE = {
     "from_velocity": "adapters",
     "from_solver": "adapters",
     "from_diffusers": "schedulers",
-    "identify": "identify",
+    "identify": "methods",
     "lint_grid": "grid_lint",
-    "trace": "trace",
+    "trace": "step_trace",
     "parametrize_with_checks": "parametrize",
     "ConformanceError": "rows",
     "Row": "rows",

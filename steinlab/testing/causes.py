@@ -14,7 +14,7 @@ import numpy as np
 
 from steinlab.diffusion.processes import Process
 from steinlab.solvers import get_solver
-from steinlab.testing.identify import Identity, _Steps
+from steinlab.testing.methods import Identity, _Steps
 from steinlab.testing.reading import Reading
 
 EXACT = 1e-6

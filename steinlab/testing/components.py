@@ -210,7 +210,9 @@ def check_correction(
     name = str(getattr(one, "name", "correction"))
     edm = get_process("edm")
     pairs = [(5.0, 2.0), (1.0, 0.5), (0.5, 0.49), (0.1, 0.0)]
-    steps = [_step(solver, edm.level_at(a), edm.level_at(b)) for a, b in pairs]
+
+    def step_of(k: int) -> Step:
+        return _step(solver, edm.level_at(pairs[k][0]), edm.level_at(pairs[k][1]))
 
     def ask(step: Step, seed: int = 0) -> tuple[np.ndarray, Any]:
         made = called(
@@ -230,12 +232,10 @@ def check_correction(
             )
         return state, made[1]
 
-    ask(steps[0])
+    ask(step_of(0))
 
     def finite() -> Found:
-        bad = [
-            s for s, step in zip(pairs, steps, strict=True) if not np.all(np.isfinite(ask(step)[0]))
-        ]
+        bad = [s for k, s in enumerate(pairs) if not np.all(np.isfinite(ask(step_of(k))[0]))]
         return (
             not bad,
             f"not finite from sigma {bad[0][0]:g} to {bad[0][1]:g}"
@@ -244,7 +244,7 @@ def check_correction(
         )
 
     def kept() -> Found:
-        step = steps[1]
+        step = step_of(1)
         arrays = (step.x, step.candidate.state, step.candidate.residual, step.candidate.denoised)
         before = [a.copy() for a in arrays]
         ask(step)
@@ -252,12 +252,12 @@ def check_correction(
         return same, "left alone" if same else "the step's arrays are changed"
 
     def twice() -> Found:
-        a, b = ask(steps[1])[0], ask(steps[1])[0]
+        a, b = ask(step_of(1))[0], ask(step_of(1))[0]
         return bool(np.array_equal(a, b)), f"two answers differ by {np.max(np.abs(a - b)):.1e}"
 
     def told() -> Found:
         worst, seen = 0.0, False
-        for step in steps:
+        for step in map(step_of, range(len(pairs))):
             state, done = ask(step)
             gamma = getattr(done, "gamma", None)
             if gamma is None or getattr(done, "move", None):

@@ -259,21 +259,22 @@ class Scheduled:
 
         bridge, recorder = Bridge("torch", dtype), Recorder(denoiser, x.shape)
         begin = levels.begin if isinstance(levels, Own) else 0
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(begin)
         state = bridge.give(x)
         double = dtype == "float64" and not isinstance(levels, Own)
         times = list(scheduler.timesteps)
         twice = begin > 0 and hasattr(scheduler, "sigmas") and self._interleaved(scheduler)
         if begin and not twice and len(set(map(float, times))) != len(times):
             raise SubjectError(f"{self.name} must have one timestep per step to start midway")
-        times = times[(2 if twice else 1) * begin :]
+        first = (2 if twice else 1) * begin
+        times = times[first:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first)
         with _quiet(), _double(scheduler) if double else nullcontext():
             for i, t in enumerate(times):
                 what = f"{self.name}.step, call {i + 1} of {len(times)},"
                 if hasattr(scheduler, "scale_model_input"):
                     called(what, scheduler.scale_model_input, state, t)
-                level = self._solver_level(scheduler, t, begin + i)
+                level = self._solver_level(scheduler, t, first + i)
                 output = self._predicted(bridge.take(state), level, recorder)
                 given = torch.from_numpy(np.ascontiguousarray(output)).to(state.dtype)
                 state = called(what, scheduler.step, given, t, state, return_dict=False)[0]

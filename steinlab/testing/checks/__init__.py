@@ -14,7 +14,7 @@ from steinlab.solvers import get_solver
 from steinlab.testing.bench import Bench
 from steinlab.testing.causes import explain
 from steinlab.testing.checks import calls, conduct, exactness, orders, own_grids, stochastic
-from steinlab.testing.identify import identity_of
+from steinlab.testing.methods import identity_of
 from steinlab.testing.rows import Row
 from steinlab.testing.subject import SubjectError
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from steinlab.testing.bench import Bench
 from steinlab.testing.checks.exactness import rounding
-from steinlab.testing.identify import identity_of, local_order
+from steinlab.testing.methods import identity_of, local_order
 from steinlab.testing.reading import same
 from steinlab.testing.subject import SubjectError
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from steinlab.testing.bench import ORDER_TOLERANCE, Bench, Order
-from steinlab.testing.identify import identity_of
+from steinlab.testing.methods import identity_of
 
 GRADED_TOLERANCE = 0.35
 FIXED = ("ipndm-2", "ipndm-3", "ipndm-4")

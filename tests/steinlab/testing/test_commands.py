@@ -125,7 +125,7 @@ BAD = {
         (["check", "arguments.py:f"], "say which with --as"),
         (["check", "keywords.py:f"], "must run, got TypeError"),
         (["check", "levels.py:f"], "must be called with a scalar level or one per state, 9, got 2"),
-        (["check-grid", "1.0"], "FILE must be readable"),
+        (["check-grid", "1.0"], "grid must hold at least 2 levels, got 1"),
         (["check-grid", "1.0", "x"], "level 2 must be a number, got x"),
         (["check-grid", "none.txt"], "FILE must be readable, got none.txt"),
         (["trace", "none.json"], "none.json"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import pkgutil
 from typing import Any
 
 import numpy as np
 import pytest
 
+import steinlab.testing
 from analytic import GaussianMixture
 from steinlab.corrections import CORRECTIONS
 from steinlab.diffusion.grids import make_grid
@@ -163,3 +165,9 @@ def test_half_a_percent_is_measured_by_name() -> None:
     assert not found.known
     assert found.name == "dpmpp-2m"
     assert 1e-4 < found.distance < 1e-2
+
+
+def test_no_module_takes_the_place_of_a_public_name() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(steinlab.testing.__path__)}
+    assert not modules & set(steinlab.testing.__all__)
+    assert set(steinlab.testing.__all__) == set(steinlab.testing._FACE)
