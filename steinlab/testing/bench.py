@@ -222,7 +222,7 @@ class Bench:
         at a level is that level.
         """
         start = np.array([[levels[0].alpha, levels[0].sigma]])
-        if self.stochastic:
+        if self.draws == "answered":
             data = np.array([1.0, 0.0])
 
             def constant(x: np.ndarray, _level: NoiseLevel) -> np.ndarray:
@@ -244,8 +244,8 @@ class Bench:
         return None if self.stochastic else read(self.above, levels)
 
     @cached_property
-    def stochastic(self) -> bool:
-        """Whether two runs differ that a fixed source of noise makes the same."""
+    def draws(self) -> str:
+        """Whose numbers it draws: ``none``, ``answered`` by the kit, or of its ``own`` source."""
         levels, x = self.grid("uneven", 8), np.linspace(-1.0, 1.0, 6)[:, None]
 
         def once(seed: int | None) -> np.ndarray:
@@ -254,10 +254,36 @@ class Bench:
             with noise.answered(noise.Seeded(seed), x.shape):
                 return self.subject.run(self.line, x, levels).end
 
-        if np.array_equal(once(None), once(None), equal_nan=True) and not self.declared.law:
-            return False
-        differs = not np.array_equal(once(1), once(2), equal_nan=True)
-        return differs and np.array_equal(once(1), once(1), equal_nan=True)
+        def same(a: int | None, b: int | None) -> bool:
+            return np.array_equal(once(a), once(b), equal_nan=True)
+
+        if same(None, None) and not (self.declared.law and not same(1, 2)):
+            return "none"
+        return "answered" if same(1, 1) else "own"
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it is judged by law: it draws what the kit answers, or is declared to draw."""
+        return self.draws == "answered" or (self.declared.law and self.draws == "own")
+
+    @cached_property
+    def adaptive(self) -> bool:
+        """Whether it chooses its own steps: fourfold levels cost less than twofold calls."""
+        counts = []
+        for steps in (8, 32):
+            levels = self.grid("uneven", steps)
+            x = self.line_states(levels[0])
+            counts.append(len(self.subject.run(self.line, x, levels).calls))
+        return counts[1] < 2 * counts[0]
+
+    @property
+    def spent(self) -> str:
+        """What a run of eight levels errs by and costs, for an adaptive subject."""
+        levels = self.grid("uneven", 8)
+        x = self.gaussian_states(levels[0])
+        run = self.subject.run(self.gaussian, x, levels)
+        gap = float(np.max(np.abs(run.end - self.gaussian_end(x, levels[0], levels[-1]))))
+        return f"error {gap:.0e} with {len(run.calls)} evaluations"
 
     @cached_property
     def eps(self) -> float:

@@ -48,7 +48,7 @@ def grids(
     steps = draw(st.integers(1, 2) if name == "short" else st.integers(min_steps, max_steps))
     top = draw(st.floats(0.5, 20.0))
     bottom = top * draw(st.floats(0.05, 0.5))
-    lengths = np.ones(steps)
+    lengths: np.ndarray = np.ones(steps)
     if name == "uneven":
         lengths = np.array(draw(st.lists(st.floats(0.3, 3.0), min_size=steps, max_size=steps)))
     elif name == "graded":

@@ -137,9 +137,11 @@ class Unit:
 
     @cached_property
     def _declined(self) -> str:
-        kind, bench = self.check.of, self.bench
+        kind, check_id, bench = self.check.of, self.check.id, self.bench
         if kind == "path" and bench.stochastic:
             return "draws noise: judged by law"
+        if check_id.startswith(("order", "gaussian", "method")) and bench.adaptive:
+            return f"chooses its own steps: {bench.spent}"
         if kind == "law" and not bench.stochastic:
             return "draws no noise: judged by path"
         if kind == "own" and bench.subject.own_grid(8) is None:

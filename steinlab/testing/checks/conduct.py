@@ -19,6 +19,8 @@ def deterministic(bench: Bench) -> Found:
     A stochastic subject is judged under a fixed source of noise. A scheduler runs as one object,
     its timesteps set anew, too.
     """
+    if bench.stochastic and bench.draws == "own":
+        return {"verdict": "declined", "text": "draws from a source of its own"}
     levels, x = bench.grid("uneven", 8), bench.line_states(bench.grid("uneven", 8)[0])
     other = bench.grid("even", 5, wide=True)
 

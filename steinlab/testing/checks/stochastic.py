@@ -57,7 +57,7 @@ def moments(bench: Bench) -> Found:
     one less 0.3, or 0.7 where none is. Its error is how far the slope moves when the steps are
     halved.
     """
-    if not _answers(bench):
+    if bench.draws == "own":
         return {
             "verdict": "declined",
             "text": "its draws cannot be answered: torch.randn, randn_like, a noise_sampler can",
@@ -101,16 +101,6 @@ def _cause(bench: Bench, variance: float, slope: float) -> str:
     if slope < 0.3:
         return f"the variance tends to another limit, {100 * variance:.2g} % off"
     return "a draw inside the step is independent of the step's, or is used twice"
-
-
-def _answers(bench: Bench) -> bool:
-    """Whether the subject's draws are those that the kit answers."""
-    levels = bench.grid("uneven", 4)
-    x = bench.line_states(levels[0])
-    probe = noise.Probes(1)
-    with noise.answered(probe, x.shape):
-        bench.subject.run(bench.line, x, levels)
-    return probe.size > 0
 
 
 def distance(bench: Bench) -> Found:

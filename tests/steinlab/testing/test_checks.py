@@ -93,3 +93,21 @@ def test_a_case_replays_to_the_last_digit() -> None:
     first, second = (row_of("gaussian", loops.dpmpp_2m(weight=1.005), seed=3) for _ in range(2))
     assert (first.measured, first.case) == (second.measured, second.case)
     assert first.measured != row_of("gaussian", loops.dpmpp_2m(weight=1.005), seed=4).measured
+
+
+def test_draws_that_nobody_answers_are_judged_by_distance() -> None:
+    only = ["law", "deterministic", "order-even"]
+    rows = {row.check: row for row in rows_of(loops.of_its_own_source, law=True, only=only)}
+    assert rows["law"].verdict == rows["order-even"].verdict == "declined"
+    assert rows["law-distance"].verdict == "ok"
+    rows = {row.check: row for row in rows_of(loops.of_its_own_source, only=["deterministic"])}
+    assert "law=True" in rows["deterministic"].cause
+
+
+def test_an_adaptive_loop_has_no_order() -> None:
+    rows = {
+        row.check: row for row in rows_of(loops.adaptive, only=["order", "one-point", "levels"])
+    }
+    assert rows["order-even"].verdict == "declined"
+    assert rows["order-even"].text.startswith("chooses its own steps: error ")
+    assert rows["one-point"].verdict == "ok"
