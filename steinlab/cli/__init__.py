@@ -21,6 +21,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from steinlab.cli.calibrate import calibrate
+from steinlab.cli.check import check
+from steinlab.cli.check_grid import check_grid
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
 from steinlab.cli.falsify import falsify
@@ -32,6 +34,7 @@ from steinlab.cli.report import report
 from steinlab.cli.sample import sample
 from steinlab.cli.show import show
 from steinlab.cli.tournament import tournament
+from steinlab.cli.trace import trace
 from steinlab.cli.verify import verify
 from steinlab.errors import InputError, Interrupted, Terminated, suggestion
 
@@ -60,6 +63,9 @@ app.command()(tournament)
 app.command()(models)
 app.command()(figures)
 app.command()(report)
+app.command()(check)
+app.command("check-grid")(check_grid)
+app.command()(trace)
 app.command(rich_help_panel=UPKEEP)(pages)
 app.command(rich_help_panel=UPKEEP)(notebooks)
 app.command("comparison-table", rich_help_panel=UPKEEP)(comparison_table)
