@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from steinlab.cli.output import JsonOption, show, whole_number, write_json
+from steinlab.cli.output import JsonOption, number_option, show, whole, write_json
 from steinlab.errors import InputError, one_of
-from steinlab.storage import STDOUT, check_target, write_whole
+from steinlab.storage import STDOUT, check_target, write_text
 
 DEFAULT_OUT = "out/check"
 
@@ -19,7 +19,7 @@ def check(  # noqa: PLR0917
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="module:object or file.py:object.")
     ],
-    order: Annotated[str | None, typer.Option(metavar="N", help="Its declared order.")] = None,
+    order: Annotated[int | None, number_option(whole(1, 12), "Judge it by this order.")] = None,
     law: Annotated[bool, typer.Option("--law", help="It draws noise: judge it by law.")] = False,
     kind: Annotated[
         str | None,
@@ -59,9 +59,8 @@ def check(  # noqa: PLR0917
     )
     if case is not None:
         return _again(found, chosen, Path(case), target_json)
-    number = None if order is None else whole_number(order, "--order", 1, 12)
-    name, head, rows = _judged(found, chosen, number, law, expected)
-    stored = _store(rows, target, chosen, {"order": number, "law": law}, Path(out) / name)
+    name, head, rows = _judged(found, chosen, order, law, expected)
+    stored = _store(rows, target, chosen, {"order": order, "law": law}, Path(out) / name)
     _show(head, rows, target, stored, target_json)
     write_json(
         target_json,
@@ -71,7 +70,7 @@ def check(  # noqa: PLR0917
         from steinlab.testing.page import page
 
         text = page(head, rows)
-        write_whole(Path(html), lambda file: file.write(text.encode("utf-8")))
+        write_text(Path(html), text)
     return int(any(row.verdict in ("fails", "passes-unexpectedly") for row in rows))
 
 
