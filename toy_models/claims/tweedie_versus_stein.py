@@ -243,9 +243,9 @@ def _finding(results: Mapping[str, Result]) -> str:
         for name, d in _surest(_toys(results))
     )
     return (
-        f"most significant are {where}; elsewhere networks' gaps are mostly sampling error. In one "
-        "dimension both sides are integrated, on networks sampled under the forward law of their "
-        "data. No multistep candidates"
+        f"gaps stand out most at {where}; elsewhere networks' gaps are mostly sampling error. In "
+        "one dimension both sides are integrated, on networks sampled under the forward law of "
+        "their data. No multistep candidates"
     )
 
 
