@@ -35,7 +35,7 @@ from steinlab.testing.subject import (
 BRIDGES = (Bridge("torch"), Bridge("torch", axes=2), Bridge("numpy"))
 """What a stranger's code is given, in the order of trial: rows, pictures of one pixel, NumPy."""
 
-QUIET = {"extra_args": {}, "callback": None, "disable": True}
+QUIET: Mapping[str, Any] = {"extra_args": {}, "callback": None, "disable": True}
 """Keywords of k-diffusion's loops, passed where they are accepted."""
 
 

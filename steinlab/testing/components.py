@@ -80,7 +80,7 @@ def check_denoiser(  # noqa: PLR0915 - a function per check
     name = str(getattr(denoiser, "__name__", type(denoiser).__name__))
 
     def states(level: NoiseLevel) -> np.ndarray:
-        return level.alpha * 0.8 * noise[::-1] + level.sigma * noise
+        return np.asarray(level.alpha * 0.8 * noise[::-1] + level.sigma * noise)
 
     def ask(x: np.ndarray, level: NoiseLevel) -> np.ndarray:
         out = called(f"{name} at sigma {np.ravel(level.sigma)[0]:.4g}", denoiser, x, level)

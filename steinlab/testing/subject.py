@@ -67,8 +67,15 @@ class Subject(Protocol):
         The coordinates that it works in, the customary one first.
     """
 
-    name: str
-    kind: str
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """One of :data:`KINDS`."""
+        ...
 
     @property
     def processes(self) -> tuple[Process, ...]:

@@ -6,10 +6,12 @@ import itertools
 
 import numpy as np
 
+from steinlab.diffusion.grids import Grid
 from steinlab.testing.bench import Bench
+from steinlab.testing.causes import explain
 from steinlab.testing.checks.exactness import rounding
 from steinlab.testing.methods import identity_of, local_order
-from steinlab.testing.reading import same
+from steinlab.testing.reading import Reading, read, same
 from steinlab.testing.subject import SubjectError
 
 Found = dict[str, object]
@@ -86,12 +88,10 @@ def levels(bench: Bench) -> Found:
     return found
 
 
-def asked_on(
-    bench: Bench, grid: tuple, subject: object = None, bound: float | None = None
-) -> Found:  # type: ignore[type-arg]
+def asked_on(bench: Bench, grid: Grid) -> Found:
     """Judge the levels asked over a grid."""
-    run, carried = bench.carried(subject or bench.above, grid)  # type: ignore[arg-type]
-    bound = rounding(bench, 12) if bound is None else bound
+    run, carried = bench.carried(bench.above, grid)
+    bound = rounding(bench, 12)
     levels = [call.level for call in run.calls]
     at_grid = all(any(same(level, one) for one in grid) for level in levels)
     ratios = [level.ratio for level in levels]
@@ -127,7 +127,7 @@ def asked_on(
     }
 
 
-def _misplaced(grid: tuple, asked: float, carried: float, call: int) -> str:  # type: ignore[type-arg]
+def _misplaced(grid: Grid, asked: float, carried: float, call: int) -> str:
     sigmas = [level.sigma for level in grid]
     on = next((i for i, s in enumerate(sigmas) if abs(s - asked) <= 1e-6 * s), None)
     at = next((i for i, s in enumerate(sigmas) if abs(s - carried) <= 1e-6 * s), None)
@@ -167,12 +167,10 @@ def method(bench: Bench) -> Found:
 
 
 def _method(bench: Bench, zero: bool) -> Found:
-    from steinlab.testing.causes import explain
-    from steinlab.testing.reading import read
 
     subject = bench.subject if zero else bench.above
 
-    def reading_of(steps: int):  # type: ignore[no-untyped-def]
+    def reading_of(steps: int) -> Reading | None:
         return read(subject, bench.grid("uneven", steps, wide=True, zero=zero))
 
     reading = reading_of(12) if zero else bench.reading

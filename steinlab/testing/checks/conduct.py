@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 
+from steinlab.diffusion.grids import Grid
 from steinlab.solvers import EULER
 from steinlab.solvers.loop import solve
 from steinlab.testing import noise
@@ -24,7 +27,7 @@ def deterministic(bench: Bench) -> Found:
     levels, x = bench.grid("uneven", 8), bench.line_states(bench.grid("uneven", 8)[0])
     other = bench.grid("even", 5, wide=True)
 
-    def run(grid: tuple) -> np.ndarray:  # type: ignore[type-arg]
+    def run(grid: Grid) -> np.ndarray:
         start = grid[0].alpha * np.linspace(-2.0, 2.0, 9)[:, None]
         if not bench.stochastic:
             return bench.subject.run(bench.line, start, grid).end
@@ -138,7 +141,7 @@ def dtype(bench: Bench) -> Found:
             )
         )
         x = bench.line_states(rounded[0])
-        with noise.answered(noise.Seeded(1), x.shape) if bench.stochastic else _nothing():
+        with noise.answered(noise.Seeded(1), x.shape) if bench.stochastic else nullcontext():
             found[name] = bench.subject.run(bench.line, x, rounded, dtype=name).dtype
     wrong = [f"{given} gives {got}" for given, got in found.items() if given != got]
     if wrong:
@@ -157,12 +160,6 @@ def dtype(bench: Bench) -> Found:
             "cause": "coefficients or levels are formed in float32",
         }
     return {"verdict": "ok", "text": "float64 and float32"}
-
-
-def _nothing():  # type: ignore[no-untyped-def]
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 UNITS = 16.0

@@ -48,7 +48,8 @@ def linted(bench: Bench) -> Found:
 
 
 def _start(grid: Grid) -> np.ndarray:
-    return np.hypot(grid[0].alpha, grid[0].sigma) * np.linspace(-2.0, 2.0, 9)[:, None]
+    size = float(np.hypot(grid[0].alpha, grid[0].sigma))
+    return np.asarray(size * np.linspace(-2.0, 2.0, 9)[:, None])
 
 
 def finite(bench: Bench) -> Found:
@@ -90,7 +91,8 @@ def levels(bench: Bench) -> Found:
     """Compare the level that each state has reached with the level asked next, on its own grid."""
     if bench.stochastic:
         return {"verdict": "declined", "text": "draws noise: judged by law"}
-    gaps, texts = (a + b for a, b in zip(_gaps(bench, 20), _gaps(bench, 30), strict=True))
+    (gaps, texts), (more, others) = _gaps(bench, 20), _gaps(bench, 30)
+    gaps, texts = gaps + more, texts + others
     worst = int(np.nanargmax([g if np.isfinite(g) else np.inf for g in gaps]))
     fails = not gaps[worst] <= REACHED
     return {

@@ -174,7 +174,7 @@ def cancelling(model: Any, x: Any, sigmas: Any) -> Any:
         if old is None or t == 0:
             x = t / s * x + (1 - t / s) * d
         else:
-            a, b, c = 100 - before.log(), 100 - s.log(), 100 - t.log()
+            a, b, c = 1e3 - before.log(), 1e3 - s.log(), 1e3 - t.log()
             second = (c * c - b * b) / 2 - b * (c - b)  # (c - b)^2 / 2
             x = t / s * x + (1 - t / s) * d + t / s * second * (d - old) / (b - a)
         old, before = d, s
@@ -304,4 +304,4 @@ def adaptive(model: Any, x: Any, sigmas: Any) -> Any:
         if error < 1e-4:
             x, s = z, t
         h = h * min(max(0.9 * (1e-4 / error) ** 0.5, 0.3), 3.0)
-    return x
+    return x if sigmas[-1] > 0 else model(x, torch.tensor(s, dtype=x.dtype))
