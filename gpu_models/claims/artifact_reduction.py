@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_models.claims.gains import AS_STATED, FAIR_TWINS, checks, study
+from gpu_models.claims.gains import AS_STATED, FAIR_CONTROLS, checks, study
 from gpu_models.claims.words import COUNTED, WHERE, WHOSE, scope, sentence, table, tried
 from steinlab.verification.claim import Claim, Result
 
@@ -33,6 +33,11 @@ CLAIM = Claim(
     id="artifact-reduction",
     title="Artifacts and Frechet distance on a neural denoiser",
     statement="the correction reduces severe artifacts and the Frechet distance of the samples",
+    latex=(
+        r"\mathrm{rate}(\hat\gamma) < \mathrm{rate}(1), \qquad \mathrm{FD}(\hat\gamma) < "
+        r"\mathrm{FD}(1)",
+    ),
+    expected="not-reproduced",
     source="arXiv v1, abstract ('mitigates severe artifacts') and Section 5",
     kind="empirical",
     owner="paper",
@@ -47,7 +52,7 @@ CLAIM = Claim(
     ),
     formula=AS_STATED,
     checks=checks(tuple(QUANTITIES), tuple(QUANTITIES)),
-    twins=FAIR_TWINS,
+    controls=FAIR_CONTROLS,
     dropped=(),
     finding=_finding,
     table=table(QUANTITIES),

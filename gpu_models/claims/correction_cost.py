@@ -20,7 +20,7 @@ import numpy as np
 from gpu_models.claims.gains import DATA, notes, study
 from gpu_models.claims.words import WHERE
 from gpu_models.study.stored import Record, stored
-from steinlab.verification.claim import Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Result, Table
 from steinlab.verification.comparison import Comparison
 
 AIM = 1.1
@@ -226,6 +226,11 @@ CLAIM = Claim(
         "coefficient is estimated on a sub-batch or read from a calibrated table; products are m a "
         "step"
     ),
+    latex=(
+        r"\mathrm{time}(\hat\gamma \text{ on a sub-batch, or from a table}) \le 1.1\, "
+        r"\mathrm{time}(1)",
+    ),
+    expected="refuted",
     source="this laboratory's aim for Algorithm 1; no claim of the paper",
     kind="empirical",
     owner="laboratory",
@@ -239,29 +244,31 @@ CLAIM = Claim(
     checks=(
         Check(
             "time",
-            "neural",
-            _aimed,
-            Corrections.measure,
-            compare_time,
-            Corrections.restore,
+            method="neural",
+            draw=_aimed,
+            measure=Corrections.measure,
+            compare=compare_time,
+            restore=Corrections.restore,
             available=missing,
             notes=notes,
         ),
         Check(
             "products",
-            "neural",
-            _counted,
-            Corrections.measure,
-            compare_products,
-            Corrections.restore,
+            method="neural",
+            draw=_counted,
+            measure=Corrections.measure,
+            compare=compare_products,
+            restore=Corrections.restore,
             available=missing,
             notes=notes,
         ),
     ),
-    twins=(
-        Twin("every time doubled", Formula(scale=2.0), ("time",)),
-        Twin("one product a step more", Formula(products=lambda m, n: (m + 1) * n), ("products",)),
-        Twin("m products a run", Formula(products=lambda m, _: m), ("products",)),
+    controls=(
+        NegativeControl("every time doubled", Formula(scale=2.0), ("time",)),
+        NegativeControl(
+            "one product a step more", Formula(products=lambda m, n: (m + 1) * n), ("products",)
+        ),
+        NegativeControl("m products a run", Formula(products=lambda m, _: m), ("products",)),
     ),
     dropped=(),
     finding=_finding,

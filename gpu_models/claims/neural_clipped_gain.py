@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gpu_models.claims.gains import AS_STATED, TWINS, attainable, cells_check, mean_check, study
+from gpu_models.claims.gains import AS_STATED, CONTROLS, attainable, cells_check, mean_check, study
 from gpu_models.claims.words import (
     COUNTED,
     FAIR_WORDS,
@@ -67,6 +67,12 @@ CLAIM = Claim(
     title="Integration error on a neural denoiser, the definition's coefficient clipped at 1",
     statement="on a trained network the correction with the definition's coefficient gamma*, "
     "clipped to at most 1, reduces the distance to the network's own flow",
+    latex=(
+        r"\|x_0^{\hat\gamma} - \Phi(x_N)\|_{L^2} < \|x_0^{1} - \Phi(x_N)\|_{L^2}, \quad "
+        r"\hat\gamma = \min(1, \max(c, \gamma^{\star})), \quad \Phi \text{ the flow of the "
+        r"network}",
+    ),
+    expected="conditional",
     source=(
         "conference page, abstract ('reduces integration error even when contractivity is "
         "violated'), not in arXiv v1; Section 5, with the definition of gamma*; the clip from "
@@ -95,7 +101,7 @@ CLAIM = Claim(
         cells_check("cells", MILD, (QUANTITY,), MILD),
         *attainable((QUANTITY,), RULES),
     ),
-    twins=TWINS,
+    controls=CONTROLS,
     dropped=(
         Dropped(
             "Theorem 4.7 with the divergence of x alone, clipped to [0.1, 1]",

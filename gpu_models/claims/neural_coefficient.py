@@ -25,7 +25,15 @@ import numpy as np
 from gpu_models.claims.gains import DATA, notes, study
 from gpu_models.claims.words import WHERE
 from gpu_models.study.stored import Record, stored
-from steinlab.verification.claim import FAMILY_LEVEL, Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    FAMILY_LEVEL,
+    Check,
+    Claim,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import critical
 
@@ -237,11 +245,11 @@ def _check(
 ) -> Check:
     return Check(
         name,
-        "neural",
-        _draw(solvers, routes),
-        Steps.measure,
-        compare,
-        Steps.restore,
+        method="neural",
+        draw=_draw(solvers, routes),
+        measure=Steps.measure,
+        compare=compare,
+        restore=Steps.restore,
         available=missing,
         notes=notes,
     )
@@ -253,6 +261,11 @@ CLAIM = Claim(
     statement=(
         "on a network's own steps the reference-free coefficient is the optimum, 1/(1 - kappa) for "
         "first-order steps, and the network's deviation obeys the perturbation bound"
+    ),
+    latex=(
+        r"\frac{\sigma^2\, \mathbb{E}[\nabla\cdot u]}{\mathbb{E}\|u\|^2} = "
+        r"\frac{\mathbb{E}\langle u, x - x_{\star}\rangle}{\mathbb{E}\|u\|^2} = "
+        r"\frac{1}{1-\kappa} + \delta, \qquad |\delta| \le C \sqrt{F}",
     ),
     source="Theorem 4.7; perturbation bound, section 4; Figure 4",
     kind="empirical",
@@ -270,16 +283,20 @@ CLAIM = Claim(
         _check("the network's deviation", ("euler",), ("reference",), compare_deviation),
         _check("bound", ("euler",), ("reference",), compare_bound),
     ),
-    twins=(
-        Twin("the reference 1 % larger", Formula(scale=1.01), ("reference-free",)),
-        Twin(
+    controls=(
+        NegativeControl("the reference 1 % larger", Formula(scale=1.01), ("reference-free",)),
+        NegativeControl(
             "1/(1 - kappa^2)",
             Formula(exact=lambda kappa: 1 / (1 - kappa**2)),
             ("as for exact laws",),
         ),
-        Twin("the network taken as exact", Formula(own=0.0), ("the network's deviation",)),
-        Twin("deviation of the other sign", Formula(own=-1.0), ("the network's deviation",)),
-        Twin("constant halved", Formula(constant=0.5), ("bound",)),
+        NegativeControl(
+            "the network taken as exact", Formula(own=0.0), ("the network's deviation",)
+        ),
+        NegativeControl(
+            "deviation of the other sign", Formula(own=-1.0), ("the network's deviation",)
+        ),
+        NegativeControl("constant halved", Formula(constant=0.5), ("bound",)),
     ),
     dropped=(),
     finding=_finding,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_models.claims.gains import AS_STATED, TWINS, attainable, cells_check, mean_check, study
+from gpu_models.claims.gains import AS_STATED, CONTROLS, attainable, cells_check, mean_check, study
 from gpu_models.claims.words import COUNTED, PUBLISHED, WHERE, scope, sentence, table, tried
 from gpu_models.study.pairs import RULE
 from steinlab.verification.claim import Claim, Result
@@ -29,6 +29,11 @@ CLAIM = Claim(
     id="neural-integration-error",
     title="Integration error on a neural denoiser",
     statement="on a trained network the correction reduces the distance to the network's own flow",
+    latex=(
+        r"\|x_0^{\hat\gamma} - \Phi(x_N)\|_{L^2} < \|x_0^{1} - \Phi(x_N)\|_{L^2}, \quad \Phi "
+        r"\text{ the flow of the network}",
+    ),
+    expected="not-reproduced",
     source=(
         "conference page, abstract ('reduces integration error even when contractivity is "
         "violated'), not in arXiv v1; Section 5"
@@ -51,7 +56,7 @@ CLAIM = Claim(
         cells_check("cells", (RULE,), tuple(QUANTITIES)),
         *attainable(tuple(QUANTITIES)),
     ),
-    twins=TWINS,
+    controls=CONTROLS,
     dropped=(),
     finding=_finding,
     table=table(QUANTITIES),

@@ -30,12 +30,13 @@ from steinlab.cli.pages import comparison_table, notebooks, pages
 from steinlab.cli.replay import replay
 from steinlab.cli.report import report
 from steinlab.cli.sample import sample
+from steinlab.cli.show import show
 from steinlab.cli.tournament import tournament
 from steinlab.cli.verify import verify
 from steinlab.errors import InputError, Interrupted, Terminated, suggestion
 
-INTERRUPTED, TERMINATED = 130, 128 + signal.SIGTERM
-"""Exit codes of a command that the user stopped, and of one that was told to end."""
+INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 128 + signal.SIGTERM, 141
+"""Exit codes: stopped by the user, told to end, and a reader of the output that has gone."""
 
 UPKEEP = "Upkeep of the pages"
 
@@ -48,6 +49,7 @@ app = typer.Typer(
     help="A laboratory for claims about diffusion-ODE solvers.",
 )
 app.command()(verify)
+app.command()(show)
 app.command()(falsify)
 app.command()(replay)
 app.command()(coefficient)
@@ -128,17 +130,17 @@ def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911
     try:
         _require_command(given)
         code = app(given, prog_name="steinlab", standalone_mode=False)
-    except InputError as error:
-        return _say(str(error), 2)
-    except Interrupted as error:
-        return _say(str(error), INTERRUPTED)
+    except (InputError, Interrupted) as error:
+        return _say(str(error), 2 if isinstance(error, InputError) else INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", INTERRUPTED)
     except Terminated:
         return _say("told to end", TERMINATED)
     except SystemExit as error:  # of a claim's code: its 0 must not be ours
-        if _completes(given) or isinstance(error.__context__, BrokenPipeError):
+        if _completes(given):
             raise
+        if isinstance(error.__context__, BrokenPipeError):
+            return BROKEN_PIPE  # nobody reads on, as in ``steinlab show | head``
         raise RuntimeError(f"a claim must not end the process, got SystemExit: {error}") from error
     except Exception as error:
         if not _is_usage_error(error):

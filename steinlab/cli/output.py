@@ -19,6 +19,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import Text
 
 from steinlab.storage import MAX_SEED, STDOUT, write_text
 
@@ -36,6 +37,18 @@ SECONDS_BETWEEN_LINES = 10.0
 MAX_WORKERS = 256
 CLAIM_IDS = "steinlab.verification.registry:claim_ids"
 """What lists the claims."""
+
+COLOURS = {
+    "proved": "bold green",
+    "certified": "bold green",
+    "holds": "green",
+    "conditional": "yellow",
+    "refuted": "red",
+    "not-reproduced": "magenta",
+    "not-run": "dim",
+    "failed": "bold red",
+}
+"""How a line that opens with a verdict is shown."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
 JsonOption = Annotated[
@@ -120,14 +133,25 @@ def write_json(target: str | None, result: Any) -> None:
     write_text(Path(target), text)
 
 
+def _console(target: str | None) -> Console:
+    """Return stdout, or stderr when stdout carries the JSON."""
+    console = Console(stderr=target == STDOUT)
+    if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+        console.width = WIDTH
+    return console
+
+
+def width(target: str | None = None) -> int:
+    """Return the columns that :func:`show` has: the terminal's, those of ``COLUMNS``, or 140."""
+    return _console(target).width
+
+
 def show(*parts: RenderableType, target: str | None = None) -> None:
     """Print on stdout, or on stderr when stdout carries the JSON.
 
     Strings are read as rich's markup: what a user has named goes in as ``Text``.
     """
-    console = Console(stderr=target == STDOUT)
-    if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
-        console.width = WIDTH
+    console = _console(target)
     for part in parts:
         console.print(_fitting(part, console) if isinstance(part, Table) else part)
 
@@ -167,6 +191,11 @@ def _listed(table: Table) -> Table:
                 out.add_row(column.header, cell)
         out.add_row()
     return out
+
+
+def styled(line: str) -> Text:
+    """Return a line; one that opens with a verdict in its colour."""
+    return Text(line, COLOURS.get(line[:16].strip().lower().replace(" ", "-"), ""))
 
 
 @contextmanager

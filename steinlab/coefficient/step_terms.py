@@ -215,22 +215,27 @@ def quadrature_terms(
         middle, width, top, mean, slope, spread = (part[:, case] for part in parts)
         offset = x - middle  # (K, P, n)
         density = top * np.exp(-0.5 * offset**2 / width)
-        return _integrands(step, Star(density, mean + slope * offset, spread))
+        return _integrands(step, Star(density, mean + slope * offset, spread, middle, width))
 
     marks = mixture_breaks(law, s)
     if breaks is not None:
         inside = np.clip(breaks, marks[:, :1], marks[:, -1:])
         marks = np.sort(np.concatenate((marks, inside), axis=1), axis=1)
-    integral = integrate(integrand, marks)
+    integral = integrate(integrand, marks, watched=Terms.names().index("div"))
     return Integrated(*(Terms(*part.T) for part in (integral.value, integral.size, integral.error)))
 
 
 class Star(NamedTuple):
-    """``x_star`` given ``x`` in each component: its mass, mean and variance, ``(K, P, n or 1)``."""
+    """``x_star`` given ``x`` in each component: its mass, mean and variance, ``(K, P, n or 1)``.
+
+    ``center`` and ``width`` are the component's mean and variance at the level, ``(K, P, 1)``.
+    """
 
     density: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
+    center: np.ndarray
+    width: np.ndarray
 
 
 def by_component(values: np.ndarray) -> np.ndarray:
@@ -239,7 +244,11 @@ def by_component(values: np.ndarray) -> np.ndarray:
 
 
 def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
-    """Terms and sizes times density, ``(P, n, 9)``; a mean of ``|a b|`` is at most its roots'."""
+    """Terms and sizes times density ``p``; a mean of ``|a b|`` is at most its roots'.
+
+    Shape ``(P, n, 11)``: after the terms ``(u p)' = div u p + u p'`` and ``u p``, which watch the
+    divergence. Their sizes hold what a rounding of ``x`` and of the centre does to the density.
+    """
     x, u = step.x[..., 0], step.candidate.residual[..., 0]
     state, denoised = step.candidate.state[..., 0], step.candidate.denoised[..., 0]
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
@@ -274,5 +283,14 @@ def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
         *square_sizes,
         total * x**2,
     ]
-    order = [0, 1, 2, 4, 3, 5, 6, 7, 8]  # as the fields of Terms
+    tilt = (x - star.center) / star.width
+    pull = mass * tilt
+    steep, bend = np.abs(pull).sum(axis=0), (pull * tilt + mass / star.width).sum(axis=0)
+    shift = np.abs(x) + np.abs(star.center).max(axis=0)
+    values += [total * div - u * pull.sum(axis=0), total * u]
+    sizes += [
+        total * size_div + size_u * steep + np.abs(u) * bend * shift,
+        total * size_u + np.abs(u) * steep * shift,
+    ]
+    order = [0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10]  # as the fields of Terms, then the closing
     return columns([values[i] for i in order]), columns([sizes[i] for i in order])

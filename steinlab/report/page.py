@@ -13,7 +13,7 @@ from string import Template
 from typing import Any
 
 from steinlab.errors import InputError, quote
-from steinlab.report.formulas import formulas, mathml
+from steinlab.report.formulas import mathml
 from steinlab.report.words import (
     MEANING,
     SHORT,
@@ -219,7 +219,7 @@ def _claim(row: Row, pictures: Sequence[Picture]) -> str:
 
 
 def _detail(row: Row, pictures: Sequence[Picture]) -> str:
-    typeset = "".join(f'<div class="scroll">{mathml(f)}</div>' for f in _formulas(row))
+    typeset = "".join(f'<div class="scroll">{mathml(f)}</div>' for f in row.get("latex", ()))
     conditions = "".join(f"<li>{escape(c)}</li>" for c in row.get("conditions", ()))
     parts = [
         f"<p><b>Statement</b> ({escape(row.get('source', '-'))}): {escape(row['statement'])}</p>",
@@ -249,11 +249,6 @@ def _remarks(row: Row) -> dict[str, str]:
         "Attacked": attacked(row),
         "Not looked at": left,
     }
-
-
-def _formulas(row: Row) -> list[str]:
-    given = row.get("latex")
-    return list(given) if given else formulas().get(row["id"], [])
 
 
 def _evidence(row: Row) -> str:

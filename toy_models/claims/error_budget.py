@@ -33,7 +33,7 @@ from steinlab.coefficient.error_budget import (
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Result, Table
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import critical
 from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples
@@ -211,6 +211,11 @@ CLAIM = Claim(
     title="Error budget of an estimated coefficient",
     statement="rounding, probe noise, batch noise, law drift, score error along u and the step's "
     "own change add up to the estimated coefficient's error",
+    latex=(
+        r"\hat\gamma - \gamma^{\star} = \delta_{\mathrm{rounding}} + \delta_{\mathrm{probes}} "
+        r"+ \delta_{\mathrm{batch}} + \delta_{\mathrm{drift}} + \delta_{\mathrm{score}} + "
+        r"\delta_{\mathrm{residual}}",
+    ),
     source="Stein's identity; Theorem 4.7; the perturbation bound, section 4",
     kind="identity",
     owner="laboratory",
@@ -219,13 +224,23 @@ CLAIM = Claim(
         "the exact denoiser of the data is known",
     ),
     formula=_with(),
-    checks=(Check("levels", "neural", _draw, measure, compare, Level.restore, partly=_left_out),),
-    twins=(
-        Twin("law drift left out", _with(drift=0.0)),
-        Twin("score error with the wrong sign", _with(score=-1.0)),
-        Twin("batch noise left out", _with(batch=0.0)),
-        Twin("probe noise left out", _with(probes=0.0)),
-        Twin("the step's own change left out", _with(residual=0.0)),
+    checks=(
+        Check(
+            "levels",
+            method="neural",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=Level.restore,
+            partly=_left_out,
+        ),
+    ),
+    controls=(
+        NegativeControl("law drift left out", _with(drift=0.0)),
+        NegativeControl("score error with the wrong sign", _with(score=-1.0)),
+        NegativeControl("batch noise left out", _with(batch=0.0)),
+        NegativeControl("probe noise left out", _with(probes=0.0)),
+        NegativeControl("the step's own change left out", _with(residual=0.0)),
     ),
     dropped=(),
     finding=_finding,

@@ -21,7 +21,15 @@ from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
 from steinlab.claims.instruments.random_steps import draw_law
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import load_digits
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 from toy_models.claims.networks import (
     GALAXY,
@@ -224,26 +232,40 @@ CLAIM = Claim(
     title="Symmetry of the denoiser's Jacobian",
     statement="the denoiser's Jacobian is symmetric, which makes a first-order step's Lipschitz "
     "constant an eigenvalue",
+    latex=(
+        r"J = \frac{\partial D}{\partial x} = J^{\top}, \qquad J = \frac{\alpha}{\sigma^2}\, "
+        r"\operatorname{Cov}(x_{\star} \mid x) \text{ where } D \text{ is exact}",
+    ),
+    expected="conditional",
     source="assumed by the contraction results, section 3",
     kind="identity",
     owner="paper",
     conditions=("unstated: the denoiser is exact; a trained network's Jacobian is not symmetric",),
     formula=same,
-    checks=(Check("exact denoisers", "property", _draw_exact, measure, compare, States.restore),),
-    twins=(
-        Twin("antisymmetric", lambda _f, b: -b),
-        Twin("one of them halved", lambda _f, b: 0.5 * b),
+    checks=(
+        Check(
+            "exact denoisers",
+            method="property",
+            draw=_draw_exact,
+            measure=measure,
+            compare=compare,
+            restore=States.restore,
+        ),
+    ),
+    controls=(
+        NegativeControl("antisymmetric", lambda _f, b: -b),
+        NegativeControl("one of them halved", lambda _f, b: 0.5 * b),
     ),
     dropped=(
         Dropped(
             "trained networks",
             Check(
                 "networks",
-                "neural",
-                _draw_networks,
-                measure,
-                compare,
-                States.restore,
+                method="neural",
+                draw=_draw_networks,
+                measure=measure,
+                compare=compare,
+                restore=States.restore,
                 partly=without_galaxies,
             ),
             unstated=True,
@@ -252,11 +274,11 @@ CLAIM = Claim(
             "a field of size 0.001 that is no gradient added",
             Check(
                 "with a field",
-                "property",
-                lambda effort: _draw_exact(effort, suffix=", field"),
-                measure,
-                compare,
-                States.restore,
+                method="property",
+                draw=lambda effort: _draw_exact(effort, suffix=", field"),
+                measure=measure,
+                compare=compare,
+                restore=States.restore,
             ),
         ),
     ),

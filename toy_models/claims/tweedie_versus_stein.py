@@ -30,7 +30,7 @@ from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step, inner
-from steinlab.verification.claim import Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Result, Table
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import Mean
 from toy_models.claims.networks import (
@@ -251,27 +251,38 @@ CLAIM = Claim(
     title="Tweedie's coefficient against Stein's",
     statement="gamma_tilde - gamma_tweedie = (sigma^2/alpha) E<u, s_model - s_q>/E|u|^2: their "
     "gap is the model's score error along the residual",
+    latex=(
+        r"\tilde\gamma - \gamma_{\mathrm{Tweedie}} = \frac{\sigma^2}{\alpha}\, "
+        r"\frac{\mathbb{E}\langle u, s_{\mathrm{model}} - s_q\rangle}{\mathbb{E}\|u\|^2}",
+    ),
     source="Stein's identity, Tweedie's formula; the perturbation bound, section 4",
     kind="identity",
     owner="laboratory",
     conditions=("the candidate is a function of the state", "q has a differentiable density"),
     formula=correct,
     checks=(
-        Check("mixtures", "quadrature", _draw, measure, compare, Shifts.restore),
+        Check(
+            "mixtures",
+            method="quadrature",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=Shifts.restore,
+        ),
         Check(
             "networks",
-            "neural",
-            _draw_networks,
-            measure_network,
-            compare_network,
-            NetworkSteps.restore,
+            method="neural",
+            draw=_draw_networks,
+            measure=measure_network,
+            compare=compare_network,
+            restore=NetworkSteps.restore,
             partly=without_galaxies,
         ),
     ),
-    twins=(
-        Twin("wrong sign", lambda alpha, sigma: -(sigma**2) / alpha),
-        Twin("sigma instead of sigma^2", lambda alpha, sigma: sigma / alpha),
-        Twin("1/alpha dropped", lambda _alpha, sigma: sigma**2, ("mixtures",)),
+    controls=(
+        NegativeControl("wrong sign", lambda alpha, sigma: -(sigma**2) / alpha),
+        NegativeControl("sigma instead of sigma^2", lambda alpha, sigma: sigma / alpha),
+        NegativeControl("1/alpha dropped", lambda _alpha, sigma: sigma**2, ("mixtures",)),
     ),
     dropped=(),
     finding=_finding,

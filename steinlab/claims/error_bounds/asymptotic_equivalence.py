@@ -14,13 +14,13 @@ import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.claims.coefficient.optimal_coefficient import settled
-from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_twins
+from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.linear_forms import Measured
 from steinlab.claims.instruments.random_steps import StepCases, draw_law
 from steinlab.claims.instruments.step_checks import integrate_steps, quadrature_check
 from steinlab.coefficient.step_terms import Problem, Terms
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Twin
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison
 
 Bound = Callable[[Terms], np.ndarray]
@@ -90,6 +90,11 @@ CLAIM = Claim(
     id="asymptotic-equivalence",
     title="Accurate candidates are left alone",
     statement="as E|T - x_star|^2 -> 0 the corrected step becomes the plain step",
+    latex=(
+        r"\mathbb{E}\|T - x_{\star}\|^2 \to 0 \;\Rightarrow\; (1-\gamma^{\star})x + "
+        r"\gamma^{\star} T \to T",
+    ),
+    expected="conditional",
     source="Corollary 4.9",
     kind="limit",
     owner="paper",
@@ -101,22 +106,24 @@ CLAIM = Claim(
         replace(quadrature_check(1500), compare=compare),
         symbolic_check(DERIVATION, covers=True),
     ),
-    twins=(
-        Twin("bound halved", lambda terms: 0.5 * distance(terms)),
-        Twin("squared distance", lambda terms: terms.gap),
-        Twin("distance of the plain state's mean square", lambda terms: np.sqrt(terms.gap / 2)),
-        *symbolic_twins(DERIVATION),
+    controls=(
+        NegativeControl("bound halved", lambda terms: 0.5 * distance(terms)),
+        NegativeControl("squared distance", lambda terms: terms.gap),
+        NegativeControl(
+            "distance of the plain state's mean square", lambda terms: np.sqrt(terms.gap / 2)
+        ),
+        *symbolic_controls(DERIVATION),
     ),
     dropped=(
         Dropped(
             "accurate as an ODE step: the grid refined",
             Check(
                 "refined",
-                "quadrature",
-                _draw_refined,
-                integrate_steps,
-                _compare_refined,
-                StepCases.restore,
+                method="quadrature",
+                draw=_draw_refined,
+                measure=integrate_steps,
+                compare=_compare_refined,
+                restore=StepCases.restore,
             ),
             unstated=True,
         ),

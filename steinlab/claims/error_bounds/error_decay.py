@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from steinlab.claims.coefficient.optimal_coefficient import parabola, settled
-from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_twins
+from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.linear_forms import Measured
 from steinlab.claims.instruments.random_steps import draw_law
 from steinlab.claims.instruments.step_checks import DIGITS_BANDWIDTH, digits_law, quadrature_check
@@ -25,7 +25,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.loop import solve
 from steinlab.solvers.step import Diagnostics, Step, inner
-from steinlab.verification.claim import Check, Claim, Effort, Result, Twin
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison
 
 
@@ -220,6 +220,14 @@ CLAIM = Claim(
     title="Decay of the mean-square error",
     statement="Err_next = (1 - rho) Err, rho = E<u,x-x_star>^2 / (E|u|^2 Err) in [0,1]; "
     "Err_0 = prod(1 - rho_k) Err_N <= (1 - min rho)^N Err_N",
+    latex=(
+        r"\mathrm{Err}_{\mathrm{next}} = (1-\rho)\,\mathrm{Err}, \qquad \rho = "
+        r"\frac{\mathbb{E}\langle u, x - x_{\star}\rangle^2}{\mathbb{E}\|u\|^2\; "
+        r"\mathrm{Err}} \in [0, 1]",
+        r"\mathrm{Err}_0 = \prod_k (1-\rho_k)\, \mathrm{Err}_N \le (1 - \min_k \rho_k)^N\, "
+        r"\mathrm{Err}_N",
+    ),
+    expected="proved",
     source="Theorem 4.8",
     kind="identity",
     owner="paper",
@@ -231,21 +239,35 @@ CLAIM = Claim(
     checks=(
         replace(ONE_STEP, name="step", compare=compare_step),
         replace(ONE_STEP, name="range", compare=compare_range),
-        Check("product", "property", _draw_runs, measure_run, compare_product, Run.restore),
-        Check("bound", "property", _draw_runs, measure_run, compare_bound, Run.restore),
+        Check(
+            "product",
+            method="property",
+            draw=_draw_runs,
+            measure=measure_run,
+            compare=compare_product,
+            restore=Run.restore,
+        ),
+        Check(
+            "bound",
+            method="property",
+            draw=_draw_runs,
+            measure=measure_run,
+            compare=compare_bound,
+            restore=Run.restore,
+        ),
         symbolic_check(DERIVATION, covers=True),
     ),
-    twins=(
-        Twin("rho not squared", Formula(lambda t: np.sqrt(rho(t)), lowest)),
-        Twin("factor 2", Formula(lambda t: 2 * rho(t), lowest)),
-        Twin("rho >= 1 allowed", Formula(lambda t: 1 / rho(t), lowest), ("range",)),
-        Twin("eta = max rho", Formula(rho, lambda f: f.max(axis=-1)), ("bound",)),
-        Twin(
+    controls=(
+        NegativeControl("rho not squared", Formula(lambda t: np.sqrt(rho(t)), lowest)),
+        NegativeControl("factor 2", Formula(lambda t: 2 * rho(t), lowest)),
+        NegativeControl("rho >= 1 allowed", Formula(lambda t: 1 / rho(t), lowest), ("range",)),
+        NegativeControl("eta = max rho", Formula(rho, lambda f: f.max(axis=-1)), ("bound",)),
+        NegativeControl(
             "product with rho off by 1e-6",
             Formula(lambda t: rho(t) * (1 - 1e-6), lowest),
             ("product",),
         ),
-        *symbolic_twins(DERIVATION),
+        *symbolic_controls(DERIVATION),
     ),
     dropped=(),
     finding=_finding,

@@ -39,7 +39,15 @@ from steinlab.claims.instruments.random_steps import draw_law, draw_levels
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import VP_LINEAR
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 
 STEP_SOLVERS = ("euler", "heun")
 
@@ -179,7 +187,14 @@ def _lowered(data: Perturbed) -> np.ndarray:
     return np.asarray((1 - 1e-9) * coefficient_bound(data))
 
 
-PAIRS = Check("pairs", "quadrature", _draw_pairs, measure_pairs, compare_bounds, PairCases.restore)
+PAIRS = Check(
+    "pairs",
+    method="quadrature",
+    draw=_draw_pairs,
+    measure=measure_pairs,
+    compare=compare_bounds,
+    restore=PairCases.restore,
+)
 
 CLAIM = Claim(
     id="perturbation-bound",
@@ -187,6 +202,14 @@ CLAIM = Claim(
     statement="|gamma_tilde - gamma*| <= C S(q, p) with C = sigma^2 / (alpha |u|_{L2(q)}) and "
     "S = sqrt(E_q|s_model - s_q|^2); in state form |(gamma_tilde - gamma*) u|_{L2(q)} <= "
     "(sigma^2/alpha) S",
+    latex=(
+        r"|\tilde\gamma - \gamma^{\star}| \le C\, \mathcal{S}(q, p), \qquad C = "
+        r"\frac{\sigma^2}{\alpha\, \|u\|_{L^2(q)}}, \qquad \mathcal{S} = "
+        r"\sqrt{\mathbb{E}_q\|s_{\mathrm{model}} - s_q\|^2}",
+        r"\|(\tilde\gamma - \gamma^{\star})\, u\|_{L^2(q)} \le \frac{\sigma^2}{\alpha}\, "
+        r"\mathcal{S}",
+    ),
+    expected="conditional",
     source="Perturbation bound, section 4; constant by Stein's identity under q",
     kind="tight",
     owner="paper",
@@ -198,32 +221,39 @@ CLAIM = Claim(
     checks=(
         PAIRS,
         Check(
-            "search", "quadrature", _draw_search, measure_pairs, compare_bounds, PairCases.restore
+            "search",
+            method="quadrature",
+            draw=_draw_search,
+            measure=measure_pairs,
+            compare=compare_bounds,
+            restore=PairCases.restore,
         ),
         Check(
             "iterates",
-            "quadrature",
-            _draw_iterates,
-            measure_iterates,
-            compare_bounds,
-            IterateCases.restore,
+            method="quadrature",
+            draw=_draw_iterates,
+            measure=measure_iterates,
+            compare=compare_bounds,
+            restore=IterateCases.restore,
         ),
         proved_perturbations(lambda bounds: bounds.coefficient),
     ),
-    twins=(
-        *(Twin(name, bounds) for name, bounds in FALSE_BOUNDS.items()),
-        Twin("constant lowered by 1e-9", BOUNDS._replace(coefficient=_lowered), ("certified",)),
+    controls=(
+        *(NegativeControl(name, bounds) for name, bounds in FALSE_BOUNDS.items()),
+        NegativeControl(
+            "constant lowered by 1e-9", BOUNDS._replace(coefficient=_lowered), ("certified",)
+        ),
     ),
     dropped=(
         Dropped(
             "gamma* read as the optimum under p",
             Check(
                 "optimum under p",
-                "quadrature",
-                _draw_reweighted,
-                measure_pairs,
-                compare_optimum,
-                PairCases.restore,
+                method="quadrature",
+                draw=_draw_reweighted,
+                measure=measure_pairs,
+                compare=compare_optimum,
+                restore=PairCases.restore,
             ),
             unstated=True,
         ),
@@ -231,11 +261,11 @@ CLAIM = Claim(
             "q uniform: its density jumps, its score is 0 almost everywhere",
             Check(
                 "uniform",
-                "quadrature",
-                _draw_pairs,
-                measure_uniform,
-                compare_bounds,
-                PairCases.restore,
+                method="quadrature",
+                draw=_draw_pairs,
+                measure=measure_uniform,
+                compare=compare_bounds,
+                restore=PairCases.restore,
             ),
         ),
     ),

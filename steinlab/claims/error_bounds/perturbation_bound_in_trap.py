@@ -37,7 +37,15 @@ from steinlab.claims.error_bounds.perturbation import (
 )
 from steinlab.claims.error_bounds.spaces import trap_spaces
 from steinlab.claims.instruments.enclosed_bounds import proved_bound, proved_trapped
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 
 RATE = -1.5
@@ -247,17 +255,24 @@ def _finding(results: Mapping[str, Result]) -> str:
 
 
 def _check(name: str, draw: Callable[[Effort], list[IterateCases]]) -> Check:
-    return Check(name, "quadrature", draw, measure, compare, IterateCases.restore)
+    return Check(
+        name,
+        method="quadrature",
+        draw=draw,
+        measure=measure,
+        compare=compare,
+        restore=IterateCases.restore,
+    )
 
 
 def _fold_check(name: str, count: int, compare: Callable[[Folded, Formula], Comparison]) -> Check:
     return Check(
         name,
-        "quadrature",
-        partial(_draw_folded, count=count),
-        measure_folded,
-        compare,
-        FoldedCases.restore,
+        method="quadrature",
+        draw=partial(_draw_folded, count=count),
+        measure=measure_folded,
+        compare=compare,
+        restore=FoldedCases.restore,
     )
 
 
@@ -270,6 +285,8 @@ CLAIM = Claim(
     title="Perturbation bound where contraction fails",
     statement="the perturbation bound needs no Lipschitz constant and no limit on the step: it "
     "holds where L_T > 1",
+    latex=(r"|\tilde\gamma - \gamma_q| \le C\, \mathcal{S}(q, p) \text{ where } L_T > 1",),
+    expected="conditional",
     source="Perturbation bound, section 4; objection 2 of the review",
     kind="upper",
     owner="paper",
@@ -284,11 +301,16 @@ CLAIM = Claim(
         _fold_check("folds", 5, compare_rate),
         proved_trapped(lambda formula: (formula.bounds.coefficient, formula.factor)),
     ),
-    twins=(
-        *(Twin(name, Formula(bounds, _none, RATE)) for name, bounds in FALSE_BOUNDS.items()),
-        Twin("a constant 1 / L_T in front", Formula(BOUNDS, lambda v: 1 / v, RATE), ("expansive",)),
-        Twin("1 / L_T, proved", Formula(BOUNDS, lambda v: 1 / v, RATE), ("certified",)),
-        Twin("F diverges like 1/c", Formula(BOUNDS, _none, -1.0), ("folds",)),
+    controls=(
+        *(
+            NegativeControl(name, Formula(bounds, _none, RATE))
+            for name, bounds in FALSE_BOUNDS.items()
+        ),
+        NegativeControl(
+            "a constant 1 / L_T in front", Formula(BOUNDS, lambda v: 1 / v, RATE), ("expansive",)
+        ),
+        NegativeControl("1 / L_T, proved", Formula(BOUNDS, lambda v: 1 / v, RATE), ("certified",)),
+        NegativeControl("F diverges like 1/c", Formula(BOUNDS, _none, -1.0), ("folds",)),
     ),
     dropped=(
         Dropped(

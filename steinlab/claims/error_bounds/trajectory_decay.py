@@ -24,7 +24,15 @@ from steinlab.claims.instruments.posterior_mean_collapse import (
     posterior_mean,
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 
 
@@ -94,7 +102,14 @@ def _check(
     compare: Callable[[Path, Formula], Comparison],
 ) -> Check:
     method = "monte-carlo" if compare is compare_coefficient else "property"
-    return Check(name, method, _draw(choice, *steps), measure, compare, Trajectory.restore)
+    return Check(
+        name,
+        method=method,
+        draw=_draw(choice, *steps),
+        measure=measure,
+        compare=compare,
+        restore=Trajectory.restore,
+    )
 
 
 def _paths(results: Mapping[str, Result], check: str) -> list[Path]:
@@ -155,6 +170,11 @@ CLAIM = Claim(
     id="trajectory-decay",
     title="Decay along a trajectory",
     statement="over N steps Err_0 = prod(1 - rho_k) Err_N with coefficients that need no reference",
+    latex=(
+        r"\mathrm{Err}_0 = \prod_k (1 - \rho_k)\, \mathrm{Err}_N \text{ with } \gamma_k "
+        r"\text{ from Theorem 4.7}",
+    ),
+    expected="conditional",
     source="Theorems 4.7 and 4.8",
     kind="identity",
     owner="paper",
@@ -169,15 +189,19 @@ CLAIM = Claim(
         _check("first coefficient", "stein", (0, 1), compare_coefficient),
         collapse_check("edm", 200),
     ),
-    twins=(
-        Twin("rho not squared", Formula(lambda p: 1 - np.sqrt(1 - decay(p)), optimum), ("step",)),
-        Twin("rho off by 1e-6", Formula(lambda p: decay(p) * (1 + 1e-6), optimum), ("step",)),
-        Twin(
+    controls=(
+        NegativeControl(
+            "rho not squared", Formula(lambda p: 1 - np.sqrt(1 - decay(p)), optimum), ("step",)
+        ),
+        NegativeControl(
+            "rho off by 1e-6", Formula(lambda p: decay(p) * (1 + 1e-6), optimum), ("step",)
+        ),
+        NegativeControl(
             "the plain step is the optimum",
             Formula(decay, lambda p: np.ones(len(p.case))),
             ("first coefficient",),
         ),
-        Twin("gamma* = 1", Formula(decay, optimum, np.ones_like), ("collapse",)),
+        NegativeControl("gamma* = 1", Formula(decay, optimum, np.ones_like), ("collapse",)),
     ),
     dropped=(
         Dropped("second step: the coefficient without a reference", LATER, unstated=True),

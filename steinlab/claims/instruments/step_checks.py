@@ -156,7 +156,12 @@ def quadrature_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check
         return [*line, *space]
 
     return Check(
-        "quadrature", "quadrature", draw, integrate_steps, compare_integrated, StepCases.restore
+        "quadrature",
+        method="quadrature",
+        draw=draw,
+        measure=integrate_steps,
+        compare=compare_integrated,
+        restore=StepCases.restore,
     )
 
 
@@ -176,12 +181,12 @@ def sampled_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:
 
     return Check(
         "samples",
-        "monte-carlo",
-        draw,
-        sample_steps,
-        compare_sampled,
-        StepCases.restore,
-        pool_sampled,
+        method="monte-carlo",
+        draw=draw,
+        measure=sample_steps,
+        compare=compare_sampled,
+        restore=StepCases.restore,
+        pool=pool_sampled,
     )
 
 
@@ -279,10 +284,10 @@ def digits_check(*, processes: Sequence[str] = ("edm", "vp-linear", "flow")) -> 
 
     return Check(
         "digits",
-        "monte-carlo",
-        draw,
-        digits_terms,
-        compare_sampled,
-        DigitsCases.restore,
-        _pool_digits,
+        method="monte-carlo",
+        draw=draw,
+        measure=digits_terms,
+        compare=compare_sampled,
+        restore=DigitsCases.restore,
+        pool=_pool_digits,
     )

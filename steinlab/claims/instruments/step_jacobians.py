@@ -183,25 +183,10 @@ def measure_secants(cases: StepCases) -> Slopes:
     gap = right - left
     state = [e.candidate.state[..., 0] for e in ends]
     beta = first_order(p.s, p.t).betas[0][..., 0]
-    # far out D is a difference of a mean and what pulls it back, whose size step_sizes leaves out
-    own = beta * np.abs(p.law.means[..., 0]).max(axis=-1, keepdims=True)
-    size = sum(
-        step_sizes(e)[0][..., 0] + np.abs(e.x[..., 0]) + 2 * own + beta * _weighing(p, e.x)
-        for e in ends
-    )
+    size = sum(step_sizes(e)[0][..., 0] + np.abs(e.x[..., 0]) for e in ends)
     steepest = np.abs((state[1] - state[0]) / gap)
     tolerance = size / np.abs(gap)
     shape = steepest.shape
     pairs = [tuple(np.asarray(v)[..., 0] for v in (a.alpha, a.sigma)) for a in (p.s, p.t)]
     norm = np.broadcast_to(largest, shape)
     return Slopes(pairs[0], pairs[1], steepest, norm, norm, beta, tolerance)  # type: ignore[arg-type]
-
-
-def _weighing(problem: Problem, x: np.ndarray) -> np.ndarray:
-    """Return the size of the responsibilities' rounding in ``D``: ``sqrt V |log p|``.
-
-    Far from the data, between two components, each exponent is about ``|log p|`` and carries
-    ``eps`` of itself; ``step_sizes`` counts such exponents as 1, enough where there is mass.
-    """
-    spread = np.sqrt(problem.law.posterior_variance(x, problem.s))
-    return np.asarray(spread * np.abs(problem.law.log_prob(x, problem.s)))

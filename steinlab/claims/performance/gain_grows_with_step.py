@@ -44,7 +44,15 @@ from steinlab.claims.performance.gain_ratios import (
     tally,
 )
 from steinlab.diffusion.processes import EDM
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 
 LARGE, SMALL = FEW, EVALUATIONS[-1]
@@ -122,7 +130,14 @@ def _check(
     def whole(effort: Effort) -> Sequence[Whole]:
         return [Whole(draw(effort), rules)]
 
-    return Check(name, "property", whole, measure_whole, compare, Whole.restore)
+    return Check(
+        name,
+        method="property",
+        draw=whole,
+        measure=measure_whole,
+        compare=compare,
+        restore=Whole.restore,
+    )
 
 
 def _outcomes(results: Mapping[str, Result], check: str) -> list[Outcome]:
@@ -193,6 +208,11 @@ CLAIM = Claim(
     id="gain-grows-with-step",
     title="Largest gain at the largest steps",
     statement="the correction gains most at the largest steps",
+    latex=(
+        r"\frac{\mathrm{error}(\gamma)}{\mathrm{error}(1)} \text{ smallest at the largest "
+        r"steps}",
+    ),
+    expected="conditional",
     source="Section 5; the clip from above is ours",
     kind="empirical",
     owner="paper",
@@ -211,9 +231,9 @@ CLAIM = Claim(
         _check("trend", compare_trend, design, GROWING),
         _check("oracle", compare_oracle, third, (BEST,)),
     ),
-    twins=(
-        Twin("gamma = 1.5 instead of the oracle", Formula(OVERSHOT), ("oracle",)),
-        Twin("most at the smallest steps", Formula(trend=_reversed), ("trend",)),
+    controls=(
+        NegativeControl("gamma = 1.5 instead of the oracle", Formula(OVERSHOT), ("oracle",)),
+        NegativeControl("most at the smallest steps", Formula(trend=_reversed), ("trend",)),
     ),
     dropped=(
         Dropped(

@@ -319,7 +319,14 @@ def mean_check(name: str, draw: Callable[[Effort], Design], rules: tuple[str, ..
     def whole(effort: Effort) -> Sequence[Whole]:
         return [Whole(draw(effort), rules)]
 
-    return Check(name, "property", whole, measure_whole, compare_mean, Whole.restore)
+    return Check(
+        name,
+        method="property",
+        draw=whole,
+        measure=measure_whole,
+        compare=compare_mean,
+        restore=Whole.restore,
+    )
 
 
 def cells_check(
@@ -335,11 +342,11 @@ def cells_check(
 
     return Check(
         name,
-        "property",
-        cells,
-        measure_cells,
-        compare,
-        Cells.restore,
+        method="property",
+        draw=cells,
+        measure=measure_cells,
+        compare=compare,
+        restore=Cells.restore,
         notes=lambda: {COUNTS_AS: CAP / WORST},
     )
 

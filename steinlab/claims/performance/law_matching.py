@@ -27,7 +27,7 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.performance import law_matching_batches as batches
 from steinlab.claims.performance import law_matching_change as change
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Twin
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison
 
 SCALE = 1.02
@@ -135,7 +135,14 @@ def _moves(results: Mapping[str, Result]) -> str:
     )
 
 
-_SCALED = Check("scaled", "quadrature", _draw_few, _off, compare, StepCases.restore)
+_SCALED = Check(
+    "scaled",
+    method="quadrature",
+    draw=_draw_few,
+    measure=_off,
+    compare=compare,
+    restore=StepCases.restore,
+)
 
 FORMULAS = Formulas(right, change.slope, 1.0, batches.variance)
 
@@ -154,7 +161,14 @@ def _roots(data: batches.Roots, formula: Formulas) -> Comparison:
 
 def _sampled(name: str, measured: Callable[[Any], Any], compared: Callable[..., Any]) -> Check:
     restore = batches.Sampled.restore
-    return Check(name, "monte-carlo", batches.draw, measured, compared, restore)
+    return Check(
+        name,
+        method="monte-carlo",
+        draw=batches.draw,
+        measure=measured,
+        compare=compared,
+        restore=restore,
+    )
 
 
 def _moved_by(factor: float) -> Check:
@@ -198,6 +212,14 @@ CLAIM = Claim(
     "batch scaled about its mean until this holds is moved by E|z|^2 |s^2 - 1| <= |defect| / nu, "
     "nu the least slope of y - alpha D(y); the scale of n states of the law itself is 1 with "
     "variance Var(f) / (n F'^2)",
+    latex=(
+        r"\mathbb{E}\langle y - m, y - \alpha D(y)\rangle = \sigma^2 d",
+        r"\mathbb{E}\|z\|^2\, |s^{\star 2} - 1| \le \frac{|\Delta|}{\nu}, \qquad \Delta = "
+        r"\mathbb{E}\langle z, y - \alpha D(y)\rangle - \sigma^2 d, \qquad \nu = "
+        r"\frac{\sigma^2}{v}\Big(1 - \frac{\alpha^2 R^2}{4 v}\Big)",
+        r"\operatorname{Var}(\hat s) \approx \frac{\operatorname{Var}(f)}{n\, F'^2}, \qquad f "
+        r"= \frac{\langle z, y - \alpha D(y)\rangle}{\sigma^2 d}",
+    ),
     source="ours; Stein's identity for f(y) = y - m",
     kind="identity",
     owner="laboratory",
@@ -210,20 +232,42 @@ CLAIM = Claim(
     ),
     formula=FORMULAS,
     checks=(
-        Check("identity", "quadrature", _draw, measure, compare, StepCases.restore),
-        Check("change", "quadrature", change.draw, change.measure, _change, change.Batches.restore),
+        Check(
+            "identity",
+            method="quadrature",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=StepCases.restore,
+        ),
+        Check(
+            "change",
+            method="quadrature",
+            draw=change.draw,
+            measure=change.measure,
+            compare=_change,
+            restore=change.Batches.restore,
+        ),
         _sampled("solved", batches.measure_solved, _solved),
         _sampled("roots", batches.measure_roots, _roots),
     ),
-    twins=(
-        Twin("sigma in place of sigma^2", FORMULAS._replace(right=lambda _alpha, sigma: sigma)),
-        Twin("alpha^2 sigma^2", FORMULAS._replace(right=lambda alpha, sigma: alpha**2 * sigma**2)),
-        Twin("the defect alone", FORMULAS._replace(slope=_no_slope), ("change",)),
-        Twin("the slope of one mode", FORMULAS._replace(slope=_one_mode), ("change",)),
-        Twin("half of the modes' spread", FORMULAS._replace(slope=_half_spread), ("change",)),
-        Twin("the root of Var(f) / n", FORMULAS._replace(variance=_flat), ("roots",)),
-        Twin("the slope of the first factor alone", FORMULAS._replace(variance=_unit), ("roots",)),
-        Twin("half the variance", FORMULAS._replace(variance=_half), ("roots",)),
+    controls=(
+        NegativeControl(
+            "sigma in place of sigma^2", FORMULAS._replace(right=lambda _alpha, sigma: sigma)
+        ),
+        NegativeControl(
+            "alpha^2 sigma^2", FORMULAS._replace(right=lambda alpha, sigma: alpha**2 * sigma**2)
+        ),
+        NegativeControl("the defect alone", FORMULAS._replace(slope=_no_slope), ("change",)),
+        NegativeControl("the slope of one mode", FORMULAS._replace(slope=_one_mode), ("change",)),
+        NegativeControl(
+            "half of the modes' spread", FORMULAS._replace(slope=_half_spread), ("change",)
+        ),
+        NegativeControl("the root of Var(f) / n", FORMULAS._replace(variance=_flat), ("roots",)),
+        NegativeControl(
+            "the slope of the first factor alone", FORMULAS._replace(variance=_unit), ("roots",)
+        ),
+        NegativeControl("half the variance", FORMULAS._replace(variance=_half), ("roots",)),
     ),
     dropped=(
         Dropped("states two per cent too wide", _SCALED),

@@ -31,7 +31,7 @@ from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import get_solver
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import Cases, Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import Cases, Check, Claim, Effort, NegativeControl, Result, Table
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
 
@@ -249,17 +249,34 @@ CLAIM = Claim(
     title="Discretisation and denoiser error",
     statement="the distance to the exact flow's end is the sum of the local errors carried by the "
     "model's flow and of the denoiser's error carried along the exact trajectory",
+    latex=(
+        r"x_0 - \Phi(x_N) = \sum_k \big[\text{local error}_k\big]_{\text{carried}} + "
+        r"\big[\text{denoiser's error}\big]_{\text{carried}}",
+    ),
     source="Hairer, Norsett, Wanner, Solving ODEs I, theorem I.14.5",
     kind="identity",
     owner="laboratory",
     conditions=("the model's flow is differentiable in its start",),
     formula=split,
-    checks=(Check("split", "quadrature", _draw, measure, compare, Run.restore),),
-    twins=(
-        Twin("local errors not carried", lambda p: p.bare.sum(axis=0) + p.denoiser),
-        Twin("denoiser's error not carried", lambda p: p.local.sum(axis=0) + p.uncarried),
-        Twin("denoiser's part dropped", lambda p: p.local.sum(axis=0)),
-        Twin("last local error dropped", lambda p: p.local[:-1].sum(axis=0) + p.denoiser),
+    checks=(
+        Check(
+            "split",
+            method="quadrature",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=Run.restore,
+        ),
+    ),
+    controls=(
+        NegativeControl("local errors not carried", lambda p: p.bare.sum(axis=0) + p.denoiser),
+        NegativeControl(
+            "denoiser's error not carried", lambda p: p.local.sum(axis=0) + p.uncarried
+        ),
+        NegativeControl("denoiser's part dropped", lambda p: p.local.sum(axis=0)),
+        NegativeControl(
+            "last local error dropped", lambda p: p.local[:-1].sum(axis=0) + p.denoiser
+        ),
     ),
     dropped=(),
     finding=_finding,

@@ -32,7 +32,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING, Sized, on_sizes
 from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE
 from steinlab.solvers import Evaluation, Solver, get_solver
-from steinlab.verification.claim import Cases, Check, Claim, Effort, Result, Twin
+from steinlab.verification.claim import Cases, Check, Claim, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, RowSpace, Space, picked
 
@@ -212,16 +212,29 @@ CLAIM = Claim(
     id="solver-equivalences",
     title="One method, two names",
     statement="the identities between solver families: " + "; ".join(PAIRS),
+    latex=(
+        r"\text{DDIM} = \text{Euler in } \sigma/\alpha, \quad \text{UniP-2} = \text{2M}, "
+        r"\quad \text{UniP-3} = \text{3M with } c = 2, \; \dots",
+    ),
     source="UniPC (2023), DPM-Solver++ (2022), DEIS (2023); docs/solvers.md",
     kind="identity",
     owner="peer",
     conditions=("the same start and the same rule at the end",),
     formula=0.0,
-    checks=(Check("pairs", "property", _draw, measure, compare, PairCase.restore),),
-    twins=(
-        Twin("increments 5 % too long", 0.05),
-        Twin("increments off by 1e-6", 1e-6),
-        Twin("increments off by 1e-10", 1e-10),
+    checks=(
+        Check(
+            "pairs",
+            method="property",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=PairCase.restore,
+        ),
+    ),
+    controls=(
+        NegativeControl("increments 5 % too long", 0.05),
+        NegativeControl("increments off by 1e-6", 1e-6),
+        NegativeControl("increments off by 1e-10", 1e-10),
     ),
     dropped=(),
     finding=_finding,

@@ -20,7 +20,15 @@ from steinlab.claims.instruments.observed_order import (
 from steinlab.claims.solvers.broken_solvers import falsify
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import SOLVER_IDS, get_solver, matching_start
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 
 FAMILIES: Mapping[str, str] = {
     "DDIM": "euler",
@@ -36,7 +44,7 @@ FAMILIES: Mapping[str, str] = {
     "iPNDM": "ipndm-2",
     "variable-step iPNDM": "ipndm-v-4",
 }
-"""A member of each family, whose falsified twin must be rejected."""
+"""A member of each family, whose falsified form must be rejected."""
 
 STARTED = tuple(name for name in SOLVER_IDS if matching_start(get_solver(name, EDM)))
 """Solvers that a matching start concerns."""
@@ -53,7 +61,13 @@ def _draw(kind: str, solvers: Sequence[str]) -> Callable[[Effort], list[Converge
 def order_check(kind: str, solvers: Sequence[str]) -> Check:
     """Observe the orders of solvers on every process and grid."""
     return Check(
-        kind, "quadrature", _draw(kind, solvers), observe, compare_orders, Convergence.restore
+        kind,
+        method="quadrature",
+        draw=_draw(kind, solvers),
+        measure=observe,
+        compare=compare_orders,
+        restore=Convergence.restore,
+        seconds=4,
     )
 
 
@@ -66,11 +80,11 @@ def falsified_check(family: str, solver: str) -> Check:
 
     return Check(
         f"falsified {family}",
-        "quadrature",
-        draw,
-        partial(observe, alter=falsify),
-        compare_orders,
-        Convergence.restore,
+        method="quadrature",
+        draw=draw,
+        measure=partial(observe, alter=falsify),
+        compare=compare_orders,
+        restore=Convergence.restore,
     )
 
 
@@ -147,6 +161,7 @@ CLAIM = Claim(
     id="solver-order",
     title="Orders of the solvers",
     statement="a solver of order p has global error O(h^p) and local error O(h^(p+1))",
+    latex=(r"\text{global error } O(h^p), \qquad \text{local error } O(h^{p+1})",),
     source="The solvers' papers; docs/solvers.md",
     kind="order",
     owner="peer",
@@ -157,7 +172,7 @@ CLAIM = Claim(
         order_check("matching", STARTED),
         order_check("local", SOLVER_IDS),
     ),
-    twins=(Twin("orders one higher", 1), Twin("orders one lower", -1)),
+    controls=(NegativeControl("orders one higher", 1), NegativeControl("orders one lower", -1)),
     dropped=tuple(
         Dropped(f"a coefficient 5 % off: {family} ({solver})", falsified_check(family, solver))
         for family, solver in FAMILIES.items()

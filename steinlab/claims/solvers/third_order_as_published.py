@@ -35,7 +35,15 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 
 PUBLISHED, CORRECTED = "dpmpp-3m", "dpmpp-3m-exact"
@@ -56,7 +64,14 @@ def _check(name: str, solver: str, kind: str, **options: Any) -> Check:
         return cases((solver,), kind, processes)
 
     measure = partial(observe, **options)
-    return Check(name, "quadrature", draw, measure, compare_stated, Convergence.restore)
+    return Check(
+        name,
+        method="quadrature",
+        draw=draw,
+        measure=measure,
+        compare=compare_stated,
+        restore=Convergence.restore,
+    )
 
 
 BUDGETS = (3, 5, 8, 10, 20)
@@ -162,6 +177,8 @@ CLAIM = Claim(
     id="third-order-as-published",
     title="DPM-Solver++(3M) as published",
     statement="DPM-Solver++(3M), x_t = kappa x - phi_1 m_0 + phi_2 D_1 - phi_3 D_2, is of order 3",
+    latex=(r"x_t = \kappa x - \varphi_1 m_0 + \varphi_2 D_1 - c\, \varphi_3 D_2, \qquad c = 1",),
+    expected="refuted",
     source="DPM-Solver++ (Lu et al., 2022), multistep third order; diffusers, k-diffusion",
     kind="order",
     owner="peer",
@@ -173,20 +190,20 @@ CLAIM = Claim(
         _check("c = 2, matching start", CORRECTED, "matching"),
         _check("c = 2, single step", CORRECTED, "local"),
     ),
-    twins=(
-        Twin("order four for c = 2", 1, ("c = 2, matching start", "c = 2, single step")),
-        Twin("order two for c = 2", -1, ("c = 2, matching start", "c = 2, single step")),
+    controls=(
+        NegativeControl("order four for c = 2", 1, ("c = 2, matching start", "c = 2, single step")),
+        NegativeControl("order two for c = 2", -1, ("c = 2, matching start", "c = 2, single step")),
     ),
     dropped=(
         Dropped(
             "c = 2 with one uncorrected Euler step at the start",
             Check(
                 "c = 2, one Euler step",
-                "quadrature",
-                _draw_capped,
-                _capped,
-                compare_stated,
-                Convergence.restore,
+                method="quadrature",
+                draw=_draw_capped,
+                measure=_capped,
+                compare=compare_stated,
+                restore=Convergence.restore,
             ),
         ),
         Dropped(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ CLAIM = {
 """The keys of the design; the rest is extra."""
 EXTRA = {
     "conditions", "undecided", "detects", "seconds", "table", "owner", "tried", "not_looked_at",
+    "headline", "numbers", "latex", "expected", "part",
 }  # fmt: skip
 
 
@@ -35,6 +37,7 @@ def command(*args: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[
         timeout=300,
         check=False,
         cwd=cwd,
+        env={**os.environ, "COLUMNS": "140"},
     )
 
 
@@ -62,8 +65,8 @@ def test_it_ends_well(verified: tuple[Any, Path]) -> None:
     for claim_id in IDS:
         assert claim_id in done.stdout
     assert "controls rejected" in done.stdout
-    assert "the paper's claims: 2 conditional\n" in done.stdout
-    assert re.search(r"vp-singularity +│ paper +│ conditional", done.stdout)
+    assert "2 claims · 2 conditional (2 paper)\n" in done.stdout
+    assert re.search(r"^CONDITIONAL .*\n  vp-singularity +\w.*\n  asymptotic-", done.stdout, re.M)
     names = {file.name for file in (folder / "out" / "new").iterdir()}
     assert names == {"ledger.json", "shards", *(f"{claim_id}.case.json" for claim_id in IDS)}
     assert (folder / "l.json").read_text() == (folder / "out/new/ledger.json").read_text()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from steinlab.cli import main, output
-from steinlab.verification.claim import PROFILES, Check, Claim, Twin
+from steinlab.verification.claim import PROFILES, Check, Claim, NegativeControl
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify import (
     ATTACK_BUDGET,
@@ -39,7 +39,7 @@ def searched(claim: Claim, budget: int, seed: int = 0) -> Search:
     return search
 
 
-TWINS = [
+CONTROLS = [
     ("asymptotic-equivalence", "bound halved"),
     ("error-decay", "rho not squared"),
     ("stein-identity", "sigma instead of sigma^2"),
@@ -47,11 +47,11 @@ TWINS = [
 ]
 
 
-@pytest.mark.parametrize(("claim_id", "name"), TWINS)
+@pytest.mark.parametrize(("claim_id", "name"), CONTROLS)
 def test_a_falsified_formula_is_found_within_64_cases_and_shrunk(claim_id, name) -> None:
     claim = load_claim(claim_id)
-    twin = next(t for t in claim.twins if t.name == name)
-    wrong = replace(claim, formula=twin.formula)
+    control = next(t for t in claim.controls if t.name == name)
+    wrong = replace(claim, formula=control.formula)
     found = searched(wrong, 64).best()
     assert found is not None
     assert found.violated
@@ -90,12 +90,16 @@ def rare(error: float) -> Claim:
         return Comparison(1 + off, np.ones(len(a)), np.full(len(a), 1e-6))
 
     check = Check(
-        "corner", "property", lambda _: [Cases([[0.1, 0.1]])], lambda cases: cases, compare,
-        lambda case: Cases([case["numbers"]]),
-    )  # fmt: skip
+        "corner",
+        method="property",
+        draw=lambda _: [Cases([[0.1, 0.1]])],
+        measure=lambda cases: cases,
+        compare=compare,
+        restore=lambda case: Cases([case["numbers"]]),
+    )
     return Claim(
-        "toy", "Toy", "1 = 1", "here", "identity", (), error, (check,), (Twin("off", 1.0),), (),
-        lambda _: "", search=lambda _: [Square()],
+        "toy", "Toy", "1 = 1", "here", "identity", (), error, (check,),
+        (NegativeControl("off", 1.0),), (), lambda _: "", search=lambda _: [Square()],
     )  # fmt: skip
 
 
