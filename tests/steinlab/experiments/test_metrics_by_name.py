@@ -52,5 +52,7 @@ def test_a_new_metric_is_there_in_the_other_benches(reach):
 
 def test_metrics_of_a_specification_are_known_names(spec_file, refused):
     spec = {"data": DATA, "solvers": ["euler"], "evaluations": [3], "metrics": ["flow_eror"]}
-    assert "metrics[0] must be one of " in refused("compare", spec_file(spec))
-    assert "(did you mean flow_error?), got flow_eror" in refused("compare", spec_file(spec))
+    line = refused("compare", spec_file(spec))
+    assert "metrics[0] must be one of " in line
+    assert "did you mean flow_error?" in line
+    assert line.endswith(", got flow_eror")
