@@ -18,6 +18,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("long", deadline=None, max_examples=2000)
+os.environ.pop("COLUMNS", None)  # tables have the width of a pipe, whatever the terminal
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

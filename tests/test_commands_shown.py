@@ -37,8 +37,9 @@ EXAMPLES = {
 
 def commands(text: str) -> set[str]:
     """Return what stands in code spans and in blocks without a language."""
-    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    spans = re.findall(r"`(steinlab\s[^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fenced if not language]
+    spans = re.findall(r"`(steinlab\s[a-z][^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     lines = re.findall(r"^(?:\$ )?(steinlab .+)$", "\n".join(blocks), re.MULTILINE)
     return {" ".join(command.split()) for command in [*spans, *lines]}
 

@@ -182,7 +182,8 @@ def _list(names: Sequence[str]) -> None:
     rows = {row["id"]: row for row in (stored_ledger(None) or {"claims": []})["claims"]}
     longest = max(len(claim.id) for claim in claims)
     for claim in claims:
-        print(f"{claim.id:{longest}}  {answer(rows.get(claim.id, {'title': claim.title}))}")
+        said = answer(rows[claim.id]) if claim.id in rows else claim.title
+        print(f"{claim.id:{longest}}  {said}")
 
 
 def _store(folder: Path | None, ledger: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gpu_models.pages.study import pages_of
 from gpu_models.study.design import FAIR
-from gpu_models.study.pairs import CALIBRATED, RULE, pairs_of, summary
+from gpu_models.study.pairs import CALIBRATED, RULE
 from gpu_models.study.stored import RESULTS
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 
@@ -137,26 +137,3 @@ def test_a_wrong_record_changes_the_page(tmp_path: Path) -> None:
     study.found[f"euler/4/karras/{RULE}/0"]["flow_error"]["value"] *= 1.01
     page = pages_of(write(study, tmp_path))["study.md"]
     assert page != (DOCS / "study.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_says_what_the_page_says() -> None:
-    readme = unwrapped((ROOT / "README.md").read_text(encoding="utf-8"))
-    page = unwrapped((DOCS / "study.md").read_text(encoding="utf-8"))
-    words = readme[readme.index("On a real denoiser") :]
-    rule, table, fair = (
-        summary(pairs_of(actual(), family), "flow_error")
-        for family in (RULE, CALIBRATED, "tweedie-0.1")
-    )
-    frechet = summary(pairs_of(actual(), "tweedie-0.1"), "FD-EffLite0")
-    assert rule is not None
-    assert fair is not None
-    assert frechet is not None
-    clipped = words[words.index("clipped to [0.1, 1]") :]
-    assert f"nearer in {fair.improved} and farther in {fair.worsened} of {fair.cells}" in clipped
-    assert f"Frechet distance is larger in {frechet.worsened} of {frechet.cells}" in clipped
-    assert f"smaller in {frechet.improved}" in clipped
-    assert table is not None
-    assert f"in {rule.worsened} of {rule.cells} runs" in words
-    assert f"nearer in {table.improved} and farther in {table.worsened} " in words
-    agree = words[words.index("theory's in ") + len("theory's in ") : words.index(" comparisons")]
-    assert f"step in {agree} comparisons" in page

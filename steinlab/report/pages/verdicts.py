@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from steinlab.errors import InputError
+from steinlab.report.terminal import answer
 from steinlab.report.words import counts
 from steinlab.storage import read_json
 from steinlab.verification.registry import load_claim
@@ -24,7 +25,10 @@ EXPECTED = {
     "quick": Path("tests") / "expected_verdicts.json",
     "full": Path("tests") / "expected_verdicts_full.json",
 }
-BLOCK = re.compile(r"(<!-- verdicts -->\n).*?(<!-- end of verdicts -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (verdicts|findings) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+
+FEATURED = ("reference-free-coefficient", "integration-error", "clipped-gain")
+"""Claims whose answers the README gives."""
 
 
 def adopted(ledger: Mapping[str, Any], expected: Mapping[str, str]) -> dict[str, str]:
@@ -32,6 +36,13 @@ def adopted(ledger: Mapping[str, Any], expected: Mapping[str, str]) -> dict[str,
     found = {row["id"]: row["verdict"] for row in ledger["claims"]}
     mine = {name: found[name] for name in found if package_of(name) == "gpu_models"}
     return dict(sorted({**expected, **mine}.items()))
+
+
+def featured(ledger: Mapping[str, Any]) -> str:
+    """Return the README's findings: the headlines of some claims, with the command behind each."""
+    rows = {row["id"]: row for row in ledger["claims"]}
+    lines = [f"| {answer(rows[name])} | `steinlab show {name}` |\n" for name in FEATURED]
+    return "| what we found | the evidence |\n|---|---|\n" + "".join(lines)
 
 
 def verdict_counts(quick: Mapping[str, str], full: Mapping[str, str]) -> str:
@@ -55,10 +66,12 @@ def following(root: Path, ledger: Mapping[str, Any]) -> tuple[dict[str, str], li
     after = adopted(ledger, expected[ledger["profile"]])
     expected[ledger["profile"]] = after
     readme = (root / "README.md").read_text(encoding="utf-8")
-    tally = verdict_counts(expected["quick"], expected["full"])
-    text, count = BLOCK.subn(lambda found: found[1] + tally + found[2], readme)
-    if count != 1:
-        raise InputError(f"README.md must hold one block of verdicts, got {count}")
+    made = {"verdicts": verdict_counts(expected["quick"], expected["full"])}
+    made |= {"findings": featured(ledger)}
+    names = [found[2] for found in BLOCK.finditer(readme)]
+    if sorted(names) != sorted(made):
+        raise InputError(f"README.md must hold one block each of {', '.join(made)}, got {names}")
+    text = BLOCK.sub(lambda found: found[1] + made[found[2]] + found[3], readme)
     found = {row["id"]: row["verdict"] for row in ledger["claims"]}
     problems = [
         f"{name}: verdict {found.get(name, 'missing')}, expected {verdict}"

@@ -122,7 +122,7 @@ def test_model_is_registered_with_its_shape_and_law(
 
 def test_absent_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("gpu_models.models.FASHION_WEIGHTS", tmp_path / "fashion-edm.safetensors")
-    assert "gpu_models.train" in fashion_edm().missing
+    assert "steinlab train-fashion" in fashion_edm().missing
     with pytest.raises(InputError, match="fashion-edm is not available"):
         models.load_model("fashion-edm")
 

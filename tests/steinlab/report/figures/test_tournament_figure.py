@@ -100,7 +100,9 @@ def test_no_record_is_said_in_a_line(tmp_path: Path, content: bytes | None) -> N
     data = tournament.compute(0, file=file)
     assert data.arrays == {}
     (told,) = data.skipped
-    assert told.startswith("full tournament: no record of version 1 in full.jsonl.gz, which python")
+    assert told.startswith(
+        "full tournament: no record of version 1 in full.jsonl.gz, which steinlab"
+    )
     check(tournament.FIGURE, data)
 
 

@@ -73,7 +73,7 @@ def test_a_number_of_the_page_comes_again(grid: str, name: str) -> None:
         (line,) = [line for line in lines if f"`{name}`" in line[0]]
         for row, column in zip(rows, ("5", "5 stein"), strict=True):
             value, error = (float(v) for v in line[lines[0].index(column)].strip("*").split(" ± "))
-            assert getattr(row, distance).value == pytest.approx(value, abs=0.1 * error)
+            assert row.measured[distance].value == pytest.approx(value, abs=0.1 * error)
 
 
 def test_rendering() -> None:
