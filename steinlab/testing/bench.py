@@ -259,7 +259,7 @@ class Bench:
         def once(seed: int | None) -> np.ndarray:
             if seed is None:
                 return self.subject.run(self.line, x, levels).end
-            with noise.answered(noise.Seeded(seed), x.shape):
+            with noise.answered(noise.Seeded(seed)):
                 return self.subject.run(self.line, x, levels).end
 
         def same(a: int | None, b: int | None) -> bool:

@@ -24,14 +24,14 @@ def deterministic(bench: Bench) -> Found:
     """
     if bench.stochastic and bench.draws == "own":
         return {"verdict": "declined", "text": "draws from a source of its own"}
-    levels, x = bench.grid("uneven", 8), bench.line_states(bench.grid("uneven", 8)[0])
+    levels = bench.grid("uneven", 8)
     other = bench.grid("even", 5, wide=True)
 
     def run(grid: Grid) -> np.ndarray:
         start = grid[0].alpha * np.linspace(-2.0, 2.0, 9)[:, None]
         if not bench.stochastic:
             return bench.subject.run(bench.line, start, grid).end
-        with noise.answered(noise.Seeded(7), x.shape):
+        with noise.answered(noise.Seeded(7)):
             return bench.subject.run(bench.line, start, grid).end
 
     first, second = run(levels), run(levels)
@@ -141,7 +141,7 @@ def dtype(bench: Bench) -> Found:
             )
         )
         x = bench.line_states(rounded[0])
-        with noise.answered(noise.Seeded(1), x.shape) if bench.stochastic else nullcontext():
+        with noise.answered(noise.Seeded(1)) if bench.stochastic else nullcontext():
             found[name] = bench.subject.run(bench.line, x, rounded, dtype=name).dtype
     wrong = [f"{given} gives {got}" for given, got in found.items() if given != got]
     if wrong:
