@@ -305,3 +305,26 @@ def adaptive(model: Any, x: Any, sigmas: Any) -> Any:
             x, s = z, t
         h = h * min(max(0.9 * (1e-4 / error) ** 0.5, 0.3), 3.0)
     return x if sigmas[-1] > 0 else model(x, torch.tensor(s, dtype=x.dtype))
+
+
+def stochastic_midpoint(*, independent: bool = False) -> Loop:
+    """The midpoint in log sigma with noise; broken by a stage whose noise is not the step's."""
+
+    def split(s: Any, t: Any) -> tuple[Any, Any]:
+        up = (t**2 * (s**2 - t**2) / s**2) ** 0.5
+        return (t**2 - up**2) ** 0.5, up
+
+    def sample_sde(model: Any, x: Any, sigmas: Any, noise_sampler: Any = None) -> Any:
+        for s, t in itertools.pairwise(sigmas):
+            d = model(x, s)
+            if t == 0:
+                return d
+            m = (s * t) ** 0.5
+            down, up = split(s, m)
+            z = torch.randn_like(x) if independent else noise_sampler(s, m)
+            y = down / s * x + (1 - down / s) * d + up * z
+            down, up = split(s, t)
+            x = down / s * x + (1 - down / s) * model(y, m) + up * noise_sampler(s, t)
+        return x
+
+    return sample_sde
