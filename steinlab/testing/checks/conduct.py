@@ -89,6 +89,30 @@ def _one_object(bench: Bench) -> Found:
     }
 
 
+def batch(bench: Bench) -> Found:
+    """Run nine states together and three of them alone: a state does not depend on its neighbours.
+
+    Bound: 64 units of the largest state and step, since sums may be taken in another order.
+    """
+    levels = bench.grid("uneven", 6)
+    x = bench.line_states(levels[0])
+    whole = bench.subject.run(bench.line, x, levels).end
+    alone = np.concatenate(
+        [bench.subject.run(bench.line, x[k : k + 1], levels).end for k in (0, 4, 8)]
+    )
+    gap = float(np.max(np.abs(whole[[0, 4, 8]] - alone)) / np.max(np.abs(whole)))
+    bound = 64 * 6 * bench.eps
+    fails = not gap <= bound
+    return {
+        "verdict": "fails" if fails else "ok",
+        "text": f"{gap:.0e} from one at a time",
+        "measured": gap,
+        "bound": bound,
+        "error": bench.eps,
+        "cause": "a mean, a norm or a step length is taken over the batch" if fails else "",
+    }
+
+
 def midway(bench: Bench) -> Found:
     """Start in the middle of a grid, as picture-to-picture does, within thrice Euler's error.
 

@@ -205,6 +205,11 @@ def ancestral(*, noise: float = 1.0) -> Loop:
     return sample_euler_ancestral
 
 
+def coupled(model: Any, x: Any, sigmas: Any) -> Any:
+    x = euler(model, x, sigmas)
+    return x - 1e-3 * x.mean()
+
+
 def noisy_end(model: Any, x: Any, sigmas: Any) -> Any:
     x = euler(model, x, sigmas)
     return x + 0.1 * torch.randn_like(x)
@@ -224,6 +229,7 @@ MUTANTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "levels": (midpoint(at_next=True), {}),
     "method": (dpmpp_2m(last=lambda _x, d, old: 1.5 * d - 0.5 * old), {}),
     "deterministic": (remembering(), {}),
+    "batch": (coupled, {}),
     "midway": (without_history, {}),
     "dtype": (in_single, {}),
     "float32": (cancelling, {}),
