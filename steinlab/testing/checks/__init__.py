@@ -33,7 +33,7 @@ class Check:
 CHECKS: tuple[Check, ...] = (
     Check("order-even", "order, even grid", orders.even, "path", "a coefficient 5 % off"),
     Check("order-uneven", "order, uneven grid", orders.uneven, "path", "a coefficient 5 % off"),
-    Check("order-rough", "order, steps 1:2:1:2", orders.rough, "path", "fixed weights"),
+    Check("order-rough", "order, steps 1:3:2", orders.rough, "path", "fixed weights"),
     Check(
         "order-graded",
         "order behind its start",
