@@ -150,8 +150,8 @@ def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra:
             level = _level_of(sigma, lambda s: NoiseLevel(1.0, s), bridge, len(states))
             return like(recorder(bridge.take(states), level), states)
 
-        sampler = noise.sampler(bridge)
-        drawn = {"noise_sampler": sampler} if sampler and "noise_sampler" in names else {}
+        sampler = noise.sampler(bridge, recorder.shape)
+        drawn = {"noise_sampler": sampler} if "noise_sampler" in names else {}
         sigmas = bridge.give([level.sigma for level in levels])
         before = bridge.take(sigmas).copy()
         end = function(model, x, sigmas, **{**quiet, **drawn, **extra})

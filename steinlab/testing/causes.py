@@ -23,6 +23,14 @@ EXACT = 1e-6
 LIKELY = ("dpmpp-2m", "dpmpp-2m-heun", "deis-rho-2", "deis-log-2", "ipndm-2")
 """Methods of two outputs whose formula a loop may have meant, after the nearest."""
 
+TWISTS = (
+    "the step ratio r is upside down",
+    "the step ratio is squared",
+    "the step ratio takes the",
+)
+"""Beginnings of causes that no method means, even where the order survives them: the errors of a
+ratio upside down sum to nearly nothing on any grid."""
+
 PLACES = {-1: "sigma[i-1]", 0: "sigma[i]", 1: "sigma[i+1]", 2: "sigma[i+2]"}
 
 

@@ -264,9 +264,8 @@ def check_correction(
                 continue
             seen = True
             u = step.candidate.residual
-            worst = max(
-                worst, float(np.max(np.abs(step.x - gamma * u - state)) / np.max(np.abs(step.x)))
-            )
+            gap = np.max(np.abs(step.x - gamma * u - state))
+            worst = max(worst, float(gap / (1.0 + np.max(np.abs(state)))))
         return (worst < 1e-12, f"{worst:.0e} from x - gamma u") if seen else None
 
     checks = {

@@ -35,26 +35,20 @@ class Source(Protocol):
 _OPEN: ContextVar[Source | None] = ContextVar("source", default=None)
 
 
-def sampler(bridge: Bridge) -> Callable[[Any, Any], Any] | None:
-    """Return ``noise_sampler(sigma, sigma_next)`` of the open source, none where none is open."""
-    source = _OPEN.get()
-    if source is None:
-        return None
+def sampler(bridge: Bridge, shape: tuple[int, ...]) -> Callable[[Any, Any], Any]:
+    """Return ``noise_sampler(sigma, sigma_next)`` of the open source, or of a fresh one."""
+    source = _OPEN.get() or Seeded(None)
 
     def between(sigma: Any, sigma_next: Any) -> Any:
-        shape = _SHAPE.get()
         return bridge.give(source.between(shape, float(sigma), float(sigma_next)))
 
     return between
 
 
-_SHAPE: ContextVar[tuple[int, ...]] = ContextVar("shape", default=())
-
-
 class Seeded:
     """Pseudo-random draws; overlapping intervals share their parts by bridges drawn once."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int | None):
         self.rng = np.random.default_rng(seed)
         self.path: dict[float, np.ndarray] = {}
 
@@ -140,21 +134,20 @@ def probed(subject: Any, denoiser: Any, start: np.ndarray, levels: Any) -> Any:
     """
     rows, first = start.shape
     learnt = Probes(first)
-    with answered(learnt, start.shape):
+    with answered(learnt):
         subject.run(denoiser, start, levels)
     wide = np.concatenate([start, np.zeros((rows, max(learnt.size, 1)))], axis=1)
-    with answered(Probes(first, learnt), wide.shape):
+    with answered(Probes(first, learnt)):
         return subject.run(denoiser, wide, levels)
 
 
 @contextmanager
-def answered(source: Source, shape: tuple[int, ...]) -> Iterator[None]:
-    """Answer every draw from a source while open; ``shape`` is that of the states."""
+def answered(source: Source) -> Iterator[None]:
+    """Answer every draw from a source while it is open."""
     import sys
 
     with ExitStack() as stack:
         stack.callback(_OPEN.reset, _OPEN.set(source))
-        stack.callback(_SHAPE.reset, _SHAPE.set(shape))
         for name in ("randn", "standard_normal", "normal"):
             stack.enter_context(mock.patch.object(np.random, name, _numpy(source, name)))
         if "torch" in sys.modules:

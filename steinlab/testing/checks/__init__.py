@@ -33,7 +33,7 @@ class Check:
 CHECKS: tuple[Check, ...] = (
     Check("order-even", "order, even grid", orders.even, "path", "a coefficient 5 % off"),
     Check("order-uneven", "order, uneven grid", orders.uneven, "path", "a coefficient 5 % off"),
-    Check("order-rough", "order, steps 1:2:1:2", orders.rough, "path", "fixed weights"),
+    Check("order-rough", "order, steps 1:3:2", orders.rough, "path", "fixed weights"),
     Check(
         "order-graded",
         "order behind its start",
@@ -64,6 +64,7 @@ CHECKS: tuple[Check, ...] = (
         "any",
         "state kept between runs",
     ),
+    Check("batch", "each state alone", conduct.batch, "path", "a mean over the batch"),
     Check("midway", "starts midway", conduct.midway, "path", "a history that is not there"),
     Check("dtype", "dtype kept", conduct.dtype, "any", "a float64 state rounded to float32"),
     Check("float32", "float32", conduct.float32, "path", "coefficients by cancellation"),
@@ -140,7 +141,7 @@ class Unit:
         kind, check_id, bench = self.check.of, self.check.id, self.bench
         if kind == "path" and bench.stochastic:
             return "draws noise: judged by law"
-        if check_id.startswith(("order", "gaussian", "method")) and bench.adaptive:
+        if check_id.startswith(("order", "gaussian", "method", "batch")) and bench.adaptive:
             return f"chooses its own steps: {bench.spent}"
         if kind == "law" and not bench.stochastic:
             return "draws no noise: judged by path"

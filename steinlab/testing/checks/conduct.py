@@ -24,14 +24,14 @@ def deterministic(bench: Bench) -> Found:
     """
     if bench.stochastic and bench.draws == "own":
         return {"verdict": "declined", "text": "draws from a source of its own"}
-    levels, x = bench.grid("uneven", 8), bench.line_states(bench.grid("uneven", 8)[0])
+    levels = bench.grid("uneven", 8)
     other = bench.grid("even", 5, wide=True)
 
     def run(grid: Grid) -> np.ndarray:
         start = grid[0].alpha * np.linspace(-2.0, 2.0, 9)[:, None]
         if not bench.stochastic:
             return bench.subject.run(bench.line, start, grid).end
-        with noise.answered(noise.Seeded(7), x.shape):
+        with noise.answered(noise.Seeded(7)):
             return bench.subject.run(bench.line, start, grid).end
 
     first, second = run(levels), run(levels)
@@ -89,6 +89,30 @@ def _one_object(bench: Bench) -> Found:
     }
 
 
+def batch(bench: Bench) -> Found:
+    """Run nine states together and three of them alone: a state does not depend on its neighbours.
+
+    Bound: 64 units of the largest state and step, since sums may be taken in another order.
+    """
+    levels = bench.grid("uneven", 6)
+    x = bench.line_states(levels[0])
+    whole = bench.subject.run(bench.line, x, levels).end
+    alone = np.concatenate(
+        [bench.subject.run(bench.line, x[k : k + 1], levels).end for k in (0, 4, 8)]
+    )
+    gap = float(np.max(np.abs(whole[[0, 4, 8]] - alone)) / np.max(np.abs(whole)))
+    bound = 64 * 6 * bench.eps
+    fails = not gap <= bound
+    return {
+        "verdict": "fails" if fails else "ok",
+        "text": f"{gap:.0e} from one at a time",
+        "measured": gap,
+        "bound": bound,
+        "error": bench.eps,
+        "cause": "a mean, a norm or a step length is taken over the batch" if fails else "",
+    }
+
+
 def midway(bench: Bench) -> Found:
     """Start in the middle of a grid, as picture-to-picture does, within thrice Euler's error.
 
@@ -141,7 +165,7 @@ def dtype(bench: Bench) -> Found:
             )
         )
         x = bench.line_states(rounded[0])
-        with noise.answered(noise.Seeded(1), x.shape) if bench.stochastic else nullcontext():
+        with noise.answered(noise.Seeded(1)) if bench.stochastic else nullcontext():
             found[name] = bench.subject.run(bench.line, x, rounded, dtype=name).dtype
     wrong = [f"{given} gives {got}" for given, got in found.items() if given != got]
     if wrong:

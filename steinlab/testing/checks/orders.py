@@ -23,7 +23,7 @@ FIXED = ("ipndm-2", "ipndm-3", "ipndm-4")
 """Methods whose weights are those of even steps, whatever the levels."""
 
 ROUGH_TOLERANCE = 0.35
-"""Below the expected order on alternating steps, read from 16 to 256 steps only."""
+"""Below the expected order on such steps, read from 16 to 256 steps only."""
 
 STEPS = (32, 64, 128)
 DEEP = (16, 64, 256, 1024)
@@ -106,7 +106,7 @@ def uneven(bench: Bench) -> Found:
 
 
 def rough(bench: Bench) -> Found:
-    """Read the order on steps whose lengths alternate as one to two, on Gaussian data.
+    """Read the order on steps of lengths 1, 3, 2, 1, 3, 2, ..., on Gaussian data.
 
     A method that takes its weights from the levels keeps its order; fixed weights, or a step ratio
     of other levels, fall to one. Methods of fixed weights by design (iPNDM) are declined by name.

@@ -115,7 +115,7 @@ def distance(bench: Bench) -> Found:
         levels = bench.grid("uneven", steps, wide=True)
         rng = np.random.default_rng([bench.seed, steps])
         x = levels[0].noised(bench.line.sample(4000, rng), rng)
-        with noise.answered(noise.Seeded(steps), x.shape):
+        with noise.answered(noise.Seeded(steps)):
             end = bench.above.run(bench.line, x, levels).end
         if not np.all(np.isfinite(end)):
             return {"verdict": "fails", "text": f"not finite at {steps} steps"}

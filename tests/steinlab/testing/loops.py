@@ -205,6 +205,11 @@ def ancestral(*, noise: float = 1.0) -> Loop:
     return sample_euler_ancestral
 
 
+def coupled(model: Any, x: Any, sigmas: Any) -> Any:
+    x = euler(model, x, sigmas)
+    return x - 1e-3 * x.mean()
+
+
 def noisy_end(model: Any, x: Any, sigmas: Any) -> Any:
     x = euler(model, x, sigmas)
     return x + 0.1 * torch.randn_like(x)
@@ -224,6 +229,7 @@ MUTANTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "levels": (midpoint(at_next=True), {}),
     "method": (dpmpp_2m(last=lambda _x, d, old: 1.5 * d - 0.5 * old), {}),
     "deterministic": (remembering(), {}),
+    "batch": (coupled, {}),
     "midway": (without_history, {}),
     "dtype": (in_single, {}),
     "float32": (cancelling, {}),
@@ -305,3 +311,26 @@ def adaptive(model: Any, x: Any, sigmas: Any) -> Any:
             x, s = z, t
         h = h * min(max(0.9 * (1e-4 / error) ** 0.5, 0.3), 3.0)
     return x if sigmas[-1] > 0 else model(x, torch.tensor(s, dtype=x.dtype))
+
+
+def stochastic_midpoint(*, independent: bool = False) -> Loop:
+    """The midpoint in log sigma with noise; broken by a stage whose noise is not the step's."""
+
+    def split(s: Any, t: Any) -> tuple[Any, Any]:
+        up = (t**2 * (s**2 - t**2) / s**2) ** 0.5
+        return (t**2 - up**2) ** 0.5, up
+
+    def sample_sde(model: Any, x: Any, sigmas: Any, noise_sampler: Any = None) -> Any:
+        for s, t in itertools.pairwise(sigmas):
+            d = model(x, s)
+            if t == 0:
+                return d
+            m = (s * t) ** 0.5
+            down, up = split(s, m)
+            z = torch.randn_like(x) if independent else noise_sampler(s, m)
+            y = down / s * x + (1 - down / s) * d + up * z
+            down, up = split(s, t)
+            x = down / s * x + (1 - down / s) * model(y, m) + up * noise_sampler(s, t)
+        return x
+
+    return sample_sde

@@ -111,3 +111,15 @@ def test_an_adaptive_loop_has_no_order() -> None:
     assert rows["order-even"].verdict == "declined"
     assert rows["order-even"].text.startswith("chooses its own steps: error ")
     assert rows["one-point"].verdict == "ok"
+
+
+def test_the_weak_order_tells_whether_a_stage_shares_the_noise_of_its_step() -> None:
+    """Exact moments on a Brownian path: order two with its increments, one with fresh numbers."""
+    right = row_of("law", loops.stochastic_midpoint(), law=True, order=2)
+    assert right.verdict == "ok"
+    assert right.measured == pytest.approx(2.0, abs=0.15)
+    wrong = row_of("law", loops.stochastic_midpoint(independent=True), law=True, order=2)
+    assert wrong.verdict == "fails"
+    assert wrong.measured == pytest.approx(1.0, abs=0.15)
+    assert wrong.cause == "a draw inside the step is independent of the step's, or is used twice"
+    assert row_of("law", loops.stochastic_midpoint(independent=True), law=True).verdict == "ok"

@@ -39,7 +39,7 @@ PLANTED: dict[str, tuple[Any, str, str]] = {
     ),
     "the ratio upside down": (
         loops.dpmpp_2m(ratio=lambda b, s, t, _a: (s / t).log() / (b / s).log()),
-        "order-rough",
+        "method",
         "upside down",
     ),
     "sigma for sigma_next in the scale": (
