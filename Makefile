@@ -34,7 +34,7 @@ test: setup
 test-full: setup
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --benchmark-disable
 
-# runs them; what is committed, plots included, stays (notebooks/refresh.py renews it)
+# runs them; what is committed, plots included, stays (steinlab notebooks renews it)
 notebooks: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout 120 notebooks
 
@@ -42,7 +42,7 @@ notebooks: setup
 # what does not depend on it is judged once and kept in out/pages
 pages: setup
 	$(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json --out out/pages
-	$(BIN)/python docs/refresh.py ledger.json
+	$(BIN)/steinlab pages ledger.json
 
 figures: setup
 	$(BIN)/steinlab figures --out out/figures
@@ -66,7 +66,7 @@ bench: setup
 # either profile resumes where it stopped
 tournament: setup
 	mkdir -p out
-	$(BIN)/python -m steinlab.tournament --profile $(PROFILE) --out out/tournament-$(PROFILE)
+	$(BIN)/steinlab tournament --profile $(PROFILE) --out out/tournament-$(PROFILE)
 
 # resumes where it stopped; docs/mutants.md says what it does and what it found
 mutants: setup

@@ -54,21 +54,24 @@ class NoiseLevel:
         if not sigma_ok:
             raise ValueError(f"sigma must be finite and >= 0, got {self.sigma}")
 
-    def noised(self, data: Any, rng: np.random.Generator) -> Any:
-        """Return ``alpha x_star + sigma eps``, states at the level, with fresh normal noise.
+    def noised(self, data: Any, noise: Any) -> Any:
+        """Return ``alpha x_star + sigma eps``, states at the level.
 
         Parameters
         ----------
         data : array (..., N, d)
-            States of the data law, in NumPy.
-        rng : numpy Generator
+            States of the data law.
+        noise : numpy Generator or array
+            Draws ``eps``, for states in NumPy; or ``eps`` itself, as levels that share it need.
 
         Examples
         --------
         >>> NoiseLevel(0.5, 0.0).noised(np.array([[2.0]]), np.random.default_rng(0))
         array([[1.]])
         """
-        return self.alpha * data + self.sigma * rng.standard_normal(np.shape(data))
+        if isinstance(noise, np.random.Generator):
+            noise = noise.standard_normal(np.shape(data))
+        return self.alpha * data + self.sigma * noise
 
     @property
     def ratio(self) -> Scalar:

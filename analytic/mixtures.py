@@ -184,6 +184,13 @@ class GaussianMixture:
         """Return ``V(x) = tr Cov(x_star | x)``, shape ``(..., N)``."""
         return self.moments(x, level)[2]
 
+    def rounding(self, x: np.ndarray, level: NoiseLevel) -> tuple[np.ndarray, ...]:
+        """Return sizes of the rounding of ``D`` and ``D'``, and ``|D''|``, on a line.
+
+        See :attr:`analytic.posterior.Posterior.rounding`; each has the shape of ``x``.
+        """
+        return self._posterior(x, level).rounding
+
     def moments(self, x: Array, level: NoiseLevel) -> tuple[Array, Array, Array]:
         """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
 

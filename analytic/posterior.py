@@ -82,6 +82,35 @@ class Posterior:
         within = sum_over(sum_over(self.r * self.slack, -1), -2) * copies
         return gain + _narrow(self._precision) * spread, within + spread
 
+    @cached_property
+    def rounding(self) -> tuple[Array, Array, Array]:
+        r"""Sizes, in units of ``eps``, of the rounding of ``D`` and ``D'``, and one of ``|D''|``.
+
+        One dimension; each ``(..., N, 1)``. The logit of a component is ``offset^2 / (2 v)`` with
+        ``offset = x - alpha m``, whose product is rounded, and the logarithm of ``v``; so its
+        error, and the relative error of ``r_k``, is
+
+            e_k = 1 + |offset| (|offset| + |alpha m|) / v + |log v| / 2
+
+        (the logarithm of a weight, some units, is left to what multiplies the size), and
+        ``mu_k = m + gain offset`` is off by ``b_k = |m| + gain (|offset| + |alpha m|)``. With
+        ``delta_k = mu_k - D``, ``slack`` the variance within a component and
+        ``P = alpha / sigma^2``, to first order
+
+            D:   sum r (b + e |delta|)               (a factor common to all r cancels),
+            D':  sum r (gain + e (gain + P delta^2) + 2 P |delta| b),
+            D'' = P^2 sum r (delta^3 + 3 delta slack), of absolute terms.
+        """
+        centre, off = abs(self.alpha * self.centers), abs(self.offset)
+        logit = 1 + off * (off + centre) / self.v + 0.5 * abs(np.log(self.v))
+        own, apart = abs(self.centers) + self.gain * (off + centre), abs(self.deltas)
+        steep = self._precision * apart
+        slope = self.gain + logit * (self.gain + steep * apart) + 2 * steep * own
+        bend = steep * self._precision * (apart**2 + 3 * self.slack)
+        sizes = (own + logit * apart, slope, bend)
+        value, first, second = (sum_over(self.r * size, -3) for size in sizes)
+        return value, first, second
+
     @property
     def score(self) -> Array:
         """``grad log p``, ``(..., N, d)``."""

@@ -5,6 +5,11 @@ cut where its components change (:func:`mixture_breaks`); panels of all cases li
 every round splits those whose Gauss-Lobatto value still differs from that of their halves. For
 an integrand analytic near a panel the difference bounds the error of the halves generously: if a
 panel's value is off by ``e``, its halves' is off by about ``e^2``.
+
+Neither rule sees a feature that lies between the nodes of both. Where an integrand is part of a
+derivative ``g'``, the fundamental theorem sees it, however narrow: the ends of the panel know
+``int g' = g(b) - g(a)``. ``integrate(..., watched=...)`` settles a panel only where the rule gives
+that difference too, and counts what is left as error.
 """
 
 from __future__ import annotations
@@ -81,7 +86,7 @@ def gauss_lobatto(n: int) -> tuple[np.ndarray, np.ndarray]:
     return nodes, 2 / (n * (n - 1) * legendre(nodes) ** 2)
 
 
-def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
+def integrate(f: Integrand, breaks: np.ndarray, *, watched: int | None = None) -> Integral:
     """Integrate ``f`` over ``[breaks[c, 0], breaks[c, -1]]`` for every case ``c``.
 
     Parameters
@@ -90,6 +95,12 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
         ``(case, x) -> values, sizes`` of case ``case[p]`` at ``x[p]``.
     breaks : array (C, B)
         Increasing along the last axis; empty panels are allowed. Discontinuities belong here.
+    watched : int, optional
+        An integrand whose unseen features must show. The last two that ``f`` gives are then not
+        integrated: a derivative ``g'`` that holds ``watched`` as a summand, the others smooth
+        wherever ``g`` is continuous, and ``g``. In a panel with a feature between the nodes,
+        ``|int g' - (g(b) - g(a))|`` is what the rule misses of ``watched``, or rounding; its sum
+        over the panels is part of the error of ``watched``.
 
     Examples
     --------
@@ -104,15 +115,19 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
     a, b = breaks[:, :-1].ravel(), breaks[:, 1:].ravel()
     keep = b > a
     case, a, b = case[keep], a[keep], b[keep]
-    coarse, _ = _panels(f, case, a, b)
+    coarse, _ = _panels(f, watched, case, a, b)
     scale = _by_case(case, np.abs(coarse), count)
     value, total, error = (np.zeros_like(scale) for _ in range(3))
     for round_ in range(ROUNDS):
         middle = 0.5 * (a + b)
         halves = (np.concatenate(ends) for ends in ((case, case), (a, middle), (middle, b)))
-        (left, right), (left_size, right_size) = (np.split(part, 2) for part in _panels(f, *halves))
+        (left, right), (left_size, right_size) = (
+            np.split(part, 2) for part in _panels(f, watched, *halves)
+        )
         with np.errstate(invalid="ignore"):  # an infinite integrand never settles
             moved = np.abs(left + right - coarse)
+            if watched is not None:
+                moved[:, -1] = np.abs(left[:, -1]) + np.abs(right[:, -1])
         settled = moved <= PANEL_TOLERANCE * (scale[case] + left_size + right_size)
         done = settled.all(axis=-1)
         if round_ == ROUNDS - 1:
@@ -129,6 +144,9 @@ def integrate(f: Integrand, breaks: np.ndarray) -> Integral:
         case = np.repeat(case[more], 2)
         a, b = _zip(a[more], middle[more]), _zip(middle[more], b[more])
         coarse = _zip(left[more], right[more])
+    if watched is not None:
+        error[:, watched] += error[:, -1]
+        value, total, error = (part[:, :-1] for part in (value, total, error))
     return Integral(value, total, error)
 
 
@@ -138,9 +156,9 @@ def columns(integrands: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _panels(
-    f: Integrand, case: np.ndarray, a: np.ndarray, b: np.ndarray
+    f: Integrand, watched: int | None, case: np.ndarray, a: np.ndarray, b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Lobatto values and sizes of panels, shape ``(P, Q)``."""
+    """Gauss-Lobatto values and sizes of panels, ``(P, Q)``; the last column closes ``watched``."""
     nodes, weights = gauss_lobatto(NODES)
     out = []
     for start in range(0, len(a), BLOCK):
@@ -151,7 +169,12 @@ def _panels(
         x[:, 0], x[:, -1] = np.nextafter(a[part], b[part]), np.nextafter(b[part], a[part])
         values, sizes = f(case[part], x)
         weight = (half * weights)[..., None]
-        out.append(((values * weight).sum(axis=1), (sizes * weight).sum(axis=1)))
+        value, size = (values * weight).sum(axis=1), (sizes * weight).sum(axis=1)
+        if watched is not None:
+            value[:, -2] -= values[:, -1, -1] - values[:, 0, -1]
+            size[:, -2] += sizes[:, -1, -1] + sizes[:, 0, -1]
+            value, size = value[:, :-1], size[:, :-1]
+        out.append((value, size))
     return np.concatenate([v for v, _ in out]), np.concatenate([s for _, s in out])
 
 

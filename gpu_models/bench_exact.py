@@ -1,6 +1,6 @@
-"""The old name of :mod:`gpu_models.exact.benchmark`, for ``python -m``."""
+"""The old name of ``steinlab bench-exact``."""
 
-import runpy
+from steinlab.cli import door
 
 if __name__ == "__main__":
-    runpy.run_module("gpu_models.exact.benchmark", run_name="__main__", alter_sys=True)
+    door("bench-exact")

@@ -1,6 +1,6 @@
-"""The old name of :mod:`gpu_models.quality.evaluate`, for ``python -m``."""
+"""The old name of ``steinlab evaluate``."""
 
-import runpy
+from steinlab.cli import door
 
 if __name__ == "__main__":
-    runpy.run_module("gpu_models.quality.evaluate", run_name="__main__", alter_sys=True)
+    door("evaluate")

@@ -84,7 +84,7 @@ def fashion_edm() -> Model:
         missing=""
         if there
         else f"{FASHION_WEIGHTS.name} is not among gpu_models/weights; "
-        "train it by python -m gpu_models.train and put it there",
+        "train it by steinlab train-fashion and put it there",
     )
 
 

@@ -1,6 +1,6 @@
-"""The old name of :mod:`gpu_models.network.train`, for ``python -m``."""
+"""The old name of ``steinlab train-fashion``."""
 
-import runpy
+from steinlab.cli import door
 
 if __name__ == "__main__":
-    runpy.run_module("gpu_models.network.train", run_name="__main__", alter_sys=True)
+    door("train-fashion")

@@ -12,6 +12,9 @@ Examples
 >>> x = grid[0].noised(law.sample(1000, rng), rng)
 >>> sl.solve(law, x, grid, "dpmpp-2m", correction=sl.stein(gamma_max=1.0)).evaluations
 8
+>>> gammas = sl.coefficients(law, grid[2], grid[3], "euler", samples=1000)
+>>> {route: round(gammas[route].value, 4) for route in ("tweedie", "three_scalar")}
+{'tweedie': 1.5117, 'three_scalar': 1.5117}
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+    from steinlab.coefficient.routes import coefficients
     from steinlab.corrections import get_correction
     from steinlab.corrections.stein import stein
     from steinlab.corrections.tweedie import tweedie
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from steinlab.experiments.compare import compare
     from steinlab.solvers import get_solver
     from steinlab.solvers.loop import Solution, solve
+    from steinlab.testing import check_correction, check_denoiser, check_sampler, check_solver
     from steinlab.verification import laws
     from steinlab.verification.arguments import levels, numbers, steps
     from steinlab.verification.expectation import E
@@ -53,6 +58,7 @@ _FACE = {
     "stein": "steinlab.corrections:stein",
     "tweedie": "steinlab.corrections:tweedie",
     # what is found
+    "coefficients": "steinlab.coefficient.routes:coefficients",
     "Estimate": "steinlab.estimates:Estimate",
     "compare": "steinlab.experiments.compare:compare",
     # what is held
@@ -63,6 +69,10 @@ _FACE = {
     "numbers": "steinlab.verification.arguments:numbers",
     "E": "steinlab.verification.expectation:E",
     "verify": "steinlab.verification.ledger:run",
+    "check_sampler": "steinlab.testing:check_sampler",
+    "check_solver": "steinlab.testing:check_solver",
+    "check_correction": "steinlab.testing:check_correction",
+    "check_denoiser": "steinlab.testing:check_denoiser",
 }
 """Where each name lives: a module, or what stands in it behind the colon."""
 
@@ -73,7 +83,12 @@ __all__ = [
     "GaussianMixture",
     "NoiseLevel",
     "Solution",
+    "check_correction",
+    "check_denoiser",
+    "check_sampler",
+    "check_solver",
     "claim",
+    "coefficients",
     "compare",
     "get_correction",
     "get_process",

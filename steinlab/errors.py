@@ -19,6 +19,10 @@ class Interrupted(Exception):
     """The user stopped a command that has kept what it computed; the message says where."""
 
 
+class Terminated(BaseException):
+    """The process was told to end: what has begun is left undone, what is finished is kept."""
+
+
 CRASHES = (Exception, SystemExit)
 """How a claim's code may crash: ``sys.exit(0)`` in it must not end a run as if all were well."""
 
@@ -64,18 +68,18 @@ def one_of(field: str, value: str, options: Iterable[str]) -> str:
     >>> one_of("solver", "hueun", ["euler", "heun"])
     Traceback (most recent call last):
     ...
-    steinlab.errors.InputError: solver must be one of euler, heun (did you mean heun?), got hueun
+    steinlab.errors.InputError: did you mean heun? solver must be one of euler, heun, got hueun
     """
     known = list(options)
     if value in known:
         return value
     raise InputError(
-        f"{field} must be one of {', '.join(known)}{suggestion(value, known)}, got {quote(value)}"
+        f"{suggestion(value, known)}{field} must be one of {', '.join(known)}, got {quote(value)}"
     )
 
 
 def suggestion(value: str, options: Iterable[str]) -> str:
-    """Return `` (did you mean NEAREST?)``, or nothing when no option is near."""
+    """Return ``did you mean NEAREST?`` for the head of a message, or nothing when none is near."""
     lowered = {option.lower(): option for option in options}
     near = difflib.get_close_matches(str(value).lower(), lowered, n=1)
-    return f" (did you mean {lowered[near[0]]}?)" if near else ""
+    return f"did you mean {lowered[near[0]]}? " if near else ""

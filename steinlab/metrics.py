@@ -1,14 +1,25 @@
-"""Distances between samples, each with its standard error, of which two hold as a normal's do."""
+r"""Distances between samples, each with its standard error, of which two hold as a normal's do.
+
+:data:`METRICS` holds what end states can be measured by, by name: one function of :class:`Samples`
+under :func:`metric`. Every bench measures by these names.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr, stdtrit
 
+from analytic import EmpiricalMixture, GaussianMixture
+from analytic.arrays import log_sum_exp
 from steinlab.estimates import Estimate
 
 CHUNK_PAIRS = 2**22
@@ -65,13 +76,70 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> Estimate:
     >>> energy_distance(np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]])).value
     -1.0
     """
-    x, y = _samples(x, y)
-    n, m = len(x), len(y)
-    to_y, to_x = _distance_sums(x, y)
-    within_x, within_y = (_distance_sums(z, z)[0] / (len(z) - 1) for z in (x, y))
-    h, g = to_y / m - within_x, to_x / n - within_y
-    error = 2 * student(min(n, m)) * math.sqrt(h.var(ddof=1) / n + g.var(ddof=1) / m)
-    return Estimate(float(h.mean() + g.mean()), error)
+    return energy_rows(*_samples(x, y)).estimate
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyRows:
+    """The parts of an energy distance, one a state of either sample.
+
+    Parameters
+    ----------
+    h, g : array (n,), (m,)
+        Mean distances to the other sample less those within the own; their means sum to the
+        distance.
+    """
+
+    h: np.ndarray
+    g: np.ndarray
+
+    @property
+    def distance(self) -> float:
+        """The distance."""
+        return float(self.h.mean() + self.g.mean())
+
+    @property
+    def error(self) -> float:
+        """Its standard error, by the Hajek projection and Student's factor."""
+        n, m = len(self.h), len(self.g)
+        spread = math.sqrt(self.h.var(ddof=1) / n + self.g.var(ddof=1) / m)
+        return 2 * student(min(n, m)) * spread
+
+    @property
+    def estimate(self) -> Estimate:
+        """Both."""
+        return Estimate(self.distance, self.error)
+
+    def ratio_error(self, other: EnergyRows, ratio: float) -> float:
+        """Return the standard error of ``distance - ratio * other.distance`` on the same rows.
+
+        Both samples come from the same start states, row by row, and stand against the same truth:
+        what they share drops out. Over the denominator of the ratio it is the ratio's own error, to
+        first order.
+        """
+        return EnergyRows(self.h - ratio * other.h, self.g - ratio * other.g).error
+
+
+Distances = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""``(n, d), (m, d) -> (n, m)``, Euclidean."""
+
+
+def energy_rows(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    within: np.ndarray | None = None,
+    distances: Distances = cdist,
+) -> EnergyRows:
+    """Return the rows of :func:`energy_distance`; ``within`` is :func:`mean_within` of ``y``."""
+    to_y, to_x = _distance_sums(x, y, distances)
+    own = mean_within(y, distances) if within is None else within
+    return EnergyRows(to_y / len(y) - mean_within(x, distances), to_x / len(x) - own)
+
+
+def mean_within(x: np.ndarray, distances: Distances = cdist) -> np.ndarray:
+    """Return the mean distance of each state to the others."""
+    return _distance_sums(x, x, distances)[0] / (len(x) - 1)
 
 
 def sliced_w2(x: np.ndarray, y: np.ndarray, *, num_projections: int, seed: int) -> Estimate:
@@ -171,14 +239,18 @@ def _samples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return checked[0], checked[1]
 
 
-def _distance_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _distance_sums(
+    x: np.ndarray, y: np.ndarray, distances: Distances = cdist
+) -> tuple[np.ndarray, np.ndarray]:
     """Sums of ``|x_i - y_j|`` over ``j``, shape ``(n,)``, and over ``i``, shape ``(m,)``."""
     rows, columns = np.empty(len(x)), np.zeros(len(y))
     step = max(1, CHUNK_PAIRS // len(y))
     for i in range(0, len(x), step):
-        distances = cdist(x[i : i + step], y)
-        rows[i : i + step] = distances.sum(axis=1)
-        columns += distances.sum(axis=0)
+        found = distances(x[i : i + step], y)
+        if x is y:  # products leave the distance of a state to itself at a rounding error
+            np.fill_diagonal(found[:, i:], 0.0)
+        rows[i : i + step] = found.sum(axis=1)
+        columns += found.sum(axis=0)
     return rows, columns
 
 
@@ -219,3 +291,216 @@ def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Estimate:
     rows = (to_y + to_x - 2 * own - within_x - within_y) / (n - 1)
     error = 2 * student(n) * float(rows.std(ddof=1)) * (n - 1) / ((n - 2) * math.sqrt(n))
     return Estimate(float(rows.mean()), error)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """A sample of the truth, with what is known of its law.
+
+    Parameters
+    ----------
+    sample : array (m, d)
+    law : law, optional
+        Whose sample it is; without one the sample stands for it.
+    named : GaussianMixture, optional
+        Whose components are the modes, where the law itself is not known as a mixture.
+    num_projections, seed : int
+        Directions of the sliced distance, the same ones for all that is measured.
+    """
+
+    sample: np.ndarray
+    law: Any | None = None
+    named: GaussianMixture | None = None
+    num_projections: int = 200
+    seed: int = 0
+
+    @property
+    def modes(self) -> GaussianMixture | None:
+        """The mixture to whose components end states are assigned, where there is one."""
+        return self.law if isinstance(self.law, GaussianMixture) else self.named
+
+    @functools.cached_property
+    def weights(self) -> np.ndarray | None:
+        """True weights of the modes."""
+        modes = self.modes
+        if modes is None:
+            return None
+        return mode_weights(modes, self.sample) if self.law is None else modes.weights
+
+    @functools.cached_property
+    def mean(self) -> np.ndarray:
+        """Mean of the law, shape ``(d,)``."""
+        return np.asarray(self.sample.mean(axis=0) if self.law is None else self.law.mean())
+
+    @functools.cached_property
+    def covariance(self) -> np.ndarray:
+        """Covariance of the law, shape ``(d, d)``."""
+        return _covariance(self.sample) if self.law is None else covariance_of(self.law)
+
+    @functools.cached_property
+    def within(self) -> np.ndarray:
+        """Mean distance of each state of the sample to the others."""
+        return mean_within(self.sample)
+
+    def rows(self, x: np.ndarray) -> EnergyRows:
+        """Return the parts of a sample's energy distance to the truth's."""
+        x, sample = _samples(x, self.sample)
+        return energy_rows(x, sample, within=self.within)
+
+    def sliced_w2(self, x: np.ndarray) -> Estimate:
+        """Return the sliced distance of a sample to the truth's."""
+        return sliced_w2(x, self.sample, num_projections=self.num_projections, seed=self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """End states ``(n, d)`` and what they are held against.
+
+    Parameters
+    ----------
+    x : array (n, d)
+    truth : Truth
+    ends : array (k, d), optional
+        Where the flow leads the first ``k`` of them, each from its own start state.
+    ends_error : float
+        Root mean square error of those.
+    """
+
+    x: np.ndarray
+    truth: Truth
+    ends: np.ndarray | None = None
+    ends_error: float = 0.0
+
+    @functools.cached_property
+    def rows(self) -> EnergyRows:
+        """The parts of the energy distance."""
+        return self.truth.rows(self.x)
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """End states beside the flow's, where two or more are known."""
+        if self.ends is None or len(self.ends) < 2:
+            return None
+        return self.x[: len(self.ends)], self.ends
+
+    def measured(self, names: Iterable[str]) -> dict[str, Estimate | None]:
+        """Return metrics by name; None for one that has nothing here to compare with."""
+        return {name: METRICS[name].of(self) for name in names}
+
+
+class Metric(NamedTuple):
+    """A metric: its heading in tables, and its function."""
+
+    title: str
+    of: Callable[[Samples], Estimate | None]
+
+
+Measure = TypeVar("Measure", bound=Callable[[Samples], Estimate | None])
+
+_METRICS: dict[str, Metric] = {}
+
+METRICS: Mapping[str, Metric] = MappingProxyType(_METRICS)
+"""Every metric by name."""
+
+
+def metric(name: str, title: str) -> Callable[[Measure], Measure]:
+    """Enter a function of :class:`Samples` among the metrics."""
+
+    def enter(function: Measure) -> Measure:
+        _METRICS[name] = Metric(title, function)
+        return function
+
+    return enter
+
+
+@metric("energy_distance", "energy distance")
+def _energy(found: Samples) -> Estimate:
+    return found.rows.estimate
+
+
+@metric("sliced_w2", "sliced W2")
+def _sliced(found: Samples) -> Estimate:
+    return found.truth.sliced_w2(found.x)
+
+
+@metric("flow_error", "flow error")
+def _flow_error(found: Samples) -> Estimate | None:
+    """Root mean square distance to where the flow leads the very same start states."""
+    if found.pairs is None:
+        return None
+    gap = rms_distance(*found.pairs)
+    return Estimate(gap.value, float(np.hypot(gap.error, found.ends_error)))
+
+
+@metric("mode_weights", "mode weights")
+def _mode_weights(found: Samples) -> Estimate | None:
+    """``sum_k |mean_i r_k(x_i) - w_k| / 2``: total variation, ``r_k`` the responsibilities."""
+    modes, weights = found.truth.modes, found.truth.weights
+    if modes is None or weights is None:
+        return None
+    gaps = np.abs(mode_weights(modes, found.x) - weights)
+    return Estimate(float(gaps.sum() / 2), math.nan)
+
+
+@metric("mean", "mean")
+def _mean(found: Samples) -> Estimate:
+    """``|mean(x) - m| / sqrt(tr C)``."""
+    gap, size = found.x.mean(axis=0) - found.truth.mean, math.sqrt(np.trace(found.truth.covariance))
+    return Estimate(float(np.linalg.norm(gap)) / size, math.nan)
+
+
+@metric("covariance", "covariance")
+def _covariances(found: Samples) -> Estimate:
+    """``|cov(x) - C|_F / |C|_F``."""
+    spread = np.linalg.norm(_covariance(found.x) - found.truth.covariance)
+    return Estimate(float(spread / np.linalg.norm(found.truth.covariance)), math.nan)
+
+
+PAIRED = 1024
+"""Pairs of an energy distance between runs: its cost is their square."""
+
+
+@metric("paired_energy", "energy distance")
+def _paired_energy(found: Samples) -> Estimate | None:
+    """Energy distance to the flow's ends from the same start states."""
+    if found.pairs is None or len(found.pairs[1]) < 3:
+        return None
+    return energy_distance_of_pairs(*(states[:PAIRED] for states in found.pairs))
+
+
+def mode_weights(modes: GaussianMixture, x: np.ndarray) -> np.ndarray:
+    """Return the mean responsibilities of a mixture's components for clean states.
+
+    Examples
+    --------
+    >>> law = GaussianMixture([0.5, 0.5], [-1.0, 1.0], 0.01)
+    >>> mode_weights(law, np.array([[-1.0], [-1.1], [0.9], [-0.9]])).tolist()
+    [0.75, 0.25]
+    """
+    logits = []
+    for k, log_weight in enumerate(modes.log_weights):
+        offset = x - modes.means[k]
+        if modes.basis is not None:
+            offset = offset @ modes.basis[k]
+        spectrum = np.broadcast_to(modes.spectra[k], (modes.dim,))
+        far = (offset**2 / spectrum).sum(axis=1) + np.log(spectrum).sum()
+        logits.append(log_weight - 0.5 * far)
+    _, shares = log_sum_exp(np.array(logits), axis=0)
+    return np.asarray(shares.mean(axis=1))
+
+
+def covariance_of(law: Any) -> np.ndarray:
+    """Return the covariance of a law's states, shape ``(d, d)``."""
+    if isinstance(law, EmpiricalMixture):
+        rows = law.data - law.mean()
+        return np.asarray(rows.T @ rows / len(rows) + law.bandwidth**2 * np.eye(law.dim))
+    spread = law.means - law.mean()
+    out = (law.weights[:, None] * spread).T @ spread
+    for k, weight in enumerate(law.weights):
+        basis = np.eye(law.dim) if law.basis is None else law.basis[k]
+        out += weight * (basis * law.spectra[k]) @ basis.T
+    return np.asarray(out)
+
+
+def _covariance(x: np.ndarray) -> np.ndarray:
+    return np.atleast_2d(np.cov(x, rowvar=False))

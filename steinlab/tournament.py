@@ -1,6 +1,6 @@
-"""The old name of :mod:`steinlab.experiments.tournament`, for ``python -m``."""
+"""The old name of ``steinlab tournament``."""
 
-import runpy
+from steinlab.cli import door
 
 if __name__ == "__main__":
-    runpy.run_module("steinlab.experiments.tournament", run_name="__main__", alter_sys=True)
+    door("tournament")

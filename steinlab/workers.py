@@ -6,6 +6,7 @@ All three answer to :class:`concurrent.futures.Executor`; nothing else is asked 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -66,9 +67,30 @@ def thread_limits() -> Iterator[None]:
                 os.environ[name] = value
 
 
+class _Pool(ProcessPoolExecutor):
+    """A pool whose processes leave an interrupt to this one, which then ends them at once."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start a process where one is missing, with interrupts blocked: it inherits that."""
+        if not hasattr(signal, "pthread_sigmask"):
+            return super().submit(fn, *args, **kwargs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def kill(self) -> None:
+        """End the processes, whatever they are at."""
+        for process in list((self._processes or {}).values()):
+            process.kill()
+
+
 @contextmanager
 def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executor]:
     """Give the executor asked for; one worker stays in this process.
+
+    An error, an interrupt for one, ends the processes without waiting for what they are at.
 
     Parameters
     ----------
@@ -89,9 +111,12 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
         yield SerialExecutor()
     else:
         with thread_limits():
-            pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=one_thread)
+            pool = _Pool(workers, get_context("spawn"), initializer=one_thread)
             try:
                 yield pool
+            except BaseException:
+                pool.kill()
+                raise
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 

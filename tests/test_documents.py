@@ -101,7 +101,7 @@ def test_every_page_is_linked() -> None:
 
 
 def test_correction_of_contributing_runs() -> None:
-    code, model = blocks(CONTRIBUTING, "python")
+    code, _, model = blocks(CONTRIBUTING, "python")
     space: dict[str, Any] = {}
     from analytic import GaussianMixture
     from steinlab.diffusion.grids import make_grid
@@ -118,9 +118,22 @@ def test_correction_of_contributing_runs() -> None:
     assert "timed_denoiser(" in model
 
 
+def test_metric_of_contributing_runs() -> None:
+    from steinlab import metrics
+
+    exec(compile(blocks(CONTRIBUTING, "python")[1], "CONTRIBUTING.md", "exec"), vars(metrics))
+    try:
+        x = np.array([[0.0, 0.0], [3.0, 4.0]])
+        found = metrics.Samples(x, metrics.Truth(x), 0 * x).measured(["worst"])["worst"]
+    finally:
+        del metrics._METRICS["worst"]
+    assert found is not None
+    assert found.value == 5.0
+
+
 def test_model_of_contributing_runs() -> None:
     torch = pytest.importorskip("torch")
-    _, code = blocks(CONTRIBUTING, "python")
+    _, _, code = blocks(CONTRIBUTING, "python")
     space: dict[str, Any] = {"my_torch_module": lambda x, _t: x, "my_alphas_cumprod": [0.9, 0.1]}
     exec(compile(code, "CONTRIBUTING.md", "exec"), space)
     grid_level = EDM.level_at(2.0)

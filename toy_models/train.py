@@ -1,6 +1,6 @@
-"""The old name of :mod:`toy_models.trained.train`, for ``python -m``."""
+"""The old name of ``steinlab train``."""
 
-import runpy
+from steinlab.cli import door
 
 if __name__ == "__main__":
-    runpy.run_module("toy_models.trained.train", run_name="__main__", alter_sys=True)
+    door("train")

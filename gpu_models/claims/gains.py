@@ -33,7 +33,7 @@ from gpu_models.study.pairs import (
 )
 from gpu_models.study.stored import Stored, stored
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import COUNTS_AS, Check, Effort, Twin
+from steinlab.verification.claim import COUNTS_AS, Check, Effort, NegativeControl
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import critical
 
@@ -165,7 +165,7 @@ def compare_cells(data: Judged, reading: Reading) -> Comparison:
 
     Shares (precision, recall) must not fall, the rest must not grow.
     """
-    if reading.family:  # a falsified twin: all cells of the other family
+    if reading.family:  # a negative control: all cells of the other family
         quantities = dict.fromkeys(q for _, q in data.asked)
         chosen = [(p, q) for q in quantities for p in usable(data.pairs[reading.family], q)]
     else:
@@ -196,7 +196,7 @@ def needs(
     def reason() -> str:
         found = stored()
         if found is None:
-            return "no stored study: run python -m gpu_models.study"
+            return "no stored study: run steinlab study"
         for wanted in (about, families):
             pairs = [pairs_of(found, family) for family in wanted]
             if not any(summary(own, quantity) for own in pairs for quantity in quantities):
@@ -250,11 +250,11 @@ def mean_check(
     """Return the check of the families' means."""
     return Check(
         name,
-        "neural",
-        groups(families, quantities),
-        Groups.measure,
-        compare_mean,
-        Groups.restore,
+        method="neural",
+        draw=groups(families, quantities),
+        measure=Groups.measure,
+        compare=compare_mean,
+        restore=Groups.restore,
         available=needs(families, quantities, about),
         notes=notes,
     )
@@ -269,11 +269,11 @@ def cells_check(
     """Return the check of the families' single runs."""
     return Check(
         name,
-        "neural",
-        cells(families, quantities),
-        Runs.measure,
-        compare_cells,
-        Runs.restore,
+        method="neural",
+        draw=cells(families, quantities),
+        measure=Runs.measure,
+        compare=compare_cells,
+        restore=Runs.restore,
         available=needs(families, quantities, about),
         notes=cell_notes,
     )
@@ -297,17 +297,21 @@ def attainable(means: Sequence[str], about: Sequence[str] = (RULE,)) -> tuple[Ch
     return more, calibrated
 
 
-TWINS = (
-    Twin("the plain solver with fewer evaluations instead of the rule", FEWER, ("mean",)),
-    Twin("the same, cell by cell", FEWER, ("cells",)),
-    Twin("a budget and the next larger one exchanged", Reading(exchanged=True), (MORE,)),
-    Twin("the plain solver with fewer evaluations instead of the table", FEWER, (CALIBRATED,)),
+CONTROLS = (
+    NegativeControl(
+        "the plain solver with fewer evaluations instead of the rule", FEWER, ("mean",)
+    ),
+    NegativeControl("the same, cell by cell", FEWER, ("cells",)),
+    NegativeControl("a budget and the next larger one exchanged", Reading(exchanged=True), (MORE,)),
+    NegativeControl(
+        "the plain solver with fewer evaluations instead of the table", FEWER, (CALIBRATED,)
+    ),
 )
 """Of a claim about one reading."""
 
-FAIR_TWINS = (
-    *TWINS,
-    Twin("the same, instead of the fair rules", FEWER, ("fair mean",)),
-    Twin("the same, instead of the fair rules, cell by cell", FEWER, ("fair cells",)),
+FAIR_CONTROLS = (
+    *CONTROLS,
+    NegativeControl("the same, instead of the fair rules", FEWER, ("fair mean",)),
+    NegativeControl("the same, instead of the fair rules, cell by cell", FEWER, ("fair cells",)),
 )
 """Of a claim that judges both readings."""

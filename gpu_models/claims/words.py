@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gpu_models.models import FASHION_WEIGHTS
 from gpu_models.study.design import FAIR, SIZES, Clip
-from gpu_models.study.pairs import CALIBRATED, CLIPPED, LARGEST, MORE, RULE, Pair, Summary, summary
+from gpu_models.study.pairs import (
+    CALIBRATED,
+    CLIPPED,
+    LARGEST,
+    MORE,
+    RULE,
+    SHARES,
+    Pair,
+    Summary,
+    summary,
+)
 from gpu_models.study.stored import Stored
-from steinlab.verification.claim import Result, Table
+from steinlab.verification.claim import Number, Result, Table
 
 WHERE = "fashion-edm, EDM; the stored study: its configuration and device stand in the evidence"
 WHOSE = (
@@ -70,37 +80,74 @@ def tried() -> str:
     )
 
 
-def phrase(s: Summary) -> str:
-    """Return a summary in words."""
-    stopped = f" ({s.stopped} not finite)" if s.stopped else ""
-    same = f" ({s.unchanged} unchanged)" if s.unchanged else ""
-    best = f"best {s.best.ratio:.3g} in {s.best.name}, " if s.improved else ""
-    return (
-        f"{s.mean:.3g} ({s.low:.3g} to {s.high:.3g}; of {s.cells} cells {s.improved} improved, "
-        f"{s.worsened} worsened{stopped}, {s.undecided} undecided{same}; {best}"
-        f"worst {s.worst.ratio:.3g} in {s.worst.name})"
-    )
+Pairs = Mapping[str, Sequence[Pair]]
+"""Runs beside their plain ones, by family."""
 
 
-def sentence(pairs: Mapping[str, Sequence[Pair]], quantities: Mapping[str, str]) -> str:
-    """Say what every correction does to some quantities, and which have not run."""
-    parts, absent = [], []
-    for family, label in LABELS.items():
-        if family == MORE or family in FAIR:
-            continue
-        found = {words: summary(pairs[family], q) for q, words in quantities.items()}
-        said = [f"{words} {phrase(s)}" for words, s in found.items() if s]
-        if said:
-            parts.append(f"{label}: {'; '.join(said)}")
-        else:
-            absent.append(label)
-    fair = outcomes(pairs, quantities)
-    (parts if fair else absent).append(f"{FAIR_WORDS} {fair}" if fair else FAIR_WORDS)
-    rest = f". Not in the record: {', '.join(absent)}" if absent else ""
-    return f"{'. '.join(parts)}{rest}"
+def absent(pairs: Pairs, quantities: Iterable[str]) -> str:
+    """Name the corrections of which the record has no mean, in a sentence; empty if of none."""
+
+    def seen(*families: str) -> bool:
+        return any(summary(pairs[family], q) for family in families for q in quantities)
+
+    missing = [LABELS[family] for family in (RULE, CLIPPED, CALIBRATED) if not seen(family)]
+    missing += [] if seen(*FAIR) else [FAIR_WORDS]
+    return f". Not in the record: {', '.join(missing)}" if missing else ""
 
 
-def outcomes(pairs: Mapping[str, Sequence[Pair]], quantities: Mapping[str, str]) -> str:
+def counted(pairs: Pairs, quantities: Mapping[str, str]) -> str:
+    """Count the fair rules that meet each part of the criterion, by quantity; empty without any."""
+    said = []
+    for q, words in quantities.items():
+        if found := [s for rule in FAIR if (s := summary(pairs[rule], q))]:
+            gains, safe = sum(s.mean_gains for s in found), sum(s.harmless for s in found)
+            said.append(
+                f"{words}, the mean gains in {gains} of {len(found)}, no cell is worse in {safe}"
+            )
+    return f". {FAIR_WORDS[:1].upper()}{FAIR_WORDS[1:]}: {'; '.join(said)}" if said else ""
+
+
+def ratios(pairs: Pairs, quantities: Mapping[str, str], families: Iterable[str]) -> list[Number]:
+    """Return mean ratios to the plain run, those that the record has."""
+    return [
+        Number(
+            f"{words} over plain, {LABELS[family]}, mean",
+            s.mean,
+            better="higher" if s.shares else "lower",
+        )
+        for family in families
+        for q, words in quantities.items()
+        if (s := summary(pairs[family], q))
+    ]
+
+
+def fair_span(pairs: Pairs, quantity: str) -> list[Number]:
+    """Return the least and the largest mean ratio of the fair rules, if the record has any."""
+    found = [s for rule in FAIR if (s := summary(pairs[rule], quantity))]
+    better = "higher" if quantity in SHARES else "lower"
+    return [
+        Number(f"the same, tweedie clipped, {which} of {len(found)}", value, better=better)
+        for which, value in (
+            ("least", min((s.mean for s in found), default=0.0)),
+            ("largest", max((s.mean for s in found), default=0.0)),
+        )
+        if found
+    ]
+
+
+def judged(pairs: Pairs, quantity: str, words: str) -> list[Number]:
+    """Return what the published rule does to a quantity, its mean under the key ``rule``."""
+    if (s := summary(pairs[RULE], quantity)) is None:
+        return []
+    better = "higher" if s.shares else "lower"
+    return [
+        Number(f"{words} over plain, {LABELS[RULE]}, mean", s.mean, better=better, key="rule"),
+        Number("its 95 % interval, from", s.low),
+        Number("its 95 % interval, to", s.high),
+    ]
+
+
+def outcomes(pairs: Pairs, quantities: Mapping[str, str]) -> str:
     """Say which fair rules meet which part of the criterion, quantity by quantity.
 
     The parts: the mean's interval lies on the better side of 1; no cell is worse beyond its error.
@@ -144,32 +191,40 @@ COLUMNS = [
 ]
 
 
-def rows(pairs: Mapping[str, Sequence[Pair]], quantities: Mapping[str, str]) -> list[list[str]]:
+def line(label: str, words: str, s: Summary) -> list[str]:
+    """Return a table's row."""
+    return [
+        label,
+        words,
+        str(s.cells),
+        f"{s.mean:.3g}",
+        f"{s.low:.3g} to {s.high:.3g}",
+        *(str(n) for n in (s.improved, s.worsened, s.undecided, s.unchanged, s.stopped)),
+        *(f"{end.ratio:.3g} ({end.name})" for end in (s.best, s.worst)),
+        *("yes" if met else "no" for met in (s.mean_gains, s.harmless)),
+    ]
+
+
+def rows(pairs: Pairs, quantities: Mapping[str, str]) -> list[list[str]]:
     """Return a table's row a family and quantity."""
     return [
-        [
-            LABELS[family],
-            words,
-            str(s.cells),
-            f"{s.mean:.3g}",
-            f"{s.low:.3g} to {s.high:.3g}",
-            *(str(n) for n in (s.improved, s.worsened, s.undecided, s.unchanged, s.stopped)),
-            f"{s.best.ratio:.3g}",
-            f"{s.worst.ratio:.3g}",
-            *("yes" if met else "no" for met in (s.mean_gains, s.harmless)),
-        ]
+        line(LABELS[family], words, s)
         for family in LABELS
         for q, words in quantities.items()
         if (s := summary(pairs[family], q))
     ]
 
 
-def table(quantities: Mapping[str, str]) -> Callable[[Mapping[str, Result]], Table]:
-    """Return the function that makes a claim's table."""
+def table(
+    quantities: Mapping[str, str],
+    more: Callable[[Pairs], list[list[str]]] = lambda _: [],
+) -> Callable[[Mapping[str, Result]], Table]:
+    """Return the function that makes a claim's table, with ``more`` rows below."""
 
     def made(results: Mapping[str, Result]) -> Table:
         title = "Corrected over plain: geometric mean over setups, cells decided one by one"
-        return Table(title, COLUMNS, rows(results["mean"].data[0].pairs, quantities))
+        pairs = results["mean"].data[0].pairs
+        return Table(title, COLUMNS, [*rows(pairs, quantities), *more(pairs)])
 
     return made
 

@@ -1,4 +1,4 @@
-"""Time the exact denoiser against its two matrix products: ``python -m gpu_models.bench_exact``.
+"""Time the exact denoiser against its two matrix products: ``steinlab bench-exact``.
 
 For each precision: the two products alone on the whole data (the faster of two layouts), the call
 with its exact divergence by every method and chunk, the plain torch version, and automatic
@@ -7,9 +7,8 @@ differentiation with one probe; and how far the numbers are from float64, over t
 
 from __future__ import annotations
 
-import argparse
+import shlex
 import statistics
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,8 @@ from gpu_models.exact.denoiser import ScaledEmpirical
 from gpu_models.exact.methods import FUSED, METHODS
 from gpu_models.exact.rounding import bounds
 from gpu_models.exact.streaming import PRECISIONS, product_mode
+from steinlab.cli.parser import Parser
+from steinlab.errors import InputError
 from steinlab.storage import write_json
 
 SIZES = {"full": (60_000, 784, 4096), "tiny": (600, 24, 64)}
@@ -53,7 +54,7 @@ def queries(data: np.ndarray, level: NoiseLevel, count: int, seed: int = 1) -> n
     """Draw states of the forward process at a level."""
     rng = np.random.default_rng(seed)
     picked = data[rng.integers(len(data), size=count)]
-    return np.asarray(level.alpha * picked + level.sigma * rng.standard_normal(picked.shape))
+    return np.asarray(level.noised(picked, rng))
 
 
 def milliseconds(run: Callable[[], Any], repeats: int = 15) -> dict[str, float]:
@@ -254,27 +255,22 @@ def show(result: dict[str, Any]) -> None:
         print(f"{row['precision']:8} {row['name']:30} {times} {facts}")
 
 
-def main() -> int:
+def main(args: Sequence[str]) -> int:
     """Run the benchmark, print its table, and store it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser("bench-exact", __doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--size", choices=list(SIZES), default="full")
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
-    options = parser.parse_args()
+    options = parser.parse_args(args)
     if not torch.cuda.is_available():
-        print("device must be a CUDA device for this benchmark, got none", file=sys.stderr)
-        return 2
+        raise InputError("device must be a CUDA device for this benchmark, got none")
     result = {
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
-        "command": "python -m gpu_models.bench_exact " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["steinlab", "bench-exact", *args]),
         "size": dict(zip(("rows", "coordinates", "queries"), SIZES[options.size], strict=True)),
     } | Bench(options.size, "cuda", options.precisions).run()
     show(result)
     if options.json:
         write_json(options.json, result, indent=1)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

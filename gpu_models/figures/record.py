@@ -15,4 +15,4 @@ def study_of(folder: Path | None) -> Stored:
 
 def absent(name: str) -> str:
     """Say that a piece is not in the record."""
-    return f"{name}: not in the stored study, which python -m gpu_models.study resumes"
+    return f"{name}: not in the stored study, which steinlab study resumes"

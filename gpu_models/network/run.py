@@ -172,7 +172,7 @@ class Run:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
             "torch": torch.__version__,
-            "command": command_line("gpu_models.network.train"),
+            "command": command_line(),
             "loss_curve": self.curve,
             "validation": self.validation,
         }

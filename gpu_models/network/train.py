@@ -1,9 +1,9 @@
-"""Train the U-Net on Fashion-MNIST: ``python -m gpu_models.train --preset tiny --out DIR``.
+"""Train the U-Net on Fashion-MNIST: ``steinlab train-fashion --preset tiny --out DIR``.
 
-On several GPUs ``torchrun --nproc-per-node 2 -m gpu_models.train ...``: the same training step by
-step, up to rounding, one process a GPU. ``--out`` receives ``checkpoint.pt`` (all that resumes the
-run), ``fashion-edm.safetensors`` (the averaged weights in half precision) and ``fashion-edm.json``
-(their provenance), each written whole or not at all. Exit code 2 after bad input, with one line.
+On several GPUs ``torchrun --nproc-per-node 2 -m steinlab train-fashion ...``: the same training,
+step by step, up to rounding, one process per GPU. ``--out`` receives ``checkpoint.pt`` (all that
+resumes the run), ``fashion-edm.safetensors`` (the averaged weights in half precision) and
+``fashion-edm.json`` (their provenance), each written whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from gpu_models.network import fashion
-from gpu_models.network.arguments import Parser, answer
+from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.benchmark import benchmark
 from gpu_models.network.objective import resident
 from gpu_models.network.parallel import Group, group_of
@@ -28,16 +27,13 @@ from gpu_models.network.trainer import Trainer
 from steinlab.errors import InputError, one_of
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str]) -> int:
     """Train, resume or measure the speed; return the exit code."""
-
-    def work() -> None:
-        wanted = _parser().parse_args(args)
-        preset = _preset(wanted)
-        with group_of(wanted.device) as group:
-            _work(wanted, preset, group)
-
-    return answer("gpu_models.network.train", work)
+    wanted = _parser().parse_args(args)
+    preset = _preset(wanted)
+    with group_of(wanted.device) as group:
+        _work(wanted, preset, group)
+    return 0
 
 
 def _work(wanted: argparse.Namespace, preset: Preset, group: Group) -> None:
@@ -79,8 +75,8 @@ def _preset(wanted: argparse.Namespace) -> Preset:
     return dataclasses.replace(preset, settings=dataclasses.replace(preset.settings, **given))
 
 
-def _parser() -> Parser:
-    parser = Parser("gpu_models.network.train", "Train the U-Net on Fashion-MNIST.")
+def _parser() -> argparse.ArgumentParser:
+    parser = fashion_parser("train-fashion", "Train the U-Net on Fashion-MNIST.")
     parser.add_argument("--preset", default="full", help=", ".join(PRESETS))
     parser.add_argument("--out", help="folder of checkpoint, weights and provenance")
     parser.add_argument("--minutes", type=float, help="budget of time, in place of steps")
@@ -99,7 +95,3 @@ def _parser() -> Parser:
         help="measure images/s for this many seconds and print JSON, no training",
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -88,8 +88,8 @@ def fill(net: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> Non
     net.load_state_dict(dict(tensors))
 
 
-def command_line(module: str, folders: Sequence[str] = ("--data", "--out", "--weights")) -> str:
+def command_line(folders: Sequence[str] = ("--data", "--out", "--weights")) -> str:
     """Return the command that was given, with ``DIR`` for the folders of this machine."""
     words = sys.argv[1:]
     hidden = ["DIR" if before in folders else word for before, word in pairwise(["", *words])]
-    return shlex.join(["python", "-m", module, *hidden])
+    return shlex.join(["steinlab", *hidden])

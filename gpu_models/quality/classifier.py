@@ -1,6 +1,6 @@
-"""A small classifier of Fashion-MNIST, for its features and its confidence.
+"""Train a small classifier of Fashion-MNIST: ``steinlab train-classifier --out DIR``.
 
-Trained by ``python -m gpu_models.classifier --out DIR``; the weights that ship with the package are
+Its features and its confidence measure samples; the weights that ship with the package are
 its output on a GPU, with the test accuracy in the JSON beside them.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 
 from gpu_models.models import FOLDER
 from gpu_models.network import fashion
-from gpu_models.network.arguments import Parser, answer
+from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident, to_pictures
 from gpu_models.network.parallel import pick_device
 from gpu_models.network.unet import parameters_of
@@ -132,13 +131,14 @@ def accuracy(net: Classifier, images: torch.Tensor, labels: torch.Tensor) -> tup
     return share, math.sqrt(share * (1 - share) / len(images))
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str]) -> int:
     """Train, write and test the classifier; return the exit code."""
-    parser = Parser("gpu_models.quality.classifier", "Train the classifier of Fashion-MNIST.")
+    parser = fashion_parser("train-classifier", "Train the classifier of Fashion-MNIST.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    return answer("gpu_models.quality.classifier", lambda: _work(parser.parse_args(args)))
+    _work(parser.parse_args(args))
+    return 0
 
 
 def _work(wanted: argparse.Namespace) -> None:
@@ -163,7 +163,7 @@ def _work(wanted: argparse.Namespace) -> None:
         "seconds": round(time.monotonic() - began, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
-        "command": command_line("gpu_models.quality.classifier"),
+        "command": command_line(),
         "test_accuracy": share,
         "standard_error": error,
     }
@@ -174,7 +174,3 @@ def _work(wanted: argparse.Namespace) -> None:
 def classes(part: str, folder: str | None, device: torch.device) -> torch.Tensor:
     """Return the classes of a part on the device."""
     return torch.tensor(fashion.load_labels(part, folder).copy(), device=device).long()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Draw samples from a weights file and measure them: ``python -m gpu_models.evaluate --out DIR``.
+"""Draw samples from a weights file and measure them: ``steinlab evaluate --out DIR``.
 
 Writes ``measures.json`` and one picture of samples a run. Under ``torchrun`` every process draws
 its share of the same samples.
@@ -7,7 +7,6 @@ its share of the same samples.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 
 from gpu_models.models import DISPLAY, FASHION_WEIGHTS, network_denoiser
 from gpu_models.network import fashion
-from gpu_models.network.arguments import Parser, answer
+from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident
 from gpu_models.network.parallel import Group, group_of
 from gpu_models.network.weights import command_line
@@ -59,22 +58,19 @@ def draw_samples(
     return group.gather(torch.cat(ends), count), evaluations_on(plan, levels)
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str]) -> int:
     """Sample, measure and write; return the exit code."""
-
-    def work() -> None:
-        wanted = _parser().parse_args(args)
-        with group_of(wanted.device) as group:
-            _work(wanted, group)
-
-    return answer("gpu_models.quality.evaluate", work)
+    wanted = _parser().parse_args(args)
+    with group_of(wanted.device) as group:
+        _work(wanted, group)
+    return 0
 
 
 def _work(wanted: argparse.Namespace, group: Group) -> None:
     benches, missing = _benches(wanted, group)
     denoiser = network_denoiser(wanted.weights, device=str(group.device), rows=ROWS)
     record: dict[str, Any] = {
-        "command": command_line("gpu_models.quality.evaluate"),
+        "command": command_line(),
         "device": torch.cuda.get_device_name(group.device) if torch.cuda.is_available() else "cpu",
         "torch": torch.__version__,
         "not_run": missing,
@@ -131,10 +127,8 @@ def _save_picture(path: Path, states: torch.Tensor) -> None:
     write_whole(path, lambda out: Image.fromarray(pictures).save(out, "PNG"))
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        "gpu_models.quality.evaluate", "Draw samples from a weights file and measure them."
-    )
+def _parser() -> argparse.ArgumentParser:
+    parser = fashion_parser("evaluate", "Draw samples from a weights file and measure them.")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--solver", default="dpmpp-2m")
@@ -153,7 +147,3 @@ def _numbers(text: str) -> list[int]:
 
 def _names(text: str) -> list[str]:
     return [each for each in text.split(",") if each]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,1 +1,1 @@
-"""The study of corrections on a neural denoiser: ``python -m gpu_models.study --help``."""
+"""The study of corrections on a neural denoiser: ``steinlab study --help``."""

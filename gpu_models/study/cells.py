@@ -26,10 +26,13 @@ from steinlab.corrections.calibrated import Calibrated, Table
 from steinlab.corrections.fitted import calibrate
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import EDM
+from steinlab.estimates import as_json
+from steinlab.experiments.bench import played
+from steinlab.metrics import Samples, Truth
 from steinlab.solvers import Plan, evaluations_on, get_solver
-from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
+from steinlab.solvers.loop import Run, Solution
 from steinlab.solvers.plans import run_within
-from steinlab.solvers.step import Correction, NoCorrection, Run
+from steinlab.solvers.step import Correction, NoCorrection
 
 CALIBRATION_SEED = 10_000
 """Start states of the tables: those of no run."""
@@ -38,20 +41,25 @@ NEIGHBOURS_ROWS = 5000
 """Rows of precision and recall."""
 
 
-def run_cell(lab: Lab, cell: Cell, benches: Sequence[Bench]) -> dict[str, Any]:
-    """Return what a cell's run came to; a run that left the finite numbers says where."""
+def run_cell(
+    lab: Lab, cell: Cell, benches: Sequence[Bench], metrics: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what a cell's run came to; a run that left the finite numbers says where.
+
+    ``metrics`` are further names in :data:`steinlab.metrics.METRICS`, against the test pictures and
+    the flow's ends, in pixel units as they are.
+    """
     plan, grid = run_within(get_solver(cell.solver, EDM), EDM, cell.grid, cell.evaluations)
     record: dict[str, Any] = {"spent": evaluations_on(plan, grid), "steps": len(grid) - 1}
     correction, facts = _correction(lab, cell, plan, grid)
     record |= facts
     rng = np.random.default_rng([cell.seed, 5])
-    try:
-        run = solve(lab.fast, lab.start(cell.seed), grid, plan, correction=correction, rng=rng)
-    except NonFiniteStateError as error:
-        return record | {"stopped": str(error)}
-    return (
-        record | _gammas(run) | flow_error(lab, cell.seed, run.state) | quality(run.state, benches)
-    )
+    start = lab.start(cell.seed)
+    run, stop = played(lab.fast, start, grid, plan, correction=correction, rng=rng)
+    if stop is not None:
+        return record | {"stopped": str(stop)}
+    found = measured(lab, cell.seed, run.state, metrics) | quality(run.state, benches)
+    return record | _gammas(run) | flow_error(lab, cell.seed, run.state) | found
 
 
 def again(lab: Lab) -> list[dict[str, Any]]:
@@ -91,12 +99,7 @@ def _table(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> Table:
     """Fit a table on start states of its own; the seeds of a cell share it."""
     key = ("table", cell.solver, cell.evaluations, cell.grid)
     if key not in lab.cache:
-        x = lab.start(CALIBRATION_SEED, lab.size.calibration)
-
-        def again(states: Any, other: Correction) -> Solution:
-            return solve(lab.fast, states, grid, plan, correction=other)
-
-        run = Run(lab.fast, x, grid, plan.solvers, again)
+        run = Run(lab.fast, lab.start(CALIBRATION_SEED, lab.size.calibration), grid, plan)
         lab.cache[key] = calibrate(run, model="fashion-edm", substeps=lab.size.substeps)
     found: Table = lab.cache[key]
     return found
@@ -116,6 +119,18 @@ def flow_error(lab: Lab, seed: int, state: torch.Tensor) -> dict[str, Any]:
     spread = float(squares.std()) / (2 * max(value, 1e-300) * math.sqrt(len(squares)))
     reference = error / math.sqrt(lab.dim)
     return {"flow_error": {"value": value, "error": math.hypot(spread, reference)}}
+
+
+def measured(
+    lab: Lab, seed: int, state: torch.Tensor, metrics: Sequence[str]
+) -> dict[str, dict[str, float | None] | None]:
+    """Return metrics by name, of the end states against the test pictures and the flow's ends."""
+    if not metrics:
+        return {}
+    ends, error = lab.ends(seed)
+    x, flow, test = (part.double().cpu().numpy() for part in (state, ends, lab.test))
+    found = Samples(x, Truth(test), flow, error).measured(metrics)
+    return {name: as_json(entry) for name, entry in found.items()}
 
 
 def quality(state: torch.Tensor, benches: Sequence[Bench]) -> dict[str, Any]:

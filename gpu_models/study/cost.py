@@ -19,8 +19,8 @@ from steinlab.corrections.fitted import calibrate
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import get_solver
-from steinlab.solvers.loop import Solution, solve
-from steinlab.solvers.step import Correction, NoCorrection, Run
+from steinlab.solvers.loop import Run, Solution, solve
+from steinlab.solvers.step import Correction, NoCorrection
 
 SOLVER = "dpmpp-2m"
 STATES = 512
@@ -52,11 +52,8 @@ def costs(lab: Lab) -> dict[str, Any]:
         rng = np.random.default_rng(0)
         return solve(lab.uncompiled, states, grid, solver, correction=correction, rng=rng)
 
-    def again(states: Any, correction: Correction) -> Solution:
-        return run(correction, states)
-
     start = lab.start(CALIBRATION_SEED, lab.size.calibration)
-    whole = Run(lab.uncompiled, start, grid, (solver,) * lab.size.steps, again)
+    whole = Run(lab.uncompiled, start, grid, solver)
     table = calibrate(whole, model="fashion-edm", substeps=lab.size.substeps)
     made = {"plain": NoCorrection(), **_corrections(), "calibrated table": Calibrated(table)}
     few, many = min(STATES, lab.size.samples), lab.size.samples

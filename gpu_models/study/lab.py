@@ -14,8 +14,10 @@ from gpu_models.network.compiled import CompiledDenoiser, compiled_denoiser
 from gpu_models.study.design import Size
 from steinlab.diffusion.networks import NetworkDenoiser, edm_denoiser
 from steinlab.diffusion.processes import EDM
+from steinlab.estimates import richardson
 from steinlab.solvers import IPNDM
 from steinlab.solvers.loop import solve
+from steinlab.solvers.reference_flow import ORDER
 
 PRIME = 1_000_003
 """Keeps the random numbers of the seeds apart."""
@@ -84,7 +86,7 @@ class Lab:
                 solve(self.fast, x, make_grid(EDM, "karras", n + 1), solver).state
                 for n in (steps, 2 * steps)
             )
-            error = float((fine - coarse).square().sum(1).mean().sqrt()) / 3
+            error = richardson(float((fine - coarse).square().sum(1).mean().sqrt()), ORDER)
             self.cache["ends", seed] = fine, error
         found: tuple[torch.Tensor, float] = self.cache["ends", seed]
         return found

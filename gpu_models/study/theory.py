@@ -23,6 +23,7 @@ from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
 from steinlab.estimates import Estimate
 from steinlab.solvers import EULER, HEUN, first_order
+from steinlab.solvers.loop import steps
 from steinlab.solvers.step import Step, inner
 
 BANDWIDTHS = (0.0, 0.2)
@@ -73,7 +74,7 @@ def coefficients(lab: Lab) -> list[Record]:
     for i, (s, t) in enumerate(itertools.pairwise(grid[:-1])):
         x, clean = _pairs(lab, lab.train, s.sigma, 100 + i)
         for solver in (EULER, HEUN):
-            step = Step(lab.exact, solver, x, s, t, (), solver.step(lab.exact, x, s, t, ()))
+            step = Step.take(lab.exact, solver, x, s, t)
             found = {name: _pair(route(step, clean)) for name, route in ROUTES.items()}
             record: Record = {"solver": solver.name, "from": s.sigma, "to": t.sigma, "gamma": found}
             if solver is EULER:
@@ -130,16 +131,17 @@ def _exact_and_bound(lab: Lab, step: Step) -> Record:
 def lipschitz(lab: Lab) -> list[Record]:
     """Return the largest singular values of the step's Jacobian along Euler trajectories."""
     out = []
-    for steps in lab.size.lipschitz_steps:
-        grid = make_grid(EDM, "karras", steps)
+    for count in lab.size.lipschitz_steps:
+        grid = make_grid(EDM, "karras", count)
         x = lab.start(77, lab.size.lipschitz)
-        for s, t in itertools.pairwise(grid):
+        for step in (taken.step for taken in steps(lab.exact, x, grid, EULER)):
+            s, t = step.s, step.t
             linear = first_order(s, t)
-            found = _norms(lab, x, s)
+            found = _norms(lab, step.x, s)
             largest = linear.kappa + linear.betas[0] * found
             out.append(
                 {
-                    "evaluations": steps,
+                    "evaluations": count,
                     "from": s.sigma,
                     "to": t.sigma,
                     "denoiser": _quantiles(found),
@@ -147,7 +149,6 @@ def lipschitz(lab: Lab) -> list[Record]:
                     "threshold": linear.one_minus_kappa / linear.betas[0],
                 }
             )
-            x = EULER.step(lab.exact, x, s, t, ()).state
     return out
 
 

@@ -1,50 +1,105 @@
-"""The command line: one small file a command, one line each to register it.
+"""The command line: one small file per command, one line each to register it.
+
+Other packages bring commands by entry points of the group ``steinlab.commands``: functions of the
+arguments that return the exit code, loaded when they are called.
 
 Exit codes: 0 done, 1 not trustworthy or a defect of the laboratory (with a traceback), 2 bad input
-(one line on stderr), 130 interrupted.
+(one line on stderr), 130 interrupted, 143 told to end.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from steinlab.cli.calibrate import calibrate
+from steinlab.cli.check import check
+from steinlab.cli.check_grid import check_grid
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
 from steinlab.cli.falsify import falsify
 from steinlab.cli.figures import figures
 from steinlab.cli.models import models
+from steinlab.cli.pages import comparison_table, notebooks, pages
 from steinlab.cli.replay import replay
 from steinlab.cli.report import report
 from steinlab.cli.sample import sample
+from steinlab.cli.show import show
+from steinlab.cli.tournament import tournament
+from steinlab.cli.trace import trace
 from steinlab.cli.verify import verify
-from steinlab.errors import InputError, Interrupted, suggestion
+from steinlab.errors import InputError, Interrupted, Terminated, suggestion
 
-INTERRUPTED = 130
-"""Exit code of a command that the user stopped."""
+INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 128 + signal.SIGTERM, 141
+"""Exit codes: stopped by the user, told to end, and a reader of the output that has gone."""
+
+UPKEEP = "Upkeep of the pages"
 
 app = typer.Typer(
     name="steinlab",
-    add_completion=False,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     suggest_commands=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="A laboratory for claims about diffusion-ODE solvers.",
 )
 app.command()(verify)
+app.command()(show)
 app.command()(falsify)
 app.command()(replay)
 app.command()(coefficient)
 app.command()(compare)
 app.command()(calibrate)
 app.command()(sample)
+app.command()(tournament)
 app.command()(models)
 app.command()(figures)
 app.command()(report)
+app.command()(check)
+app.command("check-grid")(check_grid)
+app.command()(trace)
+app.command(rich_help_panel=UPKEEP)(pages)
+app.command(rich_help_panel=UPKEEP)(notebooks)
+app.command("comparison-table", rich_help_panel=UPKEEP)(comparison_table)
+
+
+def _summary(entry: EntryPoint) -> str:
+    """Return the first sentence of a command's module, which is not imported."""
+    try:
+        spec = find_spec(entry.module)
+        text = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+    except (ImportError, OSError, ValueError):
+        return ""
+    sentence = [*text.split('"""', 2), ""][1].partition("\n\n")[0]
+    return sentence.partition(": ``steinlab")[0].rstrip(".") + "."
+
+
+def _brought(entry: EntryPoint) -> None:
+    """Register a command of another package, which parses its own arguments."""
+
+    def call(context: typer.Context) -> int:
+        return int(entry.load()(context.args))
+
+    passed_on = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command(
+        entry.name,
+        help=_summary(entry),
+        add_help_option=False,
+        context_settings={**passed_on, "allow_interspersed_args": False},
+        rich_help_panel=f"Commands of {entry.module.partition('.')[0]}",
+    )(call)
+
+
+for _entry in sorted(entry_points(group="steinlab.commands"), key=lambda entry: entry.value):
+    _brought(_entry)
 
 
 def _print_version(wanted: bool) -> None:
@@ -60,31 +115,38 @@ def _root(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print it."),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911
     """Run the command line and return its exit code.
 
     Parameters
     ----------
     args : sequence of str, optional
-        By default the process's own arguments.
+        By default the process's own arguments; the process then ends cleanly when it is told to.
     """
+    given = list(sys.argv[1:] if args is None else args)
+    if args is None:
+        signal.signal(signal.SIGTERM, _end)
     try:
-        _require_command(list(sys.argv[1:] if args is None else args))
-        code = app(args, prog_name="steinlab", standalone_mode=False)
-    except InputError as error:
-        return _say(str(error), 2)
-    except Interrupted as error:
-        return _say(str(error), INTERRUPTED)
+        _require_command(given)
+        code = app(given, prog_name="steinlab", standalone_mode=False)
+    except (InputError, Interrupted) as error:
+        return _say(str(error), 2 if isinstance(error, InputError) else INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", INTERRUPTED)
+    except Terminated:
+        return _say("told to end", TERMINATED)
     except SystemExit as error:  # of a claim's code: its 0 must not be ours
+        if _completes(given):
+            raise
+        if isinstance(error.__context__, BrokenPipeError):
+            return BROKEN_PIPE  # nobody reads on, as in ``steinlab show | head``
         raise RuntimeError(f"a claim must not end the process, got SystemExit: {error}") from error
     except Exception as error:
         if not _is_usage_error(error):
@@ -95,13 +157,35 @@ def main(args: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def door(*words: str) -> NoReturn:
+    """Answer an old name, a script's or a module's, by the command that took its place."""
+    spec = sys.modules["__main__"].__spec__
+    old = f"python -m {spec.name.removesuffix('.__main__')}" if spec else sys.argv[0]
+    print(f"steinlab: {old} is now steinlab {words[0]}", file=sys.stderr)
+    sys.argv[1:1] = words
+    sys.exit(main())
+
+
+def _end(*_: Any) -> None:
+    raise Terminated
+
+
+def _completes(args: Sequence[str]) -> bool:
+    """Whether typer answers a shell, which it does by ending the process."""
+    asked = ("--install-completion", "--show-completion")
+    return "_STEINLAB_COMPLETE" in os.environ or any(arg.startswith(asked) for arg in args)
+
+
 def _require_command(args: list[str]) -> None:
     """Raise ``InputError`` naming the nearest command where the first word is none."""
-    known = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
+    known = [
+        command.name or command.callback.__name__  # type: ignore[union-attr]
+        for command in app.registered_commands
+    ]
     word = next((arg for arg in args if not arg.startswith("-")), None)
-    if word is not None and word not in known:
+    if word is not None and word not in known and not _completes(args):
         hint = suggestion(word, known)
-        raise InputError(f"command must be one of {', '.join(known)}{hint}, got {word}")
+        raise InputError(f"{hint}command must be one of {', '.join(known)}, got {word}")
 
 
 def _is_usage_error(error: Any) -> bool:

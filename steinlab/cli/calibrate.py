@@ -17,7 +17,10 @@ def calibrate(
     spec_file: SpecArgument,
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Write the table here.")],
 ) -> None:
-    """Fit the `calibrated` correction of one solver and budget; `samples` states calibrate."""
+    """Fit the `calibrated` correction of one solver at one number of function evaluations (NFE).
+
+    It is fitted to the SPEC's `samples` states.
+    """
     from steinlab.experiments.calibrate import calibrate_table
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.storage import read_json

@@ -9,25 +9,28 @@ import typer
 
 from steinlab.cli.output import (
     JsonOption,
+    ProgressOption,
+    SeedOption,
     SpecArgument,
+    number_option,
     progress_bar,
     show,
-    significant,
-    whole_number,
+    whole,
     write_json,
 )
 from steinlab.errors import InputError
+from steinlab.estimates import significant
 from steinlab.storage import check_target
 
 if TYPE_CHECKING:
-    from steinlab.estimates import Estimate
+    from steinlab.coefficient.routes import Coefficients
     from steinlab.experiments.specs.coefficient import CoefficientSpec
 
-MAX_SAMPLES, LAW_SAMPLES = 100_000_000, 200_000
+MAX_SAMPLES = 100_000_000
 
 HOW = {
     "reference": "E<u, x - x_star> / E|u|^2 over (x_star, eps), without D",
-    "stein_hutchinson": "the same, div u by one Rademacher probe a state",
+    "stein_hutchinson": "the same, div u by one Rademacher probe per state",
     "stein": "Theorem 4.7: (1 - 1/alpha) E<u,x> + (sigma^2/alpha) E div u, over E|u|^2",
     "tweedie": "E<u, x - D> / E|u|^2",
     "three_scalar": "from E|x_star|^2, E|x_star - D|^2 and the dimension",
@@ -38,46 +41,44 @@ HOW = {
 ALONE = "none: the step is the solver's first, without past levels"
 
 
-def coefficient(
+def coefficient(  # noqa: PLR0917
     spec_file: SpecArgument,
     target: JsonOption = None,
-    seed: Annotated[str, typer.Option(metavar="N", help="Seed of what is sampled.")] = "0",
+    seed: SeedOption = 0,
     samples: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Samples where no quadrature applies: 200000 of a law, 1024 of a model.",
+        int | None,
+        number_option(
+            whole(2, MAX_SAMPLES),
+            "Draw this number where no quadrature applies: 200000 of a law, 1024 of a model.",
         ),
     ] = None,
     certify: Annotated[
         bool, typer.Option("--certify", help="Add a proved enclosure (needs python-flint).")
     ] = False,
+    silent: ProgressOption = False,
 ) -> None:
     """Show gamma for one step of a solver by every route, each with its error."""
-    from steinlab.coefficient.on_law import COUPLING, coefficients
+    from steinlab.coefficient.routes import COUPLING, coefficients
     from steinlab.estimates import as_json
     from steinlab.experiments.specs.coefficient import CoefficientSpec
-    from steinlab.storage import MAX_SEED, read_json
+    from steinlab.storage import read_json
 
     check_target(target)
-    num_samples = None if samples is None else whole_number(samples, "--samples", 2, MAX_SAMPLES)
-    seed_number = whole_number(seed, "--seed", 0, MAX_SEED)
     spec = CoefficientSpec.from_json(read_json(spec_file))
     proved = _certified(spec) if certify else None
     coupled = COUPLING if spec.history else ALONE
-    states: dict[str, Any] = {}
-    if spec.data is not None:
+    with progress_bar(silent) as progress:
         found = coefficients(
-            spec.data.law(),
+            spec.law,
             spec.s,
             spec.t,
             spec.solver,
             history=spec.past,
-            samples=num_samples or LAW_SAMPLES,
-            seed=seed_number,
+            samples=samples,
+            seed=seed,
+            progress=lambda done: progress(done, "the network's long run"),
         )
-    else:
-        found, states = _of_model(spec, num_samples, seed_number)
+    states = {"states": {"from": found.states, "counts": found.counts}} if found.states else {}
     _print(spec, found, coupled, target, proved=proved, states=states)
     gamma: dict[str, Any] = {route: as_json(entry) for route, entry in found.items()}
     if proved is not None:
@@ -86,27 +87,6 @@ def coefficient(
     if spec.most_history:
         result["history"] = coupled
     write_json(target, {**result, **states})
-
-
-def _of_model(
-    spec: CoefficientSpec, samples: int | None, seed: int
-) -> tuple[dict[str, Estimate], dict[str, Any]]:
-    """Every route on a model, and what its states are."""
-    from steinlab.coefficient.on_model import DEFAULT_SAMPLES, model_coefficients
-
-    assert spec.model is not None
-    with progress_bar() as progress:
-        found = model_coefficients(
-            spec.model,
-            spec.s,
-            spec.t,
-            spec.solver,
-            history=spec.past,
-            samples=samples or DEFAULT_SAMPLES,
-            seed=seed,
-            progress=lambda done: progress(done, "the network's long run"),
-        )
-    return found.gamma, {"states": {"from": found.states, "counts": found.counts}}
 
 
 def _certified(spec: CoefficientSpec) -> tuple[str, str]:
@@ -145,7 +125,7 @@ def _certified(spec: CoefficientSpec) -> tuple[str, str]:
 
 def _print(
     spec: CoefficientSpec,
-    found: dict[str, Estimate],
+    found: Coefficients,
     coupled: str,
     target: str | None,
     *,

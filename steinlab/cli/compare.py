@@ -8,32 +8,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from steinlab.cli.output import (
     JsonOption,
+    ProgressOption,
     SpecArgument,
     WorkersOption,
-    plus_minus,
+    number_option,
     progress_bar,
     show,
-    whole_number,
-    worker_count,
+    whole,
     write_json,
 )
 from steinlab.errors import Interrupted
-from steinlab.storage import STDOUT, check_target, make_folder
+from steinlab.estimates import plus_minus
+from steinlab.storage import MAX_SEED, STDOUT, check_target, make_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from steinlab.estimates import Estimate
-    from steinlab.experiments.bench import Floor, Progress
+    from steinlab.experiments.bench import Progress
     from steinlab.experiments.compare import Row, Source
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.solvers.step import Diagnostics
-
-MEASURES = ("energy_distance", "sliced_w2", "flow_error")
-"""Distances of a row, in the order of the columns."""
 
 DATA = "data_energy_distance"
 """The column that networks have besides, where the law of their data is known."""
@@ -45,31 +43,30 @@ def compare(  # noqa: PLR0917
     spec_file: SpecArgument,
     target: JsonOption = None,
     seed: Annotated[
-        str | None, typer.Option(metavar="N", help="Seed, instead of the SPEC's own.")
+        int | None, number_option(whole(0, MAX_SEED), "Seed, instead of the SPEC's own.")
     ] = None,
     out: Annotated[
         str | None,
         typer.Option("--out", metavar="DIR", help="Keep finished rows here and resume from them."),
     ] = None,
-    workers: WorkersOption = "1",
+    workers: WorkersOption = 1,
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the network is evaluated: cuda, say.")
+        str | None, typer.Option(metavar="NAME", help="Evaluate the network there: cuda, say.")
     ] = None,
+    silent: ProgressOption = False,
 ) -> None:
-    """Compare solvers, corrections and numbers of evaluations on one data law or model."""
+    """Compare solvers and corrections by number of function evaluations (NFE) on a law or model."""
     from steinlab.experiments.compare import Source, to_json
-    from steinlab.storage import MAX_SEED
 
     check_target(target)
-    given = None if seed is None else whole_number(seed, "--seed", 0, MAX_SEED)
-    count, folder = worker_count(workers), make_folder(out)
-    source = Source(str(spec_file), given, device, str(folder) if folder else None)
+    folder = make_folder(out)
+    source = Source(str(spec_file), seed, device, str(folder) if folder else None)
     spec = source.spec()
     found: dict[int, Row] = {}
     interrupted = False
-    with progress_bar() as progress:
+    with progress_bar(silent) as progress:
         try:
-            for index, row in _found(source, spec, count, progress):
+            for index, row in _found(source, spec, workers, progress):
                 found[index] = row
                 if target != STDOUT:
                     write_json(target, [to_json(found[i]) for i in sorted(found)])
@@ -97,7 +94,7 @@ def _found(
     if workers > 1:
         from steinlab.experiments.compare import rows_in_processes
 
-        return rows_in_processes(source, workers, progress)
+        return rows_in_processes(source, spec, workers, progress)
     from steinlab.experiments.compare import compare as compare_rows
 
     folder = Path(source.folder) if source.folder else None
@@ -105,20 +102,22 @@ def _found(
 
 
 def _table(rows: list[Row], title: str) -> Table:
-    """One section a number of evaluations; the best of each section's columns stands out."""
+    """One section per number of evaluations; the best of each section's columns stands out."""
     from rich import box
     from rich.table import Table
+
+    from steinlab.metrics import METRICS
 
     table = Table(title=title, caption=_caption(rows[0]), box=box.SIMPLE_HEAD, **LEFT)
     for name in ("asked", "spent"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("solver", "correction"):
         table.add_column(name, overflow="fold")
-    measures = [*MEASURES, *([DATA] if rows[0].data_floor else [])]
-    for name in ("energy distance", "sliced W2", "flow error", "energy d. to data")[
-        : len(measures)
-    ]:
-        table.add_column(name, justify="right", no_wrap=True)
+    measures = {name: METRICS[name].title for name in rows[0].measured if name in METRICS}
+    if DATA in rows[0].measured:
+        measures[DATA] = "energy d. to data"
+    for heading in measures.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for asked, group in itertools.groupby(rows, key=lambda row: row.asked):
         block = list(group)
         best = {name: _best(block, name) for name in measures}
@@ -132,37 +131,32 @@ def _caption(row: Row) -> str:
     from steinlab.experiments.bench import EXACT_FLOW
 
     of = "the law itself" if row.reference.kind == EXACT_FLOW else "the network's long runs"
-    text = f"asked, spent: denoiser evaluations; two samples of {of}: {_floor(row.floor)}"
-    if row.data_floor:
-        text += f"; of the data: {_floor(row.data_floor)}"
+    text = f"asked, spent: denoiser evaluations; two samples of {of}: {_floor(row)}"
+    if data := _floor(row, "data_"):
+        text += f"; of the data: {data}"
     if row.reference.kind != EXACT_FLOW:
         text += f"; flow error: to a {row.reference.kind}, itself off by {row.reference.error:.1e}"
     return text
 
 
-def _floor(floor: Floor) -> str:
-    near, sliced = (
-        plus_minus(found.value, found.error) for found in (floor.energy_distance, floor.sliced_w2)
-    )
-    return f"energy distance {near}, sliced W2 {sliced}"
+def _floor(row: Row, kind: str = "") -> str:
+    from steinlab.metrics import METRICS
 
-
-def _measure(row: Row, name: str) -> Estimate | None:
-    found: Estimate | None = getattr(row, name) if name != DATA else None
-    return row.data.energy_distance if name == DATA and row.data else found
+    found = ((metric.title, row.floor.get(kind + name)) for name, metric in METRICS.items())
+    return ", ".join(f"{title} {plus_minus(e.value, e.error)}" for title, e in found if e)
 
 
 def _best(block: list[Row], name: str) -> float:
-    found = (_measure(row, name) for row in block)
+    found = (row.measured[name] for row in block)
     return min((entry.value for entry in found if entry is not None), default=float("nan"))
 
 
 def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
-    cells = [first, str(row.spent), row.solver.label, row.correction.label]
+    cells = [first, str(row.spent), row.solver.label, escape(row.correction.label)]
     if row.stopped:
         return [*cells, "[red]stopped[/]", *[""] * (len(best) - 1)]
     for name, value in best.items():
-        entry = _measure(row, name)
+        entry = row.measured[name]
         text = "" if entry is None else plus_minus(entry.value, entry.error)
         cells.append(f"[bold green]{text}[/]" if entry and entry.value == value else text)
     return cells
@@ -180,8 +174,8 @@ def _coefficients(rows: list[Row]) -> Table:
         first = str(asked)
         for row in group:
             steps = "  ".join(_gamma(done) for done in row.coefficients)
-            stop = f"  [red]{row.stopped}[/]" if row.stopped else ""
-            table.add_row(first, row.solver.label, row.correction.label, steps + stop)
+            stop = f"  [red]{escape(row.stopped)}[/]" if row.stopped else ""
+            table.add_row(first, row.solver.label, escape(row.correction.label), steps + stop)
             first = ""
         table.add_section()
     return table

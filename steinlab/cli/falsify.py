@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steinlab.cli.output import JsonOption, show, whole_number, write_json
+from steinlab.cli.output import (
+    CLAIM_IDS,
+    JsonOption,
+    ProgressOption,
+    SeedOption,
+    completing,
+    number_option,
+    progress_bar,
+    show,
+    whole,
+    write_json,
+)
 from steinlab.errors import InputError, Interrupted
 from steinlab.storage import check_target, make_folder
 
@@ -24,34 +33,36 @@ MAX_BUDGET = 10**9
 SAVE_SECONDS = 2.0
 """How much of a search a killed process may lose; an interrupt loses nothing."""
 
-SAYINGS = 10
-"""Lines on the way where there is no terminal."""
 
-
-def falsify(
+def falsify(  # noqa: PLR0917
     name: Annotated[
-        str, typer.Argument(metavar="CLAIM", help="Id of the claim, or FILE.py::NAME.")
+        str,
+        typer.Argument(
+            metavar="CLAIM",
+            help="Id of the claim, or FILE.py::NAME.",
+            autocompletion=completing(CLAIM_IDS),
+        ),
     ],
     budget: Annotated[
-        str, typer.Option(metavar="N", help="Cases to measure, with those of earlier runs.")
-    ] = "4096",
-    seed: Annotated[str, typer.Option(metavar="N")] = "0",
+        int,
+        number_option(whole(1, MAX_BUDGET), "Measure this number of cases, of earlier runs too."),
+    ] = 4096,
+    seed: SeedOption = 0,
     out: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Keep the search and the case it found; continue it."),
     ] = None,
     target: JsonOption = None,
+    silent: ProgressOption = False,
 ) -> None:
     """Search laws, levels, solvers and steps for the worst case of a claim."""
-    from steinlab.storage import MAX_SEED, read_json
+    from steinlab.storage import read_json
     from steinlab.verification.falsify import Search, spaces_of
     from steinlab.verification.registry import load_claim, only
     from steinlab.verification.shards import sources_of
 
     address = only(name)
     claim = load_claim(address)
-    number = whole_number(budget, "--budget", 1, MAX_BUDGET)
-    search_seed = whole_number(seed, "--seed", 0, MAX_SEED)
     check_target(target)
     spaces = spaces_of(claim)
     if not spaces:
@@ -59,15 +70,15 @@ def falsify(
     folder = make_folder(out)
     state = folder / f"{claim.id}.search.json" if folder else None
     sources = sources_of(address)
-    search = Search(claim, spaces, search_seed)
+    search = Search(claim, spaces, seed)
     if state is not None and state.exists():
         search.restore(read_json(state, "--out", float), sources, str(state))
     before = search.spent
     try:
-        interrupted = _run(search, number, lambda: _save(search, state, sources))
+        interrupted = _run(search, budget, silent, lambda: _save(search, state, sources))
     finally:
         _save(search, state, sources)
-    result = _result(claim, address, search, number)
+    result = _result(claim, address, search, budget)
     case = result["case"]
     if folder and case:
         write_json(str(folder / f"{claim.id}.attack.json"), case)
@@ -75,7 +86,7 @@ def falsify(
     show(*_report(claim, result, before, folder), target=target)
     if interrupted:
         kept = f"; {state} continues it" if state else "; --out DIR would have kept it"
-        raise Interrupted(f"interrupted after {search.spent} of {number} cases{kept}")
+        raise Interrupted(f"interrupted after {search.spent} of {budget} cases{kept}")
 
 
 def _refusal(claim: Claim) -> str:
@@ -96,43 +107,20 @@ def _save(search: Search, state: Path | None, sources: str) -> None:
         write_json(str(state), search.to_json(sources))
 
 
-def _run(search: Search, budget: int, save: Callable[[], None]) -> bool:
+def _run(search: Search, budget: int, silent: bool, save: Callable[[], None]) -> bool:
     """Search, showing the best so far; return whether the user stopped it."""
     last = time.monotonic()
-    with _watch(search.spent, budget) as watch:
+    with progress_bar(silent) as tell:
         try:
             for best in search.run(budget):
-                watch(search.spent, best)
+                said = f"{search.spent} of {budget} cases: {_line(best)}"
+                tell(search.spent / budget, said)
                 if time.monotonic() - last > SAVE_SECONDS:
                     save()
                     last = time.monotonic()
         except KeyboardInterrupt:
             return True
     return False
-
-
-@contextmanager
-def _watch(spent: int, budget: int) -> Iterator[Callable[[int, Found | None], None]]:
-    """A bar on stderr where that is a terminal, a few lines elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("", total=budget, completed=spent)
-            yield lambda done, best: bar.update(task, completed=done, description=_line(best))
-        return
-    told = spent
-
-    def tell(done: int, best: Found | None) -> None:
-        nonlocal told
-        if (done - told) * SAYINGS >= budget or done >= budget:
-            told = done
-            print(f"{done} of {budget} cases: {_line(best)}", file=sys.stderr)
-
-    yield tell
 
 
 def _line(best: Found | None) -> str:
@@ -199,6 +187,7 @@ def _report(
     claim: Claim, result: dict[str, Any], before: int, folder: Path | None
 ) -> Iterator[Any]:
     from rich.table import Table
+    from rich.text import Text
 
     from steinlab.report.words import case_name, labels
 
@@ -212,7 +201,7 @@ def _report(
         yield "no case could be decided"
         return
     title = f"{claim.id}, {case['check']}: {case_name(case)}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("")
     table.add_column("value", justify="right")
     for key, label in labels(claim.kind).items():
@@ -230,4 +219,4 @@ def _report(
         else "no attack succeeded: the case agrees with the claim"
     )
     if folder:
-        yield f"stored in {folder / (claim.id + '.attack.json')}; steinlab replay reruns it"
+        yield Text(f"stored in {folder / (claim.id + '.attack.json')}; steinlab replay reruns it")

@@ -5,23 +5,29 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from steinlab.cli.output import WorkersOption, show, whole_number, worker_count
+from steinlab.cli.output import SeedOption, WorkersOption, completing, show
 from steinlab.errors import one_of
-from steinlab.storage import MAX_SEED, make_folder
+from steinlab.storage import make_folder
 
 DEFAULT_FOLDER = "out/figures"
 
 
 def figures(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Figures; by default all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Draw these; by default all.",
+            autocompletion=completing("steinlab.report.figures:figure_names"),
+        ),
     ] = None,
     list_them: Annotated[bool, typer.Option("--list", help="Name them and stop.")] = False,
     out: Annotated[
-        str, typer.Option(metavar="DIR", help="Where PDF, PNG, npz and json go.")
+        str, typer.Option(metavar="DIR", help="Write PDF, PNG, npz and json here.")
     ] = DEFAULT_FOLDER,
-    seed: Annotated[str, typer.Option(metavar="N")] = "0",
+    seed: SeedOption = 0,
     workers: WorkersOption = "auto",
 ) -> None:
     """Compute figures and write each as PDF and PNG, with its data (npz) and configuration (json).
@@ -35,21 +41,19 @@ def figures(
     if list_them:
         _list(wanted)
         return
-    number = whole_number(seed, "--seed", 0, MAX_SEED)
-    count = worker_count(workers)
     folder = make_folder(out)
     assert folder is not None
     from steinlab.report.figures.render import Job, draw_job
     from steinlab.workers import completed, executor_for
 
-    jobs = [Job(name, number, folder) for name in dict.fromkeys(wanted)]
-    with executor_for(min(count, len(jobs))) as executor:
+    jobs = [Job(name, seed, folder) for name in dict.fromkeys(wanted)]
+    with executor_for(min(workers, len(jobs))) as executor:
         for job, drawn in completed(executor, draw_job, jobs):
             if isinstance(drawn, Exception):
                 raise drawn
-            show(f"{folder / job.name}.pdf, .png, .npz, .json in {drawn.seconds:.1f} s")
+            show(Text(f"{folder / job.name}.pdf, .png, .npz, .json in {drawn.seconds:.1f} s"))
             for line in drawn.skipped:
-                show(f"  left out: {line}")
+                show(Text(f"  left out: {line}"))
 
 
 def _list(names: list[str]) -> None:

@@ -9,6 +9,7 @@ from steinlab.storage import check_target
 def models(target: JsonOption = None) -> None:
     """Show the registered models: dimension, size, provenance, and whether they are available."""
     from rich.table import Table
+    from rich.text import Text
 
     from steinlab.diffusion.models import describe
 
@@ -21,6 +22,6 @@ def models(target: JsonOption = None) -> None:
         keys = ("name", "dim", "size", "schedule", "provenance", "state")
         cells = ["" if record[key] is None else str(record[key]) for key in keys]
         colour = "green" if record["state"] == "available" else "yellow"
-        table.add_row(*cells[:-1], f"[{colour}]{cells[-1]}[/]")
+        table.add_row(*map(Text, cells[:-1]), Text(cells[-1], colour))
     show(table, target=target)
     write_json(target, records)

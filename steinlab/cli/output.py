@@ -1,52 +1,125 @@
-"""Where results go: a table on the terminal, JSON in a file or on stdout."""
+"""What commands share: numbers and ids on the command line, progress, tables, JSON."""
 
 from __future__ import annotations
 
+import copy
 import json
-import math
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
 
-from steinlab.storage import STDOUT, write_text
+from steinlab.storage import MAX_SEED, STDOUT, write_text
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
 WIDTH = 140
-"""Columns of a table that goes to a file or a pipe."""
+"""Columns of a table that goes to a file or a pipe, unless ``COLUMNS`` says otherwise."""
+
+WORD = 24
+"""Letters of a word that stay on one line: a table too narrow for them is shown as a list."""
+
+SECONDS_BETWEEN_LINES = 10.0
+"""How often a command says on the way what it is at, where there is no terminal."""
+
+MAX_WORKERS = 256
+CLAIM_IDS = "steinlab.verification.registry:claim_ids"
+"""What lists the claims."""
+
+COLOURS = {
+    "proved": "bold green",
+    "certified": "bold green",
+    "holds": "green",
+    "conditional": "yellow",
+    "refuted": "red",
+    "not-reproduced": "magenta",
+    "not-run": "dim",
+    "failed": "bold red",
+}
+"""How a line that opens with a verdict is shown."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
-MAX_WORKERS = 256
-WorkersOption = Annotated[str, typer.Option(metavar="N", help="Processes; auto is one a core.")]
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout."),
 ]
+ProgressOption = Annotated[
+    bool, typer.Option("--no-progress", help="Say nothing on the way.", show_default=False)
+]
 
 
-def whole_number(value: str, option: str, at_least: int, at_most: int) -> int:
-    """Return an option's value as an integer within the limits; raise ``InputError`` otherwise.
+def completing(where: str) -> Callable[[str], list[str]]:
+    """Return what completes an id, or the last of several with commas between.
 
-    Options that are numbers are declared as text and read here, since typer's own message does not
-    show the value.
+    ``where`` names what lists the ids, ``module:name``; it is imported when a shell asks.
     """
-    from steinlab.experiments.specs.fields import integer
 
-    return integer(int(value) if _INTEGER.fullmatch(value) else value, option, at_least, at_most)
+    def complete(incomplete: str) -> list[str]:
+        found = resolve_name(where)
+        head, comma, last = incomplete.rpartition(",")
+        names = found() if callable(found) else found
+        return [head + comma + name for name in names if name.startswith(last)]
+
+    return complete
 
 
-def worker_count(value: str) -> int:
-    """Return the number of processes that ``--workers`` asks for, ``auto`` being one a core."""
+def id_option(where: str, help: str, *names: str, metavar: str = "ID") -> Any:
+    """Return an option that is one of the ids that ``where`` lists; see :func:`completing`."""
+    return typer.Option(*names, metavar=metavar, help=help, autocompletion=completing(where))
+
+
+def number_option(read: Callable[[str, str], Any], help: str, *names: str) -> Any:
+    """Return an option that is a number: ``read`` is told the text and the option's name."""
+
+    def parse(param: typer.CallbackParam, value: str | None) -> Any:
+        return None if value is None else read(value, param.opts[0])
+
+    return typer.Option(*names, metavar="N", help=help, parser=str, callback=parse)
+
+
+def whole(at_least: int, at_most: int) -> Callable[[str, str], int]:
+    """Return what reads a whole number within limits; it raises ``InputError`` otherwise."""
+
+    def read(value: str, option: str) -> int:
+        from steinlab.experiments.specs.fields import integer
+
+        number = int(value) if _INTEGER.fullmatch(value) else value
+        return integer(number, option, at_least, at_most)
+
+    return read
+
+
+def decimal(value: str, option: str) -> float:
+    """Read a number, a fraction or an infinity; raise ``InputError`` otherwise."""
+    from steinlab.experiments.specs.fields import number
+
+    if value.lower() in ("inf", "-inf"):
+        return float(value)
+    return float(number(value, option))
+
+
+def _workers(value: str, option: str) -> int:
     if value != "auto":
-        return whole_number(value, "--workers", 1, MAX_WORKERS)
+        return whole(1, MAX_WORKERS)(value, option)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+WorkersOption = Annotated[
+    Any, number_option(_workers, "Use this number of processes; auto is one per core.")
+]
+SeedOption = Annotated[int, number_option(whole(0, MAX_SEED), "Seed all that is drawn.")]
 
 
 def write_json(target: str | None, result: Any) -> None:
@@ -60,56 +133,92 @@ def write_json(target: str | None, result: Any) -> None:
     write_text(Path(target), text)
 
 
-def show(*parts: RenderableType, target: str | None = None) -> None:
-    """Print on stdout, or on stderr when stdout carries the JSON."""
+def _console(target: str | None) -> Console:
+    """Return stdout, or stderr when stdout carries the JSON."""
     console = Console(stderr=target == STDOUT)
-    if not console.is_terminal:
+    if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         console.width = WIDTH
+    return console
+
+
+def width(target: str | None = None) -> int:
+    """Return the columns that :func:`show` has: the terminal's, those of ``COLUMNS``, or 140."""
+    return _console(target).width
+
+
+def show(*parts: RenderableType, target: str | None = None) -> None:
+    """Print on stdout, or on stderr when stdout carries the JSON.
+
+    Strings are read as rich's markup: what a user has named goes in as ``Text``.
+    """
+    console = _console(target)
     for part in parts:
-        console.print(part)
+        console.print(_fitting(part, console) if isinstance(part, Table) else part)
+
+
+def _fitting(table: Table, console: Console) -> Table:
+    """Return a table whose cells are folded, never cut, or a list where it is too narrow."""
+    roomy = console.options.update(max_width=10_000)
+
+    def longest_word(column: Column) -> int:
+        cells = (
+            console.render_str(cell) if isinstance(cell, str) else cell
+            for cell in (column.header, *column.cells)
+        )
+        return max(Measurement.get(console, roomy, cell).minimum for cell in cells)
+
+    probe, out = copy.copy(table), copy.copy(table)
+    probe.columns = [
+        column if column.no_wrap else replace(column, width=min(longest_word(column), WORD))
+        for column in table.columns
+    ]
+    out.columns = [
+        column if column.no_wrap else replace(column, overflow="fold") for column in table.columns
+    ]
+    least = Measurement.get(console, roomy, probe).minimum
+    return out if least <= console.width else _listed(table)
+
+
+def _listed(table: Table) -> Table:
+    """Return a table as a list: one line per cell that is not empty, a blank one after each row."""
+    out = Table(title=table.title, caption=table.caption, box=None, show_header=False)
+    out.title_justify, out.caption_justify = table.title_justify, table.caption_justify
+    out.add_column(style="dim")
+    out.add_column(overflow="fold")
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        for column, cell in zip(table.columns, cells, strict=True):
+            if cell:
+                out.add_row(column.header, cell)
+        out.add_row()
+    return out
+
+
+def styled(line: str) -> Text:
+    """Return a line; one that opens with a verdict in its colour."""
+    return Text(line, COLOURS.get(line[:16].strip().lower().replace(" ", "-"), ""))
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr where that is a terminal, else nothing; told the fraction done and what."""
-    from rich.console import Console
+def progress_bar(silent: bool = False) -> Iterator[Callable[[float, str], None]]:
+    """Give what is told the fraction done and what is at hand, and says so on stderr.
+
+    On a terminal that is a bar, elsewhere a line every ten seconds at most.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda done, what: bar.update(task, completed=done, description=what)
+    if console.is_terminal and not silent:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+            yield lambda done, what: bar.update(task, completed=done, description=what)
+        return
+    last = time.monotonic()
 
+    def tell(done: float, what: str) -> None:
+        nonlocal last
+        if not silent and done < 1 and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"steinlab: {done:.0%} done, {what}", file=sys.stderr)
 
-def significant(value: float, error: float) -> str:
-    """Return ``value`` with the digits that its error leaves, one more, 15 at most.
-
-    Examples
-    --------
-    >>> significant(2.0, 1e-9), significant(-0.123456, 0.002)
-    ('2', '-0.1235')
-    """
-    if not (error > 0 and value) or not math.isfinite(value / error):
-        return f"{value:.15g}"
-    digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2
-    return f"{value:.{min(max(digits, 1), 15)}g}"
-
-
-def plus_minus(value: float, error: float, digits: int = 2) -> str:
-    """Return ``value +- error`` with the error to two digits and the value to the same place.
-
-    Examples
-    --------
-    >>> plus_minus(0.123456, 0.0021), plus_minus(2.0, 0.0), plus_minus(12345.6, 210.0)
-    ('0.1235 +- 0.0021', '2', '12350 +- 210')
-    """
-    if not 0 < error < math.inf:
-        return f"{value:.4g}"
-    exponent = int(f"{error:e}".split("e")[1])
-    if exponent < -9 or exponent > 6 or abs(value) > 1e9:
-        return f"{value:.3g} +- {error:.1e}"
-    places = digits - 1 - exponent
-    return f"{round(value, places):.{max(places, 0)}f} +- {round(error, places):.{max(places, 0)}f}"
+    yield tell

@@ -11,6 +11,7 @@ from steinlab.storage import check_target
 def replay(case: SpecArgument, target: JsonOption = None) -> int:
     """Run a stored case again and compare with what was stored; exit 1 if any digit differs."""
     from rich.table import Table
+    from rich.text import Text
 
     from steinlab.report.words import case_name, labels
     from steinlab.verification.ledger import read_case
@@ -20,7 +21,7 @@ def replay(case: SpecArgument, target: JsonOption = None) -> int:
     stored = read_case(Path(case))
     now = run_again(stored)
     title = f"{stored['claim']}, {stored['check']}: {case_name(stored)}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for column in ("", "stored", "now"):
         table.add_column(column, justify="right" if column else "left")
     same = True

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import show
 from steinlab.storage import make_folder, write_text
@@ -16,17 +17,19 @@ DEFAULT_FOLDER, DEFAULT_LEDGER, DEFAULT_FIGURES = "out/report", "ledger.json", "
 def report(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE.py]...", help="Files to judge and report, without figures."),
+        typer.Argument(metavar="[FILE.py]...", help="Judge these and report, without figures."),
     ] = None,
     out: Annotated[
-        str, typer.Option(metavar="DIR", help="Where report.html goes.")
+        str, typer.Option(metavar="DIR", help="Write report.html here.")
     ] = DEFAULT_FOLDER,
     ledger: Annotated[
-        str, typer.Option(metavar="FILE", help="What steinlab verify --json wrote.")
+        str, typer.Option(metavar="FILE", help="Read what steinlab verify --json wrote.")
     ] = DEFAULT_LEDGER,
     figures: Annotated[
         str,
-        typer.Option(metavar="DIR", help="What steinlab figures wrote; missing ones are made."),
+        typer.Option(
+            metavar="DIR", help="Take what steinlab figures wrote; missing ones are drawn."
+        ),
     ] = DEFAULT_FIGURES,
     without_figures: Annotated[
         bool, typer.Option("--without-figures", help="Leave the figures out.")
@@ -48,7 +51,8 @@ def report(
     target = folder / "report.html"
     write_text(target, page(found, pictures))
     size = target.stat().st_size / 2**20
-    show(f"{target}: {len(found['claims'])} claims, {len(pictures)} figures, {size:.1f} MiB")
+    said = f"{target}: {len(found['claims'])} claims, {len(pictures)} figures, {size:.1f} MiB"
+    show(Text(said))
 
 
 def _drawn(folder: Path) -> list[str]:

@@ -9,8 +9,19 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from steinlab.cli.output import plus_minus, progress_bar, show, whole_number
+from steinlab.cli.output import (
+    ProgressOption,
+    SeedOption,
+    decimal,
+    id_option,
+    number_option,
+    progress_bar,
+    show,
+    whole,
+)
 from steinlab.errors import InputError
+from steinlab.estimates import plus_minus
+from steinlab.experiments.specs.fields import MAX_EVALUATIONS, MAX_SAMPLES
 from steinlab.storage import check_target, write_whole
 
 if TYPE_CHECKING:
@@ -25,67 +36,73 @@ MAX_PICTURES = 1024
 
 
 def sample(  # noqa: PLR0917 - typer calls it by name
-    model: Annotated[str, typer.Option(metavar="NAME", help="One that `steinlab models` lists.")],
-    solver: Annotated[str, typer.Option(metavar="ID", help="dpmpp-2m, heun, euler, ...")],
-    evaluations: Annotated[str, typer.Option(metavar="N", help="Denoiser evaluations to spend.")],
+    model: Annotated[
+        str, id_option("steinlab.diffusion.models:registered", "One that `steinlab models` lists.")
+    ],
+    solver: Annotated[str, id_option("steinlab.solvers:SOLVER_IDS", "dpmpp-2m, heun, euler, ...")],
+    evaluations: Annotated[
+        int,
+        number_option(
+            whole(1, MAX_EVALUATIONS), "Spend this number of function evaluations (NFE) per sample."
+        ),
+    ],
     correction: Annotated[
-        str, typer.Option(metavar="ID", help="none, stein, tweedie, ...")
+        str, id_option("steinlab.corrections:CORRECTIONS", "none, stein, tweedie, ...")
     ] = "none",
     gamma_min: Annotated[
-        str | None, typer.Option(metavar="X", help="Clip the coefficient from below.")
+        float | None, number_option(decimal, "Clip the coefficient from below.")
     ] = None,
     gamma_max: Annotated[
-        str | None,
-        typer.Option(metavar="X", help="And from above: by default at 1; inf is as published."),
+        float | None,
+        number_option(decimal, "And from above: at 1 by default; inf is as published."),
     ] = None,
-    grid: Annotated[str, typer.Option(metavar="NAME", help="karras, logsnr, ...")] = "karras",
-    schedule: Annotated[
-        str, typer.Option(metavar="NAME", help="The process, by default the model's.")
+    grid: Annotated[
+        str, id_option("steinlab.diffusion.grids:GRIDS", "karras, logsnr, ...")
+    ] = "karras",
+    process: Annotated[
+        str,
+        id_option(
+            "steinlab.diffusion.processes:PROCESSES",
+            "By default the model's.",
+            "--process",
+            "--schedule",
+        ),
     ] = "",
     end: Annotated[
         str, typer.Option(metavar="WHERE", help="zero (noise), or the least noisy level.")
     ] = "zero",
-    samples: Annotated[str, typer.Option(metavar="N", help="How many.")] = "16",
-    seed: Annotated[str, typer.Option(metavar="N", help="Of start states and probes.")] = "0",
+    samples: Annotated[int, number_option(whole(1, MAX_SAMPLES), "Draw this number.")] = 16,
+    seed: SeedOption = 0,
     out: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Write them here: .png, .npy or .npz."),
     ] = None,
+    silent: ProgressOption = False,
 ) -> None:
     """Draw samples from a named model: a sheet of pictures, or an array."""
     from steinlab.experiments.sample import SampleRun, draw
-    from steinlab.experiments.specs.compare import MAX_EVALUATIONS, MAX_SAMPLES
-    from steinlab.storage import MAX_SEED
 
     check_target(out, "--out")
     run = SampleRun.of(
         model,
         solver,
-        whole_number(evaluations, "--evaluations", 1, MAX_EVALUATIONS),
+        evaluations,
         correction=correction,
-        gamma_min=_limit(gamma_min, "--gamma-min"),
-        gamma_max=_limit(gamma_max, "--gamma-max"),
-        schedule=schedule,
+        gamma_min=gamma_min,
+        gamma_max=gamma_max,
+        schedule=process,
         grid=grid,
         end=end,
-        samples=whole_number(samples, "--samples", 1, MAX_SAMPLES),
-        seed=whole_number(seed, "--seed", 0, MAX_SEED),
+        samples=samples,
+        seed=seed,
     )
     writer = None if out is None else _writer(Path(out), run)
-    with progress_bar() as progress:
+    with progress_bar(silent) as progress:
         done = draw(run, progress)
     if out is not None and writer is not None:
         write_whole(Path(out), lambda stream: writer(done, stream))
     corrected = run.correction.name != "none"
     show(_table(run, done, out), *([_steps(run, done)] if corrected else []))
-
-
-def _limit(value: str | None, option: str) -> float | None:
-    from steinlab.experiments.specs.fields import number
-
-    if value is None or value.lower() in ("inf", "-inf"):
-        return None if value is None else float(value)
-    return float(number(value, option))
 
 
 def _writer(file: Path, run: SampleRun) -> Callable[[Samples, IO[bytes]], object]:
@@ -158,6 +175,7 @@ def _write_scatter(done: Samples, stream: IO[bytes]) -> None:
 def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     picture = out is not None and out.lower().endswith(".png") and bool(run.model.shape)
     notes = [
@@ -173,8 +191,8 @@ def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
         f"{', then 0' if run.grid[-1].sigma == 0 else ''}, seed {run.seed}"
     )
     table = Table(
-        title=title,
-        caption="\n".join(notes),
+        title=Text(title),
+        caption=Text("\n".join(notes)),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
@@ -184,13 +202,13 @@ def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     table.add_row(
         run.solver,
-        run.correction.label,
+        Text(run.correction.label),
         str(run.asked),
         str(done.evaluations),
         f"{sum(step.evaluations + step.products for step in done.diagnostics):g}",
         str(len(run.grid) - 1),
         f"{done.seconds:.1f}",
-        out or "",
+        Text(out or ""),
     )
     return table
 

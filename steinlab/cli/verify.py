@@ -2,62 +2,67 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
 from steinlab.cli.output import (
+    CLAIM_IDS,
     JsonOption,
+    ProgressOption,
+    SeedOption,
     WorkersOption,
+    id_option,
+    progress_bar,
     show,
-    whole_number,
-    worker_count,
+    styled,
+    width,
     write_json,
 )
+from steinlab.cli.show import card_of, stored_ledger
 from steinlab.errors import InputError, Interrupted, one_of
-from steinlab.storage import MAX_SEED, check_target, make_folder, read_json
+from steinlab.storage import STDOUT, check_target, make_folder, read_json
 
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
 
-COLOURS = {
-    "proved": "bold green",
-    "certified": "bold green",
-    "holds": "green",
-    "conditional": "yellow",
-    "refuted": "red",
-    "not-reproduced": "magenta",
-    "not-run": "dim",
-}
-
-
 FilesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[FILE.py]...", help="Files whose claims are judged; by default none."),
+    typer.Argument(metavar="[FILE.py]...", help="Judge the claims of these files."),
 ]
 ProfileOption = Annotated[str, typer.Option(help="quick or full.")]
 ClaimsOption = Annotated[
     str | None,
-    typer.Option(metavar="ID,ID", help="Claims to judge; by default all, or all of the files."),
+    id_option(
+        CLAIM_IDS, "Judge these claims; by default all, or all of the files.", metavar="ID,ID"
+    ),
 ]
 FolderOption = Annotated[
     str | None,
     typer.Option(
         metavar="DIR",
-        help="Write ledger.json and a replayable case a claim: the worst, or the smallest that "
+        help="Write ledger.json and a replayable case per claim: the worst, or the smallest that "
         "violates it.",
     ),
 ]
 ExpectOption = Annotated[
-    str | None, typer.Option(metavar="FILE", help="JSON of id and verdict that must come out.")
+    str | None,
+    typer.Option(metavar="FILE", help="Exit 1 unless the verdicts of this JSON come out, by id."),
 ]
-SeedOption = Annotated[str, typer.Option(metavar="N")]
+ListOption = Annotated[
+    bool, typer.Option("--list", help="Name the claims, one per line, and stop.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")
+]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print the card of every claim.")
+]
 TracebackOption = Annotated[
     bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
 ]
@@ -75,11 +80,16 @@ def verify(  # noqa: PLR0917
     target: JsonOption = None,
     expect: ExpectOption = None,
     workers: WorkersOption = "auto",
-    seed: SeedOption = "0",
+    seed: SeedOption = 0,
     scheduler: SchedulerOption = None,
     traceback: TracebackOption = False,
+    list_them: ListOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    silent: ProgressOption = False,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
+    from steinlab.report.terminal import overview
     from steinlab.verification.claim import PROFILES
     from steinlab.verification.ledger import claim_ids, run
     from steinlab.verification.registry import chosen
@@ -87,25 +97,32 @@ def verify(  # noqa: PLR0917
 
     one_of("--profile", profile, PROFILES)
     wanted, known = chosen(files or [], claims, claim_ids())
-    count = worker_count(workers)
-    number = whole_number(seed, "--seed", 0, MAX_SEED)
+    if list_them:
+        _list(wanted)
+        return 0
+    if quiet and verbose:
+        raise InputError("--quiet must be given without --verbose, got both")
     check_target(target)
     folder = make_folder(out)
     expected = _expected(expect, known)
     shards = Shards(folder / "shards") if folder else None
-    with _bar(len(wanted)) as advance:
+    judged = itertools.count(1)
+    with progress_bar(silent or quiet) as tell:
         ledger = run(
             wanted,
             profile=profile,
-            seed=number,
-            workers=count,
+            seed=seed,
+            workers=workers,
             scheduler=scheduler,
             shards=shards,
-            progress=advance,
+            progress=lambda name, _: _count(tell, next(judged), len(wanted), name),
         )
     write_json(target, ledger)
     _store(folder, ledger)
-    show(*_report(ledger), *(_tables(ledger) if claims or files else ()), target=target)
+    if not quiet:
+        lines = [*overview(ledger, width(target)), _closing(folder, target)]
+        cards = map(card_of, ledger["claims"]) if verbose else ()
+        show(*map(styled, lines), *itertools.chain.from_iterable(cards), target=target)
     _tell_of_shards(ledger, shards, len(wanted), target)
     return _trusted(ledger, expected, traceback)
 
@@ -116,7 +133,7 @@ def _tell_of_shards(
     """Say what was reused, and after an interrupt what is kept."""
     if shards and shards.reused:
         checks = "check" if shards.reused == 1 else "checks"
-        show(f"{shards.reused} finished {checks} reused from {shards.folder}", target=target)
+        show(Text(f"{shards.reused} finished {checks} reused from {shards.folder}"), target=target)
     if ledger["interrupted"]:
         done = len(ledger["claims"])
         kept = f"; finished checks are in {shards.folder}" if shards else ""
@@ -152,32 +169,20 @@ def _expected(path: str | None, known: list[str]) -> dict[str, str]:
     return content
 
 
-class _bar:
-    """A progress bar on stderr, where that is a terminal."""
+def _count(tell: Callable[[float, str], None], done: int, total: int, name: str) -> None:
+    tell(done / total, f"{done} of {total} claims judged, the last of them {name}")
 
-    def __init__(self, total: int) -> None:
-        console = Console(stderr=True)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self.task = self.progress.add_task("judging claims", total=total)
 
-    def __enter__(self) -> Any:
-        self.progress.start()
-        return self.advance
+def _list(names: Sequence[str]) -> None:
+    """Print one id per line, with its headline where ledger.json lies here, or its title."""
+    from steinlab.report.terminal import answer
+    from steinlab.verification.registry import load_claim
 
-    def advance(self, claim_id: str, row: dict[str, Any]) -> None:  # noqa: ARG002
-        """Count a claim that is judged."""
-        self.progress.update(self.task, advance=1, description=f"judged {claim_id}")
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
+    claims = [load_claim(name) for name in names]
+    rows = {row["id"]: row for row in (stored_ledger(None) or {"claims": []})["claims"]}
+    longest = max(len(claim.id) for claim in claims)
+    for claim in claims:
+        print(f"{claim.id:{longest}}  {answer(rows.get(claim.id, {'title': claim.title}))}")
 
 
 def _store(folder: Path | None, ledger: dict[str, Any]) -> None:
@@ -192,82 +197,9 @@ def _store(folder: Path | None, ledger: dict[str, Any]) -> None:
             write_json(str(folder / f"{row['id']}.case.json"), case)
 
 
-def _report(ledger: dict[str, Any]) -> list[Any]:
-    from steinlab.report.words import contradicted, counts, grouped, not_looked_at
-
-    rows = ledger["claims"]
-    table = Table(title=f"Claims, {ledger['profile']} profile, seed {ledger['seed']}")
-    for name, justify in (
-        ("claim", "left"),
-        ("whose", "left"),
-        ("verdict", "left"),
-        ("cases", "right"),
-        ("undecided", "right"),
-        ("nearest to limit", "right"),
-        ("detects", "right"),
-        ("on data", "right"),
-        ("controls", "right"),
-        ("s", "right"),
-    ):
-        whole = name in {"claim", "whose", "verdict"}  # the others wrap where there is no room
-        table.add_column(name, justify=justify, no_wrap=whole)  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(*_cells(row))
-    findings = Table(box=None, show_header=False, padding=(0, 1), title="Findings", min_width=60)
-    findings.add_column(style="bold", no_wrap=True)
-    findings.add_column()
-    for line, group in zip(counts(rows), grouped(rows).values(), strict=True):
-        findings.add_row("", f"[italic]{line}[/]")
-        for row in (row for same in group.values() for row in same):
-            broken = contradicted(row)
-            lead = f"[red]{broken}:[/] " if broken else ""
-            findings.add_row(row["id"], lead + escape(row["finding"]))
-    cases = sum(row["cases"] for row in rows)
-    rejected = sum(c["rejected"] for row in rows for c in row["controls"])
-    controls = sum(len(row["controls"]) for row in rows)
-    return [
-        table,
-        findings,
-        *(escape(f"not looked at: {reason}; in {where}") for reason, where in not_looked_at(rows)),
-        *counts(rows),
-        f"{cases:,} cases and {rejected} of {controls} controls rejected "
-        f"in {ledger['wall_seconds']:.0f} s",
-    ]
-
-
-def _tables(ledger: dict[str, Any]) -> list[Table]:
-    """The tables of claims that were asked for by name."""
-    out = []
-    for content in (row.get("table") for row in ledger["claims"]):
-        if content:
-            table = Table(title=content["title"], title_justify="left")
-            for i, column in enumerate(content["columns"]):
-                table.add_column(column, justify="right" if i else "left")
-            for cells in content["rows"]:
-                table.add_row(*(str(cell) for cell in cells))
-            out.append(table)
-    return out
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    from steinlab.report.words import SHORT, nearest, owner_of
-
-    colour = COLOURS[row["verdict"]]
-    verdict = f"[{colour}]{row['verdict']}[/]"
-    if "crash" in row:
-        return [row["id"], "", "[bold red]crashed[/]", *[""] * 6, f"{row['seconds']:.1f}"]
-    real = sum(e["dataset_cases"] for e in row["evidence"])
-    rejected = sum(c["rejected"] for c in row["controls"])
-    words, _ = nearest(row)
-    return [
-        row["id"],
-        SHORT[owner_of(row)],
-        verdict,
-        f"{row['cases']:,}",
-        f"{row['undecided']:,}",
-        f"[red]{words}[/]" if words.startswith("violated") else words,
-        "" if row["detects"] is None else f"{row['detects']:.0e}",
-        f"{real}" if real else "",
-        f"{rejected} of {len(row['controls'])}",
-        f"{row['seconds']:.1f}",
-    ]
+def _closing(folder: Path | None, target: str | None) -> str:
+    """Where the ledger lies, and what to type next."""
+    to_file = target if target != STDOUT else None
+    written = to_file or (str(folder / "ledger.json") if folder else "")
+    lead = f"written to {written}; " if written else ""
+    return f"{lead}steinlab show CLAIM tells more; steinlab report draws it"

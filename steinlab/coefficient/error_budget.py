@@ -182,9 +182,7 @@ class _Chain:
         return self.setting.grid[i], self.setting.grid[i + 1]
 
     def step(self, denoiser: Denoiser, x: np.ndarray) -> Step:
-        s, t = self.levels
-        candidate = self.setting.solver.step(denoiser, x, s, t, ())
-        return Step(denoiser, self.setting.solver, x, s, t, (), candidate)
+        return Step.take(denoiser, self.setting.solver, x, *self.levels)
 
     def under_q(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """States of the plain run, in the model's own arithmetic."""
@@ -198,7 +196,7 @@ class _Chain:
     def under_p(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """States of the forward law with the ``x_star`` they are made of."""
         s, x_star = self.levels[0], self.subject.clean(n, rng)
-        return s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape), x_star
+        return s.noised(x_star, rng), x_star
 
     def realised(self) -> tuple[dict[str, float], float]:
         """``g0 - g1``, ``g1 - g2`` and ``g2`` on the batch, and ``g0``."""
@@ -320,7 +318,7 @@ def of_model(model: Any, clean: Callable[..., np.ndarray] | None = None) -> Subj
     """
     import torch
 
-    from steinlab.coefficient.on_model import clean_states
+    from steinlab.coefficient.routes import clean_states
 
     network = model.denoiser
     law = model.data_law() if model.data_law else None
@@ -341,6 +339,6 @@ def of_law(model: Any, law: Any, start: Callable[..., np.ndarray] | None = None)
 
     def forward(level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
         x_star = law.sample(n, rng)
-        return np.asarray(level.alpha * x_star + level.sigma * rng.standard_normal(x_star.shape))
+        return np.asarray(level.noised(x_star, rng))
 
     return Subject(Rounded(model), model, law.sample, start or forward, law)

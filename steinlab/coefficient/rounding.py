@@ -3,15 +3,19 @@ r"""Running error analysis of a solver's step, in units of the machine epsilon.
 A pair (value, size) passed through a step comes out with the size of everything that was added up
 on the way: ``|result - exact| <= c eps size`` with a small ``c`` counting operations. A product
 with a scalar adds ``|result|``, sums add sizes, and the denoiser hands on an error in its argument
-through its Jacobian: ``size(D(x)) = |D'| size(x) + |D| + sqrt V``, the last term for the rounding
-of responsibilities. This is what makes tolerances follow from conditioning. One dimension.
+through its derivative and adds its own (:attr:`analytic.posterior.Posterior.rounding`):
+
+    size(D(x)) = |D'| size(x) + own,        size(D'(x)) = |D''| size(x) + own'.
+
+This is what makes tolerances follow from conditioning. One dimension. The step's scalars are taken
+as they are: an identity for every step holds for the step with these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -55,43 +59,39 @@ class Sized:
         return Sized(value, self.size / np.abs(scale) + np.abs(value))
 
 
-@runtime_checkable
 class HasRounding(Protocol):
-    """A denoiser that is not a mixture's, and knows what else is added up in it."""
+    """An exact denoiser on a line that knows its own rounding."""
 
-    def rounding(self, x: np.ndarray, level: NoiseLevel, /) -> tuple[np.ndarray, np.ndarray]:
-        """Return sizes, in ``eps``, that ``D`` and ``D'`` have beyond those of a mixture."""
+    def moments(self, x: np.ndarray, level: NoiseLevel, /) -> tuple[np.ndarray, ...]:
+        """Return ``D``, ``div D`` and ``V``."""
+        ...
+
+    def rounding(self, x: np.ndarray, level: NoiseLevel, /) -> tuple[np.ndarray, ...]:
+        """Return sizes, in ``eps``, of the rounding of ``D`` and ``D'``, and ``|D''|``."""
         ...
 
 
-def on_sizes(law: Any) -> Callable[[Any, NoiseLevel], Any]:
-    """Return an exact one-dimensional denoiser extended to :class:`Sized` states."""
+def on_sizes(law: HasRounding) -> Callable[[Sized, NoiseLevel], Sized]:
+    """Return the denoiser extended to :class:`Sized` states."""
 
-    def denoise(x: Any, level: NoiseLevel) -> Any:
-        if not isinstance(x, Sized):
-            return law(x, level)
-        denoised, slope, variance = law.moments(x.value, level)
-        own = np.abs(denoised) + np.sqrt(variance)[..., None]
-        if isinstance(law, HasRounding):
-            own = own + law.rounding(x.value, level)[0]
+    def denoise(x: Sized, level: NoiseLevel) -> Sized:
+        denoised, slope, _ = law.moments(x.value, level)
+        own, _, _ = law.rounding(x.value, level)
         return Sized(denoised, np.abs(slope)[..., None] * x.size + own)
 
     return denoise
 
 
-def on_slopes(law: Any) -> Callable[[Any, NoiseLevel], Any]:
-    """Return it extended to derivatives: :class:`Dual` states whose tangent is :class:`Sized`."""
+def on_slopes(law: HasRounding) -> Callable[[Dual, NoiseLevel], Dual]:
+    """Return it extended to derivatives: :class:`Dual` states whose parts are :class:`Sized`."""
 
-    def denoise(x: Any, level: NoiseLevel) -> Any:
-        if not isinstance(x, Dual):
-            return law(x, level)
-        slope = law.divergence(x.value, level)[..., None]
-        t = x.tangent
-        own = np.abs(slope)
-        if isinstance(law, HasRounding):
-            own = own + law.rounding(x.value, level)[1]
-        tangent = Sized(slope * t.value, np.abs(slope) * t.size + own * np.abs(t.value))
-        return Dual(law(x.value, level), tangent)
+    def denoise(x: Dual, level: NoiseLevel) -> Dual:
+        at, along = x.value, x.tangent
+        slope = law.moments(at.value, level)[1][..., None]
+        _, own, bend = law.rounding(at.value, level)
+        own = own + bend * at.size
+        tangent = Sized(slope * along.value, np.abs(slope) * along.size + own * np.abs(along.value))
+        return Dual(on_sizes(law)(at, level), tangent)
 
     return denoise
 
@@ -102,9 +102,10 @@ def step_sizes(step: Step) -> tuple[np.ndarray, np.ndarray]:
     States must be one-dimensional, ``(..., N, 1)``, and the denoiser exact.
     """
     zero, one = np.zeros_like(step.x), np.ones_like(step.x)
-    value = step.residual(Sized(step.x, zero), on_sizes(step.denoiser))
-    slope = step.residual(Dual(step.x, Sized(one, zero)), on_slopes(step.denoiser)).tangent
-    return value.size, slope.size
+    start: Any = Dual(Sized(step.x, zero), Sized(one, zero))
+    law: Any = step.denoiser
+    end = step.residual(start, on_slopes(law))
+    return end.value.size, end.tangent.size
 
 
 EPS = float(np.finfo(float).eps)

@@ -96,11 +96,6 @@ def at(level: NoiseLevel | None, index: Any) -> NoiseLevel | None:
     return level and NoiseLevel(level.alpha[index], level.sigma[index])
 
 
-def forward(level: NoiseLevel, x_star: np.ndarray, eps: np.ndarray) -> np.ndarray:
-    """Return ``alpha x_star + sigma eps``."""
-    return np.asarray(level.alpha * x_star + level.sigma * eps)
-
-
 def terms_at(
     step: Step, x_star: np.ndarray, divergence: Divergence, rng: np.random.Generator
 ) -> Terms:
@@ -131,8 +126,7 @@ def take_step(
     if problem.earlier is not None and past is not None:
         denoised = law(past, problem.earlier)
         history = (Evaluation(problem.earlier, past, denoised),)
-    candidate = problem.solver.step(law, x, problem.s, problem.t, history)
-    return Step(law, problem.solver, x, problem.s, problem.t, history, candidate)
+    return Step.take(law, problem.solver, x, problem.s, problem.t, history=history)
 
 
 EXACT_TRACE_DIM = 8
@@ -149,7 +143,7 @@ def sampled_terms(
     divergence: Divergence | None = None,
 ) -> Terms:
     """Return the terms per state, ``(C, N)``, of states ``(C, N, d)`` coupled to ``x_star``."""
-    step = take_step(problem, forward(problem.s, x_star, eps), past)
+    step = take_step(problem, problem.s.noised(x_star, eps), past)
     return terms_at(step, x_star, divergence or sampled_divergence(step), rng)
 
 
@@ -221,22 +215,27 @@ def quadrature_terms(
         middle, width, top, mean, slope, spread = (part[:, case] for part in parts)
         offset = x - middle  # (K, P, n)
         density = top * np.exp(-0.5 * offset**2 / width)
-        return _integrands(step, Star(density, mean + slope * offset, spread))
+        return _integrands(step, Star(density, mean + slope * offset, spread, middle, width))
 
     marks = mixture_breaks(law, s)
     if breaks is not None:
         inside = np.clip(breaks, marks[:, :1], marks[:, -1:])
         marks = np.sort(np.concatenate((marks, inside), axis=1), axis=1)
-    integral = integrate(integrand, marks)
+    integral = integrate(integrand, marks, watched=Terms.names().index("div"))
     return Integrated(*(Terms(*part.T) for part in (integral.value, integral.size, integral.error)))
 
 
 class Star(NamedTuple):
-    """``x_star`` given ``x`` in each component: its mass, mean and variance, ``(K, P, n or 1)``."""
+    """``x_star`` given ``x`` in each component: its mass, mean and variance, ``(K, P, n or 1)``.
+
+    ``center`` and ``width`` are the component's mean and variance at the level, ``(K, P, 1)``.
+    """
 
     density: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
+    center: np.ndarray
+    width: np.ndarray
 
 
 def by_component(values: np.ndarray) -> np.ndarray:
@@ -245,7 +244,11 @@ def by_component(values: np.ndarray) -> np.ndarray:
 
 
 def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
-    """Terms and sizes times density, ``(P, n, 9)``; a mean of ``|a b|`` is at most its roots'."""
+    """Terms and sizes times density ``p``; a mean of ``|a b|`` is at most its roots'.
+
+    Shape ``(P, n, 11)``: after the terms ``(u p)' = div u p + u p'`` and ``u p``, which watch the
+    divergence. Their sizes hold what a rounding of ``x`` and of the centre does to the density.
+    """
     x, u = step.x[..., 0], step.candidate.residual[..., 0]
     state, denoised = step.candidate.state[..., 0], step.candidate.denoised[..., 0]
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
@@ -280,5 +283,14 @@ def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
         *square_sizes,
         total * x**2,
     ]
-    order = [0, 1, 2, 4, 3, 5, 6, 7, 8]  # as the fields of Terms
+    tilt = (x - star.center) / star.width
+    pull = mass * tilt
+    steep, bend = np.abs(pull).sum(axis=0), (pull * tilt + mass / star.width).sum(axis=0)
+    shift = np.abs(x) + np.abs(star.center).max(axis=0)
+    values += [total * div - u * pull.sum(axis=0), total * u]
+    sizes += [
+        total * size_div + size_u * steep + np.abs(u) * bend * shift,
+        total * size_u + np.abs(u) * steep * shift,
+    ]
+    order = [0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10]  # as the fields of Terms, then the closing
     return columns([values[i] for i in order]), columns([sizes[i] for i in order])

@@ -21,7 +21,8 @@ from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.corrections.tweedie import tweedie
 from steinlab.errors import one_of
-from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Prepares, Run
+from steinlab.solvers.loop import Prepares, Run
+from steinlab.solvers.step import Correction, Diagnostics, NoCorrection
 
 CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {

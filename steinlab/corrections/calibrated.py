@@ -21,7 +21,8 @@ from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.errors import InputError
-from steinlab.solvers.step import Correction, Diagnostics, Step
+from steinlab.solvers.loop import Taken
+from steinlab.solvers.step import Diagnostics, Step
 from steinlab.storage import write_json
 
 VERSION = 1
@@ -171,15 +172,15 @@ def _same(pair: tuple[float, float], level: NoiseLevel) -> bool:
     return np.allclose(pair, (level.alpha, level.sigma), rtol=LEVEL_TOLERANCE, atol=1e-300)
 
 
-def table_of(steps: Sequence[tuple[Step, Diagnostics]], *, model: str, correction: str) -> Table:
-    """Return the table of a run's steps and what was done at each (see :class:`Recording`)."""
-    if not steps:
-        raise ValueError("steps must hold at least one step, got 0")
-    spent = sum(done.evaluations + done.products for _, done in steps)
+def table_of(taken: Sequence[Taken], *, model: str, correction: str) -> Table:
+    """Return the table of a run's steps (:func:`steinlab.solvers.loop.steps`)."""
+    if not taken:
+        raise ValueError("taken must hold at least one step, got 0")
+    spent = sum(one.diagnostics.evaluations + one.diagnostics.products for one in taken)
     return Table(
         model,
         correction,
-        steps[0][0].states,
+        taken[0].step.states,
         spent,
         tuple(
             TableStep(
@@ -191,30 +192,6 @@ def table_of(steps: Sequence[tuple[Step, Diagnostics]], *, model: str, correctio
                 None if done.estimate is None else float(done.estimate.error),
                 done.note,
             )
-            for step, done in steps
+            for step, done in ((one.step, one.diagnostics) for one in taken)
         ),
     )
-
-
-class Recording:
-    """A correction that keeps each step with what was done there, for :func:`table_of`."""
-
-    def __init__(self, correction: Correction) -> None:
-        self.correction = correction
-        self.steps: list[tuple[Step, Diagnostics]] = []
-
-    @property
-    def name(self) -> str:
-        """The id of the correction that is recorded."""
-        return self.correction.name
-
-    @property
-    def depth(self) -> int:
-        """Past evaluations that the recorded correction wants."""
-        return int(getattr(self.correction, "depth", 0))
-
-    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
-        """Correct the step and remember it."""
-        state, done = self.correction(step, rng)
-        self.steps.append((step, done))
-        return state, done

@@ -19,13 +19,14 @@ import numpy as np
 from array_api_compat import to_device
 
 from analytic.arrays import Array
-from steinlab.corrections.calibrated import Calibrated, Recording, Table, table_of
+from steinlab.corrections.calibrated import Calibrated, Table, table_of
 from steinlab.corrections.flow_oracle import FlowFit, same_start
 from steinlab.errors import InputError
 from steinlab.metrics import energy_distance_of_pairs
+from steinlab.solvers.loop import Run, steps
 from steinlab.solvers.reference_flow import SUBSTEPS, trajectory
 from steinlab.solvers.scalars import has_noise
-from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Run, Step
+from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Step
 
 FITTED = ("residual", "noise", "slope")
 """Directions of a fitted table: chosen on the developing half of the tournament."""
@@ -84,11 +85,13 @@ def calibrate(
     states = trajectory(run.denoiser, run.x, run.grid, substeps)
     half = count // 2
     target = same_start(run.grid, [y[:half, :] for y in states])
-    recording = Recording(FlowFit(target, directions, SIGNIFICANCE))
-    spent = run.again(run.x[:half, :], recording).evaluations
+    fit = FlowFit(target, directions, SIGNIFICANCE)
+    start = run.x[:half, :]
+    taken = list(steps(run.denoiser, start, run.grid, run.solver, correction=fit, rng=run.rng))
+    spent = sum(one.step.candidate.evaluations for one in taken)
     fine = 3 * substeps * (len(run.grid) - 1) + (not has_noise(run.grid[-1]))
     price = fine + spent * (half + 2 * (count - half)) / count
-    fitted = table_of(recording.steps, model=model, correction="flow-fit")
+    fitted = table_of(taken, model=model, correction="flow-fit")
     table = replace(fitted, states=count, evaluations=float(price))
     return table if _helps(run, table, run.x[half:, :], states[-1][half:, :]) else _zeros(table)
 

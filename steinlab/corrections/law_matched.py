@@ -204,6 +204,6 @@ def measured_defect(denoiser: Denoiser, clean: np.ndarray, *, seed: int = 0) -> 
 
     def target(level: NoiseLevel) -> float:
         noise = np.random.default_rng(seed).standard_normal(clean.shape)
-        return float(defect(denoiser, level.alpha * clean + level.sigma * noise, level).value)
+        return float(defect(denoiser, level.noised(clean, noise), level).value)
 
     return target

@@ -8,21 +8,25 @@ independent ones, and besides with the law of its data where that is known.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+from analytic import GaussianMixture, NoiseLevel
+from analytic.arrays import Array
 from analytic.flow.exact import exact_flow
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.models import Model
 from steinlab.diffusion.processes import Process
 from steinlab.estimates import Estimate
-from steinlab.metrics import energy_distance, rms_distance, sliced_w2
+from steinlab.metrics import Samples, Truth
+from steinlab.solvers import Plan, Solver
+from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
 from steinlab.solvers.reference_flow import STEPS, LongRun, long_run
+from steinlab.solvers.step import Correction
 
 FLOW_STATES = 1000
 """Start states followed by the exact flow or the long run: the first so many of the samples."""
@@ -33,7 +37,7 @@ FLOW_RTOL = 1e-4
 NUM_PROJECTIONS = 200
 """Directions of the sliced distance, the same ones in every row."""
 
-Law = GaussianMixture | EmpiricalMixture
+DEFAULT_METRICS = ("energy_distance", "sliced_w2", "flow_error")
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done and what begins now."""
@@ -42,20 +46,14 @@ EXACT_FLOW = "exact flow of the law"
 LONG_RUN = f"long run of the same network, ipndm-4, {STEPS} and {2 * STEPS} steps"
 
 
-@dataclass(frozen=True)
-class Floor:
-    """The distances between two samples of the law itself, as large as those compared."""
+RUNS = ("start", "truth", "truth again")
+"""A network's long runs, by what draws their states: the rows' own flow, its law, its floor."""
 
-    energy_distance: Estimate
-    sliced_w2: Estimate
+DATA = "data_"
+"""What a metric's name begins with where a network is held against the law of its data."""
 
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A sample of the law that rows are compared with, and its distances to another one."""
-
-    states: np.ndarray
-    floor: Floor
+Measured = Mapping[str, Estimate | None]
+"""Metrics by name; None where there is nothing to compare with."""
 
 
 @dataclass(frozen=True)
@@ -68,27 +66,132 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """What all rows share; ``ends`` are the flow's end points of the first start states."""
+class Target:
+    """A sample of a law, and the metrics of another one against it, as large as those compared."""
 
-    seed: int
-    denoiser: Denoiser
-    start: np.ndarray
-    own: Sample
-    data: Sample | None
-    ends: np.ndarray | None
-    reference: Reference
-    end: str
+    truth: Truth
+    floor: Measured
 
 
 @dataclass(frozen=True)
-class Distances:
-    """Distances of a sample of end states; ``flow_error`` is None where there is no flow."""
+class Subject:
+    """What is sampled: a denoiser on a process, with its start states and what is known of its law.
 
-    energy_distance: Estimate
-    sliced_w2: Estimate
-    flow_error: Estimate | None
-    data: Floor | None = None
+    Parameters
+    ----------
+    name : str
+        What tells it from others.
+    denoiser : Denoiser
+    process : Process
+        Within the levels that the denoiser is made for.
+    dim : int
+    start : callable
+        ``(level, n, rng) -> (n, dim)``, states to sample from at a grid's noisiest level.
+    law : law, optional
+        The data law whose exact denoiser it is.
+    known : law, optional
+        The law of the data that a network was trained on.
+    """
+
+    name: str
+    denoiser: Denoiser
+    process: Process
+    dim: int
+    start: Callable[[NoiseLevel, int, np.random.Generator], np.ndarray]
+    law: Any | None = None
+    known: Any | None = None
+
+    @classmethod
+    def of_law(cls, law: Any, process: Process, name: str = "") -> Subject:
+        """Return a law's exact denoiser, runs starting under its forward law."""
+
+        def start(level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
+            return np.asarray(level.noised(law.sample(n, rng), rng))
+
+        return cls(name, law, process, law.dim, start, law, law)
+
+    @classmethod
+    def of_model(cls, model: Model, process: str = "") -> Subject:
+        """Return a model on a process, by default its own, runs starting as the model says."""
+        known = model.data_law() if model.data_law else None
+        law, kept = model.exact_law, model.process(process)
+        return cls(model.name, model.denoiser, kept, model.dim, model.start, law, known)
+
+    @property
+    def modes(self) -> GaussianMixture | None:
+        """The mixture whose components are the modes of the data, where it is known."""
+        return self.known if isinstance(self.known, GaussianMixture) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Start states of a subject, and what end states are measured against.
+
+    Parameters
+    ----------
+    subject : Subject
+    start : array (n, dim)
+    own : Target
+        Of the subject's own law.
+    ends : array (k, dim), optional
+        Where the flow leads the first start states.
+    reference : Reference
+        What those ends are.
+    data : Target, optional
+        Of the data that a network was trained on.
+    metrics : tuple of str
+    """
+
+    subject: Subject
+    start: np.ndarray
+    own: Target
+    ends: np.ndarray | None = None
+    reference: Reference = Reference("", 0.0)
+    data: Target | None = None
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+
+    def samples(self, state: np.ndarray, index: np.ndarray | None = None) -> Samples:
+        """Return end states, those of the start states ``index``, with their own law and flow.
+
+        The indices increase; by default they are all.
+        """
+        ends = self.ends
+        if ends is not None and index is not None:
+            ends = ends[index[index < len(ends)]]
+        return Samples(state, self.own.truth, ends, self.reference.error)
+
+    def measured(self, state: np.ndarray, index: np.ndarray | None = None) -> Measured:
+        """Return the metrics of end states (:meth:`samples`), with ``data_`` those to the data."""
+        found = self.samples(state, index).measured(self.metrics)
+        if self.data is None:
+            return found
+        return {**found, **_to_data(Samples(state, self.data.truth).measured(self.data.floor))}
+
+    @property
+    def floor(self) -> Measured:
+        """The same metrics of an independent sample of the law, where one can be had."""
+        return {**self.own.floor, **_to_data(self.data.floor if self.data else {})}
+
+
+def _to_data(found: Measured) -> Measured:
+    return {DATA + name: entry for name, entry in found.items()}
+
+
+def played(
+    denoiser: Denoiser,
+    x: Array,
+    grid: Grid,
+    solver: Solver | Plan,
+    *,
+    correction: Correction | None = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[Solution, NonFiniteStateError | None]:
+    """Run; where a state leaves the finite numbers, return what came before and the error."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where one overflows
+            return solve(denoiser, x, grid, solver, correction=correction, rng=rng), None
+    except NonFiniteStateError as error:
+        return error.partial, error
 
 
 def rng_of(seed: int, *content: object) -> np.random.Generator:
@@ -97,64 +200,43 @@ def rng_of(seed: int, *content: object) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest, "big")])
 
 
-def forward(law: Any, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Sample the forward law at a level."""
-    data = law.sample(n, rng)
-    return np.asarray(level.alpha * data + level.sigma * rng.standard_normal(data.shape))
-
-
-def distance_pair(x: np.ndarray, sample: np.ndarray, seed: int) -> Floor:
-    """Return energy distance and sliced distance of two samples."""
-    directions = int(rng_of(seed, "directions").integers(2**31))
-    sliced = sliced_w2(x, sample, num_projections=NUM_PROJECTIONS, seed=directions)
-    return Floor(energy_distance(x, sample), sliced)
-
-
-def distances(bench: Bench, state: np.ndarray, index: np.ndarray | None = None) -> Distances:
-    """Return the distances of end states, those of the start states ``index`` (by default all)."""
-    index = np.arange(len(state)) if index is None else index
-    flow_error = None
-    if bench.ends is not None:
-        known = index < len(bench.ends)
-        if known.sum() > 1:
-            found = rms_distance(state[known], bench.ends[index[known]])
-            error = float(np.hypot(found.error, bench.reference.error))
-            flow_error = Estimate(found.value, error)
-    own = distance_pair(state, bench.own.states, bench.seed)
-    data = distance_pair(state, bench.data.states, bench.seed) if bench.data else None
-    return Distances(own.energy_distance, own.sliced_w2, flow_error, data)
-
-
 @dataclass(frozen=True)
 class Request:
-    """What a bench is prepared for: the seed, the samples, the ends of the grid."""
+    """What a bench is prepared for: the seed, the samples, the ends of the grid, the metrics."""
 
     seed: int
     samples: int
     noisy: NoiseLevel
     clean: NoiseLevel
     end: str
+    metrics: tuple[str, ...] = DEFAULT_METRICS
 
-    @classmethod
-    def on(cls, grid: Grid, *, seed: int, samples: int, end: str) -> Request:
-        """Return the request for runs over a grid."""
-        return cls(seed, samples, grid[0], grid[-1], end)
+    def starts(self, subject: Subject, name: str) -> np.ndarray:
+        """Draw the states that one of :data:`RUNS` starts from."""
+        return subject.start(self.noisy, self.samples, rng_of(self.seed, name))
 
-    def sample(self, draw: Callable[[np.random.Generator], np.ndarray]) -> Sample:
-        """Draw two independent samples; the first is kept, the second gives the floor."""
-        states, again = (draw(rng_of(self.seed, name)) for name in ("truth", "truth again"))
-        return Sample(states, distance_pair(again, states, self.seed))
+    def target(self, states: np.ndarray, again: np.ndarray, **law: Any) -> Target:
+        """Return a sample to compare with, its floor from an independent one."""
+        seed = int(rng_of(self.seed, "directions").integers(2**31))
+        truth = Truth(states, num_projections=NUM_PROJECTIONS, seed=seed, **law)
+        found = Samples(again, truth).measured(self.metrics)
+        return Target(truth, {name: one for name, one in found.items() if one is not None})
 
-    def of_law(self, law: Any) -> Sample:
-        """Draw them from the forward law at the grid's end."""
-        return self.sample(lambda rng: forward(law, self.clean, self.samples, rng))
+    def of_law(self, law: Any) -> Target:
+        """Draw both from the forward law at the grid's end."""
+        draws = (rng_of(self.seed, name) for name in RUNS[1:])
+        samples = (self.clean.noised(law.sample(self.samples, rng), rng) for rng in draws)
+        return self.target(*samples, law=law if self.end == "zero" else None)
 
 
-def exact_bench(request: Request, law: Law, denoiser: Denoiser, progress: Progress) -> Bench:
+def exact_bench(request: Request, subject: Subject, progress: Progress) -> Bench:
     """Prepare the comparison with an exact law, runs starting under its forward law."""
+    law = subject.law
+    assert law is not None
     progress(0.0, "samples of the law")
     own = request.of_law(law)
-    start = forward(law, request.noisy, request.samples, rng_of(request.seed, "start"))
+    rng = rng_of(request.seed, RUNS[0])
+    start = request.noisy.noised(law.sample(request.samples, rng), rng)
     progress(0.1, "the exact flow")
     ends, reference = None, Reference(EXACT_FLOW, 0.0)
     try:
@@ -170,38 +252,29 @@ def exact_bench(request: Request, law: Law, denoiser: Denoiser, progress: Progre
         reference = Reference(EXACT_FLOW, float(np.sqrt(np.mean(flow.error**2))))
     except ArithmeticError as failure:
         reference = Reference(EXACT_FLOW, 0.0, f"no flow_error: {failure}")
-    return Bench(request.seed, denoiser, start, own, None, ends, reference, request.end)
-
-
-RUNS = ("start", "truth", "truth again")
-"""A network's long runs, by what draws their states: the rows' own flow, its law, its floor."""
+    return Bench(subject, start, own, ends, reference, metrics=request.metrics)
 
 
 def follow_run(
     request: Request,
-    model: Model,
-    process: Process,
+    subject: Subject,
     name: str,
     progress: Callable[[float], None] | None = None,
 ) -> LongRun:
     """Return one of :data:`RUNS`; the first has its errors and at most ``FLOW_STATES`` states."""
     own = name == RUNS[0]
-    states = _starts(request, model, name)
+    states = request.starts(subject, name)
     return long_run(
-        model.denoiser,
+        subject.denoiser,
         states[:FLOW_STATES] if own else states,
-        process,
+        subject.process,
         final_zero=request.end == "zero",
         estimate_error=own,
         progress=progress,
     )
 
 
-def _starts(request: Request, model: Model, name: str) -> np.ndarray:
-    return model.start(request.noisy, request.samples, rng_of(request.seed, name))
-
-
-def network_bench(request: Request, model: Model, process: Process, progress: Progress) -> Bench:
+def network_bench(request: Request, subject: Subject, progress: Progress) -> Bench:
     """Prepare the comparison of a network with itself, runs starting as the model says."""
     runs, begun = [], 0.0
     for name, share in zip(RUNS, (0.4, 0.3, 0.3), strict=True):
@@ -210,13 +283,10 @@ def network_bench(request: Request, model: Model, process: Process, progress: Pr
             progress(begun + share * f, f"the network's long run: {name}")
 
         tell(0.0)
-        runs.append(follow_run(request, model, process, name, tell))
+        runs.append(follow_run(request, subject, name, tell))
         begun += share
     flow, law, again = runs
-    own = Sample(law.state, distance_pair(again.state, law.state, request.seed))
-    data = request.of_law(model.data_law()) if model.data_law else None
-    reference = Reference(LONG_RUN, flow.rms_error)
-    states = _starts(request, model, RUNS[0])
-    return Bench(
-        request.seed, model.denoiser, states, own, data, flow.state, reference, request.end
-    )
+    own = request.target(law.state, again.state, named=subject.modes)
+    data = None if subject.known is None else request.of_law(subject.known)
+    reference, start = Reference(LONG_RUN, flow.rms_error), request.starts(subject, RUNS[0])
+    return Bench(subject, start, own, flow.state, reference, data, request.metrics)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from steinlab.corrections.calibrated import Table
 from steinlab.corrections.fitted import calibrate
-from steinlab.experiments.bench import forward, rng_of
-from steinlab.experiments.compare import process_of, subject_name, subject_of
+from steinlab.experiments.bench import rng_of
+from steinlab.experiments.compare import runs_of, subject_name, subject_of
 from steinlab.experiments.specs.compare import CompareSpec
-from steinlab.solvers.loop import Solution, solve
-from steinlab.solvers.plans import run_within
-from steinlab.solvers.step import Correction, Run
+from steinlab.solvers.loop import Run
 
 
 def calibrate_table(spec: CompareSpec) -> Table:
@@ -20,25 +16,7 @@ def calibrate_table(spec: CompareSpec) -> Table:
     Its states are ``samples`` fresh ones at the grid's noisiest level, drawn from a generator that
     no row of a comparison uses.
     """
-    process, entry, subject = process_of(spec), spec.solvers[0], subject_of(spec)
-    zero = spec.end == "zero"
-    plan, grid = run_within(
-        entry.solver,
-        process,
-        spec.grid,
-        spec.evaluations[0],
-        start=entry.start,
-        finish=entry.finish,
-        final_zero=zero,
-    )
-    rng = rng_of(spec.seed, "calibration")
-    if spec.model is not None:
-        x = spec.model.start(grid[0], spec.samples, rng)
-    else:
-        x = forward(subject.law, grid[0], spec.samples, rng)
-
-    def again(states: np.ndarray, correction: Correction) -> Solution:
-        return solve(subject.denoiser, states, grid, plan, correction=correction, rng=rng)
-
-    run = Run(subject.denoiser, x, grid, plan.solvers, again)
-    return calibrate(run, model=subject_name(spec))
+    _, plan, _, grid = next(runs_of(spec))
+    subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
+    x = subject.start(grid[0], spec.samples, rng)
+    return calibrate(Run(subject.denoiser, x, grid, plan, rng), model=subject_name(spec))

@@ -24,13 +24,13 @@ and the batch's does not.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from steinlab.estimates import Estimate
-from steinlab.experiments.bench import Bench, Distances, Floor, distances
+from steinlab.experiments.bench import Bench, Measured
 from steinlab.solvers.loop import NonFiniteStateError
 
 GROUPS = 8
@@ -47,19 +47,15 @@ Runner = Callable[[np.ndarray, str], np.ndarray]
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard errors that the coefficients' noise adds; NaN where it is unknown."""
+    """Standard errors that the coefficients' noise adds, by metric; NaN where it is unknown."""
 
-    energy_distance: float
-    sliced_w2: float
-    flow_error: float
-    data_energy_distance: float
-    data_sliced_w2: float
-    splits: int
+    added: Mapping[str, float] = field(default_factory=dict)
+    splits: int = 0
     note: str = ""
 
 
 def _unknown(note: str) -> Noise:
-    return Noise(*(math.nan,) * 5, splits=0, note=f"coefficient noise unknown: {note}")
+    return Noise(note=f"coefficient noise unknown: {note}")
 
 
 def coefficient_noise(bench: Bench, state: np.ndarray, run: Runner) -> Noise:
@@ -86,37 +82,25 @@ def coefficient_noise(bench: Bench, state: np.ndarray, run: Runner) -> Noise:
                 again = run(index, f"half {i} {bool(part[0])}")
             except NonFiniteStateError:
                 return _unknown(f"half of the batch stopped, split {i + 1} of {SPLITS}")
-            gaps.append([_values(distances(bench, s, index)) for s in (again, state[index])])
+            found = [bench.measured(s, index) for s in (again, state[index])]
+            gaps.append([_values(one) for one in found])
         own, given = np.array(gaps[0]) - np.array(gaps[1])
         excess.append((own**2 - given**2) / 4)
-    total = np.maximum(np.mean(excess, axis=0), 0.0)
-    energy, sliced, flow, data_energy, data_sliced = np.sqrt(total).tolist()
-    return Noise(energy, sliced, flow, data_energy, data_sliced, SPLITS)
+    total = np.sqrt(np.maximum(np.mean(excess, axis=0), 0.0)).tolist()
+    return Noise(dict(zip(found[0], total, strict=True)), SPLITS)
 
 
-def _values(found: Distances) -> list[float]:
-    data = found.data
-    entries = [found.energy_distance, found.sliced_w2, found.flow_error]
-    entries += [None, None] if data is None else [data.energy_distance, data.sliced_w2]
-    return [math.nan if entry is None else entry.value for entry in entries]
+def _values(found: Measured) -> list[float]:
+    return [math.nan if entry is None else entry.value for entry in found.values()]
 
 
-def widened(found: Distances, noise: Noise) -> Distances:
-    """Return the distances with the coefficients' noise in their errors."""
-    flow, data = found.flow_error, found.data
-    if data is not None:
-        data = Floor(
-            _wider(data.energy_distance, noise.data_energy_distance),
-            _wider(data.sliced_w2, noise.data_sliced_w2),
-        )
-    return replace(
-        found,
-        energy_distance=_wider(found.energy_distance, noise.energy_distance),
-        sliced_w2=_wider(found.sliced_w2, noise.sliced_w2),
-        flow_error=None if flow is None else _wider(flow, noise.flow_error),
-        data=data,
-    )
+def widened(found: Measured, noise: Noise) -> Measured:
+    """Return the metrics with the coefficients' noise in their errors."""
 
+    def wider(name: str, entry: Estimate | None) -> Estimate | None:
+        extra = noise.added.get(name, math.nan)
+        if entry is None or math.isnan(extra):
+            return entry
+        return Estimate(entry.value, math.hypot(entry.error, extra))
 
-def _wider(found: Estimate, extra: float) -> Estimate:
-    return found if math.isnan(extra) else Estimate(found.value, math.hypot(found.error, extra))
+    return {name: wider(name, entry) for name, entry in found.items()}

@@ -21,20 +21,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steinlab.corrections.calibrated import Calibrated
-from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid
-from steinlab.diffusion.models import Model
-from steinlab.diffusion.processes import PROCESSES, Process
+from steinlab.diffusion.processes import PROCESSES
 from steinlab.experiments.bench import (
     RUNS,
     Bench,
-    Distances,
+    Measured,
     Progress,
     Request,
-    distances,
+    Subject,
     exact_bench,
     follow_run,
     network_bench,
+    played,
     rng_of,
 )
 from steinlab.experiments.coefficient_noise import Noise, coefficient_noise, widened
@@ -42,7 +41,7 @@ from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
 from steinlab.solvers import Plan, evaluations_on
-from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
+from steinlab.solvers.loop import NonFiniteStateError, Solution
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
 from steinlab.storage import Store, key_of, read_json, sources_key
@@ -59,6 +58,12 @@ class _Task:
     grid: Grid
     correction: CorrectionSpec
 
+    def require_table(self, name: str) -> None:
+        """Raise ``InputError`` if the correction's table is of another subject or run."""
+        made = self.correction.make()
+        if isinstance(made, Calibrated):
+            made.table.require(name, [one.name for one in self.plan.solvers], self.grid)
+
     @property
     def label(self) -> str:
         return f"{self.solver.label}, {self.asked} evaluations, {self.correction.label}"
@@ -71,27 +76,16 @@ class _Task:
         return (*run, self.correction.name, self.correction.options)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is compared: a denoiser, its exact law if any, and what identifies it."""
-
-    denoiser: Denoiser
-    law: Any | None
-    model: Model | None
-    dim: int
-    process: Process
-    key: str
-
-
 def compare(
     spec: CompareSpec, progress: Progress | None = None, *, folder: Path | None = None
 ) -> Iterator[Row]:
     r"""Yield one row a solver, number of evaluations and correction.
 
     Every row starts from the same states at the grid's noisiest level and ends at zero noise, or at
-    the least noisy level where the specification says so. It is measured by the energy distance and
-    the sliced 2-Wasserstein distance to an independent sample of the law at its end, and by the
-    root mean square distance to the end points of the exact probability flow from the same states.
+    the least noisy level where the specification says so. It is measured by the specification's
+    metrics: unless it names others, the energy distance and the sliced 2-Wasserstein distance to an
+    independent sample of the law at its end, and the root mean square distance to the end points of
+    the exact probability flow from the same states.
     Where there is an exact law, states start under its forward law; a network starts as
     :meth:`steinlab.diffusion.models.Model.start` says and is compared with its own long runs
     (:mod:`steinlab.solvers.reference_flow`), and with the law of its data where that is known. A
@@ -137,15 +131,18 @@ class Comparison:
 
     def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
         self.spec = spec
-        self.tasks, self.subject = _plan(spec), subject_of(spec)
+        self.subject = subject_of(spec)
+        self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
+        for task in self.tasks:
+            task.require_table(subject_name(spec))
         self._store = Store(folder) if folder else None
         self._bench: Bench | None = None
 
     @property
     def request(self) -> Request:
         """What the bench is prepared for; all grids share both ends."""
-        spec = self.spec
-        return Request.on(self.tasks[0].grid, seed=spec.seed, samples=spec.samples, end=spec.end)
+        spec, grid = self.spec, self.tasks[0].grid
+        return Request(spec.seed, spec.samples, grid[0], grid[-1], spec.end, spec.metrics)
 
     def row(self, index: int, tell: Progress) -> Row:
         """Return a row, from the folder where it is there."""
@@ -156,22 +153,18 @@ class Comparison:
             return restored(found, task.solver, task.correction)
         units = len(self.tasks) + 1
         if self._bench is None:
-            self._bench = _prepare(self.request, self.subject, lambda f, w: tell(f / units, w))
+            prepare = network_bench if self.subject.law is None else exact_bench
+            self._bench = prepare(self.request, self.subject, lambda f, w: tell(f / units, w))
         tell((index + 1) / units, task.label)
-        row = _run(task, self._bench)
+        row = _run(task, self._bench, self.spec)
         if store:
             store.put(name_of(task.label), key, packed(row))
         return row
 
 
-def process_of(spec: CompareSpec) -> Process:
-    """Return the process, kept within the noise levels that the model was made for."""
-    return spec.model.process(spec.schedule) if spec.model else PROCESSES[spec.schedule]
-
-
-def _plan(spec: CompareSpec) -> list[_Task]:
-    process = process_of(spec)
-    tasks = []
+def runs_of(spec: CompareSpec) -> Iterator[tuple[SolverSpec, Plan, int, Grid]]:
+    """Yield every solver on every budget."""
+    process = spec.model.process(spec.schedule) if spec.model else PROCESSES[spec.schedule]
     for asked, entry in itertools.product(spec.evaluations, spec.solvers):
         plan, grid = run_within(
             entry.solver,
@@ -182,12 +175,7 @@ def _plan(spec: CompareSpec) -> list[_Task]:
             finish=entry.finish,
             final_zero=spec.end == "zero",
         )
-        for correction in spec.corrections:
-            made = correction.make()
-            if isinstance(made, Calibrated):
-                made.table.require(subject_name(spec), [one.name for one in plan.solvers], grid)
-        tasks += [_Task(entry, plan, asked, grid, correction) for correction in spec.corrections]
-    return tasks
+        yield entry, plan, asked, grid
 
 
 def subject_name(spec: CompareSpec) -> str:
@@ -199,58 +187,46 @@ def subject_name(spec: CompareSpec) -> str:
 
 def subject_of(spec: CompareSpec) -> Subject:
     """Return what is compared."""
-    process = process_of(spec)
-    if spec.model is None:
-        assert spec.data is not None
-        law: Any = spec.data.law()
-        return Subject(law, law, None, law.dim, process, repr(spec.data))
-    model = spec.model
-    return Subject(model.denoiser, model.exact_law, model, model.dim, process, model.name)
+    if spec.model is not None:
+        return Subject.of_model(spec.model, spec.schedule)
+    assert spec.data is not None
+    return Subject.of_law(spec.data.law(), PROCESSES[spec.schedule], repr(spec.data))
 
 
 def _key(spec: CompareSpec, subject: Subject, task: _Task) -> str:
     """Return what identifies a row's numbers."""
     levels = [(level.alpha, level.sigma) for level in task.grid]
     answers = fingerprint(subject.denoiser, subject.dim, subject.process)
-    run = (spec.seed, spec.samples, spec.end, levels)
+    run = (spec.seed, spec.samples, spec.end, spec.metrics, levels)
     return key_of(
-        subject.key, answers, run, task.content, task.correction.digests, sources_key(__name__)
+        subject.name, answers, run, task.content, task.correction.digests, sources_key(__name__)
     )
 
 
-def _prepare(request: Request, subject: Subject, progress: Progress) -> Bench:
-    if subject.law is not None:
-        return exact_bench(request, subject.law, subject.denoiser, progress)
-    assert subject.model is not None
-    return network_bench(request, subject.model, subject.process, progress)
-
-
 def _solve(
-    task: _Task, bench: Bench, start: np.ndarray, *extra: object
+    task: _Task, bench: Bench, seed: int, start: np.ndarray, *part: str
 ) -> tuple[Solution, NonFiniteStateError | None]:
-    try:
-        run = solve(
-            bench.denoiser,
-            start,
-            task.grid,
-            task.plan,
-            correction=task.correction.make(),
-            rng=rng_of(bench.seed, *task.content, *extra),
-        )
-    except NonFiniteStateError as error:
-        return error.partial, error
-    return run, None
+    correction, rng = task.correction.make(), rng_of(seed, *task.content, *part)
+    denoiser = bench.subject.denoiser
+    return played(denoiser, start, task.grid, task.plan, correction=correction, rng=rng)
 
 
-def _run(task: _Task, bench: Bench) -> Row:
-    found: Distances | None = None
+def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
+    found: Measured | None = None
     noise: Noise | None = None
-    with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where a state overflows
-        run, stop = _solve(task, bench, bench.start)
+
+    def again(index: np.ndarray, part: str) -> np.ndarray:
+        half, stop = _solve(task, bench, spec.seed, bench.start[index], part)
+        if stop is not None:
+            raise stop
+        return np.asarray(half.state)
+
+    with np.errstate(over="ignore", invalid="ignore"):  # squares of finite states may overflow
+        run, stop = _solve(task, bench, spec.seed, bench.start)
         if stop is None:
-            found = distances(bench, run.state)
+            found = bench.measured(run.state)
             if any(done.estimate is not None for done in run.diagnostics):
-                noise = coefficient_noise(bench, run.state, _parted(task, bench))
+                noise = coefficient_noise(bench, run.state, again)
                 found = widened(found, noise)
     return Row(
         solver=task.solver,
@@ -258,29 +234,15 @@ def _run(task: _Task, bench: Bench) -> Row:
         spent=run.evaluations,
         steps=len(task.grid) - 1,
         correction=task.correction,
-        energy_distance=found.energy_distance if found else None,
-        sliced_w2=found.sliced_w2 if found else None,
-        flow_error=found.flow_error if found else None,
-        floor=bench.own.floor,
+        measured=found or dict.fromkeys([*bench.metrics, *bench.floor]),
+        floor=bench.floor,
         coefficients=run.diagnostics,
         reference=bench.reference,
         note=_note(task, bench, noise),
         stopped=str(stop) if stop else "",
-        end=bench.end,
+        end=spec.end,
         noise=noise,
-        data=found.data if found else None,
-        data_floor=bench.data.floor if bench.data else None,
     )
-
-
-def _parted(task: _Task, bench: Bench) -> Any:
-    def run(index: np.ndarray, part: str) -> np.ndarray:
-        again, stop = _solve(task, bench, bench.start[index], part)
-        if stop is not None:
-            raise stop
-        return np.asarray(again.state)
-
-    return run
 
 
 def _note(task: _Task, bench: Bench, noise: Noise | None) -> str:
@@ -320,18 +282,20 @@ def _row(job: tuple[Source, int]) -> dict[str, Any]:
 def _follow(job: tuple[Source, str]) -> None:
     source, name = job
     work = _comparison(source)
-    assert work.subject.model is not None
-    follow_run(work.request, work.subject.model, work.subject.process, name)
+    follow_run(work.request, work.subject, name)
 
 
 def rows_in_processes(
-    source: Source, workers: int, progress: Progress
+    source: Source, spec: CompareSpec, workers: int, progress: Progress
 ) -> Iterator[tuple[int, Row]]:
     """Yield rows with their places, as they are finished.
 
     Parameters
     ----------
     source : Source
+        What every process reads anew.
+    spec : CompareSpec
+        The same, as it was read here.
     workers : int
         Processes.
     progress : callable
@@ -341,7 +305,7 @@ def rows_in_processes(
     Exception
         What a row raised, once all others are yielded.
     """
-    work = Comparison(source.spec())
+    work = Comparison(spec)
     units = len(work.tasks) + 1
     with executor_for(workers) as pool:
         if work.subject.law is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from steinlab.estimates import Estimate, as_json, finite_or_none
-from steinlab.experiments.bench import Floor, Reference
+from steinlab.estimates import as_json, finite_or_none
+from steinlab.experiments.bench import DATA, Measured, Reference
 from steinlab.experiments.coefficient_noise import Noise
 from steinlab.experiments.specs.compare import CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
@@ -17,10 +18,10 @@ from steinlab.solvers.step import Diagnostics
 
 @dataclass(frozen=True)
 class Row:
-    """One run: a solver with a correction on a budget; distances are None where it stopped.
+    """One run: a solver with a correction on a budget; its metrics are None where it stopped.
 
     Standard errors of corrected rows hold the noise of the estimated coefficients, ``noise``.
-    ``data`` and ``data_floor`` are distances of a network's samples to the law of its data.
+    Metrics and floors with ``data_`` are those of a network's samples to the law of its data.
     """
 
     solver: SolverSpec
@@ -28,18 +29,14 @@ class Row:
     spent: int
     steps: int
     correction: CorrectionSpec
-    energy_distance: Estimate | None
-    sliced_w2: Estimate | None
-    flow_error: Estimate | None
-    floor: Floor
+    measured: Measured
+    floor: Measured
     coefficients: tuple[Diagnostics, ...]
     reference: Reference
     note: str = ""
     stopped: str = ""
     end: str = "zero"
     noise: Noise | None = None
-    data: Floor | None = None
-    data_floor: Floor | None = None
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -56,10 +53,8 @@ def to_json(row: Row) -> dict[str, Any]:
             key: value if isinstance(value, str) else finite_or_none(value)
             for key, value in row.correction.options
         },
-        "energy_distance": as_json(row.energy_distance),
-        "sliced_w2": as_json(row.sliced_w2),
-        "flow_error": as_json(row.flow_error),
-        "noise_floor": _floor(row.floor),
+        **_metrics(row.measured),
+        "noise_floor": _metrics({k: v for k, v in row.floor.items() if not k.startswith(DATA)}),
         "coefficients": [_coefficient(i, done) for i, done in enumerate(row.coefficients)],
         "note": row.note,
         "stopped": row.stopped or None,
@@ -67,29 +62,23 @@ def to_json(row: Row) -> dict[str, Any]:
             "kind": row.reference.kind,
             "error": finite_or_none(row.reference.error),
         },
-        "coefficient_noise": _noise(row.noise),
+        "coefficient_noise": _noise(row),
     }
-    if row.data_floor is not None:
-        found = row.data
-        out["data_energy_distance"] = as_json(found.energy_distance if found else None)
-        out["data_sliced_w2"] = as_json(found.sliced_w2 if found else None)
-        out["data_noise_floor"] = _floor(row.data_floor)
+    if data := {k[len(DATA) :]: v for k, v in row.floor.items() if k.startswith(DATA)}:
+        out["data_noise_floor"] = _metrics(data)
     return out
 
 
-def _floor(floor: Floor) -> dict[str, Any]:
-    pairs = {"energy_distance": floor.energy_distance, "sliced_w2": floor.sliced_w2}
-    return {name: as_json(found) for name, found in pairs.items()}
+def _metrics(found: Measured) -> dict[str, Any]:
+    return {name: as_json(entry) for name, entry in found.items()}
 
 
-def _noise(noise: Noise | None) -> dict[str, Any] | None:
-    if noise is None:
+def _noise(row: Row) -> dict[str, Any] | None:
+    if row.noise is None:
         return None
-    names = ("energy_distance", "sliced_w2", "flow_error")
-    return {
-        **{name: finite_or_none(getattr(noise, name)) for name in names},
-        "splits": noise.splits,
-    }
+    names = [name for name in row.measured if not name.startswith(DATA)]
+    added = {name: finite_or_none(row.noise.added.get(name, math.nan)) for name in names}
+    return {**added, "splits": row.noise.splits}
 
 
 def _coefficient(index: int, done: Diagnostics) -> dict[str, Any]:

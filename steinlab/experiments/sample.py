@@ -17,9 +17,9 @@ from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.specs.compare import CorrectionSpec
 from steinlab.solvers import Plan, Solver, get_solver
-from steinlab.solvers.loop import NonFiniteStateError, solve
+from steinlab.solvers.loop import NonFiniteStateError, Prepares, solve
 from steinlab.solvers.plans import run_within
-from steinlab.solvers.step import Diagnostics, Prepares
+from steinlab.solvers.step import Diagnostics
 
 ENDS = ("zero", "least")
 """Where a run ends: at zero noise, or at the least noisy level of the model's process."""

@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 import html
-import tomllib
-from functools import cache
-from importlib.resources import files
-
-
-@cache
-def formulas() -> dict[str, list[str]]:
-    """Return the LaTeX statements of the claims by id (``formulas.toml``)."""
-    return tomllib.loads((files("steinlab.report") / "formulas.toml").read_text(encoding="utf-8"))
 
 
 def mathml(latex: str) -> str:

@@ -13,7 +13,7 @@ from string import Template
 from typing import Any
 
 from steinlab.errors import InputError, quote
-from steinlab.report.formulas import formulas, mathml
+from steinlab.report.formulas import mathml
 from steinlab.report.words import (
     MEANING,
     SHORT,
@@ -27,6 +27,7 @@ from steinlab.report.words import (
     grouped,
     labels,
     meaning,
+    measured,
     nearest,
     not_looked_at,
     number,
@@ -156,7 +157,7 @@ def _findings(rows: Sequence[Row]) -> str:
         for verdict, group in verdicts.items():
             items = "".join(
                 f'<li><a href="#{escape(r["id"])}">{escape(r["title"])}</a>: '
-                f"{escape(_sentence(r['finding']))}</li>"
+                f"{escape(_sentence(r.get('headline') or r['finding']))}</li>"
                 for r in group
             )
             out.append(
@@ -207,7 +208,8 @@ def _claim(row: Row, pictures: Sequence[Picture]) -> str:
         for (name, _), (shown, value) in zip(COLUMNS, cells, strict=True)
     )
     search = escape(
-        f"{row['id']} {row['title']} {row['statement']} {row['finding']} "
+        f"{row['id']} {row['title']} {row['statement']} {row.get('headline', '')} "
+        f"{row['finding']} "
         f"{SHORT[owner_of(row)]}".lower()
     )
     return (
@@ -219,14 +221,17 @@ def _claim(row: Row, pictures: Sequence[Picture]) -> str:
 
 
 def _detail(row: Row, pictures: Sequence[Picture]) -> str:
-    typeset = "".join(f'<div class="scroll">{mathml(f)}</div>' for f in _formulas(row))
+    typeset = "".join(f'<div class="scroll">{mathml(f)}</div>' for f in row.get("latex", ()))
     conditions = "".join(f"<li>{escape(c)}</li>" for c in row.get("conditions", ()))
+    numbers = [(n["name"], measured(n), n["better"]) for n in row.get("numbers", ())]
     parts = [
         f"<p><b>Statement</b> ({escape(row.get('source', '-'))}): {escape(row['statement'])}</p>",
         typeset,
         f"<p><b>Verdict</b> ({escape(SHORT[owner_of(row)])}): {row['verdict']}, "
         f"{escape(meaning(row['verdict'], owner_of(row)))}.</p>",
-        f"<p><b>Finding.</b> {escape(_sentence(row['finding']))}</p>",
+        f"<p><b>Answer.</b> {escape(row['headline'])}</p>" if row.get("headline") else "",
+        table(("found", "value", "better"), numbers) if numbers else "",
+        f"<p><b>Details.</b> {escape(_sentence(row['finding']))}</p>",
         *(f"<p><b>{n}.</b> {escape(_sentence(t))}</p>" for n, t in _remarks(row).items() if t),
         f"<p><b>Conditions</b></p><ul>{conditions}</ul>" if conditions else "",
         "".join(p.html() for p in pictures if row["id"] in p.claims),
@@ -249,11 +254,6 @@ def _remarks(row: Row) -> dict[str, str]:
         "Attacked": attacked(row),
         "Not looked at": left,
     }
-
-
-def _formulas(row: Row) -> list[str]:
-    given = row.get("latex")
-    return list(given) if given else formulas().get(row["id"], [])
 
 
 def _evidence(row: Row) -> str:

@@ -183,6 +183,29 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if math.isfinite(value) else str(value)
 
 
+def measured(found: Mapping[str, Any]) -> str:
+    """Return a number of a row with its error and unit; a share is shown in percent.
+
+    Examples
+    --------
+    >>> measured({"value": 1.9534, "error": 0.021, "unit": ""})
+    '1.953 ± 0.021'
+    >>> measured({"value": 0.143, "error": None, "unit": "%"})
+    '14.3 %'
+    """
+    value, error = found["value"], found["error"]
+    unit = f" {found['unit']}" if found["unit"] else ""
+    if found["unit"] == "%":
+        value, error = 100 * value, error and 100 * error
+    if not error:
+        return number(value) + unit
+    places = 1 - math.floor(math.log10(error))
+    if not -4 < places < 8:
+        return f"{value:.4g} ± {error:.1g}{unit}"
+    places = max(places, 0)
+    return f"{value:,.{places}f} ± {error:,.{places}f}{unit}"
+
+
 def labels(kind: str) -> dict[str, str]:
     """Return the names of a stored case's numbers by their keys.
 

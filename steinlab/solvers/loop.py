@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from steinlab.diffusion.grids import Grid, require_grid
 from steinlab.solvers.base import Evaluation, Solver
 from steinlab.solvers.plans import Plan, plan_of
 from steinlab.solvers.registry import get_solver
-from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Prepares, Run, Step
+from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Step
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,41 @@ class NonFiniteStateError(FloatingPointError):
         )
         self.step = step
         self.partial = partial
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step, the state that the correction made of its candidate, and what it says it did."""
+
+    step: Step
+    state: Array
+    diagnostics: Diagnostics
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run before its first step, for corrections that look ahead."""
+
+    denoiser: Denoiser
+    x: Array
+    grid: Grid
+    solver: Solver | Plan
+    rng: np.random.Generator | None = None
+
+    def again(self, states: Array, correction: Correction) -> Solution:
+        """Run to the end of the same grid from given states with a given correction."""
+        return solve(
+            self.denoiser, states, self.grid, self.solver, correction=correction, rng=self.rng
+        )
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A correction that wants to see the run before its first step."""
+
+    def prepare(self, run: Run) -> Correction:
+        """Return the correction of this run."""
+        ...
 
 
 Progress = Callable[[int, Array, NoiseLevel], None]
@@ -110,6 +145,54 @@ def solve(
     >>> solve(law, np.array([[2.0]]), grid, "euler").state
     array([[1.]])
     """
+    trajectory = [x] if keep_trajectory else []
+    diagnostics: list[Diagnostics] = []
+    evaluations = 0
+    try:
+        for taken in steps(denoiser, x, grid, solver, correction=correction, rng=rng):
+            x = taken.state
+            evaluations += taken.step.candidate.evaluations
+            diagnostics.append(taken.diagnostics)
+            if keep_trajectory:
+                trajectory.append(x)
+            if progress:
+                progress(len(diagnostics), x, taken.step.t)
+    except NonFiniteStateError as error:
+        error.partial = replace(error.partial, trajectory=tuple(trajectory))
+        raise
+    return Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
+
+
+def steps(
+    denoiser: Denoiser,
+    x: Array,
+    grid: Sequence[NoiseLevel],
+    solver: Solver | Plan | str,
+    *,
+    correction: Correction | str | None = None,
+    rng: np.random.Generator | None = None,
+) -> Iterator[Taken]:
+    """Yield the steps of a run one by one; :func:`solve` without its bookkeeping.
+
+    Nothing is checked or computed before the first step is asked for.
+
+    Parameters
+    ----------
+    denoiser, x, grid, solver, correction, rng
+        See :func:`solve`, which raises what this raises.
+
+    Yields
+    ------
+    Taken
+
+    Examples
+    --------
+    >>> from analytic import GaussianMixture
+    >>> law = GaussianMixture([1.0], [0.0], 1.0)
+    >>> grid = [NoiseLevel(1.0, sigma) for sigma in (2.0, 1.0, 0.0)]
+    >>> [float(taken.state[0, 0]) for taken in steps(law, np.array([[5.0]]), grid, "euler")]
+    [3.0, 1.5]
+    """
     levels: Grid = require_grid(grid)
     solver = get_solver(solver) if isinstance(solver, str) else solver
     solvers = plan_of(solver, levels)
@@ -121,33 +204,23 @@ def solve(
     correction = correction or NoCorrection()
     rng = rng or np.random.default_rng(0)
     if isinstance(correction, Prepares):
-
-        def again(states: Array, other: Correction) -> Solution:
-            return solve(denoiser, states, levels, solver, correction=other, rng=rng)
-
-        correction = correction.prepare(Run(denoiser, x, levels, solvers, again))
+        correction = correction.prepare(Run(denoiser, x, levels, solver, rng))
     depth = max(solver.depth, getattr(correction, "depth", 0))
     history: tuple[Evaluation, ...] = ()
     diagnostics: list[Diagnostics] = []
-    trajectory = [x] if keep_trajectory else []
     evaluations = 0
     for i, (one, (s, t)) in enumerate(zip(solvers, itertools.pairwise(levels), strict=True)):
-        candidate = one.step(denoiser, x, s, t, history)
-        step = Step(denoiser, one, x, s, t, history, candidate)
+        step = Step.take(denoiser, one, x, s, t, history=history)
         state, done = correction(step, rng)
-        evaluations += candidate.evaluations
+        evaluations += step.candidate.evaluations
         diagnostics.append(done)
         if not _finite(state, xp):
-            partial = Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
+            partial = Solution(x, evaluations, tuple(diagnostics))
             raise NonFiniteStateError(i, len(solvers), one.name, correction.name, partial)
-        latest = Evaluation(s, x, candidate.denoised, candidate.linear)
+        yield Taken(step, state, done)
+        latest = Evaluation(s, x, step.candidate.denoised, step.candidate.linear)
         history = (latest, *history)[:depth]
         x = state
-        if keep_trajectory:
-            trajectory.append(x)
-        if progress:
-            progress(i + 1, x, t)
-    return Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
 
 
 def _finite(x: Array, xp: Any) -> bool:

@@ -23,6 +23,7 @@ from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError
 from steinlab.solvers.base import LinearMultistep, Solver, require_end
+from steinlab.solvers.euler import EULER
 from steinlab.solvers.single import DPMPP_2S, DPMPP_3S
 
 
@@ -187,6 +188,7 @@ def run_within(
         The budget, at least what one step costs.
     start, finish : sequence of Solver
         Take the first and the last steps, and are paid for: :func:`steinlab.solvers.make_plan`.
+        Where none finishes and the solver cannot step to zero noise, a first-order step does.
     final_zero : bool
         Whether the grid ends at zero noise or at the process's least noisy level.
 
@@ -195,7 +197,7 @@ def run_within(
     InputError
         If the budget does not pay for one step.
     ValueError
-        If the grid ends at zero noise and the last solver cannot.
+        If the grid ends at zero noise and the last of ``finish`` cannot.
 
     Examples
     --------
@@ -208,6 +210,8 @@ def run_within(
     >>> len(levels) - 1, evaluations_on(plan, levels)
     (7, 8)
     """
+    if final_zero and not finish and not solver.ends_at_zero:
+        finish = (EULER,)
 
     def run(steps: int) -> tuple[Plan, Grid]:
         plan = make_plan(solver, steps, start=start, finish=finish)

@@ -59,6 +59,7 @@ from analytic.arrays import Array
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import Process
+from steinlab.estimates import richardson
 from steinlab.solvers.adams import IPNDM
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.loop import solve
@@ -164,7 +165,7 @@ def long_run(
     if not estimate_error:
         return LongRun(finest, np.full(len(x), np.nan))
     coarse = np.concatenate([ends[0] for ends in parts])
-    return LongRun(finest, np.linalg.norm(finest - coarse, axis=1) / (2**ORDER - 1))
+    return LongRun(finest, richardson(np.linalg.norm(finest - coarse, axis=1), ORDER))
 
 
 def _kept(

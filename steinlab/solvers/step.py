@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -12,7 +12,6 @@ from array_api_compat import array_namespace
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.diffusion.denoisers import Denoiser
-from steinlab.diffusion.grids import Grid
 from steinlab.estimates import Estimate
 from steinlab.solvers.base import Candidate, History, Solver
 
@@ -28,6 +27,20 @@ class Step:
     t: NoiseLevel
     history: History
     candidate: Candidate
+
+    @classmethod
+    def take(
+        cls,
+        denoiser: Denoiser,
+        solver: Solver,
+        x: Array,
+        s: NoiseLevel,
+        t: NoiseLevel,
+        *,
+        history: History = (),
+    ) -> Step:
+        """Take the solver's step from ``x`` at ``s`` to ``t``."""
+        return cls(denoiser, solver, x, s, t, history, solver.step(denoiser, x, s, t, history))
 
     @property
     def states(self) -> int:
@@ -119,27 +132,3 @@ class NoCorrection:
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the candidate."""
         return step.candidate.state, Diagnostics(1.0)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A whole run before its first step, for corrections that look ahead.
-
-    ``again`` runs the same plan over the same grid from given states with a given correction and
-    returns the :class:`steinlab.solvers.loop.Solution`.
-    """
-
-    denoiser: Denoiser
-    x: Array
-    grid: Grid
-    solvers: tuple[Solver, ...]
-    again: Callable[[Array, Correction], Any]
-
-
-@runtime_checkable
-class Prepares(Protocol):
-    """A correction that wants to see the run before its first step."""
-
-    def prepare(self, run: Run) -> Correction:
-        """Return the correction of this run."""
-        ...

@@ -7,10 +7,11 @@ must find a violation. Those are the claim's controls.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -37,6 +38,12 @@ ID = re.compile(r"[^\W_][\w-]*")
 KINDS = ("identity", "tight", "upper", "lower", "order", "limit", "empirical")
 """What a claim states."""
 
+VERDICTS = ("proved", "certified", "holds", "conditional", "refuted", "not-reproduced", "not-run")
+"""What a claim can come to."""
+
+TEXTS = ("id", "title", "statement", "source", "kind", "owner", "tried", "headline", "expected")
+"""Fields of a claim that are text."""
+
 METHODS = ("symbolic", "certified", "quadrature", "property", "monte-carlo", "neural")
 """How a check comes by its evidence; beside them stands the falsifier's, ``adversarial``."""
 
@@ -62,6 +69,26 @@ class Cases(Protocol):
     def describe(self, index: int) -> dict[str, Any]:
         """Return case ``index`` as JSON; the check's ``restore`` reads it back."""
         ...
+
+
+@dataclass(frozen=True)
+class SingleCase:
+    """A batch of one case, whose fields are what is written down of it."""
+
+    dataset: ClassVar[str | None] = None
+
+    def __len__(self) -> int:
+        """Return 1."""
+        return 1
+
+    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return the case as JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back."""
+        return cls(**case)
 
 
 @dataclass(frozen=True)
@@ -115,9 +142,12 @@ class Check:
     partly : callable, optional
         ``profile -> {what: reason}`` of the cases that the check leaves out here (a model that is
         not installed) while it runs on the others; the row lists them under ``not_looked_at``.
+    seconds : float
+        About what it takes in the quick profile. Only the order matters: long checks start first.
     """
 
     name: str
+    _: KW_ONLY
     method: str
     draw: Callable[[Effort], Sequence[Cases]]
     measure: Callable[[Any], Any]
@@ -129,6 +159,7 @@ class Check:
     notes: Callable[[], Mapping[str, Any]] | None = None
     locate: Callable[[Mapping[str, Any]], tuple[Any, np.ndarray]] | None = None
     partly: Callable[[str], Mapping[str, str]] | None = None
+    seconds: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse an unknown method."""
@@ -140,7 +171,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Twin:
+class NegativeControl:
     """A falsified formula that the claim's own checks must reject.
 
     ``checks`` restricts it to the checks named; empty means any of them may reject it.
@@ -168,9 +199,11 @@ class Dropped:
 class Claim:
     """A statement of a paper and everything needed to judge it.
 
-    ``kind`` is one of :data:`KINDS`. ``finding`` turns the finished evidence, by check name and
-    with the checks of the dropped conditions, into one sentence; ``table``, if any, into the
-    numbers behind it.
+    ``kind`` is one of :data:`KINDS`, ``latex`` the statement as formulas, one per displayed line.
+    ``headline`` says in one sentence what was found, where the verdict is ``expected``: a template
+    over ``numbers`` by their keys (``"cuts the error by {cut:.0%}"``), so that it holds no number
+    of its own. ``numbers``, ``finding`` (the details, in a sentence) and ``table`` (the numbers
+    behind it) take the finished evidence by check name, with the checks of the dropped conditions.
     ``search``, if any, gives the spaces (:class:`steinlab.verification.falsify.Space`) that the
     falsifier searches instead of those it reads off the checks' draws; an empty list forbids
     attacks. ``owner`` says whose statement it is, one of :data:`OWNERS`. ``tried``, for an
@@ -180,9 +213,9 @@ class Claim:
     Raises
     ------
     InputError
-        For a text or a condition that is none, an id that no file or list could hold, a kind or an
-        owner that there is not, no check, no control at all, a check or a control
-        named twice.
+        For a text or a condition that is none, an id that no file or list could hold, a kind, an
+        owner or an expected verdict that there is not, no check, no control at all, a check or a
+        control named twice.
     """
 
     id: str
@@ -193,13 +226,17 @@ class Claim:
     conditions: tuple[str, ...]
     formula: Any
     checks: tuple[Check, ...]
-    twins: tuple[Twin, ...]
+    controls: tuple[NegativeControl, ...]
     dropped: tuple[Dropped, ...]
     finding: Callable[[Mapping[str, Result]], str]
     table: Callable[[Mapping[str, Result]], Table] | None = None
     search: Callable[[Claim], Sequence[Any]] | None = None
     owner: str = "user"
     tried: str = ""
+    headline: str = ""
+    numbers: Callable[[Mapping[str, Result]], Sequence[Number]] | None = None
+    latex: tuple[str, ...] = ()
+    expected: str = "holds"
 
     @property
     def failure(self) -> str:
@@ -208,7 +245,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged, named or written down."""
-        for name in ("id", "title", "statement", "source", "kind", "owner", "tried"):
+        for name in TEXTS:
             if not isinstance(text := getattr(self, name), str):
                 raise InputError(
                     f"{name} of claim {quote(self.id)} must be text, got {quote(text)}"
@@ -218,17 +255,17 @@ class Claim:
                 "id of a claim must be letters, digits, - and _, the first a letter or a digit, "
                 f"got {quote(repr(self.id))}"
             )
-        conditions = self.conditions
-        if not (
-            isinstance(conditions, tuple | list) and all(isinstance(c, str) for c in conditions)
-        ):
-            raise InputError(
-                f"conditions of claim {self.id} must be a tuple of texts, got {quote(conditions)}"
-            )
+        for name in ("conditions", "latex"):
+            texts = getattr(self, name)
+            if not (isinstance(texts, tuple | list) and all(isinstance(t, str) for t in texts)):
+                raise InputError(
+                    f"{name} of claim {self.id} must be a tuple of texts, got {quote(texts)}"
+                )
         one_of(f"kind of claim {self.id}", self.kind, KINDS)
         one_of(f"owner of claim {self.id}", self.owner, OWNERS)
+        one_of(f"expected verdict of claim {self.id}", self.expected, VERDICTS)
         names = [check.name for check in (*self.checks, *(d.check for d in self.dropped))]
-        controls = [*(twin.name for twin in self.twins), *(d.name for d in self.dropped)]
+        controls = [*(c.name for c in self.controls), *(d.name for d in self.dropped)]
         for what, given in (("check", names), ("control", controls)):
             if not given:
                 raise InputError(f"claim {self.id} must have a {what}, got none")
@@ -240,6 +277,61 @@ class Claim:
                 raise InputError(
                     f"claim {self.id} must name each {what} once, got {twice[0]} twice"
                 )
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that was found, as terminal, page and headline show it.
+
+    Parameters
+    ----------
+    name : str
+        A few plain words.
+    value : float
+        Finite; a whole number where it counts.
+    error : float, optional
+        Half the width of its interval, >= 0.
+    unit : str
+        Empty for a ratio or a count; ``"%"`` for a share, which a table shows in percent.
+    better : {"", "lower", "higher"}
+        Which values are the better ones; empty where neither are.
+    key : str
+        What a headline calls it; by default its name, with ``_`` for whatever is no letter or
+        digit.
+
+    Raises
+    ------
+    InputError
+        For a value that is not finite, a negative error, or another ``better``.
+
+    Examples
+    --------
+    >>> Number("largest step", 2.5).key
+    'largest_step'
+    """
+
+    name: str
+    value: float
+    error: float | None = None
+    unit: str = ""
+    better: str = ""
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be shown; give it a key, and plain numbers for the ledger."""
+        if self.better:
+            one_of(f"better of number {self.name}", self.better, ("lower", "higher"))
+        if not math.isfinite(self.value):
+            raise InputError(f"value of number {self.name} must be finite, got {self.value}")
+        if self.error is not None and not 0 <= self.error < math.inf:
+            raise InputError(f"error of number {self.name} must be >= 0, got {self.error}")
+        plain = int if isinstance(self.value, int | np.integer) else float
+        for name, value in (
+            ("value", plain(self.value)),
+            ("error", None if self.error is None else float(self.error)),
+            ("key", self.key or re.sub(r"\W+", "_", self.name)),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

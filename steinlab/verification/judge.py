@@ -1,6 +1,6 @@
 """From a claim to a row of the ledger: run its checks, then its controls.
 
-Run one check of a claim, and the twins that it may reject.
+Run one check of a claim, and the negative controls that it may reject.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ from steinlab.verification.claim import (
     Claim,
     Dropped,
     Effort,
+    NegativeControl,
+    Number,
     Result,
-    Twin,
 )
 from steinlab.verification.comparison import Comparison, join
 from steinlab.verification.outcome import (
     FALSIFIER,
     CheckError,
+    ControlOutcome,
     Crash,
     Later,
     Outcome,
-    TwinOutcome,
     handed_back,
 )
-from steinlab.verification.registry import home_of
+from steinlab.verification.registry import home_of, part_of
+from steinlab.verification.row import Heading, Judged, Row
 
 
-def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> dict[str, Any]:
+def judge(claim: Claim, *, profile: str = "quick", seed: int = 0) -> Row:
     """Run a claim's checks and controls and return its row of the ledger; see :func:`judged`."""
     home = home_of(claim.id)
     outcomes = {c.name: examine(claim, c, profile, seed, home) for c in runnable(claim)}
@@ -66,9 +68,7 @@ def _finished(claim: Claim, check: Check, outcome: Outcome, profile: str, seed: 
     return Finished(result, outcome)
 
 
-def judged(
-    claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: int
-) -> dict[str, Any]:
+def judged(claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: int) -> Row:
     """Return a claim's row of the ledger from the outcomes of its checks, by name.
 
     ``refuted`` if any decided case violates the claim; else ``conditional`` if a condition that
@@ -85,7 +85,7 @@ def judged(
         for checks in (ready, [d.check for d in droppable])
     )
     controls = [
-        *(_twin(twin, results) for twin in claim.twins if _applies(twin, claim, results)),
+        *(_rejected(c, results) for c in claim.controls if _applies(c, claim, results)),
         *(_graded(done.result) for done in results.values() if _gradable(done)),
         *(_dropped(dropped, fallen[dropped.check.name]) for dropped in droppable),
     ]
@@ -100,10 +100,12 @@ def judged(
     everything = {name: done.result for name, done in {**results, **fallen}.items()}
     comparisons = [done.outcome.comparison for done in results.values()]
     tight = [t for c in comparisons if (t := c.tightness()) is not None]
-    return {
-        **_heading(claim),
+    numbers = list(claim.numbers(everything)) if claim.numbers else []
+    found: Judged = {
         "verdict": verdict,
+        "headline": headline(claim, numbers) if verdict == claim.expected else "",
         "finding": _text(claim, claim.finding(everything)),
+        "numbers": [asdict(number) for number in numbers],
         "cases": sum(len(c.measured) for c in comparisons) + sum(a["cases"] for a in attacks),
         "undecided": sum(int((~c.decided).sum()) for c in comparisons),
         "worst": leading,
@@ -114,6 +116,20 @@ def judged(
         "not_looked_at": _not_looked_at(claim, profile),
         "table": asdict(claim.table(everything)) if claim.table else None,
     }
+    return {**_heading(claim), **found}
+
+
+def headline(claim: Claim, numbers: Sequence[Number]) -> str:
+    """Return a claim's headline with the numbers in it; raise ``ValueError`` for one not there."""
+    values = {number.key: number.value for number in numbers}
+    try:
+        return claim.headline.format_map(values)
+    except (KeyError, ValueError) as error:
+        known = ", ".join(values) or "none"
+        raise ValueError(
+            f"headline of claim {claim.id} must be a template over the keys of its numbers, "
+            f"{known}, got {quote(claim.headline)}"
+        ) from error
 
 
 def _text(claim: Claim, finding: object) -> str:
@@ -126,24 +142,26 @@ def _gradable(done: Finished) -> bool:
     return done.result.check.method != "symbolic"
 
 
-def not_run(claim: Claim, reason: str, profile: str) -> dict[str, Any]:
+def not_run(claim: Claim, reason: str, profile: str) -> Row:
     """Return the row of a claim that cannot run here."""
-    return {**_heading(claim), **_nothing(reason), "not_looked_at": _not_looked_at(claim, profile)}
+    left = _not_looked_at(claim, profile)
+    return {**_heading(claim), **_nothing(reason), "not_looked_at": left}
 
 
-def crashed(claim_id: str, claim: Claim | None, crash: Crash) -> dict[str, Any]:
+def crashed(claim_id: str, claim: Claim | None, crash: Crash) -> Row:
     """Return the row of a claim one of whose checks crashed, or that could not be loaded."""
-    unknown = dict.fromkeys(("title", "statement", "source", "kind", "owner", "tried"), "")
-    heading = _heading(claim) if claim else {**unknown, "id": claim_id, "title": claim_id}
+    heading = _heading(claim) if claim else _unknown(claim_id)
     what = "a check crashed" if claim else "the claim cannot be loaded"
     return {**heading, **_nothing(f"{what}: {crash.message}"), "crash": crash.trace}
 
 
-def _nothing(finding: str) -> dict[str, Any]:
+def _nothing(finding: str) -> Judged:
     """What a row holds beside its heading where nothing was judged."""
     return {
         "verdict": "not-run",
+        "headline": "",
         "finding": finding,
+        "numbers": [],
         "cases": 0,
         "undecided": 0,
         "worst": None,
@@ -167,7 +185,7 @@ def _not_looked_at(claim: Claim, profile: str) -> list[dict[str, str]]:
     return out
 
 
-def _heading(claim: Claim) -> dict[str, Any]:
+def _heading(claim: Claim) -> Heading:
     return {
         "id": claim.id,
         "title": claim.title,
@@ -177,6 +195,25 @@ def _heading(claim: Claim) -> dict[str, Any]:
         "owner": claim.owner,
         "tried": claim.tried,
         "conditions": list(claim.conditions),
+        "latex": list(claim.latex),
+        "expected": claim.expected,
+        "part": part_of(claim.id),
+    }
+
+
+def _unknown(claim_id: str) -> Heading:
+    return {
+        "id": claim_id,
+        "title": claim_id,
+        "statement": "",
+        "source": "",
+        "kind": "",
+        "owner": "",
+        "tried": "",
+        "conditions": [],
+        "latex": [],
+        "expected": "",
+        "part": part_of(claim_id),
     }
 
 
@@ -190,10 +227,11 @@ def _supported(claim: Claim, results: Mapping[str, Finished]) -> str:
     return "certified" if "certified" in methods else "holds"
 
 
-def _applies(twin: Twin, claim: Claim, results: Mapping[str, Finished]) -> bool:
-    """Whether a check that the twin is for has run, or the claim has no such check at all."""
+def _applies(control: NegativeControl, claim: Claim, results: Mapping[str, Finished]) -> bool:
+    """Whether a check that the control is for has run, or the claim has no such check at all."""
     known = {check.name for check in claim.checks}
-    return not known.intersection(twin.checks) or any(name in results for name in twin.checks)
+    wanted = control.checks
+    return not known.intersection(wanted) or any(name in results for name in wanted)
 
 
 def _violations(result: Result) -> int:
@@ -296,25 +334,25 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _twin(twin: Twin, results: Mapping[str, Finished]) -> dict[str, Any]:
-    """A control: the claim's checks on a falsified formula, as far as needed to reject it.
+def _rejected(control: NegativeControl, results: Mapping[str, Finished]) -> dict[str, Any]:
+    """Run the claim's checks on a falsified formula, as far as needed to reject it.
 
-    On a refuted claim's cases the claim's own formula fails too: a twin that agrees with it on all
+    On a refuted claim's cases the claim's own formula fails too: one that agrees with it on all
     of them is not rejected, and ``same`` says why.
     """
     worst, seen = 0.0, []
     for done in results.values():
-        found = done.outcome.twins.get(twin.name)
+        found = done.outcome.controls.get(control.name)
         if isinstance(found, Crash):
             raise CheckError(found)
         if found is None:
             continue
         if found.rejected:
-            return {"name": twin.name, "rejected": True, "measured": found.measured}
+            return {"name": control.name, "rejected": True, "measured": found.measured}
         worst = max(worst, found.measured)
         seen.append(found.differs)
     same = bool(seen) and not any(seen)
-    return {"name": twin.name, "rejected": False, "measured": worst, "same": same}
+    return {"name": control.name, "rejected": False, "measured": worst, "same": same}
 
 
 def _graded(result: Result) -> dict[str, Any]:
@@ -466,18 +504,18 @@ def runnable(claim: Claim) -> list[Check]:
 
 
 def examine(claim: Claim, check: Check, profile: str, seed: int, home: str = "") -> Outcome:
-    """Run one check and the twins that it may reject: a unit of work.
+    """Run one check and the negative controls that it may reject: a unit of work.
 
-    ``home`` is the package or module in which a twin that crashes is placed.
+    ``home`` is the package or module in which a control that crashes is placed.
     """
     result = run_check(claim, check, profile, seed)
     own = any(check is c for c in claim.checks)
-    twins = [t for t in claim.twins if own and (not t.checks or check.name in t.checks)]
+    controls = [c for c in claim.controls if own and (not c.checks or check.name in c.checks)]
     with_data = [b for b in result.batches if b.dataset]
     return Outcome(
         result.comparison,
         result.pooled,
-        {twin.name: _twin_on(twin, result, home) for twin in twins},
+        {c.name: _control_on(c, result, home) for c in controls},
         result.describe(result.comparison.worst()),
         tuple(sorted({str(b.dataset) for b in with_data})),
         sum(len(b) for b in with_data),
@@ -503,21 +541,21 @@ def _smallest(claim: Claim, result: Result) -> tuple[Comparison, dict[str, Any]]
     return (alone, case) if alone.violated[0] else None
 
 
-def _twin_on(twin: Twin, result: Result, home: str) -> TwinOutcome | Crash:
+def _control_on(control: NegativeControl, result: Result, home: str) -> ControlOutcome | Crash:
     """Compare a check's data with a falsified formula; the joint test only if it is needed."""
     check, worst, differs = result.check, 0.0, False
     try:
         for own in (result.comparison, result.pooled):
             if own is None:
                 continue
-            comparison = _joint(check, result.data, twin.formula, own is result.pooled)
+            comparison = _joint(check, result.data, control.formula, own is result.pooled)
             worst = max(worst, excess(comparison))
             differs = differs or not _same(comparison, own)
             if differs and comparison.violated.any():
-                return TwinOutcome(True, excess(comparison), True)
+                return ControlOutcome(True, excess(comparison), True)
     except CRASHES as error:
         return Crash.from_error(error, home)
-    return TwinOutcome(False, worst, differs)
+    return ControlOutcome(False, worst, differs)
 
 
 def _same(one: Comparison, other: Comparison) -> bool:

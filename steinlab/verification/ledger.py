@@ -13,12 +13,15 @@ from typing import Any
 from steinlab.errors import CRASHES, InputError, quote
 from steinlab.storage import read_json
 from steinlab.verification import registry
+from steinlab.verification.claim import VERDICTS
 from steinlab.verification.judge import rerun
 from steinlab.verification.registry import claim_ids, load_claim
-from steinlab.verification.schedule import Row, judge_by_id, rows
+from steinlab.verification.row import Row
+from steinlab.verification.schedule import judge_by_id, rows
 from steinlab.verification.shards import Shards
 
 __all__ = [
+    "VERDICTS",
     "claim_ids",
     "differences",
     "environment",
@@ -33,8 +36,6 @@ __all__ = [
 
 VERSION = 1
 """Version of the ledger's and the stored cases' format."""
-
-VERDICTS = ("proved", "certified", "holds", "conditional", "refuted", "not-reproduced", "not-run")
 
 FALLEN = ("refuted", "not-reproduced")
 SAME = ", which falls only because the claim's own formula, equal to it in every case, does"

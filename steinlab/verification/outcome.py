@@ -1,7 +1,7 @@
 """Work units: one check of one claim, by name, and what it hands back wherever it ran.
 
 A claim holds functions that do not pickle, so a unit carries names and the process that runs it
-loads the claim by its id. What comes back is plain: comparisons, the twins' verdicts on this
+loads the claim by its id. What comes back is plain: comparisons, the controls' verdicts on this
 check's data, the worst case written down, and the data where it is small.
 """
 
@@ -71,15 +71,15 @@ def _place(error: BaseException, home: str) -> str:
 
 
 class CheckError(Exception):
-    """A check or a twin that crashed; ``crash`` says how."""
+    """A check or a negative control that crashed; ``crash`` says how."""
 
     def __init__(self, crash: Crash) -> None:
         super().__init__(crash.message)
         self.crash = crash
 
 
-class TwinOutcome(NamedTuple):
-    """Whether a twin was rejected on a check's data, and its largest relative excess.
+class ControlOutcome(NamedTuple):
+    """Whether a negative control was rejected on a check's data, and its largest relative excess.
 
     ``differs``: whether it says anything else there than the claim's own formula.
     """
@@ -105,8 +105,8 @@ class Outcome:
     ----------
     comparison, pooled : Comparison
         With the claim's own formula.
-    twins : mapping
-        By name, for the twins that may be rejected by this check.
+    controls : mapping
+        By name, for the negative controls that may be rejected by this check.
     worst : dict
         The case nearest to its limit, as JSON.
     datasets : tuple of str
@@ -121,7 +121,7 @@ class Outcome:
 
     comparison: Comparison
     pooled: Comparison | None
-    twins: Mapping[str, TwinOutcome | Crash]
+    controls: Mapping[str, ControlOutcome | Crash]
     worst: dict[str, Any]
     datasets: tuple[str, ...]
     dataset_cases: int

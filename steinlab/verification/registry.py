@@ -25,6 +25,19 @@ def home_of(name: str) -> str:
     return module.rpartition(".")[0] or module
 
 
+def part_of(name: str) -> str:
+    """Return the part of the paper that a registered claim belongs to, by the package it lies in.
+
+    Examples
+    --------
+    >>> part_of("optimal-coefficient"), part_of("error-budget"), part_of("my.py::jensen")
+    ('coefficient', 'toy_models', '')
+    """
+    package = "" if files.split(name)[0] else home_of(name)
+    outer, _, part = package.rpartition(".")
+    return outer if part == "claims" else part
+
+
 def load_claim(name: str) -> Claim:
     """Return a claim by id or address; raise ``InputError`` naming the nearest for an unknown one.
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
 from steinlab.errors import CRASHES
 from steinlab.verification import registry
@@ -17,10 +13,9 @@ from steinlab.verification.claim import Claim
 from steinlab.verification.falsify import attack, searchable
 from steinlab.verification.judge import crashed, examine, judged, runnable
 from steinlab.verification.outcome import FALSIFIER, CheckError, Crash, Report, Unit
+from steinlab.verification.row import Row
 from steinlab.verification.shards import Shards
 from steinlab.workers import SerialExecutor, completed, executor_for, one_thread
-
-Row = dict[str, Any]
 
 ATTEMPTS = 3
 """How often a pool whose worker died is started, before what is left counts as crashed."""
@@ -52,23 +47,32 @@ def unit_names(claim: Claim) -> list[str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """The units of the claims asked for; ``crashes`` are claims that could not be loaded."""
+    """The units of the claims asked for; ``crashes`` are claims that could not be loaded.
+
+    ``seconds`` says about how long a unit takes.
+    """
 
     units: Mapping[str, Sequence[Unit]]
     crashes: Mapping[str, Crash]
+    seconds: Mapping[Unit, float]
 
     @classmethod
     def of(cls, claims: Sequence[str], profile: str, seed: int) -> Plan:
         """Load the claims and name their checks."""
         units: dict[str, Sequence[Unit]] = {}
         crashes: dict[str, Crash] = {}
+        seconds: dict[Unit, float] = {}
         for claim_id in claims:
+            units[claim_id] = []
             try:
-                names = unit_names(registry.load_claim(claim_id))
+                claim = registry.load_claim(claim_id)
+                units[claim_id] = [Unit(claim_id, n, profile, seed) for n in unit_names(claim)]
             except CRASHES as error:
-                names, crashes[claim_id] = [], Crash.from_error(error, registry.home_of(claim_id))
-            units[claim_id] = [Unit(claim_id, name, profile, seed) for name in names]
-        return cls(units, crashes)
+                crashes[claim_id] = Crash.from_error(error, registry.home_of(claim_id))
+                continue
+            known = {check.name: check.seconds for check in runnable(claim)}
+            seconds |= {unit: known.get(unit.check, 1.0) for unit in units[claim_id]}
+        return cls(units, crashes, seconds)
 
 
 def _row(
@@ -90,7 +94,8 @@ def _row(
     if crash is not None:
         row = crashed(registry.id_of(claim_id), claim, crash)
     seconds = time.perf_counter() - start + sum(r.seconds for r in reports.values())
-    row |= registry.provenance(claim_id)
+    if file := registry.provenance(claim_id):
+        row["file"] = file["file"]
     row["seconds"] = round(seconds, 3)
     return row
 
@@ -119,7 +124,7 @@ def rows(
                 reports.update(_stored(plan, shards))
             left = [u for units in plan.units.values() for u in units if u not in reports]
             if not isinstance(executor, SerialExecutor):
-                left = longest_first(left, shards)
+                left = longest_first(left, plan.seconds, shards)
             yield from _finished(plan, waiting, reports, effort)
             try:
                 for unit, answer in completed(executor, run_unit, left):
@@ -161,25 +166,16 @@ def _finished(
             yield claim_id, _row(claim_id, own, plan.crashes.get(claim_id), effort)
 
 
-@cache
-def _hints() -> dict[str, float]:
-    """Seconds of every check in the quick profile, as once measured; only their order matters."""
-    content: dict[str, float] = json.loads(
-        files("steinlab.verification").joinpath("durations.json").read_text()
-    )
-    return content
-
-
-def longest_first(units: Sequence[Unit], shards: Shards | None) -> list[Unit]:
-    """Order units by the seconds they last took; those never seen come first.
+def longest_first(
+    units: Sequence[Unit], expected: Mapping[Unit, float], shards: Shards | None
+) -> list[Unit]:
+    """Order units by the seconds they last took, or are expected to take.
 
     Long checks that start last leave the other workers idle at the end.
     """
 
     def seconds(unit: Unit) -> float:
         stored = shards.seconds(unit) if shards else None
-        if stored is not None:
-            return stored
-        return _hints().get(f"{unit.claim}/{unit.check}", float("inf"))
+        return expected[unit] if stored is None else stored
 
     return sorted(units, key=seconds, reverse=True)

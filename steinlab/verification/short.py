@@ -22,7 +22,7 @@ import numpy as np
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.errors import CRASHES, InputError, quote
 from steinlab.verification.arguments import Strategy, Values
-from steinlab.verification.claim import FULL_FACTOR, Check, Claim, Effort, Result, Twin
+from steinlab.verification.claim import FULL_FACTOR, Check, Claim, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.expectation import Ball, Relation, ball
 from steinlab.verification.falsify.spaces import Parameter, Space
@@ -246,6 +246,8 @@ def claim(
     source: str = "",
     owner: str = "user",
     cases: int = CASES,
+    headline: str = "",
+    expected: str = "holds",
 ) -> Callable[[Callable[..., Any]], Claim]:
     r"""Make a claim of a property: a function that relates two sides, and what it ranges over.
 
@@ -263,6 +265,11 @@ def claim(
         Whose statement it is; by default yours.
     cases : int
         Cases drawn in the quick profile, >= 1; eight times as many in the full one.
+    headline : str
+        What is found where the verdict is ``expected``, in one sentence; by default the first line
+        of the docstring, or the statement.
+    expected : str
+        The verdict that the headline states.
 
     Returns
     -------
@@ -307,9 +314,10 @@ def claim(
         _require_controls(name, controls, [argument for argument, _ in arguments])
         sign = _SPELLED.get(found.group(), found.group())
         of = Property(name, function, sign, arguments, cases)
+        said = (inspect.getdoc(function) or statement).splitlines()[0]
         return Claim(
             id=name.replace("_", "-"),
-            title=(inspect.getdoc(function) or statement).splitlines()[0].rstrip("."),
+            title=said.rstrip("."),
             statement=statement,
             source=source or re.split(r"[\\/]", function.__code__.co_filename)[-1],
             kind=KINDS[sign],
@@ -319,18 +327,20 @@ def claim(
             checks=(
                 Check(
                     CHECK,
-                    "quadrature",
-                    of.draw,
-                    of.measure,
-                    of.compare,
-                    of.restore,
+                    method="quadrature",
+                    draw=of.draw,
+                    measure=of.measure,
+                    compare=of.compare,
+                    restore=of.restore,
                     locate=of.locate,
                 ),
             ),
-            twins=tuple(Twin(label, control) for label, control in controls.items()),
+            controls=tuple(NegativeControl(label, control) for label, control in controls.items()),
             dropped=(),
             finding=_finding,
             search=lambda _: of.spaces(),
+            headline=(headline or said).replace("{", "{{").replace("}", "}}"),
+            expected=expected,
         )
 
     return decorate

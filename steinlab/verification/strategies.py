@@ -282,7 +282,7 @@ def couplings(
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x_star = law.sample(states, rng)
     eps = rng.standard_normal(x_star.shape)
-    return lambda level: (level.alpha * x_star + level.sigma * eps, x_star)
+    return lambda level: (level.noised(x_star, eps), x_star)
 
 
 def _require(condition: bool, name: str, value: Any, requirement: str) -> None:

@@ -224,3 +224,40 @@ def test_large_sizes_elsewhere_do_not_excuse_a_panel() -> None:
 
     got = integrate(jump, np.array([[0.0, 0.25, 0.5, 1.0]]))
     assert got.value[0, 1] == pytest.approx(2e-14, rel=1e-10, abs=0)
+
+
+def spike(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``g' = 1 + J sech^2((x - c) / w) / (2 w)`` between nodes, itself and its primitive ``g``."""
+    z = (x - np.array([0.3137, 0.7211])[case][:, None]) / WIDTH
+    slope = 1 + JUMP / (2 * WIDTH) / np.cosh(np.minimum(np.abs(z), 300)) ** 2
+    primitive = x + 0.5 * JUMP * np.tanh(z)
+    values = np.stack((slope, slope, primitive), axis=-1)
+    return values, np.abs(values)
+
+
+JUMP, WIDTH = 1e-9, 1e-5
+
+
+def test_a_feature_between_the_nodes_is_seen_by_its_primitive() -> None:
+    breaks = np.array([[0.0, 1.0], [0.0, 1.0]])
+    blind = integrate(lambda case, x: tuple(a[..., :1] for a in spike(case, x)), breaks)
+    assert np.all(np.abs(blind.value[:, 0] - 1) < 1e-15), "no node comes near it"
+    assert np.all(blind.error[:, 0] < 1e-15), "and the rule does not know"
+    seen = integrate(spike, breaks, watched=0)
+    assert seen.value.shape == seen.size.shape == seen.error.shape == (2, 1)
+    off = np.abs(seen.value[:, 0] - 1 - JUMP)
+    assert np.all(off <= seen.error[:, 0] + 8 * np.finfo(float).eps * seen.size[:, 0])
+    assert np.all(seen.error[:, 0] < 1e-13)
+
+
+def test_what_no_halving_resolves_is_counted() -> None:
+    """The rule misses all of a derivative whose primitive jumps: the jump is the error."""
+
+    def step(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        primitive = x + JUMP * (x > 0.3137)
+        values = np.stack((np.ones_like(x), np.ones_like(x), primitive), axis=-1)
+        return values, np.abs(values)
+
+    got = integrate(step, np.array([[0.0, 1.0]]), watched=0)
+    assert got.value[0, 0] == pytest.approx(1, abs=1e-14)
+    assert got.error[0, 0] >= JUMP

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpu_models.network import train
-from gpu_models.quality import classifier, evaluate
+from gpu_models.quality import classifier
 from gpu_models.quality.classifier import Classifier, accuracy
 from gpu_models.quality.features import (
     EFFLITE_FEATURES,
@@ -19,6 +18,7 @@ from gpu_models.quality.features import (
     inception,
     to_bytes,
 )
+from steinlab.cli import main
 from steinlab.errors import InputError
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_tiny_preset_trains_samples_and_evaluates(
 ) -> None:
     monkeypatch.delenv(INCEPTION_VARIABLE, raising=False)
     where = ["--data", str(data), "--out", str(tmp_path), "--device", "cpu"]
-    assert train.main(["--preset", "tiny", "--steps", "8", *where]) == 0
+    assert main(["train-fashion", "--preset", "tiny", "--steps", "8", *where]) == 0
     assert "images/s" in capsys.readouterr().out
     record = json.loads((tmp_path / "fashion-edm.json").read_text())
     assert record["steps"] == 8
@@ -40,7 +40,7 @@ def test_tiny_preset_trains_samples_and_evaluates(
     weights = ["--weights", str(tmp_path / "fashion-edm.safetensors")]
     sizes = ["--samples", "40", "--reference", "60", "--evaluations", "2"]
     names = ["--measures", "classifier,inception"]
-    assert evaluate.main([*weights, *sizes, *names, *where]) == 0
+    assert main(["evaluate", *weights, *sizes, *names, *where]) == 0
     found = json.loads((tmp_path / "measures.json").read_text())
     (run,) = found["runs"]
     assert run["evaluations"] == 2
@@ -58,7 +58,7 @@ def test_tiny_preset_trains_samples_and_evaluates(
 
 def test_benchmark_prints_its_numbers(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--preset", "tiny", "--batch", "2", "--data", str(data), "--device", "cpu"]
-    assert train.main([*words, "--benchmark", "0.1"]) == 0
+    assert main(["train-fashion", *words, "--benchmark", "0.1"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["processes"] == 1
     for part in ("train", "evaluate"):
@@ -90,7 +90,7 @@ def test_bad_input_is_one_line(
     given = given if "--data" in given else [*given, "--data", str(data)]
     given = given if "--preset" in given else [*given, "--preset", "tiny"]
     given = given if "--device" in given else [*given, "--device", "cpu"]
-    assert train.main(given) == 2
+    assert main(["train-fashion", *given]) == 2
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert line in printed
@@ -100,9 +100,9 @@ def test_other_commands_refuse_in_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", str(tmp_path)]
-    assert evaluate.main([*out, "--evaluations", "two"]) == 2
-    assert evaluate.main([*out, "--data", str(data), "--measures", "looks"]) == 2
-    assert classifier.main([*out, "--data", "/nowhere", "--device", "cpu"]) == 2
+    assert main(["evaluate", *out, "--evaluations", "two"]) == 2
+    assert main(["evaluate", *out, "--data", str(data), "--measures", "looks"]) == 2
+    assert main(["train-classifier", *out, "--data", "/nowhere", "--device", "cpu"]) == 2
     assert capsys.readouterr().err.count("\n") == 3
 
 

@@ -35,7 +35,7 @@ def test_a_complete_study_is_drawn_whole(figure, whole) -> None:
 def test_no_study_is_said_in_a_line(figure, tmp_path) -> None:
     data = figure.compute(0, folder=tmp_path)
     assert data.arrays == {}
-    assert all("not in the stored study, which python -m gpu" in line for line in data.skipped)
+    assert all("not in the stored study, which steinlab study" in line for line in data.skipped)
     assert len(data.skipped) == len(set(data.skipped)) >= 1
     check(figure.FIGURE, data)
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
+from gpu_models.pages.study import pages_of
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import CALIBRATED, RULE, pairs_of, summary
 from gpu_models.study.stored import RESULTS
@@ -20,41 +16,23 @@ from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-SCRIPTS = ("study_table", "study_words", "study_page")
 
 
 @pytest.fixture(scope="module")
-def scripts() -> Iterator[SimpleNamespace]:
-    sys.path.insert(0, str(DOCS))
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in SCRIPTS})
-    sys.path.remove(str(DOCS))
-    for name in SCRIPTS:
-        del sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def made(scripts: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+def made(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a complete study that is made up."""
     folder = write(complete(actual()), tmp_path_factory.mktemp("complete"))
-    return str(scripts.study_page.pages(folder)["study.md"])
+    return pages_of(folder)["study.md"]
 
 
 def unwrapped(page: str) -> str:
     return " ".join(page.split())
 
 
-def test_the_pages_are_the_record(scripts: Any) -> None:
-    """When the record has grown: ``python docs/study_page.py`` writes both anew."""
-    for name, text in scripts.study_page.pages(RESULTS).items():
+def test_the_pages_are_the_record() -> None:
+    """When the record has grown: ``steinlab pages`` writes both anew."""
+    for name, text in pages_of(RESULTS).items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, name
-
-
-def test_every_table_is_on_a_page(scripts: Any) -> None:
-    page = (DOCS / "study.md").read_text(encoding="utf-8")
-    tables = scripts.study_table.main(RESULTS)
-    assert len(tables) >= 5
-    for table in tables:
-        assert table in page
 
 
 def test_the_network_is_the_one_that_was_studied() -> None:
@@ -123,11 +101,11 @@ def test_a_complete_study_fills_every_section(made: str) -> None:
     assert "Flow error by solver, tweedie, 0.1 to 1: euler 0.8, " in text
 
 
-def test_what_is_missing_is_named_and_not_spoken_of(scripts: Any, tmp_path: Path) -> None:
+def test_what_is_missing_is_named_and_not_spoken_of(tmp_path: Path) -> None:
     study = complete(actual())
     for piece in ("cost", "lipschitz"):
         del study.found[piece]  # type: ignore[attr-defined]
-    page = unwrapped(scripts.study_page.pages(write(study, tmp_path))["study.md"])
+    page = unwrapped(pages_of(write(study, tmp_path))["study.md"])
     assert (
         "**What has not:** Lipschitz constants along trajectories and costs in seconds. Nothing"
         in page
@@ -137,29 +115,27 @@ def test_what_is_missing_is_named_and_not_spoken_of(scripts: Any, tmp_path: Path
     assert "**Strict contraction.**" not in page
 
 
-def test_without_the_fair_rules_the_page_says_how_many_runs_are_missing(
-    scripts: Any, tmp_path: Path
-) -> None:
+def test_without_the_fair_rules_the_page_says_how_many_runs_are_missing(tmp_path: Path) -> None:
     study = complete(actual())
     fair = [cell.key for cell in study.runs if cell.correction in FAIR]
     for key in fair:
         del study.found[key]  # type: ignore[attr-defined]
-    page = unwrapped(scripts.study_page.pages(write(study, tmp_path))["study.md"])
+    page = unwrapped(pages_of(write(study, tmp_path))["study.md"])
     assert f"**What has not:** {len(fair)} runs. Nothing is said" in page
     assert "clipped on both sides" not in page
 
 
-def test_the_tiny_study_makes_pages(scripts: Any, tmp_path: Path) -> None:
+def test_the_tiny_study_makes_pages(tmp_path: Path) -> None:
     """Two setups have no mean; everything else is there."""
-    pages = scripts.study_page.pages(write(tiny(), tmp_path))
+    pages = pages_of(write(tiny(), tmp_path))
     assert "## Corrections, over" not in pages["study.md"]
     assert "| euler | 3 | karras | calibrated |" in pages["study-runs.md"]
 
 
-def test_a_wrong_record_changes_the_page(scripts: Any, tmp_path: Path) -> None:
+def test_a_wrong_record_changes_the_page(tmp_path: Path) -> None:
     study = actual()
     study.found[f"euler/4/karras/{RULE}/0"]["flow_error"]["value"] *= 1.01
-    page = scripts.study_page.pages(write(study, tmp_path))["study.md"]
+    page = pages_of(write(study, tmp_path))["study.md"]
     assert page != (DOCS / "study.md").read_text(encoding="utf-8")
 
 

@@ -50,7 +50,7 @@ def as_spec(model: Model, **changes):
 
 def forward(law, level, n, rng):
     x_star = law.sample(n, rng)
-    return x_star, level.alpha * x_star + level.sigma * rng.standard_normal(x_star.shape)
+    return x_star, level.noised(x_star, rng)
 
 
 __all__ = ["MODES", "as_spec", "forward", "np", "shifted", "toy_model"]

@@ -121,11 +121,12 @@ def test_a_claim_that_cannot_be_loaded_is_a_crashed_row(monkeypatch) -> None:
 def test_long_units_start_first(tmp_path) -> None:
     names = ("solver-order/own", "stein-identity/fields", "a-claim/unheard of")
     units = [Unit(*name.split("/"), "quick", 0) for name in names]
-    assert longest_first(units[::-1], None) == [units[2], units[0], units[1]]
+    expected = dict(zip(units, (5.0, 1.0, 20.0), strict=True))
+    assert longest_first(units[::-1], expected, None) == [units[2], units[0], units[1]]
     shards = Shards(tmp_path)
     outcome = run_unit(Unit(IDS[0], "published, single step", "quick", 0)).outcome
     shards.put(units[1], Report(outcome, None, 100.0))
-    assert longest_first(units, shards) == [units[2], units[1], units[0]]
+    assert longest_first(units, expected, shards) == [units[1], units[2], units[0]]
 
 
 def test_data_travel_only_where_they_are_small() -> None:

@@ -13,10 +13,9 @@ all its levels are in ``docs/networks.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -33,7 +32,16 @@ from steinlab.coefficient.error_budget import (
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+    SingleCase,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import critical
 from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples
@@ -68,10 +76,8 @@ Weights = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(SingleCase):
     """One step of one model: a case."""
-
-    dataset: ClassVar[str | None] = None
 
     model: str
     process: str
@@ -80,19 +86,6 @@ class Level:
     index: int
     seed: int
     batch: int = BATCH
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(**case)
 
     def setting(self) -> Setting:
         """Return the step: plain Euler leads to where it begins."""
@@ -185,24 +178,43 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("gamma estimated on 16 states, less gamma*: the parts", columns, rows)
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    """Say what was found; the galaxies, which are not everywhere, are in the table."""
-    pairs = [(case, budget) for case, budget in _pairs(results) if case.model != GALAXY]
+def _toys(results: Mapping[str, Result]) -> list[tuple[Level, Budget]]:
+    """Leave out the galaxies, which are not everywhere; they are in the table."""
+    return [(case, budget) for case, budget in _pairs(results) if case.model != GALAXY]
+
+
+def _leading(results: Mapping[str, Result]) -> list[str]:
+    """Name the largest part of every level."""
+    parts = [budget.parts for _, budget in _toys(results)]
+    return [max(own, key=lambda name: abs(own[name].value)) for own in parts]
+
+
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    pairs, leading = _toys(results), _leading(results)
     closed = sum(not compare(budget, CLAIM.formula).violated[0] for _, budget in pairs)
-    squares = [budget.z**2 for _, budget in pairs]
-    rounding = max(abs(b.parts["rounding"].value / b.estimated) for _, b in pairs if b.estimated)
     mlp = [budget for case, budget in pairs if case.model == "digits-mlp"]
+    score = max((budget.parts["score"] for budget in mlp), key=lambda part: abs(part.value))
+    return [
+        Number("levels", len(pairs)),
+        Number("of these, parts add up to the total", closed, better="higher"),
+        Number("mean square of z", float(np.mean([budget.z**2 for _, budget in pairs]))),
+        Number("levels led by batch noise", leading.count("batch")),
+        Number("levels led by law drift", leading.count("drift")),
+        Number("largest score error along u, digits-mlp", score.value, score.error),
+        Number("states of a batch", BATCH, key="batch"),
+    ]
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    leading, pairs = _leading(results), _toys(results)
+    rest = [name for name in PARTS if name in leading and name not in ("batch", "drift")]
     last = [b for c, b in pairs if c.model == "digits-mlp" and c.index == STEPS - 1]
-    most = max(mlp, key=lambda b: abs(b.parts["score"].value))
-    leading = [max(b.parts, key=lambda name: abs(b.parts[name].value)) for _, b in pairs]
-    counts = ", ".join(f"{name} in {leading.count(name)}" for name in PARTS if name in leading)
     return (
-        f"the parts add up to the total within their joint error in {closed} of {len(pairs)} "
-        f"levels, mean square of z {np.mean(squares):.2f}; the largest part is {counts}. "
-        f"Rounding to float32 is {rounding:.1e} of the estimate at most. digits-mlp at its last "
-        f"level estimates {np.mean([b.estimated for b in last]):.3f} where gamma* is "
-        f"{np.mean([b.exact.value for b in last]):.3f}: its score error along u is "
-        f"{most.parts['score'].value:.2f} +- {most.parts['score'].error:.1g}"
+        "beside batch noise and law drift the largest part is "
+        f"{', '.join(f'{n} in {leading.count(n)}' for n in rest) or 'none'}. "
+        f"digits-mlp at its last level estimates {np.mean([b.estimated for b in last]):.3f} where "
+        f"gamma* is {np.mean([b.exact.value for b in last]):.3f}: there its score error leads. "
+        "First-order and Heun steps, exact denoiser known"
     )
 
 
@@ -211,6 +223,14 @@ CLAIM = Claim(
     title="Error budget of an estimated coefficient",
     statement="rounding, probe noise, batch noise, law drift, score error along u and the step's "
     "own change add up to the estimated coefficient's error",
+    latex=(
+        r"\hat\gamma - \gamma^{\star} = \delta_{\mathrm{rounding}} + \delta_{\mathrm{probes}} "
+        r"+ \delta_{\mathrm{batch}} + \delta_{\mathrm{drift}} + \delta_{\mathrm{score}} + "
+        r"\delta_{\mathrm{residual}}",
+    ),
+    headline="Six parts explain the estimated coefficient's whole error; on batches of {batch} it "
+    "is mostly batch noise and law drift.",
+    numbers=_numbers,
     source="Stein's identity; Theorem 4.7; the perturbation bound, section 4",
     kind="identity",
     owner="laboratory",
@@ -219,13 +239,23 @@ CLAIM = Claim(
         "the exact denoiser of the data is known",
     ),
     formula=_with(),
-    checks=(Check("levels", "neural", _draw, measure, compare, Level.restore, partly=_left_out),),
-    twins=(
-        Twin("law drift left out", _with(drift=0.0)),
-        Twin("score error with the wrong sign", _with(score=-1.0)),
-        Twin("batch noise left out", _with(batch=0.0)),
-        Twin("probe noise left out", _with(probes=0.0)),
-        Twin("the step's own change left out", _with(residual=0.0)),
+    checks=(
+        Check(
+            "levels",
+            method="neural",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=Level.restore,
+            partly=_left_out,
+        ),
+    ),
+    controls=(
+        NegativeControl("law drift left out", _with(drift=0.0)),
+        NegativeControl("score error with the wrong sign", _with(score=-1.0)),
+        NegativeControl("batch noise left out", _with(batch=0.0)),
+        NegativeControl("probe noise left out", _with(probes=0.0)),
+        NegativeControl("the step's own change left out", _with(residual=0.0)),
     ),
     dropped=(),
     finding=_finding,

@@ -21,7 +21,16 @@ from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
 from steinlab.claims.instruments.random_steps import draw_law
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import load_digits
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 from toy_models.claims.networks import (
     GALAXY,
@@ -200,22 +209,31 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("median |J - J'|_F / |J + J'|_F at forward states", columns, rows)
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    """Say what was found; the galaxies, which are not everywhere, are in the table."""
+def _medians(results: Mapping[str, Result], name: str) -> dict[float, float]:
+    """Return a network's median asymmetry by level."""
+    found = _asymmetries(results["networks"], name)
+    return {ratio: float(np.median(values)) for ratio, values in found.items()}
+
+
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    """Return the asymmetries; the galaxies', which are not everywhere, are in the table."""
     exact = results["exact denoisers"]
     most = max(float(d.asymmetry.max()) for d in exact.data if isinstance(d, Measured))
-    parts = []
-    for name in NETWORKS:
-        found = _asymmetries(results["networks"], name)
-        middle = {r: float(np.median(a)) for r, a in found.items()}
-        low, high = min(middle, key=middle.__getitem__), max(middle, key=middle.__getitem__)
-        parts.append(
-            f"{name} {middle[low]:.2g} (sigma {low:g}) to {middle[high]:.2g} (sigma {high:g})"
-        )
+    tops = [max(_medians(results, name).values()) for name in NETWORKS]
+    return [
+        Number("largest asymmetry, exact denoisers", most, better="lower"),
+        Number("cases of these", len(exact.comparison.measured)),
+        Number("largest median, networks", max(tops), unit="%", better="lower", key="most"),
+    ]
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    levels = {name: _medians(results, name) for name in NETWORKS}
+    where = ", ".join(f"sigma {max(m, key=m.__getitem__):g} for {n}" for n, m in levels.items())
     return (
-        f"exact denoisers: |J - J'|/|J + J'| is {most:.1e} at most in "
-        f"{len(exact.comparison.measured)} cases, rounding. Trained networks are not gradient "
-        f"fields: medians are {'; '.join(parts)}"
+        "asymmetry is |J - J'|/|J + J'| at forward states, a median over them for networks, "
+        f"largest at {where}. Trained networks are not gradient fields, so that the Lipschitz "
+        "constant of their steps is no eigenvalue; small networks, by automatic differentiation"
     )
 
 
@@ -224,26 +242,43 @@ CLAIM = Claim(
     title="Symmetry of the denoiser's Jacobian",
     statement="the denoiser's Jacobian is symmetric, which makes a first-order step's Lipschitz "
     "constant an eigenvalue",
+    latex=(
+        r"J = \frac{\partial D}{\partial x} = J^{\top}, \qquad J = \frac{\alpha}{\sigma^2}\, "
+        r"\operatorname{Cov}(x_{\star} \mid x) \text{ where } D \text{ is exact}",
+    ),
+    expected="conditional",
+    headline="Exact denoisers have symmetric Jacobians; those of trained networks are asymmetric "
+    "by up to {most:.0%}.",
+    numbers=_numbers,
     source="assumed by the contraction results, section 3",
     kind="identity",
     owner="paper",
     conditions=("unstated: the denoiser is exact; a trained network's Jacobian is not symmetric",),
     formula=same,
-    checks=(Check("exact denoisers", "property", _draw_exact, measure, compare, States.restore),),
-    twins=(
-        Twin("antisymmetric", lambda _f, b: -b),
-        Twin("one of them halved", lambda _f, b: 0.5 * b),
+    checks=(
+        Check(
+            "exact denoisers",
+            method="property",
+            draw=_draw_exact,
+            measure=measure,
+            compare=compare,
+            restore=States.restore,
+        ),
+    ),
+    controls=(
+        NegativeControl("antisymmetric", lambda _f, b: -b),
+        NegativeControl("one of them halved", lambda _f, b: 0.5 * b),
     ),
     dropped=(
         Dropped(
             "trained networks",
             Check(
                 "networks",
-                "neural",
-                _draw_networks,
-                measure,
-                compare,
-                States.restore,
+                method="neural",
+                draw=_draw_networks,
+                measure=measure,
+                compare=compare,
+                restore=States.restore,
                 partly=without_galaxies,
             ),
             unstated=True,
@@ -252,11 +287,11 @@ CLAIM = Claim(
             "a field of size 0.001 that is no gradient added",
             Check(
                 "with a field",
-                "property",
-                lambda effort: _draw_exact(effort, suffix=", field"),
-                measure,
-                compare,
-                States.restore,
+                method="property",
+                draw=lambda effort: _draw_exact(effort, suffix=", field"),
+                measure=measure,
+                compare=compare,
+                restore=States.restore,
             ),
         ),
     ),

@@ -112,11 +112,13 @@ class Dialled:
         """Return ``D_model``, its divergence, and ``V = tr Cov(x_star | x)`` of the law."""
         return self(x, level), self.divergence(x, level), self.law.posterior_variance(x, level)
 
-    def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, Array]:
-        """Return what the field adds to the rounding errors of ``D`` and ``D'``, in ``eps``."""
+    def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, ...]:
+        """Return the law's sizes and the field's, of a model on a line: see :class:`Posterior`."""
         gain = abs(self._gain(x, level))
-        value, slope = self.field.rounding(x, level)
-        return gain * value, gain * (slope + abs(self.field.divergence(x, level))[..., None])
+        value, slope, bend = self.field.rounding(x, level)
+        slope = slope + abs(self.field.divergence(x, level))[..., None]
+        own = self.law.rounding(x, level)
+        return tuple(a + gain * b for a, b in zip(own, (value, slope, bend), strict=True))
 
     def take(self, index: Any) -> Self:
         """Return the cases ``index`` of a stack."""

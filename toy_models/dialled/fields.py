@@ -62,8 +62,8 @@ class Field(Protocol):
         """Return ``E|e|^2`` under the law at the level."""
         ...
 
-    def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, Array]:
-        """Return the sizes of the rounding errors of ``e`` and, in 1-D, of ``e'``, in ``eps``."""
+    def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, ...]:
+        """Return sizes of the rounding of ``e`` and ``e'``, in ``eps``, and of ``e''``, in 1-D."""
         ...
 
     def take(self, index: Any) -> Self:
@@ -129,12 +129,13 @@ class Waves:
         value = mean_square_of_waves(law, level, scaled, self.phases, self.vectors)
         return Size(value, np.zeros_like(value))
 
-    def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, Array]:
+    def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, ...]:
         """Return the sizes of the rounding errors: each wave's, its phase's included."""
         scale = _scale(level, x)
         turned = 1 + abs(x / scale) @ abs(self.waves).T
         slope = abs((self.waves * self.vectors).sum(axis=-1, keepdims=True))
-        return turned @ abs(self.vectors), turned @ slope / scale
+        bend = (abs(self.waves).T @ slope) * np.ones_like(x) / scale**2
+        return turned @ abs(self.vectors), turned @ slope / scale, bend
 
     def take(self, index: Any) -> Self:  # noqa: ARG002
         """Return the field itself: all cases of a stack share it."""
@@ -232,14 +233,10 @@ class Difference:
         """Return ``E|e|^2`` with the error of its rule, or its standard error."""
         return _mean_square(self, law, level)
 
-    def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, Array]:
-        """Return the sizes of both denoisers' rounding errors, added."""
-        sizes = []
-        for law in (self.wrong, self.right):
-            denoised, slope, variance = law.moments(x, level)
-            sizes.append((abs(denoised) + np.sqrt(variance)[..., None], slope[..., None]))
-        (first, slope), (second, other) = sizes
-        return first + second, slope + other
+    def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, ...]:
+        """Return the sizes of both denoisers, added."""
+        sizes = (law.rounding(x, level) for law in (self.wrong, self.right))
+        return tuple(a + b for a, b in zip(*sizes, strict=True))
 
     def take(self, index: Any) -> Self:
         """Return the difference of the laws at ``index``."""
@@ -281,5 +278,5 @@ def _mean_square(field: Field, law: Law, level: NoiseLevel) -> Size:
         return Size(fine, abs(fine - coarse))
     rng = np.random.default_rng(0)
     data = law.sample(SAMPLES, rng)
-    values = square(level.alpha * data + level.sigma * rng.standard_normal(data.shape))
+    values = square(level.noised(data, rng))
     return Size(float(values.mean()), float(values.std(ddof=1)) / SAMPLES**0.5)

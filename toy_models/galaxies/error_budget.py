@@ -1,6 +1,4 @@
-r"""The error budget of a galaxy network, a model without a law.
-
-    python -m toy_models.galaxy_budget --out FILE [--device cuda] [--workers N]
+r"""Compute the error budget of a galaxy network, a model without a law: ``steinlab galaxy-budget``.
 
 Nothing exact is known of the network's data, so it is judged against itself: ``p`` is the forward
 law of ``POOL`` end points of its own flow, followed in float64
@@ -14,10 +12,8 @@ Exact traces of the batch are all ``d`` Jacobian products of a state (1,024 for 
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from steinlab.cli.parser import Parser
 from steinlab.coefficient.error_budget import (
     PARTS,
     Budget,
@@ -35,7 +32,6 @@ from steinlab.coefficient.error_budget import (
 )
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.models import Model, load_model
-from steinlab.errors import InputError
 from steinlab.solvers import EULER, SOLVERS
 from steinlab.solvers.reference_flow import LongRun, long_run
 from steinlab.storage import write_text
@@ -115,9 +111,9 @@ def _six(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str]) -> int:
     """Compute every level of both solvers, the file written anew as each is done."""
-    parser = argparse.ArgumentParser(prog="python -m toy_models.galaxy_budget", description=__doc__)
+    parser = Parser("galaxy-budget", __doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1)
@@ -139,11 +135,3 @@ def main(args: Sequence[str] | None = None) -> int:
             write_text(given.out, f"[\n {lines}\n]\n")
             print(f"{job.solver} {job.index}: z {out['z']:.2f}", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(f"galaxy_budget: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -1,4 +1,4 @@
-"""``python -m toy_models.train NAME [--seed N] [--out FILE]``: train a toy, or retrain it.
+"""Train a toy, or retrain it: ``steinlab train NAME [--seed N] [--out FILE]``.
 
 Weights go to the cache by the configuration's hash; a run that is interrupted leaves the best
 weights there and goes on from where it was when it is started again.
@@ -6,21 +6,19 @@ weights there and goes on from where it was when it is started again.
 
 from __future__ import annotations
 
-import argparse
 import io
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from steinlab.cli.output import progress_bar
+from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, Interrupted, one_of
 from steinlab.storage import read_sealed, write_sealed
 from toy_models.trained.places import cached_file
 from toy_models.trained.presets import PRESETS, Preset
-
-INTERRUPTED = 130
 
 
 def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Path:
@@ -32,7 +30,7 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     out : Path, optional
         By default in the cache.
     show : bool
-        Whether to draw a progress bar on stderr.
+        Whether to say on stderr how far it is.
 
     Raises
     ------
@@ -49,8 +47,14 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     run = begin(preset, _resumable(checkpoint, preset))
     _save(run.state(), checkpoint)  # refuse early, not at the end
     start, cpu = time.perf_counter(), time.process_time()
-    with _Bar(preset, show) as bar, stopped_by_interrupt() as stop:
-        advance(run, bar, stop)
+    with progress_bar(not show) as tell, stopped_by_interrupt() as stop:
+        advance(
+            run,
+            lambda step, loss: tell(
+                step / preset.steps, f"{preset.name}, held-out loss {loss:.4f}"
+            ),
+            stop,
+        )
     seconds = {"wall": time.perf_counter() - start, "cpu": time.process_time() - cpu}
     write(file, preset, run.best, _provenance(run, seconds))
     if run.done:
@@ -103,7 +107,7 @@ def _provenance(run: Any, seconds: dict[str, float]) -> dict[str, Any]:
     return {
         "model": preset.name,
         "data": DATA[preset.data].source,
-        "retrain": f"python -m toy_models.train {preset.name}{seed}",
+        "retrain": f"steinlab train {preset.name}{seed}",
         "configuration": asdict(preset),
         "steps": run.step,
         "complete": run.done,
@@ -115,68 +119,20 @@ def _provenance(run: Any, seconds: dict[str, float]) -> dict[str, Any]:
     }
 
 
-class _Bar:
-    """A progress bar of rich on stderr, or nothing."""
-
-    def __init__(self, preset: Preset, show: bool):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(),
-            TextColumn("held-out loss {task.fields[loss]:.4f}"),
-        )
-        self.bar = Progress(*columns, console=Console(stderr=True), disable=not show)
-        self.task = self.bar.add_task(preset.name, total=preset.steps, loss=float("nan"))
-
-    def __enter__(self) -> _Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, step: int, loss: float) -> None:
-        """Show the steps done and the last validation loss."""
-        self.bar.update(self.task, completed=step, loss=loss)
-
-
-def _arguments(args: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m toy_models.train", description=__doc__)
-    parser.add_argument("name", metavar="NAME", help=", ".join(PRESETS))
-    parser.add_argument("--seed", default="0", help="by default 0, that of the packaged weights")
-    parser.add_argument("--out", type=Path, help="a .safetensors file; by default in the cache")
-    return parser.parse_args(args)
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 for bad input, 130 interrupted."""
+def main(args: Sequence[str]) -> int:
+    """Train and print the file of the weights."""
     from steinlab.experiments.specs.fields import integer
     from steinlab.storage import MAX_SEED
 
-    given = _arguments(args)
-    try:
-        preset = PRESETS[one_of("NAME", given.name, PRESETS)]
-        number = int(given.seed) if given.seed.isdecimal() else given.seed
-        preset = preset.with_seed(integer(number, "--seed", 0, MAX_SEED))
-        if given.out is not None and given.out.suffix != ".safetensors":
-            raise InputError(f"--out must be a .safetensors file, got {given.out}")
-        file = train(preset, given.out, show=True)
-    except InputError as error:
-        return _say(str(error), 2)
-    except Interrupted as error:
-        return _say(str(error), INTERRUPTED)
-    print(file)
+    parser = Parser("train", __doc__)
+    parser.add_argument("name", metavar="NAME", help=", ".join(PRESETS))
+    parser.add_argument("--seed", default="0", help="by default 0, that of the packaged weights")
+    parser.add_argument("--out", type=Path, help="a .safetensors file; by default in the cache")
+    given = parser.parse_args(args)
+    preset = PRESETS[one_of("NAME", given.name, PRESETS)]
+    number = int(given.seed) if given.seed.isdecimal() else given.seed
+    preset = preset.with_seed(integer(number, "--seed", 0, MAX_SEED))
+    if given.out is not None and given.out.suffix != ".safetensors":
+        raise InputError(f"--out must be a .safetensors file, got {given.out}")
+    print(train(preset, given.out, show=True))
     return 0
-
-
-def _say(message: str, code: int) -> int:
-    print("toy_models.trained.train: " + " ".join(message.split()), file=sys.stderr)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated, Problem, quadrature_terms
 from steinlab.diffusion.processes import VP_LINEAR
 from steinlab.solvers import SOLVERS, first_order
-from steinlab.verification.claim import Effort
+from steinlab.verification.claim import Effort, SingleCase
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,30 +145,15 @@ TWO_SCALES = (0.2, float(np.sqrt(1.96)))
 
 
 @dataclass(frozen=True)
-class Tail:
+class Tail(SingleCase):
     """A candidate whose residual grows as fast as the density falls: ``u = F / p``.
 
     ``F`` is the logistic function of ``x / scale``; ``E|u|^2`` and ``E|div u|`` are infinite.
     """
 
-    dataset: ClassVar[str | None] = None
-
     alpha: float
     sigma: float
     scale: float
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {"alpha": self.alpha, "sigma": self.sigma, "scale": self.scale}
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(case["alpha"], case["sigma"], case["scale"])
 
 
 class Sides(NamedTuple):
@@ -205,27 +190,12 @@ def integrate_tail(case: Tail) -> Sides:
 
 
 @dataclass(frozen=True)
-class Still:
+class Still(SingleCase):
     """The exact flow of standard normal data in VP: ``T(x) = x``, so ``u = 0``."""
-
-    dataset: ClassVar[str | None] = None
 
     start: float
     end: float
     seed: int
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {"start": self.start, "end": self.end, "seed": self.seed}
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(case["start"], case["end"], case["seed"])
 
 
 CANDIDATES = (-1.0, 0.0, 1.0, 2.0)
@@ -237,7 +207,7 @@ def count_minima(case: Still) -> int:
     s, t = (VP_LINEAR.level_at(ratio) for ratio in (case.start, case.end))
     rng = np.random.default_rng(case.seed)
     x_star, eps = rng.standard_normal((2, 256, 1))
-    x = s.alpha * x_star + s.sigma * eps
+    x = s.noised(x_star, eps)
     flow = exact_flow(NORMAL, x, s, t)
     u = x - flow.state
     errors = np.array([np.mean((x - gamma * u - x_star) ** 2) for gamma in CANDIDATES])

@@ -164,5 +164,13 @@ def restore(case: Mapping[str, Any]) -> MeridianCases:
     return MeridianCases(plain.problem, plain.seeds, plain.dims)
 
 
-MERIDIAN = Check("line times radius", "quadrature", draw, measure, compare, restore)
+MERIDIAN = Check(
+    "line times radius",
+    method="quadrature",
+    draw=draw,
+    measure=measure,
+    compare=compare,
+    restore=restore,
+    seconds=8,
+)
 """Collinear mixtures in 3, 8 and 64 dimensions."""

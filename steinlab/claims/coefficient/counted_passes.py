@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.solvers.loop import solve
 from steinlab.solvers.step import Correction, NoCorrection
+from steinlab.verification.claim import SingleCase
 
 LAW = GaussianMixture(
     np.array([0.3, 0.7]),
@@ -86,28 +87,13 @@ NONLINEAR_ESTIMATORS = tuple(n for n in ESTIMATORS if not n.endswith("vjp"))
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(SingleCase):
     """A corrected run of a solver."""
-
-    dataset: ClassVar[str | None] = None
 
     solver: str
     estimator: str
     process: str
     steps: int
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(**case)
 
 
 class Passes(NamedTuple):
@@ -137,7 +123,7 @@ def measure(run: Run) -> Passes:
     solver = get_solver(run.solver, process)
     grid = make_grid(process, "karras", run.steps, final_zero=solver.ends_at_zero)
     rng = np.random.default_rng(0)
-    x = grid[0].alpha * LAW.sample(STATES, rng) + grid[0].sigma * rng.standard_normal((STATES, 3))
+    x = grid[0].noised(LAW.sample(STATES, rng), rng)
     plain, corrected = Counting(LAW), Counting(LAW)
     solve(plain, x, grid, solver, correction=NoCorrection())
     end = solve(corrected, x, grid, solver, correction=ESTIMATORS[run.estimator].make())

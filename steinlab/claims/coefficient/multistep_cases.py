@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -15,11 +15,10 @@ from steinlab.claims.instruments.random_steps import draw_law, log_uniform
 from steinlab.claims.instruments.step_spaces import FAMILIES, law_parameters, mixtures
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import forward
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS, Evaluation
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Cases, Claim, Effort
+from steinlab.verification.claim import Cases, Claim, Effort, SingleCase
 from steinlab.verification.falsify.spaces import Parameter, RowSpace, Space
 
 MULTISTEP = ("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "ipndm-2", "ipndm-3")
@@ -32,23 +31,17 @@ RULES = (9, 12)
 
 
 @dataclass(frozen=True)
-class HistoryCase:
+class HistoryCase(SingleCase):
     """One step of a multistep solver on a one-dimensional law, with the levels passed before.
 
     ``levels`` are ``(alpha, sigma)`` of the step's end, its beginning and the past, newest first;
     ``past`` holds frozen past states, or is None where they share the noise of ``x``.
     """
 
-    dataset: ClassVar[str | None] = None
-
     data: Mapping[str, Any]
     levels: tuple[tuple[float, float], ...]
     solver: str
     past: tuple[float, ...] | None
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
 
     def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the case as JSON."""
@@ -135,7 +128,7 @@ def _step(
 ) -> Step:
     t, s, *past = (NoiseLevel(*pair) for pair in case.levels)
     states = (
-        [forward(level, x_star, eps) for level in past]
+        [level.noised(x_star, eps) for level in past]
         if case.past is None
         else [np.full((1, 1), value) for value in case.past]
     )
@@ -143,9 +136,7 @@ def _step(
         Evaluation(level, state, law(state, level))
         for level, state in zip(past, states, strict=True)
     )
-    solver = SOLVERS[case.solver]
-    candidate = solver.step(law, x, s, t, history)
-    return Step(law, solver, x, s, t, history, candidate)
+    return Step.take(law, SOLVERS[case.solver], x, s, t, history=history)
 
 
 def _integrals(case: HistoryCase, n: int) -> tuple[float, ...]:
@@ -158,7 +149,7 @@ def _integrals(case: HistoryCase, n: int) -> tuple[float, ...]:
     parts = zip(law.weights, law.means[:, 0], law.spectra[:, 0], strict=True)
     for weight, mean, variance in parts:
         x_star = mean + np.sqrt(variance) * np.repeat(z, len(z))[:, None]
-        x = forward(s, x_star, eps)
+        x = s.noised(x_star, eps)
         step = _step(case, law, x, x_star, eps)
         candidate = step.candidate
         u, linear = candidate.residual[:, 0], candidate.linear

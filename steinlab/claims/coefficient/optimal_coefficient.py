@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_twins
+from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.linear_forms import Measured
 from steinlab.claims.instruments.random_steps import StepCases
 from steinlab.claims.instruments.step_checks import (
@@ -25,7 +25,12 @@ from steinlab.claims.instruments.step_checks import (
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated, Terms
-from steinlab.verification.claim import Claim, Result, Twin
+from steinlab.verification.claim import (
+    Claim,
+    NegativeControl,
+    Number,
+    Result,
+)
 from steinlab.verification.comparison import Comparison
 
 Formula = Callable[[Terms], np.ndarray]
@@ -90,6 +95,17 @@ def _no_reference(terms: Terms) -> np.ndarray:
     return np.asarray(terms.u_x / terms.u_u)
 
 
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    measured = [results[name].comparison for name in ("quadrature", "pairs", "digits")]
+    gammas = np.concatenate([c.measured for c in measured])
+    moved = (np.abs(gammas - 1) > 0.1).mean()
+    return [
+        Number("steps whose gamma* is more than 0.1 off 1", moved, unit="%", key="moved"),
+        Number("gamma*, median over the steps", np.median(gammas)),
+        Number("steps", len(gammas)),
+    ]
+
+
 def _finding(results: Mapping[str, Result]) -> str:
     measured = [results[name] for name in ("quadrature", "pairs", "digits")]
     gammas = np.concatenate([r.comparison.measured for r in measured])
@@ -126,19 +142,28 @@ CLAIM = Claim(
     id="optimal-coefficient",
     title="Optimal coefficient",
     statement="gamma* = E<u, x - x_star> / E|u|^2 minimises E|(1-gamma) x + gamma T(x) - x_star|^2",
+    latex=(
+        r"\gamma^{\star} = \frac{\mathbb{E}\langle u, x - "
+        r"x_{\star}\rangle}{\mathbb{E}\|u\|^2} = \operatorname{argmin}_{\gamma}\, "
+        r"\mathbb{E}\|(1-\gamma)\,x + \gamma\, T(x) - x_{\star}\|^2",
+    ),
+    expected="proved",
     source="Definition of the optimum, eq. for gamma*",
     kind="identity",
     owner="paper",
     conditions=("E|u|^2 > 0", "any joint law of x and x_star"),
     formula=optimum,
     checks=(QUADRATURE, PAIRS, DIGITS, symbolic_check(DERIVATION, covers=True)),
-    twins=(
-        Twin("wrong sign", lambda terms: -optimum(terms)),
-        Twin("the plain solver's gamma = 1", _plain),
-        Twin("reference dropped: E<u,x> / E|u|^2", _no_reference),
-        Twin("E<u, T - x_star> / E|u|^2", lambda terms: optimum(terms) - 1),
-        *symbolic_twins(DERIVATION),
+    controls=(
+        NegativeControl("wrong sign", lambda terms: -optimum(terms)),
+        NegativeControl("the plain solver's gamma = 1", _plain),
+        NegativeControl("reference dropped: E<u,x> / E|u|^2", _no_reference),
+        NegativeControl("E<u, T - x_star> / E|u|^2", lambda terms: optimum(terms) - 1),
+        *symbolic_controls(DERIVATION),
     ),
     dropped=(),
+    headline="gamma* minimises the mean-square error; {moved:.0%} of the steps tried want a gamma "
+    "well away from 1.",
+    numbers=_numbers,
     finding=_finding,
 )

@@ -11,10 +11,10 @@ where probes add ``p_k = (sigma^2/alpha)^2 E[Y^k Var of a probe] / (m E[b]^2)`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,21 +22,19 @@ from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import expect
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.formulas import stein_numerator
-from steinlab.coefficient.step_terms import Problem, forward, take_step
+from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import Table
+from steinlab.verification.claim import SingleCase, Table
 from steinlab.verification.significance import Mean
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(SingleCase):
     """Replicated batches of one first-order step on a two-mode law in one dimension.
 
     Gaussian probes, ``probes`` a state; 0 stands for the exact divergence.
     """
-
-    dataset: ClassVar[str | None] = None
 
     process: str
     ratio: float
@@ -44,20 +42,6 @@ class Batch:
     states: int
     probes: int
     seed: int
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        names = ("process", "ratio", "step", "states", "probes", "seed")
-        return {k: getattr(self, k) for k in names}
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(**case)
 
     def problem(self) -> Problem:
         """Return the step, a stack of one."""
@@ -150,7 +134,7 @@ def measure_ratio(batch: Batch) -> Ratios:
     m, p = moments(batch), batch.problem()
     rng = np.random.default_rng(batch.seed)
     x_star = p.law.sample(DRAWS, rng)
-    x = forward(p.s, x_star, rng.standard_normal(x_star.shape))
+    x = p.s.noised(x_star, rng.standard_normal(x_star.shape))
     step = take_step(p, x, None)
     divergence = Hutchinson(batch.probes, "gaussian") if batch.probes else Exact()
     div = np.asarray(divergence(step, rng))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import given_grid, make_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import EULER, first_order
+from steinlab.verification.claim import SingleCase
 
 NARROW = 1e-26
 """Variance of modes that stand for point masses."""
@@ -36,29 +37,14 @@ def ridge_slope(half: np.ndarray, s: NoiseLevel, t: NoiseLevel) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Ridge:
+class Ridge(SingleCase):
     """Two modes at ``+-R`` of deviation ``width`` and a range of noise-to-signal ratios."""
-
-    dataset: ClassVar[str | None] = None
 
     process: str
     half: float
     width: float
     top: float
     bottom: float
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {k: getattr(self, k) for k in ("process", "half", "width", "top", "bottom")}
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(**case)
 
     def law(self) -> GaussianMixture:
         """Return the data law."""

@@ -29,11 +29,19 @@ from steinlab.claims.coordinates.singular_paths import (
     measure_path,
     rate,
 )
-from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_twins
+from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.linear_forms import Identity, compare_integrated
 from steinlab.claims.instruments.linear_forms import Measured as MeasuredTerms
 from steinlab.claims.instruments.step_checks import quadrature_check
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+)
 from steinlab.verification.comparison import Comparison
 
 
@@ -76,6 +84,26 @@ def _cancels(alpha: Any, sigma: Any) -> Mapping[str, Any]:
 def _remainder(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
     """``alpha <u, x_star>``."""
     return {"u_x": alpha, "u_ref": -alpha}
+
+
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    values = {d.path: d.values for d in results["rates"].data if isinstance(d, Measured)}
+    fixed, ratio = values["fixed"], values["ratio"]
+    return [
+        Number(
+            "power of alpha, sampling error towards a fixed level",
+            rate("fixed", fixed["sampling"]),
+            RATE_TOLERANCE,
+            key="sampling",
+        ),
+        Number("the same for either term", rate("fixed", fixed["drift"]), RATE_TOLERANCE),
+        Number("the same in EDM coordinates", rate("fixed", fixed["edm"]), RATE_TOLERANCE),
+        Number(
+            "power of alpha, gamma* at a fixed ratio", rate("ratio", ratio["gamma"]), RATE_TOLERANCE
+        ),
+        Number("gamma* towards a fixed level", fixed["gamma"][1]),
+        Number("part of gamma* that float64 loses", fixed["rounding"][1]),
+    ]
 
 
 def _finding(results: Mapping[str, Result]) -> str:
@@ -153,6 +181,12 @@ CLAIM = Claim(
     title="The singularity of VP",
     statement="in VP (1 - 1/alpha) -> -inf as alpha -> 0; the coefficient's terms diverge, their "
     "sum is finite; the estimate becomes numerically unstable",
+    latex=(
+        r"1 - \frac{1}{\alpha} \to -\infty \text{ as } \alpha \to 0, \qquad \mathbb{E}\langle "
+        r"u, x\rangle - \sigma^2\, \mathbb{E}[\nabla\cdot u] = \alpha\, \mathbb{E}\langle u, "
+        r"x_{\star}\rangle",
+    ),
+    expected="conditional",
     source="Section 4.5",
     kind="limit",
     owner="paper",
@@ -162,7 +196,14 @@ CLAIM = Claim(
     ),
     formula=Formula(RATES, IDENTITY),
     checks=(
-        Check("rates", "quadrature", _draw_paths, measure, compare, Path.restore),
+        Check(
+            "rates",
+            method="quadrature",
+            draw=_draw_paths,
+            measure=measure,
+            compare=compare,
+            restore=Path.restore,
+        ),
         replace(
             quadrature_check(600, families=("vp-linear",)),
             name="cancellation",
@@ -170,30 +211,37 @@ CLAIM = Claim(
         ),
         symbolic_check(DERIVATION, covers=False),
     ),
-    twins=(
-        Twin("gamma* diverges towards a fixed level", _with("fixed", gamma=-1), ("rates",)),
-        Twin("sampling error like 1/alpha at fixed ratio", _with("ratio", sampling=-1), ("rates",)),
-        Twin("EDM coordinates diverge too", _with("fixed", edm=-1), ("rates",)),
-        Twin(
+    controls=(
+        NegativeControl(
+            "gamma* diverges towards a fixed level", _with("fixed", gamma=-1), ("rates",)
+        ),
+        NegativeControl(
+            "sampling error like 1/alpha at fixed ratio", _with("ratio", sampling=-1), ("rates",)
+        ),
+        NegativeControl("EDM coordinates diverge too", _with("fixed", edm=-1), ("rates",)),
+        NegativeControl(
             "cancellation leaves half",
             Formula(RATES, Identity(_cancels, _half)),
             ("cancellation",),
         ),
-        *symbolic_twins(DERIVATION),
+        *symbolic_controls(DERIVATION),
     ),
     dropped=(
         Dropped(
             "alpha'/alpha kept: gamma* finite all the same",
             Check(
                 "gamma at fixed ratio",
-                "quadrature",
-                _draw_ratio_paths,
-                measure,
-                _compare_finite,
-                _GammaPath.restore,
+                method="quadrature",
+                draw=_draw_ratio_paths,
+                measure=measure,
+                compare=_compare_finite,
+                restore=_GammaPath.restore,
             ),
             unstated=True,
         ),
     ),
+    headline="VP's diverging terms cancel towards a fixed level; what grows, like "
+    "alpha^{sampling:.0f}, is the sampling error.",
+    numbers=_numbers,
     finding=_finding,
 )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from steinlab.claims.derivations.derivations import DERIVATIONS, Derivation
-from steinlab.verification.claim import Check, Effort, Twin
+from steinlab.verification.claim import Check, Effort, NegativeControl
 from steinlab.verification.comparison import Comparison
 
 
@@ -107,20 +107,20 @@ def symbolic_check(derivation: Derivation, *, covers: bool) -> Check:
 
     return Check(
         f"derivation {derivation.name}",
-        "symbolic",
-        draw,
-        measure,
-        compare,
-        StepCases.restore,
+        method="symbolic",
+        draw=draw,
+        measure=measure,
+        compare=compare,
+        restore=StepCases.restore,
         covers=covers,
         notes=notes,
     )
 
 
-def symbolic_twins(derivation: Derivation) -> tuple[Twin, ...]:
+def symbolic_controls(derivation: Derivation) -> tuple[NegativeControl, ...]:
     """Return the controls of a derivation's check: each step corrupted, one at a time."""
     check = (f"derivation {derivation.name}",)
     return (
-        Twin("each step of the derivation with a wrong sign", Corruption(-1), check),
-        Twin("each step of the derivation off by a factor 2", Corruption(2), check),
+        NegativeControl("each step of the derivation with a wrong sign", Corruption(-1), check),
+        NegativeControl("each step of the derivation off by a factor 2", Corruption(2), check),
     )

@@ -145,7 +145,7 @@ def measure(case: Trajectory) -> Path:
     law, rng = problem(case.law), np.random.default_rng(case.seed)
     grid = make_grid(PROCESSES[case.process], "karras", STEPS)
     x_star = law.sample(STATES, rng)
-    x = grid[0].alpha * x_star + grid[0].sigma * rng.standard_normal(x_star.shape)
+    x = grid[0].noised(x_star, rng)
     floor = float(np.mean(law.posterior_variance(x, grid[0])))
     record = Recording(x_star, CHOICES[case.choice])
     end = np.asarray(solve(law, x, grid, SOLVERS[case.solver], correction=record, rng=rng).state)

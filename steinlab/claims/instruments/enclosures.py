@@ -187,11 +187,11 @@ def certified_check(
 
     return Check(
         name,
-        "certified",
-        draw,
-        measure,
-        compare,
-        CertifiedCases.restore,
+        method="certified",
+        draw=draw,
+        measure=measure,
+        compare=compare,
+        restore=CertifiedCases.restore,
         covers=covers,
         available=missing,
     )

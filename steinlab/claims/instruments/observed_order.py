@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import Cases, Claim
+from steinlab.verification.claim import Cases, Claim, SingleCase
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Space, picked
 
@@ -62,37 +62,17 @@ def unaltered(solver: Solver) -> Solver:
 
 
 @dataclass(frozen=True)
-class Convergence:
+class Convergence(SingleCase):
     """One solver on one process and grid: a case of an order check.
 
     ``kind`` is ``own`` (global, started by itself), ``matching`` (global, started by single steps
     of matching order) or ``local``.
     """
 
-    dataset: ClassVar[str | None] = None
-
     solver: str
     process: str
     grid: str
     kind: str
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {
-            "solver": self.solver,
-            "process": self.process,
-            "grid": self.grid,
-            "kind": self.kind,
-        }
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(case["solver"], case["process"], case["grid"], case["kind"])
 
 
 class Observed(NamedTuple):

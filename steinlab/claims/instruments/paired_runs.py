@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -49,9 +49,11 @@ from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.laws import problem
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import one_of
-from steinlab.metrics import energy_distance_of_pairs, rms_distance
-from steinlab.solvers import EULER, Plan, Solver, get_solver, make_plan
-from steinlab.solvers.loop import NonFiniteStateError, solve
+from steinlab.estimates import Estimate
+from steinlab.experiments.bench import Bench, Measured, Subject, Target, played
+from steinlab.metrics import Truth
+from steinlab.solvers import Plan, get_solver
+from steinlab.solvers.loop import steps
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.step import Diagnostics, Step, inner
 
@@ -63,9 +65,8 @@ FLOW_RTOL = 1e-5
 CAP = 1e3
 """Ratios beyond it, and runs that left the finite numbers, count as this much."""
 
-
-PAIRED = 1024
-"""States of an energy distance: its cost is their square."""
+MEASURES = ("flow_error", "paired_energy")
+"""Metrics of a run."""
 
 
 class Rule(NamedTuple):
@@ -139,48 +140,33 @@ class Setup:
     states: int
     seed: int
 
-    def levels(self) -> Grid:
-        """Return the grid that the budget pays for."""
+    def planned(self) -> tuple[Plan, Grid]:
+        """Return the run that the budget pays for."""
         process = PROCESSES[self.process]
         solver = get_solver(self.solver, process)
-        finish = () if solver.ends_at_zero else (EULER,)
-        return run_within(solver, process, self.grid, self.evaluations, finish=finish)[1]
+        return run_within(solver, process, self.grid, self.evaluations)
 
-    def plan(self) -> Solver | Plan:
-        """Return the solver, with an Euler step where it cannot end at zero noise."""
-        solver = get_solver(self.solver, PROCESSES[self.process])
-        if solver.ends_at_zero:
-            return solver
-        return make_plan(solver, len(self.levels()) - 1, finish=(EULER,))
-
-    def start(self) -> Start:
+    def bench(self) -> Bench:
         """Return the start states and the exact flow's end points."""
-        return start_of(self.problem, self.process, self.states, self.seed)
-
-
-class Start(NamedTuple):
-    """Start states of a problem and the end points of the exact flow from them."""
-
-    x: Array
-    ends: Array
+        return bench_of(self.problem, self.process, self.states, self.seed)
 
 
 @lru_cache(maxsize=64)
-def start_of(name: str, process: str, states: int, seed: int) -> Start:
+def bench_of(name: str, process: str, states: int, seed: int) -> Bench:
     """Draw start states at the process's noisiest level and follow the exact flow to the end."""
-    law, key = problem(name), zlib.crc32(f"{name}/{process}".encode())
-    rng = np.random.default_rng([seed, key])
-    noisy, clean = PROCESSES[process].level_at(PROCESSES[process].ratio_max), NoiseLevel(1.0, 0.0)
-    data = law.sample(states, rng)
-    x = noisy.alpha * data + noisy.sigma * rng.standard_normal(data.shape)
-    return Start(x, exact_flow(law, x, noisy, clean, rtol=FLOW_RTOL).state)
+    subject = Subject.of_law(problem(name), PROCESSES[process], name)
+    rng = np.random.default_rng([seed, zlib.crc32(f"{name}/{process}".encode())])
+    noisy = subject.process.level_at(subject.process.ratio_max)
+    x = subject.start(noisy, states, rng)
+    ends = exact_flow(problem(name), x, noisy, NoiseLevel(1.0, 0.0), rtol=FLOW_RTOL).state
+    return Bench(subject, x, Target(Truth(ends), {}), ends, metrics=MEASURES)
 
 
 @lru_cache(maxsize=256)
 def exact_at(name: str, process: str, states: int, seed: int, level: NoiseLevel) -> Array:
     """Return the exact trajectory from a problem's start states at a level: solvers share it."""
     forward = PROCESSES[process]
-    x = start_of(name, process, states, seed).x
+    x = bench_of(name, process, states, seed).start
     return exact_flow(problem(name), x, forward.level_at(forward.ratio_max), level).state
 
 
@@ -223,19 +209,6 @@ class Swept:
         return shrink * x - gamma[:, None, None] * move, Diagnostics(float(gamma[0]))
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Leave every step alone and record how far it spreads tangents."""
-
-    seen: list[float] = field(default_factory=list)
-    name: str = "none"
-
-    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
-        """Return the candidate."""
-        self.seen.append(largest_gain(step, rng))
-        return step.candidate.state, Diagnostics(1.0)
-
-
 def largest_gain(step: Step, rng: np.random.Generator, iterations: int = 3) -> float:
     """Return a lower bound of ``L_T``: the largest ``|T' v| / |v|`` at the step's states.
 
@@ -261,34 +234,35 @@ class Outcome(NamedTuple):
 
     setup: Setup
     names: tuple[str, ...]
-    flow_error: Array
-    energy: Array
-    floor: Array
+    measured: tuple[Measured, ...]
     noise: Array
     expansion: float = math.nan
 
-    def ratio(self, name: str, metric: str = "flow_error") -> float:
-        """Return corrected over plain, in ``[1/CAP, CAP]``; ``CAP`` for a run that broke off.
+    def value(self, name: str, metric: str = "flow_error") -> float:
+        """Return a metric of a row; one that can be 0 or below is at least its standard error."""
+        found = self.measured[self.names.index(name)][metric]
+        if found is None:
+            return math.nan
+        return float(found.value if metric == "flow_error" else np.fmax(found.value, found.error))
 
-        Energy distances below their standard error count as that error, in both runs.
-        """
-        values = np.asarray(getattr(self, metric))
-        if metric == "energy":
-            values = np.maximum(values, self.floor)
-        ratio = values[self.names.index(name)] / values[0]
+    def ratio(self, name: str, metric: str = "flow_error") -> float:
+        """Return corrected over plain, in ``[1/CAP, CAP]``; ``CAP`` for a run that broke off."""
+        own, plain = (self.value(row, metric) for row in (name, self.names[0]))
+        ratio = own / plain if plain else math.inf
         return float(np.clip(ratio, 1 / CAP, CAP)) if np.isfinite(ratio) else CAP
 
 
 @lru_cache(maxsize=4096)
 def run(setup: Setup, stack: tuple[str, ...]) -> Outcome:
     """Run the rules of a stack together; where that leaves the finite numbers, one by one."""
-    law, truth = problem(setup.problem), setup.start().ends
-    names = tuple(name for name in stack if name != BEST or law.dim == 1)
+    bench = setup.bench()
+    names = tuple(name for name in stack if name != BEST or bench.subject.dim == 1)
     ends = _ends(setup, tuple(RULES[name] for name in names))
-    squares = [np.sum((end - truth) ** 2, axis=1) for end in ends]
-    flow_error, energy, floor = np.array([_distances(end, truth) for end in ends]).T
+    squares = [np.sum((end - bench.ends) ** 2, axis=1) for end in ends]
     noise = np.array([_noise(own, squares[0]) for own in squares])
-    return Outcome(setup, names, flow_error, energy, floor, noise)
+    broken = dict.fromkeys(bench.metrics, Estimate(math.inf, 0.0))
+    found = (bench.measured(end) if np.isfinite(end).all() else broken for end in ends)
+    return Outcome(setup, names, tuple(found), noise)
 
 
 @lru_cache(maxsize=4096)
@@ -301,9 +275,10 @@ def outcome_of(setup: Setup, rule: str) -> Outcome:
     outcome = run(setup, stack)
     if stack is not STACKS[0]:
         return outcome
-    watch = Watch()
-    solve(problem(setup.problem), setup.start().x, setup.levels(), setup.plan(), correction=watch)
-    return outcome._replace(expansion=max(watch.seen))
+    rng = np.random.default_rng(0)
+    (plan, grid), bench = setup.planned(), setup.bench()
+    taken = steps(bench.subject.denoiser, bench.start, grid, plan)
+    return outcome._replace(expansion=max(largest_gain(one.step, rng) for one in taken))
 
 
 CANCELS = 0.5
@@ -315,39 +290,24 @@ has with two evaluations more."""
 def cancels(setup: Setup) -> bool:
     """Whether the plain run's errors cancel: then a ratio to its error says little."""
     own, more = (
-        run(replace(setup, evaluations=setup.evaluations + extra), (PLAIN,)).flow_error[0]
+        run(replace(setup, evaluations=setup.evaluations + extra), (PLAIN,)).value(PLAIN)
         for extra in (0, 2)
     )
-    return bool(own < CANCELS * more)
+    return own < CANCELS * more
 
 
 def _ends(setup: Setup, rules: tuple[Rule, ...]) -> list[Array]:
     """End states rule by rule, infinite for one that left the finite numbers."""
-    try:
-        return list(_solve(setup, rules))
-    except NonFiniteStateError:
-        if len(rules) == 1:
-            return [np.full_like(setup.start().x, math.inf)]
-        return [_ends(setup, (rule,))[0] for rule in rules]
-
-
-def _solve(setup: Setup, rules: tuple[Rule, ...]) -> Array:
-    law, grid, x = remembering(problem(setup.problem)), setup.levels(), setup.start().x
-    correction = Swept(
-        rules, partial(exact_at, setup.problem, setup.process, setup.states, setup.seed)
-    )
+    (plan, grid), x = setup.planned(), setup.bench().start
+    track = partial(exact_at, setup.problem, setup.process, setup.states, setup.seed)
     stack = np.broadcast_to(x, (len(rules), *x.shape)).copy()
-    rng = np.random.default_rng(setup.seed)
-    with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where a state overflows
-        run = solve(law, stack, grid, setup.plan(), correction=correction, rng=rng)
-    return np.asarray(run.state)
-
-
-def _distances(end: Array, truth: Array) -> tuple[float, float, float]:
-    if not np.isfinite(end).all():
-        return math.inf, math.inf, 0.0
-    near = energy_distance_of_pairs(end[:PAIRED], truth[:PAIRED])
-    return rms_distance(end, truth).value, near.value, near.error
+    law, rng = remembering(problem(setup.problem)), np.random.default_rng(setup.seed)
+    done, stop = played(law, stack, grid, plan, correction=Swept(rules, track), rng=rng)
+    if stop is None:
+        return list(np.asarray(done.state))
+    if len(rules) == 1:
+        return [np.full_like(x, math.inf)]
+    return [_ends(setup, (rule,))[0] for rule in rules]
 
 
 def _noise(squares: Array, plain: Array) -> float:

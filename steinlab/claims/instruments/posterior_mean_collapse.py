@@ -88,5 +88,10 @@ def collapse_check(family: str, count: int) -> Check:
         return [*line, *space]
 
     return Check(
-        "collapse", "quadrature", draw, measure_collapse, _compare_field, StepCases.restore
+        "collapse",
+        method="quadrature",
+        draw=draw,
+        measure=measure_collapse,
+        compare=_compare_field,
+        restore=StepCases.restore,
     )

@@ -33,7 +33,7 @@ from steinlab.diffusion.laws import load_digits
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Check, Effort
+from steinlab.verification.claim import Check, Effort, SingleCase
 from steinlab.verification.comparison import Comparison
 
 CLAIMED_SOLVERS = ("euler", "heun", "dpmpp-2m")
@@ -62,7 +62,7 @@ def past_states(cases: StepCases) -> np.ndarray | None:
         rng = np.random.default_rng([seed, 1])
         x_star = problem.law.take(i).sample(1, rng)
         earlier = NoiseLevel(*_scalars(problem.earlier, i))
-        states.append(earlier.alpha * x_star + earlier.sigma * rng.standard_normal(x_star.shape))
+        states.append(earlier.noised(x_star, rng))
     return np.stack(states)
 
 
@@ -156,7 +156,12 @@ def quadrature_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check
         return [*line, *space]
 
     return Check(
-        "quadrature", "quadrature", draw, integrate_steps, compare_integrated, StepCases.restore
+        "quadrature",
+        method="quadrature",
+        draw=draw,
+        measure=integrate_steps,
+        compare=compare_integrated,
+        restore=StepCases.restore,
     )
 
 
@@ -176,12 +181,12 @@ def sampled_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:
 
     return Check(
         "samples",
-        "monte-carlo",
-        draw,
-        sample_steps,
-        compare_sampled,
-        StepCases.restore,
-        pool_sampled,
+        method="monte-carlo",
+        draw=draw,
+        measure=sample_steps,
+        compare=compare_sampled,
+        restore=StepCases.restore,
+        pool=pool_sampled,
     )
 
 
@@ -200,7 +205,7 @@ def digits_law() -> EmpiricalMixture:
 
 
 @dataclass(frozen=True)
-class DigitsCases:
+class DigitsCases(SingleCase):
     """One step of a solver on the digits."""
 
     dataset: ClassVar[str | None] = "digits"
@@ -209,10 +214,6 @@ class DigitsCases:
     step: int
     solver: str
     seed: int
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
 
     def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the case as JSON."""
@@ -250,8 +251,8 @@ def digits_terms(case: DigitsCases, *, divergence: Divergence | None = None) -> 
     if solver.depth and case.step:
         earlier = make_grid(PROCESSES[case.process], "karras", DIGITS_STEPS)[case.step - 1]
         noise = rng.standard_normal(x_star.shape)
-        past = earlier.alpha * law.sample(DIGITS_STATES, rng) + earlier.sigma * noise
-    x = s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape)
+        past = earlier.noised(law.sample(DIGITS_STATES, rng), noise)
+    x = s.noised(x_star, rng)
     step = take_step(Problem(law, s, t, solver, earlier), x, past)
     terms = terms_at(step, x_star, divergence or sampled_divergence(step), rng)
     stacked = Terms(*(getattr(terms, name)[None] for name in Terms.names()))
@@ -279,10 +280,10 @@ def digits_check(*, processes: Sequence[str] = ("edm", "vp-linear", "flow")) -> 
 
     return Check(
         "digits",
-        "monte-carlo",
-        draw,
-        digits_terms,
-        compare_sampled,
-        DigitsCases.restore,
-        _pool_digits,
+        method="monte-carlo",
+        draw=draw,
+        measure=digits_terms,
+        compare=compare_sampled,
+        restore=DigitsCases.restore,
+        pool=_pool_digits,
     )

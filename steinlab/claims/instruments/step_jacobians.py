@@ -12,7 +12,7 @@ from steinlab.claims.instruments.random_steps import StepCases
 from steinlab.claims.instruments.step_checks import couple, past_states
 from steinlab.coefficient.forward_mode import Dual, on_duals
 from steinlab.coefficient.rounding import step_sizes
-from steinlab.coefficient.step_terms import Problem, forward, take_step
+from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.solvers import EULER, first_order
 from steinlab.solvers.step import Step
 
@@ -100,12 +100,11 @@ def _bent(cases: StepCases) -> Bent:
 def measure(cases: StepCases, *, bend: bool = False) -> Slopes:
     """Return the norms at states of the level's law; with ``bend`` of a denoiser that is none."""
     p = cases.problem
-    x = forward(p.s, *couple(cases, STATES))
+    x = p.s.noised(*couple(cases, STATES))
     taken = take_step(p, x, past_states(cases))
     denoiser: Any = _bent(cases) if bend else p.law
     if bend:
-        candidate = p.solver.step(denoiser, x, p.s, p.t, ())
-        taken = Step(denoiser, p.solver, x, p.s, p.t, (), candidate)
+        taken = Step.take(denoiser, p.solver, x, p.s, p.t)
     euler = EULER.step(denoiser, x, p.s, p.t, ())
     norm, later = (
         spectral_norm(np.asarray(denoiser.jacobian(y, level)))
@@ -169,7 +168,7 @@ def _refined(breaks: np.ndarray) -> np.ndarray:
 def measure_secants(cases: StepCases) -> Slopes:
     """Return the steepest secant of ``T`` through states of the law and about ``D'``'s peak."""
     p = cases.problem
-    x = forward(p.s, *couple(cases, 4 * STATES))[..., 0]
+    x = p.s.noised(*couple(cases, 4 * STATES))[..., 0]
     peak, largest = supremum(p)
     breaks = mixture_breaks(p.law, p.s)
     scale = 1 + np.abs(p.law.means[..., 0]).max(axis=-1, keepdims=True)
@@ -184,25 +183,10 @@ def measure_secants(cases: StepCases) -> Slopes:
     gap = right - left
     state = [e.candidate.state[..., 0] for e in ends]
     beta = first_order(p.s, p.t).betas[0][..., 0]
-    # far out D is a difference of a mean and what pulls it back, whose size step_sizes leaves out
-    own = beta * np.abs(p.law.means[..., 0]).max(axis=-1, keepdims=True)
-    size = sum(
-        step_sizes(e)[0][..., 0] + np.abs(e.x[..., 0]) + 2 * own + beta * _weighing(p, e.x)
-        for e in ends
-    )
+    size = sum(step_sizes(e)[0][..., 0] + np.abs(e.x[..., 0]) for e in ends)
     steepest = np.abs((state[1] - state[0]) / gap)
     tolerance = size / np.abs(gap)
     shape = steepest.shape
     pairs = [tuple(np.asarray(v)[..., 0] for v in (a.alpha, a.sigma)) for a in (p.s, p.t)]
     norm = np.broadcast_to(largest, shape)
     return Slopes(pairs[0], pairs[1], steepest, norm, norm, beta, tolerance)  # type: ignore[arg-type]
-
-
-def _weighing(problem: Problem, x: np.ndarray) -> np.ndarray:
-    """Return the size of the responsibilities' rounding in ``D``: ``sqrt V |log p|``.
-
-    Far from the data, between two components, each exponent is about ``|log p|`` and carries
-    ``eps`` of itself; ``step_sizes`` counts such exponents as 1, enough where there is mass.
-    """
-    spread = np.sqrt(problem.law.posterior_variance(x, problem.s))
-    return np.asarray(spread * np.abs(problem.law.log_prob(x, problem.s)))

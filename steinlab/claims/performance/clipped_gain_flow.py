@@ -14,6 +14,7 @@ from steinlab.claims.performance.clipped_gain import (
     cells,
     finding,
     interval,
+    numbers,
     one_cell,
     stand_in,
     table,
@@ -21,7 +22,7 @@ from steinlab.claims.performance.clipped_gain import (
 )
 from steinlab.claims.performance.gain_ratios import AS_STATED, OVERSHOT, cell_spaces
 from steinlab.diffusion.processes import FLOW
-from steinlab.verification.claim import Claim, Twin
+from steinlab.verification.claim import Claim, NegativeControl
 
 FRACTION = 3
 """Setups for one of the quick profile: the gain is larger here, so fewer show it."""
@@ -32,6 +33,15 @@ CLAIM = Claim(
     title="Rectified flow with the definition's coefficient, clipped at 1",
     statement="the gain of the correction with the definition's coefficient gamma*, clipped to at "
     "most 1, carries over to rectified flow",
+    latex=(
+        r"\alpha = 1 - t, \quad \sigma = t: \qquad \gamma = "
+        r"\operatorname{clip}\!\left(\frac{\mathbb{E}\langle u, x - "
+        r"D\rangle}{\mathbb{E}\|u\|^2},\, \gamma_{\min},\, 1\right)",
+    ),
+    expected="conditional",
+    headline="Rectified flow: Tweedie's coefficient clipped to [0.5, 1] cuts flow errors by "
+    "{cut:.0%} on average, mostly Heun's and 3M's.",
+    numbers=numbers,
     source="the definition of gamma* at alpha = 1 - t, sigma = t; a question of the review; the "
     "clip from above is ours",
     kind="empirical",
@@ -39,9 +49,11 @@ CLAIM = Claim(
     conditions=CONDITIONS,
     formula=AS_STATED,
     checks=(interval("interval", FLOW.name, FRACTION, CLIPPED), cells(FLOW.name, CLIPPED)),
-    twins=(
-        Twin("gamma = 1.5", OVERSHOT, ("interval",)),
-        Twin("clipped from below only, cell by cell", stand_in("tweedie from 0.1"), ("cells",)),
+    controls=(
+        NegativeControl("gamma = 1.5", OVERSHOT, ("interval",)),
+        NegativeControl(
+            "clipped from below only, cell by cell", stand_in("tweedie from 0.1"), ("cells",)
+        ),
     ),
     dropped=without(
         FLOW.name,

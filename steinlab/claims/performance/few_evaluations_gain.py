@@ -27,15 +27,21 @@ from steinlab.claims.performance.gain_ratios import (
     name_of,
     over,
     parts_of,
-    phrase,
     rows,
     seed_of,
-    solver_means,
     solver_rows,
     tally,
 )
 from steinlab.diffusion.processes import EDM
-from steinlab.verification.claim import Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+    Table,
+)
 
 FEW = EVALUATIONS[0]
 APPLIED = tuple(rule for rule in CLIPPED if rule.endswith("VP"))
@@ -77,27 +83,37 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table(title, COLUMNS, [*every, *heunless, *solver_rows(outcomes, CLIPPED)])
 
 
-def _short(rule: str) -> str:
-    return rule.removeprefix("tweedie ")
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    outcomes = _runs(results, "gain").outcomes
+    first = over(outcomes, APPLIED[0])
+
+    def cut(name: str, kept: Sequence[Outcome], rule: str, key: str = "") -> Number:
+        return Number(name, 1 - over(kept, rule).mean, unit="%", better="higher", key=key)
+
+    return [
+        cut("flow error cut, 0.1 to 1 in VP, mean", outcomes, APPLIED[0], "cut"),
+        Number("its 95 % interval, from", 1 - first.high, unit="%"),
+        Number("its 95 % interval, to", 1 - first.low, unit="%"),
+        cut("the same without Heun", without_heun(outcomes), APPLIED[0]),
+        cut("flow error cut, 0.5 to 1 in VP", outcomes, APPLIED[1]),
+        cut("flow error cut, 0.9 to 1 in VP", outcomes, APPLIED[2]),
+        cut("flow error cut, 0.1 to 1 in EDM's coordinates", outcomes, OWN),
+    ]
 
 
 def _finding(results: Mapping[str, Result]) -> str:
     outcomes = _runs(results, "gain").outcomes
-    found = {rule: over(outcomes, rule) for rule in CLIPPED}
-    words = "; ".join(f"{_short(rule)}: {phrase(s)}" for rule, s in found.items())
-    rest = without_heun(outcomes)
-    others = "; ".join(f"{_short(rule)}: {phrase(over(rest, rule))}" for rule in APPLIED)
-    solvers = "; ".join(f"{_short(rule)}: {solver_means(outcomes, rule)}" for rule in APPLIED)
+    found = [over(outcomes, rule) for rule in APPLIED]
+    rest = [over(without_heun(outcomes), rule) for rule in APPLIED]
     lossy = _runs(results, "gain, published rule").outcomes
     lost = ", ".join(f"{rule} {over(lossy, rule).mean:.3g}" for rule in PUBLISHED)
     best, rule, where = min(
         ((o.ratio(rule), rule, o) for o in outcomes for rule in APPLIED), key=lambda c: c[0]
     )
     return (
-        f"corrected over plain flow error (1 is neither gain nor loss) at {FEW} evaluations, the "
-        f"definition's coefficient: {words}; judged in VP: {tally([found[r] for r in APPLIED])}. "
-        f"Without Heun: {others}. By solver: {solvers}. "
-        f"The published rule: {lost}. Best cell: {best:.2g} ({name_of(where)}, {rule})"
+        f"at {FEW} evaluations, judged in VP: {tally(found)}. Without Heun: {tally(rest)}. The "
+        f"published rule multiplies the error by: {lost}. Best cell: {best:.2g} ({name_of(where)}, "
+        f"{rule})"
     )
 
 
@@ -105,6 +121,11 @@ CLAIM = Claim(
     id="few-evaluations-gain",
     title="Gain at 4 evaluations",
     statement="the correction reduces the integration error at the largest steps",
+    latex=(r"\frac{\mathrm{error}(\gamma)}{\mathrm{error}(1)} < 1 \text{ at 4 evaluations}",),
+    expected="conditional",
+    headline="At the largest steps Tweedie's coefficient, clipped to [0.1, 1] in VP, cuts flow "
+    "errors by {cut:.0%}, nearly all Heun's.",
+    numbers=_numbers,
     source="Section 5; the clip from above is ours",
     kind="empirical",
     owner="paper",
@@ -121,10 +142,10 @@ CLAIM = Claim(
     ),
     formula=AS_STATED,
     checks=(mean_check("gain", design, APPLIED),),
-    twins=(
-        Twin("gamma = 1.5", OVERSHOT, ("gain",)),
-        Twin("gamma = 0.9", stand_in("gamma 0.9"), ("gain",)),
-        Twin("gamma up to 1.1", stand_in("tweedie 0.1 to 1.1"), ("gain",)),
+    controls=(
+        NegativeControl("gamma = 1.5", OVERSHOT, ("gain",)),
+        NegativeControl("gamma = 0.9", stand_in("gamma 0.9"), ("gain",)),
+        NegativeControl("gamma up to 1.1", stand_in("tweedie 0.1 to 1.1"), ("gain",)),
     ),
     dropped=(
         Dropped(

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from scipy.stats import t as student
 
 from steinlab.claims.instruments.paired_runs import (
     BEST,
     CAP,
+    MEASURES,
     STACKS,
     WORSE,
     Outcome,
@@ -32,6 +32,8 @@ from steinlab.claims.instruments.paired_runs import (
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import PROBLEMS
+from steinlab.estimates import geometric_mean
+from steinlab.metrics import METRICS
 from steinlab.verification.claim import COUNTS_AS, Cases, Check, Claim, Effort
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
@@ -40,7 +42,6 @@ from steinlab.verification.significance import critical
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
 DESIGN_GRIDS = ("karras", "logsnr")
 EVALUATIONS = (4, 6, 8, 10)
-LEVEL = 0.95
 WORST = 10.0
 """A cell made worse than so many times is a failure whatever the mean."""
 
@@ -179,30 +180,28 @@ class Summary(NamedTuple):
         return f"{self.low:.3g} to {self.high:.3g}{by_law}"
 
 
-def _interval(logs: np.ndarray) -> tuple[float, float]:
-    """Return Student's interval of the geometric mean."""
-    half = student.ppf(0.5 + LEVEL / 2, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
-
-
 def summary(ratios: np.ndarray, laws: Sequence[str] = ()) -> Summary:
     """Return the geometric mean with its interval, the share below 1, the extremes.
 
     ``laws``, if given, names each cell's law for the interval by law.
     """
     n, logs = len(ratios), np.log(ratios)
+    mean, low, high = geometric_mean(logs)
     names = np.array(laws)
     means = np.array([logs[names == name].mean() for name in sorted(set(laws))])
+    _, law_low, law_high = geometric_mean(means) if len(means) > 1 else (0.0, np.nan, np.nan)
     return Summary(
         n,
-        float(np.exp(logs.mean())),
-        *_interval(logs),
+        float(mean),
+        float(low),
+        float(high),
         float(np.mean(ratios < 1)),
         float(ratios.min()),
         float(ratios.max()),
         int(np.sum(ratios >= CAP)),
         int(np.sum(ratios > WORST)),
-        *(_interval(means) if len(means) > 1 else (np.nan, np.nan)),
+        float(law_low),
+        float(law_high),
     )
 
 
@@ -320,7 +319,14 @@ def mean_check(name: str, draw: Callable[[Effort], Design], rules: tuple[str, ..
     def whole(effort: Effort) -> Sequence[Whole]:
         return [Whole(draw(effort), rules)]
 
-    return Check(name, "property", whole, measure_whole, compare_mean, Whole.restore)
+    return Check(
+        name,
+        method="property",
+        draw=whole,
+        measure=measure_whole,
+        compare=compare_mean,
+        restore=Whole.restore,
+    )
 
 
 def cells_check(
@@ -336,11 +342,11 @@ def cells_check(
 
     return Check(
         name,
-        "property",
-        cells,
-        measure_cells,
-        compare,
-        Cells.restore,
+        method="property",
+        draw=cells,
+        measure=measure_cells,
+        compare=compare,
+        restore=Cells.restore,
         notes=lambda: {COUNTS_AS: CAP / WORST},
     )
 
@@ -354,15 +360,14 @@ COLUMNS = [
     "rule", "quantity", "cells", "mean", "95 %", "95 % by law", "improved", "best", "worst",
     "capped", "(i) below 1", "(ii) beyond 10",
 ]  # fmt: skip
-METRICS = {"flow_error": "flow error", "energy": "energy distance"}
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     """Return one row a rule and quantity of a stack."""
     names = next(stack for stack in STACKS if stack[1] in outcomes[0].names)[1:]
     return [
-        [name, METRICS[metric], *parts_of(over(outcomes, name, metric))]
-        for metric in METRICS
+        [name, METRICS[metric].title, *parts_of(over(outcomes, name, metric))]
+        for metric in MEASURES
         for name in names
         if len(ratios_of(outcomes, name, metric)) > 1
     ]
@@ -387,11 +392,6 @@ def cells_of(s: Summary) -> list[str]:
     ]
 
 
-def phrase(s: Summary) -> str:
-    """Return a summary in words."""
-    return f"{s.mean:.3g} ({s.span}; {s.improved:.0%} of {s.cells} improved)"
-
-
 def of_solver(outcomes: Sequence[Outcome], solver: str) -> list[Outcome]:
     """Return the outcomes of one solver."""
     return [o for o in outcomes if o.setup.solver == solver]
@@ -405,15 +405,6 @@ def solver_rows(outcomes: Sequence[Outcome], rules: Sequence[str]) -> list[list[
         for solver in SOLVERS
         if len(own := of_solver(outcomes, solver)) > 1
     ]
-
-
-def solver_means(outcomes: Sequence[Outcome], rule: str) -> str:
-    """Return a rule's geometric mean by solver in words."""
-    return ", ".join(
-        f"{solver} {over(own, rule).mean:.2f}"
-        for solver in SOLVERS
-        if len(own := of_solver(outcomes, solver)) > 1
-    )
 
 
 def name_of(outcome: Outcome) -> str:

@@ -27,7 +27,15 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.performance import law_matching_batches as batches
 from steinlab.claims.performance import law_matching_change as change
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+)
 from steinlab.verification.comparison import Comparison
 
 SCALE = 1.02
@@ -101,41 +109,45 @@ def _off(cases: StepCases) -> Sides:
     return measure(cases, SCALE)
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    exact = results["identity"].comparison
-    off = results["scaled"].comparison
-    kept = off.decided
-    moved = np.abs(off.excess[kept] / off.predicted[kept])
-    seen = float(np.mean(off.violated[kept]))
-    return (
-        f"both sides agree to {np.max(exact.excess / np.abs(exact.predicted)):.0e} of the right "
-        f"one in {len(exact.measured)} cases; states {SCALE - 1:.0%} too wide violate it in "
-        f"{seen:.0%} of them, by {np.min(moved):.1e} to {np.max(moved):.1e} (median "
-        f"{np.median(moved):.1e}) of the right side: at small noise one per cent of the state is "
-        f"many of the noise. {_moves(results)}"
-    )
-
-
-def _moves(results: Mapping[str, Result]) -> str:
-    bound = results["change"].comparison
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
+    exact, bound = (results[name].comparison for name in ("identity", "change"))
     share = (bound.measured / bound.predicted)[bound.decided]
-    solved = [one for one in results["solved"].data if one.moved]
-    worst = max(abs(one.after) for one in solved)
     roots = results["roots"].data
     spread = [float(np.mean(one.roots**2)) / batches.variance(one) for one in roots]
-    told = [batches.reported(one) for one in roots]
+    moved = [one for one in results["solved"].data if one.moved]
+    return [
+        Number("identity: cases", len(exact.measured)),
+        Number("identity: largest error", np.max(exact.excess / np.abs(exact.predicted))),
+        Number("move over its bound, median", np.median(share)),
+        Number("move over its bound, largest", share.max()),
+        Number("defect left, in standard errors", max(abs(one.after) for one in moved)),
+        Number("variance on right samples over the formula's, least", min(spread)),
+        Number("variance on right samples over the formula's, largest", max(spread)),
+    ]
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    off, solved = results["scaled"].comparison, results["solved"].data
+    kept = off.decided
+    moved = np.abs(off.excess[kept] / off.predicted[kept])
+    told = [batches.reported(one) for one in results["roots"].data]
     return (
-        f"The move takes {share.min():.2g} to {share.max():.3g} of its bound (median "
-        f"{np.median(share):.2g}) in {len(share)} log-concave cases; after a long first-order step "
-        f"{len(solved)} of {len(results['solved'].data)} batches were moved, from "
-        f"{min(abs(one.before) for one in solved):.2g} standard errors of the defect or more to "
-        f"{worst:.2g} or less; roots on batches of the law itself have {min(spread):.2g} to "
-        f"{max(spread):.2g} of the delta method's mean square, and report errors of "
-        f"{min(told):.2g} to {max(told):.2g} of its"
+        f"states {SCALE - 1:.0%} too wide violate the identity in "
+        f"{np.mean(off.violated[kept]):.0%} of the cases, by {np.min(moved):.1e} to "
+        f"{np.max(moved):.1e} of its right side. The bound is for log-concave noised laws. After a "
+        f"long first-order step {sum(one.moved for one in solved)} of {len(solved)} batches were "
+        f"moved; errors are reported at {min(told):.2g} to {max(told):.2g} of the delta method's"
     )
 
 
-_SCALED = Check("scaled", "quadrature", _draw_few, _off, compare, StepCases.restore)
+_SCALED = Check(
+    "scaled",
+    method="quadrature",
+    draw=_draw_few,
+    measure=_off,
+    compare=compare,
+    restore=StepCases.restore,
+)
 
 FORMULAS = Formulas(right, change.slope, 1.0, batches.variance)
 
@@ -154,7 +166,14 @@ def _roots(data: batches.Roots, formula: Formulas) -> Comparison:
 
 def _sampled(name: str, measured: Callable[[Any], Any], compared: Callable[..., Any]) -> Check:
     restore = batches.Sampled.restore
-    return Check(name, "monte-carlo", batches.draw, measured, compared, restore)
+    return Check(
+        name,
+        method="monte-carlo",
+        draw=batches.draw,
+        measure=measured,
+        compare=compared,
+        restore=restore,
+    )
 
 
 def _moved_by(factor: float) -> Check:
@@ -198,6 +217,17 @@ CLAIM = Claim(
     "batch scaled about its mean until this holds is moved by E|z|^2 |s^2 - 1| <= |defect| / nu, "
     "nu the least slope of y - alpha D(y); the scale of n states of the law itself is 1 with "
     "variance Var(f) / (n F'^2)",
+    latex=(
+        r"\mathbb{E}\langle y - m, y - \alpha D(y)\rangle = \sigma^2 d",
+        r"\mathbb{E}\|z\|^2\, |s^{\star 2} - 1| \le \frac{|\Delta|}{\nu}, \qquad \Delta = "
+        r"\mathbb{E}\langle z, y - \alpha D(y)\rangle - \sigma^2 d, \qquad \nu = "
+        r"\frac{\sigma^2}{v}\Big(1 - \frac{\alpha^2 R^2}{4 v}\Big)",
+        r"\operatorname{Var}(\hat s) \approx \frac{\operatorname{Var}(f)}{n\, F'^2}, \qquad f "
+        r"= \frac{\langle z, y - \alpha D(y)\rangle}{\sigma^2 d}",
+    ),
+    headline="Rescaling a batch to meet Stein's identity moves it within a bound, and right "
+    "samples only by sampling noise.",
+    numbers=_numbers,
     source="ours; Stein's identity for f(y) = y - m",
     kind="identity",
     owner="laboratory",
@@ -210,20 +240,42 @@ CLAIM = Claim(
     ),
     formula=FORMULAS,
     checks=(
-        Check("identity", "quadrature", _draw, measure, compare, StepCases.restore),
-        Check("change", "quadrature", change.draw, change.measure, _change, change.Batches.restore),
+        Check(
+            "identity",
+            method="quadrature",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=StepCases.restore,
+        ),
+        Check(
+            "change",
+            method="quadrature",
+            draw=change.draw,
+            measure=change.measure,
+            compare=_change,
+            restore=change.Batches.restore,
+        ),
         _sampled("solved", batches.measure_solved, _solved),
         _sampled("roots", batches.measure_roots, _roots),
     ),
-    twins=(
-        Twin("sigma in place of sigma^2", FORMULAS._replace(right=lambda _alpha, sigma: sigma)),
-        Twin("alpha^2 sigma^2", FORMULAS._replace(right=lambda alpha, sigma: alpha**2 * sigma**2)),
-        Twin("the defect alone", FORMULAS._replace(slope=_no_slope), ("change",)),
-        Twin("the slope of one mode", FORMULAS._replace(slope=_one_mode), ("change",)),
-        Twin("half of the modes' spread", FORMULAS._replace(slope=_half_spread), ("change",)),
-        Twin("the root of Var(f) / n", FORMULAS._replace(variance=_flat), ("roots",)),
-        Twin("the slope of the first factor alone", FORMULAS._replace(variance=_unit), ("roots",)),
-        Twin("half the variance", FORMULAS._replace(variance=_half), ("roots",)),
+    controls=(
+        NegativeControl(
+            "sigma in place of sigma^2", FORMULAS._replace(right=lambda _alpha, sigma: sigma)
+        ),
+        NegativeControl(
+            "alpha^2 sigma^2", FORMULAS._replace(right=lambda alpha, sigma: alpha**2 * sigma**2)
+        ),
+        NegativeControl("the defect alone", FORMULAS._replace(slope=_no_slope), ("change",)),
+        NegativeControl("the slope of one mode", FORMULAS._replace(slope=_one_mode), ("change",)),
+        NegativeControl(
+            "half of the modes' spread", FORMULAS._replace(slope=_half_spread), ("change",)
+        ),
+        NegativeControl("the root of Var(f) / n", FORMULAS._replace(variance=_flat), ("roots",)),
+        NegativeControl(
+            "the slope of the first factor alone", FORMULAS._replace(variance=_unit), ("roots",)
+        ),
+        NegativeControl("half the variance", FORMULAS._replace(variance=_half), ("roots",)),
     ),
     dropped=(
         Dropped("states two per cent too wide", _SCALED),

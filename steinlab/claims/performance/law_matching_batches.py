@@ -13,9 +13,9 @@ for the scale of the state; the batch's mean in the place of ``m`` adds nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from steinlab.corrections.law_matched import LawMatched, defect
 from steinlab.diffusion.laws import problem
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Effort
+from steinlab.verification.claim import Effort, SingleCase
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import square_band
 
@@ -38,27 +38,12 @@ REFERENCE = 40_000
 
 
 @dataclass(frozen=True)
-class Sampled:
+class Sampled(SingleCase):
     """A law by name, the level at the step's end, and a seed."""
-
-    dataset: ClassVar[str | None] = None
 
     name: str
     sigma: float
     seed: int
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(case["name"], case["sigma"], case["seed"])
 
     def states(self, n: int, sigma: float, rng: np.random.Generator) -> np.ndarray:
         """Draw states of the law at a level."""
@@ -88,8 +73,8 @@ def measure_solved(case: Sampled, *, factor: float = 1.0) -> Solved:
     law, rng = problem(case.name), np.random.default_rng(case.seed)
     s, t = NoiseLevel(1.0, SPAN * case.sigma), NoiseLevel(1.0, case.sigma)
     x = case.states(2 * STATES, s.sigma, rng)
-    candidate = SOLVERS["euler"].step(law, x, s, t, ())
-    step = Step(law, SOLVERS["euler"], x, s, t, (), candidate)
+    step = Step.take(law, SOLVERS["euler"], x, s, t)
+    candidate = step.candidate
     state, done = LawMatched(part="state", states=len(x))(step, rng)
     state = candidate.state + factor * (state - candidate.state)
     before, after = defect(law, candidate.state, t), defect(law, state, t)
@@ -139,7 +124,7 @@ def _root(
     y = case.states(STATES, level.sigma, rng)
     solver = SOLVERS["euler"]
     s = NoiseLevel(1.0, level.sigma * (1 + 1e-9))
-    step = Step(law, solver, y, s, level, (), solver.step(law, y, s, level, ()))
+    step = Step.take(law, solver, y, s, level)
     done = match(step, rng)[1]
     if done.estimate is None:  # no trial was better than the plain batch
         return 0.0, math.nan

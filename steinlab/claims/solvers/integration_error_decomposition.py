@@ -31,7 +31,16 @@ from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import get_solver
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import Cases, Check, Claim, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Cases,
+    Check,
+    Claim,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+    Table,
+)
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
 
@@ -214,22 +223,26 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Root mean square parts of the end's error, EDM", columns, rows)
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    c = results["split"].comparison
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
     parts = {(p.run.solver, p.run.steps): p for p in _shares(results)}
-    coarse = min(n for _, n in parts)
-    fine = max(n for _, n in parts)
-    ratio = {
-        key: _rms(p.local.sum(axis=0)) / _rms(p.denoiser)
-        for key, p in parts.items()
-        if p.run.solver in ("euler", "dpmpp-2m")
-    }
+    steps = sorted(n for name, n in parts if name == "dpmpp-2m")
+    shown = [
+        Number(
+            f"{label}: discretisation over the denoiser's part at {n} steps",
+            _rms(parts[name, n].local.sum(axis=0)) / _rms(parts[name, n].denoiser),
+        )
+        for n in (steps[0], steps[-1])
+        for name, label in (("euler", "Euler"), ("dpmpp-2m", "2M"))
+    ]
+    off = Number("law off by", _shares(results)[-1].run.error, unit="%", key="off")
+    return [off, Number("steps of a fine run", steps[-1], key="fine"), *shown]
+
+
+def _finding(results: Mapping[str, Result]) -> str:
+    apart = float(np.max(results["split"].comparison.excess))
     return (
-        f"both parts add up to the distance within {float(np.max(c.excess)):.0e}. With a law "
-        f"{_shares(results)[-1].run.error:.0%} off, discretisation is "
-        f"{ratio['euler', coarse]:.1f} times the denoiser's part for Euler and "
-        f"{ratio['dpmpp-2m', coarse]:.2f} for 2M at {coarse} steps, "
-        f"{ratio['euler', fine]:.2f} and {ratio['dpmpp-2m', fine]:.3f} at {fine}"
+        f"both parts add up to the distance within {apart:.0e}, on two modes in one dimension, "
+        "where the flow's derivative is known; parts are root mean squares over starts in EDM"
     )
 
 
@@ -249,17 +262,37 @@ CLAIM = Claim(
     title="Discretisation and denoiser error",
     statement="the distance to the exact flow's end is the sum of the local errors carried by the "
     "model's flow and of the denoiser's error carried along the exact trajectory",
+    latex=(
+        r"x_0 - \Phi(x_N) = \sum_k \big[\text{local error}_k\big]_{\text{carried}} + "
+        r"\big[\text{denoiser's error}\big]_{\text{carried}}",
+    ),
+    headline="Sampler error is exactly discretisation plus denoiser error; with a law {off:.0%} "
+    "off the latter dominates 2M at {fine} steps.",
+    numbers=_numbers,
     source="Hairer, Norsett, Wanner, Solving ODEs I, theorem I.14.5",
     kind="identity",
     owner="laboratory",
     conditions=("the model's flow is differentiable in its start",),
     formula=split,
-    checks=(Check("split", "quadrature", _draw, measure, compare, Run.restore),),
-    twins=(
-        Twin("local errors not carried", lambda p: p.bare.sum(axis=0) + p.denoiser),
-        Twin("denoiser's error not carried", lambda p: p.local.sum(axis=0) + p.uncarried),
-        Twin("denoiser's part dropped", lambda p: p.local.sum(axis=0)),
-        Twin("last local error dropped", lambda p: p.local[:-1].sum(axis=0) + p.denoiser),
+    checks=(
+        Check(
+            "split",
+            method="quadrature",
+            draw=_draw,
+            measure=measure,
+            compare=compare,
+            restore=Run.restore,
+        ),
+    ),
+    controls=(
+        NegativeControl("local errors not carried", lambda p: p.bare.sum(axis=0) + p.denoiser),
+        NegativeControl(
+            "denoiser's error not carried", lambda p: p.local.sum(axis=0) + p.uncarried
+        ),
+        NegativeControl("denoiser's part dropped", lambda p: p.local.sum(axis=0)),
+        NegativeControl(
+            "last local error dropped", lambda p: p.local[:-1].sum(axis=0) + p.denoiser
+        ),
     ),
     dropped=(),
     finding=_finding,

@@ -20,7 +20,16 @@ from steinlab.claims.instruments.observed_order import (
 from steinlab.claims.solvers.broken_solvers import falsify
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import SOLVER_IDS, get_solver, matching_start
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
+from steinlab.verification.claim import (
+    Check,
+    Claim,
+    Dropped,
+    Effort,
+    NegativeControl,
+    Number,
+    Result,
+    Table,
+)
 
 FAMILIES: Mapping[str, str] = {
     "DDIM": "euler",
@@ -36,7 +45,7 @@ FAMILIES: Mapping[str, str] = {
     "iPNDM": "ipndm-2",
     "variable-step iPNDM": "ipndm-v-4",
 }
-"""A member of each family, whose falsified twin must be rejected."""
+"""A member of each family, whose falsified form must be rejected."""
 
 STARTED = tuple(name for name in SOLVER_IDS if matching_start(get_solver(name, EDM)))
 """Solvers that a matching start concerns."""
@@ -53,7 +62,13 @@ def _draw(kind: str, solvers: Sequence[str]) -> Callable[[Effort], list[Converge
 def order_check(kind: str, solvers: Sequence[str]) -> Check:
     """Observe the orders of solvers on every process and grid."""
     return Check(
-        kind, "quadrature", _draw(kind, solvers), observe, compare_orders, Convergence.restore
+        kind,
+        method="quadrature",
+        draw=_draw(kind, solvers),
+        measure=observe,
+        compare=compare_orders,
+        restore=Convergence.restore,
+        seconds=4,
     )
 
 
@@ -66,11 +81,11 @@ def falsified_check(family: str, solver: str) -> Check:
 
     return Check(
         f"falsified {family}",
-        "quadrature",
-        draw,
-        partial(observe, alter=falsify),
-        compare_orders,
-        Convergence.restore,
+        method="quadrature",
+        draw=draw,
+        measure=partial(observe, alter=falsify),
+        compare=compare_orders,
+        restore=Convergence.restore,
     )
 
 
@@ -114,9 +129,24 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Declared and observed orders, over processes and grids", columns, rows)
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _capped(results: Mapping[str, Result]) -> list[str]:
+    """Solvers that need a matching start."""
+    seen = orders(results, "matching").items()
+    return [name for name, found in seen if found[0].declared > declared_alone(name)]
+
+
+def _numbers(results: Mapping[str, Result]) -> list[Number]:
     comparisons = [results[kind].comparison for kind in KINDS]
     worst = max(float(np.max(c.excess[~c.violated], initial=0.0)) for c in comparisons)
+    return [
+        Number("solvers", len(SOLVER_IDS)),
+        Number("of these, with a matching start only", len(_capped(results)), key="capped"),
+        Number("largest distance to the declared order", worst, better="lower"),
+        Number("processes", len({d.case.process for d in results["own"].data})),
+    ]
+
+
+def _finding(results: Mapping[str, Result]) -> str:
     wrong = [
         f"{name} (declared {seen[0].declared}, observed {_span(seen)[: -len(', WRONG')]}, {kind})"
         for kind in KINDS
@@ -125,16 +155,11 @@ def _finding(results: Mapping[str, Result]) -> str:
     ]
     right = len(SOLVER_IDS) - len({text.split()[0] for text in wrong})
     which = f"all {right}" if not wrong else f"{right} of {len(SOLVER_IDS)}"
-    capped = [
-        name
-        for name, seen in orders(results, "matching").items()
-        if seen[0].declared > declared_alone(name)
-    ]
     return (
-        f"{which} solvers have their declared order within {worst:.2f}, global and "
-        f"local, on {len({d.case.process for d in results['own'].data})} processes and 2 grids"
+        f"{which} solvers have their declared order, global and local, on a smooth denoiser and 2 "
+        "grids"
         + (f"; not {', '.join(wrong)}" if wrong else "")
-        + f"; {', '.join(capped)} reach theirs with a matching start only"
+        + f"; with a matching start only: {', '.join(_capped(results))}"
     )
 
 
@@ -147,6 +172,10 @@ CLAIM = Claim(
     id="solver-order",
     title="Orders of the solvers",
     statement="a solver of order p has global error O(h^p) and local error O(h^(p+1))",
+    latex=(r"\text{global error } O(h^p), \qquad \text{local error } O(h^{p+1})",),
+    headline="All {solvers} solvers reach their declared order; {capped} of them only with a "
+    "matching start.",
+    numbers=_numbers,
     source="The solvers' papers; docs/solvers.md",
     kind="order",
     owner="peer",
@@ -157,7 +186,7 @@ CLAIM = Claim(
         order_check("matching", STARTED),
         order_check("local", SOLVER_IDS),
     ),
-    twins=(Twin("orders one higher", 1), Twin("orders one lower", -1)),
+    controls=(NegativeControl("orders one higher", 1), NegativeControl("orders one lower", -1)),
     dropped=tuple(
         Dropped(f"a coefficient 5 % off: {family} ({solver})", falsified_check(family, solver))
         for family, solver in FAMILIES.items()

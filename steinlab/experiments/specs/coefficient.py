@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, Self
 
-from analytic import NoiseLevel
+from analytic import GaussianMixture, NoiseLevel
 from steinlab.diffusion.models import Model, load_model
 from steinlab.errors import InputError, quote
 from steinlab.experiments.specs.fields import Level, items, level, mapping, text
@@ -67,6 +67,14 @@ class CoefficientSpec:
                 f"got {len(spec.history)}"
             )
         return spec
+
+    @property
+    def law(self) -> GaussianMixture | Model:
+        """The data law in double precision, or the model."""
+        if self.data is not None:
+            return self.data.law()
+        assert self.model is not None
+        return self.model
 
     @property
     def solver(self) -> Solver:

@@ -16,7 +16,17 @@ from steinlab.diffusion.grids import GRIDS
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
-from steinlab.experiments.specs.fields import at, integer, items, mapping, number, text
+from steinlab.experiments.bench import DEFAULT_METRICS
+from steinlab.experiments.specs.fields import (
+    MAX_EVALUATIONS,
+    MAX_SAMPLES,
+    at,
+    integer,
+    items,
+    mapping,
+    number,
+    text,
+)
 from steinlab.experiments.specs.laws import DataSpec, data_from_json
 from steinlab.experiments.specs.solvers import (
     ENDS,
@@ -25,10 +35,10 @@ from steinlab.experiments.specs.solvers import (
     options_from_json,
     solver_from_json,
 )
+from steinlab.metrics import METRICS
 from steinlab.solvers.step import Correction
 from steinlab.storage import MAX_SEED
 
-MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
 DEFAULT_SAMPLES = 10_000
 FILES = ("table",)
 """Options of corrections that name a file."""
@@ -76,20 +86,24 @@ class CompareSpec:
     samples: int = DEFAULT_SAMPLES
     seed: int = 0
     end: str = "zero"
+    metrics: tuple[str, ...] = DEFAULT_METRICS
 
     @classmethod
     def from_json(cls, obj: Any, folder: Path = Path()) -> Self:
         """Parse a comparison.
 
-        ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``schedule``
-        is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are ``none`` and
-        ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
+        ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``process``
+        (or ``schedule``) is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are
+        ``none`` and ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
 
         How a run begins and ends: ``start`` is ``own`` or ``matching``, ``final`` a list such as
         ``[2, 1]`` (:class:`~steinlab.experiments.specs.solvers.Options`), for every solver or, in
         an object ``{"name": ..., "start": ..., "final": ...}``, for one. ``end`` is ``zero``
         (noise) or ``least``, the process's least noisy level, where rows are then measured. A
         solver that cannot step to zero noise needs ``"final": [1]`` or ``"end": "least"``.
+
+        ``metrics`` are names in :data:`steinlab.metrics.METRICS`, by default
+        :data:`DEFAULT_METRICS`.
 
         ``device`` is where a model's network is evaluated, such as ``cuda``.
 
@@ -100,12 +114,15 @@ class CompareSpec:
         InputError
             Naming the field, the requirement and the value.
         """
-        optional = ["data", "model", "schedule", "grid", "corrections", "samples", "seed"]
-        optional += ["start", "final", "end", "device"]
+        optional = ["data", "model", "process", "schedule", "grid", "corrections", "samples"]
+        optional += ["seed", "start", "final", "end", "device", "metrics"]
         fields = mapping(obj, "", ["solvers", "evaluations"], optional)
         data, model = _law_or_model(fields, folder)
-        schedule = fields.get("schedule", model.schedule if model else "edm")
-        schedule = one_of("schedule", text(schedule, "schedule"), PROCESSES)
+        if "process" in fields and "schedule" in fields:
+            raise InputError("process and schedule are two names of one field, got both")
+        key = "process" if "process" in fields else "schedule"
+        schedule = fields.get(key, model.schedule if model else "edm")
+        schedule = one_of(key, text(schedule, key), PROCESSES)
         end = one_of("end", text(fields.get("end", "zero"), "end"), ENDS)
         corrections = tuple(
             _correction(v, f"corrections[{i}]", folder)
@@ -127,6 +144,10 @@ class CompareSpec:
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
             integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
             end,
+            tuple(
+                one_of(f"metrics[{i}]", text(v, f"metrics[{i}]"), METRICS)
+                for i, v in _numbered(fields.get("metrics", list(DEFAULT_METRICS)), "metrics")
+            ),
         )
 
 

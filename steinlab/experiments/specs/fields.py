@@ -16,6 +16,9 @@ from steinlab.errors import InputError, quote, suggestion
 Level = tuple[Fraction, Fraction]
 """``(alpha, sigma)``, exact."""
 
+MAX_EVALUATIONS, MAX_SAMPLES = 10_000, 1_000_000
+"""How large a comparison, or a run, may be."""
+
 SMALLEST, LARGEST = Fraction(1, 10**100), Fraction(10**100)
 """Magnitudes of numbers other than 0: their squares and products stay in double precision."""
 
@@ -46,7 +49,7 @@ def mapping(
     for key in obj:
         if key not in known:
             hint = suggestion(key, known)
-            raise InputError(f"{name} must hold only {', '.join(known)}{hint}, got {quote(key)}")
+            raise InputError(f"{hint}{name} must hold only {', '.join(known)}, got {quote(key)}")
     for key in required:
         if key not in obj:
             raise InputError(f"{at(path, key)} is missing: {name} must hold {', '.join(required)}")

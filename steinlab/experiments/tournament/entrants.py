@@ -15,7 +15,8 @@ from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
 from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.subspaces import LawMatchedSubspaces
-from steinlab.solvers.step import Correction, NoCorrection, Run
+from steinlab.solvers.loop import Run
+from steinlab.solvers.step import Correction, NoCorrection
 
 BATCH = 10_000
 """States of a batch in use, over which a sub-batch's evaluations are spread: compare's default."""

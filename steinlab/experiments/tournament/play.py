@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,20 +14,19 @@ from analytic import GaussianMixture, exact_flow
 from steinlab.corrections.fitted import CALIBRATION_STATES
 from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import Process
-from steinlab.errors import InputError
-from steinlab.experiments.bench import rng_of
-from steinlab.experiments.specs.solvers import Options, SolverSpec, solver_from_json
+from steinlab.estimates import Estimate
+from steinlab.experiments.bench import Bench, Target, played, rng_of
 from steinlab.experiments.tournament.design import SOLVERS, Cell
 from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS, REFERENCES
-from steinlab.experiments.tournament.measures import MEASURES, Rows, Truth
-from steinlab.experiments.tournament.problems import FINE, SLOW, Problem, load_problem
+from steinlab.experiments.tournament.measures import MEASURES, QuickTruth
+from steinlab.experiments.tournament.problems import FINE, SLOW, load_problem
 from steinlab.experiments.tournament.summary import ratio
-from steinlab.metrics import rms_distance
-from steinlab.solvers import Plan
-from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
+from steinlab.metrics import EnergyRows, Samples
+from steinlab.solvers import Plan, get_solver
+from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, solve
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fine_run, follow
-from steinlab.solvers.step import Correction, NoCorrection, Run
+from steinlab.solvers.step import Correction, NoCorrection
 
 FLOORS = 4
 """Pairs of true samples whose distances give the noise floors."""
@@ -39,17 +38,11 @@ OVERFLOW = 1e100
 """Size of a coordinate from which a run counts as stopped: its squares leave the numbers."""
 
 
-@dataclass(frozen=True)
-class Arena:
-    """What all cells of a problem and a process share."""
+@dataclass(frozen=True, eq=False)
+class Arena(Bench):
+    """What all cells of a problem and a process share, with states to calibrate on."""
 
-    problem: Problem
-    process: Process
-    start: np.ndarray
-    flow_end: np.ndarray
-    truth: Truth
-    floor: dict[str, float]
-    calibration: np.ndarray
+    calibration: np.ndarray = field(kw_only=True)
 
 
 @functools.lru_cache(maxsize=2)
@@ -63,57 +56,48 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
     independent true samples, or, for a network, over ways to part the pooled rows of two; that of
     the flow error is the root mean square of the stated errors of the flow's end points.
     """
-    problem = load_problem(name)
-    process = problem.process(process_name)
+    subject = load_problem(name, process_name)
     rng = rng_of(seed, name, process_name)
-    grid = make_grid(process, "logsnr", 1)
-    first, last = grid[0], grid[-1]
+    first, last = make_grid(subject.process, "logsnr", 1)
     fine = SLOW[name].fine if name in SLOW else FINE
 
     def draw() -> np.ndarray:
-        if problem.law is not None:
-            return np.asarray(problem.law.sample(states, rng))
-        x = problem.start(first, states, rng)
-        return np.asarray(fine_run(problem.denoiser, x, first, last, fine))
+        if subject.law is not None:
+            return np.asarray(subject.law.sample(states, rng))
+        x = subject.start(first, states, rng)
+        return np.asarray(fine_run(subject.denoiser, x, first, last, fine))
 
-    start = problem.start(first, states, rng)
-    if problem.law is not None:
-        end, error, _ = exact_flow(problem.law, start, first, last, rtol=FLOW_RTOL)
+    start = subject.start(first, states, rng)
+    if subject.law is not None:
+        end, error, _ = exact_flow(subject.law, start, first, last, rtol=FLOW_RTOL)
     else:
-        end, error = follow(problem.denoiser, start, first, last, fine)
-    sample = draw()
-    if problem.law is not None:
-        truth = Truth.of_law(problem.law, sample)
-        near = [truth.measures(draw()) for _ in range(FLOORS)]
+        end, error = follow(subject.denoiser, start, first, last, fine)
+    truth = QuickTruth(draw(), subject.law, subject.modes)
+    if subject.law is not None:
+        near = [Samples(draw(), truth).measured(MEASURES) for _ in range(FLOORS)]
     else:
-        truth = Truth.of_sample(sample, problem.modes)
-        both = np.concatenate([sample, draw()])
-        near = [_exchanged(both, problem.modes, rng) for _ in range(FLOORS)]
-    floor = {"flow_error": math.sqrt(float(np.mean(error**2)))}
-    for key in set(MEASURES) & set(near[0]):
-        floor[key] = math.sqrt(float(np.mean([one[key] ** 2 for one in near])))
-    calibration = problem.start(first, min(states, CALIBRATION_STATES), rng)
-    return Arena(problem, process, start, end, truth, floor, calibration)
+        both = np.concatenate([truth.sample, draw()])
+        near = [_exchanged(both, subject.modes, rng) for _ in range(FLOORS)]
+    floor = {"flow_error": Estimate(math.sqrt(float(np.mean(error**2))), math.nan)}
+    for key in MEASURES:
+        values = [entry.value**2 for one in near if (entry := one[key]) is not None]
+        if values:
+            floor[key] = Estimate(math.sqrt(float(np.mean(values))), math.nan)
+    calibration = subject.start(first, min(states, CALIBRATION_STATES), rng)
+    own = Target(truth, floor)
+    return Arena(subject, start, own, end, metrics=MEASURES, calibration=calibration)
 
 
 def _exchanged(
     both: np.ndarray, modes: GaussianMixture | None, rng: np.random.Generator
-) -> dict[str, float]:
+) -> dict[str, Estimate | None]:
     mixed, half = rng.permutation(both), len(both) // 2
-    return Truth.of_sample(mixed[:half], modes).measures(mixed[half:])
+    return Samples(mixed[half:], QuickTruth(mixed[:half], named=modes)).measured(MEASURES)
 
 
 def planned(cell: Cell, process: Process, budget: int) -> tuple[Plan, Grid]:
-    """Return a cell's solver on a budget, which ends with a first-order step where it must."""
-
-    def spec(options: Options) -> SolverSpec:
-        return solver_from_json(cell.solver, "solver", process=process, default=options, end="zero")
-
-    try:
-        entry = spec(Options())
-    except InputError:
-        entry = spec(Options(final=(1,)))
-    return run_within(entry.solver, process, cell.grid, budget, finish=entry.finish)
+    """Return a cell's solver on a budget."""
+    return run_within(get_solver(cell.solver, process), process, cell.grid, budget)
 
 
 def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) -> dict[str, Any]:
@@ -125,24 +109,26 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     the standard error of an entrant's ratio of energy distances (:func:`.summary.ratio`).
     """
     own = arena(cell.problem, cell.process, cell.seed, states)
-    plan, grid = planned(cell, own.process, cell.evaluations)
+    plan, grid = planned(cell, own.subject.process, cell.evaluations)
 
-    def run(x: np.ndarray, correction: Correction) -> Solution:
+    def run(correction: Correction) -> tuple[Solution, NonFiniteStateError | None]:
         rng = rng_of(cell.seed, cell.key, correction.name)
-        return solve(own.problem.denoiser, x, grid, plan, correction=correction, rng=rng)
+        return played(own.subject.denoiser, own.start, grid, plan, correction=correction, rng=rng)
 
-    context = Run(own.problem.denoiser, own.calibration, grid, plan.solvers, run)
+    context = Run(own.subject.denoiser, own.calibration, grid, plan)
     results: dict[str, Any] = {}
-    beside = _rows(own, run)
+    plainly, stop = run(NoCorrection())
+    finite = stop is None and np.abs(plainly.state).max() <= OVERFLOW
+    beside = own.samples(plainly.state).rows if finite else None
     for name in entrants:
         correction = ENTRANTS[name](context)
-        results[name] = _measured(own, cell, correction, run, beside)
+        results[name] = _measured(own, cell, correction, run(correction), beside)
     plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in SOLVERS}
     best = min(plain, key=lambda name: _of_best(plain[name]))
     return {
         "cell": vars(cell),
         "half": cell.half,
-        "floor": own.floor,
+        "floor": {name: one.value for name, one in own.floor.items() if one is not None},
         "best_plain": {"solver": best, **plain[best]},
         "results": results,
     }
@@ -152,25 +138,18 @@ def _of_best(found: Mapping[str, float]) -> float:
     return found.get("energy_distance", math.inf)
 
 
-def _rows(own: Arena, run: Any) -> Rows | None:
-    """Return the plain run's parts of the energy distance, where it stays in the numbers."""
-    try:
-        state = run(own.start, NoCorrection()).state
-    except NonFiniteStateError:
-        return None
-    return own.truth.rows(state) if np.abs(state).max() <= OVERFLOW else None
-
-
 def _measured(
-    own: Arena, cell: Cell, correction: Correction, run: Any, beside: Rows | None
+    own: Arena,
+    cell: Cell,
+    correction: Correction,
+    run: tuple[Solution, NonFiniteStateError | None],
+    beside: EnergyRows | None,
 ) -> dict[str, Any]:
     table = getattr(correction, "table", None)
     price = {} if table is None else {"price": table.evaluations, "kept": not table.note}
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            done = run(own.start, correction)
-    except NonFiniteStateError as error:
-        return {"stopped": str(error), **price}
+    done, stop = run
+    if stop is not None:
+        return {"stopped": str(stop), **price}
     extra = _spread(own, correction) * sum(d.evaluations + d.products for d in done.diagnostics)
     out = {"extra": extra, **distances(own, done.state, beside), **price}
     if extra > 0 and correction.name not in REFERENCES:
@@ -198,21 +177,22 @@ def _plain(cell: Cell, states: int, budget: int) -> dict[str, Any]:
 def _plainly(*given: Any) -> dict[str, Any]:
     problem, process, grid, solver, seed, states, budget = given
     own = arena(problem, process, seed, states)
-    plan, levels = planned(Cell(problem, process, grid, solver, budget, seed), own.process, budget)
-    return distances(own, solve(own.problem.denoiser, own.start, levels, plan).state)
+    cell = Cell(problem, process, grid, solver, budget, seed)
+    plan, levels = planned(cell, own.subject.process, budget)
+    return distances(own, solve(own.subject.denoiser, own.start, levels, plan).state)
 
 
-def distances(own: Arena, state: np.ndarray, beside: Rows | None = None) -> dict[str, Any]:
+def distances(own: Arena, state: np.ndarray, beside: EnergyRows | None = None) -> dict[str, Any]:
     """Return the distances of end points: to the truth, and to where the flow leads."""
     if np.abs(state).max() > OVERFLOW:
         return {"stopped": f"a coordinate of {np.abs(state).max():.1g}"}
-    rows = own.truth.rows(state)
-    flow_error = float(rms_distance(state, own.flow_end).value)
-    out = {**own.truth.measures(state, rows), "flow_error": flow_error}
+    found = own.samples(state)
+    out = {key: entry.value for key, entry in found.measured(MEASURES).items() if entry is not None}
+    out["energy_error"] = found.rows.error
     if beside is not None:
         key = "energy_distance"
-        plain, floor = {key: beside.distance}, own.floor[key]
-        found = ratio(out, plain, floor, key)
-        error = rows.ratio_error(beside, found)
+        plain, known = {key: beside.distance}, own.floor[key]
+        floor = known.value if known is not None else 0.0
+        error = found.rows.ratio_error(beside, ratio(out, plain, floor, key))
         out["ratio_error"] = error / (max(beside.distance, 0.0) + floor)
     return out

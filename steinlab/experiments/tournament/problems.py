@@ -3,55 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
-import numpy as np
-
-from analytic import GaussianMixture, NoiseLevel
-from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.laws import LAWS
-from steinlab.diffusion.models import load_model, registered
-from steinlab.diffusion.processes import PROCESSES, Process
+from steinlab.diffusion.models import Model, load_model, registered
+from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A denoiser with the states to start from; ``law`` is exact, or None for a network.
-
-    ``modes`` are those to which end points are assigned, where they are known; ``process`` gives a
-    process by name, cut to the levels that the denoiser is made for.
-    """
-
-    denoiser: Denoiser
-    law: Any | None
-    dim: int
-    start: Callable[[NoiseLevel, int, np.random.Generator], np.ndarray]
-    modes: GaussianMixture | None
-    process: Callable[[str], Process]
-
-
-def mixture(law: GaussianMixture) -> Problem:
-    """Return the problem of an exact law."""
-
-    def start(level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
-        clean = law.sample(n, rng)
-        return np.asarray(level.alpha * clean + level.sigma * rng.standard_normal(clean.shape))
-
-    return Problem(law, law, law.dim, start, law, PROCESSES.__getitem__)
-
-
-def named(name: str) -> Problem:
-    """Return the problem of a registered model."""
-    model = load_model(name)
-    data = model.data_law() if model.data_law is not None else None
-    modes = data if isinstance(data, GaussianMixture) else None
-    start, process = model.start, model.process
-    return Problem(model.denoiser, model.exact_law, model.dim, start, modes, process)
-
+from steinlab.experiments.bench import Subject
 
 MODELS = (
     "digits",
@@ -114,6 +74,13 @@ def _loads(name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def load_problem(name: str) -> Problem:
-    """Return a problem by name."""
-    return mixture(LAWS[name]()) if name in LAWS else named(name)
+def _model(name: str) -> Model:
+    return load_model(name)
+
+
+@functools.lru_cache(maxsize=4)
+def load_problem(name: str, process: str = "edm") -> Subject:
+    """Return a problem by name, on a process."""
+    if name in LAWS:
+        return Subject.of_law(LAWS[name](), PROCESSES[process], name)
+    return Subject.of_model(_model(name), process)

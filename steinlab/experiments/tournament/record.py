@@ -116,7 +116,7 @@ def _unpacked(line: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, Any
     }
     for name, values in line["tables"].items():
         results[name] |= dict(zip(OF_TABLE, values, strict=True))
-    floors = zip(MEASURES, line["floor"], strict=True)
+    floors = zip(columns, line["floor"], strict=False)  # the measures are the first columns
     return {
         "cell": vars(cell),
         "half": cell.half,

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from steinlab.claims.instruments.paired_runs import start_of
 from steinlab.corrections import Auto, stein
-from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import make_grid
-from steinlab.diffusion.laws import problem
 from steinlab.diffusion.models import load_model
-from steinlab.diffusion.processes import EDM, Process
-from steinlab.metrics import rms_distance
+from steinlab.estimates import geometric_mean, richardson
+from steinlab.experiments.bench import Bench, Reference, Subject, Target
+from steinlab.metrics import Truth, rms_distance
 from steinlab.report.figures.style import GREY, look
-from steinlab.solvers import SOLVERS, get_solver
+from steinlab.solvers import get_solver
 from steinlab.solvers.loop import solve
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import ORDER
@@ -44,82 +40,55 @@ LABELS = {
 }
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is sampled from: start states and the flow's ends.
+def network_bench(name: str, states: int, seed: int, steps: int) -> Bench:
+    """Return a model's start states with the ends of its own long run.
 
-    The first ``calibration`` states fit a table where one is fitted; errors are taken on the rest.
+    The reference's error is Richardson's, from a run of half the steps; the last step to zero noise
+    is left alone, as in :mod:`steinlab.solvers.reference_flow`.
     """
-
-    denoiser: Denoiser
-    process: Process
-    x: np.ndarray
-    ends: np.ndarray
-    calibration: int
-
-
-def exact_subject(name: str, states: int, seed: int) -> Subject:
-    """Return a data law's exact denoiser with the ends of its exact flow."""
-    x, ends = start_of(name, EDM.name, states, seed)
-    return Subject(problem(name), EDM, x, ends, states // 2)
+    subject = Subject.of_model(load_model(name))
+    grids = [make_grid(subject.process, GRID, n) for n in (steps, 1 + (steps - 1) // 2)]
+    x = subject.start(grids[0][0], states, np.random.default_rng(seed))
+    ends, near = (np.asarray(solve(subject.denoiser, x, g, REFERENCE).state) for g in grids)
+    reference = Reference(REFERENCE, richardson(float(rms_distance(ends, near).value), ORDER))
+    return Bench(subject, x, Target(Truth(ends), {}), ends, reference)
 
 
-def network_subject(name: str, states: int, seed: int, steps: int, calibration: int) -> Subject:
-    """Return a model with the ends of its own long run."""
-    model = load_model(name)
-    process = model.process()
-    grid = make_grid(process, GRID, steps)
-    x = model.start(grid[0], states, np.random.default_rng(seed))
-    ends = np.asarray(solve(model.denoiser, x, grid, SOLVERS[REFERENCE]).state)
-    return Subject(model.denoiser, process, x, ends, calibration)
-
-
-def reference_error(subject: Subject, steps: int) -> float:
-    """Return Richardson's error of a long run of ``steps``, root mean square, from one of half.
-
-    The last step to zero noise is left alone, as in :mod:`steinlab.solvers.reference_flow`.
-    """
-    grid = make_grid(subject.process, GRID, 1 + (steps - 1) // 2)
-    near = solve(subject.denoiser, subject.x, grid, SOLVERS[REFERENCE]).state
-    return float(rms_distance(subject.ends, np.asarray(near)).value / (2**ORDER - 1))
-
-
-def end_of(subject: Subject, solver: str, evaluations: int, method: str) -> np.ndarray:
-    """Return the states where a corrected run on a budget ends."""
-    one = get_solver(solver, subject.process)
-    plan, grid = run_within(one, subject.process, GRID, evaluations)
-    correction = METHODS[method](subject.calibration)
-    rng = np.random.default_rng(evaluations)
-    run = solve(subject.denoiser, subject.x, grid, plan, correction=correction, rng=rng)
+def end_of(bench: Bench, solver: str, evaluations: int, method: str, states: int = 0) -> np.ndarray:
+    """Return where a corrected run on a budget ends; the first ``states`` fit any table."""
+    process = bench.subject.process
+    plan, grid = run_within(get_solver(solver, process), process, GRID, evaluations)
+    correction, rng = METHODS[method](states), np.random.default_rng(evaluations)
+    run = solve(bench.subject.denoiser, bench.start, grid, plan, correction=correction, rng=rng)
     return np.asarray(run.state)
 
 
 def errors(
-    subjects: Sequence[Subject], solver: str, budgets: Sequence[int], method: str
+    benches: Sequence[Bench], solver: str, budgets: Sequence[int], method: str, states: int
 ) -> np.ndarray:
     """Return distances to the flow's ends, ``(budget, 3)``: value, and two errors below and above.
 
-    With several subjects, independent batches, the value is their geometric mean and the error
-    that of the mean logarithm, which holds the noise of estimated coefficients; with one it is
-    the sampling error of its states alone.
+    The first ``states`` may fit a table; errors are taken on the rest. With several benches,
+    independent batches, the value is their geometric mean and the error that of the mean logarithm,
+    which holds the noise of estimated coefficients; with one it is the sampling error of its states
+    alone.
     """
-    ends = [partial(end_of, solver=solver, evaluations=n, method=method) for n in budgets]
-    return np.array([_error(subjects, end) for end in ends])
+    return np.array([_error(benches, states, solver, n, method) for n in budgets])
 
 
 def _error(
-    subjects: Sequence[Subject], end: Callable[[Subject], np.ndarray]
+    benches: Sequence[Bench], states: int, solver: str, evaluations: int, method: str
 ) -> tuple[float, float, float]:
-    found = [
-        rms_distance(end(one)[one.calibration :], one.ends[one.calibration :]) for one in subjects
-    ]
+    found = []
+    for bench in benches:
+        assert bench.ends is not None
+        end = end_of(bench, solver, evaluations, method, states)
+        found.append(rms_distance(end[states:], bench.ends[states:]))
     if len(found) == 1:
         value, error = found[0].value, found[0].error
         return value, value - 2 * error, value + 2 * error
-    logs = np.log([one.value for one in found])
-    middle, width = float(logs.mean()), 2 * float(logs.std(ddof=1)) / np.sqrt(len(logs))
-    low, value, high = (float(np.exp(middle + k * width)) for k in (-1, 0, 1))
-    return value, low, high
+    value, low, high = geometric_mean(np.log([one.value for one in found]), errors=2.0)
+    return float(value), float(low), float(high)
 
 
 def draw(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from analytic import GaussianMixture
 from steinlab.coefficient.divergence import Hutchinson
-from steinlab.coefficient.on_law import coefficients
+from steinlab.coefficient.routes import coefficients
 from steinlab.corrections import stein, tweedie
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import problem
@@ -41,9 +41,7 @@ def compute(seed: int) -> FigureData:
         arrays[f"{name}_exact_error"] = np.array([[e[r].error for r in ROUTES] for e in exact])
         estimated = []
         for s, t in steps:
-            x = s.alpha * law.sample(STATES, rng)
-            x = x + s.sigma * rng.standard_normal(x.shape)
-            step = Step(law, EULER, x, s, t, (), EULER.step(law, x, s, t, ()))
+            step = Step.take(law, EULER, s.noised(law.sample(STATES, rng), rng), s, t)
             made = (stein(divergence=Hutchinson()), tweedie())
             found = [correction(step, rng)[1].estimate for correction in made]
             estimated.append([[f.value, f.error] for f in found if f is not None])

@@ -11,6 +11,7 @@ from steinlab.claims.error_bounds.trajectories import Recording, by_reference, b
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import problem
 from steinlab.diffusion.processes import PROCESSES
+from steinlab.estimates import geometric_mean
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import BLACK, GREY, look
 from steinlab.solvers import EULER
@@ -57,12 +58,12 @@ def compute(seed: int, *, runs: int = RUNS) -> FigureData:
     logs = np.log([[one[0] for one in row] for row in found]).reshape(shape)
     products = np.log([[one[1] for one in row] for row in found]).reshape(shape)
     names = list(CHOICES)
-    middle, error = logs.mean(axis=2), logs.std(axis=2, ddof=1) / np.sqrt(runs)
+    measured, low, high = geometric_mean(logs, errors=2.0, axis=2)
     arrays = {
         "runs": np.exp(logs),
-        "measured": np.exp(middle),
-        "low": np.exp(middle - 2 * error),
-        "high": np.exp(middle + 2 * error),
+        "measured": measured,
+        "low": low,
+        "high": high,
         "predicted": np.exp(products[:, names.index("reference")].mean(axis=1)),
     }
     config = {"law": LAW, "processes": list(PROCESS_IDS), "choices": names, "runs": runs}
@@ -73,7 +74,7 @@ def _run(process: str, choice: str, rng: np.random.Generator) -> tuple[np.ndarra
     """Return ``Err`` step by step over ``V`` at the start, and the product that predicts it."""
     law, grid = problem(LAW), make_grid(PROCESSES[process], "karras", STEPS)
     x_star = law.sample(STATES, rng)
-    x = grid[0].alpha * x_star + grid[0].sigma * rng.standard_normal(x_star.shape)
+    x = grid[0].noised(x_star, rng)
     floor = float(np.mean(law.posterior_variance(x, grid[0])))
     record = Recording(x_star, CHOICES[choice])
     end = np.asarray(solve(law, x, grid, EULER, correction=record, rng=rng).state)

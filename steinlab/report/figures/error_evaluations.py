@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from steinlab.claims.instruments.paired_runs import bench_of
+from steinlab.diffusion.processes import EDM
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.budgets import GRID, LIMITS, METHODS, draw, errors, exact_subject
+from steinlab.report.figures.budgets import GRID, LIMITS, METHODS, draw, errors
 
 LAWS = ("25-mode grid, 2-D", "digits, 64-D")
 SOLVERS = ("euler", "dpmpp-2m")
@@ -26,10 +28,13 @@ def compute(
 ) -> FigureData:
     """Return flow errors ``(solver, law, method, budget, 3)``: value, low, high."""
     seeds = np.random.default_rng(seed).integers(2**32, size=batches)
-    subjects = {law: [exact_subject(law, states, int(s)) for s in seeds] for law in laws}
+    benches = {law: [bench_of(law, EDM.name, states, int(s)) for s in seeds] for law in laws}
     found = np.array(
         [
-            [[errors(subjects[law], solver, budgets, method) for method in METHODS] for law in laws]
+            [
+                [errors(benches[law], solver, budgets, method, states // 2) for method in METHODS]
+                for law in laws
+            ]
             for solver in SOLVERS
         ]
     )

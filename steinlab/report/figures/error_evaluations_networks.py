@@ -16,8 +16,7 @@ from steinlab.report.figures.budgets import (
     REFERENCE,
     draw,
     errors,
-    network_subject,
-    reference_error,
+    network_bench,
 )
 
 SOLVER = "dpmpp-2m"
@@ -49,15 +48,18 @@ def compute(seed: int, *, cases: tuple[Case, ...] = CASES) -> FigureData:
     arrays, records, skipped = {}, [], []
     for case in cases:
         try:
-            subject = network_subject(case.model, case.states, seed, case.steps, case.calibration)
+            bench = network_bench(case.model, case.states, seed, case.steps)
         except InputError as error:
             skipped.append(f"panel {case.model}: {error}")
             continue
         arrays[case.model] = np.array(
-            [errors([subject], SOLVER, case.budgets, method) for method in case.methods]
+            [
+                errors([bench], SOLVER, case.budgets, method, case.calibration)
+                for method in case.methods
+            ]
         )
         record = {**case._asdict(), "measured_on": case.states - case.calibration}
-        records.append({**record, "reference_error": reference_error(subject, case.steps)})
+        records.append({**record, "reference_error": bench.reference.error})
     config = {
         "cases": records,
         "solver": SOLVER,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from steinlab.diffusion.processes import EDM
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import BLACK, GREY, ORANGE, RED, look
 from steinlab.solvers import EULER
+from steinlab.solvers.loop import steps
 from steinlab.solvers.step import Step
 
 BUDGETS = (6, 20, 100)
@@ -36,16 +36,15 @@ def compute(seed: int, *, budgets: tuple[int, ...] = BUDGETS) -> FigureData:
     data, noise = law.sample(STATES, rng), rng.standard_normal((STATES, 1))
     for n in budgets:
         grid = make_grid(EDM, "karras", n, final_zero=False)
-        x, steps, flows = grid[0].alpha * data + grid[0].sigma * noise, [], []
-        for s, t in itertools.pairwise(grid):
-            candidate = EULER.step(law, x, s, t, ())
-            step = Step(law, EULER, x[None], s, t, (), EULER.step(law, x[None], s, t, ()))
-            steps.append(np.abs(step_jacobian(step)[0, :, 0, 0]))
+        x, slopes, flows = grid[0].noised(data, noise), [], []
+        for step in (taken.step for taken in steps(law, x, grid, EULER)):
+            x, s, t = step.x, step.s, step.t
+            own = Step.take(law, EULER, x[None], s, t)
+            slopes.append(np.abs(step_jacobian(own)[0, :, 0, 0]))
             end = exact_flow(law, x, s, t).state
             flows.append(np.exp(law.log_prob(x, s) - law.log_prob(end, t)))
-            x = candidate.state
         arrays[f"noise_{n}"] = np.array([level.sigma for level in grid[:-1]])
-        arrays[f"step_{n}"] = np.quantile(steps, QUANTILES, axis=1)
+        arrays[f"step_{n}"] = np.quantile(slopes, QUANTILES, axis=1)
         arrays[f"flow_{n}"] = np.quantile(flows, QUANTILES, axis=1)
         arrays[f"ridge_{n}"] = ridge_slopes(law, grid)
     config = {

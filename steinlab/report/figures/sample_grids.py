@@ -12,7 +12,7 @@ from steinlab.diffusion.models import load_model
 from steinlab.diffusion.pictures import sheet
 from steinlab.errors import InputError
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.budgets import GRID, LABELS, LIMITS, REFERENCE, end_of, network_subject
+from steinlab.report.figures.budgets import GRID, LABELS, LIMITS, REFERENCE, end_of, network_bench
 
 SOLVER = "dpmpp-2m"
 METHODS = ("plain", "stein")
@@ -40,13 +40,13 @@ def compute(seed: int, *, cases: tuple[Case, ...] = CASES) -> FigureData:
     arrays, records, skipped = {}, [], []
     for case in cases:
         try:
-            subject = network_subject(case.model, PICTURES, seed, case.steps, 0)
+            bench = network_bench(case.model, PICTURES, seed, case.steps)
         except InputError as error:
             skipped.append(f"row {case.model}: {error}")
             continue
         model = load_model(case.model)
-        ends = {m: end_of(subject, SOLVER, case.evaluations, m) for m in METHODS}
-        for name, states in {**ends, LONG: subject.ends}.items():
+        ends = {m: end_of(bench, SOLVER, case.evaluations, m) for m in METHODS}
+        for name, states in {**ends, LONG: np.asarray(bench.ends)}.items():
             arrays[f"{case.model}_{name}"] = sheet(states, model.shape, model.display, ACROSS)
         records.append({**case._asdict(), "display": model.display.words})
     config = {

@@ -93,7 +93,7 @@ def compute(seed: int, *, file: Path = FULL) -> FigureData:  # noqa: ARG001
 
 
 def _absent(what: str) -> str:
-    return f"full tournament: {what}, which python -m steinlab.tournament --record writes"
+    return f"full tournament: {what}, which steinlab tournament --record writes"
 
 
 def _cells(names: Sequence[str], played: Sequence[Played]) -> dict[str, np.ndarray]:

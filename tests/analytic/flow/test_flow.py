@@ -21,7 +21,7 @@ THREE = GaussianMixture([0.3, 0.5, 0.2], [-3.0, 0.5, 3.0], [0.01, 0.1, 0.05])
 def noised(law: Any, n: int, level: NoiseLevel, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     clean = law.sample(n, rng)
-    return np.asarray(level.alpha * clean + level.sigma * rng.standard_normal(clean.shape))
+    return np.asarray(level.noised(clean, rng))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

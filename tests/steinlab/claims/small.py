@@ -27,14 +27,26 @@ def judged(claim_id: str, *, without: tuple[str, ...] = ("digits",)) -> dict[str
     """Judge a claim without some of its checks, its finding left out."""
     claim = load_claim(claim_id)
     kept = tuple(check for check in claim.checks if check.name not in without)
-    return judge(replace(claim, checks=kept, finding=lambda _: "", table=None))
+    return judge(
+        replace(claim, checks=kept, finding=lambda _: "", table=None, headline="", numbers=None)
+    )
 
 
 def judged_exactly(claim_id: str) -> dict[str, Any]:
     """Judge a claim by its deterministic checks alone, no dropped conditions: a second or less."""
     claim = load_claim(claim_id)
     kept = tuple(c for c in claim.checks if c.name not in {"digits", "samples", "pairs"})
-    return judge(replace(claim, checks=kept, dropped=(), finding=lambda _: "", table=None))
+    return judge(
+        replace(
+            claim,
+            checks=kept,
+            dropped=(),
+            finding=lambda _: "",
+            table=None,
+            headline="",
+            numbers=None,
+        )
+    )
 
 
 def break_source(

@@ -17,7 +17,6 @@ from steinlab.coefficient.divergence import Hutchinson
 from steinlab.verification.claim import FAMILY_LEVEL, METHODS, OWNERS, Check
 from steinlab.verification.judge import effort_for
 from steinlab.verification.ledger import (
-    VERDICTS,
     claim_ids,
     faults,
     judge_by_id,
@@ -35,9 +34,8 @@ CLAIMS = pytest.mark.parametrize("claim_id", claim_ids())
 
 
 @pytest.mark.parametrize("expected", [EXPECTED, EXPECTED_FULL], ids=["quick", "full"])
-def test_the_expected_verdicts_are_of_the_registered_claims(expected: dict[str, str]) -> None:
-    assert set(expected) == set(claim_ids())
-    assert set(expected.values()) <= set(VERDICTS)
+def test_the_expected_verdicts_are_those_that_the_claims_state(expected: dict[str, str]) -> None:
+    assert expected == {claim_id: load_claim(claim_id).expected for claim_id in claim_ids()}
 
 
 def plain(value: Any) -> Any:
@@ -86,7 +84,7 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graded = [c for c in row["controls"] if c["name"].startswith("graded")]
     numeric = [e for e in row["evidence"] if e["method"] not in {"symbolic", "adversarial"}]
     assert len(graded) == len(numeric), "one graded control a check"
-    assert len(row["controls"]) > len(graded), "and a falsified twin"
+    assert len(row["controls"]) > len(graded), "and a falsified control"
     case = stored_case(row)
     assert case is not None
     now = replay(plain(case))
@@ -253,10 +251,11 @@ def test_a_blind_check_is_reported(
 
 @pytest.mark.parametrize("claim_id", ["reference-free-coefficient", "edm-drift-vanishes"])
 def test_tolerances_are_not_generous(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fiftieth of the rounding allowed is exceeded: the bound is near what is reached."""
+    """A fiftieth of the tolerance is exceeded: the bound is near what is reached."""
     shrink(monkeypatch)
-    monkeypatch.setattr("steinlab.claims.instruments.linear_forms.ROUNDING", 8 / 50)
-    assert judged_exactly(claim_id)["verdict"] == "refuted"
+    rows = judged_exactly(claim_id)["evidence"]
+    (worst,) = (row["worst_over_tolerance"] for row in rows if row["check"] == "quadrature")
+    assert 1 / 50 < worst < 1
 
 
 # --- sampled checks -----------------------------------------------------------------------------

@@ -9,8 +9,7 @@ import pytest
 
 from analytic import NoiseLevel
 from steinlab.cli import main
-from steinlab.coefficient.on_law import COUPLING
-from steinlab.coefficient.on_model import TRACE_PRODUCTS, model_coefficients
+from steinlab.coefficient.routes import COUPLING, TRACE_PRODUCTS, Coefficients, coefficients
 from steinlab.errors import InputError
 from steinlab.estimates import Estimate
 from steinlab.solvers import EULER, SOLVERS
@@ -22,17 +21,18 @@ STEP = {"data": MIXTURE, "from": ["4/5", "3/5"], "to": ["12/13", "5/13"], "solve
 
 @pytest.fixture
 def exact(monkeypatch):
-    """A stand-in for ``steinlab.coefficient.on_law`` that records what it is asked."""
+    """A stand-in for ``steinlab.coefficient.routes`` that records what it is asked."""
     asked = {}
 
-    def coefficients(law, s, t, solver, *, history=(), samples=200_000, seed=0):
+    def coefficients(law, s, t, solver, *, history, samples, seed, progress):
         asked.update(law=law, s=s, t=t, solver=solver, history=history, samples=samples, seed=seed)
-        return {"reference": Estimate(2.0, 1e-14), "stein": Estimate(1.98765, 0.012)}
+        gamma = {"reference": Estimate(2.0, 1e-14), "stein": Estimate(1.98765, 0.012)}
+        return Coefficients(gamma, {})
 
-    module = types.ModuleType("steinlab.coefficient.on_law")
+    module = types.ModuleType("steinlab.coefficient.routes")
     module.coefficients = coefficients
     module.COUPLING = COUPLING
-    monkeypatch.setitem(sys.modules, "steinlab.coefficient.on_law", module)
+    monkeypatch.setitem(sys.modules, "steinlab.coefficient.routes", module)
     return asked
 
 
@@ -40,7 +40,7 @@ def test_it_passes_the_step_on_and_writes_exactly_gamma(exact, spec_file, tmp_pa
     out = tmp_path / "out.json"
     assert main(["coefficient", spec_file(STEP), "--json", str(out), "--seed", "7"]) == 0
     assert (exact["s"], exact["t"]) == (NoiseLevel(0.8, 0.6), NoiseLevel(12 / 13, 5 / 13))
-    assert (exact["seed"], exact["samples"], exact["history"]) == (7, 200_000, ())
+    assert (exact["seed"], exact["samples"], exact["history"]) == (7, None, ())
     assert exact["law"].means.tolist() == [[-3.0], [3.0]]
     assert json.loads(out.read_text()) == {
         "gamma": {
@@ -106,7 +106,7 @@ def test_a_defect_of_the_laboratory_is_a_traceback(exact, spec_file, monkeypatch
     def broken(*args, **kwargs):
         raise ValueError("a defect")
 
-    monkeypatch.setattr(sys.modules["steinlab.coefficient.on_law"], "coefficients", broken)
+    monkeypatch.setattr(sys.modules["steinlab.coefficient.routes"], "coefficients", broken)
     with pytest.raises(ValueError, match="a defect"):
         main(["coefficient", spec_file(STEP)])
 
@@ -177,7 +177,7 @@ def test_the_routes_on_a_network_agree_where_theory_says_so(tmp_path, monkeypatc
     monkeypatch.setenv("STEINLAB_CACHE", str(tmp_path))
     s, t = NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.6)
     for data_law in (True, False):
-        found = model_coefficients(
+        found = coefficients(
             toy_model(error=1.5, data_law=data_law), s, t, SOLVERS[solver], samples=5000
         )
         gamma = found.gamma
@@ -204,18 +204,18 @@ def test_a_model_in_place_of_data(spec_file, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "digts"}, "model must be one of "),
+        ({"model": "digts"}, "did you mean digits? model must be one of "),
         ({"model": 3}, "model must be a string, got 3"),
         ({"data": MIXTURE}, "SPEC must hold only model, from, to, solver, history"),
         ({"from": [1, 0]}, "from: sigma must be > 0"),
     ],
 )
 def test_bad_specs_of_models_are_one_line(spec_file, refused, change, message):
-    assert refused("coefficient", spec_file({**ON_MODEL, **change})).startswith(message)
+    assert message in refused("coefficient", spec_file({**ON_MODEL, **change}))
 
 
 def test_levels_out_of_a_models_range_and_certificates_are_refused(spec_file, refused):
     line = refused("coefficient", spec_file(ON_MODEL), "--certify")
     assert line == "--certify: SPEC must hold data, got a model"
     with pytest.raises(InputError, match=r"must be in 0.02 to 20 for toy, got 30"):
-        model_coefficients(toy_model(), NoiseLevel(1.0, 30.0), NoiseLevel(1.0, 1.0), EULER)
+        coefficients(toy_model(), NoiseLevel(1.0, 30.0), NoiseLevel(1.0, 1.0), EULER)

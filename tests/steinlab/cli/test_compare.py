@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import steinlab.experiments.bench
 import steinlab.experiments.compare
 from steinlab.cli import main
 from steinlab.diffusion.processes import EDM, PROCESSES
@@ -134,7 +135,7 @@ def test_a_rows_random_numbers_depend_on_what_it_is(monkeypatch):
             seen[solver.name, len(grid), correction.name, correction.gamma_min] = rng.random()
             return solve(denoiser, x, grid, solver, correction=correction, rng=rng)
 
-        monkeypatch.setattr(steinlab.experiments.compare, "solve", spy)
+        monkeypatch.setattr(steinlab.experiments.bench, "solve", spy)
         rows_of(obj)
         return seen
 
@@ -154,7 +155,7 @@ def test_random_numbers_depend_on_how_a_run_starts_and_ends(monkeypatch):
         draws.append(rng.random())
         return solve(*args, rng=rng, **kwargs)
 
-    monkeypatch.setattr(steinlab.experiments.compare, "solve", spy)
+    monkeypatch.setattr(steinlab.experiments.bench, "solve", spy)
     options = [{}, {"start": "matching"}, {"final": [1]}, {"start": "matching", "final": [1]}]
     solvers = [{"name": "dpmpp-2m", **entry} for entry in options]
     rows_of({**SMALL, "solvers": solvers, "evaluations": [4], "corrections": ["stein"]})
@@ -180,7 +181,7 @@ def test_the_start_is_the_forward_law_and_shared(monkeypatch):
         starts.append(x)
         return solve(denoiser, x, *args, **kwargs)
 
-    monkeypatch.setattr(steinlab.experiments.compare, "solve", spy)
+    monkeypatch.setattr(steinlab.experiments.bench, "solve", spy)
     rows_of({**SMALL, "schedule": "flow", "samples": 1500, "evaluations": [2]})
     whole = [x for x in starts if len(x) == 1500]
     assert len(whole) == 4
@@ -237,13 +238,17 @@ def test_an_interrupt_keeps_what_is_done(steinlab, spec_file, tmp_path):
         "    return run(*args)\n"
         "c._run = slow\n"
     )
-    done = steinlab("compare", spec_file(SMALL), "--json", out, code=code + IN_PROCESS)
+    done = steinlab(
+        "compare", spec_file(SMALL), "--json", out, "--no-progress", code=code + IN_PROCESS
+    )
     assert done.returncode == 130
     assert done.stderr == f"steinlab: interrupted after 2 rows, written to {out}\n"
     assert len(json.loads(out.read_text())) == 2
     code = "import steinlab.experiments.compare as c\ndef stop(*a): raise KeyboardInterrupt\n"
-    code += "c._prepare = stop\n"
-    done = steinlab("compare", spec_file(SMALL), "--json", out, code=code + IN_PROCESS)
+    code += "c.exact_bench = stop\n"
+    done = steinlab(
+        "compare", spec_file(SMALL), "--json", out, "--no-progress", code=code + IN_PROCESS
+    )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "steinlab: interrupted after 0 rows\n"
     assert len(json.loads(out.read_text())) == 2  # the earlier result is left alone
@@ -285,7 +290,7 @@ def test_writing_is_atomic(spec_file, tmp_path, monkeypatch):
             {"solvers": ["heun"], "evaluations": [2, 1], "end": "least"},
             "evaluations must be >= 2 for one step of heun, got 1",
         ),
-        ({"solvers": ["hueun"]}, "solvers[0] must be one of euler, heun, "),
+        ({"solvers": ["hueun"]}, "did you mean heun? solvers[0] must be one of euler, heun, "),
         ({"data": {"npy": "nope.npy", "bandwidth": 1}}, "data.npy must name a readable .npy file"),
         ({"data": {**MODES, "stds": [0.1]}}, "data.stds must hold one entry a weight, 2 in all"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,17 +25,20 @@ CLAIM = {
 """The keys of the design; the rest is extra."""
 EXTRA = {
     "conditions", "undecided", "detects", "seconds", "table", "owner", "tried", "not_looked_at",
+    "headline", "numbers", "latex", "expected", "part",
 }  # fmt: skip
 
 
 def command(*args: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    quiet = ["--no-progress"] if args[0] == "verify" else []
     return subprocess.run(
-        [sys.executable, "-m", "steinlab.cli", *map(str, args)],
+        [sys.executable, "-m", "steinlab.cli", *map(str, args), *quiet],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
         cwd=cwd,
+        env={**os.environ, "COLUMNS": "140"},
     )
 
 
@@ -62,8 +66,8 @@ def test_it_ends_well(verified: tuple[Any, Path]) -> None:
     for claim_id in IDS:
         assert claim_id in done.stdout
     assert "controls rejected" in done.stdout
-    assert "the paper's claims: 2 conditional\n" in done.stdout
-    assert re.search(r"vp-singularity +│ paper +│ conditional", done.stdout)
+    assert "2 claims · 2 conditional (2 paper)\n" in done.stdout
+    assert re.search(r"^CONDITIONAL .*\n  vp-singularity +\w.*\n  asymptotic-", done.stdout, re.M)
     names = {file.name for file in (folder / "out" / "new").iterdir()}
     assert names == {"ledger.json", "shards", *(f"{claim_id}.case.json" for claim_id in IDS)}
     assert (folder / "l.json").read_text() == (folder / "out/new/ledger.json").read_text()
@@ -181,7 +185,10 @@ def test_bad_input_in_a_process_of_its_own(tmp_path: Path) -> None:
     [
         (["--claims", "nothing"], "--claims must be one of"),
         (["--claims", ""], "--claims must be one of"),
-        (["--profile", "quik"], "--profile must be one of quick, full (did you mean quick?)"),
+        (
+            ["--profile", "quik"],
+            "did you mean quick? --profile must be one of quick, full, got quik",
+        ),
         (["--workers", "0"], "--workers must be a whole number from 1"),
         (["--workers", "two"], "--workers must be a whole number from 1"),
         (["--seed", "-1"], "--seed must be a whole number from 0"),

@@ -190,8 +190,11 @@ def test_the_bounds_claims_hold_a_proof_and_do_without_where_flint_is_missing(
         proof.draw(Effort(profile, np.random.default_rng(0))) for profile in ("quick", "full")
     )
     assert len(large[0]) >= len(small[0]) >= 2
-    alone = replace(claim, checks=(proof,), dropped=(), finding=lambda _: "", table=None)
-    row = judge(replace(alone, twins=tuple(t for t in claim.twins if "certified" in t.checks)))
+    told = {"finding": lambda _: "", "table": None, "headline": "", "numbers": None}
+    alone = replace(claim, checks=(proof,), dropped=(), **told)
+    row = judge(
+        replace(alone, controls=tuple(t for t in claim.controls if "certified" in t.checks))
+    )
     assert row["undecided"] == 0
     assert len(row["controls"]) >= 2
     assert all(control["rejected"] for control in row["controls"])

@@ -19,7 +19,7 @@ from scipy.stats import chi2, norm
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import expect
 from steinlab.coefficient.formulas import LawScalars, three_scalar
-from steinlab.coefficient.on_law import _quotient, coefficients
+from steinlab.coefficient.routes import _quotient, coefficients
 from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
 from steinlab.solvers import EULER, HEUN, LinearStep, first_order

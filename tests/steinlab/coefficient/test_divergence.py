@@ -27,7 +27,7 @@ FIELDS = ("alpha", "sigma")
 
 
 def step_of(denoiser: Any, x: Any, solver: Any = EULER, history: Any = ()) -> Step:
-    return Step(denoiser, solver, x, S, T, history, solver.step(denoiser, x, S, T, history))
+    return Step.take(denoiser, solver, x, S, T, history=history)
 
 
 def in_swing(name: str, process: Process, kind: Any) -> Step:
@@ -203,9 +203,9 @@ def test_a_stack_of_levels_is_its_members() -> None:
     law = GaussianMixture(*(np.stack([v, v]) for v in (PLANE.weights, PLANE.means, PLANE.spectra)))
     x = np.random.default_rng(0).standard_normal((2, 5, 2))
     for solver in (EULER, HEUN):
-        whole = Exact()(Step(law, solver, x, s, t, (), solver.step(law, x, s, t, ())), RNG)
+        whole = Exact()(Step.take(law, solver, x, s, t), RNG)
         for i, (a, b) in enumerate(pairs):
-            one = Step(PLANE, solver, x[i], a, b, (), solver.step(PLANE, x[i], a, b, ()))
+            one = Step.take(PLANE, solver, x[i], a, b)
             np.testing.assert_allclose(whole[i], Exact()(one, RNG), rtol=1e-13)
 
 

@@ -21,7 +21,7 @@ from steinlab.coefficient.formulas import (
     three_scalar_moments,
     tweedie_numerator,
 )
-from steinlab.coefficient.on_law import coefficients
+from steinlab.coefficient.routes import coefficients
 from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE, VP_LINEAR, Process
 from steinlab.solvers import DPMPP_2M, EULER, HEUN, SOLVERS, LinearStep, first_order
@@ -107,7 +107,7 @@ def test_the_standard_error_is_the_scatter_over_batches() -> None:
     s, t, batches, n = vp(0.5), vp(0.8), 4000, 300
     rng = np.random.default_rng(1)
     star = LAW.sample(batches * n, rng)
-    x = s.alpha * star + s.sigma * rng.standard_normal(star.shape)
+    x = s.noised(star, rng)
     candidate = EULER.step(LAW, x, s, t, ())
     u, linear = candidate.residual, candidate.linear
     assert linear is not None
@@ -206,7 +206,7 @@ def test_two_deltas(alpha: float, dim: int) -> None:
     rng = np.random.default_rng(0)
     star = law.sample(200_000, rng)
     eps = rng.standard_normal(star.shape)
-    x = s.alpha * star + s.sigma * eps
+    x = s.noised(star, eps)
     gate = np.tanh(alpha * (x @ radius) / s.sigma**2)
     candidate = EULER.step(law, x, s, t, ())
     np.testing.assert_allclose(candidate.denoised, gate[:, None] * radius, atol=1e-14)
@@ -260,7 +260,7 @@ def brute_force(
     x_star = np.array([m for _, m, _ in bells.parts])[label]
     x_star = x_star + np.array([v for _, _, v in bells.parts])[label] * rng.standard_normal(n)
     eps = rng.standard_normal(n)
-    x = s.alpha * x_star + s.sigma * eps
+    x = s.noised(x_star, eps)
 
     def residual(z: np.ndarray) -> np.ndarray:
         return np.asarray(z - solver.step(bells, z[:, None], s, t, ()).state[:, 0])

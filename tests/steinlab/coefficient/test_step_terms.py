@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 from analytic import GaussianMixture, NoiseLevel
+from steinlab.claims.instruments.linear_forms import (
+    Identity,
+    compare_integrated,
+    reference,
+    stein,
+)
 from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.step_checks import integrate_steps
+from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import (
+    Integrated,
     Problem,
     Terms,
-    forward,
     quadrature_terms,
     sampled_divergence,
     sampled_terms,
@@ -55,7 +63,7 @@ def test_quadrature_against_a_product_rule(name: str) -> None:
     x_star = np.repeat(star, len(z))[None, :, None]
     eps = np.tile(z, len(star))[None, :, None]
     chance = np.outer(mass, w).ravel()
-    x = forward(p.s, x_star, eps)
+    x = p.s.noised(x_star, eps)
     step, h = take_step(p, x, past), 1e-5
     up, down = (take_step(p, x + k * h, past).candidate.residual for k in (1, -1))
     u, state, d = step.candidate.residual, step.candidate.state, step.candidate.denoised
@@ -184,7 +192,38 @@ def test_a_given_divergence_is_used() -> None:
     p = problem("euler")
     rng = np.random.default_rng(0)
     x_star = p.law.sample(3, rng)
-    step = take_step(p, forward(p.s, x_star, 0 * x_star), None)
+    step = take_step(p, p.s.noised(x_star, 0 * x_star), None)
     got = terms_at(step, x_star, lambda *_: np.full((1, 3), 7.0), rng)
     np.testing.assert_array_equal(got.div, 7.0)
     assert step.solver is EULER
+
+
+NARROW = {
+    "data": {
+        "weights": [0.9707930236267525, 0.029206976373247425],
+        "means": [[1.778523873117975], [-2.5241157648563823]],
+        "covariances": [0.008333532158147803] * 2,
+    },
+    "from": [0.0016308263269793261, 0.0006469168888444052],
+    "to": [9.751309311527228e-08, 5.7359120102931866e-11],
+    "solver": "heun",
+    "seed": 4198065944,
+    "dim": 2,
+}
+"""Heun's second evaluation changes modes within 3e-4 deviations of ``x``, five deviations out: in
+``u`` a jump below the tolerance, in ``div u`` a part of 1e-12 that lay between all nodes."""
+
+NARROW_DIV = 1.9999372011072464112
+"""``E div u`` at 40 digits, by mpmath: Gauss-Legendre panels that halve towards the change."""
+
+
+def test_a_change_of_modes_between_the_nodes_counts() -> None:
+    case = StepCases.restore(NARROW)
+    data = integrate_steps(case)
+    assert isinstance(data.terms, Integrated)
+    value, size, error = data.terms
+    assert abs(value.div[0] - NARROW_DIV) <= ROUNDING * EPS * size.div[0] + error.div[0]
+    found = compare_integrated(data, Identity(reference, stein))
+    assert found.decided.all()
+    assert abs(found.excess[0]) < 0.5 * found.tolerance[0]
+    assert found.tolerance[0] < 1e-13 * abs(found.predicted[0]), "and the bound stays tight"

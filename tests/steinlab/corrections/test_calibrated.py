@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from steinlab.corrections import stein, tweedie
-from steinlab.corrections.calibrated import Calibrated, Recording, Table, table_of
+from steinlab.corrections.calibrated import Calibrated, Table, table_of
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
 from steinlab.solvers import get_solver
-from steinlab.solvers.loop import solve
+from steinlab.solvers.loop import solve, steps
 from tests.steinlab.solvers.cases import PLANE
 
 GRID = make_grid(EDM, "karras", 5)
@@ -27,9 +27,9 @@ def run(correction: Any, solver: str = "dpmpp-2m", grid: Any = GRID) -> Any:
 
 
 def table(states: int = 50) -> tuple[Table, np.ndarray]:
-    recording = Recording(stein(gamma_max=1.0, states=states))
-    end = run(recording).state
-    return table_of(recording.steps, model="plane", correction=recording.name), end
+    correction = stein(gamma_max=1.0, states=states)
+    taken = list(steps(PLANE, X, GRID, "dpmpp-2m", correction=correction))
+    return table_of(taken, model="plane", correction=correction.name), taken[-1].state
 
 
 def test_a_table_repeats_its_run_and_costs_nothing(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def step_on(name: str, solver: Any = EULER) -> Step:
     s, t = LEVELS[name]
     rng = np.random.default_rng(3)
     clean = PLANE.sample(500, rng)
-    x = s.alpha * clean + s.sigma * rng.standard_normal(clean.shape)
-    return Step(PLANE, solver, x, s, t, (), solver.step(PLANE, x, s, t, ()))
+    x = s.noised(clean, rng)
+    return Step.take(PLANE, solver, x, s, t)
 
 
 @pytest.mark.parametrize("solver", [EULER, HEUN], ids=lambda s: s.name)
@@ -86,7 +86,7 @@ def test_a_residual_of_nearly_equal_levels_does_not_cancel() -> None:
 
     s, t = NoiseLevel(1.0, 1.2), NoiseLevel(1.0, 1.2 * (1 - 1e-9))
     x = PLANE.sample(3, np.random.default_rng(1)) + 1.0
-    step = Step(PLANE, EULER, x, s, t, (), EULER.step(PLANE, x, s, t, ()))
+    step = Step.take(PLANE, EULER, x, s, t)
     found = vp_step(step).candidate.residual
     with mp.workdps(50):
         before, after = (mp.sqrt(mp.mpf(z.alpha) ** 2 + mp.mpf(z.sigma) ** 2) for z in (s, t))

@@ -18,10 +18,10 @@ from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
 from steinlab.metrics import energy_distance
-from steinlab.solvers import EULER, Candidate, get_solver, plan_of
-from steinlab.solvers.loop import solve
+from steinlab.solvers import EULER, Candidate, get_solver
+from steinlab.solvers.loop import Run, solve
 from steinlab.solvers.reference_flow import fine_run, trajectory
-from steinlab.solvers.step import Run, Step
+from steinlab.solvers.step import Step
 from tests.steinlab.solvers.cases import PLANE, Counted
 
 S, T = NoiseLevel(1.0, 1.5), NoiseLevel(1.0, 0.5)
@@ -49,14 +49,11 @@ class Perfect:
 
 
 def run_of(x: Any, solver: Any, denoiser: Any = PLANE, grid: Any = GRID) -> Run:
-    def again(states: Any, correction: Any) -> Any:
-        return solve(denoiser, states, grid, solver, correction=correction)
-
-    return Run(denoiser, x, grid, plan_of(solver, grid), again)
+    return Run(denoiser, x, grid, solver)
 
 
 def step_of(x: Any, solver: Any) -> Step:
-    return Step(PLANE, solver, x, S, T, (), solver.step(PLANE, x, S, T, ()))
+    return Step.take(PLANE, solver, x, S, T)
 
 
 def test_the_oracle_is_the_best_scalar_and_neutral_for_an_exact_step() -> None:

@@ -31,7 +31,7 @@ MODES = GaussianMixture([0.5, 0.5], [[-3.0, 0.0], [3.0, 0.0]], [[0.01, 0.01], [0
 def forward(law: GaussianMixture, level: NoiseLevel, n: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     clean = law.sample(n, rng)
-    return np.asarray(level.alpha * clean + level.sigma * rng.standard_normal(clean.shape))
+    return np.asarray(level.noised(clean, rng))
 
 
 def step_at(
@@ -105,7 +105,7 @@ def test_noise_that_is_off_where_the_output_moved_is_mended_there() -> None:
     clean = MODES.sample(n, np.random.default_rng(1))
     left = clean[:, :1] < 0
     noise = np.random.default_rng(2).standard_normal((n, 2))
-    state = T.alpha * clean + T.sigma * np.where(left, 1.3, 0.6) * noise
+    state = T.noised(clean, np.where(left, 1.3, 0.6) * noise)
     before = np.where(left, clean + 2.0, clean)  # the left mode's output has moved
     candidate = Candidate(state, clean - state, clean, None, 1)
     history = (Evaluation(S, clean, before, None),)

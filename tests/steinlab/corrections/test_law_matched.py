@@ -23,9 +23,7 @@ RNG = np.random.default_rng(0)
 
 def forward(level: NoiseLevel, n: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.asarray(
-        level.alpha * PLANE.sample(n, rng) + level.sigma * rng.standard_normal((n, 2))
-    )
+    return np.asarray(level.noised(PLANE.sample(n, rng), rng))
 
 
 def step_at(state: Any, denoiser: Any = PLANE, t: NoiseLevel = T) -> Step:
@@ -137,12 +135,12 @@ def test_torch_agrees() -> None:
 def test_lookahead_asks_the_denoiser_at_the_candidate() -> None:
     x = forward(S, 300)
     heun = get_solver("heun")
-    step = Step(PLANE, heun, x, S, T, (), heun.step(PLANE, x, S, T, ()))
+    step = Step.take(PLANE, heun, x, S, T)
     _, done = stein_lookahead(gamma_min=-9.0, states=100)(step, RNG)
     u = step.candidate.residual[:100]
     ahead = PLANE(step.candidate.state[:100], T)
     assert done.gamma == pytest.approx((u * (x[:100] - ahead)).sum() / (u * u).sum(), rel=1e-12)
     assert done.evaluations == pytest.approx(1 / 3)
     end = NoiseLevel(1.0, 0.0)
-    last = Step(PLANE, EULER, x, S, end, (), EULER.step(PLANE, x, S, end, ()))
+    last = Step.take(PLANE, EULER, x, S, end)
     assert stein_lookahead()(last, RNG)[1].gamma == pytest.approx(1.0, rel=1e-12)

@@ -24,7 +24,7 @@ MOST_Z = 4.5
 def forward(law: GaussianMixture, level: NoiseLevel, n: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     clean = law.sample(n, rng)
-    return np.asarray(level.alpha * clean + level.sigma * rng.standard_normal(clean.shape))
+    return np.asarray(level.noised(clean, rng))
 
 
 def z_values(level: NoiseLevel, n: int = 100_000) -> np.ndarray:

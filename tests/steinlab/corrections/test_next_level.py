@@ -26,7 +26,7 @@ LEVELS = [
 def forward(law: Any, level: NoiseLevel, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     clean = law.sample(n, rng)
-    return level.alpha * clean + level.sigma * rng.standard_normal(clean.shape), clean
+    return level.noised(clean, rng), clean
 
 
 @pytest.mark.parametrize(("s", "t"), LEVELS)
@@ -51,7 +51,7 @@ def test_the_numerator_means_the_distance_to_the_target(s: NoiseLevel, t: NoiseL
 @pytest.mark.parametrize(("s", "t"), LEVELS)
 def test_neutral_for_an_exact_first_order_step(s: NoiseLevel, t: NoiseLevel) -> None:
     x, _ = forward(PLANE, s, 50_000)
-    step = Step(PLANE, EULER, x, s, t, (), EULER.step(PLANE, x, s, t, ()))
+    step = Step.take(PLANE, EULER, x, s, t)
     done = next_level(gamma_min=-math.inf)(step, np.random.default_rng(0))[1]
     assert done.estimate is not None
     assert abs(done.gamma - 1.0) < 5 * done.estimate.error
@@ -70,6 +70,6 @@ def test_equivariant_under_rotation_and_scaling() -> None:
     ends = []
     for one, state, a, b in ((law, x, s, t), (other, x @ turn.T, wide_s, wide_t)):
         heun = get_solver("heun")
-        step = Step(one, heun, state, a, b, (), heun.step(one, state, a, b, ()))
+        step = Step.take(one, heun, state, a, b)
         ends.append(next_level(gamma_min=-math.inf)(step, rng)[0])
     np.testing.assert_allclose(ends[0] @ turn.T, ends[1], rtol=1e-9, atol=1e-9)

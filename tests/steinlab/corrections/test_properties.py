@@ -95,6 +95,6 @@ def test_a_shift_of_the_data_leaves_a_direction_alone_where_alpha_changes(name: 
     for shift in (0.0, 5.0):
         law = GaussianMixture(WEIGHTS, MEANS + shift, SPREADS)
         x = np.random.default_rng(0).standard_normal((50, 2)) + s.alpha * shift
-        step = Step(law, EULER, x, s, t, (), EULER.step(law, x, s, t, ()))
+        step = Step.take(law, EULER, x, s, t)
         found.append(DIRECTIONS[name](step))
     np.testing.assert_allclose(found[1], found[0], atol=1e-12)

@@ -22,13 +22,13 @@ RNG = np.random.default_rng(0)
 
 
 def step_of(x: Any, solver: Any = EULER, s: NoiseLevel = S, t: NoiseLevel = T) -> Step:
-    return Step(PLANE, solver, x, s, t, (), solver.step(PLANE, x, s, t, ()))
+    return Step.take(PLANE, solver, x, s, t)
 
 
 def forward(n: int = 2000) -> np.ndarray:
     rng = np.random.default_rng(3)
     clean = PLANE.sample(n, rng)
-    return np.asarray(S.alpha * clean + S.sigma * rng.standard_normal(clean.shape))
+    return np.asarray(S.noised(clean, rng))
 
 
 X = forward()

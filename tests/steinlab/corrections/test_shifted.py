@@ -90,7 +90,7 @@ def test_a_linear_step_keeps_the_mean() -> None:
     rng = np.random.default_rng(5)
     law = GaussianMixture([0.3, 0.7], [[-2.0, 0.5], [2.0, -0.2]], [[0.1, 0.1], [0.2, 0.1]])
     x = law.sample(4000, rng) + S.sigma * rng.standard_normal((4000, 2))
-    step = Step(law, EULER, x, S, T, (), EULER.step(law, x, S, T, ()))
+    step = Step.take(law, EULER, x, S, T)
     scale, moved = (make(states=4000)(step, rng)[1] for make in (LawMatched, LawMatchedMoments))
     assert scale.move
     assert "shifted" not in moved.note

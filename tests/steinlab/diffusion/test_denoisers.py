@@ -55,7 +55,7 @@ class Reversible(Network):
 def test_it_gives_the_exact_denoiser(prediction: str, level: NoiseLevel) -> None:
     rng = np.random.default_rng(0)
     clean = PLANE.sample(6, rng)
-    x = level.alpha * clean + level.sigma * rng.standard_normal(clean.shape)
+    x = level.noised(clean, rng)
     v = rng.standard_normal((3, 6, 2))
     atol = 1e-14 * (1 + level.ratio)  # eps / alpha amplifies rounding by sigma / alpha
     denoiser: Any = convert(Reversible(prediction), prediction)

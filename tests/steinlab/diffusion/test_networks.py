@@ -113,7 +113,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 def states(level, n=7, seed=0):
     rng = np.random.default_rng(seed)
-    return level.alpha * LAW.sample(n, rng) + level.sigma * rng.standard_normal((n, DIM))
+    return level.noised(LAW.sample(n, rng), rng)
 
 
 def tolerance(level, dtype):
@@ -153,7 +153,7 @@ def test_the_trace_of_a_step_is_exact(style):
         for solver in (EULER, SOLVERS["heun"]):
             traces = []
             for each in (denoiser, LAW):
-                step = Step(each, solver, x, s, t, (), solver.step(each, x, s, t, ()))
+                step = Step.take(each, solver, x, s, t)
                 traces.append(Exact()(step, np.random.default_rng(0)))
             np.testing.assert_allclose(*traces, rtol=1e-9)
 
@@ -258,7 +258,7 @@ def test_it_offers_products_and_no_exact_divergence():
 def test_probes_estimate_the_divergence(mode):
     s, t = PROCESSES["edm"].level_at(1.0), PROCESSES["edm"].level_at(0.5)
     denoiser, x = STYLES["edm"](dtype=torch.float64), states(s)
-    step = Step(denoiser, EULER, x, s, t, (), EULER.step(denoiser, x, s, t, ()))
+    step = Step.take(denoiser, EULER, x, s, t)
     rng = np.random.default_rng(3)
     draws = np.stack([Hutchinson(mode=mode)(step, rng) for _ in range(400)])
     error = draws.std(axis=0, ddof=1) / 20

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import steinlab.experiments.bench
 import steinlab.experiments.compare
 from analytic import EmpiricalMixture, GaussianMixture
 from analytic.flow.exact import exact_flow
@@ -14,11 +15,13 @@ from steinlab.cli import main
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import load_digits
 from steinlab.diffusion.processes import EDM
-from steinlab.experiments.bench import Bench, Reference, Request, Sample, distances
+from steinlab.experiments.bench import DEFAULT_METRICS, Bench, Request, Subject
 from steinlab.experiments.coefficient_noise import SPLITS, coefficient_noise
 from steinlab.experiments.compare import compare, to_json
 from steinlab.solvers.reference_flow import fingerprint, long_run
 from tests.steinlab.network_toys import MODES, as_spec, toy_model
+
+SUBJECT = Subject.of_law(MODES, EDM)
 
 
 @pytest.fixture(autouse=True)
@@ -74,21 +77,25 @@ def test_a_network_is_compared_with_itself_and_with_its_data():
         assert abs(out[name]["value"]) < 5 * out[name]["error"]
     wrong = as_spec(toy_model(error=3.0), evaluations=[40], corrections=["none"], samples=400)
     (row,) = compare(wrong)
-    assert abs(row.energy_distance.value) < 5 * row.energy_distance.error  # its own law still
-    assert row.data.energy_distance.value > 5 * row.data.energy_distance.error
+    assert (
+        abs(row.measured["energy_distance"].value) < 5 * row.measured["energy_distance"].error
+    )  # its own law still
+    assert (
+        row.measured["data_energy_distance"].value > 5 * row.measured["data_energy_distance"].error
+    )
     (row,) = compare(as_spec(toy_model(data_law=False), corrections=["none"]))
     assert not any(name.startswith("data") for name in to_json(row))
 
 
 def test_grids_keep_within_the_models_range_and_start_as_the_model_says(monkeypatch):
     seen = []
-    real = steinlab.experiments.compare.solve
+    real = steinlab.experiments.bench.solve
 
     def spy(denoiser, x, grid, *args, **kwargs):
         seen.append((grid[0].sigma, grid[-2].sigma, x.std()))
         return real(denoiser, x, grid, *args, **kwargs)
 
-    monkeypatch.setattr(steinlab.experiments.compare, "solve", spy)
+    monkeypatch.setattr(steinlab.experiments.bench, "solve", spy)
     list(compare(as_spec(toy_model(data_law=False), corrections=["none"], samples=800)))
     ((top, least, spread),) = seen
     assert top == pytest.approx(20.0)
@@ -123,7 +130,7 @@ def test_the_excess_is_the_scatter_that_a_shared_coefficient_brings():
     """End states ``5 + mean(x)``, the mean over the part that was run: all scatter is shared."""
     n, stated, values = 64, [], []
     request = Request(0, n, *(make_grid(EDM, "karras", 1)), "zero")
-    sample = request.sample(lambda r: r.standard_normal((n, 1)))
+    sample = request.target(*np.random.default_rng(1).standard_normal((2, n, 1)))
     for seed in range(60):
         x = np.random.default_rng(seed).standard_normal((n, 1))
 
@@ -131,11 +138,10 @@ def test_the_excess_is_the_scatter_that_a_shared_coefficient_brings():
             return np.full((len(index), 1), 5 + x[index].mean()) + 1e-6 * x[index]
 
         whole = run(np.arange(n), "")
-        bench = Bench(0, MODES, x, sample, None, 0 * x, Reference("", 0.0), "zero")
+        bench = Bench(SUBJECT, x, sample, 0 * x)
         noise = coefficient_noise(bench, whole, run)
-        stated.append([noise.energy_distance, noise.sliced_w2, noise.flow_error])
-        found = distances(bench, whole)
-        values.append([found.energy_distance.value, found.sliced_w2.value, found.flow_error.value])
+        stated.append(list(noise.added.values()))
+        values.append([found.value for found in bench.measured(whole).values()])
     ratio = np.sqrt(np.mean(np.square(stated), axis=0)) / np.std(values, axis=0, ddof=1)
     # 60 replicates and 4 splits each: 12 % of standard error
     np.testing.assert_allclose(ratio, 1.0, atol=0.4)
@@ -145,10 +151,10 @@ def test_coefficients_without_noise_add_nothing():
     n, rng = 64, np.random.default_rng(0)
     states = rng.standard_normal((n, 2))
     request = Request(0, n, *(make_grid(EDM, "karras", 1)), "zero")
-    sample: Sample = request.sample(lambda r: r.standard_normal((n, 2)))
-    bench = Bench(0, MODES, states, sample, None, states + 1, Reference("", 0.0), "zero")
+    sample = request.target(*np.random.default_rng(1).standard_normal((2, n, 2)))
+    bench = Bench(SUBJECT, states, sample, states + 1)
     noise = coefficient_noise(bench, states, lambda index, _part: states[index])
-    assert (noise.energy_distance, noise.sliced_w2, noise.flow_error) == (0.0, 0.0, 0.0)
+    assert noise.added == dict.fromkeys(DEFAULT_METRICS, 0.0)
     assert noise.splits == SPLITS
     few = coefficient_noise(bench, states[:9], lambda index, _part: states[index])
     assert few.note == "coefficient noise unknown: 9 samples are too few to split"

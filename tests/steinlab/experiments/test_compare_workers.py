@@ -44,24 +44,25 @@ def test_processes_give_the_rows_that_one_process_gives(steinlab, spec_file, tmp
 
 def test_rows_come_with_their_places_and_the_seed_given(spec_file):
     source = Source(spec_file(EXACT), seed=5)
-    found = dict(rows_in_processes(source, 1, quiet))
+    found = dict(rows_in_processes(source, source.spec(), 1, quiet))
     assert [to_json(found[i]) for i in range(4)] == [to_json(r) for r in compare(source.spec())]
-    other = dict(rows_in_processes(Source(spec_file(EXACT)), 1, quiet))
-    assert other[0].energy_distance != found[0].energy_distance
+    source = Source(spec_file(EXACT))
+    other = dict(rows_in_processes(source, source.spec(), 1, quiet))
+    assert other[0].measured != found[0].measured
 
 
 def test_a_row_that_fails_does_not_take_the_others_with_it(spec_file, monkeypatch):
     real = steinlab.experiments.compare._run
 
-    def broken(task, bench):
+    def broken(task, bench, spec):
         if task.solver.name == "euler":
             raise ZeroDivisionError(task.label)
-        return real(task, bench)
+        return real(task, bench, spec)
 
     monkeypatch.setattr(steinlab.experiments.compare, "_run", broken)
-    found = []
+    found, source = [], Source(spec_file(EXACT))
     with pytest.raises(ZeroDivisionError, match="euler, 3 evaluations, none"):
-        found.extend(row for _, row in rows_in_processes(Source(spec_file(EXACT)), 1, quiet))
+        found.extend(row for _, row in rows_in_processes(source, source.spec(), 1, quiet))
     assert [row.solver.name for row in found] == ["heun", "heun"]
 
 

@@ -85,7 +85,7 @@ BAD_STEPS = [
     (
         "data/std",
         [1.0],
-        "data must hold only weights, means, stds (did you mean stds?), got std",
+        "did you mean stds? data must hold only weights, means, stds, got std",
     ),
     ("data", [1.0], "data must be an object, got [1.0]"),
     ("from", [0.0, 1.0], "from: alpha must be in (0, 1], got 0.0"),
@@ -100,7 +100,7 @@ BAD_STEPS = [
         [1.0, 2.0],
         "to must be less noisy than from: sigma/alpha must be < 2.0, got 2.0",
     ),
-    ("solver", "hueun", "(did you mean heun?), got hueun"),
+    ("solver", "hueun", "did you mean heun? "),
     ("solver", "unipc-4", "solver: order must be 1, 2 or 3 for unipc, got 4"),
     (
         "solver",
@@ -109,7 +109,7 @@ BAD_STEPS = [
         "deis-rho-2 integrates in sigma / alpha",
     ),
     ("solver", 3, "solver must be a string, got 3"),
-    ("form", [1, 1], "(did you mean from?), got form"),
+    ("form", [1, 1], "did you mean from? "),
     ("history", [[1.0, 3.0]], "history must hold at most 0 levels for euler, got 1"),
 ]
 
@@ -118,7 +118,7 @@ BAD_STEPS = [
 def test_a_bad_step_is_named(path, value, message):
     with pytest.raises(InputError) as caught:
         CoefficientSpec.from_json(changed(STEP, path, value))
-    assert str(caught.value).endswith(message)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_bad_history_is_named(history, message):
 
 BAD_COMPARISONS = [
     ("solvers", MISSING, "solvers is missing: SPEC must hold solvers, evaluations"),
-    ("solvers", ["eulre"], "(did you mean euler?), got eulre"),
+    ("solvers", ["eulre"], "did you mean euler? "),
     ("solvers", [], "solvers must be a list with at least one entry, got []"),
     ("evaluations", [3, 0], "evaluations[1] must be a whole number from 1 to 10000, got 0"),
     ("evaluations", [-3], "evaluations[0] must be a whole number from 1 to 10000, got -3"),
@@ -151,15 +151,15 @@ BAD_COMPARISONS = [
     ("samples", 0, "samples must be a whole number from 2 to 1000000, got 0"),
     ("samples", True, "samples must be a whole number from 2 to 1000000, got true"),
     ("seed", -1, f"seed must be a whole number from 0 to {2**63 - 1}, got -1"),
-    ("schedule", "edn", "(did you mean edm?), got edn"),
-    ("grid", "karas", "(did you mean karras?), got karas"),
-    ("corrections", ["stien"], "(did you mean stein?), got stien"),
-    ("corrections", [{"name": "stien"}], "(did you mean stein?), got stien"),
+    ("schedule", "edn", "did you mean edm? "),
+    ("grid", "karas", "did you mean karras? "),
+    ("corrections", ["stien"], "did you mean stein? "),
+    ("corrections", [{"name": "stien"}], "did you mean stein? "),
     (
         "corrections",
         [{"name": "stein", "gama_min": 1}],
         "corrections[0] must hold only name, divergence, gamma_min, gamma_max, states, "
-        "target_error (did you mean gamma_min?), got gama_min",
+        "target_error, got gama_min",
     ),
     (
         "corrections",
@@ -175,34 +175,34 @@ BAD_COMPARISONS = [
     ("model", "digits", "SPEC must hold one of data and model, got both"),
     ("data", MISSING, "SPEC must hold one of data and model, got neither"),
     ("data", {}, "or npy, bandwidth, got nothing"),
-    ("data", {"dataset": "digit", "bandwidth": 1}, "(did you mean digits?), got digit"),
+    ("data", {"dataset": "digit", "bandwidth": 1}, "did you mean digits? "),
     ("data", {"dataset": "digits", "bandwidth": 0}, "data.bandwidth must be > 0, got 0.0"),
     (
         "data",
         {"dataset": "digits"},
         "data.bandwidth is missing: data must hold dataset, bandwidth",
     ),
-    ("sample", 3, "(did you mean samples?), got sample"),
+    ("sample", 3, "did you mean samples? "),
     ("solvers", ["euler", "unipc-4"], "solvers[1]: order must be 1, 2 or 3 for unipc, got 4"),
     ("solvers", [{"name": "ipndm-5"}], "order must be 1, 2, 3 or 4 for ipndm, got 5"),
-    ("solvers", [{"name": "huen"}], "(did you mean heun?), got huen"),
-    ("solvers", [{"nam": "heun"}], "(did you mean name?), got nam"),
+    ("solvers", [{"name": "huen"}], "did you mean heun? "),
+    ("solvers", [{"nam": "heun"}], "did you mean name? "),
     ("solvers", [3], "solvers[0] must be a string, got 3"),
     (
         "solvers",
         [{"name": "heun", "start": "machting"}],
-        "solvers[0].start must be one of own, matching (did you mean matching?), got machting",
+        "did you mean matching? solvers[0].start must be one of own, matching, got machting",
     ),
     (
         "start",
         "matchng",
-        "start must be one of own, matching (did you mean matching?), got matchng",
+        "did you mean matching? start must be one of own, matching, got matchng",
     ),
     ("start", None, "start must be a string, got null"),
     ("final", [0], "final[0] must be a whole number from 1 to 4, got 0"),
     ("final", [2, "euler"], "final[1] must be a whole number from 1 to 4, got euler"),
     ("final", 1, "final must be a list with at least one entry, got 1"),
-    ("end", "last", "end must be one of zero, least (did you mean least?), got last"),
+    ("end", "last", "did you mean least? end must be one of zero, least, got last"),
 ]
 
 
@@ -210,11 +210,11 @@ BAD_COMPARISONS = [
 def test_a_bad_comparison_is_named(path, value, message):
     with pytest.raises(InputError) as caught:
         CompareSpec.from_json(changed(COMPARISON, path, value))
-    assert str(caught.value).endswith(message)
+    assert message in str(caught.value)
 
 
 def test_an_unknown_model_is_named():
-    with pytest.raises(InputError, match=r"model must be one of .*\(did you mean digits\?\)"):
+    with pytest.raises(InputError, match=r"did you mean digits\? model must be one of"):
         CompareSpec.from_json({"model": "digit", "solvers": ["euler"], "evaluations": [3]})
 
 

@@ -57,7 +57,7 @@ def uneven_grid(process: Process, steps: int = 6, *, zero: bool = False, seed: i
 def states(grid: Grid, law: GaussianMixture = PLANE, n: int = 5, seed: int = 0) -> np.ndarray:
     """States under the forward law of the grid's first level."""
     rng = np.random.default_rng(seed)
-    return grid[0].alpha * law.sample(n, rng) + grid[0].sigma * rng.standard_normal((n, law.dim))
+    return grid[0].noised(law.sample(n, rng), rng)
 
 
 def observed_order(

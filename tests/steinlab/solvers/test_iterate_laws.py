@@ -78,7 +78,7 @@ def test_laws_of_runs_match_samples() -> None:
     for process, solver, steps in RUNS:
         grid = grid_of(process, steps)
         clean = LAW.sample(4000, rng)
-        x = grid[0].alpha * clean + grid[0].sigma * rng.standard_normal(clean.shape)
+        x = grid[0].noised(clean, rng)
         state = solve(LAW, x, grid, SOLVERS[solver]).state[:, 0]
         law = line_iterate(LAW, grid, SOLVERS[solver])
         found = kstest(state, lambda y, law=law: law.distribution(y)[0])

@@ -15,7 +15,7 @@ from steinlab.corrections import stein
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR
 from steinlab.solvers import DPMPP_2M, EULER, HEUN, SOLVERS, evaluations_on
-from steinlab.solvers.loop import NonFiniteStateError, solve
+from steinlab.solvers.loop import NonFiniteStateError, solve, steps
 from tests.steinlab.solvers.cases import PLANE, Counted, states
 
 GRID = make_grid(EDM, "karras", 5)
@@ -51,6 +51,20 @@ def test_finer_grids_reach_the_exact_flow() -> None:
     x = states(grid, n=4)
     end = exact_flow(PLANE, x, grid[0], grid[-1]).state
     np.testing.assert_allclose(solve(PLANE, x, grid, HEUN).state, end, atol=1e-3)
+
+
+def test_the_generator_yields_each_step_of_the_run_and_can_be_left_early() -> None:
+    whole = solve(PLANE, X, GRID, DPMPP_2M, correction=stein(), keep_trajectory=True)
+    counted = Counted(PLANE)
+    run = steps(counted, X, GRID, "dpmpp-2m", correction=stein(divergence=Hutchinson()))
+    assert counted.calls == 0
+    first, second = next(run), next(run)
+    assert counted.calls == 2
+    assert (len(first.step.history), len(second.step.history)) == (0, 1)
+    assert second.step.x is first.state
+    every = list(steps(PLANE, X, GRID, DPMPP_2M, correction=stein()))
+    assert tuple(one.diagnostics for one in every) == whole.diagnostics
+    np.testing.assert_array_equal([one.state for one in every], whole.trajectory[1:])
 
 
 def test_progress_and_trajectory() -> None:

@@ -65,7 +65,7 @@ def test_the_stated_error_holds_over_a_hundred_draws() -> None:
         ratio = np.exp(rng.uniform(np.log(process.ratio_min), np.log(process.ratio_max)))
         s = process.level_at(float(rng.choice([ratio, process.ratio_max])))
         noise = rng.standard_normal((15, dim))
-        x = s.alpha * law.sample(15, rng) + s.sigma * noise
+        x = s.noised(law.sample(15, rng), noise)
         exact = exact_flow(law, x, s, CLEAN, rtol=1e-8)
         found = follow(law, x, s, CLEAN, int(rng.choice([16, 32, 64, 128])))
         error, stated = distances(found.state, exact.state), found.error + exact.error

@@ -52,7 +52,7 @@ def test_samples_are_always_decided_if_finite() -> None:
     assert c.violated.tolist() == [False, True, False]
 
 
-def test_the_graded_twin_moves_the_formula() -> None:
+def test_the_graded_control_moves_the_formula() -> None:
     c = compared(2.0, 2.0, 1e-7)
     assert c.graded(1e-6).predicted == 2.0 * (1 + 1e-6)
     assert c.graded(1e-6).violated.all()

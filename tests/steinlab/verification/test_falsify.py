@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from steinlab.cli import main
-from steinlab.verification.claim import PROFILES, Check, Claim, Twin
+from steinlab.cli import main, output
+from steinlab.verification.claim import PROFILES, Check, Claim, NegativeControl
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify import (
     ATTACK_BUDGET,
@@ -38,7 +39,7 @@ def searched(claim: Claim, budget: int, seed: int = 0) -> Search:
     return search
 
 
-TWINS = [
+CONTROLS = [
     ("asymptotic-equivalence", "bound halved"),
     ("error-decay", "rho not squared"),
     ("stein-identity", "sigma instead of sigma^2"),
@@ -46,11 +47,11 @@ TWINS = [
 ]
 
 
-@pytest.mark.parametrize(("claim_id", "name"), TWINS)
+@pytest.mark.parametrize(("claim_id", "name"), CONTROLS)
 def test_a_falsified_formula_is_found_within_64_cases_and_shrunk(claim_id, name) -> None:
     claim = load_claim(claim_id)
-    twin = next(t for t in claim.twins if t.name == name)
-    wrong = replace(claim, formula=twin.formula)
+    control = next(t for t in claim.controls if t.name == name)
+    wrong = replace(claim, formula=control.formula)
     found = searched(wrong, 64).best()
     assert found is not None
     assert found.violated
@@ -89,12 +90,16 @@ def rare(error: float) -> Claim:
         return Comparison(1 + off, np.ones(len(a)), np.full(len(a), 1e-6))
 
     check = Check(
-        "corner", "property", lambda _: [Cases([[0.1, 0.1]])], lambda cases: cases, compare,
-        lambda case: Cases([case["numbers"]]),
-    )  # fmt: skip
+        "corner",
+        method="property",
+        draw=lambda _: [Cases([[0.1, 0.1]])],
+        measure=lambda cases: cases,
+        compare=compare,
+        restore=lambda case: Cases([case["numbers"]]),
+    )
     return Claim(
-        "toy", "Toy", "1 = 1", "here", "identity", (), error, (check,), (Twin("off", 1.0),), (),
-        lambda _: "", search=lambda _: [Square()],
+        "toy", "Toy", "1 = 1", "here", "identity", (), error, (check,),
+        (NegativeControl("off", 1.0),), (), lambda _: "", search=lambda _: [Square()],
     )  # fmt: skip
 
 
@@ -244,7 +249,10 @@ def test_a_check_that_cannot_draw_few_is_not_searched() -> None:
     assert not spaces_of(replace(claim, checks=(replace(original, draw=draw),)))
 
 
-def test_the_command_stores_a_case_that_replays_and_continues(tmp_path, capsys) -> None:
+def test_the_command_stores_a_case_that_replays_and_continues(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(output, "SECONDS_BETWEEN_LINES", 0.0)
     out = tmp_path / "out"
     args = ["falsify", "vp-singularity", "--out", str(out), "--json", str(tmp_path / "r.json")]
     assert main([*args, "--budget", "64"]) == 0
@@ -257,7 +265,7 @@ def test_the_command_stores_a_case_that_replays_and_continues(tmp_path, capsys) 
     assert main([*args, "--budget", "96"]) == 0
     shown, said = capsys.readouterr()
     assert "96 of 96 cases spent, 64 of them in earlier runs" in shown
-    assert "96 of 96 cases: best 0." in said
+    assert re.search(r"% done, \d+ of 96 cases: best 0\.", said)
     result = json.loads((tmp_path / "r.json").read_text())
     assert (result["spent"], result["budget"], result["violated"]) == (96, 96, False)
     assert 0 < result["checks"]["cancellation"] < 1

@@ -1,4 +1,4 @@
-"""Every claim with case-wise checks can be searched, replayed and continued; twins are found."""
+"""Every claim with case-wise checks can be searched, replayed and continued; controls are found."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ UNSEARCHED = (
 )
 """Claims without a search space: a whole design, networks, or a stored study."""
 
-TWINS = [
+CONTROLS = [
     ("algorithm-cost", "m products a run", 64),
     ("clipped-gain", "gamma = 1.5, cell by cell", 16),
     ("clipped-gain-flow", "clipped from below only, cell by cell", 128),
@@ -62,14 +62,14 @@ def searched(claim, budget: int, seed: int = 0) -> Search:
     return search
 
 
-@pytest.mark.parametrize(("claim_id", "name", "budget"), TWINS)
+@pytest.mark.parametrize(("claim_id", "name", "budget"), CONTROLS)
 def test_a_broken_formula_is_found(claim_id, name, budget) -> None:
     claim = load_claim(claim_id)
-    twin = next(t for t in claim.twins if t.name == name)
-    wrong = replace(claim, formula=twin.formula)
-    if twin.checks:  # third-order-as-published is refuted as it stands, in its other checks
+    control = next(t for t in claim.controls if t.name == name)
+    wrong = replace(claim, formula=control.formula)
+    if control.checks:  # third-order-as-published is refuted as it stands, in its other checks
         wrong = replace(
-            wrong, search=lambda c: [s for s in claim.search(c) if s.check in twin.checks]
+            wrong, search=lambda c: [s for s in claim.search(c) if s.check in control.checks]
         )
     found = searched(wrong, budget).best()
     assert found is not None
@@ -78,7 +78,7 @@ def test_a_broken_formula_is_found(claim_id, name, budget) -> None:
     assert rerun(wrong, found.space.check, case).violated.all()
 
 
-@pytest.mark.parametrize("claim_id", sorted({claim for claim, *_ in TWINS}))
+@pytest.mark.parametrize("claim_id", sorted({claim for claim, *_ in CONTROLS}))
 def test_the_command_stores_replays_and_continues(claim_id, tmp_path, capsys) -> None:
     few, more = (1, 2) if claim_id in DEAR else (8, 24)
     args = ["falsify", claim_id, "--json", str(tmp_path / "r.json"), "--out"]
@@ -112,7 +112,7 @@ def test_claims_that_cannot_be_searched_name_those_that_can(refused) -> None:
     assert "trend (property), oracle (property)" in said
     named = said.partition("choose from ")[2].strip().split(", ")
     assert named == [name for name in claim_ids() if name not in UNSEARCHED]
-    assert {claim for claim, *_ in TWINS} == {name for name in named if load_claim(name).search}
+    assert {claim for claim, *_ in CONTROLS} == {name for name in named if load_claim(name).search}
 
 
 def test_runs_searched_do_not_fold() -> None:
@@ -133,8 +133,8 @@ def test_indices_stay_below_their_count() -> None:
 
 def test_pairs_shrink_to_fewer_components() -> None:
     claim = load_claim("perturbation-bound")
-    twin = next(t for t in claim.twins if t.name == "constant lowered by 10 %")
-    wrong = replace(claim, formula=twin.formula)
+    control = next(t for t in claim.controls if t.name == "constant lowered by 10 %")
+    wrong = replace(claim, formula=control.formula)
     found = searched(wrong, 200).best()
     assert found is not None
     small, _ = shrink(wrong, found)

@@ -130,7 +130,7 @@ def test_falsify_searches_a_claim_of_a_file(here: Path, capsys: pytest.CaptureFi
     )
     code, line = said(capsys, "falsify", "my.py::jensn")
     assert (code, line.count("\n")) == (2, 0)
-    assert "claim of my.py must be one of jensen, too-sharp (did you mean jensen?)" in line
+    assert "did you mean jensen? claim of my.py must be one of jensen, too-sharp" in line
 
 
 def test_replay_wants_the_file_as_it_was(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

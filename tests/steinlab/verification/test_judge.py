@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from steinlab.cli import main
+from steinlab.errors import InputError
 from steinlab.verification import ledger, registry
-from steinlab.verification.claim import Twin
+from steinlab.verification.claim import NegativeControl, Number
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.judge import effort_for, judge
 from steinlab.verification.ledger import differences, faults, judge_by_id, run, stored_case
@@ -81,23 +82,23 @@ def test_a_dropped_condition_that_changes_nothing_is_a_fault() -> None:
     assert faults({"claims": [row]}) == ["toy: control not rejected: another slope"]
 
 
-def test_a_twin_that_passes_is_a_fault() -> None:
-    row = judge(claim(twins=(Twin("the same", lambda x: 2 * x),)))
+def test_a_control_that_passes_is_a_fault() -> None:
+    row = judge(claim(controls=(NegativeControl("the same", lambda x: 2 * x),)))
     assert row["verdict"] == "holds"
     assert not named(row, "the same")["rejected"]
     assert faults({"claims": [row]}) == ["toy: control not rejected: the same"]
 
 
-def test_a_twin_may_be_bound_to_a_check() -> None:
-    """A twin that only the other check could reject is not rejected by its own."""
-    off = Twin("off by 1e-7", lambda x: 2 * x * (1 + 1e-7), ("coarse",))
+def test_a_control_may_be_bound_to_a_check() -> None:
+    """A control that only the other check could reject is not rejected by its own."""
+    off = NegativeControl("off by 1e-7", lambda x: 2 * x * (1 + 1e-7), ("coarse",))
     coarse = check(
         "coarse", compare=lambda d, f: replace(compare(d, f), tolerance=np.full_like(d[0], 1e-4))
     )
-    row = judge(claim(checks=(check(), coarse), twins=(off,)))
+    row = judge(claim(checks=(check(), coarse), controls=(off,)))
     assert "toy: control not rejected: off by 1e-7" in faults({"claims": [row]})
     free = replace(off, checks=())
-    assert named(judge(claim(twins=(free,))), "off by 1e-7")["rejected"]
+    assert named(judge(claim(controls=(free,))), "off by 1e-7")["rejected"]
 
 
 def test_a_nearly_blind_check_fails_its_graded_control() -> None:
@@ -169,7 +170,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     known = {
         "good": claim(id="good"),
         "crashing": claim(id="crashing", checks=(check(measure=broken),)),
-        "blind": claim(id="blind", twins=(Twin("the same", double),)),
+        "blind": claim(id="blind", controls=(NegativeControl("the same", double),)),
         "wrong": claim(id="wrong", formula=lambda x: 3 * x),
     }
     monkeypatch.setattr(registry, "load_claim", known.__getitem__)
@@ -260,14 +261,23 @@ def test_exit_codes(
         ({"conditions": None}, "conditions of claim toy must be a tuple of texts, got null"),
         ({"conditions": "x > 0"}, "conditions of claim toy must be a tuple of texts, got x > 0"),
         ({"conditions": (1,)}, r"conditions of claim toy must be a tuple of texts, got \[1\]"),
-        ({"twins": (Twin(1, abs),)}, "claim toy must name each control by a text, got 1"),
+        (
+            {"controls": (NegativeControl(1, abs),)},
+            "claim toy must name each control by a text, got 1",
+        ),
         ({"owner": None}, "owner of claim toy must be text, got null"),
         ({"kind": "banana"}, r"kind of claim toy must be one of identity, tight, .*, got banana"),
-        ({"owner": "papre"}, r"owner of claim toy must be .* \(did you mean paper\?\), got papre"),
-        ({"twins": ()}, "claim toy must have a control, got none"),
+        ({"owner": "papre"}, r"did you mean paper\? owner of claim toy must be .*, got papre"),
+        ({"latex": "x^2"}, r"latex of claim toy must be a tuple of texts, got x\^2"),
+        ({"headline": None}, "headline of claim toy must be text, got null"),
+        ({"expected": "true"}, "expected verdict of claim toy must be one of proved, .*, got true"),
+        ({"controls": ()}, "claim toy must have a control, got none"),
         ({"checks": ()}, "claim toy must have a check, got none"),
         ({"checks": (check(), check())}, "claim toy must name each check once, got numbers twice"),
-        ({"twins": (Twin("a", abs), Twin("a", abs))}, "each control once, got a twice"),
+        (
+            {"controls": (NegativeControl("a", abs), NegativeControl("a", abs))},
+            "each control once, got a twice",
+        ),
     ],
 )
 def test_a_claim_that_cannot_be_judged_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -343,8 +353,8 @@ def test_a_check_of_no_known_method_is_refused() -> None:
     ("formula", "rejected"), [(double, False), (lambda x: 3 * x, True)], ids=["equal", "another"]
 )
 def test_a_control_equal_to_a_refuted_formula_rejects_nothing(formula: Any, rejected: bool) -> None:
-    """The data violate both: the check has not told the twin from the claim."""
-    row = judge(claim(checks=(check(slope=2.5),), twins=(Twin("copy", formula),)))
+    """The data violate both: the check has not told the control from the claim."""
+    row = judge(claim(checks=(check(slope=2.5),), controls=(NegativeControl("copy", formula),)))
     assert row["verdict"] == "refuted"
     assert named(row, "copy")["rejected"] is rejected
     complaint = (
@@ -433,15 +443,15 @@ def test_a_comparison_is_one_number_a_case() -> None:
         judge(claim(checks=(check(compare=pairs),)))
 
 
-def test_a_twin_of_no_check_is_a_fault() -> None:
-    row = judge(claim(twins=(Twin("wrong sign", lambda x: -2 * x, ("nubmers",)),)))
+def test_a_control_of_no_check_is_a_fault() -> None:
+    row = judge(claim(controls=(NegativeControl("wrong sign", lambda x: -2 * x, ("nubmers",)),)))
     assert faults({"claims": [row]}) == ["toy: control not rejected: wrong sign"]
 
 
 def test_without_any_control_tried_it_is_a_fault() -> None:
     absent = check("absent", available=lambda: "no such extra")
-    twin = Twin("wrong sign", lambda x: -2 * x, ("absent",))
-    row = judge(claim(checks=(check(), absent), twins=(twin,)))
+    control = NegativeControl("wrong sign", lambda x: -2 * x, ("absent",))
+    row = judge(claim(checks=(check(), absent), controls=(control,)))
     assert row["not_looked_at"] == [{"check": "absent", "what": "", "reason": "no such extra"}]
     assert faults({"claims": [row]}) == [
         "toy: no control was tried: none applies to the checks that ran"
@@ -495,3 +505,55 @@ def test_the_whole_traceback_is_printed_when_asked(toys: dict[str, Any], capsys:
     assert whole.startswith("steinlab: crashing: a check crashed")
     assert "Traceback (most recent call last)" in whole
     assert whole.endswith("ZeroDivisionError: no such number\n")
+
+
+def found(results: Any) -> list[Number]:
+    return [Number("cases seen", len(results["numbers"].comparison.measured), key="cases")]
+
+
+def test_a_headline_is_filled_from_the_numbers() -> None:
+    row = judge(claim(headline="Doubles in {cases} cases.", numbers=found))
+    assert row["headline"] == "Doubles in 7 cases."
+    assert row["numbers"] == [
+        {
+            "name": "cases seen",
+            "value": 7,
+            "error": None,
+            "unit": "",
+            "better": "",
+            "key": "cases",
+        }
+    ]
+
+
+def test_a_headline_is_not_said_of_another_verdict() -> None:
+    told = {"headline": "Doubles in {cases} cases.", "numbers": found}
+    row = judge(claim(checks=(check(slope=2.5),), **told))
+    assert (row["verdict"], row["expected"], row["headline"]) == ("refuted", "holds", "")
+    assert row["numbers"][0]["value"] == 7
+
+
+@pytest.mark.parametrize("headline", ["in {cases} cases, {gain}", "in {cases", "in {cases:q}"])
+def test_a_headline_that_its_numbers_do_not_fill_is_refused(headline: str) -> None:
+    with pytest.raises(ValueError, match=r"headline of claim toy must be a template over .* cases"):
+        judge(claim(headline=headline, numbers=found))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": math.nan}, "value of number gain must be finite, got nan"),
+        ({"error": -1.0}, "error of number gain must be >= 0, got -1.0"),
+        ({"better": "more"}, "better of number gain must be one of lower, higher, got more"),
+    ],
+)
+def test_a_number_that_says_nothing_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Number(**{"name": "gain", "value": 1.0, **change})
+
+
+def test_a_number_is_plain_in_the_ledger() -> None:
+    number = Number("gain, on average", np.float32(0.5), np.float64(0.25))
+    assert type(number.value) is type(number.error) is float
+    assert number.key == "gain_on_average"
+    assert type(Number("count", np.int64(3)).value) is int

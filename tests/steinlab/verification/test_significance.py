@@ -280,6 +280,8 @@ def joint_row(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         dropped=(),
         finding=lambda _: "",
         table=None,
+        headline="",
+        numbers=None,
     )
     monkeypatch.setattr("steinlab.verification.registry.load_claim", lambda _: wrong)
     return judge(wrong, seed=4)
@@ -343,10 +345,10 @@ def controls(claim: Claim, seed: int) -> dict[str, float]:
             continue
         if check.pool or not result.comparison.upper:
             found[f"graded: {check.name}"] = chance(result, claim.formula, grade=0.01)
-        for twin in claim.twins:
-            if exact & set(twin.checks or exact) or check.name not in (twin.checks or own):
+        for control in claim.controls:
+            if exact & set(control.checks or exact) or check.name not in (control.checks or own):
                 continue  # a deterministic check rejects it
-            found[twin.name] = min(found.get(twin.name, 1.0), chance(result, twin.formula))
+            found[control.name] = min(found.get(control.name, 1.0), chance(result, control.formula))
     return found
 
 

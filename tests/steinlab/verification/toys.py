@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, Twin
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl
 from steinlab.verification.comparison import Comparison
 
 Formula = Callable[[np.ndarray], np.ndarray]
@@ -48,7 +48,7 @@ def check(name: str = "numbers", slope: float = 2.0, **changes: Any) -> Check:
         return [Numbers(tuple(effort.rng.uniform(1, 2, effort.count(n))), slope) for n in (3, 4)]
 
     parts = {"draw": draw, "measure": measure, "compare": compare, "restore": Numbers.restore}
-    return Check(name, "property", **{**parts, **changes})
+    return Check(name, method="property", **{**parts, **changes})
 
 
 def double(x: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def claim(**changes: Any) -> Claim:
         "conditions": (),
         "formula": double,
         "checks": (check(),),
-        "twins": (Twin("wrong sign", lambda x: -2 * x),),
+        "controls": (NegativeControl("wrong sign", lambda x: -2 * x),),
         "dropped": (),
         "finding": lambda results: f"seen {', '.join(results)}",
     }

@@ -68,6 +68,7 @@ def test_a_whole_file_is_read(file):
         (objects(), "must hold 3 arrays, found array 1 cut short or corrupt"),
         (packed([2 * leaf for leaf in LEAVES]), "must have SHA-256 "),
     ],
+    ids=range(12),  # contents hold the time, and tests must have the same names in every process
 )
 def test_what_is_wrong_is_one_line(file, content, message):
     file.write_bytes(content)

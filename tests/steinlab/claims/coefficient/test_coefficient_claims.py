@@ -22,7 +22,7 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.instruments.step_jacobians import residual_jacobian, supremum
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.formulas import estimate, stein_numerator
-from steinlab.coefficient.on_law import coefficients
+from steinlab.coefficient.routes import coefficients
 from steinlab.coefficient.step_terms import Problem, quadrature_terms, take_step
 from steinlab.diffusion.processes import EDM, PROCESSES, VP_LINEAR
 from steinlab.solvers import SOLVERS, first_order
@@ -191,7 +191,7 @@ def test_deviation_matches_the_estimators_standard_error(process):
     rng, n = np.random.default_rng(0), 400_000
     x_star = law.sample(n, rng)
     s = wide[0]
-    x = s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape)
+    x = s.noised(x_star, rng)
     step = take_step(problem, x, None)
     u = step.candidate.residual
     div, split = (d(step, rng) for d in (Exact(), Hutchinson(1, "gaussian")))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_twins
+from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.derivations.evidence import StepCases, compare, measure, undetected
 from steinlab.verification.claim import Claim, Dropped, Effort
 from steinlab.verification.judge import judge
@@ -23,7 +23,7 @@ def claim(derivation, *, covers=True, dropped=()):
         conditions=(),
         formula=None,
         checks=(symbolic_check(derivation, covers=covers),),
-        twins=symbolic_twins(derivation),
+        controls=symbolic_controls(derivation),
         dropped=dropped,
         finding="{}".format,
     )

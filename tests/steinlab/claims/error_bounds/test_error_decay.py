@@ -138,7 +138,7 @@ def test_a_run_is_the_solver_with_the_batchs_own_coefficient() -> None:
     law = draw_law(rng, 1, 3, 6, "full").take(0)
     grid = make_grid(PROCESSES["vp-linear"], "karras", 4)
     star = law.sample(256, rng)
-    x = grid[0].alpha * star + grid[0].sigma * rng.standard_normal(star.shape)
+    x = grid[0].noised(star, rng)
     sizes = [(v**2).sum(axis=1).mean() for v in (x, star)]
     assert got.size == pytest.approx(max(sizes), rel=1e-14, abs=0)
     errors = [((x - star) ** 2).sum(axis=1).mean()]

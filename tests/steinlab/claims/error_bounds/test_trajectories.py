@@ -73,7 +73,7 @@ def test_shifted_coefficients_against_samples(solver):
     law, test, (s, t) = case.model(), case.tests().take(0), case.levels()
     rng = np.random.default_rng(0)
     x_star = test.sample(200_000, rng)
-    x = s.alpha * x_star + s.sigma * rng.standard_normal(x_star.shape)
+    x = s.noised(x_star, rng)
     u = shift_adaptation.SOLVERS[solver].step(law, x, s, t, ()).residual
     power = np.mean(u**2)
     for name, numerator in (("optimum", u * (x - x_star)), ("tweedie", u * (x - law(x, s)))):

@@ -14,6 +14,7 @@ from steinlab.claims.instruments.paired_runs import (
     BEST,
     CAP,
     CLIPPED,
+    MEASURES,
     PUBLISHED,
     RULES,
     STACKS,
@@ -30,6 +31,7 @@ from steinlab.claims.performance.gain_ratios import Cells, Design, Judged, Runs,
 from steinlab.corrections import stein, tweedie
 from steinlab.diffusion.laws import problem
 from steinlab.errors import InputError
+from steinlab.estimates import Estimate
 from steinlab.metrics import energy_distance_of_pairs, rms_distance
 from steinlab.solvers import EULER, HEUN
 from steinlab.solvers.loop import solve
@@ -52,16 +54,15 @@ COUNT = len(NAMES) - 1
 
 def planted(ratios, setup=SETUPS[1], expansion=2.0):
     """An outcome whose rows, after the plain one, are the given ratios."""
-    errors = np.array([1.0, *ratios])
-    none = np.zeros(len(NAMES))
-    return Outcome(setup, NAMES, errors, errors, none, none, expansion)
+    rows = tuple(dict.fromkeys(MEASURES, Estimate(value, 0.0)) for value in (1.0, *ratios))
+    return Outcome(setup, NAMES, rows, np.zeros(len(NAMES)), expansion)
 
 
 @pytest.mark.parametrize("setup", SETUPS)
 @pytest.mark.parametrize(("make", "route"), [(stein, "stein"), (tweedie, "tweedie")])
 def test_a_row_of_the_stack_is_a_run_of_the_correction(setup, make, route):
-    x, ends = setup.start()
-    law, grid, plan = problem(setup.problem), setup.levels(), setup.plan()
+    bench, (plan, grid) = setup.bench(), setup.planned()
+    law, x, ends = problem(setup.problem), bench.start, bench.ends
     # a first estimate of order 1e4 amplifies rounding, which differs between shapes
     kept = [(n, r) for n, r in RULES.items() if r.route == route and r.high < 10 and not r.vp]
     for name, rule in kept:
@@ -69,17 +70,19 @@ def test_a_row_of_the_stack_is_a_run_of_the_correction(setup, make, route):
         correction = make(gamma_min=rule.low, gamma_max=rule.high)
         end = solve(law, x, grid, plan, correction=correction)
         expected = rms_distance(end.state, ends).value
-        assert outcome.flow_error[outcome.names.index(name)] == pytest.approx(expected, rel=1e-6)
+        assert outcome.value(name) == pytest.approx(expected, rel=1e-6)
         plain = solve(law, x, grid, plan).state
-        assert outcome.flow_error[0] == pytest.approx(rms_distance(plain, ends).value, rel=1e-12)
+        assert outcome.value(outcome.names[0]) == pytest.approx(
+            rms_distance(plain, ends).value, rel=1e-12
+        )
 
 
 def one_step(process: str, solver=HEUN):
     law, rng = problem("ring, 2-D"), np.random.default_rng(5)
-    grid = Setup("ring, 2-D", process, "euler", "karras", 4, 8, 0).levels()
+    grid = Setup("ring, 2-D", process, "euler", "karras", 4, 8, 0).planned()[1]
     s, t = grid[1], grid[2]
-    x = s.alpha * law.sample(50, rng) + s.sigma * rng.standard_normal((50, 2))
-    return Step(law, solver, x, s, t, (), solver.step(law, x, s, t, ()))
+    x = s.noised(law.sample(50, rng), rng)
+    return Step.take(law, solver, x, s, t)
 
 
 def apply(step, *rules):
@@ -134,10 +137,10 @@ def test_the_oracle_brings_every_step_nearest_to_the_exact_trajectory():
 def test_rows_that_leave_the_finite_numbers_are_kept_and_capped():
     setup = SETUPS[0]
     ends = paired_runs._ends(setup, (Rule("fixed", 1.0, 1.0), Rule("fixed", 1e300, 1e300)))
-    plain = solve(problem(setup.problem), setup.start().x, setup.levels(), setup.plan()).state
+    plan, grid = setup.planned()
+    plain = solve(problem(setup.problem), setup.bench().start, grid, plan).state
     assert np.isinf(ends[1]).all()
     np.testing.assert_allclose(ends[0], plain, rtol=1e-12)
-    assert paired_runs._distances(ends[1], plain) == (math.inf, math.inf, 0.0)
     assert paired_runs._noise(np.full(3, math.inf), np.ones(3)) == 0.0
     assert planted([math.inf] * COUNT).ratio(NAMES[1]) == CAP
     assert planted([1e9] * COUNT).ratio(NAMES[1]) == CAP
@@ -165,9 +168,9 @@ def test_errors_cancel_where_more_evaluations_do_worse():
 
 
 def test_energy_ratios_below_the_standard_error_count_as_the_error():
-    one = planted([0.5] * COUNT)
-    one = one._replace(energy=np.full(COUNT + 1, -1.0), floor=np.arange(1.0, COUNT + 2))
-    assert one.ratio(NAMES[2], "energy") == 3.0
+    rows = tuple({"paired_energy": Estimate(-1.0, 1.0 + i)} for i in range(COUNT + 1))
+    one = planted([0.5] * COUNT)._replace(measured=rows)
+    assert one.ratio(NAMES[2], "paired_energy") == 3.0
 
 
 @pytest.mark.parametrize("solver", [EULER, HEUN])
@@ -175,7 +178,7 @@ def test_the_largest_gain_of_a_linear_step(solver):
     law = GaussianMixture([1.0], np.zeros((1, 2)), np.array([[4.0, 0.01]]))
     s, t = NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.25)
     x = np.random.default_rng(0).standard_normal((30, 2))
-    step = Step(law, solver, x, s, t, (), solver.step(law, x, s, t, ()))
+    step = Step.take(law, solver, x, s, t)
     matrix = np.eye(2) - step.residual(np.eye(2), law)
     exact = np.abs(np.diag(matrix)).max()
     found = paired_runs.largest_gain(step, np.random.default_rng(1), iterations=12)
@@ -275,7 +278,6 @@ def test_a_finding_and_its_table_hold_the_interval_by_law(claim_id):
     assert all(" to " in row[column] for row in table.rows if int(row[2]) > 20)
     if claim_id == "few-evaluations-gain":
         assert "Without Heun: " in said
-        assert "By solver: " in said
         for rule in CLIPPED:
             assert {f"{rule}, heun", f"{rule}, without heun"} <= {row[0] for row in table.rows}
         assert any("Heun and 3M that gain" in text for text in claim.conditions)

@@ -146,10 +146,7 @@ def test_the_finding_says_which_part_of_the_design_was_played() -> None:
 def test_corrected_heun_is_no_match_for_plain_euler() -> None:
     def cells(solver: str, row: str) -> dict[tuple[str, str, int], float]:
         kept = (o for o in outcomes("edm") if o.setup.solver == solver)
-        return {
-            (o.setup.problem, o.setup.grid, o.setup.evaluations): o.flow_error[o.names.index(row)]
-            for o in kept
-        }
+        return {(o.setup.problem, o.setup.grid, o.setup.evaluations): o.value(row) for o in kept}
 
     heun, euler = cells("heun", VP), cells("euler", "plain")
     factor = np.exp(np.mean([np.log(heun[key] / euler[key]) for key in euler]))

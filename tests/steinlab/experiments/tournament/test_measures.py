@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from analytic import EmpiricalMixture, GaussianMixture
 from steinlab.experiments.tournament.measures import (
+    MEASURES,
     PROJECTIONS,
     WIDE,
-    Truth,
-    covariance_of,
+    QuickTruth,
     distances,
-    mode_weights,
 )
 from steinlab.experiments.tournament.problems import load_problem
-from steinlab.metrics import energy_distance, sliced_w2
+from steinlab.metrics import (
+    Samples,
+    Truth,
+    covariance_of,
+    energy_distance,
+    mode_weights,
+    sliced_w2,
+)
 
 RNG = np.random.default_rng(5)
 TILTED = GaussianMixture(
@@ -24,17 +32,21 @@ TILTED = GaussianMixture(
 ROWS = EmpiricalMixture(RNG.standard_normal((7, 3)), 0.3)
 
 
+def measured(x: np.ndarray, truth: Truth) -> Any:
+    return Samples(x, truth).measured(MEASURES)
+
+
 @pytest.mark.parametrize("name", ["two-1", "few-8", "few-64", "few-512"])
 def test_distances_are_the_library_s(name: str) -> None:
     law = load_problem(name).law
     x, y = law.sample(80, RNG) * 1.1, law.sample(80, RNG)
-    found = Truth.of_law(law, y).measures(x)
+    found = measured(x, QuickTruth(y, law))
     energy = energy_distance(x, y)
     rounding = 1e-13 * np.abs(x).max() * np.sqrt(law.dim)
-    assert abs(found["energy_distance"] - energy.value) < rounding
-    assert abs(found["energy_error"] - energy.error) < rounding
+    assert abs(found["energy_distance"].value - energy.value) < rounding
+    assert abs(found["energy_distance"].error - energy.error) < rounding
     sliced = sliced_w2(x, y, num_projections=PROJECTIONS, seed=0).value
-    assert found["sliced_w2"] == pytest.approx(sliced, rel=1e-12)
+    assert found["sliced_w2"].value == pytest.approx(sliced, rel=1e-12)
 
 
 def test_near_states_keep_their_distance_in_many_dimensions() -> None:
@@ -62,19 +74,20 @@ def test_true_states_have_the_true_mode_weights() -> None:
     assert mode_weights(wide, wide.sample(n, RNG))[0] == pytest.approx(0.3, abs=0.015)
     x = x[:300]
     one = TILTED.means[0] + 0.1 * RNG.standard_normal((300, 2))  # the first mode alone
-    assert Truth.of_law(TILTED, x).measures(one)["mode_weights"] == pytest.approx(0.8, abs=0.01)
-    assert Truth.of_sample(x, TILTED).measures(x)["mode_weights"] == 0.0
+    known, told = Truth(x, TILTED), Truth(x, named=TILTED)
+    assert measured(one, known)["mode_weights"].value == pytest.approx(0.8, abs=0.01)
+    assert measured(x, told)["mode_weights"].value == 0.0
     rows = ROWS.sample(9, RNG)
-    assert "mode_weights" not in Truth.of_law(ROWS, rows).measures(rows[::-1])
+    assert measured(rows[::-1], Truth(rows, ROWS))["mode_weights"] is None
 
 
 def test_mean_and_covariance_errors_are_relative() -> None:
     x = RNG.standard_normal((50, 2))
-    truth = Truth(x, np.zeros(2), np.eye(2))
+    truth = Truth(x, GaussianMixture([1.0], [[0.0, 0.0]], 1.0))
     x = (x - x.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(x, rowvar=False))).T
-    found = truth.measures(2 * x + [3.0, 0.0])
-    assert found["mean"] == pytest.approx(3 / np.sqrt(2))
-    assert found["covariance"] == pytest.approx(3.0)
+    found = measured(2 * x + [3.0, 0.0], truth)
+    assert found["mean"].value == pytest.approx(3 / np.sqrt(2))
+    assert found["covariance"].value == pytest.approx(3.0)
 
 
 def test_a_ratio_has_the_error_of_its_own_cell() -> None:
@@ -83,11 +96,10 @@ def test_a_ratio_has_the_error_of_its_own_cell() -> None:
     for seed in range(300):
         rng = np.random.default_rng(seed)
         start, sample = rng.standard_normal((2, 100, 1))
-        truth = Truth.of_law(law, sample)
+        truth = Truth(sample, law)
         plain, moved = (truth.rows(x) for x in (1.0 + start, 0.8 + 1.1 * start))
         ratios.append((moved.distance + floor) / (plain.distance + floor))
         errors.append(moved.ratio_error(plain, ratios[-1]) / (plain.distance + floor))
-        assert truth.energy_distance(start) == (truth.rows(start).distance, truth.rows(start).error)
     spread = np.std(ratios, ddof=1)
     # the standard deviation of 300 draws errs by 4 % itself; first order, so a fifth in all
     assert np.mean(errors) == pytest.approx(spread, rel=0.2)

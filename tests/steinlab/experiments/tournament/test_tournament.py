@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from analytic import NoiseLevel, exact_flow
+from steinlab.cli import _end, app
 from steinlab.diffusion.laws import LAWS
-from steinlab.errors import InputError
-from steinlab.experiments.tournament import __main__ as command
+from steinlab.errors import InputError, Terminated
 from steinlab.experiments.tournament import run
+from steinlab.experiments.tournament import session as command
 from steinlab.experiments.tournament.design import BUDGETS, HALVES, SOLVERS, Cell, cells
 from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS
 from steinlab.experiments.tournament.measures import MEASURES
@@ -37,6 +38,11 @@ from steinlab.storage import Store
 CELL = Cell("ring-2", "edm", "karras", "dpmpp-2m", 5, 0)
 DOCS = Path(__file__).parents[4] / "docs"
 SOME = ("none", "stein", "law-matched", "calibrated")
+
+
+def tournament(args: list[str]) -> None:
+    """Run the command; what it raises comes through."""
+    app(["tournament", *args], standalone_mode=False)
 
 
 def test_the_design_is_a_fraction_split_in_two() -> None:
@@ -81,7 +87,7 @@ def test_every_solver_ends_at_zero_noise_within_its_budget(solver: str) -> None:
     cell = dataclasses.replace(CELL, solver=solver)
     own = arena("ring-2", "edm", 0, 30)
     for budget in BUDGETS:
-        plan, grid = planned(cell, own.process, budget)
+        plan, grid = planned(cell, own.subject.process, budget)
         assert grid[-1].sigma == 0
         assert budget - 1 <= evaluations_on(plan, grid) <= budget
 
@@ -89,11 +95,11 @@ def test_every_solver_ends_at_zero_noise_within_its_budget(solver: str) -> None:
 def test_a_cell_is_played_from_states_of_its_own() -> None:
     found = play(CELL, states=60, entrants=SOME)
     own = arena("ring-2", "edm", 0, 60)
-    plan, grid = planned(CELL, own.process, 5)
+    plan, grid = planned(CELL, own.subject.process, 5)
     assert not np.any(own.calibration[:, None] == own.start[None])
     none, table, law = (found["results"][name] for name in ("none", "calibrated", "law-matched"))
-    end = solve(own.problem.denoiser, own.start, grid, plan).state
-    assert none["flow_error"] == pytest.approx(np.sqrt(((end - own.flow_end) ** 2).sum(1).mean()))
+    end = solve(own.subject.denoiser, own.start, grid, plan).state
+    assert none["flow_error"] == pytest.approx(np.sqrt(((end - own.ends) ** 2).sum(1).mean()))
     assert none["extra"] == table["extra"] == 0.0
     assert table["price"] > 100  # the fine run of the calibration states
     assert found["results"]["stein"]["extra"] == 5.0  # a product a step
@@ -112,12 +118,14 @@ def test_a_cell_is_played_from_states_of_its_own() -> None:
 def test_the_flow_ends_where_the_exact_flow_does() -> None:
     """And what a run is off by is that: 0.27 where a wrong end made it 0.76."""
     own = arena("few-8", "flow", 0, 1000)
-    plan, grid = planned(Cell("few-8", "flow", "logsnr", "dpmpp-2m", 10, 0), own.process, 10)
-    exact = exact_flow(own.problem.law, own.start[:50], grid[0], grid[-1], rtol=1e-8)
-    gap = np.linalg.norm(own.flow_end[:50] - exact.state, axis=1)
-    assert np.sqrt(np.mean(gap**2)) <= own.floor["flow_error"] < 1e-3
-    end = solve(own.problem.denoiser, own.start, grid, plan).state
-    found = rms_distance(end, own.flow_end)
+    plan, grid = planned(
+        Cell("few-8", "flow", "logsnr", "dpmpp-2m", 10, 0), own.subject.process, 10
+    )
+    exact = exact_flow(own.subject.law, own.start[:50], grid[0], grid[-1], rtol=1e-8)
+    gap = np.linalg.norm(own.ends[:50] - exact.state, axis=1)
+    assert np.sqrt(np.mean(gap**2)) <= own.floor["flow_error"].value < 1e-3
+    end = solve(own.subject.denoiser, own.start, grid, plan).state
+    found = rms_distance(end, own.ends)
     assert distances(own, end)["flow_error"] == found.value
     assert abs(found.value - 0.268) < 4 * found.error < 0.06
 
@@ -125,12 +133,12 @@ def test_the_flow_ends_where_the_exact_flow_does() -> None:
 def test_a_networks_true_sample_has_the_variance_of_its_flow() -> None:
     """That of a long run by another solver; ended too early, it has 6 % too little."""
     own = arena("digits-mlp", "edm", 0, 200)
-    long = long_run(own.problem.denoiser, own.start, own.process)
-    spread = [float(x.var(axis=0).sum()) for x in (own.flow_end, long.state)]
+    long = long_run(own.subject.denoiser, own.start, own.subject.process)
+    spread = [float(x.var(axis=0).sum()) for x in (own.ends, long.state)]
     assert spread[0] == pytest.approx(spread[1], rel=0.01)
-    gaps = np.linalg.norm(own.flow_end - long.state, axis=1)
-    assert np.median(gaps) <= own.floor["flow_error"] + long.rms_error
-    size = math.sqrt(own.truth.covariance.trace() / spread[0])
+    gaps = np.linalg.norm(own.ends - long.state, axis=1)
+    assert np.median(gaps) <= own.floor["flow_error"].value + long.rms_error
+    size = math.sqrt(own.own.truth.covariance.trace() / spread[0])
     assert size == pytest.approx(1.0, abs=0.05)
 
 
@@ -186,20 +194,20 @@ def test_it_resumes_and_writes_a_page(
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     out = tmp_path / "cells"
     args = ["--out", str(out), "--page", str(page), "--workers", "1"]
-    assert command.main(args) == 0
+    tournament(args)
     first = page.read_text()
     assert first.startswith("before")
     assert first.endswith("after\n")
     assert "old" not in first
     assert all(name in first for name in ENTRANTS if name != "none")
     monkeypatch.setattr(run, "play", None)  # nothing is played again
-    assert command.main(args) == 0
+    tournament(args)
     assert page.read_text() == first
     file = next(out.iterdir())
     store = Store(out)
     store.put(file.stem, "another", store.read(file.stem)[1])
     with pytest.raises(TypeError):
-        command.main(args)
+        tournament(args)
     assert capsys.readouterr().out.count("Profile") == 2
 
 
@@ -211,7 +219,7 @@ def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
     folder, record = tmp_path / "cells", tmp_path / "record.gz"
     args = ["--workers", "1", "--out", str(folder), "--record", str(record)]
     with pytest.raises(InputError, match="--minutes must leave time for a cell"):
-        command.main([*args, "--minutes", "0"])
+        tournament([*args, "--minutes", "0"])
     whole = sum(map(len, run.groups(tiny)))
     real, left = run.play, [1, 2, 3]
 
@@ -221,20 +229,20 @@ def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
 
     monkeypatch.setattr(run, "play", thrice)
     with pytest.raises(IndexError):
-        command.main(args)
+        tournament(args)
     assert len(list(folder.glob("*.npz"))) == 3 < whole
     assert "failed: IndexError" in capsys.readouterr().err
     assert len(read_record(record)[1]) <= 3  # of groups that were finished
-    assert command.main(["--from", str(folder)]) == 0
+    tournament(["--from", str(folder)])
     assert f"3 of the {whole} cells" in capsys.readouterr().out
     monkeypatch.setattr(run, "play", real)
-    assert command.main(args) == 0
+    tournament(args)
     live = capsys.readouterr().out
     first = record.read_bytes()
     monkeypatch.setattr(run, "play", None)
     for source in (record, folder):
         again = tmp_path / "again.gz"
-        assert command.main(["--from", str(source), "--record", str(again)]) == 0
+        tournament(["--from", str(source), "--record", str(again)])
         assert capsys.readouterr().out == live
         assert again.read_bytes() == first
 
@@ -255,17 +263,16 @@ def test_what_was_played_is_kept_when_the_run_is_told_to_end(
         return real(*given, **options)
 
     monkeypatch.setattr(run, "play", told)
-    before = signal.signal(signal.SIGTERM, command._stop)
+    before = signal.signal(signal.SIGTERM, _end)
     try:
-        with pytest.raises(SystemExit) as ended:
-            command.main(args)
+        with pytest.raises(Terminated):
+            tournament(args)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert ended.value.code == 128 + signal.SIGTERM
     first = read_record(record)[1]
     assert len(first) == len(list(folder.glob("*.npz"))) == 2
     shutil.rmtree(folder)
-    assert command.main([*args, "--note", "On two cores"]) == 0
+    tournament([*args, "--note", "On two cores"])
     head, whole = read_record(record)
     assert len(whole) == head["cells"] == 2 + len(list(folder.glob("*.npz")))
     assert [one for one in whole if one["cell"] in [c["cell"] for c in first]] == first
@@ -279,7 +286,7 @@ def test_another_runs_record_is_never_overwritten(
     tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
     monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
     record, other = tmp_path / "record.gz", tmp_path / "other.gz"
-    assert command.main(["--workers", "1", "--record", str(record), "--note", "Here"]) == 0
+    tournament(["--workers", "1", "--record", str(record), "--note", "Here"])
     whole, (head, found) = record.read_bytes(), read_record(record)
     monkeypatch.setattr(run, "play", None)
     for name in ("profile", "key"):
@@ -287,11 +294,11 @@ def test_another_runs_record_is_never_overwritten(
         before = other.read_bytes()
         for args in ([], ["--from", str(record)]):
             with pytest.raises(InputError, match=f"of {name} .* with 1 cells of {name} another$"):
-                command.main(["--workers", "1", "--record", str(other), *args])
+                tournament(["--workers", "1", "--record", str(other), *args])
         assert other.read_bytes() == before
     write_record(other, found[:1], head)
     for args in ([], ["--from", str(other)]):
-        assert command.main(["--workers", "1", "--record", str(record), *args]) == 0
+        tournament(["--workers", "1", "--record", str(record), *args])
         assert record.read_bytes() == whole
 
 
@@ -301,9 +308,9 @@ def test_where_nothing_can_be_written_nothing_is_played(
 ) -> None:
     monkeypatch.setattr(command, "_play", None)
     with pytest.raises(InputError, match=f"{option} must name a file in an existing folder, got"):
-        command.main([option, str(tmp_path / "gone" / "file")])
+        tournament([option, str(tmp_path / "gone" / "file")])
     with pytest.raises(InputError, match=f"{option} must name a file, got the folder"):
-        command.main([option, str(tmp_path)])
+        tournament([option, str(tmp_path)])
 
 
 def test_a_page_without_markers_is_refused_before_playing(
@@ -313,7 +320,7 @@ def test_a_page_without_markers_is_refused_before_playing(
     page = tmp_path / "page.md"
     page.write_text("no markers")
     with pytest.raises(InputError, match="--page must hold"):
-        command.main(["--page", str(page)])
+        tournament(["--page", str(page)])
 
 
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
@@ -379,6 +386,6 @@ def test_flow_and_networks_come_first_and_any_part_of_the_rest_is_a_balanced_sam
 def test_the_page_shows_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "corrections.md"
     page.write_text((DOCS / "corrections.md").read_text())
-    assert command.main(["--from", str(FULL), "--page", str(page)]) == 0
+    tournament(["--from", str(FULL), "--page", str(page)])
     assert page.read_text() == (DOCS / "corrections.md").read_text()
     assert FULL.stat().st_size < 3e6

@@ -51,6 +51,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "local-lipschitz": {"budgets": (6, 10, 12)},
     "observed-orders": {"steps": (8, 16), "solvers": ("euler", "heun", "dpmpp-3m-exact")},
     "perturbation-ladder": {"sizes": (0.1, 1.0), "kinds": ("bias",)},
+    "rooms": {},
     "sample-grids": {
         "cases": (PictureCase("digits-mlp", 9, 3), PictureCase(NOT_THERE, 9, 3)),
     },

@@ -1,0 +1,174 @@
+"""Run the study of corrections on a neural denoiser: ``steinlab study --data DIR --out DIR``.
+
+Pieces are kept as they finish, so that an interrupted study goes on where it stopped, with the same
+numbers, whatever the order: every piece draws from generators seeded by its content.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpu_models.models import FASHION_WEIGHTS, load_network
+from gpu_models.network import fashion
+from gpu_models.network.parallel import pick_device
+from gpu_models.quality.features import EXTRACTORS
+from gpu_models.quality.reference import Bench
+from gpu_models.study.cells import again, run_cell
+from gpu_models.study.cost import costs
+from gpu_models.study.design import CORRECTIONS, FAIR, SIZES, Cell, as_json, cells
+from gpu_models.study.lab import Lab, denoisers
+from gpu_models.study.records import Records
+from gpu_models.study.theory import coefficients, denoiser_errors, lipschitz
+from steinlab.cli.parser import Parser
+from steinlab.errors import InputError, one_of
+from steinlab.metrics import METRICS
+
+ROWS = (512, 2500)
+"""States that the network sees at once: a compiled one is asked for these numbers only."""
+
+
+PIECES: dict[str, Callable[[Lab], Any]] = {
+    "denoiser": denoiser_errors,
+    "cost": lambda lab: [costs(lab)],
+    "coefficients": coefficients,
+    "lipschitz": lipschitz,
+    "again": again,
+}
+"""Everything that is no cell, in the order in which shards take it in turn."""
+
+RUNS = "runs"
+"""What ``--only`` calls the cells."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run what is missing and return the exit code."""
+    wanted = _parser().parse_args(args)
+    deadline = time.monotonic() + 60 * wanted.minutes
+    only = _among("--only", wanted.only, (*PIECES, RUNS))
+    device = pick_device(wanted.device)
+    lab = _lab(wanted, device)
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    part, parts = _shard(wanted.shard)
+    records = Records(wanted.out, part, _config(wanted, lab))
+    environment = _environment(device, args)
+    key = f"environment {part}/{parts} {zlib.crc32(repr(environment).encode()):08x}"
+    records.get(key, lambda: environment)
+    for i, (name, piece) in enumerate(PIECES.items()):
+        if name in only if only else i % parts == part:
+            _say(name, records.get(name, lambda p=piece: {"rows": p(lab)}))  # type: ignore[misc]
+    if only and RUNS not in only:
+        return 0
+    rules = _among("--rules", wanted.rules, (*CORRECTIONS, *FAIR))
+    mine = [
+        cell
+        for cell in cells(lab.size)
+        if cell.share(parts) == part and (not rules or cell.correction in rules)
+    ]
+    todo = [cell for cell in mine if cell.key not in records.found]
+    benches = _benches(wanted, lab, device) if todo else []
+    metrics = [name for name in wanted.measures.split(",") if name in METRICS]
+    if benches:
+        records.get("held out", lambda: {bench.name: bench.floor() for bench in benches})
+    for done, cell in enumerate(todo):
+        if time.monotonic() > deadline:
+            print(f"stopped by --minutes: {len(todo) - done} of {len(todo)} cells left")
+            return 0
+        chosen = benches if cell.headline else benches[:1]
+        _tell(cell, records.get(cell.key, lambda c=cell, b=chosen: run_cell(lab, c, b, metrics)))  # type: ignore[misc]
+    print("the study is complete")
+    return 0
+
+
+def _among(option: str, text: str, known: Sequence[str]) -> list[str]:
+    """Read ``cost,runs``: names among those known; none where nothing is given."""
+    return [one_of(option, name, known) for name in text.split(",") if name]
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Read ``i/n``: the share ``i`` of ``n``, from 0."""
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+        raise InputError(f"--shard must be i/n with 0 <= i < n, got {text}")
+    return int(part), int(parts)
+
+
+def _lab(wanted: argparse.Namespace, device: torch.device) -> Lab:
+    size = SIZES[one_of("--size", wanted.size, SIZES)]
+    net: Any = load_network(wanted.weights, device)
+    net = net.to(memory_format=torch.channels_last)
+    train, test = (
+        torch.from_numpy(fashion.load_states(part, wanted.data)).float().to(device)
+        for part in ("train", "test")
+    )
+    if wanted.size == "tiny":
+        train, test = train[:200], test[:100]
+    fast, exact = denoisers(net, net.config.picture, device, ROWS, compiled=not wanted.eager)
+    return Lab(size, device, fast, exact, train, test)
+
+
+def _config(wanted: argparse.Namespace, lab: Lab) -> dict[str, Any]:
+    import hashlib
+
+    digest = hashlib.sha256(wanted.weights.read_bytes()).hexdigest()
+    return {"size": as_json(lab.size), "weights": digest, "measures": wanted.measures}
+
+
+def _environment(device: torch.device, args: Sequence[str]) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    words = ["steinlab", "study", *args]
+    return {"device": name, "torch": torch.__version__, "command": shlex.join(words)}
+
+
+def _benches(wanted: argparse.Namespace, lab: Lab, device: torch.device) -> list[Bench]:
+    known = {**EXTRACTORS, **dict.fromkeys(METRICS)}
+    names = [one_of("--measures", name, known) for name in wanted.measures.split(",")]
+    chosen = [EXTRACTORS[name] for name in names if name in EXTRACTORS]
+    return [Bench.of(extractor(device), lab.train, lab.test) for extractor in chosen]
+
+
+def _say(name: str, record: dict[str, Any]) -> None:
+    print(f"{name}: {len(record.get('rows', ()))} rows", flush=True)
+
+
+def _tell(cell: Cell, record: dict[str, Any]) -> None:
+    shown = [
+        f"{key} {record[key]['value']:.4g}"
+        for key in ("flow_error", "FD-classifier", "FD-EffLite0", "artifacts")
+        if key in record
+    ]
+    print(cell.key, *(shown or [record.get("stopped", "")]), flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("study", __doc__)
+    parser.add_argument("--data", help="folder of the Fashion-MNIST files")
+    parser.add_argument("--out", type=Path, required=True, help="where study.jsonl goes")
+    parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
+    parser.add_argument("--size", default="full", help="full or tiny")
+    parser.add_argument("--device", help="cuda or cpu; by default what is there")
+    parser.add_argument("--eager", action="store_true", help="do not compile on a GPU")
+    parser.add_argument("--shard", default="0/1", help="i/n: the i-th of n shares, from 0")
+    parser.add_argument(
+        "--only", default="", help=f"of {', '.join(PIECES)}, {RUNS}; by default all"
+    )
+    parser.add_argument(
+        "--rules",
+        default="",
+        help=f"runs of these only: {', '.join((*CORRECTIONS, *FAIR))}; by default all",
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after")
+    parser.add_argument(
+        "--measures",
+        default="classifier,efflite0",
+        help="the first extractor in every cell, all in some; metrics of steinlab.metrics in every",
+    )
+    return parser

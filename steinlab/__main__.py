@@ -1,0 +1,7 @@
+"""``python -m steinlab`` is ``steinlab``."""
+
+import sys
+
+from steinlab.cli import main
+
+sys.exit(main())

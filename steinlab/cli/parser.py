@@ -1,0 +1,41 @@
+"""What a command of another package parses its arguments by: bad input is one line, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from typing import NoReturn
+
+import typer
+
+from steinlab.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """Parse the arguments of ``steinlab NAME``.
+
+    Parameters
+    ----------
+    name : str
+        The command.
+    description : str, optional
+        What it does; paragraphs are kept apart.
+    prog : str, optional
+        What a part of a command is called in its help.
+    """
+
+    def __init__(self, name: str = "", description: str | None = None, prog: str = "") -> None:
+        paragraphs = (description or "").strip().split("\n\n")
+        super().__init__(
+            prog=prog or f"steinlab {name}",
+            description="\n\n".join(textwrap.fill(text, 80) for text in paragraphs),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``InputError`` in place of printing the usage."""
+        raise InputError(message)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:  # noqa: ARG002
+        """End the command, not the process."""
+        raise typer.Exit(status)

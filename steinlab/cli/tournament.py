@@ -1,0 +1,42 @@
+"""``steinlab tournament``: every correction on many problems, against the plain solver."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steinlab.cli.output import WorkersOption, decimal, number_option
+from steinlab.errors import one_of
+
+
+def tournament(  # noqa: PLR0917
+    profile: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep finished cells here, and resume.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Replace the tables of this page.")
+    ] = None,
+    workers: WorkersOption = "auto",
+    minutes: Annotated[float, number_option(decimal, "Begin no cell after them.")] = math.inf,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what was played here, and resume from it."),
+    ] = None,
+    note: Annotated[
+        str, typer.Option(metavar="TEXT", help="Say in the record where it was played.")
+    ] = "",
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PATH", help="Read a record or an --out, play nothing."),
+    ] = None,
+) -> None:
+    """Play the tournament of corrections, resume it, write its record and its page."""
+    from steinlab.experiments.tournament.run import PROFILES
+    from steinlab.experiments.tournament.session import Wish, sitting
+
+    one_of("--profile", profile, PROFILES)
+    print(sitting(Wish(profile, out, page, workers, minutes, record, note, source)))

@@ -1,0 +1,239 @@
+"""The terminal's manners: short options, lists, progress, narrow tables, completion, markup."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.table import Table
+
+from steinlab.cli import app, main, output
+from steinlab.cli.output import progress_bar, show
+from steinlab.verification.ledger import claim_ids
+
+SPEC = {
+    "data": {"weights": [1], "means": [[0, 1]], "stds": [1]},
+    "solvers": ["heun", "dpmpp-3m-exact"],
+    "evaluations": [4, 6],
+    "samples": 60,
+}
+
+
+def run(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "steinlab", *args],
+        env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("args", [["-h"], ["--help"], ["verify", "-h"], ["study", "-h"]])
+def test_help_has_a_short_name(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 0
+    assert "sage: steinlab" in capsys.readouterr().out
+
+
+def test_the_help_loads_no_command_and_no_other_package() -> None:
+    code = (
+        "import sys; from steinlab.cli import main; main(['-h'])\n"
+        "heavy = {'torch', 'scipy', 'gpu_models.study.command', 'toy_models.trained.train'}\n"
+        "sys.exit(bool(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Train the U-Net on Fashion-MNIST." in done.stdout
+
+
+def test_the_version_and_the_module() -> None:
+    for args in (["-V"], ["--version"]):
+        assert run(*args).stdout.startswith("steinlab ")
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("steinlab.tournament", "tournament"),
+        ("toy_models.train", "train"),
+        ("toy_models.galaxy_budget", "galaxy-budget"),
+        ("gpu_models.train", "train-fashion"),
+        ("gpu_models.evaluate", "evaluate"),
+        ("gpu_models.classifier", "train-classifier"),
+        ("gpu_models.bench_exact", "bench-exact"),
+        ("gpu_models.study", "study"),
+    ],
+)
+def test_an_old_name_answers_and_points(module: str, command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr == f"steinlab: python -m {module} is now steinlab {command}\n"
+    assert f"sage: steinlab {command}" in done.stdout
+
+
+def test_claims_are_listed_one_per_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--list", "--claims", "vp-singularity,solver-order"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["vp-singularity", "solver-order"]
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_quiet_says_nothing_and_verbose_more(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--claims", "vp-singularity", "--workers", "1", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["verify", "-q", "-v"]) == 2
+    assert "--quiet must be given without --verbose" in capsys.readouterr().err
+
+
+def test_piped_progress_is_a_line_every_ten_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    for silent in (False, True):
+        with progress_bar(silent) as tell:
+            for i in range(100):
+                now[0] += 1.0
+                tell(i / 100, f"[step] {i}")
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 10
+    assert err[0] == "steinlab: 9% done, [step] 9"
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    (tmp_path / "s.json").write_text(json.dumps(SPEC))
+    return str(tmp_path / "s.json")
+
+
+def test_tables_survive_60_columns(spec: str) -> None:
+    """All that stands in the wide table stands in the narrow one, nothing cut."""
+    wide, narrow = (run("compare", spec, COLUMNS=n) for n in ("140", "60"))
+    assert wide.returncode == narrow.returncode == 0
+    assert max(map(len, narrow.stdout.splitlines())) <= 60
+    assert "…" not in narrow.stdout
+    words = set(wide.stdout.split("gamma and other")[0].split()) - {"│"}
+    missing = {word for word in words if word not in narrow.stdout and word.strip("─━")}
+    assert missing == set()
+
+
+def test_a_table_that_fits_stays_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table("name", "a long text")
+    table.add_row("x", "many words " * 8)
+    for columns, framed in (("60", True), ("12", False)):
+        monkeypatch.setenv("COLUMNS", columns)
+        show(table)
+        assert ("┃" in capsys.readouterr().out) == framed
+
+
+def test_brackets_are_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    given = ["--model", "digits", "--solver", "euler", "--evaluations", "2", "--samples", "2"]
+    assert main(["sample", *given, "--out", "[red]x[bold].npy"]) == 0
+    assert "[red]x[bold].npy" in capsys.readouterr().out
+    folder = "out[bold]"
+    assert main(["verify", "--claims", "vp-singularity", "--out", folder, "-q"]) == 0
+    assert main(["verify", "--claims", "vp-singularity", "--out", folder]) == 0
+    assert folder in capsys.readouterr().out
+    (tmp_path / "ledger.json").write_bytes((tmp_path / folder / "ledger.json").read_bytes())
+    assert main(["report", "--without-figures", "--out", "r[dim]"]) == 0
+    assert "r[dim]/report.html" in capsys.readouterr().out
+
+
+def test_the_process_has_its_name_and_its_old_one(
+    spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for option in ("--process", "--schedule"):
+        given = ["--model", "digits", "--solver", "euler", "--evaluations", "2", "--samples", "2"]
+        assert main(["sample", *given, option, "vp-linear"]) == 0
+        shown.append(capsys.readouterr().out.splitlines()[0])
+    assert shown[0] == shown[1]
+    assert "vp-linear" in shown[0]
+    found = []
+    for key in ("process", "schedule"):
+        Path(spec).write_text(json.dumps({**SPEC, key: "vp-linear"}))
+        assert main(["compare", spec, "--json", str(tmp_path / "rows.json")]) == 0
+        found.append(json.loads((tmp_path / "rows.json").read_text()))
+    assert found[0] == found[1]
+    capsys.readouterr()
+    Path(spec).write_text(json.dumps({**SPEC, "process": "edm", "schedule": "edm"}))
+    assert main(["compare", spec]) == 2
+    assert "process and schedule are two names of one field" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["verify", "--claims", "solver-ordr"], "did you mean solver-order? --claims must be"),
+        (["falsify", "solver-ordr"], "did you mean solver-order? claim must be one of"),
+        (["figures", "dcay"], "did you mean decay? figure must be one of"),
+        (["verifi"], "did you mean verify? command must be one of"),
+        (["tournament", "--profile", "ful"], "did you mean full? --profile must be one of"),
+        (["tournament", "--minutes", "x"], "--minutes must be a number"),
+        (["verify", "--seed", "1.5"], "--seed must be a whole number from 0 to"),
+        (["verify", "--workers", "0"], "--workers must be a whole number from 1 to 256, got 0"),
+    ],
+)
+def test_the_nearest_id_comes_before_the_list(
+    args: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == 2
+    assert capsys.readouterr().err.startswith(f"steinlab: {line}")
+
+
+def completed(words: str) -> list[str]:
+    done = run(
+        _STEINLAB_COMPLETE="complete_bash",
+        COMP_WORDS=f"steinlab {words}",
+        COMP_CWORD=str(len(words.split(" "))),
+    )
+    return done.stdout.split()
+
+
+def test_a_shell_completes_commands_and_ids() -> None:
+    assert completed("tourn") == ["tournament"]
+    assert completed("verify --claims solver-or") == ["solver-order"]
+    both = completed("verify --claims vp-singularity,solver-or")
+    assert both == ["vp-singularity,solver-order"]
+    assert set(completed("falsify ")) >= set(claim_ids())
+    assert "dpmpp-2m" in completed("sample --solver dpm")
+    assert completed("sample --correction twee") == ["tweedie"]
+    assert "galaxies-hsc-32" in completed("sample --model gal")
+
+
+def test_the_shells_script_is_shown() -> None:
+    done = run("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert done.returncode == 0
+    assert "_STEINLAB_COMPLETE" in done.stdout
+
+
+def test_evaluations_are_named_once_where_they_occur() -> None:
+    root: Any = typer.main.get_command(app)
+    for name in ("sample", "compare", "calibrate"):
+        command = root.commands[name]
+        texts = [command.help or "", *(getattr(p, "help", None) or "" for p in command.params)]
+        assert sum("number of function evaluations (NFE)" in text for text in texts) == 1, name
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "steinlab", "models", "--json", "-"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.wait(60)

@@ -1,0 +1,104 @@
+"""docs/findings.md: every claim with the verdict expected of it, and how the page comes about."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from steinlab.report.pages import findings
+
+ROOT = Path(__file__).resolve().parents[4]
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "findings.md").read_text(encoding="utf-8")
+PROFILE = "_full" if "(profile full," in PAGE else ""
+EXPECTED = json.loads((ROOT / "tests" / f"expected_verdicts{PROFILE}.json").read_text("utf-8"))
+
+
+def listed(page: str) -> dict[str, str]:
+    return dict(re.findall(r"^\*\*.+\*\* \(`([a-z-]+)`\): ([a-z-]+)\.$", page, re.MULTILINE))
+
+
+def test_it_lists_every_claim_with_its_verdict() -> None:
+    assert listed(PAGE) == EXPECTED
+
+
+def test_every_claim_has_its_command() -> None:
+    commands = re.findall(r"^- `steinlab verify --claims ([a-z-]+)", PAGE, re.MULTILINE)
+    assert sorted(commands) == sorted(EXPECTED)
+
+
+def test_the_objections_come_first() -> None:
+    heads = re.findall(r"^##+ (.*)$", PAGE, re.MULTILINE)
+    assert heads[0] == "The review's objections"
+    assert [head.split(":")[0] for head in heads[1:4]] == [f"Objection {n}" for n in (1, 2, 3)]
+    assert PAGE.index("(`regularity-conditions`)") < PAGE.index("Objection 2")
+    assert PAGE.index("(`perturbation-bound-in-trap`)") < PAGE.index("Objection 3")
+
+
+def test_the_cells_of_objection_3_are_those_of_the_comparison() -> None:
+    assert findings.compared(DOCS) in PAGE
+    assert len(list(findings.sections((DOCS / "comparison.md").read_text()))) == 4
+
+
+def test_a_page_says_what_its_ledger_says() -> None:
+    row = {
+        "id": "stein-identity",
+        "title": "A *title*",
+        "source": "Stein",
+        "statement": "a < b",
+        "verdict": "refuted",
+        "finding": "it fails by 0.5\nof gamma*",
+        "cases": 1200,
+        "controls": [{"rejected": True}, {"rejected": False}],
+    }
+    page = findings.render(DOCS, {"profile": "full", "seed": 3, "claims": [row]})
+    assert listed(page) == {"stein-identity": "refuted"}
+    assert "1 claims, 1,200 cases, 1 of 2 controls rejected (profile full, seed 3)" in page
+    assert "- Found: it fails by 0.5 of gamma\\*.\n" in page
+    number = {"name": "order", "value": 1.95, "error": 0.02, "unit": ""}
+    row = {**row, "headline": "Order 2.", "numbers": [number]}
+    page = findings.render({"profile": "full", "seed": 3, "claims": [row]})
+    assert "- Answer: Order 2.\n- Numbers: order 1.950 ± 0.020.\n- Details: it fails by" in page
+    assert "Claimed (Stein): a < b." in page
+    assert "`steinlab verify --claims stein-identity --profile full`" in page
+    assert "### Refuted: a stored counterexample replays\n" in page
+    assert "- Contradicted:" not in page
+    assert "- Attacked:" not in page, "no attack is in the row"
+    assert "## Proved" not in page
+
+
+def test_it_groups_by_owner_and_says_once_what_was_not_looked_at() -> None:
+    common = {"title": "t", "source": "s", "statement": "a", "finding": "f", "controls": []}
+    attack = {
+        "method": "adversarial",
+        "check": "falsifier",
+        "searched": "steps",
+        "attacks": 16,
+        "cases": 16,
+        "violations": 1,
+        "tightness": 1.5,
+        "best": 1.5,
+    }
+    left = {"check": "networks", "what": "a model", "reason": "not installed"}
+    rows = [
+        {**common, "id": "ours", "owner": "laboratory", "verdict": "refuted", "cases": 16,
+         "evidence": [attack]},
+        {**common, "id": "theirs", "owner": "paper", "verdict": "not-reproduced", "cases": 1,
+         "tried": "one U-Net", "not_looked_at": [left]},
+        {**common, "id": "too", "owner": "paper", "verdict": "holds", "cases": 1,
+         "not_looked_at": [left]},
+    ]  # fmt: skip
+    page = findings.render(DOCS, {"profile": "quick", "seed": 0, "claims": rows})
+    assert "- the paper's claims: 1 holds, 1 not-reproduced\n" in page
+    assert "- aims and tools of this laboratory: 1 refuted (an aim missed)\n" in page
+    paper, ours = page.index("\n## The paper's claims\n"), page.index("\n## Aims and tools of this")
+    assert paper < page.index("(`too`)") < page.index("(`theirs`)") < ours < page.index("(`ours`)")
+    assert "### Refuted: an aim of our own, missed; a stored counterexample replays" in page[ours:]
+    assert "- Tried: one U-Net.\n" in page
+    assert "- Contradicted: the falsifier found a violation.\n" in page
+    assert (
+        "- Attacked: the falsifier tried 16 cases; its best, of steps, violates the claim" in page
+    )
+    assert page.count("a model: not installed") == 1
+    assert "- a model: not installed (theirs (networks), too (networks))\n" in page
