@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import pickle
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from gpu_models.network.trainer import Trainer
 from gpu_models.network.unet import ARCHITECTURE, VERSION, parameters_of
 from gpu_models.network.weights import command_line, save_weights
 from steinlab.errors import InputError
-from steinlab.storage import write_json, write_whole
+from steinlab.storage import read_sealed, write_json, write_sealed
 
 NAME = "fashion-edm"
 CHECKPOINT = "checkpoint.pt"
@@ -124,7 +124,9 @@ class Run:
         if not trainer.group.leads:
             return
         state = {**trainer.state(), "curve": self.curve, "spent": self.spent}
-        write_whole(self.out / CHECKPOINT, lambda out: torch.save(state, out))
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_sealed(self.out / CHECKPOINT, content.getvalue())
         config = trainer.settings.config.as_json()
         weights = self.out / f"{NAME}.safetensors"
         save_weights(weights, trainer.mean.state_dict(), ARCHITECTURE, VERSION, config)
@@ -142,9 +144,10 @@ class Run:
         if not path.is_file():
             raise InputError(f"{path} must exist to resume, found nothing")
         try:
-            state = torch.load(path, map_location=self.trainer.group.device, weights_only=True)
+            content, device = io.BytesIO(read_sealed(path)), self.trainer.group.device
+            state = torch.load(content, map_location=device, weights_only=True)
             self.curve, self.spent = state["curve"], state["spent"]
-        except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
             raise InputError(f"{path} must be a whole checkpoint: {error}") from error
         self.trainer.restore(state)
 

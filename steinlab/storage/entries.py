@@ -30,17 +30,13 @@ from typing import Any, Literal
 import numpy as np
 
 from steinlab.errors import InputError
-from steinlab.storage.files import warn, write_bytes
+from steinlab.storage.files import CHECKSUM, read_sealed, warn, write_sealed
 from steinlab.storage.sources import PACKAGES
 
 CACHE_VARIABLE = "STEINLAB_CACHE"
 """Environment variable that moves the cache folder."""
 
 SUFFIX = ".npz"
-
-CHECKSUM = 64
-"""Characters of the checksum, SHA-256, at the end of a file."""
-
 
 PLAIN = (str, bool, type(None))
 """What JSON holds as it is; numbers too, but for NaN and for integers too long for a reader."""
@@ -84,20 +80,16 @@ class Store:
         """Return an entry's key and value whatever the key is, None where there is none."""
         file = self.file(name)
         try:
-            content = file.read_bytes()
+            content = read_sealed(file)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            warn(f"{file} cannot be read, computed again: {error.strerror}")
-            return None
-        body, checksum = content[:-CHECKSUM], content[-CHECKSUM:]
-        if hashlib.sha256(body).hexdigest().encode() != checksum:
-            warn(f"{file} is damaged or not written by steinlab, computed again")
+        except (OSError, ValueError) as error:
+            warn(f"{file} is computed again: {getattr(error, 'strerror', None) or error}")
             return None
         try:
             key, value = _unpacked(content)
         except Exception:  # whatever an unknown tree leads to
-            warn(f"{file} is of another version of steinlab, computed again")
+            warn(f"{file} is computed again: it is of another version of steinlab")
             return None
         return key, value
 
@@ -111,7 +103,7 @@ class Store:
     def put(self, name: str, key: str, value: Any) -> None:
         """Keep a value, whole or not at all."""
         try:
-            write_bytes(self.file(name), _packed([key, value]))
+            write_sealed(self.file(name), _packed([key, value]))
         except (NotStorableError, InputError) as error:
             reason = getattr(error.__cause__, "strerror", error)
             warn(f"finished work is not kept in {self.folder}: {reason}")
@@ -163,9 +155,8 @@ def _packed(value: Any) -> bytes:
             with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
                 flat = np.concatenate([part.ravel(_order(part)) for part in parts])
                 np.lib.format.write_array(member, flat, allow_pickle=False)
-        archive.comment = b"0" * CHECKSUM
-    body = out.getvalue()[:-CHECKSUM]
-    return body + hashlib.sha256(body).hexdigest().encode()
+        archive.comment = bytes(CHECKSUM)  # where the checksum stands
+    return out.getvalue()[:-CHECKSUM]
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -178,7 +169,7 @@ def _order(array: np.ndarray) -> Literal["C", "F"]:
 
 
 def _unpacked(content: bytes) -> Any:
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+    with np.load(io.BytesIO(content + bytes(CHECKSUM)), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return _decoded(json.loads(arrays.pop("entry.json")), arrays)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import sys
@@ -76,6 +77,24 @@ def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_bytes(file: Path, content: bytes) -> None:
     """Write bytes, whole or not at all; see :func:`write_whole`."""
     write_whole(file, lambda out: out.write(content))
+
+
+CHECKSUM = 64
+"""Bytes of the checksum, SHA-256 in hexadecimal digits, at the end of a sealed file."""
+
+
+def write_sealed(file: Path, content: bytes) -> None:
+    """Write bytes and their checksum, whole or not at all."""
+    write_bytes(file, content + hashlib.sha256(content).hexdigest().encode())
+
+
+def read_sealed(file: Path) -> bytes:
+    """Return what :func:`write_sealed` wrote; raise ``ValueError`` where a bit of it differs."""
+    content = file.read_bytes()
+    content, checksum = content[:-CHECKSUM], content[-CHECKSUM:]
+    if hashlib.sha256(content).hexdigest().encode() != checksum:
+        raise ValueError("it is damaged or not written by steinlab")
+    return content
 
 
 def write_text(file: Path, text: str) -> None:

@@ -151,7 +151,7 @@ def test_truncated_and_foreign_files_are_noticed(
     assert store.get("a", "key") is None
     assert list(store.entries()) == []
     assert capsys.readouterr().err.splitlines() == [
-        f"steinlab: warning: {file} is damaged or not written by steinlab, computed again"
+        f"steinlab: warning: {file} is computed again: it is damaged or not written by steinlab"
     ]
 
 

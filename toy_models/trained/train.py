@@ -6,16 +6,17 @@ weights there and goes on from where it was when it is started again.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from steinlab.cli.output import progress_bar
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, Interrupted, one_of
-from steinlab.storage import write_whole
+from steinlab.storage import read_sealed, write_sealed
 from toy_models.trained.places import cached_file
 from toy_models.trained.presets import PRESETS, Preset
 
@@ -44,7 +45,7 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     file = out or cached_file(preset)
     checkpoint = file.with_suffix(".checkpoint")
     run = begin(preset, _resumable(checkpoint, preset))
-    write_whole(checkpoint, lambda out: _save(run.state(), out))  # refuse early, not at the end
+    _save(run.state(), checkpoint)  # refuse early, not at the end
     start, cpu = time.perf_counter(), time.process_time()
     with progress_bar(not show) as tell, stopped_by_interrupt() as stop:
         advance(
@@ -59,31 +60,31 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     if run.done:
         checkpoint.unlink(missing_ok=True)
         return file
-    write_whole(checkpoint, lambda out: _save(run.state(), out))
+    _save(run.state(), checkpoint)
     raise Interrupted(
         f"stopped after {run.step} of {preset.steps} steps; the best weights, of step "
         f"{run.best_step}, are in {file}; the same command goes on"
     )
 
 
-def _save(state: dict[str, Any], out: IO[bytes]) -> None:
+def _save(state: dict[str, Any], checkpoint: Path) -> None:
     import torch
 
+    out = io.BytesIO()
     torch.save(state, out)
+    write_sealed(checkpoint, out.getvalue())
 
 
 def _resumable(checkpoint: Path, preset: Preset) -> dict[str, Any] | None:
     """Return the state in a checkpoint; one of another preset, or damaged, is no start."""
-    import pickle
-
     import torch
 
     if not checkpoint.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(read_sealed(checkpoint)), weights_only=True)
         digest = state["digest"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError) as error:
         raise InputError(
             f"checkpoint {checkpoint}: expected one of preset {preset.name}, found a damaged file "
             f"({type(error).__name__}); delete it to start anew"

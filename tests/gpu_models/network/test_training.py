@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import os
 import socket
@@ -21,6 +22,7 @@ from gpu_models.network.run import Run
 from gpu_models.network.trainer import Settings, Trainer, learning_rate
 from gpu_models.network.unet import UNetConfig
 from steinlab.errors import InputError
+from steinlab.storage import read_sealed
 
 ALONE = Group(0, 1, torch.device("cpu"))
 SETTINGS = Settings(
@@ -227,9 +229,13 @@ def test_truncated_checkpoint_is_refused(pictures: torch.Tensor, tmp_path: Path)
     run = Run(Trainer(SETTINGS, pictures, ALONE), PRESET, tmp_path, pictures, {})
     run.save()
     path = tmp_path / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(InputError, match="must be a whole checkpoint"):
-        run.resume()
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (whole[:5000], flipped):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="must be a whole checkpoint"):
+            run.resume()
 
 
 def start(rank: int, size: int, port: int, data: Path, out: Path) -> subprocess.Popen[str]:
@@ -267,7 +273,8 @@ def test_two_processes_train_what_one_trains(data: Path, tmp_path: Path) -> None
     assert [process.returncode for process in both] == [0, 0], printed
     assert printed[1][0] == ""
     one, two = (
-        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("one", "two")
+        torch.load(io.BytesIO(read_sealed(tmp_path / name / "checkpoint.pt")), weights_only=True)
+        for name in ("one", "two")
     )
     assert one["curve"][-1]["loss"] == pytest.approx(two["curve"][-1]["loss"], rel=1e-5)
     # three steps of Adam move a weight by the rate each; rounding moves it a thousandth of that

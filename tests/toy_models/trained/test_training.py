@@ -230,9 +230,23 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(cache):
         InputError, match=r"expected one of preset tiny, found a damaged file .* anew"
     ):
         command.train(TINY)
-    torch.save(begin(TINY.with_seed(2)).state(), checkpoint)
+    command._save(begin(TINY.with_seed(2)).state(), checkpoint)
     with pytest.raises(InputError, match=f"expected hash {TINY.digest}, found .*; delete it"):
         command.train(TINY)
+
+
+def test_flipped_bits_of_a_checkpoint_are_noticed(cache):
+    """torch itself loads most of them without a word."""
+    checkpoint = places.cached_file(TINY).with_suffix(".checkpoint")
+    command._save(begin(TINY).state(), checkpoint)
+    whole, rng = checkpoint.read_bytes(), np.random.default_rng(0)
+    assert command._resumable(checkpoint, TINY)["digest"] == TINY.digest
+    for place in rng.integers(8 * len(whole), size=200):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << (place % 8)
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(InputError, match="found a damaged file"):
+            command._resumable(checkpoint, TINY)
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
