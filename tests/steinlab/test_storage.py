@@ -26,7 +26,7 @@ from steinlab.solvers.step import Diagnostics
 from steinlab.storage import Store, encode, files, sources_key, write_bytes, write_text
 from steinlab.storage.sources import _folder, _source
 from steinlab.verification.comparison import Comparison
-from steinlab.verification.outcome import Attack, Crash, Outcome, Report, TwinOutcome
+from steinlab.verification.outcome import Attack, ControlOutcome, Crash, Outcome, Report
 from steinlab.verification.shards import JUDGES, sources_of
 
 
@@ -35,10 +35,13 @@ def report() -> Report:
     x = rng.standard_normal(7)
     x[:3] = math.nan, -math.inf, -0.0
     side = Comparison(x, x + 1, abs(x), upper=True, scale=None, grade=0.1)
-    twins = {"worse": TwinOutcome(True, np.float64(0.3), False), "broken": Crash("it", "fell")}
+    controls = {
+        "worse": ControlOutcome(True, np.float64(0.3), False),
+        "broken": Crash("it", "fell"),
+    }
     data = [(x, {"of": x}), np.asfortranarray(rng.standard_normal((3, 4))), Fraction(2**70, 3)]
     case = {"weights": [0.1, 1e-300, math.inf], "n": 2**80, "dim": np.int64(2)}
-    outcome = Outcome(side, None, twins, case, ("digits",), 3, data, Attack("c", 5, 0.5), None)
+    outcome = Outcome(side, None, controls, case, ("digits",), 3, data, Attack("c", 5, 0.5), None)
     return Report(outcome, None, 0.25)
 
 
@@ -90,7 +93,7 @@ def test_what_is_shared_and_how_it_lies_in_memory_return_too(store: Store) -> No
     assert x is named["of"] is outcome.comparison.measured
     assert lying.flags.f_contiguous
     assert math.copysign(1, x[2]) == -1
-    assert type(outcome.twins["worse"].measured) is np.float64
+    assert type(outcome.controls["worse"].measured) is np.float64
     assert type(outcome.worst["dim"]) is np.int64
 
 
