@@ -35,10 +35,13 @@ def report() -> Report:
     x = rng.standard_normal(7)
     x[:3] = math.nan, -math.inf, -0.0
     side = Comparison(x, x + 1, abs(x), upper=True, scale=None, grade=0.1)
-    twins = {"worse": ControlOutcome(True, np.float64(0.3), False), "broken": Crash("it", "fell")}
+    controls = {
+        "worse": ControlOutcome(True, np.float64(0.3), False),
+        "broken": Crash("it", "fell"),
+    }
     data = [(x, {"of": x}), np.asfortranarray(rng.standard_normal((3, 4))), Fraction(2**70, 3)]
     case = {"weights": [0.1, 1e-300, math.inf], "n": 2**80, "dim": np.int64(2)}
-    outcome = Outcome(side, None, twins, case, ("digits",), 3, data, Attack("c", 5, 0.5), None)
+    outcome = Outcome(side, None, controls, case, ("digits",), 3, data, Attack("c", 5, 0.5), None)
     return Report(outcome, None, 0.25)
 
 
