@@ -179,7 +179,8 @@ def from_step(
     """Adapt one step, ``step(denoise, x, s, t)`` or ``step(x, sigma, sigma_next, denoise)``.
 
     In the first form ``s`` and ``t`` are levels of any process and ``denoise(x, level)``; in the
-    second ``alpha = 1`` and ``denoise(x, sigma)``. The position of ``x`` tells which.
+    second ``alpha = 1``, levels are scalars of the states' library and ``denoise(x, sigma)``. The
+    position of ``x`` tells which.
     """
     parameters = list(inspect.signature(function).parameters)
     sigmas = parameters[0] in ("x", "sample", "state", "latent", "latents", "y", "z")
@@ -193,7 +194,10 @@ def from_step(
             return like(recorder(bridge.take(states), level), states)
 
         for s, t in itertools.pairwise(levels):
-            x = function(x, s.sigma, t.sigma, denoise) if sigmas else function(denoise, x, s, t)
+            if sigmas:
+                x = function(x, bridge.give(s.sigma), bridge.give(t.sigma), denoise)
+            else:
+                x = function(denoise, x, s, t)
         return x
 
     return Foreign(name or _name(function), "step", processes, drive)

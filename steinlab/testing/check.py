@@ -145,7 +145,11 @@ def check_sampler(target: Any, **options: Any) -> list[Row]:
     rows = rows_of(subject, **options)
     remember(subject.name, rows)
     if any(row.verdict in WRONG for row in rows):
-        raise ConformanceError(report(subject, rows, said(**options)), rows)
+        first = next(row for row in rows if row.verdict in WRONG)
+        again = (
+            f'Replay: rows_of(target, only=["{first.check}"], seed={options.get("seed", 0)}, ...)'
+        )
+        raise ConformanceError(f"{report(subject, rows, said(**options))}\n{again}", rows)
     return rows
 
 
