@@ -33,7 +33,7 @@ def load_target(address: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             known = [one for one in vars(module) if not one.startswith("_")]
-            raise InputError(f"{where} must hold {name}{suggestion(name, known)}, it does not")
+            raise InputError(f"{suggestion(name, known)}{where} must hold {name}, it does not")
         found = getattr(found, part)
     return found
 

@@ -205,12 +205,7 @@ def test_a_broken_formula_refutes_the_claim(
 @pytest.mark.parametrize(
     ("module", "name", "old", "new"),
     [
-        (
-            "steinlab.coefficient.step_terms",
-            "forward",
-            "level.sigma * eps",
-            "1.2 * level.sigma * eps",
-        ),
+        ("analytic.levels", "NoiseLevel.noised", "self.sigma * noise", "1.2 * self.sigma * noise"),
         (DIVERGENCE, "_assemble", "* dim", "* 1"),
         (DIVERGENCE, "Hutchinson.along", "step.dim", "1"),
     ],
