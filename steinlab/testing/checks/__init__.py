@@ -126,6 +126,10 @@ class Unit:
         reason = self._declined
         found = {"verdict": "declined", "text": reason} if reason else self._measured()
         row = Row(check.id, check.title, **found, case=case)
+        if row.verdict == "fails" and getattr(bench.subject, "clips", False):
+            return replace(
+                row, cause="it is told to clip what is denoised: clip_sample, thresholding"
+            )
         if row.verdict == "fails" and not row.cause:
             row = replace(row, cause=cause_of(bench, order=check.id.startswith(("order", "gauss"))))
         return row
