@@ -142,7 +142,7 @@ class Truth:
         return out
 
     def energy_distance(self, x: np.ndarray) -> tuple[float, float]:
-        """Return :func:`steinlab.metrics.energy_distance` and its standard error."""
+        """Return :func:`steinlab.metrics.energy_distance` and its error at 32 states or more."""
         rows = self.rows(x)
         return rows.distance, rows.error
 
