@@ -38,7 +38,9 @@ def sample(  # noqa: PLR0917 - typer calls it by name
         str | None,
         typer.Option(metavar="X", help="And from above: by default at 1; inf is as published."),
     ] = None,
-    grid: Annotated[str, typer.Option(metavar="NAME", help="karras, logsnr, ...")] = "karras",
+    grid: Annotated[
+        str, typer.Option(metavar="NAME", help="karras, logsnr, karras:rho=5, ...")
+    ] = "karras",
     schedule: Annotated[
         str, typer.Option(metavar="NAME", help="The process, by default the model's.")
     ] = "",
@@ -165,11 +167,11 @@ def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
         *([f"grey: {run.model.display.words}"] if picture else []),
         *(["nothing is written: --out FILE.png, .npy or .npz keeps them"] if out is None else []),
     ]
-    first = run.grid[0].sigma / run.grid[0].alpha
+    first = run.grid[0].ratio
     last = run.grid[-2 if run.grid[-1].sigma == 0 else -1]
     title = (
         f"{run.samples} samples of {run.model.name}, {run.schedule}, {run.grid_name}, "
-        f"sigma/alpha {first:.4g} to {last.sigma / last.alpha:.3g}"
+        f"sigma/alpha {first:.4g} to {last.ratio:.3g}"
         f"{', then 0' if run.grid[-1].sigma == 0 else ''}, seed {run.seed}"
     )
     table = Table(
@@ -203,7 +205,7 @@ def _steps(run: SampleRun, done: Samples) -> Table:
     table = Table(title="step by step", box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("step", "from sigma/alpha", "to", "gamma", "estimate", "note"):
         table.add_column(name, justify="left" if name == "note" else "right")
-    ratios = [level.sigma / level.alpha for level in run.grid]
+    ratios = [level.ratio for level in run.grid]
     for i, (step, (s, t)) in enumerate(
         zip(done.diagnostics, itertools.pairwise(ratios), strict=True)
     ):

@@ -26,6 +26,7 @@ from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.models import Model
 from steinlab.diffusion.processes import PROCESSES, Process
+from steinlab.errors import InputError
 from steinlab.experiments.bench import (
     RUNS,
     Bench,
@@ -41,7 +42,7 @@ from steinlab.experiments.bench import (
 from steinlab.experiments.coefficient_noise import Noise, coefficient_noise, widened
 from steinlab.experiments.results import Row, RowStore, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
-from steinlab.experiments.specs.solvers import SolverSpec
+from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
 from steinlab.solvers.plans import run_within
@@ -174,20 +175,31 @@ def _plan(spec: CompareSpec) -> list[_Task]:
     process = process_of(spec)
     tasks = []
     for asked, entry in itertools.product(spec.evaluations, spec.solvers):
-        plan, grid = run_within(
-            entry.solver,
-            process,
-            spec.grid,
-            asked,
-            start=entry.start,
-            finish=entry.finish,
-            final_zero=spec.end == "zero",
-        )
+        try:
+            plan, grid = run_within(
+                entry.solver,
+                process,
+                spec.grid,
+                asked,
+                start=entry.start,
+                finish=entry.finish,
+                final_zero=spec.end == "zero",
+            )
+        except InputError:
+            raise
+        except ValueError as error:  # levels that the process does not have
+            raise InputError(f"grid {spec.grid}: {error}") from None
+        require_beginning(plan.solvers[0], grid, f"solver {entry.label}")
         for correction in spec.corrections:
             made = correction.make()
             if isinstance(made, Calibrated):
                 made.table.require(subject_name(spec), [one.name for one in plan.solvers], grid)
         tasks += [_Task(entry, plan, asked, grid, correction) for correction in spec.corrections]
+    if len({(task.grid[0], task.grid[-1]) for task in tasks}) > 1:
+        raise InputError(
+            f"grid {spec.grid} has other ends for other numbers of steps, and rows share theirs: "
+            "compare runs of one number of steps"
+        )
     return tasks
 
 

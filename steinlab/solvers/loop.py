@@ -15,6 +15,7 @@ from analytic.arrays import Array, require_floating
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid, require_grid
 from steinlab.solvers.base import Evaluation, Solver
+from steinlab.solvers.euler import EULER
 from steinlab.solvers.plans import Plan, plan_of
 from steinlab.solvers.registry import get_solver
 from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Prepares, Run, Step
@@ -68,6 +69,7 @@ def solve(
     rng: np.random.Generator | None = None,
     progress: Progress | None = None,
     keep_trajectory: bool = False,
+    repeated: bool = False,
 ) -> Solution:
     """Run a solver over a grid, correcting each step.
 
@@ -87,6 +89,10 @@ def solve(
         Draws probes; by default seeded with 0.
     progress : callable, optional
     keep_trajectory : bool
+    repeated : bool
+        Whether to replay a grid in which a level comes twice in a row, as some libraries ship
+        them. Such a step evaluates the denoiser and moves nothing; multistep solvers do not see
+        it, since two outputs at one level have no divided difference.
 
     Returns
     -------
@@ -110,7 +116,7 @@ def solve(
     >>> solve(law, np.array([[2.0]]), grid, "euler").state
     array([[1.]])
     """
-    levels: Grid = require_grid(grid)
+    levels: Grid = require_grid(grid, repeated=repeated)
     solver = get_solver(solver) if isinstance(solver, str) else solver
     solvers = plan_of(solver, levels)
     xp = require_floating(x)
@@ -123,7 +129,9 @@ def solve(
     if isinstance(correction, Prepares):
 
         def again(states: Array, other: Correction) -> Solution:
-            return solve(denoiser, states, levels, solver, correction=other, rng=rng)
+            return solve(
+                denoiser, states, levels, solver, correction=other, rng=rng, repeated=repeated
+            )
 
         correction = correction.prepare(Run(denoiser, x, levels, solvers, again))
     depth = max(solver.depth, getattr(correction, "depth", 0))
@@ -132,16 +140,18 @@ def solve(
     trajectory = [x] if keep_trajectory else []
     evaluations = 0
     for i, (one, (s, t)) in enumerate(zip(solvers, itertools.pairwise(levels), strict=True)):
-        candidate = one.step(denoiser, x, s, t, history)
+        still = repeated and s == t
+        candidate = (EULER if still else one).step(denoiser, x, s, t, history)
         step = Step(denoiser, one, x, s, t, history, candidate)
-        state, done = correction(step, rng)
+        state, done = (x, Diagnostics(1.0)) if still else correction(step, rng)
         evaluations += candidate.evaluations
         diagnostics.append(done)
         if not _finite(state, xp):
             partial = Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
             raise NonFiniteStateError(i, len(solvers), one.name, correction.name, partial)
-        latest = Evaluation(s, x, candidate.denoised, candidate.linear)
-        history = (latest, *history)[:depth]
+        if not still:
+            latest = Evaluation(s, x, candidate.denoised, candidate.linear)
+            history = (latest, *history)[:depth]
         x = state
         if keep_trajectory:
             trajectory.append(x)

@@ -8,12 +8,22 @@ from types import MappingProxyType
 
 from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
-from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, IPNDM, IPNDM_V, deis_tab
+from steinlab.solvers.adams import (
+    DEIS_LOG,
+    DEIS_RHO,
+    DPM_2M,
+    DPM_3M,
+    IPNDM,
+    IPNDM_V,
+    deis_tab,
+)
 from steinlab.solvers.base import Solver
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
-from steinlab.solvers.single import SINGLE, on_process
+from steinlab.solvers.pndm import pndm
+from steinlab.solvers.runge_kutta import TABLEAUX, runge_kutta
+from steinlab.solvers.single import AT_FRACTION, SINGLE, TwoStage, on_process
 from steinlab.solvers.unipc import UNIPC
 
 _FAMILIES: tuple[tuple[Solver, ...], ...] = (
@@ -21,6 +31,7 @@ _FAMILIES: tuple[tuple[Solver, ...], ...] = (
     (HEUN,),
     SINGLE,
     (DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT),
+    (DPM_2M, DPM_3M),
     UNIPC,
     DEIS_RHO,
     DEIS_LOG,
@@ -34,10 +45,13 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
 """Every solver that needs no process, by id."""
 
 ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
-    {f"deis-tab-{nodes}": partial(deis_tab, nodes) for nodes in (1, 2, 3)}
+    {f"deis-tab-{nodes}": partial(deis_tab, nodes) for nodes in (1, 2, 3, 4)}
     | {solver.name: partial(on_process, solver) for solver in SINGLE}
+    | {"pndm": pndm}
+    | {name: partial(runge_kutta, name) for name in TABLEAUX}
 )
-"""Solvers that are built for a process: those in its time, and stages placed on it."""
+"""Solvers that are built for a process: those in its time, and stages placed on it. Those that
+:data:`SOLVERS` lacks cannot do without."""
 
 SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
 """Every id."""
@@ -52,7 +66,8 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     Parameters
     ----------
     name : str
-        One of :data:`SOLVER_IDS` or :data:`ALIASES`.
+        One of :data:`SOLVER_IDS` or :data:`ALIASES`, or ``dpm-2@R``, ``dpmpp-2s@R`` with the stage
+        at the fraction ``R`` of the step.
     process : Process, optional
         The process of the grid. ``deis-tab-N`` needs it for its time; single-step solvers place
         their stages on it (without it they interpolate ``log alpha`` and ``log sigma``, which an
@@ -74,6 +89,8 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     ...
     steinlab.errors.InputError: solver: order must be 1, 2 or 3 for unipc, got 4
     """
+    if name.partition("@")[0] in AT_FRACTION and "@" in name:
+        return _at_fraction(name, process, field)
     _require_order(name, field)
     name = one_of(field, name, [*SOLVER_IDS, *ALIASES])
     name = ALIASES.get(name, name)
@@ -86,11 +103,19 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     )
 
 
+def _at_fraction(name: str, process: Process | None, field: str) -> Solver:
+    try:
+        solver = TwoStage.of(name)
+    except ValueError as error:
+        raise InputError(f"{field}: {error}") from None
+    return solver if process is None else on_process(solver, process)
+
+
 def _require_order(name: str, field: str) -> None:
     """Raise where a known family is asked for an order that it does not have."""
     if name in SOLVER_IDS:
         return
-    family, _, tail = name.removesuffix("-bh1").rpartition("-")
+    family, _, tail = name.removesuffix("-bh1").removesuffix("-noise").rpartition("-")
     numbers = [one.rpartition("-") for one in SOLVER_IDS if one.rpartition("-")[0] == family]
     orders = sorted(number for _, _, number in numbers if number.isdigit())
     if orders and tail.lstrip("-").isdigit():

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from steinlab.corrections import CORRECTIONS
 from steinlab.diffusion.denoisers import HasDivergence
-from steinlab.diffusion.grids import GRIDS
+from steinlab.diffusion.grids import grid_name
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
@@ -82,7 +82,8 @@ class CompareSpec:
         """Parse a comparison.
 
         ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``schedule``
-        is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are ``none`` and
+        is the model's or ``edm``, ``grid`` (a name or an object with options,
+        :func:`steinlab.diffusion.grids.grid_name`) is ``karras``, ``corrections`` are ``none`` and
         ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
 
         How a run begins and ends: ``start`` is ``own`` or ``matching``, ``final`` a list such as
@@ -117,7 +118,7 @@ class CompareSpec:
             data,
             model,
             schedule,
-            one_of("grid", text(fields.get("grid", "karras"), "grid"), GRIDS),
+            grid_name(fields.get("grid", "karras")),
             _solvers(fields, PROCESSES[schedule], end),
             tuple(
                 integer(v, f"evaluations[{i}]", 1, MAX_EVALUATIONS)
