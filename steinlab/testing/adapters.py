@@ -1,0 +1,365 @@
+"""Adapters: a step, a loop, a velocity solver or a solver of ours, each made a subject.
+
+Arrays are torch's first, NumPy's where the subject refuses those. Whatever a subject calls its
+levels, ``(alpha, sigma)`` is what its denoiser is asked at; see
+:class:`steinlab.testing.subject.Subject`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from analytic import NoiseLevel
+from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VP_LINEAR, Process, get_process
+from steinlab.solvers import Plan, Solver, get_solver
+from steinlab.solvers.loop import solve
+from steinlab.testing import noise
+from steinlab.testing.subject import (
+    Bridge,
+    Denoise,
+    Recorder,
+    Run,
+    Subject,
+    SubjectError,
+    called,
+    finish,
+)
+
+BRIDGES = (Bridge("torch"), Bridge("torch", axes=2), Bridge("numpy"))
+"""What a stranger's code is given, in the order of trial: rows, pictures of one pixel, NumPy."""
+
+QUIET = {"extra_args": {}, "callback": None, "disable": True}
+"""Keywords of k-diffusion's loops, passed where they are accepted."""
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _accepts(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
+    """Return the keywords that a function names, and whether it takes any other."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return frozenset(), False
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return frozenset(names), any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _level_of(
+    sigma: Any, make: Callable[[float], NoiseLevel], bridge: Bridge, rows: int
+) -> NoiseLevel:
+    """Return the level of a scalar, or of one value per state."""
+    values = bridge.take(sigma).astype(np.float64).reshape(-1)
+    if len(values) not in (1, rows):
+        raise SubjectError(
+            f"the model must be called with a scalar level or one per state, {rows}, "
+            f"got {len(values)}"
+        )
+    first = float(values[0])
+    if len(values) == 1 or bool(np.all(values == first)):
+        return make(first)
+    each = [make(float(value)) for value in values]
+    return NoiseLevel(
+        *(np.array([getattr(e, k) for e in each])[:, None] for k in ("alpha", "sigma"))
+    )
+
+
+@dataclass(eq=False)
+class Foreign:
+    """A stranger's function under a bridge: the first that it does not refuse.
+
+    ``drive(bridge, recorder, x, levels)`` calls it once and returns what it returned.
+    """
+
+    name: str
+    kind: str
+    processes: tuple[Process, ...]
+    drive: Callable[[Bridge, Recorder, Any, Sequence[NoiseLevel]], Any]
+    chosen: Bridge | None = field(default=None, init=False)
+
+    def own_grid(self, steps: int) -> Grid | None:  # noqa: ARG002
+        """Return nothing: levels are given."""
+        return None
+
+    def run(
+        self,
+        denoiser: Denoise,
+        x: np.ndarray,
+        levels: Sequence[NoiseLevel],
+        *,
+        dtype: str = "float64",
+    ) -> Run:
+        """Carry ``x`` at ``levels[0]`` to ``levels[-1]``."""
+        if self.chosen is not None:
+            bridge = Bridge(self.chosen.library, dtype, self.chosen.axes)
+            return self._run(bridge, denoiser, x, levels)
+        first: SubjectError | None = None
+        for option in BRIDGES:
+            try:
+                done = self._run(Bridge(option.library, dtype, option.axes), denoiser, x, levels)
+            except SubjectError as error:
+                first = first or error
+                continue
+            self.chosen = option
+            return done
+        assert first is not None
+        raise first
+
+    def _run(
+        self, bridge: Bridge, denoiser: Denoise, x: np.ndarray, levels: Sequence[NoiseLevel]
+    ) -> Run:
+        recorder = Recorder(denoiser, x.shape)
+        given = bridge.give(x)
+        what = f"{self.name}, on {len(levels) - 1} steps,"
+        end = called(what, self.drive, bridge, recorder, given, levels)
+        if not np.array_equal(bridge.take(given).reshape(x.shape), x.astype(bridge.dtype)):
+            raise SubjectError(f"{what} must leave its input states as they are, they were changed")
+        return finish(what, end, recorder.calls, bridge, x.shape)
+
+
+def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra: Any) -> Subject:
+    """Adapt a whole loop ``f(model, x, sigmas, **extra) -> x_end``, ``alpha = 1`` throughout.
+
+    ``model(x, sigma)`` takes a scalar or one sigma per state and returns the denoised state, as in
+    k-diffusion and ComfyUI. Keywords ``extra_args``, ``callback``, ``disable`` and, for stochastic
+    loops, ``noise_sampler`` are passed where they are accepted.
+
+    Examples
+    --------
+    >>> def euler(model, x, sigmas):
+    ...     for s, t in zip(sigmas[:-1], sigmas[1:]):
+    ...         x = x + (x - model(x, s)) / s * (t - s)
+    ...     return x
+    >>> grid = (NoiseLevel(1.0, 2.0), NoiseLevel(1.0, 1.0))
+    >>> from_loop(euler).run(lambda x, level: 0 * x, np.ones((1, 1)), grid).end
+    array([[0.5]])
+    """
+    names, _ = _accepts(function)
+    quiet = {key: value for key, value in QUIET.items() if key in names and key not in extra}
+
+    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel]) -> Any:
+        def model(states: Any, sigma: Any, **_: Any) -> Any:
+            level = _level_of(sigma, lambda s: NoiseLevel(1.0, s), bridge, len(states))
+            return like(bridge, recorder(bridge.take(states), level), states)
+
+        sampler = noise.sampler(bridge)
+        drawn = {"noise_sampler": sampler} if sampler and "noise_sampler" in names else {}
+        sigmas = bridge.give([level.sigma for level in levels])
+        before = bridge.take(sigmas).copy()
+        end = function(model, x, sigmas, **{**quiet, **drawn, **extra})
+        if not np.array_equal(bridge.take(sigmas), before):
+            raise SubjectError(
+                f"{_name(function)} must leave its sigmas as they are, they were changed"
+            )
+        return end
+
+    return Foreign(name or _name(function), "loop", (EDM,), drive)
+
+
+def like(bridge: Bridge, output: np.ndarray, states: Any) -> Any:
+    """Return an output in the library of the states that were denoised."""
+    if hasattr(states, "detach"):
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(output))
+    return output
+
+
+def from_step(
+    function: Callable[..., Any], *, process: Process | str | None = None, name: str | None = None
+) -> Subject:
+    """Adapt one step, ``step(denoise, x, s, t)`` or ``step(x, sigma, sigma_next, denoise)``.
+
+    In the first form ``s`` and ``t`` are levels of any process and ``denoise(x, level)``; in the
+    second ``alpha = 1`` and ``denoise(x, sigma)``. The position of ``x`` tells which.
+    """
+    parameters = list(inspect.signature(function).parameters)
+    sigmas = parameters[0] in ("x", "sample", "state", "latent", "latents", "y", "z")
+    wanted = get_process(process) if process is not None else None
+    processes = (wanted,) if wanted else ((EDM,) if sigmas else (VP_LINEAR, EDM, FLOW))
+
+    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel]) -> Any:
+        def denoise(states: Any, level: Any) -> Any:
+            if not isinstance(level, NoiseLevel):
+                level = _level_of(level, lambda s: NoiseLevel(1.0, s), bridge, len(states))
+            return like(bridge, recorder(bridge.take(states), level), states)
+
+        for s, t in itertools.pairwise(levels):
+            if sigmas:
+                x = function(x, s.sigma, t.sigma, denoise)
+            else:
+                x = function(denoise, x, s, t)
+        return x
+
+    return Foreign(name or _name(function), "step", processes, drive)
+
+
+def from_velocity(
+    function: Callable[..., Any], *, noise_at: float = 0.0, name: str | None = None
+) -> Subject:
+    """Adapt an ODE solver ``solver(v, x, t_grid) -> x_end`` on a rectified flow's velocity.
+
+    ``v(x, t)`` or ``v(t, x)`` as the solver calls it. With ``noise_at=0`` time runs from noise to
+    data, ``x_t = t x0 + (1 - t) eps`` and ``v = x0 - eps`` (flow matching); with ``noise_at=1`` it
+    runs backwards, ``x_t = (1 - t) x0 + t eps`` and ``v = eps - x0``.
+    """
+    if noise_at not in (0.0, 1.0):
+        raise ValueError(f"noise_at must be 0 or 1, got {noise_at}")
+
+    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel]) -> Any:
+        def at(time: float) -> NoiseLevel:
+            sigma = time if noise_at else 1.0 - time
+            return NoiseLevel(1.0 - sigma, sigma)
+
+        def velocity(first: Any, second: Any, **_: Any) -> Any:
+            states, time = (first, second) if np.ndim(first) >= 2 else (second, first)
+            level = _level_of(time, at, bridge, len(states))
+            array = bridge.take(states)
+            denoised = recorder(array, level)
+            flow = (denoised - array) / level.sigma if np.all(level.sigma) else 0.0 * array
+            return like(bridge, -flow if noise_at else flow, states)
+
+        times = [level.sigma if noise_at else 1.0 - level.sigma for level in levels]
+        end = function(velocity, x, bridge.give(times))
+        if hasattr(end, "shape") and len(end.shape) == len(x.shape) + 1 and len(end) == len(levels):
+            return end[-1]  # the whole path
+        return end
+
+    return Foreign(name or _name(function), "velocity", (FLOW,), drive)
+
+
+@dataclass(eq=False)
+class Known:
+    """A solver of ours, by id or object, on a process; or a plan for every number of steps."""
+
+    solver: Solver | Callable[[int], Solver | Plan]
+    processes: tuple[Process, ...]
+    name: str
+    kind: str = "solver"
+
+    def own_grid(self, steps: int) -> Grid | None:  # noqa: ARG002
+        """Return nothing: levels are given."""
+        return None
+
+    def run(
+        self,
+        denoiser: Denoise,
+        x: np.ndarray,
+        levels: Sequence[NoiseLevel],
+        *,
+        dtype: str = "float64",
+    ) -> Run:
+        """Carry ``x`` at ``levels[0]`` to ``levels[-1]`` by :func:`steinlab.solvers.loop.solve`."""
+        recorder, bridge = Recorder(denoiser, x.shape), Bridge("numpy", dtype)
+        found: Any = self.solver
+        solver = found if hasattr(found, "step") else found(len(levels) - 1)
+        what = f"{self.name}, on {len(levels) - 1} steps,"
+        given = bridge.give(x)
+        end = called(what, lambda: solve(recorder, given, levels, solver).state)
+        return finish(what, end, recorder.calls, bridge, x.shape)
+
+
+def from_solver(solver: Solver | str, process: Process | str | None = None) -> Subject:
+    """Return a solver of ours, or one with its protocol, as a subject.
+
+    Examples
+    --------
+    >>> from_solver("heun", "flow").name
+    'heun'
+    """
+    chosen = get_process(process) if process is not None else None
+    one = get_solver(solver, chosen or EDM) if isinstance(solver, str) else solver
+    processes = (chosen,) if chosen else (EDM, VP_LINEAR, FLOW)
+    if chosen is None and isinstance(solver, str):
+        processes = (EDM,)  # stages and times are placed on it
+    return Known(one, processes, one.name)
+
+
+KIND_OF: Mapping[str, Callable[..., Subject]] = {
+    "step": from_step,
+    "loop": from_loop,
+    "velocity": from_velocity,
+    "solver": from_solver,
+}
+"""Adapters of functions by kind; the scheduler's stands in a file of its own."""
+
+
+def kind_of(target: Any) -> str:
+    """Tell what a target is from its attributes and its signature.
+
+    Raises
+    ------
+    SubjectError
+        If its signature fits none, naming what it takes and the kinds to choose from.
+
+    Examples
+    --------
+    >>> kind_of(lambda model, x, sigmas: x), kind_of(lambda v, x, t_grid: x)
+    ('loop', 'velocity')
+    >>> kind_of(lambda x, sigma, sigma_next, denoise: x), kind_of(lambda x, level: x)
+    ('step', 'denoiser')
+    """
+    if isinstance(target, str):
+        return "solver"
+    if hasattr(target, "set_timesteps") and hasattr(target, "step"):
+        return "scheduler"
+    if hasattr(target, "step") and hasattr(target, "depth"):
+        return "solver"
+    if not callable(target):
+        raise SubjectError(f"target must be callable or a solver, got {type(target).__name__}")
+    try:
+        parameters = list(inspect.signature(target).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in positional if p.default is p.empty]
+    names = [p.name for p in positional]
+    if not needed:
+        return "scheduler"  # a factory
+    if len(needed) == 2:
+        return "correction" if needed[1] in ("rng", "generator") else "denoiser"
+    if len(needed) == 4 or (len(names) >= 4 and names[3] in ("denoise", "denoiser", "model")):
+        return "step"
+    if len(needed) == 3:
+        timed = needed[2].startswith("t") and not needed[2].startswith("sig")
+        return "velocity" if needed[0].startswith("v") or timed else "loop"
+    raise SubjectError(
+        f"target must be one of {', '.join(('step', 'loop', 'velocity', 'scheduler'))} "
+        f"(say which with --as), got {_name(target)}({', '.join(names)})"
+    )
+
+
+def as_subject(target: Any, kind: str | None = None) -> Subject:
+    """Return anything as a subject, of the kind told by its signature or given."""
+    if hasattr(target, "own_grid") and hasattr(target, "run"):
+        subject: Subject = target
+        return subject
+    kind = kind or kind_of(target)
+    if kind == "scheduler":
+        from steinlab.testing.schedulers import from_diffusers
+
+        return from_diffusers(target)
+    if kind not in KIND_OF:
+        raise SubjectError(
+            f"kind must be one of {', '.join((*KIND_OF, 'scheduler'))} for a sampler, got {kind}"
+        )
+    return KIND_OF[kind](target)
+
+
+__all__ = [
+    "PROCESSES",
+    "as_subject",
+    "from_loop",
+    "from_solver",
+    "from_step",
+    "from_velocity",
+    "kind_of",
+]

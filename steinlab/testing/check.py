@@ -1,0 +1,168 @@
+"""The public checks: judge, report, and raise one readable error where something fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steinlab.errors import InputError, one_of
+from steinlab.testing.adapters import as_subject
+from steinlab.testing.bench import Bench, Declared
+from steinlab.testing.checks import CHECKS, generate
+from steinlab.testing.rows import WRONG, ConformanceError, Row, expected, named, summary, table
+from steinlab.testing.subject import Subject
+
+
+def rows_of(
+    target: Any,
+    *,
+    order: int | None = None,
+    evaluations: int | None = None,
+    returns_denoised: bool | None = None,
+    ends_at_zero: bool = True,
+    law: bool = False,
+    kind: str | None = None,
+    xfail: Mapping[str, str] | None = None,
+    seed: int = 0,
+    only: Sequence[str] | None = None,
+) -> list[Row]:
+    """Judge a sampler and return its rows; only bad input raises.
+
+    Parameters
+    ----------
+    target : callable, scheduler, solver or subject
+    order : int, optional
+        Declared order; weak order for a stochastic subject.
+    evaluations : int, optional
+        Declared denoiser evaluations per step.
+    returns_denoised : bool, optional
+        Whether the step to zero noise returns the denoised state of the last call.
+    ends_at_zero : bool
+    law : bool
+        Whether it draws noise, and is judged by law.
+    kind : str, optional
+        ``step``, ``loop``, ``scheduler``, ``velocity`` or ``solver``; by default told from its
+        signature.
+    xfail : mapping, optional
+        ``{check: reason}`` of failures that are expected, strict.
+    seed : int
+        Of laws and grids.
+    only : sequence of str, optional
+        Ids of the checks to run.
+    """
+    subject = as_subject(target, kind)
+    for name in {**(xfail or {}), **dict.fromkeys(only or ())}:
+        if not any(named(check.id, name) for check in CHECKS):
+            one_of("check", name, [check.id for check in CHECKS])
+    if order is not None and not 1 <= order <= 12:
+        raise InputError(f"order must be in 1 to 12, got {order}")
+    declared = Declared(order, evaluations, returns_denoised, ends_at_zero, law)
+    bench = Bench(subject, declared, seed)
+    require_runs(bench)
+    units = [
+        unit for unit in generate(bench) if only is None or any(named(unit.id, n) for n in only)
+    ]
+    return expected([unit() for unit in units], xfail or {})
+
+
+def require_runs(bench: Bench) -> None:
+    """Run once, so that what is no sampler at all is bad input and not a failure.
+
+    Raises
+    ------
+    SubjectError
+        If it raises, returns no states, never calls its denoiser, or ends with NaN on easy levels.
+    """
+    import numpy as np
+
+    from steinlab.testing.subject import SubjectError
+
+    levels = bench.grid("uneven", 6)
+    x = bench.line_states(levels[0])
+    run = bench.subject.run(bench.line, x, levels)
+    name = bench.subject.name
+    if not run.calls:
+        raise SubjectError(f"{name} must call its denoiser, it did not in 6 steps")
+    if not np.all(np.isfinite(run.end)):
+        bad = next(
+            (k + 1 for k, c in enumerate(run.calls) if not np.all(np.isfinite(c.state))), None
+        )
+        where = f"call {bad} of its denoiser" if bad else "its end"
+        zero = bench.subject.run(bench.line, x, (*levels[:-1], bench.at(0.0)))
+        if np.all(np.isfinite(zero.end)):
+            return  # it can only end at zero noise
+        raise SubjectError(
+            f"{name} must keep finite states on 6 steps from sigma {levels[0].sigma:.3g} to "
+            f"{levels[-1].sigma:.3g}, got {float(run.end.flat[0])} at {where}"
+        )
+
+
+def report(subject: Subject | str, rows: Sequence[Row], declared: str = "") -> str:
+    """Return the report's text."""
+    head = subject if isinstance(subject, str) else f"{subject.name} · {NOUNS[subject.kind]}"
+    return f"{head}{declared}\n\n{table(rows)}\n\n{summary(rows)}"
+
+
+NOUNS = {
+    "loop": "a loop f(model, x, sigmas)",
+    "step": "a step",
+    "scheduler": "a scheduler",
+    "velocity": "an ODE solver on a velocity",
+    "solver": "a solver",
+    "correction": "a correction",
+    "denoiser": "a denoiser",
+}
+
+
+def said(order: int | None = None, law: bool = False, **_: Any) -> str:
+    """Return what was declared, for the report's head."""
+    return (f" · declared order {order}" if order is not None else "") + (
+        " · by law" if law else ""
+    )
+
+
+def check_sampler(target: Any, **options: Any) -> list[Row]:
+    """Check a sampler of any kind: a loop, a step, a scheduler, a velocity solver, one of ours.
+
+    Takes the options of :func:`rows_of`.
+
+    Raises
+    ------
+    ConformanceError
+        An ``AssertionError`` whose text is the report: what fails, the probable cause, the case that
+        replays; ``.rows`` holds all rows.
+
+    Examples
+    --------
+    >>> def euler(model, x, sigmas):
+    ...     for s, t in zip(sigmas[:-1], sigmas[1:]):
+    ...         x = t / s * x + (1 - t / s) * model(x, s)
+    ...     return x
+    >>> {row.verdict for row in check_sampler(euler, order=1)} <= {"ok", "declined"}
+    True
+    """
+    subject = as_subject(target, options.pop("kind", None))
+    rows = rows_of(subject, **options)
+    _remember(subject.name, rows)
+    if any(row.verdict in WRONG for row in rows):
+        raise ConformanceError(report(subject, rows, said(**options)), rows)
+    return rows
+
+
+def check_solver(target: Any, **options: Any) -> list[Row]:
+    """Check a step or a solver; see :func:`check_sampler`."""
+    return check_sampler(target, **options)
+
+
+def check_scheduler(factory: Any, **options: Any) -> list[Row]:
+    """Check a scheduler object or a factory of it; see :func:`check_sampler`."""
+    subject = factory if hasattr(factory, "own_grid") else as_subject(factory, "scheduler")
+    return check_sampler(subject, **options)
+
+
+REPORTS: list[tuple[str, list[Row]]] = []
+"""Reports of this process, for the section that the pytest plugin adds."""
+
+
+def _remember(name: str, rows: list[Row]) -> None:
+    REPORTS.append((name, rows))

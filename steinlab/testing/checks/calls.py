@@ -1,0 +1,208 @@
+"""Calls of the denoiser: how many, at which levels, whether each matters, and whose method it is."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from steinlab.testing.bench import Bench
+from steinlab.testing.checks.exactness import rounding
+from steinlab.testing.identify import identity_of, local_order
+from steinlab.testing.reading import same
+from steinlab.testing.subject import SubjectError
+
+Found = dict[str, object]
+
+
+def evaluations(bench: Bench) -> Found:
+    """Count calls per step against the number declared; the last step may spend fewer."""
+    steps = 12
+    levels = bench.grid("uneven", steps)
+    run, _ = bench.carried(bench.subject, levels)
+    count, declared = len(run.calls), bench.declared.evaluations
+    text = f"{count} in {steps} steps, {count / steps:.3g} per step"
+    if declared is None:
+        return {"verdict": "ok", "text": text, "measured": count / steps}
+    fits = declared * (steps - 1) <= count <= declared * steps
+    return {
+        "verdict": "ok" if fits else "fails",
+        "text": text + ("" if fits else f"; {declared} per step is declared"),
+        "measured": count / steps,
+        "bound": float(declared),
+    }
+
+
+def wasted(bench: Bench) -> Found:
+    """Perturb one output at a time: one that changes nothing later was asked for nothing.
+
+    The run's coefficients show all perturbations at once. A call at the level and state of an
+    earlier one is wasted too. Bound: a weight of ``1e-9`` of the largest, or 64 units.
+    """
+    reading = bench.reading
+    if reading is None or not reading.linear:
+        return {
+            "verdict": "declined",
+            "text": "its states are not linear in the denoiser's outputs",
+        }
+    rows, wrong, again = reading.rows, [], []
+    size = max(1e-9, 64 * bench.eps) * np.max(np.abs(rows))
+    for k in range(len(reading.asked)):
+        if np.max(np.abs(rows[k + 1 :, k + 1])) <= size:
+            wrong.append(k + 1)
+        for j in range(k):
+            close = same(reading.asked[j], reading.asked[k], 1e-9)
+            if close and np.max(np.abs(rows[j] - rows[k])) <= size:
+                again.append(k + 1)
+    if again or wrong:
+        text = (
+            f"call {again[0]} repeats an earlier one"
+            if again
+            else f"the output of call {wrong[0]} changes nothing"
+        )
+        count = len({*again, *wrong})
+        return {
+            "verdict": "fails",
+            "text": f"{text}; {count} of {len(reading.asked)} calls",
+            "measured": float(count),
+            "bound": 0.0,
+            "cause": "the same level and state are asked twice"
+            if again
+            else "an output is computed and dropped",
+        }
+    return {"verdict": "ok", "text": "none", "measured": 0.0, "bound": 0.0}
+
+
+def levels(bench: Bench) -> Found:
+    """Ask every call at the level that its state is at, a grid level or one inside the step.
+
+    On one-point data a state *carries* its level, ``(alpha, sigma)``. Bound: :func:`rounding`.
+    """
+    for process in bench.subject.processes:
+        other = Bench(bench.subject, bench.declared, bench.seed, process)
+        found = asked_on(other, other.grid("uneven", 12, wide=True))
+        if found["verdict"] == "fails":
+            return found
+    return found
+
+
+def asked_on(
+    bench: Bench, grid: tuple, subject: object = None, bound: float | None = None
+) -> Found:  # type: ignore[type-arg]
+    """Judge the levels asked over a grid."""
+    run, carried = bench.carried(subject or bench.above, grid)  # type: ignore[arg-type]
+    bound = rounding(bench, 12) if bound is None else bound
+    levels = [call.level for call in run.calls]
+    at_grid = all(any(same(level, one) for one in grid) for level in levels)
+    ratios = [level.ratio for level in levels]
+    outside = [
+        k for k, r in enumerate(ratios) if not grid[-1].ratio * 0.999 <= r <= grid[0].ratio * 1.001
+    ]
+    for k, level in enumerate(levels):
+        alpha, sigma = carried[k]
+        gap = max(abs(level.sigma - sigma), abs(level.alpha - alpha)) / max(level.sigma, 1e-300)
+        if gap <= max(bound, 1e-5 if bench.eps > 1e-12 else 0.0):
+            continue
+        in_order = (
+            at_grid and [same(a, b) for a, b in zip(levels, grid, strict=False)].count(False) == 0
+        )
+        if in_order and k > 0:
+            break  # levels are right, states are not: for the other checks to say
+        return {
+            "verdict": "fails",
+            "text": f"call {k + 1} asks at sigma {level.sigma:.4g}, its state is at {sigma:.4g}",
+            "measured": gap,
+            "bound": bound,
+            "cause": _misplaced(grid, level.sigma, sigma, k),
+        }
+    if outside:
+        k = outside[0]
+        return {
+            "verdict": "fails",
+            "text": f"call {k + 1} asks at sigma {levels[k].sigma:.4g}, outside the grid",
+        }
+    return {
+        "verdict": "ok",
+        "text": "grid levels" if at_grid else "grid levels and inside the step",
+    }
+
+
+def _misplaced(grid: tuple, asked: float, carried: float, call: int) -> str:  # type: ignore[type-arg]
+    sigmas = [level.sigma for level in grid]
+    on = next((i for i, s in enumerate(sigmas) if abs(s - asked) <= 1e-6 * s), None)
+    at = next((i for i, s in enumerate(sigmas) if abs(s - carried) <= 1e-6 * s), None)
+    if on is not None and at is not None:
+        names = {1: "sigma_next (sigmas[i+1])", -1: "the previous sigma (sigmas[i-1])"}
+        return f"the model is asked at {names.get(on - at, f'sigmas[i{on - at:+d}]')} where sigma (sigmas[i]) is due"
+    for i, (s, t) in enumerate(itertools.pairwise(sigmas)):
+        if t < carried < s and on in (i, i + 1):
+            which = "next" if on == i + 1 else "first"
+            return (
+                f"evaluation {call + 1} at sigma {asked:.4g}, expected inside {s:.4g} to {t:.4g} at step "
+                f"{i + 1}: the {which} level in place of the middle"
+            )
+    return "the level asked is not the one that the state has reached"
+
+
+def method(bench: Bench) -> Found:
+    """Name the method; a stray step in a known method must be one of second order.
+
+    The defect of the stray step, where the denoiser is linear in ``log sigma``, is read on twelve
+    and twenty-four steps: 2 for a step of first order, 3 for one of second. A known method whose
+    stray step is of first order, and not a known one, has a wrong coefficient there.
+    """
+    texts = []
+    for zero in (False, True):
+        if zero and not bench.declared.ends_at_zero:
+            continue
+        try:
+            found = _method(bench, zero)
+        except SubjectError:
+            continue
+        if found["verdict"] == "fails":
+            return found
+        texts.append(found)
+    return texts[0]
+
+
+def _method(bench: Bench, zero: bool) -> Found:
+    from steinlab.testing.causes import explain
+    from steinlab.testing.reading import read
+
+    subject = bench.subject if zero else bench.above
+
+    def reading_of(steps: int):  # type: ignore[no-untyped-def]
+        return read(subject, bench.grid("uneven", steps, wide=True, zero=zero))
+
+    reading = reading_of(12) if zero else bench.reading
+    found = identity_of(bench, reading)
+    if found is None or reading is None:
+        return {"verdict": "declined", "text": "its coefficients cannot be read"}
+    text = str(found)
+    if found.known:
+        return {"verdict": "ok", "text": text, "measured": found.distance, "bound": found.tolerance}
+    if found.mostly and len(found.strangers) <= len(found.steps) // 4:
+        fine, low = reading_of(24), []
+        for step in found.strangers:
+            place = step if step <= len(found.steps) // 2 else step - len(found.steps) - 1
+            if zero and place == -1:
+                low.append(step)
+            elif fine is not None and local_order(reading, fine, place) < 2.5:
+                low.append(step)
+        if low:
+            assert bench.process is not None
+            where = " on a grid that ends at zero" if zero else ""
+            return {
+                "verdict": "fails",
+                "text": text + where,
+                "measured": max(found.gaps[step - 1] for step in low),
+                "bound": found.tolerance,
+                "cause": explain(reading, found, bench.process),
+            }
+        return {"verdict": "ok", "text": text + "; of second order there"}
+    return {
+        "verdict": "declined",
+        "text": text,
+        "measured": found.distance,
+        "bound": found.tolerance,
+    }

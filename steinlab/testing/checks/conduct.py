@@ -1,0 +1,200 @@
+"""Conduct: the same answer twice, from the middle of a grid, and in single precision."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steinlab.solvers import EULER
+from steinlab.solvers.loop import solve
+from steinlab.testing import noise
+from steinlab.testing.bench import EPS, Bench
+from steinlab.testing.subject import Run, SubjectError
+
+Found = dict[str, object]
+
+
+def deterministic(bench: Bench) -> Found:
+    """Run, run on other levels and states, run again: every bit must be as before.
+
+    A stochastic subject is judged under a fixed source of noise. A scheduler runs as one object, its
+    timesteps set anew, too.
+    """
+    levels, x = bench.grid("uneven", 8), bench.line_states(bench.grid("uneven", 8)[0])
+    other = bench.grid("even", 5, wide=True)
+
+    def run(grid: tuple) -> np.ndarray:  # type: ignore[type-arg]
+        start = grid[0].alpha * np.linspace(-2.0, 2.0, 9)[:, None]
+        if not bench.stochastic:
+            return bench.subject.run(bench.line, start, grid).end
+        with noise.answered(noise.Seeded(7), x.shape):
+            return bench.subject.run(bench.line, start, grid).end
+
+    first, second = run(levels), run(levels)
+    if not np.array_equal(first, second, equal_nan=True):
+        gap = float(np.max(np.abs(first - second)))
+        cause = (
+            "it draws random numbers (law=True judges it by law), or keeps its history between runs"
+        )
+        return {
+            "verdict": "fails",
+            "text": f"two runs differ by {gap:.1e}",
+            "measured": gap,
+            "bound": 0.0,
+            "cause": cause,
+        }
+    run(other)
+    third = run(levels)
+    if not np.array_equal(first, third, equal_nan=True):
+        gap = float(np.max(np.abs(first - third)))
+        return {
+            "verdict": "fails",
+            "text": f"after another run the same run differs by {gap:.1e}",
+            "measured": gap,
+            "bound": 0.0,
+            "cause": "history kept between runs",
+        }
+    if bench.subject.kind == "scheduler" and not bench.stochastic:
+        return _one_object(bench)
+    return {"verdict": "ok", "text": "to the bit", "measured": 0.0, "bound": 0.0}
+
+
+def _one_object(bench: Bench) -> Found:
+    subject = bench.subject
+    own = subject.own_grid(10)
+    assert own is not None
+    x = np.hypot(own[0].alpha, own[0].sigma) * np.linspace(-2.0, 2.0, 9)[:, None]
+    scheduler = subject.prepared(own)  # type: ignore[attr-defined]
+
+    def run() -> Run:
+        return subject.run_with(scheduler, bench.line, x, own, dtype="float32")  # type: ignore[attr-defined,no-any-return]
+
+    first = run().end
+    scheduler.set_timesteps(10)
+    second = run().end
+    same = np.array_equal(first, second, equal_nan=True)
+    gap = 0.0 if same else float(np.max(np.abs(first - second)))
+    return {
+        "verdict": "ok" if same else "fails",
+        "text": "to the bit, one object used again"
+        if same
+        else f"one object used again differs by {gap:.1e}",
+        "measured": gap,
+        "bound": 0.0,
+        "cause": "" if same else "history kept between runs",
+    }
+
+
+def midway(bench: Bench) -> Found:
+    """Start in the middle of a grid, as picture-to-picture does, and stay within thrice Euler's error.
+
+    A run that takes a past for granted that is not there errs by more than the first-order method
+    from the same state. Gaussian data, starts at a third and at four fifths of fifteen steps.
+    """
+    grid = bench.grid("uneven", 15, wide=True)
+    worst = 0.0
+    for begin in (5, 12):
+        levels = grid[begin:]
+        x = bench.gaussian_states(levels[0])
+        exact = bench.gaussian_end(x, levels[0], levels[-1])
+        euler = np.max(np.abs(np.asarray(solve(bench.gaussian, x, levels, EULER).state) - exact))
+        try:
+            end = bench.above.run(bench.gaussian, x, levels).end
+        except SubjectError as error:
+            return {"verdict": "declined", "text": str(error)}
+        worst = max(worst, float(np.max(np.abs(end - exact)) / (euler + 100 * bench.eps)))
+        if not np.all(np.isfinite(end)):
+            worst = float("inf")
+    fails = not worst <= MIDWAY
+    return {
+        "verdict": "fails" if fails else "ok",
+        "text": f"{worst:.2g} of Euler's error",
+        "measured": worst,
+        "bound": MIDWAY,
+        "cause": "a history is assumed that is not there" if fails else "",
+    }
+
+
+MIDWAY = 3.0
+"""Largest error of a short run, in errors of Euler's method on the same levels."""
+
+
+def dtype(bench: Bench) -> Found:
+    """Return states in the dtype that was given, and keep float64 inside.
+
+    Inside: float64 levels rounded to float32 show on one-point data, whose error is then about a
+    unit of float32 and not of float64.
+    """
+    levels = bench.grid("uneven", 6)
+    found = {}
+    for name in ("float64", "float32"):
+        rounded = (
+            levels
+            if name == "float64"
+            else tuple(
+                type(one)(float(np.float32(one.alpha)), float(np.float32(one.sigma)))
+                for one in levels
+            )
+        )
+        x = bench.line_states(rounded[0])
+        with noise.answered(noise.Seeded(1), x.shape) if bench.stochastic else _nothing():
+            found[name] = bench.subject.run(bench.line, x, rounded, dtype=name).dtype
+    wrong = [f"{given} gives {got}" for given, got in found.items() if given != got]
+    if wrong:
+        return {
+            "verdict": "fails",
+            "text": "; ".join(wrong),
+            "cause": "states are cast to another dtype",
+        }
+    if not bench.stochastic and bench.eps > 1e-12:
+        text = "float64 in and out, but rounded to float32 inside"
+        return {
+            "verdict": "fails",
+            "text": text,
+            "measured": EPS["float32"],
+            "bound": EPS["float64"],
+            "cause": "coefficients or levels are formed in float32",
+        }
+    return {"verdict": "ok", "text": "float64 and float32"}
+
+
+def _nothing():  # type: ignore[no-untyped-def]
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+UNITS = 16.0
+"""Units of float32 per step that are allowed: each step rounds its state, its coefficients and the
+logarithms of its levels, about four roundings of at most ``|log sigma|`` units each."""
+
+
+def float32(bench: Bench) -> Found:
+    """Lose no more than some units of ``2^-24`` per step against the same run in float64.
+
+    The levels and the start are rounded to float32 first, and given to both. Bound: ``16 n`` units of
+    the largest state times the coefficients' size, for ``n`` of 20 and 100 steps.
+    """
+    worst, bound_at, at, units = -1.0, 1.0, 0, 0.0
+    size = bench.reading.size if bench.reading is not None and bench.reading.linear else 10.0
+    for n in (20, 100):
+        levels = tuple(
+            type(one)(float(np.float32(one.alpha)), float(np.float32(one.sigma)))
+            for one in bench.grid("uneven", n, wide=True)
+        )
+        x = bench.gaussian_states(levels[0]).astype(np.float32).astype(np.float64)
+        full = bench.above.run(bench.gaussian, x, levels).end
+        single = bench.above.run(bench.gaussian, x, levels, dtype="float32").end
+        loss = float(np.max(np.abs(single - full)) / max(np.max(np.abs(full)), 1.0))
+        bound = UNITS * n * EPS["float32"] * max(size / bench.wide[0], 1.0)
+        if not np.isfinite(loss) or loss / bound > worst:
+            worst = loss / bound if np.isfinite(loss) else float("inf")
+            units, at, bound_at = loss / EPS["float32"], n, bound
+    fails = not worst <= 1
+    return {
+        "verdict": "fails" if fails else "ok",
+        "text": f"{units:.0f} units at {at} steps",
+        "measured": units * EPS["float32"],
+        "bound": bound_at,
+        "error": EPS["float32"],
+        "cause": "coefficients by cancellation in float32" if fails else "",
+    }

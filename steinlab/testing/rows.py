@@ -1,0 +1,126 @@
+"""Rows of a report: what a check measured, what it was held to, and how to see it again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+VERDICTS = ("ok", "fails", "declined", "not-run", "expected-failure", "passes-unexpectedly")
+"""``declined`` says nothing, with the reason; the last two answer what an ``xfail`` named."""
+
+WRONG = ("fails", "passes-unexpectedly")
+"""Verdicts of a subject that does not conform."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One check of one subject.
+
+    Attributes
+    ----------
+    check, title : str
+        Its id, and what the report calls it.
+    verdict : str
+        One of :data:`VERDICTS`.
+    text : str
+        What was seen, or why it was declined.
+    measured, bound, error : float or None
+        The number judged, its bound, and the error of the measurement.
+    cause : str
+        The probable cause of a failure.
+    case : mapping
+        What ``steinlab check TARGET --case FILE`` runs again.
+    """
+
+    check: str
+    title: str
+    verdict: str
+    text: str = ""
+    measured: float | None = None
+    bound: float | None = None
+    error: float | None = None
+    cause: str = ""
+    case: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON, numbers that are not finite as text."""
+        out = asdict(self)
+        for key in ("measured", "bound", "error"):
+            value = out[key]
+            if value is not None and not math.isfinite(value):
+                out[key] = str(value)
+        return out
+
+
+class ConformanceError(AssertionError):
+    """A subject that does not conform; ``rows`` holds the whole report."""
+
+    def __init__(self, text: str, rows: Sequence[Row]):
+        super().__init__(text)
+        self.rows = tuple(rows)
+
+
+def expected(rows: Sequence[Row], xfail: Mapping[str, str]) -> list[Row]:
+    """Answer what ``xfail`` names: a check's id, or what several begin with (``order``).
+
+    A failure becomes ``expected-failure``. Strict: where none of the checks named fails, the first
+    of them ``passes-unexpectedly``.
+    """
+    out = list(rows)
+    for name, reason in xfail.items():
+        at = [i for i, row in enumerate(out) if named(row.check, name)]
+        failing = [i for i in at if out[i].verdict == "fails"]
+        for i in failing:
+            text = f"{out[i].text}; expected: {reason}"
+            out[i] = replace(out[i], verdict="expected-failure", text=text)
+        judged = [i for i in at if out[i].verdict == "ok"]
+        if not failing and judged:
+            i = judged[0]
+            text = f"{out[i].text}; was expected to fail: {reason}"
+            out[i] = replace(out[i], verdict="passes-unexpectedly", text=text)
+    return out
+
+
+def named(check: str, name: str) -> bool:
+    """Whether a name means a check: its id, or the beginning of it up to a dash."""
+    return check == name or check.startswith(name + "-")
+
+
+LABELS = {
+    "ok": "ok",
+    "fails": "FAILS",
+    "declined": "declined",
+    "not-run": "not run",
+    "expected-failure": "fails, as expected",
+    "passes-unexpectedly": "PASSES, though expected to fail",
+}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the report's lines, one per check.
+
+    Examples
+    --------
+    >>> print(table([Row("float32", "float32", "ok", "14 units")]))
+      float32    ok          14 units
+    """
+    wide = max((len(row.title) for row in rows), default=0) + 2
+    lines = []
+    for row in rows:
+        lines.append(f"  {row.title:<{wide}}  {LABELS[row.verdict]:<10}  {row.text}".rstrip())
+        if row.cause and row.verdict in WRONG:
+            lines.append(f"  {'':<{wide}}  {'':<10}  probable cause: {row.cause}")
+    return "\n".join(lines)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Return the line that closes a report."""
+    judged = [row for row in rows if row.verdict not in ("declined", "not-run")]
+    wrong = [row for row in rows if row.verdict in WRONG]
+    if not wrong:
+        return f"conforms: {len(judged)} checks, {len(rows) - len(judged)} declined"
+    causes = dict.fromkeys(row.cause for row in wrong if row.cause)
+    text = f"FAILS: {len(wrong)} of {len(judged)} ({', '.join(row.check for row in wrong)})."
+    return text + (f" Probable cause: {'; '.join(causes)}." if causes else "")
