@@ -46,6 +46,13 @@ ClaimsOption = Annotated[
     str | None,
     typer.Option(metavar="ID,ID", help="Claims to judge; by default all, or all of the files."),
 ]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID,ID",
+        help="Subjects to judge the claims on, solvers of other packages too (solver-order).",
+    ),
+]
 FolderOption = Annotated[
     str | None,
     typer.Option(
@@ -71,6 +78,7 @@ def verify(  # noqa: PLR0917
     files: FilesArgument = None,
     profile: ProfileOption = "quick",
     claims: ClaimsOption = None,
+    only: OnlyOption = None,
     out: FolderOption = None,
     target: JsonOption = None,
     expect: ExpectOption = None,
@@ -82,11 +90,12 @@ def verify(  # noqa: PLR0917
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
     from steinlab.verification.claim import PROFILES
     from steinlab.verification.ledger import claim_ids, run
-    from steinlab.verification.registry import chosen
+    from steinlab.verification.registry import chosen, narrowed
     from steinlab.verification.shards import Shards
 
     one_of("--profile", profile, PROFILES)
     wanted, known = chosen(files or [], claims, claim_ids())
+    wanted = narrowed(wanted, only)
     count = worker_count(workers)
     number = whole_number(seed, "--seed", 0, MAX_SEED)
     check_target(target)

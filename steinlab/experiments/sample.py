@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from steinlab.corrections import CORRECTIONS
+from steinlab.corrections import correction_factory
 from steinlab.diffusion.grids import Grid, grid_name
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES, Process
@@ -120,7 +120,7 @@ def _spend(solver: Solver, process: Process, grid: str, budget: int, end: str) -
 
 def _limited(name: str, gamma_min: float | None, gamma_max: float | None) -> CorrectionSpec:
     """Return the correction with the limits given, those of them that it has."""
-    known = inspect.signature(CORRECTIONS[one_of("--correction", name, CORRECTIONS)]).parameters
+    known = inspect.signature(correction_factory(name, "--correction")).parameters
     given = {"gamma_min": gamma_min, "gamma_max": gamma_max}
     for key, value in given.items():
         if value is not None and key not in known:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from steinlab import plugins
 from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
 from steinlab.solvers.adams import (
@@ -54,7 +55,11 @@ ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
 :data:`SOLVERS` lacks cannot do without."""
 
 SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
-"""Every id."""
+"""Every id of this package."""
+
+GROUP = "steinlab.solvers"
+"""The entry-point group by which other packages register solvers: a solver, or a function of a
+process that returns one."""
 
 ALIASES: Mapping[str, str] = MappingProxyType({"ddim": "euler"})
 """Other names of the same solver."""
@@ -66,7 +71,8 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     Parameters
     ----------
     name : str
-        One of :data:`SOLVER_IDS` or :data:`ALIASES`, or ``dpm-2@R``, ``dpmpp-2s@R`` with the stage
+        One of :data:`SOLVER_IDS` or :data:`ALIASES`, an id that another package registers, or
+        ``dpm-2@R``, ``dpmpp-2s@R`` with the stage
         at the fraction ``R`` of the step.
     process : Process, optional
         The process of the grid. ``deis-tab-N`` needs it for its time; single-step solvers place
@@ -78,7 +84,8 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     Raises
     ------
     InputError
-        For an unknown name, an order that the family does not have, or a missing process.
+        For an unknown name, an order that the family does not have, a missing process, or an id
+        that two packages register.
 
     Examples
     --------
@@ -92,8 +99,9 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     if name.partition("@")[0] in AT_FRACTION and "@" in name:
         return _at_fraction(name, process, field)
     _require_order(name, field)
-    name = one_of(field, name, [*SOLVER_IDS, *ALIASES])
     name = ALIASES.get(name, name)
+    if name not in SOLVER_IDS:
+        return _foreign(name, process, field)
     if name in ON_PROCESS and process is not None:
         return ON_PROCESS[name](process)
     if name in SOLVERS:
@@ -101,6 +109,31 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     raise InputError(
         f"{field}: a process must be given for {name}, whose formula uses its time, got none"
     )
+
+
+def _foreign(name: str, process: Process | None, field: str) -> Solver:
+    """Return a solver of another package."""
+    ids = [*SOLVER_IDS, *ALIASES]
+    entries = plugins.registered(GROUP, ids)
+    entry = entries[one_of(field, name, [*ids, *entries])]
+    found = plugins.loaded(entry, field)
+    if not hasattr(found, "step") and callable(found):
+        if process is None:
+            raise InputError(f"{field}: a process must be given for {name}, got none")
+        found = found(process)
+    for attribute in ("name", "order", "depth", "ends_at_zero", "evaluations", "step"):
+        if not hasattr(found, attribute):
+            raise InputError(
+                f"{field} {name} of the package {plugins.package_of(entry)} must be a solver with "
+                f"{attribute}, got {type(found).__name__}"
+            )
+    if found.name != name:
+        raise InputError(
+            f"{field} {name} of the package {plugins.package_of(entry)} must have that name, "
+            f"got {found.name}"
+        )
+    solver: Solver = found
+    return solver
 
 
 def _at_fraction(name: str, process: Process | None, field: str) -> Solver:

@@ -175,7 +175,9 @@ class Claim:
     falsifier searches instead of those it reads off the checks' draws; an empty list forbids
     attacks. ``owner`` says whose statement it is, one of :data:`OWNERS`. ``tried``, for an
     experiment of a paper that was tried on our own models, says what was tried: where it fails, the
-    verdict is ``not-reproduced`` and says nothing against figures measured on others.
+    verdict is ``not-reproduced`` and says nothing against figures measured on others. ``on``, if
+    any, narrows the claim to subjects named by ids (``steinlab verify --only``), those that other
+    packages register among them.
 
     Raises
     ------
@@ -200,6 +202,7 @@ class Claim:
     search: Callable[[Claim], Sequence[Any]] | None = None
     owner: str = "user"
     tried: str = ""
+    on: Callable[[Sequence[str]], Claim] | None = None
 
     @property
     def failure(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from steinlab.claims.instruments.observed_order import (
     observe,
     order_spaces,
 )
-from steinlab.claims.solvers.broken_solvers import falsify
+from steinlab.claims.solvers.broken_solvers import OFF, falsify
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import SOLVER_IDS, get_solver, matching_start
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, Result, Table, Twin
@@ -59,7 +60,7 @@ def order_check(kind: str, solvers: Sequence[str]) -> Check:
 
 def falsified_check(family: str, solver: str) -> Check:
     """Observe a falsified solver, started by right single steps."""
-    kind = "matching" if solver in STARTED else "own"
+    kind = "matching" if matching_start(get_solver(solver, EDM)) else "own"
 
     def draw(effort: Effort) -> list[Convergence]:  # noqa: ARG001
         return cases((solver,), kind, PROCESS_NAMES[:1])
@@ -100,47 +101,66 @@ def _span(seen: Sequence[Observed] | None) -> str:
 
 
 def _table(results: Mapping[str, Result]) -> Table:
-    kinds = {kind: orders(results, kind) for kind in KINDS}
+    kinds = {kind: orders(results, kind) for kind in KINDS if kind in results}
     rows = []
-    for name in SOLVER_IDS:
+    for name in kinds["own"]:
         cells: list[Any] = [name]
         for seen in kinds.values():
             observed = seen.get(name)
             cells += [str(observed[0].declared) if observed else "", _span(observed)]
         rows.append(cells)
     columns = ["solver"]
-    for label in ("own start", "matching", "local"):
-        columns += [label, "observed"]
+    for kind in kinds:
+        columns += [kind if kind != "own" else "own start", "observed"]
     return Table("Declared and observed orders, over processes and grids", columns, rows)
 
 
 def _finding(results: Mapping[str, Result]) -> str:
-    comparisons = [results[kind].comparison for kind in KINDS]
+    kinds = [kind for kind in KINDS if kind in results]
+    solvers = orders(results, "own")
+    comparisons = [results[kind].comparison for kind in kinds]
     worst = max(float(np.max(c.excess[~c.violated], initial=0.0)) for c in comparisons)
     wrong = [
         f"{name} (declared {seen[0].declared}, observed {_span(seen)[: -len(', WRONG')]}, {kind})"
-        for kind in KINDS
+        for kind in kinds
         for name, seen in orders(results, kind).items()
         if _wrong(seen)
     ]
-    right = len(SOLVER_IDS) - len({text.split()[0] for text in wrong})
-    which = f"all {right}" if not wrong else f"{right} of {len(SOLVER_IDS)}"
-    capped = [
-        name
-        for name, seen in orders(results, "matching").items()
-        if seen[0].declared > declared_alone(name)
-    ]
+    right = len(solvers) - len({text.split()[0] for text in wrong})
+    which = f"all {right}" if not wrong else f"{right} of {len(solvers)}"
+    started = orders(results, "matching") if "matching" in kinds else {}
+    capped = [name for name, seen in started.items() if seen[0].declared > declared_alone(name)]
     return (
         f"{which} solvers have their declared order within {worst:.2f}, global and "
         f"local, on {len({d.case.process for d in results['own'].data})} processes and 2 grids"
         + (f"; not {', '.join(wrong)}" if wrong else "")
-        + f"; {', '.join(capped)} reach theirs with a matching start only"
+        + (f"; {', '.join(capped)} reach theirs with a matching start only" if capped else "")
     )
 
 
 def declared_alone(name: str) -> int:
     """Return the order that a solver declares when it starts by itself."""
     return get_solver(name, EDM).order
+
+
+def claim_on(solvers: Sequence[str]) -> Claim:
+    """Return the claim on these solvers alone, another package's among them.
+
+    Examples
+    --------
+    >>> [check.name for check in claim_on(["heun"]).checks]
+    ['own', 'local']
+    """
+    found = {name: get_solver(name, EDM, field="--only") for name in solvers}
+    started = [name for name, solver in found.items() if matching_start(solver)]
+    checks = [order_check("own", solvers), order_check("local", solvers)]
+    checks[1:1] = [order_check("matching", started)] if started else []
+    wrong = [
+        Dropped(f"a coefficient {OFF:.0%} off: {name}", falsified_check(name, name))
+        for name, solver in found.items()
+        if solver.order > 1  # of the others nothing but inconsistency would show
+    ]
+    return replace(CLAIM, checks=tuple(checks), dropped=tuple(wrong))
 
 
 CLAIM = Claim(
@@ -165,4 +185,5 @@ CLAIM = Claim(
     finding=_finding,
     table=_table,
     search=order_spaces,
+    on=claim_on,
 )

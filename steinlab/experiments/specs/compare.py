@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from steinlab.corrections import CORRECTIONS
+from steinlab.corrections import correction_factory
 from steinlab.diffusion.denoisers import HasDivergence
 from steinlab.diffusion.grids import grid_name
 from steinlab.diffusion.models import Model, load_model
@@ -46,7 +46,7 @@ class CorrectionSpec:
 
     def make(self) -> Correction:
         """Return the correction."""
-        made: Correction = CORRECTIONS[self.name](**dict(self.options))
+        made: Correction = correction_factory(self.name)(**dict(self.options))
         return made
 
     @property
@@ -157,14 +157,15 @@ def _solvers(fields: dict[str, Any], process: Process, end: str) -> tuple[Solver
 
 def _correction(obj: Any, path: str, folder: Path) -> CorrectionSpec:
     if isinstance(obj, str):
-        return CorrectionSpec(one_of(path, obj, CORRECTIONS))
+        correction_factory(obj, path)
+        return CorrectionSpec(obj)
     if not isinstance(obj, dict) or "name" not in obj:
         raise InputError(
             f'{path} must be a name or an object such as {{"name": "stein", "gamma_max": 1}}, '
             f"got {obj}"
         )
-    name = one_of(at(path, "name"), text(obj["name"], at(path, "name")), CORRECTIONS)
-    allowed = _options(name)
+    name = text(obj["name"], at(path, "name"))
+    allowed = _options(correction_factory(name, at(path, "name")))
     given = mapping(obj, path, ["name"], list(allowed))
     options = {
         key: _option(value, at(path, key), allowed[key], folder)
@@ -194,9 +195,9 @@ def _require_exact(corrections: Sequence[CorrectionSpec], model: Model) -> None:
             )
 
 
-def _options(name: str) -> dict[str, str]:
+def _options(factory: Callable[..., Any]) -> dict[str, str]:
     """Options of a correction that are numbers, words or files, with their types as annotated."""
-    parameters = inspect.signature(CORRECTIONS[name]).parameters.values()
+    parameters = inspect.signature(factory).parameters.values()
     kinds = ("float", "int", "str", "Path | None", WORD)
     return {
         p.name: str(p.annotation) for p in parameters if p.annotation in kinds and p.name != "name"

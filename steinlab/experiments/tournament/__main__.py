@@ -10,11 +10,15 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from steinlab.corrections import correction_factory
+from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError, quote
 from steinlab.experiments.tournament.design import Cell
+from steinlab.experiments.tournament.entrants import ENTRANTS
 from steinlab.experiments.tournament.page import around, tables, write
 from steinlab.experiments.tournament.record import read_record, versions, write_record
 from steinlab.experiments.tournament.run import (
@@ -26,6 +30,7 @@ from steinlab.experiments.tournament.run import (
     stored,
     tournament,
 )
+from steinlab.solvers import get_solver
 from steinlab.storage import check_target, make_folder
 
 EVERY = 30.0
@@ -39,7 +44,7 @@ def main(args: Sequence[str] | None = None) -> int:
         check_target(getattr(given, option), f"--{option}")
     if given.page:
         around(given.page)
-    profile = PROFILES[given.profile]
+    profile = _chosen(PROFILES[given.profile], given)
     if given.source is not None and given.source.is_file():
         about, played = read_record(given.source)
     elif given.source is not None:
@@ -74,11 +79,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--record", type=Path, help="write what was played into this file, and resume from it"
     )
+    parser.add_argument("--solvers", help="these only, other packages' too: ID,ID")
+    parser.add_argument("--corrections", help="against these, other packages' too, and none: ID,ID")
     parser.add_argument("--note", default="", help="what the record says of where it was played")
     parser.add_argument(
         "--from", dest="source", type=Path, help="a record or an --out: play nothing"
     )
     return parser
+
+
+def _chosen(profile: Profile, given: argparse.Namespace) -> Profile:
+    """Return the profile with the solvers and corrections that are asked for."""
+    if given.solvers:
+        solvers = tuple(given.solvers.split(","))
+        for name in solvers:
+            get_solver(name, EDM, field="--solvers")
+        profile = replace(profile, solvers=solvers)
+    if given.corrections:
+        others = given.corrections.split(",")
+        for name in others:
+            if name not in ENTRANTS:
+                correction_factory(name, "--corrections")
+        profile = replace(profile, entrants=tuple(dict.fromkeys(("none", *others))))
+    return profile
 
 
 def _about(given: argparse.Namespace, profile: Profile) -> dict[str, Any]:

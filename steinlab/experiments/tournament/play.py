@@ -18,7 +18,7 @@ from steinlab.errors import InputError
 from steinlab.experiments.bench import rng_of
 from steinlab.experiments.specs.solvers import Options, SolverSpec, solver_from_json
 from steinlab.experiments.tournament.design import SOLVERS, Cell
-from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS, REFERENCES
+from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS, REFERENCES, entrant
 from steinlab.experiments.tournament.measures import MEASURES, Rows, Truth
 from steinlab.experiments.tournament.problems import FINE, SLOW, Problem, load_problem
 from steinlab.experiments.tournament.summary import ratio
@@ -135,9 +135,10 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     results: dict[str, Any] = {}
     beside = _rows(own, run)
     for name in entrants:
-        correction = ENTRANTS[name](context)
+        correction = entrant(name)(context)
         results[name] = _measured(own, cell, correction, run, beside)
-    plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in SOLVERS}
+    solvers = dict.fromkeys((*SOLVERS, cell.solver))
+    plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in solvers}
     best = min(plain, key=lambda name: _of_best(plain[name]))
     return {
         "cell": vars(cell),
