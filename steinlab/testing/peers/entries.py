@@ -180,6 +180,8 @@ def _diffusers() -> Iterator[Entry]:  # noqa: PLR0912, PLR0915 - a list
         yield scheduler("EDMDPMSolverMultistep", order, solver_order=order)
     yield scheduler("EDMDPMSolverMultistep", 2, solver_type="heun")
     yield scheduler("EDMDPMSolverMultistep", 2, only=OWN, sigma_schedule="exponential")
+    cosine: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "use_karras_sigmas": True}
+    yield scheduler("DPMSolverMultistep", 2, only=OWN, **cosine)
     yield scheduler("CosineDPMSolverMultistep", 2)
     yield scheduler("FlowMatchEulerDiscrete", 1, only=whole)
     shifts: tuple[dict[str, Any], ...] = (
