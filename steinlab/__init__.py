@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from steinlab.experiments.compare import compare
     from steinlab.solvers import get_solver
     from steinlab.solvers.loop import Solution, solve
+    from steinlab.testing import check_correction, check_denoiser, check_sampler, check_solver
     from steinlab.verification import laws
     from steinlab.verification.arguments import levels, numbers, steps
     from steinlab.verification.expectation import E
@@ -63,6 +64,10 @@ _FACE = {
     "numbers": "steinlab.verification.arguments:numbers",
     "E": "steinlab.verification.expectation:E",
     "verify": "steinlab.verification.ledger:run",
+    "check_sampler": "steinlab.testing:check_sampler",
+    "check_solver": "steinlab.testing:check_solver",
+    "check_correction": "steinlab.testing:check_correction",
+    "check_denoiser": "steinlab.testing:check_denoiser",
 }
 """Where each name lives: a module, or what stands in it behind the colon."""
 
@@ -73,6 +78,10 @@ __all__ = [
     "GaussianMixture",
     "NoiseLevel",
     "Solution",
+    "check_correction",
+    "check_denoiser",
+    "check_sampler",
+    "check_solver",
     "claim",
     "compare",
     "get_correction",

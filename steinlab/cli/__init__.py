@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from steinlab.cli.calibrate import calibrate
+from steinlab.cli.check import check
+from steinlab.cli.check_grid import check_grid
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
 from steinlab.cli.falsify import falsify
@@ -21,6 +23,7 @@ from steinlab.cli.models import models
 from steinlab.cli.replay import replay
 from steinlab.cli.report import report
 from steinlab.cli.sample import sample
+from steinlab.cli.trace import trace
 from steinlab.cli.verify import verify
 from steinlab.errors import InputError, Interrupted, suggestion
 
@@ -45,6 +48,9 @@ app.command()(sample)
 app.command()(models)
 app.command()(figures)
 app.command()(report)
+app.command()(check)
+app.command("check-grid")(check_grid)
+app.command()(trace)
 
 
 def _print_version(wanted: bool) -> None:

@@ -148,7 +148,7 @@ def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra:
     def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel]) -> Any:
         def model(states: Any, sigma: Any, **_: Any) -> Any:
             level = _level_of(sigma, lambda s: NoiseLevel(1.0, s), bridge, len(states))
-            return like(bridge, recorder(bridge.take(states), level), states)
+            return like(recorder(bridge.take(states), level), states)
 
         sampler = noise.sampler(bridge)
         drawn = {"noise_sampler": sampler} if sampler and "noise_sampler" in names else {}
@@ -164,7 +164,7 @@ def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra:
     return Foreign(name or _name(function), "loop", (EDM,), drive)
 
 
-def like(bridge: Bridge, output: np.ndarray, states: Any) -> Any:
+def like(output: np.ndarray, states: Any) -> Any:
     """Return an output in the library of the states that were denoised."""
     if hasattr(states, "detach"):
         import torch
@@ -190,13 +190,10 @@ def from_step(
         def denoise(states: Any, level: Any) -> Any:
             if not isinstance(level, NoiseLevel):
                 level = _level_of(level, lambda s: NoiseLevel(1.0, s), bridge, len(states))
-            return like(bridge, recorder(bridge.take(states), level), states)
+            return like(recorder(bridge.take(states), level), states)
 
         for s, t in itertools.pairwise(levels):
-            if sigmas:
-                x = function(x, s.sigma, t.sigma, denoise)
-            else:
-                x = function(denoise, x, s, t)
+            x = function(x, s.sigma, t.sigma, denoise) if sigmas else function(denoise, x, s, t)
         return x
 
     return Foreign(name or _name(function), "step", processes, drive)
@@ -225,7 +222,7 @@ def from_velocity(
             array = bridge.take(states)
             denoised = recorder(array, level)
             flow = (denoised - array) / level.sigma if np.all(level.sigma) else 0.0 * array
-            return like(bridge, -flow if noise_at else flow, states)
+            return like(-flow if noise_at else flow, states)
 
         times = [level.sigma if noise_at else 1.0 - level.sigma for level in levels]
         end = function(velocity, x, bridge.give(times))
@@ -244,6 +241,7 @@ class Known:
     processes: tuple[Process, ...]
     name: str
     kind: str = "solver"
+    ends_at_zero: bool = True
 
     def own_grid(self, steps: int) -> Grid | None:  # noqa: ARG002
         """Return nothing: levels are given."""
@@ -280,7 +278,7 @@ def from_solver(solver: Solver | str, process: Process | str | None = None) -> S
     processes = (chosen,) if chosen else (EDM, VP_LINEAR, FLOW)
     if chosen is None and isinstance(solver, str):
         processes = (EDM,)  # stages and times are placed on it
-    return Known(one, processes, one.name)
+    return Known(one, processes, one.name, ends_at_zero=one.ends_at_zero)
 
 
 KIND_OF: Mapping[str, Callable[..., Subject]] = {
@@ -292,7 +290,7 @@ KIND_OF: Mapping[str, Callable[..., Subject]] = {
 """Adapters of functions by kind; the scheduler's stands in a file of its own."""
 
 
-def kind_of(target: Any) -> str:
+def kind_of(target: Any) -> str:  # noqa: PLR0911 - a kind per line
     """Tell what a target is from its attributes and its signature.
 
     Raises

@@ -4,12 +4,12 @@ Seed 0 has the laws and ranges below; others vary them. Everything measured is a
 subject and the seed, so that a stored case replays.
 
 Gaussian data. With ``D(x) = m + a (x - alpha m)``, ``a = alpha l / (alpha^2 l + sigma^2)``, per
-coordinate with an eigenvalue ``l`` of its own, the flow is ``alpha' m + gain (x - alpha m)`` in closed
-form; one run judges every eigenvalue.
+coordinate with an eigenvalue ``l`` of its own, the flow is ``alpha' m + gain (x - alpha m)`` in
+closed form; one run judges every eigenvalue.
 
-Orders. The slope in base 2 of the errors of runs of ``n``, ``2 n``, ``4 n`` steps; its own error is how
-far it moves when all are doubled. An error below ``100`` times the reference's own, or the rounding
-``size * eps * n``, is not read.
+Orders. The slope in base 2 of the errors of runs of ``n``, ``2 n``, ``4 n`` steps; its own error is
+how far it moves when all are doubled. An error below ``100`` times the reference's own, or the
+rounding ``size * eps * n``, is not read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ ORDER_TOLERANCE = 0.2
 """Distance below the expected order at which a subject fails, as in the laboratory's own tests."""
 
 CLEAR = 100.0
-"""How far an error must stand above the reference's own, so that its slope is off by 0.03 at most."""
+"""How far an error must stand above the reference's own, so that its slope is off by 0.03 at
+most."""
 
 MEAN = 0.7
 """Mean of the Gaussian laws, along every coordinate."""
@@ -153,6 +154,14 @@ class Bench:
         spread = np.exp(vary * rng.uniform(-0.2, 0.2, 6))
         self.eigenvalues = np.geomspace(0.05, 4.0, 6) * spread
 
+    @cached_property
+    def ends_at_zero(self) -> bool:
+        """Whether it is to be run to zero noise: unless it is declared, or made, to end above."""
+        if not self.declared.ends_at_zero:
+            return False
+        own = self.subject.own_grid(10)
+        return bool(getattr(self.subject, "ends_at_zero", True)) and not (own and own[-1].sigma > 0)
+
     # levels
 
     def at(self, ratio: float) -> NoiseLevel:
@@ -161,7 +170,7 @@ class Bench:
         return self.process.level_at(float(ratio))
 
     def grid(self, name: str, steps: int, wide: bool = False, zero: bool = False) -> Grid:
-        """Return a grid by name: from the top ratio to the bottom one, or to zero noise from there."""
+        """Return a grid by name, from the top ratio to the bottom one or on to zero noise."""
         top, bottom = self.wide if wide else (self.top, self.bottom)
         inner = steps - 1 if zero else steps
         share = GRIDS[name](self.bend)(np.linspace(0.0, 1.0, inner + 1))
@@ -194,7 +203,7 @@ class Bench:
     def above(self) -> Subject:
         """The subject on grids that end above zero noise, trimmed if it cannot stop there."""
         levels = self.grid("uneven", 12, wide=True)
-        if self._reaches(self.subject, levels) or not self.declared.ends_at_zero:
+        if self._reaches(self.subject, levels) or not self.ends_at_zero:
             return self.subject
         trimmed = Trimmed(self.subject)
         return trimmed if self._reaches(trimmed, levels) else self.subject
@@ -213,7 +222,7 @@ class Bench:
         at a level is that level.
         """
         start = np.array([[levels[0].alpha, levels[0].sigma]])
-        if self.stochastic:
+        if self.draws == "answered":
             data = np.array([1.0, 0.0])
 
             def constant(x: np.ndarray, _level: NoiseLevel) -> np.ndarray:
@@ -235,8 +244,8 @@ class Bench:
         return None if self.stochastic else read(self.above, levels)
 
     @cached_property
-    def stochastic(self) -> bool:
-        """Whether two runs differ and a fixed source of noise makes them the same, or law is asked."""
+    def draws(self) -> str:
+        """Whose numbers it draws: ``none``, ``answered`` by the kit, or of its ``own`` source."""
         levels, x = self.grid("uneven", 8), np.linspace(-1.0, 1.0, 6)[:, None]
 
         def once(seed: int | None) -> np.ndarray:
@@ -245,10 +254,36 @@ class Bench:
             with noise.answered(noise.Seeded(seed), x.shape):
                 return self.subject.run(self.line, x, levels).end
 
-        if np.array_equal(once(None), once(None), equal_nan=True) and not self.declared.law:
-            return False
-        differs = not np.array_equal(once(1), once(2), equal_nan=True)
-        return differs and np.array_equal(once(1), once(1), equal_nan=True)
+        def same(a: int | None, b: int | None) -> bool:
+            return np.array_equal(once(a), once(b), equal_nan=True)
+
+        if same(None, None) and not (self.declared.law and not same(1, 2)):
+            return "none"
+        return "answered" if same(1, 1) else "own"
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it is judged by law: it draws what the kit answers, or is declared to draw."""
+        return self.draws == "answered" or (self.declared.law and self.draws == "own")
+
+    @cached_property
+    def adaptive(self) -> bool:
+        """Whether it chooses its own steps: fourfold levels cost less than twofold calls."""
+        counts = []
+        for steps in (8, 32):
+            levels = self.grid("uneven", steps)
+            x = self.line_states(levels[0])
+            counts.append(len(self.subject.run(self.line, x, levels).calls))
+        return counts[1] < 2 * counts[0]
+
+    @property
+    def spent(self) -> str:
+        """What a run of eight levels errs by and costs, for an adaptive subject."""
+        levels = self.grid("uneven", 8)
+        x = self.gaussian_states(levels[0])
+        run = self.subject.run(self.gaussian, x, levels)
+        gap = float(np.max(np.abs(run.end - self.gaussian_end(x, levels[0], levels[-1]))))
+        return f"error {gap:.0e} with {len(run.calls)} evaluations"
 
     @cached_property
     def eps(self) -> float:
@@ -321,10 +356,8 @@ class Bench:
         return 4 * self.eps * steps**0.5 * self.top + 1e-15
 
     def order(self, errors: dict[int, float], floors: dict[int, float]) -> Order | None:
-        """Return the slope of the last errors that stand clear of the floor; ``None`` below three."""
-        good = [
-            n for n in sorted(errors) if math.isfinite(errors[n]) and errors[n] > CLEAR * floors[n]
-        ]
+        """Return the slope of the last three errors clear of the floor, if there are three."""
+        good = [n for n, e in sorted(errors.items()) if math.isfinite(e) and e > CLEAR * floors[n]]
         if len(good) < 3:
             return None
         a, b, c = good[-3:]

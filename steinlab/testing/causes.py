@@ -1,8 +1,9 @@
 r"""Probable causes, read off the coefficients: what a step has in place of what it should have.
 
-A row after a step is ``kappa X + sum_j w_j D_j``; so are the rows of the nearest known method. Where they
-differ, the difference is looked up: another pair of levels in ``kappa`` or in the sum of the weights, the
-weights of older outputs off by a constant, a power of the step ratio, or a ratio formed otherwise.
+A row after a step is ``kappa X + sum_j w_j D_j``; so are the rows of the nearest known method.
+Where they differ, the difference is looked up: another pair of levels in ``kappa`` or in the sum of
+the weights, the weights of older outputs off by a constant, a power of the step ratio, or a ratio
+formed otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from steinlab.diffusion.processes import Process
 from steinlab.solvers import get_solver
-from steinlab.testing.identify import Identity, _Steps
+from steinlab.testing.methods import Identity, _Steps
 from steinlab.testing.reading import Reading
 
 EXACT = 1e-6
@@ -60,7 +61,7 @@ def _compared(reading: Reading, firsts: list[int], name: str, process: Process) 
 
 
 def _split(row: np.ndarray, after: np.ndarray, first: int, calls: int) -> Split:
-    """Return ``kappa`` and the weights of the outputs: the step's own calls, then older, newest first."""
+    """Return ``kappa`` and the outputs' weights: the step's own calls, then older, newest first."""
     kappa = float(after[0] / row[0]) if row[0] else float("nan")
     weights = (after - kappa * row)[1:]
     return kappa, np.concatenate([weights[first : first + calls], weights[:first][::-1]])
@@ -98,8 +99,8 @@ def _scale(reading: Reading, ours: Compared) -> str:
     pair = _pair(reading, [(i, a[0]) for i, a, _ in inner])
     if pair and pair != (1, 0):
         return (
-            f"x is scaled by {PLACES[pair[0]]} / {PLACES[pair[1]]} where sigma[i+1] / sigma[i] is due: "
-            "one level in place of another"
+            f"x is scaled by {PLACES[pair[0]]} / {PLACES[pair[1]]} where sigma[i+1] / sigma[i] "
+            "is due: one level in place of another"
         )
     ratios = [a[0] / b[0] for _, a, b in inner]
     if np.ptp(ratios) <= EXACT * abs(np.mean(ratios)):
@@ -200,7 +201,7 @@ def _stage(reading: Reading, firsts: list[int], identity: Identity) -> str:
         asked = reading.asked[k]
         at = np.log(s.ratio / asked.ratio) / np.log(s.ratio / t.ratio)
         return (
-            f"evaluation {k - firsts[i] + 1} of step {i + 1} is at {at:.3g} of the step in log sigma; "
+            f"evaluation {k - firsts[i] + 1} of step {i + 1} is {at:.3g} into it in log sigma; "
             f"the nearest method, {identity.name}, combines it otherwise"
         )
     return ""

@@ -129,8 +129,8 @@ def check_sampler(target: Any, **options: Any) -> list[Row]:
     Raises
     ------
     ConformanceError
-        An ``AssertionError`` whose text is the report: what fails, the probable cause, the case that
-        replays; ``.rows`` holds all rows.
+        An ``AssertionError`` whose text is the report: what fails, the probable cause, the case
+        that replays; ``.rows`` holds all rows.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def check_sampler(target: Any, **options: Any) -> list[Row]:
     """
     subject = as_subject(target, options.pop("kind", None))
     rows = rows_of(subject, **options)
-    _remember(subject.name, rows)
+    remember(subject.name, rows)
     if any(row.verdict in WRONG for row in rows):
         raise ConformanceError(report(subject, rows, said(**options)), rows)
     return rows
@@ -164,5 +164,6 @@ REPORTS: list[tuple[str, list[Row]]] = []
 """Reports of this process, for the section that the pytest plugin adds."""
 
 
-def _remember(name: str, rows: list[Row]) -> None:
+def remember(name: str, rows: list[Row]) -> None:
+    """Keep a report for the section of the pytest plugin."""
     REPORTS.append((name, rows))

@@ -19,7 +19,8 @@ from there leaves a Gaussian of deviation 0.5 short of 14 % of its spread."""
 
 MISMATCH = 5e-3
 """Relative gap between the level that a network is told and the solver's: an integer time of a
-thousand is off by about half of ``d log sigma / dt``, 0.2 to 0.5 %, on its own table's entries none."""
+thousand is off by about half of ``d log sigma / dt``, 0.2 to 0.5 %, on its own table's entries
+none."""
 
 SHIFTS = (1.5, 2.0, 2.5, 3.0, 5.0, 7.0, 12.0, 13.0)
 """Flow shifts that models ship."""
@@ -206,7 +207,10 @@ def _ends(sigmas: list[float], ratios: list[float], sigma_max: float | None) -> 
 
 
 def _shift(sigmas: list[float]) -> list[Finding]:
-    """A flow's even grid shifted by ``s``: ``sigma = s u / (1 + (s - 1) u)``; is ``s`` a square?"""
+    """Fit an even grid of a flow shifted by ``s``, ``s u / (1 + (s - 1) u)``, ``s`` a square.
+
+    An honest shift of a square, such as 4, cannot be told: only squares of shipped shifts count.
+    """
     values = np.array([s for s in sigmas if s > 0])
     if len(values) < 5 or values[0] > 1.0 + 1e-9 or np.any(np.diff(values) >= 0):
         return []
@@ -239,7 +243,8 @@ def mismatches(told: Sequence[tuple[int, float, float]]) -> list[Finding]:
     worst, i, a, b = max(off)
     if worst <= MISMATCH:
         return []
-    text = f"call {i + 1} tells the network {a:.4g}, the solver assumes {b:.4g}: {100 * worst:.2g} % apart"
+    apart = f"{100 * worst:.2g} % apart"
+    text = f"call {i + 1} tells the network {a:.4g}, the solver assumes {b:.4g}: {apart}"
     cause = "sigma is turned into an integer time"
     return [
         Finding(

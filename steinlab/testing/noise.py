@@ -1,6 +1,6 @@
 r"""Draws of a stochastic subject, answered with what is asked for: exact probes or seeded numbers.
 
-While a source is open, ``torch.randn``, ``torch.randn_like``, ``torch.normal`` of shapes and
+While a source is open, ``torch.randn``, ``torch.randn_like``, ``Tensor.normal_`` and
 ``numpy.random``'s global functions answer from it, and loops that take a ``noise_sampler`` get one.
 A ``noise_sampler(sigma, sigma_next)`` answers increments of one Brownian motion in sigma, scaled to
 unit variance: overlapping intervals share what they have in common, as a Brownian tree's do.
@@ -134,9 +134,9 @@ class Probes:
 def probed(subject: Any, denoiser: Any, start: np.ndarray, levels: Any) -> Any:
     """Run a subject with every draw a coordinate of its own, after those of ``start`` ``(N, c)``.
 
-    Whatever is linear in states, outputs and draws then ends as its row of coefficients: the variance
-    of the end is a sum of squares, and nothing is sampled. The denoiser must act alike on every
-    coordinate, up to what it does to the first ``c``.
+    Whatever is linear in states, outputs and draws then ends as its row of coefficients: the
+    variance of the end is a sum of squares, and nothing is sampled. The denoiser must act alike on
+    every coordinate, up to what it does to the first ``c``.
     """
     rows, first = start.shape
     learnt = Probes(first)
@@ -162,6 +162,7 @@ def answered(source: Source, shape: tuple[int, ...]) -> Iterator[None]:
 
             stack.enter_context(mock.patch.object(torch, "randn", _randn(source)))
             stack.enter_context(mock.patch.object(torch, "randn_like", _randn_like(source)))
+            stack.enter_context(mock.patch.object(torch.Tensor, "normal_", _normal(source)))
         yield
 
 
@@ -198,5 +199,14 @@ def _randn_like(source: Source) -> Callable[..., Any]:
         import torch
 
         return torch.from_numpy(source.draw(tuple(x.shape))).to(dtype or x.dtype)
+
+    return answer
+
+
+def _normal(source: Source) -> Callable[..., Any]:
+    def answer(x: Any, mean: float = 0.0, std: float = 1.0, **_: Any) -> Any:
+        import torch
+
+        return x.copy_(mean + std * torch.from_numpy(source.draw(tuple(x.shape))))
 
     return answer

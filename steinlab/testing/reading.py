@@ -2,8 +2,9 @@ r"""A run's coefficients, read off a black box in one run.
 
 Solvers combine states and outputs linearly, coordinate by coordinate. So let the start be the unit
 vector ``e_0`` and the ``k``-th answer of the denoiser ``e_k``: the state of every later call, and
-the end, then *are* the rows of coefficients of ``x_0, D_1, D_2, ...``. A third run with answers drawn
-at random tells whether the subject is linear at all; one that clips, adapts or thresholds is not.
+the end, then *are* the rows of coefficients of ``x_0, D_1, D_2, ...``. A third run with answers
+drawn at random tells whether the subject is linear at all; one that clips, adapts or thresholds is
+not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from steinlab.diffusion.grids import Grid
 from steinlab.testing.subject import Call, Subject, SubjectError
 
 LINEAR = 1e-6
-"""Relative misfit of a random run above which a subject is not linear: float32's rounding passes."""
+"""Relative misfit of a random run above which a subject is not linear: float32's rounding
+passes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ whole table ``alphas_cumprod`` of a scheduler rebuilt with one entry per level w
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import sys
@@ -59,11 +60,8 @@ def from_diffusers(
         ``epsilon``, ``sample``, ``v_prediction`` or ``flow_prediction``; by default its own.
     """
     if hasattr(factory, "set_timesteps") and not isinstance(factory, type):
-        built = factory
-
-        def factory() -> Any:
-            return type(built).from_config(built.config)
-
+        built: Any = factory
+        return Scheduled(lambda: type(built).from_config(built.config), prediction, name)
     return Scheduled(factory, prediction, name)
 
 
@@ -79,7 +77,7 @@ def ve(ratio: float) -> NoiseLevel:
 
 
 def flow(sigma: float) -> NoiseLevel:
-    """Return the level of rectified flow; ``sigma = 1``, where no data is left, as near as can be."""
+    """Return the level of rectified flow, as near to ``alpha = 0`` as a level may be."""
     return NoiseLevel(max(1.0 - sigma, 1e-12), sigma)
 
 
@@ -216,7 +214,7 @@ class Scheduled:
         import torch
 
         steps, entries = len(levels) - 1, 2 if self._class.startswith("PNDM") else 1
-        options = {"num_train_timesteps": entries * steps, "steps_offset": 0}
+        options: dict[str, Any] = {"num_train_timesteps": entries * steps, "steps_offset": 0}
         options |= {"timestep_spacing": "leading", "set_alpha_to_one": True}
         known = {key: value for key, value in options.items() if key in self._config}
         scheduler = type(scheduler).from_config(scheduler.config, **known)
@@ -259,21 +257,22 @@ class Scheduled:
 
         bridge, recorder = Bridge("torch", dtype), Recorder(denoiser, x.shape)
         begin = levels.begin if isinstance(levels, Own) else 0
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(begin)
         state = bridge.give(x)
         double = dtype == "float64" and not isinstance(levels, Own)
         times = list(scheduler.timesteps)
         twice = begin > 0 and hasattr(scheduler, "sigmas") and self._interleaved(scheduler)
         if begin and not twice and len(set(map(float, times))) != len(times):
             raise SubjectError(f"{self.name} must have one timestep per step to start midway")
-        times = times[(2 if twice else 1) * begin :]
+        first = (2 if twice else 1) * begin
+        times = times[first:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first)
         with _quiet(), _double(scheduler) if double else nullcontext():
             for i, t in enumerate(times):
                 what = f"{self.name}.step, call {i + 1} of {len(times)},"
                 if hasattr(scheduler, "scale_model_input"):
                     called(what, scheduler.scale_model_input, state, t)
-                level = self._solver_level(scheduler, t, begin + i)
+                level = self._solver_level(scheduler, t, first + i)
                 output = self._predicted(bridge.take(state), level, recorder)
                 given = torch.from_numpy(np.ascontiguousarray(output)).to(state.dtype)
                 state = called(what, scheduler.step, given, t, state, return_dict=False)[0]
@@ -316,7 +315,7 @@ class Scheduled:
 
     def _told_ratio(self, scheduler: Any, t: float) -> float | None:
         if self._is_flow:
-            return flow(t / self._config.get("num_train_timesteps", 1000)).ratio
+            return float(flow(t / self._config.get("num_train_timesteps", 1000)).ratio)
         if self._class.startswith("EDM"):
             return math.exp(4 * t)
         if not hasattr(scheduler, "alphas_cumprod"):
@@ -371,7 +370,7 @@ def _double(scheduler: Any) -> Iterator[None]:
     originals = [(module, module.torch) for module in modules]
     for module, torch in originals:
         proxy = types.ModuleType("torch")
-        proxy.__getattr__ = lambda name, torch=torch: getattr(torch, name)  # type: ignore[method-assign]
+        proxy.__getattr__ = functools.partial(getattr, torch)  # type: ignore[method-assign]
         proxy.float32 = torch.float64  # type: ignore[attr-defined]
         module.torch = proxy  # type: ignore[attr-defined]
     try:

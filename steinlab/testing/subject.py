@@ -150,7 +150,7 @@ class Bridge:
 def finish(
     what: str, end: Any, calls: Sequence[Call], bridge: Bridge, shape: tuple[int, ...]
 ) -> Run:
-    """Return the run whose subject answered ``end``; refuse what is no array of the states' shape."""
+    """Return the run that ended so; refuse what is no array of the states' shape."""
     kind = type(end).__name__
     if isinstance(end, tuple | list | dict) or end is None or not hasattr(end, "dtype"):
         raise SubjectError(f"{what} must return the states, an array, got {kind}")

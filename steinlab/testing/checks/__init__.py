@@ -14,7 +14,7 @@ from steinlab.solvers import get_solver
 from steinlab.testing.bench import Bench
 from steinlab.testing.causes import explain
 from steinlab.testing.checks import calls, conduct, exactness, orders, own_grids, stochastic
-from steinlab.testing.identify import identity_of
+from steinlab.testing.methods import identity_of
 from steinlab.testing.rows import Row
 from steinlab.testing.subject import SubjectError
 
@@ -126,7 +126,7 @@ class Unit:
         found = {"verdict": "declined", "text": reason} if reason else self._measured()
         row = Row(check.id, check.title, **found, case=case)
         if row.verdict == "fails" and not row.cause:
-            row = replace(row, cause=cause_of(bench))
+            row = replace(row, cause=cause_of(bench, order=check.id.startswith(("order", "gauss"))))
         return row
 
     def _measured(self) -> dict[str, Any]:
@@ -137,9 +137,11 @@ class Unit:
 
     @cached_property
     def _declined(self) -> str:
-        kind, bench = self.check.of, self.bench
+        kind, check_id, bench = self.check.of, self.check.id, self.bench
         if kind == "path" and bench.stochastic:
             return "draws noise: judged by law"
+        if check_id.startswith(("order", "gaussian", "method")) and bench.adaptive:
+            return f"chooses its own steps: {bench.spent}"
         if kind == "law" and not bench.stochastic:
             return "draws no noise: judged by path"
         if kind == "own" and bench.subject.own_grid(8) is None:
@@ -147,14 +149,19 @@ class Unit:
         return ""
 
 
-def cause_of(bench: Bench) -> str:
-    """Return the cause that the coefficients suggest, empty where they say nothing."""
+def cause_of(bench: Bench, *, order: bool) -> str:
+    """Return the cause that the coefficients suggest, empty where they say nothing.
+
+    A method that is known cannot explain more than its order.
+    """
     try:
         reading = bench.reading
         found = identity_of(bench, reading)
         assert bench.process is not None
         if found is None or not (found.known or found.mostly):
             return explain(reading, found, bench.process)
+        if not order:
+            return ""
         if found.name != "euler" and found.steps[-1] == "euler":
             return f"the last step is Euler's, the others {found.name}'s: lower order at the end"
         if found.known:

@@ -1,4 +1,4 @@
-"""Calls of the denoiser: how many, at which levels, whether each matters, and whose method it is."""
+"""Calls of the denoiser: how many, at which levels, whether each matters, and whose they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from steinlab.testing.bench import Bench
 from steinlab.testing.checks.exactness import rounding
-from steinlab.testing.identify import identity_of, local_order
+from steinlab.testing.methods import identity_of, local_order
 from steinlab.testing.reading import same
 from steinlab.testing.subject import SubjectError
 
@@ -133,13 +133,14 @@ def _misplaced(grid: tuple, asked: float, carried: float, call: int) -> str:  # 
     at = next((i for i, s in enumerate(sigmas) if abs(s - carried) <= 1e-6 * s), None)
     if on is not None and at is not None:
         names = {1: "sigma_next (sigmas[i+1])", -1: "the previous sigma (sigmas[i-1])"}
-        return f"the model is asked at {names.get(on - at, f'sigmas[i{on - at:+d}]')} where sigma (sigmas[i]) is due"
+        where = names.get(on - at, f"sigmas[i{on - at:+d}]")
+        return f"the model is asked at {where} where sigma (sigmas[i]) is due"
     for i, (s, t) in enumerate(itertools.pairwise(sigmas)):
         if t < carried < s and on in (i, i + 1):
             which = "next" if on == i + 1 else "first"
             return (
-                f"evaluation {call + 1} at sigma {asked:.4g}, expected inside {s:.4g} to {t:.4g} at step "
-                f"{i + 1}: the {which} level in place of the middle"
+                f"evaluation {call + 1} at sigma {asked:.4g}, expected in {s:.4g} to {t:.4g} at "
+                f"step {i + 1}: the {which} level in place of the middle"
             )
     return "the level asked is not the one that the state has reached"
 
@@ -153,7 +154,7 @@ def method(bench: Bench) -> Found:
     """
     texts = []
     for zero in (False, True):
-        if zero and not bench.declared.ends_at_zero:
+        if zero and not bench.ends_at_zero:
             continue
         try:
             found = _method(bench, zero)
@@ -185,9 +186,9 @@ def _method(bench: Bench, zero: bool) -> Found:
         fine, low = reading_of(24), []
         for step in found.strangers:
             place = step if step <= len(found.steps) // 2 else step - len(found.steps) - 1
-            if zero and place == -1:
-                low.append(step)
-            elif fine is not None and local_order(reading, fine, place) < 2.5:
+            if (zero and place == -1) or (
+                fine is not None and local_order(reading, fine, place) < 2.5
+            ):
                 low.append(step)
         if low:
             assert bench.process is not None

@@ -16,9 +16,11 @@ Found = dict[str, object]
 def deterministic(bench: Bench) -> Found:
     """Run, run on other levels and states, run again: every bit must be as before.
 
-    A stochastic subject is judged under a fixed source of noise. A scheduler runs as one object, its
-    timesteps set anew, too.
+    A stochastic subject is judged under a fixed source of noise. A scheduler runs as one object,
+    its timesteps set anew, too.
     """
+    if bench.stochastic and bench.draws == "own":
+        return {"verdict": "declined", "text": "draws from a source of its own"}
     levels, x = bench.grid("uneven", 8), bench.line_states(bench.grid("uneven", 8)[0])
     other = bench.grid("even", 5, wide=True)
 
@@ -85,7 +87,7 @@ def _one_object(bench: Bench) -> Found:
 
 
 def midway(bench: Bench) -> Found:
-    """Start in the middle of a grid, as picture-to-picture does, and stay within thrice Euler's error.
+    """Start in the middle of a grid, as picture-to-picture does, within thrice Euler's error.
 
     A run that takes a past for granted that is not there errs by more than the first-order method
     from the same state. Gaussian data, starts at a third and at four fifths of fifteen steps.
@@ -171,8 +173,8 @@ logarithms of its levels, about four roundings of at most ``|log sigma|`` units 
 def float32(bench: Bench) -> Found:
     """Lose no more than some units of ``2^-24`` per step against the same run in float64.
 
-    The levels and the start are rounded to float32 first, and given to both. Bound: ``16 n`` units of
-    the largest state times the coefficients' size, for ``n`` of 20 and 100 steps.
+    The levels and the start are rounded to float32 first, and given to both. Bound: ``16 n`` units
+    of the largest state times the coefficients' size, for ``n`` of 20 and 100 steps.
     """
     worst, bound_at, at, units = -1.0, 1.0, 0, 0.0
     size = bench.reading.size if bench.reading is not None and bench.reading.linear else 10.0

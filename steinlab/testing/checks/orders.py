@@ -2,23 +2,26 @@ r"""Orders: against the exact flow on smooth laws, and down to a thousand steps 
 
 What is expected. A declared order ``p``, unless the subject's own start caps it: a first step of
 ``c`` evaluations has at best the local error ``h^(c+1)``, which leaves ``c + 1`` to the whole, so
-``min(p, c + 1)`` is asked of runs that start by themselves and ``p`` of runs on a graded grid, whose
-first steps are ``h^3``. Where nothing is declared: two, if a step combines two outputs or more, else
-one.
+``min(p, c + 1)`` is asked of runs that start by themselves and ``p`` of runs on a graded grid,
+whose first steps are ``h^3``. Where nothing is declared: two, if a step combines two outputs or
+more, else one.
 
 Tolerances. 0.2 below the expected order, 0.35 on graded grids (the ramp of the steps adds terms of
-the order of ``h log h``). Errors are read where they stand 100 times above the reference's own and the
-rounding, so that these move a slope by 0.03 at most.
+the order of ``h log h``). Errors are read where they stand 100 times above the reference's own and
+the rounding, so that these move a slope by 0.03 at most.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from steinlab.testing.identify import identity_of
 from steinlab.testing.bench import ORDER_TOLERANCE, Bench, Order
+from steinlab.testing.methods import identity_of
 
 GRADED_TOLERANCE = 0.35
+FIXED = ("ipndm-2", "ipndm-3", "ipndm-4")
+"""Methods whose weights are those of even steps, whatever the levels."""
+
 ROUGH_TOLERANCE = 0.35
 """Below the expected order on alternating steps, read from 16 to 256 steps only."""
 
@@ -51,7 +54,8 @@ def wanted(bench: Bench) -> int:
 def _judged(
     bench: Bench, order: Order | None, expected: int, tolerance: float, errors: dict[int, float]
 ) -> Found:
-    shown = f"errors {', '.join(f'{e:.1e}' for e in errors.values())} at {', '.join(map(str, errors))} steps"
+    sizes = ", ".join(f"{error:.1e}" for error in errors.values())
+    shown = f"errors {sizes} at {', '.join(map(str, errors))} steps"
     if any(not np.isfinite(e) for e in errors.values()):
         return {
             "verdict": "fails",
@@ -92,7 +96,7 @@ def _on(bench: Bench, name: str) -> Found:
 
 
 def even(bench: Bench) -> Found:
-    """Read the order on steps even in ``log(sigma / alpha)``, two-mode laws on a line and a plane."""
+    """Read the order on steps even in ``log(sigma / alpha)``, for laws of two modes."""
     return _on(bench, "even")
 
 
@@ -104,20 +108,13 @@ def uneven(bench: Bench) -> Found:
 def rough(bench: Bench) -> Found:
     """Read the order on steps whose lengths alternate as one to two, on Gaussian data.
 
-    A method that takes its weights from the levels keeps its order; fixed weights, or a step ratio of
-    other levels, fall to one. Methods of fixed weights by design (iPNDM) are declined by name.
+    A method that takes its weights from the levels keeps its order; fixed weights, or a step ratio
+    of other levels, fall to one. Methods of fixed weights by design (iPNDM) are declined by name.
     """
     found = identity_of(bench, bench.reading)
-    if (
-        found is not None
-        and found.name.startswith("ipndm-")
-        and "-v" not in found.name
-        and any(found.steps)
-    ):
-        return {
-            "verdict": "declined",
-            "text": f"{found.name} has fixed weights by design: of order one here",
-        }
+    if found is not None and found.name in FIXED and (found.known or found.mostly):
+        text = f"{found.name} has fixed weights by design: of order one here"
+        return {"verdict": "declined", "text": text}
     errors = {}
     for n in (16, 64, 256):
         each = bench.gaussian_error(bench.above, bench.alternating(n))

@@ -1,8 +1,9 @@
 r"""Name a method: step by step against every solver here, from the subject's own states and past.
 
 Each step of a subject is a row of coefficients (:mod:`steinlab.testing.reading`). Every registered
-solver is given the *subject's* states, levels and past outputs, and must answer the subject's next row:
-so a method is named whatever its start and its finish are, and a step that none takes stands out.
+solver is given the *subject's* states, levels and past outputs, and must answer the subject's next
+row: so a method is named whatever its start and its finish are, and a step that none takes stands
+out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from analytic import NoiseLevel
-from steinlab.diffusion.processes import Process
 from steinlab.solvers import SOLVER_IDS, Solver, get_solver
 from steinlab.solvers.base import Evaluation, LinearMultistep
 from steinlab.solvers.scalars import has_noise
@@ -73,7 +73,8 @@ class Identity:
             ]
             return self.name + (f" ({', '.join(others)})" if others else "")
         if self.mostly:
-            return f"{self.name}, but not in step{'s' * (len(self.strangers) > 1)} {_span(list(self.strangers))}"
+            steps = "steps" if len(self.strangers) > 1 else "step"
+            return f"{self.name}, but not in {steps} {_span(list(self.strangers))}"
         return f"none known; the nearest is {self.name}, {self.distance:.1e} away"
 
 
@@ -211,7 +212,7 @@ class _Steps:
 
 
 class _Stages:
-    """The subject's outputs in the order of its calls, where a solver asks what the subject asked."""
+    """The subject's outputs in the order of its calls, while a solver asks what it asked."""
 
     def __init__(self, reading: Reading, first: int):
         self.reading, self.at, self.fits = reading, first, True

@@ -1,0 +1,168 @@
+"""``steinlab check``: conformance of anyone's sampler, step, scheduler, denoiser or correction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steinlab.cli.output import JsonOption, show, whole_number, write_json
+from steinlab.errors import InputError, one_of
+from steinlab.storage import STDOUT, check_target, write_whole
+
+DEFAULT_OUT = "out/check"
+
+
+def check(  # noqa: PLR0917
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="module:object or file.py:object.")
+    ],
+    order: Annotated[str | None, typer.Option(metavar="N", help="Its declared order.")] = None,
+    law: Annotated[bool, typer.Option("--law", help="It draws noise: judge it by law.")] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="KIND", help="step, loop, scheduler, velocity, denoiser or correction."
+        ),
+    ] = None,
+    xfail: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECK=REASON", help="A failure that is expected; strict."),
+    ] = None,
+    target_json: JsonOption = None,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the report as a page here.")
+    ] = None,
+    case: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Run one stored case again.")
+    ] = None,
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Where cases of failures go.")
+    ] = DEFAULT_OUT,
+) -> int:
+    """Check a sampler against exact laws; exit 1 if it does not conform."""
+    from steinlab.testing.adapters import kind_of
+    from steinlab.testing.checks import CHECKS
+    from steinlab.testing.subject import KINDS
+    from steinlab.testing.targets import load_target, options_of
+
+    check_target(target_json)
+    check_target(html, "--html")
+    found = load_target(target)
+    if kind is not None:
+        one_of("--as", kind, KINDS)
+    chosen = kind or kind_of(found)
+    expected = (
+        options_of(xfail, [one.id for one in CHECKS]) if chosen in SAMPLERS else _pairs(xfail)
+    )
+    if case is not None:
+        return _again(found, chosen, Path(case), target_json)
+    number = None if order is None else whole_number(order, "--order", 1, 12)
+    name, head, rows = _judged(found, chosen, number, law, expected)
+    stored = _store(rows, target, chosen, {"order": number, "law": law}, Path(out) / name)
+    _show(head, rows, target, stored, target_json)
+    write_json(
+        target_json,
+        {"version": 1, "target": target, "kind": chosen, "rows": [row.as_json() for row in rows]},
+    )
+    if html is not None:
+        from steinlab.testing.page import page
+
+        text = page(head, rows)
+        write_whole(Path(html), lambda file: file.write(text.encode("utf-8")))
+    return int(any(row.verdict in ("fails", "passes-unexpectedly") for row in rows))
+
+
+SAMPLERS = ("step", "loop", "scheduler", "velocity", "solver")
+
+
+def _pairs(xfail: list[str] | None) -> dict[str, str]:
+    from steinlab.testing.targets import options_of
+
+    return options_of(xfail, [one.partition("=")[0] for one in xfail or []])
+
+
+def _judged(
+    found: Any, kind: str, order: int | None, law: bool, xfail: dict[str, str]
+) -> tuple[str, str, list[Any]]:
+    from steinlab.testing.adapters import as_subject
+    from steinlab.testing.check import NOUNS, rows_of, said
+    from steinlab.testing.components import check_correction, check_denoiser
+    from steinlab.testing.rows import ConformanceError
+
+    if kind in SAMPLERS:
+        subject = as_subject(found, kind)
+        rows = rows_of(subject, order=order, law=law, xfail=xfail)
+        return subject.name, f"{subject.name} · {NOUNS[subject.kind]}{said(order, law)}", rows
+    judge: Any = check_denoiser if kind == "denoiser" else check_correction
+    try:
+        rows = judge(found, xfail=xfail)
+    except ConformanceError as error:
+        rows = list(error.rows)
+    name = str(getattr(found, "__name__", type(found).__name__))
+    return name, f"{name} · {NOUNS[kind]}", rows
+
+
+def _store(
+    rows: list[Any], target: str, kind: str, declared: dict[str, Any], folder: Path
+) -> dict[str, Path]:
+    """Write the case of every failure; return the files by check."""
+    stored = {}
+    for row in rows:
+        if row.verdict == "fails" and row.case:
+            file = folder / f"{row.check}.json"
+            obj = {"version": 1, "target": target, "kind": kind, "declared": declared}
+            obj |= {"case": dict(row.case), "row": row.as_json()}
+            file.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(obj, indent=2, allow_nan=False) + "\n"
+            write_whole(file, lambda out, text=text: out.write(text.encode("utf-8")))  # type: ignore[misc]
+            stored[row.check] = file
+    return stored
+
+
+def _show(
+    head: str, rows: list[Any], target: str, stored: dict[str, Path], json_target: str | None
+) -> None:
+    import sys
+
+    from steinlab.testing.check import report
+
+    text = report(head, rows)
+    if stored:
+        text += f"\nReplay: steinlab check {target} --case {next(iter(stored.values()))}"
+    print(text, file=sys.stderr if json_target == STDOUT else sys.stdout)
+
+
+def _again(found: Any, kind: str, file: Path, target: str | None) -> int:
+    """Run a stored case again; exit 1 if a digit differs."""
+    from steinlab.storage import read_json
+    from steinlab.testing.adapters import as_subject
+    from steinlab.testing.check import rows_of
+    from steinlab.testing.rows import table
+
+    obj = read_json(file, "CASE", float)
+    for key in ("case", "declared", "row"):
+        if not isinstance(obj, dict) or not isinstance(obj.get(key), dict):
+            raise InputError(f"CASE must hold {key}, as steinlab check stores it, got {file}")
+    if kind not in SAMPLERS:
+        raise InputError(f"CASE must be one of a sampler, got a {kind}")
+    declared, case = obj["declared"], obj["case"]
+    order = None if declared.get("order") is None else int(declared["order"])
+    rows = rows_of(
+        as_subject(found, kind),
+        order=order,
+        law=bool(declared.get("law")),
+        seed=int(case["seed"]),
+        only=[str(case["check"])],
+    )
+    row = rows[0]
+    now, then = row.as_json()["measured"], obj["row"].get("measured")
+    same = now == then
+    closing = (
+        "reproduced to the last digit" if same else f"NOT reproduced: {then} stored, {now} now"
+    )
+    show(f"{table(rows)}\n\n{closing}", target=target)
+    write_json(target, {**row.as_json(), "reproduced": same})
+    return int(not same)

@@ -1,0 +1,285 @@
+"""Checks of parts: a denoiser ``(x, level) -> x0``, a correction ``(step, rng) -> state, ...``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from analytic import GaussianMixture, NoiseLevel
+from steinlab.diffusion.processes import Process, get_process
+from steinlab.solvers import get_solver
+from steinlab.solvers.step import Step
+from steinlab.testing.bench import PLANE
+from steinlab.testing.check import remember
+from steinlab.testing.rows import WRONG, ConformanceError, Row, expected, summary, table
+from steinlab.testing.subject import SubjectError, called
+
+Found = tuple[bool, str] | None
+
+
+def _rows(
+    name: str, noun: str, checks: Mapping[str, Callable[[], Found]], xfail: Mapping[str, str]
+) -> list[Row]:
+    rows = []
+    for check, measure in checks.items():
+        try:
+            found = measure()
+        except SubjectError as error:
+            found = (False, str(error))
+        verdict = "declined" if found is None else ("ok" if found[0] else "fails")
+        rows.append(
+            Row(
+                check,
+                check.replace("-", " "),
+                verdict,
+                found[1] if found else "not offered",
+                case={"check": check},
+            )
+        )
+    rows = expected(rows, xfail)
+    remember(name, rows)
+    if any(row.verdict in WRONG for row in rows):
+        raise ConformanceError(f"{name} · {noun}\n\n{table(rows)}\n\n{summary(rows)}", rows)
+    return rows
+
+
+def check_denoiser(  # noqa: PLR0915 - a function per check
+    denoiser: Any,
+    *,
+    dim: int = 2,
+    process: Process | str = "edm",
+    law: GaussianMixture | None = None,
+    tolerance: float = 1e-9,
+    xfail: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """Check a denoiser on states ``(N, dim)`` over the levels of a process.
+
+    Shape and dtype kept, finite at every level, the input left alone, the same answer twice, each
+    state denoised by itself, one level per state answered as one by one; ``jvp`` and
+    ``divergence``, where it offers them, against central differences (relative ``1e-5``: steps of
+    ``1e-5`` leave ``1e-10`` of truncation and ``1e-11`` of rounding, magnified by ``1 / sigma`` of
+    0.05 at least). With a ``law``, its posterior mean within ``tolerance``.
+
+    Raises
+    ------
+    ConformanceError
+
+    Examples
+    --------
+    >>> rows = check_denoiser(GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2))
+    >>> {row.verdict for row in rows}
+    {'ok'}
+    """
+    chosen = get_process(process)
+    ratios = np.geomspace(max(chosen.ratio_min, 1e-2), chosen.ratio_max, 5)
+    levels = [chosen.level_at(float(r)) for r in ratios]
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((6, dim))
+    name = str(getattr(denoiser, "__name__", type(denoiser).__name__))
+
+    def states(level: NoiseLevel) -> np.ndarray:
+        return level.alpha * 0.8 * noise[::-1] + level.sigma * noise
+
+    def ask(x: np.ndarray, level: NoiseLevel) -> np.ndarray:
+        out = called(f"{name} at sigma {np.ravel(level.sigma)[0]:.4g}", denoiser, x, level)
+        if tuple(np.shape(out)) != x.shape:
+            raise SubjectError(
+                f"{name} must return states of shape {x.shape}, got {tuple(np.shape(out))}"
+            )
+        return np.asarray(out)
+
+    ask(states(levels[0]), levels[0])
+
+    def finite() -> Found:
+        bad = [
+            level.sigma for level in levels if not np.all(np.isfinite(ask(states(level), level)))
+        ]
+        return (
+            not bad,
+            f"not finite at sigma {bad[0]:.4g}"
+            if bad
+            else f"sigma {levels[0].sigma:.3g} to {levels[-1].sigma:.3g}",
+        )
+
+    def kept() -> Found:
+        x = states(levels[2])
+        before = x.copy()
+        ask(x, levels[2])
+        return bool(np.array_equal(x, before)), "left alone" if np.array_equal(
+            x, before
+        ) else "its input is changed"
+
+    def dtypes() -> Found:
+        got = [
+            str(ask(states(levels[2]).astype(d), levels[2]).dtype) for d in ("float64", "float32")
+        ]
+        return got == ["float64", "float32"], f"float64 gives {got[0]}, float32 gives {got[1]}"
+
+    def twice() -> Found:
+        a, b = (ask(states(levels[2]), levels[2]) for _ in range(2))
+        return bool(np.array_equal(a, b)), f"two answers differ by {np.max(np.abs(a - b)):.1e}"
+
+    def alone() -> Found:
+        worst = 0.0
+        for level in levels:
+            x = states(level)
+            single = np.concatenate([ask(x[i : i + 1], level) for i in range(len(x))])
+            both = ask(x, level)
+            worst = max(worst, float(np.max(np.abs(single - both)) / np.max(np.abs(both))))
+        return worst < 1e-6, f"{worst:.0e} from one at a time"
+
+    def derivative() -> Found:
+        if not hasattr(denoiser, "jvp"):
+            return None
+        worst = 0.0
+        for level in levels[1:]:
+            x, v = states(level), noise
+            step = 1e-5 * level.sigma
+            numeric = (ask(x + step * v, level) - ask(x - step * v, level)) / (2 * step)
+            exact = np.asarray(denoiser.jvp(x, level, v)).reshape(x.shape)
+            worst = max(
+                worst, float(np.max(np.abs(numeric - exact)) / (np.max(np.abs(exact)) + 1e-3))
+            )
+        return worst < 1e-5, f"{worst:.0e} from central differences"
+
+    def divergence() -> Found:
+        if not hasattr(denoiser, "divergence"):
+            return None
+        worst = 0.0
+        for level in levels[1:]:
+            x, step, total = states(level), 1e-5 * level.sigma, 0.0
+            for k in range(dim):
+                e = np.eye(dim)[k] * step
+                total = total + (ask(x + e, level) - ask(x - e, level))[:, k] / (2 * step)
+            exact = np.asarray(denoiser.divergence(x, level))
+            worst = max(
+                worst, float(np.max(np.abs(total - exact)) / (np.max(np.abs(exact)) + 1e-3))
+            )
+        return worst < 1e-5, f"{worst:.0e} from central differences"
+
+    def posterior() -> Found:
+        if law is None:
+            return None
+        gaps = [
+            np.max(np.abs(ask(states(level), level) - law(states(level), level)))
+            for level in levels
+        ]
+        worst = float(np.max(gaps))
+        return worst <= tolerance, f"{worst:.1e} from the posterior mean, {tolerance:.0e} allowed"
+
+    checks: dict[str, Callable[[], Found]] = {
+        "finite": finite,
+        "input-kept": kept,
+        "dtype": dtypes,
+        "deterministic": twice,
+        "each-state-alone": alone,
+        "jvp": derivative,
+        "divergence": divergence,
+    }
+    if law is not None:
+        checks["posterior-mean"] = posterior
+    return _rows(name, "a denoiser", checks, xfail or {})
+
+
+def check_correction(
+    correction: Any, *, solver: str = "dpmpp-2s", xfail: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Check a correction, or a factory of one, on steps of a mixture in the plane.
+
+    The state's shape, finite at long, short and last steps; the step left alone; the same answer
+    from the same generator; rows in another order corrected alike, unless it says ``couples_batch``
+    or draws; where it told a coefficient ``gamma`` and no other move, the state is ``x - gamma u``
+    to rounding.
+
+    Raises
+    ------
+    ConformanceError
+
+    Examples
+    --------
+    >>> {row.verdict for row in check_correction("stein")} <= {"ok", "declined"}
+    True
+    """
+    from steinlab.corrections import get_correction
+
+    one = get_correction(correction) if isinstance(correction, str) else correction
+    if isinstance(one, type) or not hasattr(one, "name"):
+        one = called("the factory of the correction", one)
+    name = str(getattr(one, "name", "correction"))
+    edm = get_process("edm")
+    pairs = [(5.0, 2.0), (1.0, 0.5), (0.5, 0.49), (0.1, 0.0)]
+
+    def step_of(k: int) -> Step:
+        return _step(solver, edm.level_at(pairs[k][0]), edm.level_at(pairs[k][1]))
+
+    def ask(step: Step, seed: int = 0) -> tuple[np.ndarray, Any]:
+        made = called(
+            f"{name} on a step from sigma {step.s.sigma:.3g}",
+            one,
+            step,
+            np.random.default_rng(seed),
+        )
+        if not (isinstance(made, tuple) and len(made) == 2):
+            raise SubjectError(
+                f"{name} must return (state, diagnostics), got {type(made).__name__}"
+            )
+        state = np.asarray(made[0])
+        if state.shape != step.x.shape:
+            raise SubjectError(
+                f"{name} must return states of shape {step.x.shape}, got {state.shape}"
+            )
+        return state, made[1]
+
+    ask(step_of(0))
+
+    def finite() -> Found:
+        bad = [s for k, s in enumerate(pairs) if not np.all(np.isfinite(ask(step_of(k))[0]))]
+        return (
+            not bad,
+            f"not finite from sigma {bad[0][0]:g} to {bad[0][1]:g}"
+            if bad
+            else "long, short and last steps",
+        )
+
+    def kept() -> Found:
+        step = step_of(1)
+        arrays = (step.x, step.candidate.state, step.candidate.residual, step.candidate.denoised)
+        before = [a.copy() for a in arrays]
+        ask(step)
+        same = all(np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
+        return same, "left alone" if same else "the step's arrays are changed"
+
+    def twice() -> Found:
+        a, b = ask(step_of(1))[0], ask(step_of(1))[0]
+        return bool(np.array_equal(a, b)), f"two answers differ by {np.max(np.abs(a - b)):.1e}"
+
+    def told() -> Found:
+        worst, seen = 0.0, False
+        for step in map(step_of, range(len(pairs))):
+            state, done = ask(step)
+            gamma = getattr(done, "gamma", None)
+            if gamma is None or getattr(done, "move", None):
+                continue
+            seen = True
+            u = step.candidate.residual
+            worst = max(
+                worst, float(np.max(np.abs(step.x - gamma * u - state)) / np.max(np.abs(step.x)))
+            )
+        return (worst < 1e-12, f"{worst:.0e} from x - gamma u") if seen else None
+
+    checks = {
+        "finite": finite,
+        "input-kept": kept,
+        "deterministic": twice,
+        "told-coefficient": told,
+    }
+    return _rows(name, "a correction", checks, xfail or {})
+
+
+def _step(solver: str, s: NoiseLevel, t: NoiseLevel) -> Step:
+    rng = np.random.default_rng(1)
+    x = s.noised(PLANE.sample(64, rng), rng)
+    one = get_solver(solver, get_process("edm"))
+    return Step(PLANE, one, x, s, t, (), one.step(PLANE, x, s, t, ()))

@@ -1,0 +1,86 @@
+"""The grid linter names what is wrong with a list of levels, and leaves right ones alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from steinlab.diffusion.grids import GRIDS, make_grid
+from steinlab.diffusion.processes import PROCESSES
+from steinlab.errors import InputError
+from steinlab.testing import lint_grid
+from steinlab.testing.strategies import KINDS, grids
+
+
+def kinds(*args: object, **kwargs: object) -> list[str]:
+    return [finding.kind for finding in lint_grid(*args, **kwargs)]  # type: ignore[arg-type]
+
+
+KARRAS = [level.sigma for level in make_grid("edm", "karras", 12)]
+SHIFTED = [3 * u / (1 + 2 * u) for u in np.linspace(1.0, 0.0, 11)]
+TWICE = [3 * u / (1 + 2 * u) for u in SHIFTED]
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "kind"),
+    [
+        ([*KARRAS[:4], KARRAS[3], *KARRAS[4:]], "repeated"),
+        ([*KARRAS, 0.0], "doubled-zero"),
+        (KARRAS[:-1], "missed-zero"),
+        ([*KARRAS[:-1], 1e-8], "missed-zero"),
+        (KARRAS[::-1][1:], "rising"),
+        ([1.0, 0.5, 0.7, 0.2, 0.0], "rising"),
+        ([1.0, 0.5, 0.5 - 1e-12, 0.2, 0.0], "float32-collision"),
+        ([10.0, 2.0, 0.0], "long-last-step"),
+        (TWICE, "shift-twice"),
+    ],
+)
+def test_a_fault_is_named(sigmas: list[float], kind: str) -> None:
+    found = {finding.kind: finding for finding in lint_grid(sigmas)}
+    assert kind in found
+    assert found[kind].cause
+    assert found[kind].mend
+
+
+def test_a_low_start_is_told_from_the_model() -> None:
+    assert kinds(KARRAS, sigma_max=157.0) == ["low-start"]
+    assert kinds(KARRAS, sigma_max=80.0) == []
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("process", PROCESSES)
+def test_our_own_grids_are_clean(process: str, name: str) -> None:
+    found = [one for one in lint_grid(make_grid(process, name, 20)) if one.severity == "fault"]
+    assert not found
+
+
+def test_a_grid_shifted_once_is_clean() -> None:
+    assert "shift-twice" not in kinds(SHIFTED)
+
+
+@given(grid=grids(kind="repeated"))
+def test_a_repeated_level_is_always_found(grid: tuple) -> None:  # type: ignore[type-arg]
+    assert "repeated" in kinds(grid)
+
+
+@given(grid=grids())
+def test_other_grids_hold_no_fault(grid: tuple) -> None:  # type: ignore[type-arg]
+    assert {one.kind for one in lint_grid(grid) if one.severity == "fault"} <= {"float32-collision"}
+
+
+def test_every_kind_of_grid_is_drawn() -> None:
+    assert KINDS == ("even", "uneven", "graded", "short", "repeated")
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([1.0], "at least 2 levels, got 1"),
+        ([1.0, float("nan")], "level 2 of the grid must be finite"),
+        (["a", 1.0], "must hold numbers"),
+    ],
+)
+def test_bad_levels_are_refused(grid: list[object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        lint_grid(grid)

@@ -1,0 +1,56 @@
+"""Our own solvers conform, on every process, over drawn laws and grids: no false alarm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steinlab.diffusion.processes import PROCESSES
+from steinlab.solvers import SOLVER_IDS, get_solver
+from steinlab.testing import from_solver, identify, rows_of
+from steinlab.testing.rows import table
+
+CONFIGURATIONS = [(name, process) for name in SOLVER_IDS for process in PROCESSES]
+ORDER = np.random.default_rng(16).permutation(len(CONFIGURATIONS))
+DRAWN = [(*CONFIGURATIONS[k], seed) for seed, k in enumerate(ORDER)]
+QUICK = [*dict.fromkeys(DRAWN)][:20]
+
+
+def conforms(name: str, process: str, seed: int) -> None:
+    order = get_solver(name, PROCESSES[process]).order
+    rows = rows_of(from_solver(name, process), order=order, seed=seed)
+    wrong = [row for row in rows if row.verdict == "fails"]
+    assert not wrong, f"{name}, {process}, seed {seed}\n{table(wrong)}"
+
+
+@pytest.mark.parametrize(("name", "process", "seed"), QUICK)
+def test_it_conforms(name: str, process: str, seed: int) -> None:
+    conforms(name, process, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_two_hundred_configurations_conform(part: int) -> None:
+    for k in range(20 * part, 20 * part + 20):
+        name, process, _ = DRAWN[k % len(DRAWN)]
+        conforms(name, process, 1000 + k)
+
+
+@pytest.mark.parametrize("name", SOLVER_IDS)
+def test_it_is_identified(name: str) -> None:
+    found = identify(from_solver(name, "vp-linear"))
+    assert found is not None
+    assert found.known
+    same = {name, *SAME.get(name, ())}
+    assert found.name in same, str(found)
+
+
+SAME = {
+    **{
+        f"{family}-1": ("euler",)
+        for family in ("deis-rho", "deis-log", "deis-tab", "ipndm", "ipndm-v")
+    },
+    "ipndm-v-2": ("deis-rho-2",),
+    "ipndm-v-3": ("deis-rho-3",),
+}
+"""Solvers of one formula."""
