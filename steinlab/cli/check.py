@@ -116,7 +116,7 @@ def _store(
             obj |= {"case": dict(row.case), "row": row.as_json()}
             file.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(obj, indent=2, allow_nan=False) + "\n"
-            write_whole(file, lambda out, text=text: out.write(text.encode("utf-8")))  # type: ignore[misc]
+            write_text(file, text)
             stored[row.check] = file
     return stored
 

@@ -154,8 +154,8 @@ class Scheduled:
             sigmas = [float(s) for s in scheduler.sigmas]
             if self._interleaved(scheduler):
                 # some hold the final zero once more than their steps ask for
-                last = (len(scheduler.timesteps) + 1) // 2
-                sigmas = [sigmas[0], *sigmas[1:-1:2], sigmas[-1]][: last + 1]
+                taken = (len(scheduler.timesteps) + 1) // 2
+                sigmas = [sigmas[0], *sigmas[1:-1:2], sigmas[-1]][: taken + 1]
             return Own.of([self._at(s) for s in sigmas], steps, begin)
         if hasattr(scheduler, "betas") and self._class.startswith("IPNDM"):
             pairs = zip(scheduler.alphas, scheduler.betas, strict=True)

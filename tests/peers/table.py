@@ -55,7 +55,10 @@ class Peer:
     @property
     def fails_at_zero(self) -> bool:
         """Not a number there: see the tests of what is wrong in diffusers, below."""
-        return self.options.get("solver_type") == "bh1" or "DEIS" in self.scheduler
+        noise_form = (
+            self.options.get("algorithm_type") == "dpmsolver" or "predict_x0" in self.options
+        )
+        return noise_form or self.options.get("solver_type") == "bh1" or "DEIS" in self.scheduler
 
 
 def dpm(solver: str, order: int, kind: str = "midpoint", **more: Any) -> Peer:
@@ -67,6 +70,14 @@ def unipc(p: int, variant: str) -> Peer:
     name = f"unipc-{p}" + ("-bh1" if variant == "bh1" else "")
     options = {"solver_order": p, "solver_type": variant, "prediction_type": "sample"}
     return Peer(name, "UniPCMultistepScheduler", options, last=LAST[p])
+
+
+NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+
+
+def unipc_noise(p: int) -> Peer:
+    options = {"solver_order": p, "predict_x0": False, "prediction_type": "sample"}
+    return Peer(f"unipc-{p}-noise", "UniPCMultistepScheduler", options, last=LAST[p])
 
 
 def deis(nodes: int) -> Peer:
@@ -93,6 +104,11 @@ MULTISTEP = [
     dpm("dpmpp-3m", 3),
     *(unipc(p, variant) for p in (1, 2, 3) for variant in ("bh1", "bh2")),
     *(deis(nodes) for nodes in (1, 2, 3)),
+    dpm("euler", 1, **NOISE),
+    dpm("dpm-2m", 2, **NOISE),
+    dpm("deis-log-2", 2, "heun", **NOISE),
+    dpm("dpm-3m", 3, **NOISE),
+    *(unipc_noise(p) for p in (1, 2, 3)),
 ]
 PEERS = [
     *MULTISTEP,
