@@ -53,12 +53,18 @@ class Peer:
         return make_plan(solver, steps, finish=finish)
 
     @property
+    def in_noise_form(self) -> bool:
+        """Whether it combines noise predictions, as diffusers does of no flow prediction."""
+        return self.options.get("algorithm_type") == "dpmsolver" or "predict_x0" in self.options
+
+    @property
     def fails_at_zero(self) -> bool:
         """Not a number there: see the tests of what is wrong in diffusers, below."""
-        noise_form = (
-            self.options.get("algorithm_type") == "dpmsolver" or "predict_x0" in self.options
+        return (
+            self.in_noise_form
+            or self.options.get("solver_type") == "bh1"
+            or "DEIS" in self.scheduler
         )
-        return noise_form or self.options.get("solver_type") == "bh1" or "DEIS" in self.scheduler
 
 
 def dpm(solver: str, order: int, kind: str = "midpoint", **more: Any) -> Peer:
@@ -112,7 +118,7 @@ MULTISTEP = [
 ]
 PEERS = [
     *MULTISTEP,
-    *(in_flow(peer) for peer in MULTISTEP),
+    *(in_flow(peer) for peer in MULTISTEP if not peer.in_noise_form),
     edm_dpm("dpmpp-2m", 2, "midpoint"),
     edm_dpm("dpmpp-2m-heun", 2, "heun"),
     edm_dpm("dpmpp-3m", 3, "midpoint"),
