@@ -118,7 +118,7 @@ def solve(
     """
     levels: Grid = require_grid(grid, repeated=repeated)
     solver = get_solver(solver) if isinstance(solver, str) else solver
-    solvers = plan_of(solver, levels)
+    solvers = _replayed(solver, levels) if repeated else plan_of(solver, levels)
     xp = require_floating(x)
     if isinstance(correction, str):
         from steinlab.corrections import get_correction
@@ -141,7 +141,7 @@ def solve(
     evaluations = 0
     for i, (one, (s, t)) in enumerate(zip(solvers, itertools.pairwise(levels), strict=True)):
         still = repeated and s == t
-        candidate = (EULER if still else one).step(denoiser, x, s, t, history)
+        candidate = one.step(denoiser, x, s, t, history)
         step = Step(denoiser, one, x, s, t, history, candidate)
         state, done = (x, Diagnostics(1.0)) if still else correction(step, rng)
         evaluations += candidate.evaluations
@@ -158,6 +158,16 @@ def solve(
         if progress:
             progress(i + 1, x, t)
     return Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
+
+
+def _replayed(solver: Solver | Plan, levels: Grid) -> tuple[Solver, ...]:
+    """Return the solver of each step, steps of no length left out of a solver's own start."""
+    steps = list(itertools.pairwise(levels))
+    moving = levels if isinstance(solver, Plan) else (levels[0], *(t for s, t in steps if s != t))
+    given = iter(plan_of(solver, moving))
+    if isinstance(solver, Plan):
+        return tuple(EULER if s == t else one for (s, t), one in zip(steps, given, strict=True))
+    return tuple(EULER if s == t else next(given) for s, t in steps)
 
 
 def _finite(x: Array, xp: Any) -> bool:

@@ -184,7 +184,7 @@ def _found(records: Sequence[Record]) -> list[str]:
             continue
         names = list(dict.fromkeys(_named(one) for one, _ in shown))
         where = "; ".join(names[:6]) + (f"; {len(names) - 6} more" if len(names) > 6 else "")
-        first = {}
+        first: dict[str, str] = {}
         for one, row in shown:
             first.setdefault(_named(one), row["text"])
         texts = list(first.values())
