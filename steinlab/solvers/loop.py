@@ -211,7 +211,7 @@ def steps(
     """
     levels: Grid = require_grid(grid, repeated=repeated)
     solver = get_solver(solver) if isinstance(solver, str) else solver
-    solvers = _solvers(solver, levels, repeated)
+    solvers = _replayed(solver, levels) if repeated else plan_of(solver, levels)
     xp = require_floating(x)
     if isinstance(correction, str):
         from steinlab.corrections import get_correction
@@ -241,15 +241,14 @@ def steps(
         x = state
 
 
-def _solvers(solver: Solver | Plan, levels: Grid, repeated: bool) -> tuple[Solver, ...]:
-    """Return the solver of each step; of one of no length, which no start counts, DDIM."""
-    if not repeated:
-        return plan_of(solver, levels)
-    still = [s == t for s, t in itertools.pairwise(levels)]
-    own = isinstance(solver, Plan)
-    planned = plan_of(solver, levels if own else tuple(dict.fromkeys(levels)))
-    moving = itertools.compress(planned, [not one for one in still]) if own else iter(planned)
-    return tuple(EULER if one else next(moving) for one in still)
+def _replayed(solver: Solver | Plan, levels: Grid) -> tuple[Solver, ...]:
+    """Return the solver of each step, steps of no length left out of a solver's own start."""
+    steps = list(itertools.pairwise(levels))
+    moving = levels if isinstance(solver, Plan) else (levels[0], *(t for s, t in steps if s != t))
+    given = iter(plan_of(solver, moving))
+    if isinstance(solver, Plan):
+        return tuple(EULER if s == t else one for (s, t), one in zip(steps, given, strict=True))
+    return tuple(EULER if s == t else next(given) for s, t in steps)
 
 
 def _finite(x: Array, xp: Any) -> bool:

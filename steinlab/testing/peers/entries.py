@@ -47,6 +47,8 @@ class Entry:
         Failures that are by design, with the words of it.
     law : bool
         Whether it draws noise.
+    ends_at_zero : bool
+        Whether it is made for grids that end at zero noise.
     """
 
     library: str
@@ -57,6 +59,7 @@ class Entry:
     only: tuple[str, ...] = (*METHOD, *OWN)
     design: Mapping[str, str] = field(default_factory=dict)
     law: bool = False
+    ends_at_zero: bool = True
 
     @property
     def name(self) -> str:
@@ -195,18 +198,20 @@ def _diffusers() -> Iterator[Entry]:  # noqa: PLR0912, PLR0915 - a list
     yield scheduler("FlowMatchHeunDiscrete", 2, only=OWN, shift=3.0)
 
 
-def _no_noise(t: Any) -> float:  # noqa: ARG001
+def _no_noise(*_: Any) -> float:
     return 0.0
 
 
-def loop(sampler: str, order: int | None, *, law: bool = False, **options: Any) -> Entry:
+def loop(
+    sampler: str, order: int | None, *, hidden: Mapping[str, Any] | None = None, **options: Any
+) -> Entry:
     """Return a sampling loop of k-diffusion."""
 
     def make() -> Subject:
         function = getattr(library("k_diffusion.sampling"), sampler)
-        return from_loop(function, name=sampler, **options)
+        return from_loop(function, name=sampler, **{**(hidden or {}), **options})
 
-    return Entry("k-diffusion", sampler, words(options), make, order, law=law)
+    return Entry("k-diffusion", sampler, words(options), make, order)
 
 
 def _k_diffusion() -> Iterator[Entry]:
@@ -217,12 +222,22 @@ def _k_diffusion() -> Iterator[Entry]:
     yield loop("sample_dpmpp_2m_sde", 2, eta=0.0)
     yield loop("sample_dpmpp_2m_sde", 2, eta=0.0, solver_type="heun")
     yield loop("sample_dpmpp_3m_sde", 3, eta=0.0)
-    yield loop("sample_dpmpp_sde", 2, eta=0.0)
+    yield loop("sample_dpmpp_sde", 2, hidden={"noise_sampler": _no_noise}, eta=0.0)
 
 
 def velocity(kind: str, sampler: str, order: int, make: Callable[[], Any]) -> Entry:
     """Return an ODE solver on a velocity."""
-    return Entry(kind, sampler, "", lambda: from_velocity(make(), name=sampler), order)
+    own = lambda: from_velocity(make(), name=sampler)  # noqa: E731
+    return Entry(kind, sampler, "", own, order, design=AT_THE_END if sampler in ENDS else {})
+
+
+ENDS = ("heun2", "rk4")
+"""Methods with a stage at the end of the step."""
+
+AT_THE_END = dict.fromkeys(
+    ("one-point", "end-at-zero", "method"),
+    "a general ODE solver, asks for the velocity where the step ends, at zero noise too",
+)
 
 
 def _odeint(method: str) -> Callable[[], Any]:
@@ -272,7 +287,11 @@ def azula(sampler: str, declared: int, **options: Any) -> Entry:
         made = getattr(library("azula.sample"), sampler)
         return from_loop(_azula_loop(made, options), name=sampler)
 
-    return Entry("azula", sampler, words(options), make, declared)
+    design = {"scale": "integrates in sigma / (alpha + sigma)"} if "vAB" in sampler else {}
+    # its schedules end above zero noise
+    return Entry(
+        "azula", sampler, words(options), make, declared, design=design, ends_at_zero=False
+    )
 
 
 def _azula_loop(made: Any, options: Mapping[str, Any]) -> Callable[[Any, Any, Any], Any]:

@@ -25,7 +25,13 @@ def judged(entry: Entry) -> dict[str, Any]:
     told: dict[str, Any] = {"library": entry.library, "sampler": entry.sampler}
     told |= {"options": entry.options, "declared": entry.order}
     try:
-        rows = rows_of(entry.make(), order=entry.order, law=entry.law, only=entry.only)
+        rows = rows_of(
+            entry.make(),
+            order=entry.order,
+            law=entry.law,
+            ends_at_zero=entry.ends_at_zero,
+            only=entry.only,
+        )
     except MissingLibrary as error:
         return {**told, "not_run": str(error), "rows": []}
     except (SubjectError, InputError) as error:
@@ -78,14 +84,12 @@ def read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
         If the file is no record.
     """
     try:
-        first, *rest = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+        first, *rest = (json.loads(line) for line in path.read_text("utf-8").splitlines() if line)
         names = {entry.name: i for i, entry in enumerate(entries())}
         ordered = sorted(rest, key=lambda one: names.get(name_of(one), len(names)))
         return dict(first["versions"]), ordered
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"--record must be a record of this command, got {path}: {error}"
-        ) from None
+        raise InputError(f"--record must be one of this command, got {path}: {error}") from None
 
 
 def failing(records: Iterable[Mapping[str, Any]], check: str) -> list[Mapping[str, Any]]:

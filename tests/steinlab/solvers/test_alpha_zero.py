@@ -22,7 +22,7 @@ NOISE = np.random.default_rng(0).standard_normal((7, 2))
 TIMES = [0.8, 0.6, 0.45, 0.25, 0.1]
 REFUSED = (
     *("heun", "dpm-2", "pndm"),
-    *(f"unipc-{order}-{form}" for form in ("bh1", "noise") for order in (1, 2, 3)),
+    *(f"unipc-{p}-{form}" for form in ("bh1", "noise") for p in (1, 2, 3)),
 )
 """Solvers whose first step has no limit."""
 
