@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,12 @@ class NoiseLevel:
     Parameters
     ----------
     alpha : float or array
-        Signal scale, in (0, 1]. An array has as many axes as the states that it meets, the last of
-        length 1 (:func:`require_fit`): a stack of ``C`` cases of ``N`` states in ``d`` dimensions,
-        shape ``(C, N, d)``, takes shape ``(C, 1, 1)``; one level a state is ``(N, 1)``.
+        Signal scale, in [0, 1]; 0 where nothing of the data is left. An array has as many axes as
+        the states that it meets, the last of length 1 (:func:`require_fit`): a stack of ``C`` cases
+        of ``N`` states in ``d`` dimensions, shape ``(C, N, d)``, takes shape ``(C, 1, 1)``; one
+        level a state is ``(N, 1)``.
     sigma : float or array
-        Noise scale, finite and >= 0.
+        Noise scale, finite and >= 0, and > 0 where ``alpha = 0``.
 
     Raises
     ------
@@ -44,15 +46,19 @@ class NoiseLevel:
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, int | float) and isinstance(self.sigma, int | float):
-            alpha_ok, sigma_ok = 0.0 < self.alpha <= 1.0, 0.0 <= self.sigma < float("inf")
+            alpha_ok, sigma_ok = 0.0 <= self.alpha <= 1.0, 0.0 <= self.sigma < math.inf
+            nothing = self.alpha == 0.0 == self.sigma
         else:
             alpha, sigma = np.asarray(self.alpha), np.asarray(self.sigma)
-            alpha_ok = bool(np.all((alpha > 0) & (alpha <= 1)))
+            alpha_ok = bool(np.all((alpha >= 0) & (alpha <= 1)))
             sigma_ok = bool(np.all((sigma >= 0) & np.isfinite(sigma)))
+            nothing = bool(np.any((alpha == 0) & (sigma == 0)))
         if not alpha_ok:
-            raise ValueError(f"alpha must be in (0, 1], got {self.alpha}")
+            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
         if not sigma_ok:
             raise ValueError(f"sigma must be finite and >= 0, got {self.sigma}")
+        if nothing:
+            raise ValueError(f"sigma must be > 0 where alpha is 0, got {self.sigma}")
 
     def noised(self, data: Any, noise: Any) -> Any:
         """Return ``alpha x_star + sigma eps``, states at the level.
@@ -75,12 +81,15 @@ class NoiseLevel:
 
     @property
     def ratio(self) -> Scalar:
-        """Noise-to-signal ratio ``sigma / alpha``: the noise level in EDM coordinates."""
-        return self.sigma / self.alpha
+        """Noise level in EDM coordinates, ``sigma / alpha``; infinite at ``alpha = 0``."""
+        if getattr(self.alpha, "ndim", 0):
+            with np.errstate(divide="ignore"):
+                return self.sigma / self.alpha
+        return self.sigma / self.alpha if self.alpha else math.inf
 
     @property
     def lam(self) -> Scalar:
-        """Half log signal-to-noise ratio ``log(alpha / sigma)``; infinite at ``sigma = 0``."""
+        """Half log signal-to-noise ratio ``log(alpha / sigma)``; infinite at either zero."""
         with np.errstate(divide="ignore"):
             lam = np.log(self.alpha) - np.log(self.sigma)
         return lam if np.ndim(lam) else float(lam)

@@ -130,7 +130,11 @@ def exact_flow(
     rows = _checked(law, x, s, t, rtol)
     flat = rows.reshape(-1, law.dim)
     if method == "integrator":
-        state, error = integrate_flow(law, flat, s, t, rtol=rtol, progress=progress)
+        if t.alpha == 0:
+            raise ValueError(f"t.alpha must be > 0 for the integrator, got {t.alpha}")
+        start, moved, left_out = _with_signal(law, flat, s)
+        state, error = integrate_flow(law, moved, start, t, rtol=rtol, progress=progress)
+        error = error + left_out
     elif method == "cdf" and components is not None and law.dim == 1:
         line = _line(components)
 
@@ -144,6 +148,27 @@ def exact_flow(
     else:
         raise ValueError(f"method must be one that applies to this law, got {method!r}")
     return FlowResult(state.reshape(x.shape), error.reshape(x.shape[:-1]), method)
+
+
+NEARLY_NOTHING = 2.0**-27
+"""``alpha`` where a flow begins that is asked for at ``alpha = 0``."""
+
+
+def _with_signal(
+    law: Law, x: np.ndarray, s: NoiseLevel
+) -> tuple[NoiseLevel, np.ndarray, np.ndarray | float]:
+    """Return a level with ``alpha > 0``, the flow's states there and the size of what is left out.
+
+    From ``alpha = 0`` the flow is ``x + alpha m + alpha^2 C x / (2 sigma^2) + O(alpha^3)``, ``m``
+    the law's mean and ``C`` its covariance. The second order is left out: less than rounding of
+    ``x`` where the data's variance is below ``sigma^2``.
+    """
+    if s.alpha > 0:
+        return s, x, 0.0
+    level = NoiseLevel(NEARLY_NOTHING, s.sigma)
+    spread = float(law.second_moment()) / s.sigma**2
+    left_out = level.alpha**2 * (1 + spread) * np.linalg.norm(x, axis=1)
+    return level, x + level.alpha * np.asarray(law.mean()), left_out
 
 
 def _components(law: Law) -> GaussianMixture | None:

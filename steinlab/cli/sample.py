@@ -57,7 +57,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
         number_option(decimal, "And from above: at 1 by default; inf is as published."),
     ] = None,
     grid: Annotated[
-        str, id_option("steinlab.diffusion.grids:GRIDS", "karras, logsnr, ...")
+        str, id_option("steinlab.diffusion.grids:GRIDS", "karras, logsnr, karras:rho=5, ...")
     ] = "karras",
     process: Annotated[
         str,
@@ -183,11 +183,11 @@ def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
         *([f"grey: {run.model.display.words}"] if picture else []),
         *(["nothing is written: --out FILE.png, .npy or .npz keeps them"] if out is None else []),
     ]
-    first = run.grid[0].sigma / run.grid[0].alpha
+    first = run.grid[0].ratio
     last = run.grid[-2 if run.grid[-1].sigma == 0 else -1]
     title = (
         f"{run.samples} samples of {run.model.name}, {run.schedule}, {run.grid_name}, "
-        f"sigma/alpha {first:.4g} to {last.sigma / last.alpha:.3g}"
+        f"sigma/alpha {first:.4g} to {last.ratio:.3g}"
         f"{', then 0' if run.grid[-1].sigma == 0 else ''}, seed {run.seed}"
     )
     table = Table(
@@ -221,7 +221,7 @@ def _steps(run: SampleRun, done: Samples) -> Table:
     table = Table(title="step by step", box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("step", "from sigma/alpha", "to", "gamma", "estimate", "note"):
         table.add_column(name, justify="left" if name == "note" else "right")
-    ratios = [level.sigma / level.alpha for level in run.grid]
+    ratios = [level.ratio for level in run.grid]
     for i, (step, (s, t)) in enumerate(
         zip(done.diagnostics, itertools.pairwise(ratios), strict=True)
     ):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steinlab.cli.output import WorkersOption, decimal, number_option
+from steinlab.cli.output import WorkersOption, decimal, id_option, number_option
 from steinlab.errors import one_of
 
 
@@ -33,10 +33,27 @@ def tournament(  # noqa: PLR0917
         Path | None,
         typer.Option("--from", metavar="PATH", help="Read a record or an --out, play nothing."),
     ] = None,
+    solvers: Annotated[
+        str | None,
+        id_option(
+            "steinlab.solvers:SOLVER_IDS",
+            "Play these solvers only, other packages' too.",
+            metavar="ID,ID",
+        ),
+    ] = None,
+    corrections: Annotated[
+        str | None,
+        id_option(
+            "steinlab.experiments.tournament.entrants:ENTRANTS",
+            "Set these corrections against none, other packages' too.",
+            metavar="ID,ID",
+        ),
+    ] = None,
 ) -> None:
     """Play the tournament of corrections, resume it, write its record and its page."""
     from steinlab.experiments.tournament.run import PROFILES
     from steinlab.experiments.tournament.session import Wish, sitting
 
     one_of("--profile", profile, PROFILES)
-    print(sitting(Wish(profile, out, page, workers, minutes, record, note, source)))
+    asked = Wish(profile, out, page, workers, minutes, record, note, source, solvers, corrections)
+    print(sitting(asked))

@@ -42,6 +42,14 @@ ClaimsOption = Annotated[
         CLAIM_IDS, "Judge these claims; by default all, or all of the files.", metavar="ID,ID"
     ),
 ]
+OnlyOption = Annotated[
+    str | None,
+    id_option(
+        "steinlab.solvers:SOLVER_IDS",
+        "Judge solver-order on these solvers alone, other packages' too.",
+        metavar="ID,ID",
+    ),
+]
 FolderOption = Annotated[
     str | None,
     typer.Option(
@@ -76,6 +84,7 @@ def verify(  # noqa: PLR0917
     files: FilesArgument = None,
     profile: ProfileOption = "quick",
     claims: ClaimsOption = None,
+    only: OnlyOption = None,
     out: FolderOption = None,
     target: JsonOption = None,
     expect: ExpectOption = None,
@@ -92,11 +101,12 @@ def verify(  # noqa: PLR0917
     from steinlab.report.terminal import overview
     from steinlab.verification.claim import PROFILES
     from steinlab.verification.ledger import claim_ids, run
-    from steinlab.verification.registry import chosen
+    from steinlab.verification.registry import chosen, narrowed
     from steinlab.verification.shards import Shards
 
     one_of("--profile", profile, PROFILES)
     wanted, known = chosen(files or [], claims, claim_ids())
+    wanted = narrowed(wanted, only)
     if list_them:
         _list(wanted)
         return 0

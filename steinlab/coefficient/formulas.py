@@ -35,7 +35,7 @@ def reference_numerator(x: Array, u: Array, x_star: Array) -> Array:
 
 def stein_numerator(x: Array, u: Array, div_u: Array, level: NoiseLevel) -> Array:
     """``(1 - 1/alpha) <u, x> + (sigma^2 / alpha) div u`` per state (Theorem 4.7)."""
-    alpha, sigma = _flat(level.alpha), _flat(level.sigma)
+    alpha, sigma = _divisor(level), _flat(level.sigma)
     return (1 - 1 / alpha) * inner(x, u) + (sigma**2 / alpha) * div_u
 
 
@@ -48,8 +48,14 @@ def next_level_numerator(x: Array, u: Array, div_u: Array, s: NoiseLevel, t: Noi
     """
     step = first_order(s, t)
     slack, beta = _flat(step.one_minus_kappa), _flat(step.betas[0])
-    alpha, sigma = _flat(s.alpha), _flat(s.sigma)
+    alpha, sigma = _divisor(s), _flat(s.sigma)
     return (slack - beta / alpha) * inner(x, u) + (beta * sigma**2 / alpha) * div_u
+
+
+def _divisor(level: NoiseLevel) -> Scalar:
+    if not getattr(level.alpha, "ndim", 0) and level.alpha == 0:
+        raise ValueError("the coefficient divides by alpha, which must be > 0, got 0.0")
+    return _flat(level.alpha)
 
 
 def tweedie_numerator(x: Array, u: Array, denoised: Array) -> Array:

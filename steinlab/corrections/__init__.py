@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from steinlab import plugins
 from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.fitted import FITTED, Auto, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
@@ -20,7 +21,7 @@ from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.corrections.tweedie import tweedie
-from steinlab.errors import one_of
+from steinlab.errors import InputError, one_of
 from steinlab.solvers.loop import Prepares, Run
 from steinlab.solvers.step import Correction, Diagnostics, NoCorrection
 
@@ -41,7 +42,31 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "auto": Auto,
     }
 )
-"""Every correction by id: a factory of its options."""
+"""Every correction of this package by id: a factory of its options."""
+
+GROUP = "steinlab.corrections"
+"""The entry-point group of other packages' corrections: factories of their options, as above."""
+
+
+def correction_factory(name: str, field: str = "correction") -> Callable[..., Any]:
+    """Return the factory of a correction, of this package or of another that registers the id.
+
+    Raises
+    ------
+    InputError
+        For an unknown id, one that two packages register, or a factory that does not import.
+    """
+    if name in CORRECTIONS:
+        return CORRECTIONS[name]
+    entries = plugins.registered(GROUP, CORRECTIONS)
+    entry = entries[one_of(field, name, [*CORRECTIONS, *entries])]
+    factory: Callable[..., Any] = plugins.loaded(entry, field)
+    if not callable(factory):
+        raise InputError(
+            f"{field} {name} of the package {plugins.package_of(entry)} must be a factory of a "
+            f"correction, got {type(factory).__name__}"
+        )
+    return factory
 
 
 def get_correction(correction: Correction | str) -> Correction:
@@ -59,7 +84,7 @@ def get_correction(correction: Correction | str) -> Correction:
     """
     if not isinstance(correction, str):
         return correction
-    made: Correction = CORRECTIONS[one_of("correction", correction, CORRECTIONS)]()
+    made: Correction = correction_factory(correction)()
     return made
 
 
@@ -79,6 +104,7 @@ __all__ = [
     "Run",
     "ScalarCorrection",
     "calibrated",
+    "correction_factory",
     "flow_oracle",
     "get_correction",
     "local",

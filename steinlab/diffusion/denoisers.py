@@ -53,7 +53,17 @@ class HasVjp(Protocol):
         ...
 
 
+def _require_signal(level: NoiseLevel, prediction: str) -> None:
+    """Refuse ``alpha = 0``, where noise alone is known: ``D`` is left undetermined."""
+    if not np.all(np.asarray(level.alpha) > 0):
+        raise ValueError(
+            f"level: alpha must be > 0 for the prediction {prediction}, got {level.alpha}; "
+            "v, flow and x0 say what D is there"
+        )
+
+
 def _eps(level: NoiseLevel) -> tuple[Any, Any]:
+    _require_signal(level, "eps")
     return 1 / level.alpha, -level.sigma / level.alpha
 
 
@@ -63,6 +73,7 @@ def _v(level: NoiseLevel) -> tuple[Any, Any]:
 
 
 def _score(level: NoiseLevel) -> tuple[Any, Any]:
+    _require_signal(level, "score")
     return 1 / level.alpha, level.sigma**2 / level.alpha
 
 

@@ -1,8 +1,20 @@
-"""Grids: discretisations of a process, tuples of levels from noise to data."""
+r"""Grids: discretisations of a process, tuples of levels from noise to data.
+
+A grid is named by its id, with options where it has some: ``karras``, ``karras:rho=5``, or the
+object ``{"name": "karras", "rho": 5}`` of a SPEC.json. Each id is one function
+``(process, n, options) -> n`` decreasing ratios ``sigma / alpha``, infinite at ``alpha = 0``.
+
+``start`` is an option of all: the time of the process at which the grid begins, by default
+``t_max``. ``time-uniform:start=1`` on the flow begins at ``alpha = 0``, as flow grids do elsewhere.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import itertools
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +23,7 @@ import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.diffusion.processes import Process, get_process
+from steinlab.errors import InputError, one_of, quote
 
 KARRAS_RHO = 7.0
 """Exponent of Karras et al. (2022), eq. (5)."""
@@ -18,9 +31,9 @@ KARRAS_RHO = 7.0
 Grid = tuple[NoiseLevel, ...]
 
 
-def _karras(process: Process, n: int) -> np.ndarray:
-    top, bottom = process.ratio_max ** (1 / KARRAS_RHO), process.ratio_min ** (1 / KARRAS_RHO)
-    return np.linspace(top, bottom, n) ** KARRAS_RHO
+def _karras(process: Process, n: int, *, rho: float = KARRAS_RHO) -> np.ndarray:
+    top, bottom = process.ratio_max ** (1 / rho), process.ratio_min ** (1 / rho)
+    return np.linspace(top, bottom, n) ** rho
 
 
 def _logsnr(process: Process, n: int) -> np.ndarray:
@@ -36,56 +49,343 @@ def _quadratic(process: Process, n: int) -> np.ndarray:
     return np.asarray(process.ratio(root**2))
 
 
-GRIDS: Mapping[str, Callable[[Process, int], np.ndarray]] = MappingProxyType(
+def _exponential(process: Process, n: int, *, rho: float = 1.0) -> np.ndarray:
+    """Uniform in ``log^(1/rho)``: k-diffusion's exponential, and poly-exponential, spacing."""
+    top, bottom = math.log(process.ratio_max), math.log(process.ratio_min)
+    return np.exp(bottom + np.linspace(1.0, 0.0, n) ** rho * (top - bottom))
+
+
+def _beta(process: Process, n: int, *, alpha: float = 0.6, beta: float = 0.6) -> np.ndarray:
+    """Quantiles of a beta law over the range of ratios (Lee et al., 2024, arXiv 2407.12173)."""
+    from scipy.special import betaincinv
+
+    quantiles = betaincinv(alpha, beta, 1 - np.linspace(0.0, 1.0, n))
+    low, high = process.ratio_min, process.ratio_max
+    return np.asarray(low + quantiles * (high - low))
+
+
+def _tangent(process: Process, n: int, *, scale: float = 1.0) -> np.ndarray:
+    """``scale tan(angle)``, uniform in the angle (TrigFlow: Lu and Song, 2024, scale 0.5)."""
+    top, bottom = (math.atan(r / scale) for r in (process.ratio_max, process.ratio_min))
+    ratios = scale * np.tan(np.linspace(top, bottom, n))
+    ratios[0] = process.ratio_max
+    return np.asarray(ratios)
+
+
+def _flow_shift(
+    process: Process,  # noqa: ARG001
+    n: int,
+    *,
+    shift: float = 3.0,
+    start: float = 1.0,
+) -> np.ndarray:
+    """``s' = shift s / (1 + (shift - 1) s)`` of ``s = start (1 - i/n)``, times of rectified flow.
+
+    That multiplies ``sigma / alpha = s / (1 - s)`` by ``shift`` (Esser et al., 2024, eq. 23).
+    """
+    if not 0 < start <= 1:
+        raise ValueError(f"start must be in (0, 1] for flow-shift, got {start}")
+    s = np.linspace(start, start / n, n)
+    with np.errstate(divide="ignore"):
+        return np.asarray(shift * (s / (1 - s)))
+
+
+SHIFTS = ((256, 0.5), (4096, 1.15))
+"""Tokens of a picture and ``log shift`` between which Flux interpolates (FLUX.1, 2024)."""
+
+
+def _flow_shift_dynamic(
+    process: Process, n: int, *, length: float = 4096.0, start: float = 1.0
+) -> np.ndarray:
+    """Static shift with ``log shift`` linear in the number of tokens: :data:`SHIFTS`."""
+    (short, low), (long, high) = SHIFTS
+    mu = low + (high - low) * (length - short) / (long - short)
+    return _flow_shift(process, n, shift=math.exp(mu), start=start)
+
+
+TRAIN_STEPS = 1000
+"""Levels of the tables that networks were trained on."""
+
+BETAS: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType(
+    {
+        "linear": lambda: np.linspace(1e-4, 0.02, TRAIN_STEPS),
+        "scaled-linear": lambda: np.linspace(0.00085**0.5, 0.012**0.5, TRAIN_STEPS) ** 2,
+    }
+)
+"""Tables of betas: DDPM's (Ho et al., 2020) and latent diffusion's (Rombach et al., 2022)."""
+
+
+def table_ratios(table: str = "linear", *, zero_snr: float = 0.0) -> np.ndarray:
+    """Return ``sigma / alpha`` of a table's levels, from data to noise.
+
+    Parameters
+    ----------
+    table : str
+        A key of :data:`BETAS`.
+    zero_snr : {0, 1}
+        1 shifts and scales ``alpha`` so that the last is 0 and the first stays (Lin et al., 2024,
+        algorithm 1).
+
+    Examples
+    --------
+    >>> table_ratios()[-1].round(3), table_ratios(zero_snr=1)[-1]
+    (np.float64(157.407), np.float64(inf))
+    """
+    alphas = np.sqrt(np.cumprod(1 - BETAS[one_of("table", table, BETAS)]()))
+    if zero_snr not in (0, 1):
+        raise ValueError(f"zero_snr must be 0 or 1, got {zero_snr}")
+    if zero_snr:
+        alphas = (alphas - alphas[-1]) * (alphas[0] / (alphas[0] - alphas[-1]))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.sqrt((1 - alphas) * (1 + alphas)) / alphas)
+
+
+def _spaced(times: Callable[[int], np.ndarray]) -> Callable[..., np.ndarray]:
+    """Levels of a table at ``n`` of its times; which ones: Table 2 of Lin et al. (2024)."""
+
+    def ratios(
+        process: Process,  # noqa: ARG001
+        n: int,
+        *,
+        table: str = "linear",
+        zero_snr: float = 0.0,
+        offset: float = 0.0,
+    ) -> np.ndarray:
+        if not n <= TRAIN_STEPS:
+            raise ValueError(f"levels must be at most the table's {TRAIN_STEPS}, got {n}")
+        chosen = times(n) + int(offset)
+        if offset != int(offset) or not chosen[0] < TRAIN_STEPS:
+            raise ValueError(
+                f"offset must be whole and keep times below {TRAIN_STEPS}, got {offset}"
+            )
+        return np.asarray(table_ratios(table, zero_snr=zero_snr)[chosen])
+
+    return ratios
+
+
+def _linspace(n: int) -> np.ndarray:
+    return np.linspace(0, TRAIN_STEPS - 1, n).round()[::-1].astype(int)
+
+
+def _leading(n: int) -> np.ndarray:
+    return np.arange(n)[::-1] * (TRAIN_STEPS // n)
+
+
+def _trailing(n: int) -> np.ndarray:
+    return np.arange(TRAIN_STEPS, 0, -TRAIN_STEPS / n)[:n].round().astype(int) - 1
+
+
+AYS: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        "sd15": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152),
+        "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113),
+        "svd": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034),
+    }
+)
+"""Align Your Steps (Sabour, Fidler, Kreis, 2024): ``sigma / alpha`` of ten steps to zero noise, for
+Stable Diffusion 1.5, XL and Stable Video Diffusion."""
+
+
+def _ays(process: Process, n: int, *, table: str = "sd15") -> np.ndarray:  # noqa: ARG001
+    """A published table; other lengths interpolate the logarithms, as the authors say."""
+    values = AYS[one_of("table", table, AYS)]
+    if n == len(values):
+        return np.array(values)
+    place = np.linspace(0, len(values) - 1, n)
+    return np.asarray(np.exp(np.interp(place, np.arange(len(values)), np.log(values))))
+
+
+GRIDS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
     {"karras": _karras, "logsnr": _logsnr, "time-uniform": _time_uniform, "quadratic": _quadratic}
 )
-"""Every discretisation by name: ``(process, n) -> n`` decreasing noise-to-signal ratios."""
+"""The discretisations of the laboratory's own experiments, by name: :data:`ALL_GRIDS` has more."""
+
+TABLES = ("linspace", "leading", "trailing", "ays")
+"""Grids of a published table's levels, whatever the process."""
+
+ALL_GRIDS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
+    {
+        **GRIDS,
+        "exponential": _exponential,
+        "lu": _logsnr,
+        "beta": _beta,
+        "tangent": _tangent,
+        "flow-shift": _flow_shift,
+        "flow-shift-dynamic": _flow_shift_dynamic,
+        "linspace": _spaced(_linspace),
+        "leading": _spaced(_leading),
+        "trailing": _spaced(_trailing),
+        "ays": _ays,
+    }
+)
+"""Every discretisation by name: ``(process, n, **options) -> n`` decreasing ratios, over the
+process's range; the shifts and :data:`TABLES` have one of their own."""
 
 
-def make_grid(process: Process | str, name: str, steps: int, *, final_zero: bool = True) -> Grid:
+def grid_name(grid: Any, field: str = "grid") -> str:
+    """Return a grid's one name, ``karras:rho=5``, of a name or an object with options.
+
+    Parameters
+    ----------
+    grid : str or dict
+        ``"karras"``, ``"karras:rho=5"``, ``{"name": "karras", "rho": 5}`` or that as JSON.
+    field : str
+        What messages call it.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or option, or a value that the option does not take.
+
+    Examples
+    --------
+    >>> grid_name({"name": "karras", "rho": 5}), grid_name("leading:table=scaled-linear")
+    ('karras:rho=5', 'leading:table=scaled-linear')
+    """
+    name, options = _parsed(grid, field)
+    words = (f"{key}={v if isinstance(v, str) else f'{v:.17g}'}" for key, v in options.items())
+    return ":".join([name, *([",".join(words)] if options else [])])
+
+
+def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(grid, str) and grid.lstrip().startswith("{"):
+        try:
+            grid = json.loads(grid)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{field} must be a name or JSON, got {quote(grid)}: {error}"
+            ) from None
+    if isinstance(grid, str):
+        name, _, tail = grid.partition(":")
+        pairs = (word.partition("=") for word in tail.split(",") if word)
+        given: dict[str, Any] = {key: value for key, _, value in pairs}
+    elif isinstance(grid, Mapping) and isinstance(grid.get("name"), str):
+        given = {key: value for key, value in grid.items() if key != "name"}
+        name = grid["name"]
+    else:
+        raise InputError(
+            f'{field} must be a name or an object such as {{"name": "karras", "rho": 5}}, '
+            f"got {quote(grid)}"
+        )
+    make = ALL_GRIDS[one_of(field, name, ALL_GRIDS)]
+    known = {p.name: p.default for p in inspect.signature(make).parameters.values() if p.kind == 3}
+    if name not in TABLES:
+        known.setdefault("start", 1.0)
+    options = {}
+    for key, value in sorted(given.items()):
+        default = known[one_of(f"{field} {name}: option", key, known)]
+        where = f"{field} {name}: {key}"
+        if isinstance(default, str) and not isinstance(value, str):
+            raise InputError(f"{where} must be a word, got {quote(value)}")
+        options[key] = value if isinstance(default, str) else _number(value, where, default)
+    return name, options
+
+
+def _number(value: Any, path: str, default: float) -> float:
+    """A number above 0, or 0 where the option is a switch that is off by default."""
+    try:
+        number = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (0 < number < math.inf or number == default == 0):
+        raise InputError(
+            f"{path} must be a number {'>=' if default == 0 else '>'} 0, got {quote(value)}"
+        )
+    return number
+
+
+def make_grid(
+    process: Process | str, grid: str | Mapping[str, Any], steps: int, *, final_zero: bool = True
+) -> Grid:
     """Return the levels of ``steps`` steps, from the process's noisiest level to zero noise.
 
     Parameters
     ----------
     process : Process or str
         The process, or its name.
-    name : str
-        ``karras`` (uniform in ``ratio^(1/7)``), ``logsnr`` (uniform in ``log ratio``),
-        ``time-uniform`` or ``quadratic`` (uniform in ``t`` or ``sqrt t``).
+    grid : str or dict
+        A key of :data:`ALL_GRIDS`, with options as :func:`grid_name` takes them: ``karras``
+        (uniform in ``ratio^(1/rho)``), ``logsnr`` (uniform in ``log ratio``), ``time-uniform`` or
+        ``quadratic`` (uniform in ``t`` or ``sqrt t``), ...
     steps : int
         At least 1.
     final_zero : bool
         Whether the last level is zero noise, ``(1, 0)``, reached from the process's least noisy
         level (the customary end), or that least noisy level itself.
 
+    Raises
+    ------
+    InputError, ValueError
+        For an unknown name or option; where the ratios do not fall, or start at infinity in a grid
+        that spaces ratios.
+
     Examples
     --------
     >>> [round(level.sigma, 3) for level in make_grid("edm", "karras", steps=3)]
     [80.0, 2.515, 0.002, 0.0]
+    >>> [round(level.sigma, 3) for level in make_grid("flow", "flow-shift:shift=3", steps=3)]
+    [1.0, 0.857, 0.6, 0.0]
     """
     process = get_process(process)
     if steps < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
-    if name not in GRIDS:
-        raise ValueError(f"grid must be one of {', '.join(GRIDS)}, got {name}")
-    ratios = GRIDS[name](process, steps if final_zero else steps + 1)
+    name, options = _parsed(grid, "grid")
+    make = ALL_GRIDS[name]
+    if "start" in options and "start" not in inspect.signature(make).parameters:
+        process = _begun(process, options.pop("start"))
+    try:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios = make(process, steps if final_zero else steps + 1, **options)
+    except ValueError as error:
+        raise InputError(f"grid {name}: {error}") from None
+    if np.isnan(ratios).any() or np.isinf(ratios[1:]).any():
+        raise InputError(
+            f"grid {name} spaces values of sigma/alpha, which is infinite at its start, alpha = 0: "
+            "start below, or take time-uniform, quadratic, tangent or flow-shift"
+        )
     return given_grid(process, [*ratios, 0.0] if final_zero else list(ratios))
 
 
-def given_grid(process: Process, ratios: Sequence[float]) -> Grid:
-    """Return the levels of a process at the given noise-to-signal ratios, noise first."""
-    return require_grid(tuple(process.level_at(float(ratio)) for ratio in ratios))
+def _begun(process: Process, start: float) -> Process:
+    """Return the process on the part of its range below a time."""
+    if not start > process.t_min or not float(process.ratio(start)) > process.ratio_min:
+        raise InputError(
+            f"grid: start must be a time of {process.name} above {process.t_min:g}, got {start:g}"
+        )
+    return dataclasses.replace(process, t_max=start)
 
 
-def require_grid(grid: Sequence[NoiseLevel]) -> Grid:
-    """Return the grid as a tuple; raise ``ValueError`` unless it runs from noise to data."""
+def given_grid(process: Process, ratios: Sequence[float], *, repeated: bool = False) -> Grid:
+    """Return the levels of a process at the given noise-to-signal ratios, noise first.
+
+    An infinite ratio is ``alpha = 0``. ``repeated`` is that of :func:`require_grid`.
+    """
+    levels = tuple(process.level_at(float(ratio)) for ratio in ratios)
+    return require_grid(levels, repeated=repeated)
+
+
+def require_grid(grid: Sequence[NoiseLevel], *, repeated: bool = False) -> Grid:
+    """Return the grid as a tuple; raise ``ValueError`` unless it runs from noise to data.
+
+    Parameters
+    ----------
+    grid : sequence of NoiseLevel
+    repeated : bool
+        Whether a level may come twice in a row, as in grids that some libraries ship: a step of no
+        length, which a run takes as such and pays for.
+    """
     if len(grid) < 2:
         raise ValueError(f"grid must hold at least 2 levels, got {len(grid)}")
     for i, (s, t) in enumerate(itertools.pairwise(grid)):
+        if repeated and s == t:
+            continue
         try:
             require_step(s, t)
         except ValueError as error:
-            raise ValueError(f"grid step {i}: {error}") from None
+            again = (
+                ": a repeated level costs an evaluation and moves nothing; repeated=True replays it"
+            )
+            raise ValueError(f"grid step {i}: {error}{again if s == t else ''}") from None
     return tuple(grid)
 
 

@@ -168,6 +168,8 @@ def _ratio(level: NoiseLevel) -> float:
     if np.ndim(level.alpha) or np.ndim(level.sigma):
         shapes = f"{np.shape(level.alpha)} and {np.shape(level.sigma)}"
         raise ValueError(f"level must hold numbers, got arrays of shapes {shapes}")
+    if level.alpha == 0:
+        raise ValueError(f"level: alpha must be > 0 for a network, got {level.alpha}")
     return float(level.sigma / level.alpha)
 
 

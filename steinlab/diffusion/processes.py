@@ -34,6 +34,10 @@ VE_MIN, VE_MAX = 0.01, 50.0
 """Noise range of the VE process (Song et al., 2021, CIFAR-10)."""
 
 
+_FAR = 1e300
+"""A ratio that stands for infinity in a limit."""
+
+
 def _plain(value: Any) -> Any:
     return value if getattr(value, "ndim", 0) else float(value)
 
@@ -51,6 +55,9 @@ class Process:
         ``t -> s``, increasing.
     time : callable
         Its inverse.
+    rates : callable, optional
+        ``(t, level) -> (d alpha / dt, d sigma / dt)``, elementwise; Runge-Kutta methods in the
+        process's own time need them.
     t_min, t_max : float
         The customary range of ``t``; grids begin at ``t_max``, end at ``t_min`` or zero noise.
 
@@ -68,17 +75,33 @@ class Process:
     time: Callable[[Any], Any]
     t_min: float
     t_max: float
+    rates: Callable[[Any, NoiseLevel], tuple[Any, Any]] | None = None
 
     def level_at(self, ratio: Any) -> NoiseLevel:
-        """Return the level whose ``sigma / alpha`` is ``ratio`` (a number, or an array of them)."""
-        if isinstance(ratio, float):
-            allowed = 0.0 <= ratio < math.inf
-        else:
-            allowed = bool(np.all((np.asarray(ratio) >= 0) & np.isfinite(ratio)))
-        if not allowed:
-            raise ValueError(f"ratio must be finite and >= 0, got {ratio}")
+        """Return the level whose ``sigma / alpha`` is ``ratio`` (a number, or an array of them).
+
+        An infinite ratio is ``alpha = 0``, where the process has such a level.
+
+        Examples
+        --------
+        >>> FLOW.level_at(math.inf), FLOW.level(1.0)
+        (NoiseLevel(alpha=0.0, sigma=1.0), NoiseLevel(alpha=0.0, sigma=1.0))
+        """
+        most = ratio if isinstance(ratio, float) else float(np.max(ratio))
+        if not (most >= 0.0 if isinstance(ratio, float) else bool(np.all(np.asarray(ratio) >= 0))):
+            raise ValueError(f"ratio must be >= 0, got {ratio}")
+        if most == math.inf:
+            return self._without_signal(ratio)
         alpha, sigma = self.levels(ratio)
         return NoiseLevel(_plain(alpha), _plain(sigma))
+
+    def _without_signal(self, ratio: Any) -> NoiseLevel:
+        """Levels of ratios some of which are infinite: the limit, ``(0, sigma)``."""
+        infinite = np.isinf(ratio)
+        alpha, sigma = (np.asarray(v) for v in self.levels(np.where(infinite, _FAR, ratio)))
+        if float(np.min(alpha)) > 1 / math.sqrt(_FAR):
+            raise ValueError(f"ratio must be finite for {self.name}, whose alpha is 1, got {ratio}")
+        return NoiseLevel(_plain(np.where(infinite, 0.0, alpha)), _plain(sigma))
 
     def level(self, t: Any) -> NoiseLevel:
         """Return the level at time ``t``."""
@@ -128,6 +151,9 @@ def _linear_ratio(t: Any) -> Any:
 
 
 def _linear_time(s: Any) -> Any:
+    infinite = np.isinf(s)
+    if infinite.any():
+        return np.where(infinite, math.inf, _linear_time(np.where(infinite, 1.0, s)))
     integral = np.log1p(np.square(s))
     return 2 * integral / (BETA_MIN + np.sqrt(BETA_MIN**2 + 2 * (BETA_MAX - BETA_MIN) * integral))
 
@@ -149,8 +175,43 @@ def _ve_levels(s: Any) -> tuple[Any, Any]:
     return (1.0 if isinstance(s, float) else np.ones_like(s, dtype=float)), s
 
 
-VP_LINEAR = Process("vp-linear", _vp_levels, _linear_ratio, _linear_time, 1e-3, 1.0)
-VP_COSINE = Process("vp-cosine", _vp_levels, _cosine_ratio, _cosine_time, 1e-3, 0.9946)
+def _flow_ratio(t: Any) -> Any:
+    with np.errstate(divide="ignore"):
+        return np.divide(t, 1.0 - t)
+
+
+def _flow_time(s: Any) -> Any:
+    infinite = np.isinf(s)
+    if infinite.any():
+        return np.where(infinite, 1.0, _flow_time(np.where(infinite, 1.0, s)))
+    return s / (1.0 + s)
+
+
+def _vp_rates(drift: Callable[[Any], Any]) -> Callable[[Any, NoiseLevel], tuple[Any, Any]]:
+    """Rates where ``alpha' = -drift alpha`` and ``alpha^2 + sigma^2 = 1``."""
+
+    def rates(t: Any, level: NoiseLevel) -> tuple[Any, Any]:
+        rate = drift(t)
+        return -rate * level.alpha, rate * level.alpha**2 / level.sigma
+
+    return rates
+
+
+def _linear_drift(t: Any) -> Any:
+    return 0.5 * (BETA_MIN + (BETA_MAX - BETA_MIN) * t)
+
+
+def _cosine_drift(t: Any) -> Any:
+    turn = 0.5 * math.pi / (1 + COSINE_OFFSET)
+    return turn * np.tan(turn * (t + COSINE_OFFSET))
+
+
+VP_LINEAR = Process(
+    "vp-linear", _vp_levels, _linear_ratio, _linear_time, 1e-3, 1.0, _vp_rates(_linear_drift)
+)
+VP_COSINE = Process(
+    "vp-cosine", _vp_levels, _cosine_ratio, _cosine_time, 1e-3, 0.9946, _vp_rates(_cosine_drift)
+)
 VE = Process(
     "ve",
     _ve_levels,
@@ -158,21 +219,30 @@ VE = Process(
     lambda s: np.log(s / VE_MIN) / math.log(VE_MAX / VE_MIN),
     0.0,
     1.0,
+    lambda t, level: (0.0 * t, level.sigma * math.log(VE_MAX / VE_MIN)),
 )
-EDM = Process("edm", _ve_levels, lambda t: t, lambda s: s, 0.002, 80.0)
+
+
+def _edm_rates(t: Any, level: NoiseLevel) -> tuple[Any, Any]:  # noqa: ARG001
+    return 0.0 * t, 0.0 * t + 1.0
+
+
+EDM = Process("edm", _ve_levels, lambda t: t, lambda s: s, 0.002, 80.0, _edm_rates)
 FLOW = Process(
     "flow",
     lambda s: (1.0 / (1.0 + s), s / (1.0 + s)),
-    lambda t: t / (1.0 - t),
-    lambda s: s / (1.0 + s),
+    _flow_ratio,
+    _flow_time,
     1e-3,
     1.0 - 1e-3,
+    lambda t, level: (0.0 * t - 1.0, 0.0 * t + 1.0),  # noqa: ARG005
 )
 
 PROCESSES: Mapping[str, Process] = MappingProxyType(
     {p.name: p for p in (EDM, VE, VP_LINEAR, VP_COSINE, FLOW)}
 )
-"""Every process by name. The flow starts at ``t = 1 - delta`` with ``delta = 1e-3``."""
+"""Every process by name. The flow's own range starts at ``t = 1 - delta``, ``delta = 1e-3``; a
+grid may begin at ``t = 1`` (``start`` of :func:`steinlab.diffusion.grids.make_grid`)."""
 
 
 def get_process(process: Process | str) -> Process:

@@ -23,6 +23,7 @@ import numpy as np
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import PROCESSES
+from steinlab.errors import InputError
 from steinlab.experiments.bench import (
     RUNS,
     Bench,
@@ -39,7 +40,7 @@ from steinlab.experiments.bench import (
 from steinlab.experiments.coefficient_noise import Noise, coefficient_noise, widened
 from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
-from steinlab.experiments.specs.solvers import SolverSpec
+from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.loop import NonFiniteStateError, Solution
 from steinlab.solvers.plans import run_within
@@ -126,7 +127,7 @@ class Comparison:
     Raises
     ------
     InputError
-        If a budget does not pay for a step.
+        If a budget does not pay for a step, or grids have several ends.
     """
 
     def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
@@ -135,6 +136,11 @@ class Comparison:
         self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
         for task in self.tasks:
             task.require_table(subject_name(spec))
+        if len({(task.grid[0], task.grid[-1]) for task in self.tasks}) > 1:
+            raise InputError(
+                f"grid {spec.grid} has other ends for other numbers of steps, and rows share "
+                "theirs: compare runs of one number of steps"
+            )
         self._store = Store(folder) if folder else None
         self._bench: Bench | None = None
 
@@ -166,15 +172,21 @@ def runs_of(spec: CompareSpec) -> Iterator[tuple[SolverSpec, Plan, int, Grid]]:
     """Yield every solver on every budget."""
     process = spec.model.process(spec.schedule) if spec.model else PROCESSES[spec.schedule]
     for asked, entry in itertools.product(spec.evaluations, spec.solvers):
-        plan, grid = run_within(
-            entry.solver,
-            process,
-            spec.grid,
-            asked,
-            start=entry.start,
-            finish=entry.finish,
-            final_zero=spec.end == "zero",
-        )
+        try:
+            plan, grid = run_within(
+                entry.solver,
+                process,
+                spec.grid,
+                asked,
+                start=entry.start,
+                finish=entry.finish,
+                final_zero=spec.end == "zero",
+            )
+        except InputError:
+            raise
+        except ValueError as error:  # levels that the process does not have
+            raise InputError(f"grid {spec.grid}: {error}") from None
+        require_beginning(plan.solvers[0], grid, f"solver {entry.label}")
         yield entry, plan, asked, grid
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from steinlab.corrections import CORRECTIONS
-from steinlab.diffusion.grids import GRIDS, Grid
+from steinlab.corrections import correction_factory
+from steinlab.diffusion.grids import Grid, grid_name
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.specs.compare import CorrectionSpec
+from steinlab.experiments.specs.solvers import require_beginning
 from steinlab.solvers import Plan, Solver, get_solver
 from steinlab.solvers.loop import NonFiniteStateError, Prepares, solve
 from steinlab.solvers.plans import run_within
@@ -95,7 +96,9 @@ class SampleRun:
         found = get_solver(solver, process, field="--solver")
         if one_of("--end", end, ENDS) == "zero" and not found.ends_at_zero:
             raise InputError(f"--solver {solver} cannot step to zero noise: give --end least")
-        plan, levels = _spend(found, process, one_of("--grid", grid, GRIDS), evaluations, end)
+        grid = grid_name(grid, "--grid")
+        plan, levels = _spend(found, process, grid, evaluations, end)
+        require_beginning(found, levels, f"--solver {solver}")
         limited = _limited(correction, gamma_min, gamma_max)
         if isinstance(limited.make(), Prepares) and samples < FEWEST_TO_CALIBRATE:
             raise InputError(
@@ -111,11 +114,13 @@ def _spend(solver: Solver, process: Process, grid: str, budget: int, end: str) -
         return run_within(solver, process, grid, budget, final_zero=end == "zero")
     except InputError as error:
         raise InputError(f"--{error}") from None
+    except ValueError as error:  # levels that the process does not have
+        raise InputError(f"--grid {grid}: {error}") from None
 
 
 def _limited(name: str, gamma_min: float | None, gamma_max: float | None) -> CorrectionSpec:
     """Return the correction with the limits given, those of them that it has."""
-    known = inspect.signature(CORRECTIONS[one_of("--correction", name, CORRECTIONS)]).parameters
+    known = inspect.signature(correction_factory(name, "--correction")).parameters
     given = {"gamma_min": gamma_min, "gamma_max": gamma_max}
     for key, value in given.items():
         if value is not None and key not in known:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, IPNDM, IPNDM_V, deis_tab
+from steinlab.solvers.adams import (
+    DEIS_LOG,
+    DEIS_RHO,
+    DPM_2M,
+    DPM_3M,
+    IPNDM,
+    IPNDM_V,
+    deis_tab,
+)
 from steinlab.solvers.base import (
     Candidate,
     Evaluation,
@@ -24,7 +32,9 @@ from steinlab.solvers.plans import (
     matching_start,
     plan_of,
 )
+from steinlab.solvers.pndm import pndm
 from steinlab.solvers.registry import ALIASES, ON_PROCESS, SOLVER_IDS, SOLVERS, get_solver
+from steinlab.solvers.runge_kutta import runge_kutta
 from steinlab.solvers.single import DPM_2, DPMPP_2S, DPMPP_3S, DPMPP_3S_TAYLOR
 from steinlab.solvers.unipc import UNIPC, unipc
 
@@ -40,6 +50,8 @@ __all__ = [
     "DPMPP_3S",
     "DPMPP_3S_TAYLOR",
     "DPM_2",
+    "DPM_2M",
+    "DPM_3M",
     "EULER",
     "HEUN",
     "IPNDM",
@@ -64,5 +76,7 @@ __all__ = [
     "make_plan",
     "matching_start",
     "plan_of",
+    "pndm",
+    "runge_kutta",
     "unipc",
 ]

@@ -10,10 +10,22 @@ variable ``v`` of the noise level, is integrated over the step:
 first-order step plus ``alpha_t sum_{j>=1} C_j (d_j - d_0)``, which is how it is computed.
 
     deis-rho    v = s       variable-step Adams-Bashforth in s, also known as LMS
-    deis-log    v = log s
+    deis-log    v = log s: exponential multistep in noise form, exact moments
+    dpm         the same with the moments of DPM-Solver's multistep code (below)
     deis-tab    v = t       the process's time
     ipndm       fixed weights of the even grid times ``s_t - s_0``
     ipndm-v     iPNDM with the weights of the steps taken: the same method as deis-rho
+
+``d`` is the noise prediction. With ``h``, ``r_0``, ``r_1`` of :mod:`steinlab.solvers.exponential`,
+``d10 = (d_0 - d_1)/r_0`` and ``d11 = (d_1 - d_2)/r_1``, DPM-Solver (Lu et al., 2022) in noise form
+is
+
+    2M  T = (alpha_t/alpha_s) x - sigma_t (e^h - 1) (d_0 + d10/2)
+    3M  T = (alpha_t/alpha_s) x - sigma_t ((e^h - 1) d_0 + ((e^h - 1)/h - 1) d1
+            + ((e^h - 1 - h)/h^2 - 1/2) d2),   d2 = (d10 - d11)/(r_0 + r_1),  d1 = d10 + r_0 d2
+
+as diffusers' ``algorithm_type="dpmsolver"`` has it: the midpoint's second moment where two slopes
+are combined, half of the third where three are, so 3M is of order two.
 
 ``N`` counts slopes; the literature's tAB-r and rho-AB-r have ``r + 1``. ``ipndm`` is of order two
 on uneven grids whatever ``N``.
@@ -36,6 +48,9 @@ from steinlab.solvers.scalars import exp, plain
 Quadrature = Callable[[tuple[NoiseLevel, ...], NoiseLevel], list[Scalar]]
 """``levels (newest first), t -> C_1, C_2, ...``; ``C_0`` is the rest of ``s_t - s_0``."""
 
+Nodes = list[Scalar]
+Moments = list[Scalar]
+
 AB = ((), (-1 / 2,), (-16 / 12, 5 / 12), (-59 / 24, 37 / 24, -9 / 24))
 """Adams-Bashforth weights of the past slopes on an even grid."""
 
@@ -52,13 +67,26 @@ def _in_ratio(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
     return interpolatory(nodes, [step / (k + 1) for k in range(len(levels))])[1:]
 
 
-def _in_log(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
+def _log_moments(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> tuple[Nodes, Moments]:
     # s = s_0 e^(-h theta), so int theta^k ds = -h s_0 e^-h k! phi_{k+1}(h)
     h = log_snr_step(levels[0], t)
     scale = -h * levels[0].ratio * exp(-h)
     nodes = [0.0, *(-log_snr_step(level, levels[0]) / h for level in levels[1:])]
     powers = enumerate(phis(len(levels), h))
-    return interpolatory(nodes, [scale * math.factorial(k) * value for k, value in powers])[1:]
+    return nodes, [scale * math.factorial(k) * value for k, value in powers]
+
+
+def _in_log(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
+    return interpolatory(*_log_moments(levels, t))[1:]
+
+
+def _published(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
+    nodes, moments = _log_moments(levels, t)
+    if len(moments) == 2:
+        moments[1] = 0.5 * moments[0]
+    else:
+        moments[2] = 0.5 * moments[2]
+    return interpolatory(nodes, moments)[1:]
 
 
 REACH, POINTS = 3.2, 81
@@ -136,7 +164,7 @@ def deis_tab(nodes: int, process: Process) -> LinearMultistep:
 
     Parameters
     ----------
-    nodes : {1, 2, 3}
+    nodes : {1, 2, 3, 4}
     process : Process
 
     Examples
@@ -145,14 +173,26 @@ def deis_tab(nodes: int, process: Process) -> LinearMultistep:
     >>> deis_tab(2, VP_LINEAR).ends_at_zero, deis_tab(2, VE).ends_at_zero
     (True, False)
     """
-    if nodes not in (1, 2, 3):
-        raise ValueError(f"order must be 1, 2 or 3 for deis-tab, got {nodes}")
+    if nodes not in (1, 2, 3, 4):
+        raise ValueError(f"order must be 1, 2, 3 or 4 for deis-tab, got {nodes}")
     with np.errstate(divide="ignore"):
         reached = bool(np.isfinite(process.time(0.0)))
     return adams("deis-tab", nodes, _in_time(process), full_order=nodes, ends_at_zero=reached)
 
 
-DEIS_RHO = tuple(adams("deis-rho", n, _in_ratio, full_order=n) for n in (1, 2, 3))
-DEIS_LOG = tuple(adams("deis-log", n, _in_log, full_order=n, ends_at_zero=False) for n in (1, 2, 3))
+DEIS_RHO = tuple(adams("deis-rho", n, _in_ratio, full_order=n) for n in (1, 2, 3, 4))
+DEIS_LOG = tuple(
+    adams("deis-log", n, _in_log, full_order=n, ends_at_zero=False) for n in (1, 2, 3, 4)
+)
 IPNDM = tuple(adams("ipndm", n, _fixed, full_order=min(n, 2)) for n in (1, 2, 3, 4))
 IPNDM_V = tuple(adams("ipndm-v", n, _in_ratio, full_order=n) for n in (1, 2, 3, 4))
+
+DPM_2M = LinearMultistep(
+    "dpm-2m", order=2, depth=1, weights=_weights(_published), ends_at_zero=False
+)
+"""DPM-Solver's two-step method in noise form, midpoint."""
+
+DPM_3M = LinearMultistep(
+    "dpm-3m", order=2, depth=2, weights=_weights(_published), ends_at_zero=False
+)
+"""DPM-Solver's three-step method in noise form as published; of order two, as ``dpmpp-3m`` is."""

@@ -15,11 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
+import numpy as np
+
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
 from steinlab.diffusion.denoisers import Denoiser
-from steinlab.solvers.scalars import has_noise, log_ratio
+from steinlab.solvers.scalars import has_noise, has_signal, log_ratio
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,12 @@ class LinearStep:
     corrector : tuple
         What the next step adds to its own state once the denoiser is known there: coefficients of
         ``D(T), D(x), D_1, ...``. Empty for solvers without a corrector.
+    corrector_states : tuple
+        And those of ``T, x, x_1, ...``: the corrector of a solver in noise form combines
+        ``(x_j - alpha_j D_j) / sigma_j``. Empty in data form.
+    carry : float or array, optional
+        How much of a correction of ``x`` the step hands on: what multiplies ``x`` beside the
+        outputs, ``kappa`` in data form (the default), ``alpha_t / alpha_s`` in noise form.
     """
 
     kappa: Scalar
@@ -48,6 +56,8 @@ class LinearStep:
     betas: tuple[Scalar, ...]
     zetas: tuple[Scalar, ...] = ()
     corrector: tuple[Scalar, ...] = ()
+    corrector_states: tuple[Scalar, ...] = ()
+    carry: Scalar | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +174,8 @@ class LinearMultistep:
         Denoiser outputs that ``weights`` combines, the present one included; ``depth + 1``.
     ends_at_zero : bool
         Whether ``weights`` are defined at ``sigma_t = 0``.
+    starters : tuple of Solver
+        Take the first steps where the method has a start of its own, as PNDM does.
     """
 
     name: str
@@ -173,6 +185,7 @@ class LinearMultistep:
     full_order: int | None = None
     nodes: int | None = None
     ends_at_zero: bool = True
+    starters: tuple[Solver, ...] = ()
 
     def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
         """One, wherever the step ends."""
@@ -217,7 +230,7 @@ class LinearMultistep:
         seen = (entry.level for entry in history[: self.width - 1])
         linear = self.weights((s, *seen), t)
         if history and history[0].linear and history[0].linear.corrector:
-            linear = _corrected(linear, history[0].linear.corrector)
+            linear = _corrected(linear, history[0].linear)
         denoised = denoiser(x, s)
         drive = linear.betas[0] * denoised
         for beta, entry in zip(linear.betas[1:], history, strict=False):
@@ -229,11 +242,21 @@ class LinearMultistep:
         return Candidate(state, residual, denoised, linear, 1)
 
 
-def _corrected(linear: LinearStep, corrector: tuple[Scalar, ...]) -> LinearStep:
-    """Return the step from ``x + sum_j corrector[j] D_j`` as one from ``x``."""
-    pairs = itertools.zip_longest(linear.betas, corrector, fillvalue=0.0)
-    betas = tuple(beta + linear.kappa * c for beta, c in pairs)
-    return LinearStep(linear.kappa, linear.one_minus_kappa, betas, linear.zetas, linear.corrector)
+def _corrected(linear: LinearStep, last: LinearStep) -> LinearStep:
+    """Return the step from ``x`` plus the last step's correction as one from ``x``."""
+    carry = linear.kappa if linear.carry is None else linear.carry
+    pairs = itertools.zip_longest(linear.betas, last.corrector, fillvalue=0.0)
+    linear = replace(linear, betas=tuple(beta + carry * c for beta, c in pairs))
+    if not last.corrector_states:
+        return linear
+    own, *past = last.corrector_states
+    states = itertools.zip_longest(linear.zetas, past, fillvalue=0.0)
+    return replace(
+        linear,
+        kappa=linear.kappa + carry * own,
+        one_minus_kappa=linear.one_minus_kappa - carry * own,
+        zetas=tuple(zeta + carry * c for zeta, c in states),
+    )
 
 
 def require_end(solver: Solver, t: NoiseLevel) -> None:
@@ -242,6 +265,20 @@ def require_end(solver: Solver, t: NoiseLevel) -> None:
         raise ValueError(
             f"to: sigma must be > 0 for {solver.name}, got {t.sigma}; "
             "end the grid above zero noise, or finish with another solver (euler)"
+        )
+
+
+def require_signal(name: str, s: NoiseLevel) -> None:
+    """Raise ``ValueError`` if a step from ``alpha = 0`` has no limit for the solver of that name.
+
+    There ``D = E[x_star]`` whatever the state, and ``lam`` is minus infinity. Solvers that combine
+    outputs in data form take the first-order step. Those that divide by ``alpha_s`` would need the
+    denoiser's slope in ``alpha``, which no output tells.
+    """
+    if not has_signal(s):
+        raise ValueError(
+            f"from: alpha must be > 0 for {name}, whose step has no limit at alpha = 0, "
+            f"got {s.alpha}; start above it, or take the first step with another solver (euler)"
         )
 
 
@@ -256,7 +293,13 @@ def first_order(s: NoiseLevel, t: NoiseLevel) -> LinearStep:
 
 
 def log_snr_step(s: NoiseLevel, t: NoiseLevel) -> Any:
-    """``h = lam_t - lam_s`` from exact differences; infinite at ``sigma_t = 0``."""
+    """``h = lam_t - lam_s`` from exact differences; infinite at ``sigma_t`` or ``alpha_s`` of 0."""
     if not has_noise(t) and isinstance(t.sigma, float):
         return float("inf")
+    if not has_signal(s):
+        if not getattr(s.alpha, "ndim", 0):
+            return float("inf")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            h = log_ratio(t.alpha, s.alpha) - log_ratio(t.sigma, s.sigma)
+        return np.where(np.asarray(s.alpha) == 0, np.inf, h)
     return log_ratio(t.alpha, s.alpha) - log_ratio(t.sigma, s.sigma)

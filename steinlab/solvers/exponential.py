@@ -9,6 +9,8 @@ of this form differ in the moments ``J_k`` that they take for the measure's:
     published   ... and J_2 halved when three are
 
 At ``sigma_t = 0``, where ``h`` is infinite, every one takes the first-order step ``T = D``.
+From ``alpha_s = 0``, where ``h`` is infinite too, the step is of first order by itself, and the
+output there has no part in later ones: its node lies at minus infinity.
 
 DPM-Solver++ multistep solvers (Lu et al., 2022), in data form for any process.
 

@@ -5,7 +5,7 @@ step to ``x_hat``, the trapezoid rule simplifies, since ``(y_hat - D)/s' = (y - 
 
     T = kappa x + beta D(x) + c (D(x_hat) - D(x)),   c = alpha_t (s - s') / (2 s').
 
-At ``sigma_t = 0`` the step is Euler's.
+At ``sigma_t = 0`` the step is Euler's; at ``alpha_s = 0`` it has no limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.diffusion.denoisers import Denoiser
-from steinlab.solvers.base import Candidate, History, first_order
+from steinlab.solvers.base import Candidate, History, first_order, require_signal
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.scalars import has_noise
 
@@ -40,6 +40,7 @@ class Heun:
         euler = EULER.step(denoiser, x, s, t, history)
         if self.evaluations(t) == 1:
             return euler
+        require_signal(self.name, s)
         # s - s' = beta / (kappa alpha_s) * s': no difference of ratios is formed
         linear = first_order(s, t)
         c = 0.5 * (t.alpha / s.alpha) * (linear.betas[0] / linear.kappa)

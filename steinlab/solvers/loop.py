@@ -15,6 +15,7 @@ from analytic.arrays import Array, require_floating
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid, require_grid
 from steinlab.solvers.base import Evaluation, Solver
+from steinlab.solvers.euler import EULER
 from steinlab.solvers.plans import Plan, plan_of
 from steinlab.solvers.registry import get_solver
 from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Step
@@ -72,11 +73,18 @@ class Run:
     grid: Grid
     solver: Solver | Plan
     rng: np.random.Generator | None = None
+    repeated: bool = False
 
     def again(self, states: Array, correction: Correction) -> Solution:
         """Run to the end of the same grid from given states with a given correction."""
         return solve(
-            self.denoiser, states, self.grid, self.solver, correction=correction, rng=self.rng
+            self.denoiser,
+            states,
+            self.grid,
+            self.solver,
+            correction=correction,
+            rng=self.rng,
+            repeated=self.repeated,
         )
 
 
@@ -103,6 +111,7 @@ def solve(
     rng: np.random.Generator | None = None,
     progress: Progress | None = None,
     keep_trajectory: bool = False,
+    repeated: bool = False,
 ) -> Solution:
     """Run a solver over a grid, correcting each step.
 
@@ -122,6 +131,10 @@ def solve(
         Draws probes; by default seeded with 0.
     progress : callable, optional
     keep_trajectory : bool
+    repeated : bool
+        Whether to replay a grid in which a level comes twice in a row, as some libraries ship
+        them. Such a step evaluates the denoiser and moves nothing; multistep solvers do not see
+        it, since two outputs at one level have no divided difference.
 
     Returns
     -------
@@ -149,7 +162,9 @@ def solve(
     diagnostics: list[Diagnostics] = []
     evaluations = 0
     try:
-        for taken in steps(denoiser, x, grid, solver, correction=correction, rng=rng):
+        for taken in steps(
+            denoiser, x, grid, solver, correction=correction, rng=rng, repeated=repeated
+        ):
             x = taken.state
             evaluations += taken.step.candidate.evaluations
             diagnostics.append(taken.diagnostics)
@@ -171,6 +186,7 @@ def steps(
     *,
     correction: Correction | str | None = None,
     rng: np.random.Generator | None = None,
+    repeated: bool = False,
 ) -> Iterator[Taken]:
     """Yield the steps of a run one by one; :func:`solve` without its bookkeeping.
 
@@ -178,7 +194,7 @@ def steps(
 
     Parameters
     ----------
-    denoiser, x, grid, solver, correction, rng
+    denoiser, x, grid, solver, correction, rng, repeated
         See :func:`solve`, which raises what this raises.
 
     Yields
@@ -193,9 +209,9 @@ def steps(
     >>> [float(taken.state[0, 0]) for taken in steps(law, np.array([[5.0]]), grid, "euler")]
     [3.0, 1.5]
     """
-    levels: Grid = require_grid(grid)
+    levels: Grid = require_grid(grid, repeated=repeated)
     solver = get_solver(solver) if isinstance(solver, str) else solver
-    solvers = plan_of(solver, levels)
+    solvers = _replayed(solver, levels) if repeated else plan_of(solver, levels)
     xp = require_floating(x)
     if isinstance(correction, str):
         from steinlab.corrections import get_correction
@@ -204,23 +220,35 @@ def steps(
     correction = correction or NoCorrection()
     rng = rng or np.random.default_rng(0)
     if isinstance(correction, Prepares):
-        correction = correction.prepare(Run(denoiser, x, levels, solver, rng))
+        correction = correction.prepare(Run(denoiser, x, levels, solver, rng, repeated))
     depth = max(solver.depth, getattr(correction, "depth", 0))
     history: tuple[Evaluation, ...] = ()
     diagnostics: list[Diagnostics] = []
     evaluations = 0
     for i, (one, (s, t)) in enumerate(zip(solvers, itertools.pairwise(levels), strict=True)):
+        still = repeated and s == t
         step = Step.take(denoiser, one, x, s, t, history=history)
-        state, done = correction(step, rng)
+        state, done = (x, Diagnostics(1.0)) if still else correction(step, rng)
         evaluations += step.candidate.evaluations
         diagnostics.append(done)
         if not _finite(state, xp):
             partial = Solution(x, evaluations, tuple(diagnostics))
             raise NonFiniteStateError(i, len(solvers), one.name, correction.name, partial)
         yield Taken(step, state, done)
-        latest = Evaluation(s, x, step.candidate.denoised, step.candidate.linear)
-        history = (latest, *history)[:depth]
+        if not still:
+            latest = Evaluation(s, x, step.candidate.denoised, step.candidate.linear)
+            history = (latest, *history)[:depth]
         x = state
+
+
+def _replayed(solver: Solver | Plan, levels: Grid) -> tuple[Solver, ...]:
+    """Return the solver of each step, steps of no length left out of a solver's own start."""
+    steps = list(itertools.pairwise(levels))
+    moving = levels if isinstance(solver, Plan) else (levels[0], *(t for s, t in steps if s != t))
+    given = iter(plan_of(solver, moving))
+    if isinstance(solver, Plan):
+        return tuple(EULER if s == t else one for (s, t), one in zip(steps, given, strict=True))
+    return tuple(EULER if s == t else next(given) for s, t in steps)
 
 
 def _finite(x: Array, xp: Any) -> bool:

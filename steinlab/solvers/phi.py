@@ -67,7 +67,21 @@ def _upwards(count: int, z: Scalar) -> list[Scalar]:
 
 
 def decaying_moments(h: Scalar, count: int) -> list[Scalar]:
-    """Return ``h int_0^1 exp(-h (1 - theta)) theta^k dtheta = h k! phi_{k+1}(-h)``, k < count."""
+    """Return ``h int_0^1 exp(-h (1 - theta)) theta^k dtheta = h k! phi_{k+1}(-h)``, k < count.
+
+    Each tends to 1 as ``h`` grows.
+
+    Examples
+    --------
+    >>> decaying_moments(math.inf, 2)
+    [1.0, 1.0]
+    """
+    infinite = h == math.inf
+    if infinite is True:
+        return [1.0] * count
+    if np.any(infinite):
+        finite = decaying_moments(np.where(infinite, 1.0, h), count)
+        return [np.where(infinite, 1.0, moment) for moment in finite]
     return [h * math.factorial(k) * value for k, value in enumerate(phis(count, -h))]
 
 
@@ -81,7 +95,8 @@ def interpolatory(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Sc
     Parameters
     ----------
     nodes : sequence of float or array
-        Distinct.
+        Distinct. Infinite ones, in every case of a stack or in none, have no weight: the
+        interpolant tends to that of the others.
     moments : sequence of float or array
         One a node.
 
@@ -92,6 +107,11 @@ def interpolatory(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Sc
     >>> interpolatory([0.0, -1.0], [1.0, 0.5]), interpolatory([0.0, 1.0], [1.0, 0.5])
     ([1.5, -0.5], [0.5, 0.5])
     """
+    finite = [math.isfinite(n) if isinstance(n, float) else _all_finite(n) for n in nodes]
+    if not all(finite):
+        kept = [node for node, ok in zip(nodes, finite, strict=True) if ok]
+        weights = iter(interpolatory(kept, moments[: len(kept)]))
+        return [next(weights) if ok else 0.0 for ok in finite]
     w = list(moments)  # Bjorck and Pereyra (1970): O(n^2), accurate for ordered nodes
     n = len(w)
     for k in range(n - 1):
@@ -103,3 +123,10 @@ def interpolatory(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Sc
         for i in range(k, n - 1):
             w[i] = w[i] - w[i + 1]
     return w
+
+
+def _all_finite(node: Scalar) -> bool:
+    infinite = np.isinf(node)
+    if infinite.any() and not infinite.all():
+        raise ValueError("alpha must be 0 in every case of a stack or in none, got both")
+    return not infinite.any()

@@ -51,7 +51,7 @@ class Plan:
 
 
 def matching_start(solver: Solver) -> tuple[Solver, ...]:
-    """Return single steps for the start of a multistep solver, none for a single-step one.
+    """Return single steps for the start of a multistep solver that has none of its own.
 
     Guarantee: started so, a solver reaches its ``full_order``: a fixed number of steps of local
     error ``h^(p+1)`` adds ``h^(p+1)`` to the global error.
@@ -62,7 +62,7 @@ def matching_start(solver: Solver) -> tuple[Solver, ...]:
     >>> [starter.name for starter in matching_start(DPMPP_3M_EXACT)]
     ['dpmpp-3s', 'dpmpp-3s']
     """
-    if not isinstance(solver, LinearMultistep):
+    if not isinstance(solver, LinearMultistep) or solver.starters:
         return ()
     full = solver.full_order or solver.order
     starter = DPMPP_3S if full > 2 else DPMPP_2S
@@ -90,7 +90,7 @@ def make_plan(
     steps : int
         At least 1.
     start : sequence of Solver
-        Takes the first steps; see :func:`matching_start`.
+        Takes the first steps; see :func:`matching_start`. By default the solver's own start.
     finish : sequence of Solver
         Takes the last steps; see :func:`lowered`. In a run too short for all, the finish comes
         first, counted from its end, then the start.
@@ -105,9 +105,13 @@ def make_plan(
     if steps < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
     last = tuple(finish)[-steps:] if finish else ()
-    first = tuple(start)[: steps - len(last)]
+    first = (tuple(start) or _starters(solver))[: steps - len(last)]
     middle = (solver,) * (steps - len(first) - len(last))
     return Plan(solver.name, _order(solver, first, last), (*first, *middle, *last))
+
+
+def _starters(solver: Solver) -> tuple[Solver, ...]:
+    return solver.starters if isinstance(solver, LinearMultistep) else ()
 
 
 def _order(solver: Solver, first: Sequence[Solver], last: Sequence[Solver]) -> int:
@@ -116,7 +120,8 @@ def _order(solver: Solver, first: Sequence[Solver], last: Sequence[Solver]) -> i
     No corrector follows the last steps, so there ``q`` is the number of outputs combined.
     """
     order = solver.order
-    if isinstance(solver, LinearMultistep) and len(first) >= solver.width - 1:
+    own = _starters(solver)
+    if isinstance(solver, LinearMultistep) and not own and len(first) >= solver.width - 1:
         order = solver.full_order or solver.order
     starts = [one.order for one in first]
     ends = [one.width if isinstance(one, LinearMultistep) else one.order for one in last]
@@ -140,7 +145,7 @@ def plan_of(solver: Solver | Plan, grid: Sequence[NoiseLevel]) -> tuple[Solver, 
             )
         solvers = solver.solvers
     else:
-        solvers = (solver,) * steps
+        solvers = make_plan(solver, steps).solvers
     require_end(solvers[-1], grid[-1])
     return solvers
 
@@ -183,7 +188,7 @@ def run_within(
     solver : Solver
     process : Process
     grid : str
-        A name in :data:`steinlab.diffusion.grids.GRIDS`.
+        A name, with options where it has some (:func:`steinlab.diffusion.grids.grid_name`).
     evaluations : int
         The budget, at least what one step costs.
     start, finish : sequence of Solver

@@ -6,14 +6,25 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from steinlab import plugins
 from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
-from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, IPNDM, IPNDM_V, deis_tab
+from steinlab.solvers.adams import (
+    DEIS_LOG,
+    DEIS_RHO,
+    DPM_2M,
+    DPM_3M,
+    IPNDM,
+    IPNDM_V,
+    deis_tab,
+)
 from steinlab.solvers.base import Solver
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
-from steinlab.solvers.single import SINGLE, on_process
+from steinlab.solvers.pndm import pndm
+from steinlab.solvers.runge_kutta import TABLEAUX, runge_kutta
+from steinlab.solvers.single import AT_FRACTION, SINGLE, TwoStage, on_process
 from steinlab.solvers.unipc import UNIPC
 
 _FAMILIES: tuple[tuple[Solver, ...], ...] = (
@@ -21,6 +32,7 @@ _FAMILIES: tuple[tuple[Solver, ...], ...] = (
     (HEUN,),
     SINGLE,
     (DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT),
+    (DPM_2M, DPM_3M),
     UNIPC,
     DEIS_RHO,
     DEIS_LOG,
@@ -34,13 +46,20 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
 """Every solver that needs no process, by id."""
 
 ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
-    {f"deis-tab-{nodes}": partial(deis_tab, nodes) for nodes in (1, 2, 3)}
+    {f"deis-tab-{nodes}": partial(deis_tab, nodes) for nodes in (1, 2, 3, 4)}
     | {solver.name: partial(on_process, solver) for solver in SINGLE}
+    | {"pndm": pndm}
+    | {name: partial(runge_kutta, name) for name in TABLEAUX}
 )
-"""Solvers that are built for a process: those in its time, and stages placed on it."""
+"""Solvers that are built for a process: those in its time, and stages placed on it. Those that
+:data:`SOLVERS` lacks cannot do without."""
 
 SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
-"""Every id."""
+"""Every id of this package."""
+
+GROUP = "steinlab.solvers"
+"""The entry-point group by which other packages register solvers: a solver, or a function of a
+process that returns one."""
 
 ALIASES: Mapping[str, str] = MappingProxyType({"ddim": "euler"})
 """Other names of the same solver."""
@@ -52,7 +71,9 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     Parameters
     ----------
     name : str
-        One of :data:`SOLVER_IDS` or :data:`ALIASES`.
+        One of :data:`SOLVER_IDS` or :data:`ALIASES`, an id that another package registers, or
+        ``dpm-2@R``, ``dpmpp-2s@R`` with the stage
+        at the fraction ``R`` of the step.
     process : Process, optional
         The process of the grid. ``deis-tab-N`` needs it for its time; single-step solvers place
         their stages on it (without it they interpolate ``log alpha`` and ``log sigma``, which an
@@ -63,7 +84,8 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     Raises
     ------
     InputError
-        For an unknown name, an order that the family does not have, or a missing process.
+        For an unknown name, an order that the family does not have, a missing process, or an id
+        that two packages register.
 
     Examples
     --------
@@ -74,9 +96,12 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     ...
     steinlab.errors.InputError: solver: order must be 1, 2 or 3 for unipc, got 4
     """
+    if name.partition("@")[0] in AT_FRACTION and "@" in name:
+        return _at_fraction(name, process, field)
     _require_order(name, field)
-    name = one_of(field, name, [*SOLVER_IDS, *ALIASES])
     name = ALIASES.get(name, name)
+    if name not in SOLVER_IDS:
+        return _foreign(name, process, field)
     if name in ON_PROCESS and process is not None:
         return ON_PROCESS[name](process)
     if name in SOLVERS:
@@ -86,11 +111,44 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     )
 
 
+def _foreign(name: str, process: Process | None, field: str) -> Solver:
+    """Return a solver of another package."""
+    ids = [*SOLVER_IDS, *ALIASES]
+    entries = plugins.registered(GROUP, ids)
+    entry = entries[one_of(field, name, [*ids, *entries])]
+    found = plugins.loaded(entry, field)
+    if not hasattr(found, "step") and callable(found):
+        if process is None:
+            raise InputError(f"{field}: a process must be given for {name}, got none")
+        found = found(process)
+    for attribute in ("name", "order", "depth", "ends_at_zero", "evaluations", "step"):
+        if not hasattr(found, attribute):
+            raise InputError(
+                f"{field} {name} of the package {plugins.package_of(entry)} must be a solver with "
+                f"{attribute}, got {type(found).__name__}"
+            )
+    if found.name != name:
+        raise InputError(
+            f"{field} {name} of the package {plugins.package_of(entry)} must have that name, "
+            f"got {found.name}"
+        )
+    solver: Solver = found
+    return solver
+
+
+def _at_fraction(name: str, process: Process | None, field: str) -> Solver:
+    try:
+        solver = TwoStage.of(name)
+    except ValueError as error:
+        raise InputError(f"{field}: {error}") from None
+    return solver if process is None else on_process(solver, process)
+
+
 def _require_order(name: str, field: str) -> None:
     """Raise where a known family is asked for an order that it does not have."""
     if name in SOLVER_IDS:
         return
-    family, _, tail = name.removesuffix("-bh1").rpartition("-")
+    family, _, tail = name.removesuffix("-bh1").removesuffix("-noise").rpartition("-")
     numbers = [one.rpartition("-") for one in SOLVER_IDS if one.rpartition("-")[0] == family]
     orders = sorted(number for _, _, number in numbers if number.isdigit())
     if orders and tail.lstrip("-").isdigit():

@@ -38,6 +38,12 @@ def log_ratio(a: Scalar, b: Scalar) -> Scalar:
     return np.where(near, np.log1p(np.where(near, gap, 0.0)), np.log(a / b))
 
 
+def has_signal(level: NoiseLevel) -> bool:
+    """Whether ``alpha > 0``, at every case of a stack."""
+    alpha = level.alpha
+    return alpha > 0 if isinstance(alpha, float) else bool(np.all(np.asarray(alpha) > 0))
+
+
 def has_noise(level: NoiseLevel) -> bool:
     """Whether ``sigma > 0``, at every case of a stack."""
     sigma = level.sigma

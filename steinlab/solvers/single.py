@@ -3,19 +3,30 @@ r"""Single-step solvers with stages inside the step, placed in ``lam``.
 A stage at the fraction ``c`` of the step, ``lam = lam_s + c h``, starts from ``x`` and integrates
 the polynomial through the outputs before it; the last combines the outputs at chosen stages
 (:mod:`steinlab.solvers.exponential`). At ``sigma_t = 0`` the step is Euler's, one evaluation.
+From ``alpha_s = 0`` every stage lies there, and in data form the step is Euler's too; in noise form
+it has no limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TypeVar
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.processes import Process
-from steinlab.solvers.base import Candidate, History, LinearStep, first_order, log_snr_step
+from steinlab.solvers.base import (
+    Candidate,
+    History,
+    LinearStep,
+    first_order,
+    log_snr_step,
+    require_signal,
+)
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import integrate
 from steinlab.solvers.phi import decaying_moments
@@ -23,6 +34,8 @@ from steinlab.solvers.scalars import exp, has_noise
 
 Between = Callable[[NoiseLevel, NoiseLevel, float], NoiseLevel]
 """``(s, t, c) -> level`` with ``lam = lam_s + c (lam_t - lam_s)``."""
+
+Staged = TypeVar("Staged", bound="Dpm2 | SingleStep | TwoStage")
 
 
 def geometric(s: NoiseLevel, t: NoiseLevel, c: float) -> NoiseLevel:
@@ -131,6 +144,7 @@ class Dpm2:
         """Return the step and its residual."""
         if not has_noise(t):
             return EULER.step(denoiser, x, s, t, history)
+        require_signal(self.name, s)
         middle = self.between(s, t, 0.5)
         inner = EULER.step(denoiser, x, s, middle, history)
         (beta,) = first_order(s, middle).betas
@@ -143,6 +157,75 @@ class Dpm2:
         state, residual = step.kappa * x + drive, step.one_minus_kappa * x - drive
         return Candidate(state, residual, inner.denoised, None, 2)
 
+
+@dataclass(frozen=True)
+class TwoStage:
+    r"""A single step of order two with its stage at any fraction ``R`` of the step in ``lam``.
+
+    With ``D_m`` at the Euler step to ``lam_s + R h``, level ``(alpha_m, sigma_m)``,
+
+        T = kappa x + beta D + w (D_m - D),   w = beta / (2 R)                    dpmpp-2s@R
+        w = sigma_t (e^h - 1) alpha_m / (2 R sigma_m)                             dpm-2@R
+
+    which in noise form reads ``- sigma_t (e^h - 1) (eps + (eps_m - eps) / (2 R))``, since
+    ``eps_m - eps = (alpha_m / sigma_m) (D - D_m)``: the midpoint variants of DPM-Solver++(2S) and
+    DPM-Solver-2 (Lu et al., 2022, algorithms 4 and 1, their ``r_1``). ``R = 1/2`` is ``dpmpp-2s``
+    and ``dpm-2``.
+    """
+
+    name: str
+    fraction: float
+    between: Between = geometric
+    order: int = 2
+    depth: int = 0
+    ends_at_zero: bool = True
+
+    @classmethod
+    def of(cls, name: str) -> TwoStage:
+        """Return the solver that ``dpm-2@R`` or ``dpmpp-2s@R`` names, ``R`` as ``0.3`` or ``1/3``.
+
+        Examples
+        --------
+        >>> TwoStage.of("dpm-2@1/4").fraction
+        0.25
+        """
+        text = name.partition("@")[2]
+        try:
+            fraction = float(Fraction(text))
+        except (ValueError, ZeroDivisionError):
+            fraction = 0.0
+        if not 0 < fraction <= 1:
+            raise ValueError(
+                f"fraction must be in (0, 1] for {name.partition('@')[0]}@R, got {text}"
+            )
+        return cls(name, fraction)
+
+    def evaluations(self, t: NoiseLevel) -> int:
+        """Two, or one at zero noise."""
+        return 2 if has_noise(t) else 1
+
+    def step(
+        self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
+    ) -> Candidate:
+        """Return the step and its residual."""
+        euler = EULER.step(denoiser, x, s, t, history)
+        if not has_noise(t):
+            return euler
+        linear = first_order(s, t)
+        middle = t if self.fraction == 1 else self.between(s, t, self.fraction)
+        inner = first_order(s, middle)
+        weight = linear.betas[0]
+        if self.name.startswith("dpm-2"):
+            require_signal(self.name, s)
+            h = log_snr_step(s, t)
+            weight = t.sigma * exp(h) * decaying_moments(h, 1)[0] * (middle.alpha / middle.sigma)
+        output = denoiser(inner.kappa * x + inner.betas[0] * euler.denoised, middle)
+        bend = (weight / (2 * self.fraction)) * (output - euler.denoised)
+        return Candidate(euler.state + bend, euler.residual - bend, euler.denoised, None, 2)
+
+
+AT_FRACTION = ("dpm-2", "dpmpp-2s")
+"""Solvers whose stage may lie elsewhere, ``NAME@R``: :class:`TwoStage`."""
 
 DPM_2 = Dpm2()
 
@@ -162,6 +245,6 @@ SINGLE = (DPM_2, DPMPP_2S, DPMPP_3S, DPMPP_3S_TAYLOR)
 """The solvers of this file."""
 
 
-def on_process(solver: Dpm2 | SingleStep, process: Process) -> Dpm2 | SingleStep:
+def on_process(solver: Staged, process: Process) -> Staged:
     """Return the solver with its stages on a process."""
     return replace(solver, between=along(process))

@@ -11,18 +11,37 @@ The corrector restarts from the state before the prediction. Both are linear in 
 equals adding ``sum_j (w^C_j - w^P_j) D_j`` to the predicted state, which needs no other state: that
 is what a step hands to the next (``LinearStep.corrector``). The uncorrected evaluation is
 reused as history, and the last state, where the denoiser is not evaluated, stays as predicted.
+From ``alpha_s = 0`` bh2's ``B`` is 1: a first-order step, whose corrector takes the mean of both
+outputs; bh1's is infinite, and the step is refused.
+
+In noise form (``predict_x0=False`` in diffusers) the same is done to ``d = (x - alpha D)/sigma``,
+with ``h`` in place of ``-h``: the growing moments ``K_k = h k! phi_{k+1}(h)`` and bh2's
+``B = e^h - 1``,
+
+    T = (alpha_t/alpha_s) x - sigma_t sum_j w_j d_j.
+
+It cannot end at zero noise: there ``d_j`` of the past would have infinite weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from analytic import NoiseLevel
 from analytic.levels import Scalar
-from steinlab.solvers.base import LinearMultistep, LinearStep, Weights, first_order, log_snr_step
+from steinlab.solvers.base import (
+    LinearMultistep,
+    LinearStep,
+    Weights,
+    first_order,
+    log_snr_step,
+    require_signal,
+)
 from steinlab.solvers.exponential import integrate, nodes_of
-from steinlab.solvers.phi import decaying_moments
+from steinlab.solvers.phi import decaying_moments, interpolatory, phis
 from steinlab.solvers.scalars import has_noise
 
 B_FUNCTIONS: Mapping[str, Callable[[Scalar, Scalar], Scalar]] = MappingProxyType(
@@ -37,6 +56,8 @@ def _weights(variant: str) -> Weights:
         step = first_order(s, t)
         if not has_noise(t):
             return step
+        if variant == "bh1":
+            require_signal("unipc with bh1", s)
         h = log_snr_step(s, t)
         moments = decaying_moments(h, p + 1)
         halved = [moments[0], 0.5 * B_FUNCTIONS[variant](h, moments[0])]
@@ -49,6 +70,40 @@ def _weights(variant: str) -> Weights:
         )
 
     return weights
+
+
+def _noise_weights(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> LinearStep:
+    s, p = levels[0], len(levels)
+    step = first_order(s, t)
+    if not has_noise(t):
+        return step
+    require_signal("unipc in noise form", s)
+    h = log_snr_step(s, t)
+    moments = [t.sigma * h * math.factorial(k) * phi for k, phi in enumerate(phis(p + 1, h))]
+    halved = [moments[0], 0.5 * moments[0]]
+    nodes = nodes_of(levels, h)
+    predictor = interpolatory(nodes, halved if p == 2 else moments[:p])
+    corrector = interpolatory([*nodes, 1.0], halved if p == 1 else moments)
+    # T is the first-order step less sum_{j >= 1} w_j (d_j - d_0)
+    zetas = tuple(-w / level.sigma for w, level in zip(predictor[1:], levels[1:], strict=True))
+    betas = tuple(-zeta * level.alpha for zeta, level in zip(zetas, levels[1:], strict=True))
+    rest = sum(predictor[1:], 0.0) / s.sigma
+    gain = [corrector[-1], *(c - w for c, w in zip(corrector[:-1], predictor, strict=True))]
+    states = tuple(-g / level.sigma for g, level in zip(gain, (t, *levels), strict=True))
+    return LinearStep(
+        step.kappa + rest,
+        step.one_minus_kappa - rest,
+        (step.betas[0] - rest * s.alpha, *betas),
+        zetas,
+        tuple(-c * level.alpha for c, level in zip(states, (t, *levels), strict=True)),
+        states,
+        t.alpha / s.alpha,
+    )
+
+
+def unipc_noise(p: int) -> LinearMultistep:
+    """Return UniPC-p in noise form, bh2; orders as :func:`unipc`."""
+    return replace(unipc(p), name=f"unipc-{p}-noise", weights=_noise_weights, ends_at_zero=p == 1)
 
 
 def unipc(p: int, variant: str = "bh2") -> LinearMultistep:
@@ -76,5 +131,8 @@ def unipc(p: int, variant: str = "bh2") -> LinearMultistep:
     )
 
 
-UNIPC = tuple(unipc(p, variant) for variant in ("bh2", "bh1") for p in (1, 2, 3))
-"""Orders 1 to 3, bh2 and bh1."""
+UNIPC = (
+    *(unipc(p, variant) for variant in ("bh2", "bh1") for p in (1, 2, 3)),
+    *(unipc_noise(p) for p in (1, 2, 3)),
+)
+"""Orders 1 to 3, bh2 and bh1, and bh2 in noise form."""

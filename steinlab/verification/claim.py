@@ -208,7 +208,9 @@ class Claim:
     falsifier searches instead of those it reads off the checks' draws; an empty list forbids
     attacks. ``owner`` says whose statement it is, one of :data:`OWNERS`. ``tried``, for an
     experiment of a paper that was tried on our own models, says what was tried: where it fails, the
-    verdict is ``not-reproduced`` and says nothing against figures measured on others.
+    verdict is ``not-reproduced`` and says nothing against figures measured on others. ``on``, if
+    any, narrows the claim to subjects named by ids (``steinlab verify --only``), those that other
+    packages register among them.
 
     Raises
     ------
@@ -237,6 +239,7 @@ class Claim:
     numbers: Callable[[Mapping[str, Result]], Sequence[Number]] | None = None
     latex: tuple[str, ...] = ()
     expected: str = "holds"
+    on: Callable[[Sequence[str]], Claim] | None = None
 
     @property
     def failure(self) -> str:

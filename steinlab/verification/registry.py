@@ -21,7 +21,7 @@ def home_of(name: str) -> str:
     if path := files.split(name)[0]:
         return files.home(path)
     entries = {entry.name: entry.module for entry in entry_points(group="steinlab.claims")}
-    module = entries.get(name, "")
+    module = entries.get(id_of(name), "")
     return module.rpartition(".")[0] or module
 
 
@@ -44,19 +44,48 @@ def load_claim(name: str) -> Claim:
     Parameters
     ----------
     name : str
-        The id of a registered claim, or ``my.py::jensen``, a claim of a file.
+        The id of a registered claim, or ``my.py::jensen``, a claim of a file; ``solver-order@mine``
+        is the first on the subject ``mine`` alone (:func:`narrowed`).
     """
     if files.split(name)[0]:
         return files.load(name)
+    name, _, subjects = name.partition(NARROWED)
     entries = {entry.name: entry for entry in entry_points(group="steinlab.claims")}
     one_of("claim", name, sorted(entries))
     claim: Claim = entries[name].load()
-    return claim
+    if not subjects:
+        return claim
+    if claim.on is None:
+        raise InputError(f"--only must be left out for the claim {name}, which has no subjects")
+    return claim.on(subjects.split(","))
+
+
+NARROWED = "@"
+"""Between a claim's id and the subjects that it is judged on."""
+
+
+def narrowed(names: Sequence[str], only: str | None) -> list[str]:
+    """Return claims on the subjects of ``only`` alone, ids with commas between.
+
+    Raises
+    ------
+    InputError
+        If a claim has no subjects, or not those.
+    """
+    if only is None:
+        return list(names)
+    if files_named := [name for name in names if files.split(name)[0]]:
+        raise InputError(f"--only must be left out for claims of a file, got {files_named[0]}")
+    out = [f"{name}{NARROWED}{only}" for name in names]
+    for name in out:
+        load_claim(name)
+    return out
 
 
 def id_of(name: str) -> str:
     """Return the claim's id of an id or an address."""
-    return files.split(name)[1]
+    path, own = files.split(name)
+    return own if path else own.partition(NARROWED)[0]
 
 
 def addresses(file: str) -> list[str]:

@@ -53,9 +53,18 @@ class Peer:
         return make_plan(solver, steps, finish=finish)
 
     @property
+    def in_noise_form(self) -> bool:
+        """Whether it combines noise predictions, as diffusers does of no flow prediction."""
+        return self.options.get("algorithm_type") == "dpmsolver" or "predict_x0" in self.options
+
+    @property
     def fails_at_zero(self) -> bool:
         """Not a number there: see the tests of what is wrong in diffusers, below."""
-        return self.options.get("solver_type") == "bh1" or "DEIS" in self.scheduler
+        return (
+            self.in_noise_form
+            or self.options.get("solver_type") == "bh1"
+            or "DEIS" in self.scheduler
+        )
 
 
 def dpm(solver: str, order: int, kind: str = "midpoint", **more: Any) -> Peer:
@@ -67,6 +76,14 @@ def unipc(p: int, variant: str) -> Peer:
     name = f"unipc-{p}" + ("-bh1" if variant == "bh1" else "")
     options = {"solver_order": p, "solver_type": variant, "prediction_type": "sample"}
     return Peer(name, "UniPCMultistepScheduler", options, last=LAST[p])
+
+
+NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+
+
+def unipc_noise(p: int) -> Peer:
+    options = {"solver_order": p, "predict_x0": False, "prediction_type": "sample"}
+    return Peer(f"unipc-{p}-noise", "UniPCMultistepScheduler", options, last=LAST[p])
 
 
 def deis(nodes: int) -> Peer:
@@ -93,10 +110,15 @@ MULTISTEP = [
     dpm("dpmpp-3m", 3),
     *(unipc(p, variant) for p in (1, 2, 3) for variant in ("bh1", "bh2")),
     *(deis(nodes) for nodes in (1, 2, 3)),
+    dpm("euler", 1, **NOISE),
+    dpm("dpm-2m", 2, **NOISE),
+    dpm("deis-log-2", 2, "heun", **NOISE),
+    dpm("dpm-3m", 3, **NOISE),
+    *(unipc_noise(p) for p in (1, 2, 3)),
 ]
 PEERS = [
     *MULTISTEP,
-    *(in_flow(peer) for peer in MULTISTEP),
+    *(in_flow(peer) for peer in MULTISTEP if not peer.in_noise_form),
     edm_dpm("dpmpp-2m", 2, "midpoint"),
     edm_dpm("dpmpp-2m-heun", 2, "heun"),
     edm_dpm("dpmpp-3m", 3, "midpoint"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from steinlab.claims.instruments.observed_order import (
     observe,
     order_spaces,
 )
-from steinlab.claims.solvers.broken_solvers import falsify
+from steinlab.claims.solvers.broken_solvers import OFF, falsify
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import SOLVER_IDS, get_solver, matching_start
 from steinlab.verification.claim import (
@@ -74,7 +75,7 @@ def order_check(kind: str, solvers: Sequence[str]) -> Check:
 
 def falsified_check(family: str, solver: str) -> Check:
     """Observe a falsified solver, started by right single steps."""
-    kind = "matching" if solver in STARTED else "own"
+    kind = "matching" if matching_start(get_solver(solver, EDM)) else "own"
 
     def draw(effort: Effort) -> list[Convergence]:  # noqa: ARG001
         return cases((solver,), kind, PROCESS_NAMES[:1])
@@ -115,31 +116,31 @@ def _span(seen: Sequence[Observed] | None) -> str:
 
 
 def _table(results: Mapping[str, Result]) -> Table:
-    kinds = {kind: orders(results, kind) for kind in KINDS}
+    kinds = {kind: orders(results, kind) for kind in KINDS if kind in results}
     rows = []
-    for name in SOLVER_IDS:
+    for name in kinds["own"]:
         cells: list[Any] = [name]
         for seen in kinds.values():
             observed = seen.get(name)
             cells += [str(observed[0].declared) if observed else "", _span(observed)]
         rows.append(cells)
     columns = ["solver"]
-    for label in ("own start", "matching", "local"):
-        columns += [label, "observed"]
+    for kind in kinds:
+        columns += [kind if kind != "own" else "own start", "observed"]
     return Table("Declared and observed orders, over processes and grids", columns, rows)
 
 
 def _capped(results: Mapping[str, Result]) -> list[str]:
     """Solvers that need a matching start."""
-    seen = orders(results, "matching").items()
+    seen = orders(results, "matching").items() if "matching" in results else ()
     return [name for name, found in seen if found[0].declared > declared_alone(name)]
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    comparisons = [results[kind].comparison for kind in KINDS]
+    comparisons = [results[kind].comparison for kind in KINDS if kind in results]
     worst = max(float(np.max(c.excess[~c.violated], initial=0.0)) for c in comparisons)
     return [
-        Number("solvers", len(SOLVER_IDS)),
+        Number("solvers", len(orders(results, "own"))),
         Number("of these, with a matching start only", len(_capped(results)), key="capped"),
         Number("largest distance to the declared order", worst, better="lower"),
         Number("processes", len({d.case.process for d in results["own"].data})),
@@ -150,22 +151,44 @@ def _finding(results: Mapping[str, Result]) -> str:
     wrong = [
         f"{name} (declared {seen[0].declared}, observed {_span(seen)[: -len(', WRONG')]}, {kind})"
         for kind in KINDS
+        if kind in results
         for name, seen in orders(results, kind).items()
         if _wrong(seen)
     ]
-    right = len(SOLVER_IDS) - len({text.split()[0] for text in wrong})
-    which = f"all {right}" if not wrong else f"{right} of {len(SOLVER_IDS)}"
+    solvers, capped = orders(results, "own"), _capped(results)
+    right = len(solvers) - len({text.split()[0] for text in wrong})
+    which = f"all {right}" if not wrong else f"{right} of {len(solvers)}"
     return (
         f"{which} solvers have their declared order, global and local, on a smooth denoiser and 2 "
         "grids"
         + (f"; not {', '.join(wrong)}" if wrong else "")
-        + f"; with a matching start only: {', '.join(_capped(results))}"
+        + (f"; with a matching start only: {', '.join(capped)}" if capped else "")
     )
 
 
 def declared_alone(name: str) -> int:
     """Return the order that a solver declares when it starts by itself."""
     return get_solver(name, EDM).order
+
+
+def claim_on(solvers: Sequence[str]) -> Claim:
+    """Return the claim on these solvers alone, another package's among them.
+
+    Examples
+    --------
+    >>> [check.name for check in claim_on(["heun"]).checks]
+    ['own', 'local']
+    """
+    found = {name: get_solver(name, EDM, field="--only") for name in solvers}
+    started = [name for name, solver in found.items() if matching_start(solver)]
+    checks = [order_check("own", solvers), order_check("local", solvers)]
+    checks[1:1] = [order_check("matching", started)] if started else []
+    wrong = [
+        Dropped(f"a coefficient {OFF:.0%} off: {name}", falsified_check(name, name))
+        for name, solver in found.items()
+        if solver.order > 1  # of the others nothing but inconsistency would show
+    ]
+    return replace(CLAIM, checks=tuple(checks), dropped=tuple(wrong))
 
 
 CLAIM = Claim(
@@ -194,4 +217,5 @@ CLAIM = Claim(
     finding=_finding,
     table=_table,
     search=order_spaces,
+    on=claim_on,
 )

@@ -104,10 +104,11 @@ class CoefficientSpec:
 
 def _without_process(name: str) -> Solver:
     if name in ON_PROCESS and name not in SOLVERS:
-        nodes = name.rpartition("-")[2]
+        family, _, nodes = name.rpartition("-")
+        other = f"; deis-rho-{nodes} integrates in sigma / alpha" if family == "deis-tab" else ""
         raise InputError(
-            f"solver: {name} integrates in a process's time, and SPEC gives levels without one; "
-            f"deis-rho-{nodes} integrates in sigma / alpha"
+            f"solver: {name} integrates in a process's time, and SPEC gives levels without one"
+            + other
         )
     return get_solver(name)
 

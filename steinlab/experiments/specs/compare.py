@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from steinlab.corrections import CORRECTIONS
+from steinlab.corrections import correction_factory
 from steinlab.diffusion.denoisers import HasDivergence
-from steinlab.diffusion.grids import GRIDS
+from steinlab.diffusion.grids import grid_name
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
@@ -56,7 +56,7 @@ class CorrectionSpec:
 
     def make(self) -> Correction:
         """Return the correction."""
-        made: Correction = CORRECTIONS[self.name](**dict(self.options))
+        made: Correction = correction_factory(self.name)(**dict(self.options))
         return made
 
     @property
@@ -93,8 +93,9 @@ class CompareSpec:
         """Parse a comparison.
 
         ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``process``
-        (or ``schedule``) is the model's or ``edm``, ``grid`` is ``karras``, ``corrections`` are
-        ``none`` and ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
+        (or ``schedule``) is the model's or ``edm``, ``grid`` (a name or an object with options,
+        :func:`steinlab.diffusion.grids.grid_name`) is ``karras``, ``corrections`` are ``none`` and
+        ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
 
         How a run begins and ends: ``start`` is ``own`` or ``matching``, ``final`` a list such as
         ``[2, 1]`` (:class:`~steinlab.experiments.specs.solvers.Options`), for every solver or, in
@@ -134,7 +135,7 @@ class CompareSpec:
             data,
             model,
             schedule,
-            one_of("grid", text(fields.get("grid", "karras"), "grid"), GRIDS),
+            grid_name(fields.get("grid", "karras")),
             _solvers(fields, PROCESSES[schedule], end),
             tuple(
                 integer(v, f"evaluations[{i}]", 1, MAX_EVALUATIONS)
@@ -177,14 +178,15 @@ def _solvers(fields: dict[str, Any], process: Process, end: str) -> tuple[Solver
 
 def _correction(obj: Any, path: str, folder: Path) -> CorrectionSpec:
     if isinstance(obj, str):
-        return CorrectionSpec(one_of(path, obj, CORRECTIONS))
+        correction_factory(obj, path)
+        return CorrectionSpec(obj)
     if not isinstance(obj, dict) or "name" not in obj:
         raise InputError(
             f'{path} must be a name or an object such as {{"name": "stein", "gamma_max": 1}}, '
             f"got {obj}"
         )
-    name = one_of(at(path, "name"), text(obj["name"], at(path, "name")), CORRECTIONS)
-    allowed = _options(name)
+    name = text(obj["name"], at(path, "name"))
+    allowed = _options(correction_factory(name, at(path, "name")))
     given = mapping(obj, path, ["name"], list(allowed))
     options = {
         key: _option(value, at(path, key), allowed[key], folder)
@@ -214,9 +216,9 @@ def _require_exact(corrections: Sequence[CorrectionSpec], model: Model) -> None:
             )
 
 
-def _options(name: str) -> dict[str, str]:
+def _options(factory: Callable[..., Any]) -> dict[str, str]:
     """Options of a correction that are numbers, words or files, with their types as annotated."""
-    parameters = inspect.signature(CORRECTIONS[name]).parameters.values()
+    parameters = inspect.signature(factory).parameters.values()
     kinds = ("float", "int", "str", "Path | None", WORD)
     return {
         p.name: str(p.annotation) for p in parameters if p.annotation in kinds and p.name != "name"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.specs.fields import at, integer, items, mapping, text
@@ -15,6 +18,16 @@ ENDS = ("zero", "least")
 
 MOST_OUTPUTS = max(getattr(solver, "width", 1) for solver in SOLVERS.values())
 """Denoiser outputs that any solver combines."""
+
+
+def require_beginning(solver: Solver, grid: Grid, path: str) -> None:
+    """Raise ``InputError`` where a grid begins at ``alpha = 0`` and the solver cannot."""
+    if grid[0].alpha > 0:
+        return
+    try:
+        solver.step(lambda x, level: 0 * x, np.zeros((1, 1)), grid[0], grid[1], ())  # noqa: ARG005
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,9 @@ class Cell:
         return HALVES[hashlib.sha256(family.encode()).digest()[0] % 2]
 
 
-def cells(problems: Sequence[str], *, fraction: float, seeds: int) -> tuple[Cell, ...]:
+def cells(
+    problems: Sequence[str], *, fraction: float, seeds: int, solvers: Sequence[str] = SOLVERS
+) -> tuple[Cell, ...]:
     """Return the cells whose hash falls into the fraction, in the order of the factorial.
 
     Which cells those are depends on nothing but the cells, so a larger fraction contains a smaller.
@@ -72,7 +74,7 @@ def cells(problems: Sequence[str], *, fraction: float, seeds: int) -> tuple[Cell
     """
     out = []
     for name, (process, grid), solver, budget, seed in itertools.product(
-        problems, PATHS, SOLVERS, BUDGETS, range(seeds)
+        problems, PATHS, solvers, BUDGETS, range(seeds)
     ):
         cell = Cell(name, process, grid, solver, budget, seed)
         share = fraction * (SLOW[name].share if name in SLOW else 1.0)

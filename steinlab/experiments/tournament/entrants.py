@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from steinlab.coefficient.divergence import Hutchinson
-from steinlab.corrections import FITTED, next_level, stein, tweedie
+from steinlab.corrections import FITTED, correction_factory, next_level, stein, tweedie
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.corrections.fitted import Auto, calibrate
 from steinlab.corrections.flow_oracle import flow_oracle
@@ -63,6 +63,21 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
     }
 )
 """Every entrant; ``none`` is the plain solver, ``flow-oracle`` a reference that nobody can use."""
+
+
+def entrant(name: str) -> Make:
+    """Return an entrant, or a correction of another package with its default options.
+
+    Raises
+    ------
+    InputError
+        For a name that is neither.
+    """
+    if name in ENTRANTS:
+        return ENTRANTS[name]
+    factory = correction_factory(name)
+    return lambda _run: factory()
+
 
 REFERENCES = ("flow-oracle",)
 """Entrants that are not set against the plain solver at equal evaluations."""

@@ -80,9 +80,10 @@ def _row(one: Line) -> str:
 def by_solver(played: Sequence[Played]) -> str:
     """Return geometric mean ratios (and the worst) by solver and group of budgets."""
     assert {budget for group in GROUPS for budget in group} == set(BUDGETS)
-    rows = ["| solver | evaluations | cells | " + " | ".join(SHOWN) + " |"]
-    rows.append("|" + "---|" * (3 + len(SHOWN)))
-    for solver in SOLVERS:
+    shown = _shown(played)
+    rows = ["| solver | evaluations | cells | " + " | ".join(shown) + " |"]
+    rows.append("|" + "---|" * (3 + len(shown)))
+    for solver in dict.fromkeys((*SOLVERS, *(one["cell"]["solver"] for one in played))):
         for group in GROUPS:
             chosen = [
                 one
@@ -90,20 +91,27 @@ def by_solver(played: Sequence[Played]) -> str:
                 if one["cell"]["solver"] == solver and one["cell"]["evaluations"] in group
             ]
             if chosen:
-                found = [line(name, chosen) for name in SHOWN]
+                found = [line(name, chosen) for name in shown]
                 cells = [f"{one.mean:.3g} ({one.worst:.3g})" for one in found]
                 budgets = ", ".join(str(budget) for budget in group)
                 rows.append(f"| {solver} | {budgets} | {len(chosen)} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
+def _shown(played: Sequence[Played]) -> tuple[str, ...]:
+    """The entrants of :data:`SHOWN` that competed, or all but the plain solver."""
+    names = tuple(played[0]["results"])
+    return tuple(n for n in SHOWN if n in names) or tuple(n for n in names if n != "none")
+
+
 def by_problem(played: Sequence[Played]) -> str:
     """Return geometric mean ratios (and the worst) by problem."""
-    rows = ["| problem | cells | " + " | ".join(SHOWN) + " |", "|" + "---|" * (2 + len(SHOWN))]
+    shown = _shown(played)
+    rows = ["| problem | cells | " + " | ".join(shown) + " |", "|" + "---|" * (2 + len(shown))]
     few = [one for one in played if one["cell"]["evaluations"] <= FEW]
     for problem in dict.fromkeys(one["cell"]["problem"] for one in few):
         chosen = [one for one in few if one["cell"]["problem"] == problem]
-        found = [line(name, chosen) for name in SHOWN]
+        found = [line(name, chosen) for name in shown]
         cells = [f"{one.mean:.3g} ({one.worst:.3g})" for one in found]
         rows.append(f"| {problem} | {len(chosen)} | " + " | ".join(cells) + " |")
     return "\n".join(rows)

@@ -17,7 +17,7 @@ from steinlab.diffusion.processes import Process
 from steinlab.estimates import Estimate
 from steinlab.experiments.bench import Bench, Target, played, rng_of
 from steinlab.experiments.tournament.design import SOLVERS, Cell
-from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS, REFERENCES
+from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS, REFERENCES, entrant
 from steinlab.experiments.tournament.measures import MEASURES, QuickTruth
 from steinlab.experiments.tournament.problems import FINE, SLOW, load_problem
 from steinlab.experiments.tournament.summary import ratio
@@ -121,9 +121,10 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     finite = stop is None and np.abs(plainly.state).max() <= OVERFLOW
     beside = own.samples(plainly.state).rows if finite else None
     for name in entrants:
-        correction = ENTRANTS[name](context)
+        correction = entrant(name)(context)
         results[name] = _measured(own, cell, correction, run(correction), beside)
-    plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in SOLVERS}
+    solvers = dict.fromkeys((*SOLVERS, cell.solver))
+    plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in solvers}
     best = min(plain, key=lambda name: _of_best(plain[name]))
     return {
         "cell": vars(cell),

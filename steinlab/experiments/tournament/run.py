@@ -15,7 +15,8 @@ from typing import Any
 
 from steinlab.diffusion.laws import LAWS
 from steinlab.errors import InputError
-from steinlab.experiments.tournament.design import Cell, cells
+from steinlab.experiments.tournament.design import SOLVERS, Cell, cells
+from steinlab.experiments.tournament.entrants import ENTRANTS
 from steinlab.experiments.tournament.play import play
 from steinlab.experiments.tournament.problems import MODELS, SLOW, available, is_exact
 from steinlab.experiments.tournament.record import versions
@@ -31,6 +32,8 @@ class Profile:
     seeds: int
     states: int
     problems: tuple[str, ...]
+    solvers: tuple[str, ...] = SOLVERS
+    entrants: tuple[str, ...] = tuple(ENTRANTS)
 
 
 QUICK = (*(name for name in LAWS if name != "few-512"), "grid25-mlp", "digits-mlp")
@@ -58,6 +61,7 @@ class Sitting:
     folder: Path | None = None
     key: str = ""
     until: float = math.inf
+    entrants: tuple[str, ...] = tuple(ENTRANTS)
 
 
 def groups(profile: Profile) -> list[Group]:
@@ -69,7 +73,7 @@ def groups(profile: Profile) -> list[Group]:
     the groups stand in the order of a hash.
     """
     names = [name for name in available() if name in profile.problems]
-    drawn = cells(names, fraction=profile.fraction, seeds=profile.seeds)
+    drawn = cells(names, fraction=profile.fraction, seeds=profile.seeds, solvers=profile.solvers)
 
     def shared(cell: Cell) -> tuple[Any, ...]:
         return cell.problem, cell.process, cell.seed
@@ -103,7 +107,8 @@ def play_group(group: Group, *, sitting: Sitting) -> list[dict[str, Any]]:
         if time.time() > sitting.until:
             break
         slow = SLOW.get(cell.problem)
-        found = rounded(play(cell, states=min(sitting.states, slow.states if slow else 10**9)))
+        states = min(sitting.states, slow.states if slow else 10**9)
+        found = rounded(play(cell, states=states, entrants=sitting.entrants))
         if sitting.folder:
             held = {"versions": versions(), "played": found}
             Store(sitting.folder).put(f"{cell.digest:016x}", sitting.key, held)
@@ -133,7 +138,9 @@ def kept(folder: Path, key: str) -> list[dict[str, Any]]:
 
 def key_of(profile: Profile) -> str:
     """Return what the numbers of a profile's cells depend on: sources, versions, states."""
-    return f"{sources_key('steinlab.experiments.tournament.play')} {profile.states}"
+    others = [name for name in profile.entrants if name not in ENTRANTS]
+    sources = sources_key("steinlab.experiments.tournament.play")
+    return " ".join([sources, str(profile.states), *others])
 
 
 def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -169,7 +176,8 @@ def tournament(
     """
     left = (tuple(cell for cell in group if cell not in done) for group in groups(profile))
     jobs = [group for group in left if group]
-    sitting = Sitting(profile.states, folder, key_of(profile), time.time() + 60 * minutes)
+    until = time.time() + 60 * minutes
+    sitting = Sitting(profile.states, folder, key_of(profile), until, profile.entrants)
     call = functools.partial(play_group, sitting=sitting)
     failed: Exception | None = None
     with executor_for(workers) as executor:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from steinlab.corrections import correction_factory
+from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError, quote
 from steinlab.experiments.tournament.design import Cell
+from steinlab.experiments.tournament.entrants import ENTRANTS
 from steinlab.experiments.tournament.page import around, tables, write
 from steinlab.experiments.tournament.record import read_record, versions, write_record
 from steinlab.experiments.tournament.run import (
@@ -22,6 +25,7 @@ from steinlab.experiments.tournament.run import (
     stored,
     tournament,
 )
+from steinlab.solvers import get_solver
 from steinlab.storage import check_target, make_folder
 
 EVERY = 30.0
@@ -40,6 +44,8 @@ class Wish:
     record: Path | None = None
     note: str = ""
     source: Path | None = None
+    solvers: str | None = None
+    corrections: str | None = None
 
 
 def sitting(given: Wish) -> str:
@@ -48,7 +54,7 @@ def sitting(given: Wish) -> str:
         check_target(getattr(given, option), f"--{option}")
     if given.page:
         around(given.page)
-    profile = PROFILES[given.profile]
+    profile = _chosen(PROFILES[given.profile], given)
     if given.source is not None and given.source.is_file():
         about, played = read_record(given.source)
     elif given.source is not None:
@@ -70,6 +76,22 @@ def sitting(given: Wish) -> str:
     if given.page:
         write(given.page, text)
     return text
+
+
+def _chosen(profile: Profile, given: Wish) -> Profile:
+    """Return the profile with the solvers and corrections that are asked for."""
+    if given.solvers:
+        solvers = tuple(given.solvers.split(","))
+        for name in solvers:
+            get_solver(name, EDM, field="--solvers")
+        profile = replace(profile, solvers=solvers)
+    if given.corrections:
+        others = given.corrections.split(",")
+        for name in others:
+            if name not in ENTRANTS:
+                correction_factory(name, "--corrections")
+        profile = replace(profile, entrants=tuple(dict.fromkeys(("none", *others))))
+    return profile
 
 
 def _about(given: Wish, profile: Profile) -> dict[str, Any]:

@@ -108,11 +108,11 @@ def test_every_solver_runs_by_name_at_least_noise_on_every_process():
     names = [*SOLVER_IDS, "ddim"]
     for schedule in PROCESSES:
         obj = {**SMALL, "schedule": schedule, "end": "least", "solvers": names, "samples": 20}
-        rows = rows_of({**obj, "evaluations": [6], "corrections": ["stein"]})
+        rows = rows_of({**obj, "evaluations": [12], "corrections": ["stein"]})
         assert [row["solver"] for row in rows] == names
         for row in rows:
             assert row["stopped"] is None
-            assert row["evaluations"]["spent"] == 6
+            assert row["evaluations"]["spent"] == 12
 
 
 def test_a_row_depends_on_the_seed_and_not_on_its_place():

@@ -65,7 +65,9 @@ def observed_order(
 ) -> float:
     """Global order between ``STEPS / 2`` and ``STEPS`` steps, against the exact flow."""
     errors = []
-    for n in (STEPS // 2, STEPS):
+    solver = run(STEPS)
+    few = solver.depth == 0 and solver.order >= 4  # errs no more than the reference in many steps
+    for n in (16, 32) if few else (STEPS // 2, STEPS):
         grid = given_grid(process, list(ratios(n)))
         x = grid[0].alpha * START
         exact = exact_flow(LAW, x, grid[0], grid[-1])

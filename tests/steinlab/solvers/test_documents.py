@@ -59,7 +59,7 @@ def test_the_worked_example_is_a_solver_of_its_order() -> None:
     names: dict[str, Any] = {"__name__": "extrapolated"}
     exec(compile(code, "extrapolated.py", "exec"), names)
     solver = names["EXTRAPOLATED"]
-    assert f"({solver.name.upper()},)," in ADD_PAGE
+    assert f'{solver.name} = "extrapolated:{solver.name.upper()}"' in ADD_PAGE
     for process in PROCESSES_MEASURED:
         for ratios in GRIDS_MEASURED:
             seen = observed_order(lambda _: solver, process, ratios)

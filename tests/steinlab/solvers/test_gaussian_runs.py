@@ -107,7 +107,8 @@ def test_a_run_of_states_is_the_affine_map(name, started):
         states = np.stack(solve(LAW, x, grid, plan, keep_trajectory=True).trajectory)
         expected = ((x - x[0]) @ EIGENVECTORS * run.gains[:, None]) @ EIGENVECTORS.T
         expected = expected + run.means[:, None]
-        np.testing.assert_allclose(states, expected, rtol=0, atol=RTOL_ADAMS * np.abs(states).max())
+        atol = (4 if name == "deis-tab-4" else 1) * RTOL_ADAMS * np.abs(states).max()
+        np.testing.assert_allclose(states, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("name", SOLVER_IDS)
@@ -122,9 +123,9 @@ def test_the_forward_laws_mean_is_kept_along_the_grid(name):
 @pytest.mark.parametrize("name", SOLVER_IDS)
 @pytest.mark.parametrize("ratios", [quadratic, logsnr])
 def test_the_gain_nears_the_exact_flows_at_the_declared_order(name, ratios):
-    steps = 256
     for process in (VP_LINEAR, FLOW):
         solver = get_solver(name, process)
+        steps = 32 if solver.depth == 0 and solver.order >= 4 else 256
         for start in {(), matching_start(solver)}:
             errors = []  # of several eigenvalues together, lest one's leading term vanish
             for n in (steps // 2, steps):
@@ -135,7 +136,9 @@ def test_the_gain_nears_the_exact_flows_at_the_declared_order(name, ratios):
                 errors.append(np.linalg.norm(run.gains[-1] - exact))
             assert errors[1] > 100 * steps * EPS
             seen = np.log2(errors[0] / errors[1])
-            assert seen == pytest.approx(plan.order, abs=ORDER_TOLERANCE)
+            # the midpoint in the flow's time is of order three on Gaussians, of two elsewhere
+            gained = name == "rk-midpoint" and process is FLOW
+            assert seen == pytest.approx(plan.order + gained, abs=ORDER_TOLERANCE)
 
 
 def test_the_exact_flow_carries_laws_as_it_carries_states():

@@ -23,6 +23,7 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.heun import Heun
+from steinlab.solvers.runge_kutta import RungeKutta
 from steinlab.solvers.single import Dpm2, SingleStep
 from tests.steinlab.solvers.cases import (
     GRIDS_MEASURED,
@@ -59,6 +60,16 @@ def test_order_with_a_matching_start(name: str, process: Process, ratios: Ratios
     assert plan(4).order == (solver.full_order or solver.order)
     seen = observed_order(plan, process, ratios)
     assert seen == pytest.approx(plan(4).order, abs=ORDER_TOLERANCE)
+
+
+@pytest.mark.parametrize("ratios", GRIDS_MEASURED)
+@pytest.mark.parametrize("fraction", ["0.2", "1/3", "0.8", "1"])
+@pytest.mark.parametrize("name", ["dpm-2", "dpmpp-2s"])
+def test_order_with_the_stage_anywhere(name: str, fraction: str, ratios: Ratios) -> None:
+    solver = get_solver(f"{name}@{fraction}", EDM)
+    assert observed_order(lambda _: solver, EDM, ratios) == pytest.approx(2, abs=ORDER_TOLERANCE)
+    plan = lambda _: PerturbedDrive(solver)  # noqa: E731
+    assert observed_order(plan, EDM, ratios) < 2 - ORDER_TOLERANCE
 
 
 @pytest.mark.parametrize("nodes", [2, 3, 4])
@@ -129,7 +140,7 @@ class PerturbedDrive:
 def wrong(solver: Any) -> Any:
     if isinstance(solver, LinearMultistep):
         return replace(solver, weights=Perturbed(solver))
-    assert isinstance(solver, Heun | Dpm2 | SingleStep)
+    assert isinstance(solver, Heun | Dpm2 | SingleStep | RungeKutta)
     return PerturbedDrive(solver)
 
 

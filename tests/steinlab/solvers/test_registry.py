@@ -15,7 +15,9 @@ PROMISED = (
     *("euler", "heun", "dpm-2", "dpmpp-2s", "dpmpp-3s"),
     *("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "dpmpp-3m-exact"),
     *(f"unipc-{p}{variant}" for variant in ("", "-bh1") for p in (1, 2, 3)),
-    *(f"deis-{clock}-{nodes}" for clock in ("tab", "rho", "log") for nodes in (1, 2, 3)),
+    *("dpm-2m", "dpm-3m", "rk-midpoint", "rk-heun", "rk-4", "pndm"),
+    *(f"unipc-{p}-noise" for p in (1, 2, 3)),
+    *(f"deis-{clock}-{nodes}" for clock in ("tab", "rho", "log") for nodes in (1, 2, 3, 4)),
     *(f"ipndm-{v}{nodes}" for v in ("", "v-") for nodes in (1, 2, 3, 4)),
 )
 
@@ -33,10 +35,15 @@ def test_every_promised_solver_is_there_under_its_own_name() -> None:
     [
         ("unipc-4", "order must be 1, 2 or 3 for unipc, got 4"),
         ("unipc-4-bh1", "order must be 1, 2 or 3 for unipc, got 4"),
-        ("deis-tab-0", "order must be 1, 2 or 3 for deis-tab, got 0"),
+        ("deis-tab-0", "order must be 1, 2, 3 or 4 for deis-tab, got 0"),
         ("ipndm-v-5", "order must be 1, 2, 3 or 4 for ipndm-v, got 5"),
-        ("dpmpp-2n", "deis-tab-3, ddim, got dpmpp-2n"),
+        ("dpmpp-2n", "rk-4-38, ddim, got dpmpp-2n"),
         ("ddmi", "did you mean ddim? "),
+        ("unipc-4-noise", "order must be 1, 2 or 3 for unipc, got 4"),
+        ("dpm-2@0", "fraction must be in (0, 1] for dpm-2@R, got 0"),
+        ("dpmpp-2s@half", "fraction must be in (0, 1] for dpmpp-2s@R, got half"),
+        ("dpmpp-3s@0.5", "solver must be one of euler, "),
+        ("pndm", "a process must be given for pndm, whose formula uses its time, got none"),
         ("runge", "solver must be one of euler, heun, "),
         ("", "solver must be one of euler, heun, "),
         ("deis-tab-2", "a process must be given for deis-tab-2, whose formula uses its time, got"),
@@ -58,8 +65,8 @@ def test_factories_refuse_orders_they_do_not_have() -> None:
         unipc(0)
     with pytest.raises(ValueError, match="variant must be bh1 or bh2, got bh3"):
         unipc(2, "bh3")
-    with pytest.raises(ValueError, match="order must be 1, 2 or 3 for deis-tab, got 4"):
-        deis_tab(4, FLOW)
+    with pytest.raises(ValueError, match="order must be 1, 2, 3 or 4 for deis-tab, got 5"):
+        deis_tab(5, FLOW)
 
 
 def test_stages_lie_on_the_process_they_were_built_for() -> None:
@@ -70,9 +77,9 @@ def test_stages_lie_on_the_process_they_were_built_for() -> None:
         seen.append(level)
         return 0.5 * x
 
-    for name in ("dpm-2", "dpmpp-2s", "dpmpp-3s"):
-        assert name in ON_PROCESS
+    for name in ("dpm-2", "dpmpp-2s", "dpmpp-3s", "dpm-2@0.3", "dpmpp-2s@0.7"):
+        assert name in ON_PROCESS or "@" in name
         get_solver(name, FLOW).step(denoiser, 1.0, s, t, ())
-    assert len(seen) == 2 + 2 + 3
+    assert len(seen) == 2 + 2 + 3 + 2 + 2
     for level in seen:
         assert level.alpha + level.sigma == pytest.approx(1, abs=1e-15)

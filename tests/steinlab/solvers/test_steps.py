@@ -163,6 +163,7 @@ def test_end_at_zero_noise(name: str, process: Process) -> None:
 
 def test_which_solvers_cannot_end_at_zero() -> None:
     refused = {name for name in SOLVER_IDS if not get_solver(name, EDM).ends_at_zero}
-    assert refused == {"deis-log-2", "deis-log-3"}
+    logs, noise = {f"deis-log-{n}" for n in (2, 3, 4)}, {"unipc-2-noise", "unipc-3-noise"}
+    assert refused == logs | noise | {"dpm-2m", "dpm-3m"}
     on_ve = {name for name in SOLVER_IDS if not get_solver(name, PROCESSES["ve"]).ends_at_zero}
-    assert on_ve == refused | {"deis-tab-2", "deis-tab-3"}
+    assert on_ve == refused | {f"deis-tab-{n}" for n in (2, 3, 4)}

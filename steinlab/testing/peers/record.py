@@ -1,0 +1,101 @@
+"""Judge the entries and keep what was seen: one JSON line per entry, after a line of versions."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steinlab.errors import InputError
+from steinlab.testing.check import rows_of
+from steinlab.testing.peers.entries import Entry, entries
+from steinlab.testing.peers.libraries import MissingLibrary, versions
+from steinlab.testing.rows import Row
+from steinlab.testing.subject import SubjectError
+
+SEEN = ("method", "order-even", "order-uneven", "order-graded", "gaussian")
+"""Checks whose measurement is kept though they pass or say nothing."""
+
+
+def judged(entry: Entry) -> dict[str, Any]:
+    """Return what the kit sees of an entry: its rows, or why it could not be judged."""
+    told: dict[str, Any] = {"library": entry.library, "sampler": entry.sampler}
+    told |= {"options": entry.options, "declared": entry.order}
+    try:
+        rows = rows_of(
+            entry.make(),
+            order=entry.order,
+            law=entry.law,
+            ends_at_zero=entry.ends_at_zero,
+            only=entry.only,
+        )
+    except MissingLibrary as error:
+        return {**told, "not_run": str(error), "rows": []}
+    except (SubjectError, InputError) as error:
+        return {**told, "not_run": f"cannot be judged: {error}", "rows": []}
+    return {**told, "rows": [_row(row, entry.design) for row in rows]}
+
+
+def _row(row: Row, design: Mapping[str, str]) -> dict[str, Any]:
+    out: dict[str, Any] = {"check": row.check, "verdict": row.verdict, "text": row.text}
+    for key in ("measured", "bound", "error"):
+        value = getattr(row, key)
+        if value is not None:
+            out[key] = float(f"{value:.4g}") if math.isfinite(value) else str(value)
+    if row.verdict == "fails":
+        out |= {"cause": row.cause, "case": dict(row.case)}
+        if row.check in design:
+            out |= {"verdict": "by-design", "reason": design[row.check]}
+    return out
+
+
+def judge(
+    chosen: Sequence[Entry], path: Path | None = None, *, progress: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the record of every entry; those that ``path`` holds already are not judged again."""
+    held = {name_of(one): one for one in read(path)[1]} if path and path.exists() else {}
+    if path and not path.exists():
+        path.write_text(json.dumps({"versions": versions()}) + "\n", encoding="utf-8")
+    for i, entry in enumerate(chosen, 1):
+        start = time.perf_counter()
+        one = held.get(entry.name) or judged(entry)
+        if path and entry.name not in held:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(one) + "\n")
+        if progress:
+            print(f"{i}/{len(chosen)} {entry.name} {time.perf_counter() - start:.0f} s", flush=True)
+        yield one
+
+
+def name_of(record: Mapping[str, Any]) -> str:
+    """Return the name of a record's entry."""
+    return " ".join(str(record[k]) for k in ("library", "sampler", "options") if record[k])
+
+
+def read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Return a record's versions and what was seen, in the order of the entries.
+
+    Raises
+    ------
+    InputError
+        If the file is no record.
+    """
+    try:
+        first, *rest = (json.loads(line) for line in path.read_text("utf-8").splitlines() if line)
+        names = {entry.name: i for i, entry in enumerate(entries())}
+        ordered = sorted(rest, key=lambda one: names.get(name_of(one), len(names)))
+        return dict(first["versions"]), ordered
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--record must be one of this command, got {path}: {error}") from None
+
+
+def failing(records: Iterable[Mapping[str, Any]], check: str) -> list[Mapping[str, Any]]:
+    """Return the records in which a check fails."""
+    return [
+        r
+        for r in records
+        if any(row["check"] == check and row["verdict"] == "fails" for row in r["rows"])
+    ]
