@@ -195,9 +195,7 @@ class TwoStage:
         except (ValueError, ZeroDivisionError):
             fraction = 0.0
         if not 0 < fraction <= 1:
-            raise ValueError(
-                f"fraction must be in (0, 1] for {name.partition('@')[0]}@R, got {text}"
-            )
+            raise ValueError(f"R must be in (0, 1] for {name.partition('@')[0]}@R, got {text}")
         return cls(name, fraction)
 
     def evaluations(self, t: NoiseLevel) -> int:

@@ -97,7 +97,7 @@ def test_extreme_levels_of_vp() -> None:
     assert (near.alpha, near.sigma) == (1.0, 1e-12)
 
 
-@pytest.mark.parametrize("ratio", [-0.1, math.inf, math.nan])
+@pytest.mark.parametrize("ratio", [-0.1, math.nan])
 def test_a_ratio_outside_its_range_is_named(ratio: float) -> None:
-    with pytest.raises(ValueError, match=f"ratio must be finite and >= 0, got {ratio}"):
+    with pytest.raises(ValueError, match=f"ratio must be >= 0, got {ratio}"):
         EDM.level_at(ratio)
