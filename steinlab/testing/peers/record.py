@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,6 @@ from steinlab.testing.peers.entries import Entry, entries
 from steinlab.testing.peers.libraries import MissingLibrary, versions
 from steinlab.testing.rows import Row
 from steinlab.testing.subject import SubjectError
-
-SEEN = ("method", "order-even", "order-uneven", "order-graded", "gaussian")
-"""Checks whose measurement is kept though they pass or say nothing."""
 
 
 def judged(entry: Entry) -> dict[str, Any]:
@@ -36,10 +33,10 @@ def judged(entry: Entry) -> dict[str, Any]:
         return {**told, "not_run": str(error), "rows": []}
     except (SubjectError, InputError) as error:
         return {**told, "not_run": f"cannot be judged: {error}", "rows": []}
-    return {**told, "rows": [_row(row, entry.design) for row in rows]}
+    return {**told, "rows": [_row(row) for row in rows]}
 
 
-def _row(row: Row, design: Mapping[str, str]) -> dict[str, Any]:
+def _row(row: Row) -> dict[str, Any]:
     out: dict[str, Any] = {"check": row.check, "verdict": row.verdict, "text": row.text}
     for key in ("measured", "bound", "error"):
         value = getattr(row, key)
@@ -47,8 +44,6 @@ def _row(row: Row, design: Mapping[str, str]) -> dict[str, Any]:
             out[key] = float(f"{value:.4g}") if math.isfinite(value) else str(value)
     if row.verdict == "fails":
         out |= {"cause": row.cause, "case": dict(row.case)}
-        if row.check in design:
-            out |= {"verdict": "by-design", "reason": design[row.check]}
     return out
 
 
@@ -76,7 +71,7 @@ def name_of(record: Mapping[str, Any]) -> str:
 
 
 def read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Return a record's versions and what was seen, in the order of the entries.
+    """Return a record's versions and what was seen of the entries, in their order.
 
     Raises
     ------
@@ -85,17 +80,17 @@ def read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """
     try:
         first, *rest = (json.loads(line) for line in path.read_text("utf-8").splitlines() if line)
-        names = {entry.name: i for i, entry in enumerate(entries())}
-        ordered = sorted(rest, key=lambda one: names.get(name_of(one), len(names)))
-        return dict(first["versions"]), ordered
+        own = {entry.name: (i, entry) for i, entry in enumerate(entries())}
+        known = [one for one in rest if name_of(one) in own]
+        for one in known:
+            _excuse(one["rows"], own[name_of(one)][1].design)
+        return dict(first["versions"]), sorted(known, key=lambda one: own[name_of(one)][0])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"--record must be one of this command, got {path}: {error}") from None
 
 
-def failing(records: Iterable[Mapping[str, Any]], check: str) -> list[Mapping[str, Any]]:
-    """Return the records in which a check fails."""
-    return [
-        r
-        for r in records
-        if any(row["check"] == check and row["verdict"] == "fails" for row in r["rows"])
-    ]
+def _excuse(rows: list[dict[str, Any]], design: Mapping[str, str]) -> None:
+    """Mark the failures that are by design."""
+    for row in rows:
+        if row["verdict"] in ("fails", "by-design") and row["check"] in design:
+            row |= {"verdict": "by-design", "reason": design[row["check"]]}

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError
+from steinlab.experiments.compare import Comparison
 from steinlab.experiments.specs.coefficient import CoefficientSpec
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.experiments.specs.laws import data_from_json
@@ -312,6 +314,45 @@ def test_every_solver_is_accepted_by_name_on_its_process(schedule):
             middle = PROCESSES[schedule].level_at(2.0**0.5)
             seen = entry.solver.between(s, t, 0.5)
             assert (seen.alpha, seen.sigma) == pytest.approx((middle.alpha, middle.sigma))
+
+
+def test_a_grid_is_a_name_or_an_object_with_options():
+    for grid in ("karras:rho=5", {"name": "karras", "rho": 5}, '{"name": "karras", "rho": "5"}'):
+        assert CompareSpec.from_json({**COMPARISON, "grid": grid}).grid == "karras:rho=5"
+    for grid, words in (
+        ({"name": "karras", "roh": 5}, "did you mean rho? grid karras: option must be one of"),
+        ({"name": "karras", "rho": 0}, "grid karras: rho must be a number > 0, got 0"),
+        ({"name": "ays", "table": 3}, "grid ays: table must be a word, got 3"),
+        ({"rho": 5}, 'grid must be a name or an object such as {"name": "karras", "rho": 5}'),
+        ("ays:start=1", "grid ays: option must be one of table"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)):
+            CompareSpec.from_json({**COMPARISON, "grid": grid})
+
+
+START = {"schedule": "flow", "grid": "time-uniform:start=1", "samples": 50, "corrections": ["none"]}
+
+
+def test_a_comparison_begins_at_alpha_zero():
+    spec = {**COMPARISON, **START, "corrections": ["none", "stein"], "solvers": ["dpmpp-2m"]}
+    rows = [Comparison(CompareSpec.from_json(spec)).row(i, lambda *_: None) for i in (0, 1)]
+    assert all(row.measured["flow_error"] is not None and not row.stopped for row in rows)
+    assert "divides by alpha" in rows[1].coefficients[0].note
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"solvers": ["heun"]}, "solver heun: from: alpha must be > 0 for heun"),
+        ({"grid": "leading", "evaluations": [4, 6]}, "grid leading has other ends for other numb"),
+        ({"schedule": "edm", "grid": "flow-shift"}, "grid flow-shift: ratio must be finite for"),
+    ],
+)
+def test_comparisons_that_a_grid_forbids_are_one_line(more, words):
+    spec = CompareSpec.from_json({**COMPARISON, **START, "solvers": ["euler"], **more})
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        Comparison(spec)
+    assert "\n" not in str(error.value)
 
 
 def test_options_of_a_run_and_of_one_solver_in_it():
