@@ -81,10 +81,11 @@ def read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     try:
         first, *rest = (json.loads(line) for line in path.read_text("utf-8").splitlines() if line)
         own = {entry.name: (i, entry) for i, entry in enumerate(entries())}
-        known = [one for one in rest if name_of(one) in own]
-        for one in known:
-            _excuse(one["rows"], own[name_of(one)][1].design)
-        return dict(first["versions"]), sorted(known, key=lambda one: own[name_of(one)][0])
+        for one in rest:
+            if name_of(one) in own:
+                _excuse(one["rows"], own[name_of(one)][1].design)
+        ordered = sorted(rest, key=lambda one: own.get(name_of(one), (len(own), None))[0])
+        return dict(first["versions"]), ordered
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"--record must be one of this command, got {path}: {error}") from None
 
