@@ -320,7 +320,7 @@ def test_a_grid_is_a_name_or_an_object_with_options():
     for grid in ("karras:rho=5", {"name": "karras", "rho": 5}, '{"name": "karras", "rho": "5"}'):
         assert CompareSpec.from_json({**COMPARISON, "grid": grid}).grid == "karras:rho=5"
     for grid, words in (
-        ({"name": "karras", "roh": 5}, "grid karras: option must be one of rho, start (did you"),
+        ({"name": "karras", "roh": 5}, "did you mean rho? grid karras: option must be one of"),
         ({"name": "karras", "rho": 0}, "grid karras: rho must be a number > 0, got 0"),
         ({"name": "ays", "table": 3}, "grid ays: table must be a word, got 3"),
         ({"rho": 5}, 'grid must be a name or an object such as {"name": "karras", "rho": 5}'),
@@ -336,7 +336,7 @@ START = {"schedule": "flow", "grid": "time-uniform:start=1", "samples": 50, "cor
 def test_a_comparison_begins_at_alpha_zero():
     spec = {**COMPARISON, **START, "corrections": ["none", "stein"], "solvers": ["dpmpp-2m"]}
     rows = [Comparison(CompareSpec.from_json(spec)).row(i, lambda *_: None) for i in (0, 1)]
-    assert all(row.flow_error is not None and not row.stopped for row in rows)
+    assert all(row.measured["flow_error"] is not None and not row.stopped for row in rows)
     assert "divides by alpha" in rows[1].coefficients[0].note
 
 
