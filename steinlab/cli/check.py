@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import JsonOption, number_option, show, whole, write_json
 from steinlab.errors import InputError, one_of, quote
@@ -175,6 +176,6 @@ def _again(found: Any, kind: str, file: Path, target: str | None) -> int:
     closing = (
         "reproduced to the last digit" if same else f"NOT reproduced: {then} stored, {now} now"
     )
-    show(f"{table(rows)}\n\n{closing}", target=target)
+    show(Text(f"{table(rows)}\n\n{closing}"), target=target)
     write_json(target, {**row.as_json(), "reproduced": same})
     return int(not same)

@@ -89,6 +89,17 @@ def test_a_case_that_was_changed_is_one_line(
     assert message in capsys.readouterr().err
 
 
+def test_a_trace_shows_a_name_as_it_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "named.py").write_text(f"{GOOD}\nsample.__name__ = '[/b]'\n")
+    spec: Any = {"data": {"weights": [1], "means": [[0.0]], "stds": [1]}, "process": "edm"}
+    spec |= {"grid": "karras", "steps": 2, "target": "named.py:sample"}
+    (here / "spec.json").write_text(json.dumps(spec))
+    assert main(["trace", "spec.json"]) == 0
+    assert capsys.readouterr().out.startswith("[/b]: final error")
+    assert main(["trace", "spec.json", "--figure", "x.nope"]) == 2
+    assert "the ending of --figure must be one of .png, .pdf" in capsys.readouterr().err
+
+
 def test_a_name_stays_in_the_folder_of_cases(here: Path) -> None:
     named = f"{BAD['off']}\nf.__name__ = '../../[/b]'\n"
     (here / "named.py").write_text(named)
