@@ -36,6 +36,7 @@ def quote(value: Any) -> str:
     ('1.1', 'a', '[1, null]')
     """
     text = " ".join(_words(value).split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
@@ -46,7 +47,10 @@ def _words(value: Any) -> str:
         return "[" + ", ".join(_words(part) for part in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(float(value)) if isinstance(value, Fraction) else str(value)
+    try:
+        return str(float(value)) if isinstance(value, Fraction) else str(value)
+    except Exception:  # whatever a stranger's object does when it is printed
+        return type(value).__name__
 
 
 def one_of(field: str, value: str, options: Iterable[str]) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import JsonOption, number_option, show, whole, write_json
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.storage import STDOUT, check_target, write_text
 
 DEFAULT_OUT = "out/check"
@@ -60,7 +62,7 @@ def check(  # noqa: PLR0917
     if case is not None:
         return _again(found, chosen, Path(case), target_json)
     name, head, rows = _judged(found, chosen, order, law, expected)
-    stored = _store(rows, target, chosen, {"order": order, "law": law}, Path(out) / name)
+    stored = _store(rows, target, chosen, {"order": order, "law": law}, Path(out) / _folder(name))
     _show(head, rows, target, stored, target_json)
     write_json(
         target_json,
@@ -104,6 +106,11 @@ def _judged(
     return name, f"{name} · {NOUNS[kind]}", rows
 
 
+def _folder(name: str) -> str:
+    """Return a stranger's name as the name of a folder."""
+    return re.sub(r"[^\w-]+", "_", name)
+
+
 def _store(
     rows: list[Any], target: str, kind: str, declared: dict[str, Any], folder: Path
 ) -> dict[str, Path]:
@@ -114,7 +121,6 @@ def _store(
             file = folder / f"{row.check}.json"
             obj = {"version": 1, "target": target, "kind": kind, "declared": declared}
             obj |= {"case": dict(row.case), "row": row.as_json()}
-            file.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(obj, indent=2, allow_nan=False) + "\n"
             write_text(file, text)
             stored[row.check] = file
@@ -136,7 +142,8 @@ def _show(
 
 def _again(found: Any, kind: str, file: Path, target: str | None) -> int:
     """Run a stored case again; exit 1 if a digit differs."""
-    from steinlab.storage import read_json
+    from steinlab.experiments.specs.fields import integer, text
+    from steinlab.storage import MAX_SEED, read_json
     from steinlab.testing.adapters import as_subject
     from steinlab.testing.check import rows_of
     from steinlab.testing.rows import table
@@ -148,20 +155,27 @@ def _again(found: Any, kind: str, file: Path, target: str | None) -> int:
     if kind not in SAMPLERS:
         raise InputError(f"CASE must be one of a sampler, got a {kind}")
     declared, case = obj["declared"], obj["case"]
-    order = None if declared.get("order") is None else int(declared["order"])
+    order, law = declared.get("order"), declared.get("law", False)
+    if order is not None:
+        integer(order, "declared.order", 1, 12)
+    if not isinstance(law, bool):
+        raise InputError(f"declared.law must be true or false, got {quote(law)}")
+    only = text(case.get("check"), "case.check")
     rows = rows_of(
         as_subject(found, kind),
         order=order,
-        law=bool(declared.get("law")),
-        seed=int(case["seed"]),
-        only=[str(case["check"])],
+        law=law,
+        seed=integer(case.get("seed"), "case.seed", 0, MAX_SEED),
+        only=[only],
     )
+    if not rows:
+        raise InputError(f"case.check must be one that TARGET has, got {only}")
     row = rows[0]
     now, then = row.as_json()["measured"], obj["row"].get("measured")
     same = now == then
     closing = (
         "reproduced to the last digit" if same else f"NOT reproduced: {then} stored, {now} now"
     )
-    show(f"{table(rows)}\n\n{closing}", target=target)
+    show(Text(f"{table(rows)}\n\n{closing}"), target=target)
     write_json(target, {**row.as_json(), "reproduced": same})
     return int(not same)

@@ -44,13 +44,13 @@ def _numbers(given: list[str]) -> list[float]:
     if len(given) == 1 and not _is_number(given[0]):
         file = Path(given[0])
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not a text file"
             raise InputError(f"FILE must be readable, got {file}: {reason.lower()}") from None
         try:
             values = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = text.replace(",", " ").split()
         if not isinstance(values, list):
             raise InputError(f"FILE must hold a list of numbers, got {quote(values)}")

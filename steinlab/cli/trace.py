@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import JsonOption, SpecArgument, show, write_json
-from steinlab.storage import check_target
+from steinlab.errors import one_of
+from steinlab.storage import check_target, write_whole
 
 MAX_STEPS, MAX_SAMPLES, DEFAULT_SAMPLES = 1000, 100_000, 200
+FIGURES = (".png", ".pdf")
 KEYS = ("data", "process", "grid", "steps")
 OPTIONAL = ("solver", "target", "samples", "seed", "final_zero")
 
@@ -31,9 +34,11 @@ def trace(
 
     check_target(target)
     check_target(figure, "--figure")
+    if figure is not None:
+        one_of("the ending of --figure", Path(figure).suffix, FIGURES)
     subject, law, levels, x = _read(spec)
     found = trace_run(subject, law, levels, x)
-    show(str(found), target=target)
+    show(Text(str(found)), target=target)
     write_json(
         target,
         {
@@ -54,7 +59,7 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
 
     from steinlab.diffusion.grids import GRIDS, make_grid
     from steinlab.diffusion.processes import PROCESSES
-    from steinlab.errors import InputError, one_of
+    from steinlab.errors import InputError
     from steinlab.experiments.specs.fields import integer, mapping, text
     from steinlab.experiments.specs.laws import data_from_json
     from steinlab.solvers import ALIASES, SOLVER_IDS
@@ -105,5 +110,5 @@ def _draw(found: Any, file: Path) -> None:
         title=f"{found.name}: {found.total:.2e}",
     )
     axes.legend()
-    drawn.savefig(file, dpi=150)
+    write_whole(file, lambda out: drawn.savefig(out, dpi=150, format=file.suffix[1:]))
     pyplot.close(drawn)

@@ -49,6 +49,8 @@ def make_folder(out: str | None) -> Path | None:
 def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill the file, which appears whole or not at all (a temporary one, renamed).
 
+    A link is followed. A device or a pipe is written as it is, and stays.
+
     Raises
     ------
     InputError
@@ -57,7 +59,12 @@ def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
     part = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        if file.exists() and not file.is_file():
+            with file.open("wb") as out:
+                write(out)
+            return
+        end = Path(os.path.realpath(file))
+        handle, part = tempfile.mkstemp(dir=end.parent, prefix=f".{end.name}.")
         with os.fdopen(handle, "wb") as out:
             write(out)
             out.flush()
@@ -65,7 +72,7 @@ def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
         mask = os.umask(0)
         os.umask(mask)
         Path(part).chmod(0o666 & ~mask)  # mkstemp's own mode is private
-        Path(part).replace(file)
+        Path(part).replace(end)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise InputError(f"file must be one that can be written, got {file}: {reason}") from error

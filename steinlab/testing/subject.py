@@ -122,7 +122,7 @@ class Recorder:
         state = np.array(x, dtype=np.float64).reshape(self.shape)
         output = self.denoiser(state, level)
         self.calls.append(Call(level, state, output))
-        return output.astype(x.dtype, copy=False).reshape(x.shape)
+        return output.astype(x.dtype).reshape(x.shape)  # a copy: it may be worked on in place
 
 
 @dataclass(frozen=True)

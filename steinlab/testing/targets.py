@@ -31,10 +31,15 @@ def load_target(address: str) -> Any:
     module = _file(where) if where.endswith(".py") else _module(where)
     found: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
             known = [one for one in vars(module) if not one.startswith("_")]
-            raise InputError(f"{suggestion(name, known)}{where} must hold {name}, it does not")
-        found = getattr(found, part)
+            raise InputError(
+                f"{suggestion(name, known)}{where} must hold {name}, it does not"
+            ) from None
+        except CRASHES as error:
+            raise InputError(f"{address} must be had, got {_said(error, where)}") from error
     return found
 
 

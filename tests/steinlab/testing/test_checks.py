@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
@@ -18,6 +19,18 @@ OWN = {check.id for check in CHECKS if check.of == "own"}
 def row_of(check: str, target: Any, **declared: Any) -> Row:
     (row,) = (row for row in rows_of(target, only=[check], **declared) if row.check == check)
     return row
+
+
+def test_a_loop_may_work_on_the_models_answer_in_place() -> None:
+    def euler(model: Any, x: Any, sigmas: Any) -> Any:
+        for s, t in itertools.pairwise(sigmas):
+            step = model(x, s)
+            step -= x
+            step *= 1 - t / s
+            x = x + step
+        return x
+
+    assert row_of("end-at-zero", euler).text == "returns D"
 
 
 def test_every_check_has_a_mutant() -> None:

@@ -64,6 +64,50 @@ def test_a_failure_exits_1_and_its_case_replays(
     assert main(command.split()) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"declared": {"order": "abc"}},
+            "declared.order must be a whole number from 1 to 12, got abc",
+        ),
+        ({"declared": {"order": 1.5}}, "declared.order must be a whole number"),
+        ({"declared": {"law": "no"}}, "declared.law must be true or false, got no"),
+        ({"case": {"seed": -1}}, "case.seed must be a whole number from 0"),
+        ({"case": {"seed": None}}, "case.seed must be a whole number"),
+        ({"case": {"check": ["x"]}}, "case.check must be a string, got [x]"),
+        ({"case": {"check": "law"}}, "case.check must be one that TARGET has, got law"),
+    ],
+)
+def test_a_case_that_was_changed_is_one_line(
+    change: Any, message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case: Any = {"declared": {"order": 1, "law": False}, "row": {}}
+    case["case"] = {"check": "scale", "seed": 0}
+    case = {key: {**held, **change.get(key, {})} for key, held in case.items()}
+    (here / "case.json").write_text(json.dumps(case))
+    assert main(["check", "good.py:sample", "--case", "case.json"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_trace_shows_a_name_as_it_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "named.py").write_text(f"{GOOD}\nsample.__name__ = '[/b]'\n")
+    spec: Any = {"data": {"weights": [1], "means": [[0.0]], "stds": [1]}, "process": "edm"}
+    spec |= {"grid": "karras", "steps": 2, "target": "named.py:sample"}
+    (here / "spec.json").write_text(json.dumps(spec))
+    assert main(["trace", "spec.json"]) == 0
+    assert capsys.readouterr().out.startswith("[/b]: final error")
+    assert main(["trace", "spec.json", "--figure", "x.nope"]) == 2
+    assert "the ending of --figure must be one of .png, .pdf" in capsys.readouterr().err
+
+
+def test_a_name_stays_in_the_folder_of_cases(here: Path) -> None:
+    named = f"{BAD['off']}\nf.__name__ = '../../[/b]'\n"
+    (here / "named.py").write_text(named)
+    assert main(["check", "named.py:f", "--out", "in/out"]) == 1
+    assert {file.parent for file in here.rglob("*.json")} == {here / "in/out/_b_"}
+
+
 def test_expected_failures_exit_0(here: Path) -> None:
     options = ["--xfail", "order=it is of order one", "--xfail", "gaussian=the same"]
     assert main(["check", "good.py:sample", "--order", "2", *options]) == 0
@@ -87,6 +131,11 @@ BAD = {
     "arguments": "def f(a, b, c, d, e):\n    return a",
     "keywords": "def f(model, x, sigmas, *, needed):\n    return x",
     "levels": "def f(model, x, sigmas):\n    return model(x, sigmas[:2])",
+    "unsaid": "class E(Exception):\n    def __str__(self):\n        raise ValueError\n"
+    "def f(model, x, sigmas):\n    raise E",
+    "coloured": "def f(model, x, sigmas):\n    raise ValueError('a\\x1b[31mb')",
+    "held": "class A:\n    @property\n    def f(self):\n        raise RuntimeError('no')\na = A()",
+    "off": "def f(model, x, sigmas):\n    return 0.5 * model(x, sigmas[0])",
 }
 
 
@@ -129,7 +178,12 @@ BAD = {
         (["check-grid", "1.0"], "grid must hold at least 2 levels, got 1"),
         (["check-grid", "1.0", "x"], "level 2 must be a number, got x"),
         (["check-grid", "none.txt"], "FILE must be readable, got none.txt"),
+        (["check-grid", "deep.json"], "level 1 must be a number, got [["),
         (["trace", "none.json"], "none.json"),
+        (["check", "unsaid.py:f"], "f, on 6 steps, must run, got E: E"),
+        (["check", "coloured.py:f"], "must run, got ValueError: a?[31mb"),
+        (["check", "held.py:a.f"], "held.py:a.f must be had, got RuntimeError: no, line 4"),
+        (["check", "off.py:f", "--out", "good.py"], "file must be one that can be written, got "),
     ],
 )
 def test_bad_input_is_one_line_and_exits_2(
@@ -138,6 +192,7 @@ def test_bad_input_is_one_line_and_exits_2(
     for name, text in BAD.items():
         (here / f"{name}.py").write_text(text + "\n")
     (here / "broken.py").write_text("def f(:\n")
+    (here / "deep.json").write_text("[" * 100_000)
     assert main(args) == 2
     out, err = capsys.readouterr()
     assert out == ""
