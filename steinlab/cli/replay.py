@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steinlab.cli.output import JsonOption, SpecArgument, show, write_json
+from steinlab.cli.output import JsonOption, SpecArgument, show, styled, write_json
 from steinlab.storage import check_target
 
 
@@ -13,7 +13,7 @@ def replay(case: SpecArgument, target: JsonOption = None) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from steinlab.report.words import case_name, labels
+    from steinlab.report.words import case_name, case_text, labels
     from steinlab.verification.ledger import read_case
     from steinlab.verification.ledger import replay as run_again
 
@@ -34,6 +34,6 @@ def replay(case: SpecArgument, target: JsonOption = None) -> int:
     closing = f"the case {relation}; " + (
         "reproduced to the last digit" if same else "NOT reproduced to the last digit"
     )
-    show(table, closing, target=target)
+    show(table, styled(case_text(stored["case"])), closing, target=target)
     write_json(target, {**now, "reproduced": same})
     return 0 if same else 1

@@ -18,6 +18,9 @@ from steinlab.storage import check_target
 LEDGER = Path("ledger.json")
 """The ledger that is read where none is named, if it lies here."""
 
+ROWS = 20
+"""Rows of a table that a card shows."""
+
 
 def show(
     claim: Annotated[
@@ -110,10 +113,14 @@ def _table(row: Mapping[str, Any]) -> list[Table]:
     content = row.get("table")
     if not content:
         return []
-    table = Table(title=content["title"], title_justify="left")
+    more = len(content["rows"]) - ROWS
+    caption = f"{more} more rows: --json -, or steinlab report" if more > 0 else None
+    table = Table(
+        title=content["title"], title_justify="left", caption=caption, caption_justify="left"
+    )
     for i, column in enumerate(content["columns"]):
         table.add_column(column, justify="right" if i else "left")
-    for cells in content["rows"]:
+    for cells in content["rows"][:ROWS]:
         table.add_row(*(str(cell) for cell in cells))
     return [table]
 

@@ -130,7 +130,7 @@ def verify(  # noqa: PLR0917
     write_json(target, ledger)
     _store(folder, ledger)
     if not quiet:
-        lines = [*overview(ledger, width(target)), _closing(folder, target)]
+        lines = [*overview(ledger, width(target)), _closing(folder, target, files=bool(files))]
         cards = map(card_of, ledger["claims"]) if verbose else ()
         show(*map(styled, lines), *itertools.chain.from_iterable(cards), target=target)
     _tell_of_shards(ledger, shards, len(wanted), target)
@@ -208,9 +208,10 @@ def _store(folder: Path | None, ledger: dict[str, Any]) -> None:
             write_json(str(folder / f"{row['id']}.case.json"), case)
 
 
-def _closing(folder: Path | None, target: str | None) -> str:
+def _closing(folder: Path | None, target: str | None, *, files: bool) -> str:
     """Where the ledger lies, and what to type next."""
     to_file = target if target != STDOUT else None
     written = to_file or (str(folder / "ledger.json") if folder else "")
-    lead = f"written to {written}; " if written else ""
-    return f"{lead}steinlab show CLAIM tells more; steinlab report draws it"
+    lead, where = (f"written to {written}; ", f" --ledger {written}") if written else ("", "")
+    name = "FILE.py::CLAIM" if files else "CLAIM"
+    return f"{lead}steinlab show {name}{where} tells more; steinlab report{where} draws it"

@@ -12,6 +12,7 @@ from steinlab.report.words import (
     Row,
     attacked,
     case_name,
+    case_text,
     labels,
     measured,
     not_looked_at,
@@ -194,7 +195,9 @@ def card(
             yield f"  {n['name']:<{wide}}   {measured(n)}{better}"
         yield ""
     yield from _entry("Worst case", _worst(row), width)
-    yield from _entry("", replay if row.get("worst") else "", width)
+    if worst := row.get("worst"):
+        yield from _entry("", case_text(worst.get("case", {})), width)
+        yield from _entry("", replay, width)
     yield from _entry("Controls", _controls(row), width)
     yield from _entry("Evidence", _evidence(row), width)
     yield from _entry("Attacked", attacked(row), width)

@@ -231,6 +231,30 @@ def case_name(case: Mapping[str, Any]) -> str:
     return "smallest counterexample found" if case.get("shrunk") else "worst case"
 
 
+def case_text(case: Any, limit: int = 200) -> str:
+    """Return what a case consists of, without quotes, to four digits and cut at a length.
+
+    Examples
+    --------
+    >>> case_text({"law": {"means": [0.0, 1.5]}, "sigma": 0.001})
+    'law (means 0, 1.5), sigma 0.001'
+    """
+
+    def said(value: Any) -> str:
+        if isinstance(value, Mapping):
+            inner = ((k, said(v)) for k, v in value.items())
+            nested = (
+                f"{k} ({t})" if isinstance(value[k], Mapping) else f"{k} {t}" for k, t in inner
+            )
+            return ", ".join(nested)
+        if isinstance(value, list | tuple):
+            return ", ".join(f"({said(v)})" if isinstance(v, list) else said(v) for v in value)
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    text = said(case)
+    return text if len(text) <= limit else text[: limit - 2].rstrip(" ,") + " …"
+
+
 def nearest(row: Row) -> tuple[str, float]:
     """Return how near the worst case comes to its limit, in words, and as a number to sort by.
 

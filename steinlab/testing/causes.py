@@ -104,6 +104,15 @@ def _scale(reading: Reading, ours: Compared) -> str:
         return ""
     if all(abs(a[0] - b[0]) <= EXACT * abs(b[0]) for _, a, b in inner):
         return ""
+    if all(level.alpha == 1 for level in reading.levels):
+        sigmas = [level.sigma for level in reading.levels]
+        for place in (1, -1):
+            if all(
+                abs((1 - a[0]) * sigmas[i + place] / (sigmas[i] - sigmas[i + 1]) - 1) <= EXACT
+                and abs(a[0] + a[1].sum() - 1) <= EXACT
+                for i, a, _ in inner
+            ):
+                return f"the slope is (x - D) / {PLACES[place]} where (x - D) / sigma[i] is due"
     pair = _pair(reading, [(i, a[0]) for i, a, _ in inner])
     if pair and pair != (1, 0):
         return (
@@ -139,7 +148,13 @@ def _sum(reading: Reading, ours: Compared) -> str:
     ratios = [a / b for _, a, b in sums]
     if np.ptp(ratios) <= EXACT * abs(np.mean(ratios)):
         return f"the weights sum to {np.mean(ratios):.6g} times what is due, at every step"
-    if all(level.alpha == 1 for level in reading.levels):
+    alphas = [float(level.alpha) for level in reading.levels]
+    if all(abs(a - alphas[i + 1]) <= EXACT * abs(a) for i, a, _ in sums):
+        return (
+            "the outputs are weighed by alpha_next where alpha_next - alpha sigma_next / sigma is "
+            "due: the signal in x is counted twice"
+        )
+    if all(alpha == 1 for alpha in alphas):
         pair = _pair(reading, [(i, 1 - a) for i, a, _ in sums])
         if pair and pair != (1, 0):
             return (
@@ -201,15 +216,14 @@ def _older(reading: Reading, ours: Compared, name: str) -> str:
 
 
 def _stage(reading: Reading, firsts: list[int], identity: Identity) -> str:
-    """Compare the levels of the evaluations inside a step."""
+    """Say where the first evaluation inside a step is, when nothing else differs."""
     i = len(firsts) // 2
     s, t = reading.levels[i], reading.levels[i + 1]
-    inside = range(firsts[i] + 1, firsts[i + 1] if i + 1 < len(firsts) else len(reading.asked))
-    for k in inside:
-        asked = reading.asked[k]
-        at = np.log(s.ratio / asked.ratio) / np.log(s.ratio / t.ratio)
-        return (
-            f"evaluation {k - firsts[i] + 1} of step {i + 1} is {at:.3g} into it in log sigma; "
-            f"the nearest method, {identity.name}, combines it otherwise"
-        )
-    return ""
+    k = firsts[i] + 1
+    if k >= (firsts[i + 1] if i + 1 < len(firsts) else len(reading.asked)):
+        return ""
+    at = np.log(s.ratio / reading.asked[k].ratio) / np.log(s.ratio / t.ratio)
+    return (
+        f"the weights of evaluation 2, at {at:.3g} of the step in log sigma, are no known method's "
+        f"(the nearest is {identity.name})"
+    )

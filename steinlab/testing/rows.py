@@ -13,6 +13,9 @@ VERDICTS = ("ok", "fails", "declined", "not-run", "expected-failure", "passes-un
 WRONG = ("fails", "passes-unexpectedly")
 """Verdicts of a subject that does not conform."""
 
+TELLING = ("levels", "own-levels", "wasted", "dtype")
+"""Checks whose cause is seen at a call, not inferred from numbers: a summary gives it first."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -99,7 +102,7 @@ LABELS = {
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the report's lines, one per check.
+    """Return the report's lines, one per check; a cause is given where it first comes up.
 
     Examples
     --------
@@ -107,10 +110,11 @@ def table(rows: Sequence[Row]) -> str:
       float32    ok          14 units
     """
     wide = max((len(row.title) for row in rows), default=0) + 2
-    lines = []
+    lines, said = [], set()
     for row in rows:
         lines.append(f"  {row.title:<{wide}}  {LABELS[row.verdict]:<10}  {row.text}".rstrip())
-        if row.cause and row.verdict in WRONG:
+        if row.cause and row.verdict in WRONG and row.cause not in said:
+            said.add(row.cause)
             lines.append(f"  {'':<{wide}}  {'':<10}  probable cause: {row.cause}")
     return "\n".join(lines)
 
@@ -121,6 +125,7 @@ def summary(rows: Sequence[Row]) -> str:
     wrong = [row for row in rows if row.verdict in WRONG]
     if not wrong:
         return f"conforms: {len(judged)} checks, {len(rows) - len(judged)} declined"
-    causes = dict.fromkeys(row.cause for row in wrong if row.cause)
+    telling = sorted(wrong, key=lambda row: row.check not in TELLING)
+    causes = dict.fromkeys(row.cause for row in telling if row.cause)
     text = f"FAILS: {len(wrong)} of {len(judged)} ({', '.join(row.check for row in wrong)})."
     return text + (f" Probable cause: {'; '.join(causes)}." if causes else "")

@@ -155,16 +155,18 @@ class Unit:
 
 
 def cause_of(bench: Bench, *, order: bool) -> str:
-    """Return the cause that the coefficients suggest, empty where they say nothing.
+    """Return the cause that the levels asked or the coefficients suggest, empty if neither does.
 
-    A method that is known cannot explain more than its order.
+    Coefficients are split into steps by the levels asked, so a misplaced one comes first. A method
+    that is known cannot explain more than its order.
     """
     try:
+        misplaced = calls.levels(bench).get("cause")
         reading = bench.reading
         found = identity_of(bench, reading)
         assert bench.process is not None
-        if found is None or not (found.known or found.mostly):
-            return explain(reading, found, bench.process)
+        if misplaced or found is None or not (found.known or found.mostly):
+            return str(misplaced or explain(reading, found, bench.process))
         if not order:
             return ""
         if found.name != "euler" and found.steps[-1] == "euler":

@@ -128,13 +128,19 @@ def asked_on(bench: Bench, grid: Grid) -> Found:
 
 
 def _misplaced(grid: Grid, asked: float, carried: float, call: int) -> str:
+    """Say which level a call asks at, and which its state has reached."""
     sigmas = [level.sigma for level in grid]
     on = next((i for i, s in enumerate(sigmas) if abs(s - asked) <= 1e-6 * s), None)
     at = next((i for i, s in enumerate(sigmas) if abs(s - carried) <= 1e-6 * s), None)
     if on is not None and at is not None:
-        names = {1: "sigma_next (sigmas[i+1])", -1: "the previous sigma (sigmas[i-1])"}
-        where = names.get(on - at, f"sigmas[i{on - at:+d}]")
-        return f"the model is asked at {where} where sigma (sigmas[i]) is due"
+        if on == at + 1:
+            return "the model is asked at sigma_next (sigmas[i+1]) where sigma (sigmas[i]) is due"
+        if on == at - 1:
+            return (
+                "the model is asked at sigma (sigmas[i]) for a state that has moved on to "
+                "sigma_next (sigmas[i+1])"
+            )
+        return f"the model is asked at sigmas[i{on - at:+d}] where sigma (sigmas[i]) is due"
     for i, (s, t) in enumerate(itertools.pairwise(sigmas)):
         if t < carried < s and on in (i, i + 1):
             which = "next" if on == i + 1 else "first"
@@ -142,7 +148,29 @@ def _misplaced(grid: Grid, asked: float, carried: float, call: int) -> str:
                 f"evaluation {call + 1} at sigma {asked:.4g}, expected in {s:.4g} to {t:.4g} at "
                 f"step {i + 1}: the {which} level in place of the middle"
             )
-    return "the level asked is not the one that the state has reached"
+        if t < asked < s and (t < carried < s or at in (i, i + 1)):
+            return (
+                f"evaluation {call + 1} asks at {_place(asked, s, t)}, its state is at "
+                f"{_place(carried, s, t)}"
+            )
+    return (
+        f"evaluation {call + 1} asks at sigma {asked:.4g}, but on constant data its state is at "
+        f"sigma {carried:.4g}: mend the level or the state"
+    )
+
+
+def _place(sigma: float, s: float, t: float) -> str:
+    """Name a level inside a step from ``s`` to ``t``."""
+    named = {
+        "(sigma + sigma_next) / 2": (s + t) / 2,
+        "sqrt(sigma sigma_next)": float(np.sqrt(s * t)),
+        "sigma_next": t,
+        "sigma": s,
+    }
+    for name, value in named.items():
+        if abs(value - sigma) <= 1e-6 * s:
+            return name
+    return f"sigma {sigma:.4g} between {s:.4g} and {t:.4g}"
 
 
 def method(bench: Bench) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analytic import NoiseLevel
+from steinlab.diffusion.grids import Grid
 from steinlab.testing.bench import Bench
 
 Found = dict[str, object]
@@ -47,19 +48,32 @@ def one_point(bench: Bench) -> Found:
             gap = np.max(np.abs(end - t.alpha * data - t.sigma * eps) / scale, axis=1)
             one = float(np.max(gap)) if np.all(np.isfinite(gap)) else float("inf")
             if one > worst:
-                worst, where = one, f"{process.name}, {name}"
+                worst, where = one, f"{process.name}, on a grid that ends {name}"
+                cause = _unfinished(levels, end[0], data[0, 0])
                 if gap[0] <= bound < gap[1]:
                     cause = (
                         "states or outputs are clipped: data of size 1 pass, of size 1,000 do not"
                     )
     return {
         "verdict": "ok" if worst <= bound else "fails",
-        "text": f"{worst:.0e}" + ("" if worst <= bound else f" ({where})"),
+        "text": f"{worst:.0e}" + ("" if worst <= bound else f" off ({where})"),
         "measured": worst,
         "bound": bound,
         "error": bench.eps,
         "cause": cause if worst > bound else "",
     }
+
+
+def _unfinished(levels: Grid, end: np.ndarray, datum: float) -> str:
+    """Say so where a run with a constant denoiser ends at an earlier level of its grid.
+
+    ``end`` holds two states of one datum, whose noises have opposite signs.
+    """
+    alpha, sigma = float(end.mean()) / datum, float(end[0] - end[1]) / 2
+    for back, level in enumerate(levels[-2:0:-1], 2):
+        if max(abs(level.alpha - alpha), abs(level.sigma - sigma)) <= 1e-6 * max(1.0, level.sigma):
+            return f"the run ends at sigmas[-{back}]: it takes no step from there to sigmas[-1]"
+    return ""
 
 
 def scale(bench: Bench) -> Found:

@@ -60,7 +60,6 @@ def _judged(
         return {
             "verdict": "fails",
             "text": f"not finite: {shown}",
-            "cause": "a state turns infinite or not a number",
         }
     if order is None:
         return {
@@ -70,7 +69,7 @@ def _judged(
     said = (
         "declared"
         if bench.declared.order is not None
-        else "expected of a step of two outputs or more"
+        else f"expected of {'any step' if expected == 1 else 'a step of two outputs or more'}"
     )
     fails = order.value < expected - tolerance
     text = f"{order.value:.2f} ± {order.error:.2f}; {shown}" + (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from steinlab.testing import ConformanceError, check_sampler
+from steinlab.testing import ConformanceError, check_sampler, check_solver
 from tests.steinlab.testing import loops
 
 PLANTED: dict[str, tuple[Any, str, str]] = {
@@ -77,6 +77,64 @@ def at_sigma_next(model: Any, x: Any, sigmas: Any) -> Any:
     return x
 
 
+def heun_at_one_level(model: Any, x: Any, sigmas: Any) -> Any:
+    for s, t in itertools.pairwise(sigmas):
+        slope = (x - model(x, s)) / s
+        ahead = x + (t - s) * slope
+        x = x + (t - s) * (slope + (ahead - model(ahead, s)) / t) / 2 if t > 0 else ahead
+    return x
+
+
+def two_middles(model: Any, x: Any, sigmas: Any) -> Any:
+    for s, t in itertools.pairwise(sigmas):
+        slope, middle = (x - model(x, s)) / s, (s + t) / 2
+        if t > 0:
+            inside = x + ((s * t) ** 0.5 - s) * slope
+            slope = (inside - model(inside, middle)) / middle
+        x = x + (t - s) * slope
+    return x
+
+
+def divided_by_the_next_level(model: Any, x: Any, sigmas: Any) -> Any:
+    for s, t in itertools.pairwise(sigmas):
+        x = x + (t - s) * (x - model(x, s)) / (t if t > 0 else s)
+    return x
+
+
+def one_step_short(model: Any, x: Any, sigmas: Any) -> Any:
+    for s, t in itertools.pairwise(sigmas[:-1]):
+        x = t / s * x + (1 - t / s) * model(x, s)
+    return x
+
+
+def signal_twice(denoise: Any, x: Any, s: Any, t: Any) -> Any:
+    return t.sigma / s.sigma * x + t.alpha * denoise(x, s)
+
+
+PLANTED |= {
+    "Heun's second evaluation at the first level": (
+        heun_at_one_level,
+        "levels",
+        r"Probable cause: the model is asked at sigma \(sigmas\[i\]\) for a state that has moved "
+        r"on to sigma_next \(sigmas\[i\+1\]\)\.",
+    ),
+    "two different middles": (
+        two_middles,
+        "levels",
+        r"Probable cause: evaluation 2 asks at \(sigma \+ sigma_next\) / 2, its state is at sqrt",
+    ),
+    "the slope divided by sigma_next": (
+        divided_by_the_next_level,
+        "midway",
+        r"Probable cause: the slope is .* / sigma\[i\+1\] where .* / sigma\[i\] is due\.",
+    ),
+    "the signal counted twice": (
+        signal_twice,
+        "one-point",
+        r"Probable cause: the outputs are weighed by alpha_next .*: the signal in x is counted",
+    ),
+    "one step short": (one_step_short, "one-point", r"the run ends at sigmas\[-2\]"),
+}
 PLANTED["sigma_next asked for sigma"] = (at_sigma_next, "levels", r"sigma_next \(sigmas\[i\+1\]\)")
 
 
@@ -84,5 +142,5 @@ PLANTED["sigma_next asked for sigma"] = (at_sigma_next, "levels", r"sigma_next \
 def test_a_planted_fault_is_found_and_named(fault: str) -> None:
     target, check, cause = PLANTED[fault]
     with pytest.raises(ConformanceError, match=cause) as caught:
-        check_sampler(target)
+        (check_solver if target is signal_twice else check_sampler)(target)
     assert check in {row.check for row in caught.value.rows if row.verdict == "fails"}
