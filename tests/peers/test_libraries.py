@@ -254,7 +254,7 @@ K_DIFFUSION: list[tuple[Any, Callable[[Any, Any, Any, Any], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "sampler"), K_DIFFUSION, ids=str)
+@pytest.mark.parametrize(("name", "sampler"), K_DIFFUSION, ids=[name for name, _ in K_DIFFUSION])
 def test_k_diffusion(name: str, sampler: Callable[..., Any]) -> None:
     k = k_diffusion()
     grid = drive.levels(SIGMAS, drive.ve)
