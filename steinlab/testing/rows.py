@@ -110,7 +110,8 @@ def table(rows: Sequence[Row]) -> str:
       float32    ok          14 units
     """
     wide = max((len(row.title) for row in rows), default=0) + 2
-    lines, said = [], set()
+    lines: list[str] = []
+    said: set[str] = set()
     for row in rows:
         lines.append(f"  {row.title:<{wide}}  {LABELS[row.verdict]:<10}  {row.text}".rstrip())
         if row.cause and row.verdict in WRONG and row.cause not in said:

@@ -131,7 +131,8 @@ def gaussian(bench: Bench) -> Found:
     errors = {}
     for n in DEEP:
         each = bench.gaussian_error(bench.above, bench.grid("uneven", n, wide=True))
-        errors[n] = float(np.sqrt(np.mean(each**2)))
+        with np.errstate(over="ignore"):
+            errors[n] = float(np.sqrt(np.mean(each**2)))
     floors = {n: bench.floor(n) for n in DEEP}
     found = _judged(bench, bench.order(errors, floors), wanted(bench), ORDER_TOLERANCE, errors)
     return found
