@@ -40,7 +40,13 @@ class Step:
         history: History = (),
     ) -> Step:
         """Take the solver's step from ``x`` at ``s`` to ``t``."""
-        return cls(denoiser, solver, x, s, t, history, solver.step(denoiser, x, s, t, history))
+        candidate = solver.step(denoiser, x, s, t, history)
+        for name, made in (("denoiser", candidate.denoised), ("solver", candidate.state)):
+            if tuple(made.shape) != tuple(x.shape):  # it would be broadcast
+                raise ValueError(
+                    f"{name} must return the shape {tuple(x.shape)}, got {tuple(made.shape)}"
+                )
+        return cls(denoiser, solver, x, s, t, history, candidate)
 
     @property
     def states(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import steinlab as sl
 from analytic import NoiseLevel, exact_flow
 from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import stein
@@ -192,3 +193,9 @@ def test_integer_states_are_refused() -> None:
     grid = (NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.5))
     with pytest.raises(ValueError, match=r"^x must have a real floating dtype, got int64"):
         solve(lambda x, _: 0.5 * x, np.ones((3, 2), dtype=int), grid, EULER)
+
+
+def test_an_answer_of_another_shape_is_no_denoised_state() -> None:
+    grid = sl.make_grid("edm", "karras", steps=4)
+    with pytest.raises(ValueError, match=r"denoiser must return the shape \(5, 2\), got \(1, 2\)"):
+        sl.solve(lambda x, _level: x[:1], np.ones((5, 2)), grid, "heun")
