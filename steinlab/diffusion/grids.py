@@ -377,7 +377,8 @@ def require_grid(grid: Sequence[NoiseLevel], *, repeated: bool = False) -> Grid:
     if len(grid) < 2:
         raise ValueError(f"grid must hold at least 2 levels, got {len(grid)}")
     for i, (s, t) in enumerate(itertools.pairwise(grid)):
-        if repeated and s == t:
+        same = _everywhere((s.alpha == t.alpha) & (s.sigma == t.sigma))
+        if repeated and same:
             continue
         try:
             require_step(s, t)
@@ -385,7 +386,7 @@ def require_grid(grid: Sequence[NoiseLevel], *, repeated: bool = False) -> Grid:
             again = (
                 ": a repeated level costs an evaluation and moves nothing; repeated=True replays it"
             )
-            raise ValueError(f"grid step {i}: {error}{again if s == t else ''}") from None
+            raise ValueError(f"grid step {i}: {error}{again if same else ''}") from None
     return tuple(grid)
 
 

@@ -87,7 +87,7 @@ class Process:
         >>> FLOW.level_at(math.inf), FLOW.level(1.0)
         (NoiseLevel(alpha=0.0, sigma=1.0), NoiseLevel(alpha=0.0, sigma=1.0))
         """
-        most = ratio if isinstance(ratio, float) else float(np.max(ratio))
+        most = ratio if isinstance(ratio, float) else float(np.max(ratio, initial=0.0))
         if not (most >= 0.0 if isinstance(ratio, float) else bool(np.all(np.asarray(ratio) >= 0))):
             raise ValueError(f"ratio must be >= 0, got {ratio}")
         if most == math.inf:

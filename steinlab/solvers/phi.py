@@ -107,7 +107,7 @@ def interpolatory(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Sc
     >>> interpolatory([0.0, -1.0], [1.0, 0.5]), interpolatory([0.0, 1.0], [1.0, 0.5])
     ([1.5, -0.5], [0.5, 0.5])
     """
-    finite = [math.isfinite(n) if isinstance(n, float) else _all_finite(n) for n in nodes]
+    finite = [_all_finite(node) for node in nodes]
     if not all(finite):
         kept = [node for node, ok in zip(nodes, finite, strict=True) if ok]
         weights = iter(interpolatory(kept, moments[: len(kept)]))
@@ -126,6 +126,8 @@ def interpolatory(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Sc
 
 
 def _all_finite(node: Scalar) -> bool:
+    if not hasattr(node, "dtype"):
+        return math.isfinite(node)  # a fraction too
     infinite = np.isinf(node)
     if infinite.any() and not infinite.all():
         raise ValueError("alpha must be 0 in every case of a stack or in none, got both")

@@ -16,7 +16,9 @@ from steinlab.corrections import stein, tweedie
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVER_IDS, get_solver
+from steinlab.solvers.base import LinearMultistep, Solver
 from steinlab.solvers.loop import solve
+from steinlab.solvers.plans import plan_of
 from steinlab.solvers.step import Correction, NoCorrection
 from steinlab.verification.claim import SingleCase
 
@@ -134,14 +136,19 @@ def measure(run: Run) -> Passes:
         corrected.divergences,
         plain.forward,
         end.evaluations,
-        tuple(solver.evaluations(t) for t in grid[1:]),
+        tuple(one.evaluations(t) for one, t in zip(plan_of(solver, grid), grid[1:], strict=True)),
     )
 
 
 @lru_cache(maxsize=1)
 def split_solvers() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ids of the solvers that evaluate once a step, and of the others."""
+    """Return the ids of the solvers that evaluate once per step, start included, and the others."""
     process = PROCESSES["edm"]
     t = NoiseLevel(1.0, 0.5)
-    many = tuple(n for n in SOLVER_IDS if get_solver(n, process).evaluations(t) > 1)
+
+    def most(solver: Solver) -> int:
+        start = solver.starters if isinstance(solver, LinearMultistep) else ()
+        return max(one.evaluations(t) for one in (solver, *start))
+
+    many = tuple(n for n in SOLVER_IDS if most(get_solver(n, process)) > 1)
     return tuple(n for n in SOLVER_IDS if n not in many), many

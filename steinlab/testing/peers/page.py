@@ -169,7 +169,7 @@ def _head(versions: Mapping[str, str], records: Sequence[Record]) -> list[str]:
         "Made by `python -m steinlab.testing.peers --record docs/results/conformance.jsonl --page "
         "docs/conformance.md` (`--only NAME` judges some); a file that exists is resumed, so "
         "remove it after an upgrade. One of them with the whole report, of a factory in a file: "
-        "`steinlab check file.py:factory --order N`.",
+        "`steinlab check file.py:factory --order 2`.",
         "",
     ]
 

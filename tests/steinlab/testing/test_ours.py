@@ -36,7 +36,7 @@ def test_two_hundred_configurations_conform(part: int) -> None:
         conforms(name, process, 1000 + k)
 
 
-@pytest.mark.parametrize("name", SOLVER_IDS)
+@pytest.mark.parametrize("name", [name for name in SOLVER_IDS if name != "pndm"])
 def test_it_is_identified(name: str) -> None:
     found = identify(from_solver(name, "vp-linear"))
     assert found is not None
@@ -52,5 +52,6 @@ SAME = {
     },
     "ipndm-v-2": ("deis-rho-2",),
     "ipndm-v-3": ("deis-rho-3",),
+    "ipndm-v-4": ("deis-rho-4",),
 }
 """Solvers of one formula."""
