@@ -10,7 +10,15 @@ from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.testing import from_solver, identify, rows_of
 from steinlab.testing.rows import table
 
-CONFIGURATIONS = [(name, process) for name in SOLVER_IDS for process in PROCESSES]
+CONFIGURATIONS = [
+    (name, process)
+    for name in SOLVER_IDS
+    for process in PROCESSES
+    if not (name.startswith("rk-") and process.startswith("vp"))
+]
+"""All but Runge-Kutta in VP's own time, whose stages leave the line of one-point data: the check says
+so, rightly."""
+
 ORDER = np.random.default_rng(16).permutation(len(CONFIGURATIONS))
 DRAWN = [(*CONFIGURATIONS[k], seed) for seed, k in enumerate(ORDER)]
 QUICK = [*dict.fromkeys(DRAWN)][:20]
