@@ -16,8 +16,7 @@ CONFIGURATIONS = [
     for process in PROCESSES
     if not (name.startswith("rk-") and process.startswith("vp"))
 ]
-"""All but Runge-Kutta in VP's own time: its stages leave the line of one-point data, which the check
-rightly reports."""
+"""All but Runge-Kutta in VP's own time: its stages leave the line of one-point data, as is seen."""
 
 ORDER = np.random.default_rng(16).permutation(len(CONFIGURATIONS))
 DRAWN = [(*CONFIGURATIONS[k], seed) for seed, k in enumerate(ORDER)]
