@@ -49,7 +49,7 @@ def sampled_checks(claim: Claim) -> list[Check]:
 def small(batch: Any) -> Any:
     """Shrink a batch that is a whole design: what its comparison is does not depend on its size."""
     if isinstance(batch, Whole):
-        return replace(batch, design=replace(batch.design, fraction=5, states=8))
+        return replace(batch, design=replace(batch.design, fraction=7, states=8))
     return replace(batch, fraction=0.005) if isinstance(batch, Fraction) else batch
 
 
