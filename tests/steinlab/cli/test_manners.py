@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from steinlab.cli import app, main, output
 from steinlab.cli.output import progress_bar, show
 from steinlab.verification.ledger import claim_ids
 
+ROOT = Path(__file__).resolve().parents[3]
 SPEC = {
     "data": {"weights": [1], "means": [[0, 1]], "stds": [1]},
     "solvers": ["heun", "dpmpp-3m-exact"],
@@ -75,6 +77,19 @@ def test_an_old_name_answers_and_points(module: str, command: str) -> None:
     assert done.returncode == 0
     assert done.stderr == f"steinlab: python -m {module} is now steinlab {command}\n"
     assert f"sage: steinlab {command}" in done.stdout
+
+
+def test_an_old_name_that_is_imported_runs_nothing() -> None:
+    """As pytest does, which collects ``notebooks/refresh.py`` in search of doctests."""
+    scripts = [
+        path
+        for folder in ("docs", "notebooks", "gpu_models", "toy_models", "steinlab")
+        for path in (ROOT / folder).rglob("*.py")
+        if "import door" in path.read_text()
+    ]
+    assert len(scripts) == 16
+    for script in scripts:
+        runpy.run_path(str(script), run_name="collected")
 
 
 def test_claims_are_listed_one_per_line(capsys: pytest.CaptureFixture[str]) -> None:
