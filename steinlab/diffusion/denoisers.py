@@ -58,7 +58,7 @@ def _require_signal(level: NoiseLevel, prediction: str) -> None:
     if not np.all(np.asarray(level.alpha) > 0):
         raise ValueError(
             f"level: alpha must be > 0 for the prediction {prediction}, got {level.alpha}; "
-            "v, flow and x0 say what D is there"
+            "v, velocity and x0 say what D is there"
         )
 
 
@@ -82,11 +82,25 @@ def _flow(level: NoiseLevel) -> tuple[Any, Any]:
     return 1 / total, -level.sigma / total
 
 
+def _flow_to_data(level: NoiseLevel) -> tuple[Any, Any]:
+    a, b = _flow(level)
+    return a, -b
+
+
 PREDICTIONS: Mapping[str, Callable[[NoiseLevel], tuple[Any, Any]]] = MappingProxyType(
-    {"x0": lambda level: (0.0, 1.0), "eps": _eps, "v": _v, "score": _score, "flow": _flow}  # noqa: ARG005
+    {
+        "x0": lambda level: (0.0, 1.0),  # noqa: ARG005
+        "eps": _eps,
+        "v": _v,
+        "score": _score,
+        "velocity": _flow,
+        "velocity-to-data": _flow_to_data,
+        "flow": _flow,
+    }
 )
-"""What a network predicts: ``x0``, ``eps``, ``v = alpha eps - sigma x0``, the score, or the flow's
-velocity ``eps - x0``; each maps a level to ``(a, b)`` with ``D = a x + b output``."""
+"""What a network predicts: ``x0``, ``eps``, ``v = alpha eps - sigma x0``, the score, rectified
+flow's ``velocity`` from data to noise ``eps - x0`` (``flow`` is an older name), or its negative;
+each maps a level to ``(a, b)`` with ``D = a x + b output``."""
 
 
 @dataclass(frozen=True)

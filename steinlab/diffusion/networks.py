@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from analytic import NoiseLevel
 from analytic.arrays import Array, require_floating
 from steinlab.diffusion.autodiff import Differentiable
 from steinlab.diffusion.denoisers import PREDICTIONS
-from steinlab.errors import InputError
+from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
+from steinlab.errors import InputError, one_of
 
-Function = Callable[[torch.Tensor, NoiseLevel], torch.Tensor]
-"""``(states (N, d), level) -> D (N, d)`` in the network's dtype, each state on its own."""
+Function = Callable[..., torch.Tensor]
+"""``(states (N, d), level) -> D (N, d)`` in the network's dtype, each state on its own; with labels
+``(states, level, labels (N, ...))``."""
 
 DEFAULT_ROWS = 1024
 """States that a network sees at once."""
@@ -33,6 +36,8 @@ DEFAULT_ROWS = 1024
 @dataclass(frozen=True)
 class NetworkDenoiser:
     """A torch function as a denoiser of NumPy arrays or torch tensors, with its derivatives.
+
+    States are flat, ``(..., d)``, or pictures ``(..., *shape)``.
 
     Parameters
     ----------
@@ -47,12 +52,21 @@ class NetworkDenoiser:
     remake : callable, optional
         ``(dtype, device) -> function`` of the same network with its parameters there; by default
         the function follows the dtype and device of its states by itself.
+    shape : tuple of int
+        Of one picture; empty where a state is flat.
+    labels : tensor, optional
+        One for all states or one per state; :meth:`given` sets them.
+    gradients : bool, optional
+        Whether the output stays in autograd's graph: by default where the state requires gradients,
+        so that derivatives of a whole run are right; True also for the network's parameters; False
+        never, and then ``D`` counts as a constant. NumPy states have no graph.
 
     Raises
     ------
     ValueError
         If ``rows < 1``; when called with states of another size, naming both, of integers, or with
-        a level of arrays; if what the network returns is no real tensor of the shape it was given.
+        a level of arrays; if what the network returns is no real tensor of the shape, dtype and
+        device of what it was given.
     """
 
     function: Function
@@ -61,15 +75,41 @@ class NetworkDenoiser:
     device: str = "cpu"
     rows: int = DEFAULT_ROWS
     remake: Callable[[torch.dtype, str], Function] | None = None
+    shape: tuple[int, ...] = ()
+    labels: torch.Tensor | None = field(default=None, compare=False)
+    gradients: bool | None = None
 
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise ValueError(f"rows must be >= 1, got {self.rows}")
 
     def __call__(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``D(x)`` like ``x``, without recording gradients."""
-        with torch.no_grad():
-            return self._by_rows(lambda z: self.function(z, level), x)
+        """Return ``D(x)`` like ``x``."""
+        asked = self.gradients
+        if asked is None:
+            asked = bool(getattr(x, "requires_grad", False))
+        with torch.set_grad_enabled(asked and torch.is_grad_enabled()):
+            return self._by_rows(lambda z, *labels: self.function(z, level, *labels), x)
+
+    def given(self, labels: Any) -> NetworkDenoiser:
+        """Return the conditional denoiser: the network's third argument.
+
+        Parameters
+        ----------
+        labels : int, array or tensor
+            One for all states, or one per state along the first axis.
+
+        Examples
+        --------
+        >>> shifted = edm_denoiser(lambda x, sigma, y: x + y[:, None], [1]).given([1.0, 2.0])
+        >>> shifted(np.zeros((2, 1)), NoiseLevel(1.0, 1.0))
+        array([[1.],
+               [2.]])
+        """
+        tensor = torch.as_tensor(labels)
+        if tensor.is_floating_point():
+            tensor = tensor.to(self.dtype)
+        return replace(self, labels=tensor.to(self.device))
 
     def in_dtype(self, dtype: torch.dtype) -> NetworkDenoiser:
         """Return the same network, the same parameters, computed in another dtype."""
@@ -83,18 +123,13 @@ class NetworkDenoiser:
         InputError
             If torch has no such device here.
         """
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).partition("\n")[0].partition(". ")[0]
-            raise InputError(
-                f"device must be one that torch has here, cpu or cuda say, got {device}: {reason}"
-            ) from None
+        _require_device(device)
         return self._remade(self.dtype, device)
 
     def _remade(self, dtype: torch.dtype, device: str) -> NetworkDenoiser:
         function = self.remake(dtype, device) if self.remake else self.function
-        return replace(self, function=function, dtype=dtype, device=device)
+        new = replace(self, function=function, dtype=dtype, device=device)
+        return new if self.labels is None else new.given(self.labels)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) v`` for tangents ``(P, N, d)`` or ``(N, d)``."""
@@ -105,20 +140,28 @@ class NetworkDenoiser:
         return self._product("vjp", x, level, cotangent)
 
     def _product(self, mode: str, x: Array, level: NoiseLevel, v: Array) -> Array:
-        pull = getattr(Differentiable(lambda z, s: _same_shape(self.function(z, s), z)), mode)
-        return self._by_rows(lambda z, w: pull(z, level, w), x, v)
+        def product(z: torch.Tensor, w: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
+            one = Differentiable(lambda a, s: _like(self.function(a, s, *labels), a))
+            return getattr(one, mode)(z, level, w).detach()
+
+        return self._by_rows(product, x, v)
 
     def _by_rows(
         self, function: Callable[..., torch.Tensor], x: Array, v: Array | None = None
     ) -> Array:
         """Apply a function to states ``(n, d)``, and probes ``(p, n, d)``, ``p n <= rows``."""
         require_floating(x)
-        if x.shape[-1] != self.dim:
+        own = self.shape if tuple(x.shape[-len(self.shape) :]) == self.shape else (self.dim,)
+        if tuple(x.shape[-len(own) :]) != own:
             raise ValueError(f"x must have {self.dim} coordinates, got {x.shape[-1]}")
         states = self._inside(x).reshape(-1, self.dim)
+        labels = self._labels(len(states))
         if v is None:
-            blocks = [states[rows] for rows in _blocks(len(states), self.rows)]
-            parts = [_same_shape(function(block), block) for block in blocks]
+            blocks = [
+                (states[rows], *(y[rows] for y in labels))
+                for rows in _blocks(len(states), self.rows)
+            ]
+            parts = [_like(function(*block), block[0]) for block in blocks]
             return _outside(torch.cat(parts).reshape(x.shape), x)
         require_floating(v, "v")
         shape = np.broadcast_shapes(tuple(v.shape), tuple(x.shape))
@@ -126,10 +169,23 @@ class NetworkDenoiser:
         probes = self._inside(v).expand(shape).reshape(number, *states.shape)
         few = max(1, min(self.rows, number))
         columns = [
-            torch.cat([function(states[rows], probes[i, rows]) for i in _blocks(number, few)])
+            torch.cat(
+                [
+                    function(states[rows], probes[i, rows], *(y[rows] for y in labels))
+                    for i in _blocks(number, few)
+                ]
+            )
             for rows in _blocks(len(states), max(1, self.rows // few))
         ]
         return _outside(torch.cat(columns, dim=1).reshape(shape), x)
+
+    def _labels(self, count: int) -> tuple[torch.Tensor, ...]:
+        if self.labels is None:
+            return ()
+        labels = self.labels if self.labels.ndim else self.labels.expand(count)
+        if len(labels) != count:
+            raise ValueError(f"labels must be one, or one per state ({count}), got {len(labels)}")
+        return (labels,)
 
     def _inside(self, x: Array) -> torch.Tensor:
         if isinstance(x, np.ndarray):
@@ -143,14 +199,13 @@ def _blocks(count: int, size: int) -> list[slice]:
 
 
 def _outside(out: torch.Tensor, x: Array) -> Array:
-    out = out.detach()
     if isinstance(x, torch.Tensor):
         return out.to(device=x.device, dtype=x.dtype)
-    return out.cpu().numpy().astype(np.asarray(x).dtype)
+    return out.detach().cpu().numpy().astype(np.asarray(x).dtype)
 
 
-def _same_shape(output: Any, given: torch.Tensor) -> torch.Tensor:
-    """Refuse what is no real tensor, or of another shape than its input: channels last, say."""
+def _like(output: Any, given: torch.Tensor) -> torch.Tensor:
+    """Refuse what is no real tensor of its input's shape, dtype and device: channels last, say."""
     if not isinstance(output, torch.Tensor):
         raise ValueError(f"net must return a tensor, got {type(output).__name__}")
     if output.is_complex():
@@ -160,7 +215,28 @@ def _same_shape(output: Any, given: torch.Tensor) -> torch.Tensor:
             f"net must return the shape of its input, {tuple(given.shape)}, "
             f"got {tuple(output.shape)}"
         )
+    for name in ("dtype", "device"):
+        own, wanted = getattr(output, name), getattr(given, name)
+        if own != wanted:
+            raise ValueError(f"net must return the {name} of its input, {wanted}, got {own}")
     return output
+
+
+def _unwrapped(output: Any) -> Any:
+    """Return the tensor of a tuple, or of an output object with ``sample``, as diffusers has."""
+    if isinstance(output, tuple | list) and output:
+        return output[0]
+    return output if isinstance(output, torch.Tensor) else getattr(output, "sample", output)
+
+
+def _require_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise InputError(
+            f"device must be one that torch has here, cpu or cuda say, got {device}: {reason}"
+        ) from None
 
 
 def _ratio(level: NoiseLevel) -> float:
@@ -168,29 +244,160 @@ def _ratio(level: NoiseLevel) -> float:
     if np.ndim(level.alpha) or np.ndim(level.sigma):
         shapes = f"{np.shape(level.alpha)} and {np.shape(level.sigma)}"
         raise ValueError(f"level must hold numbers, got arrays of shapes {shapes}")
-    if level.alpha == 0:
-        raise ValueError(f"level: alpha must be > 0 for a network, got {level.alpha}")
-    return float(level.sigma / level.alpha)
+    return float(level.ratio)
 
 
-def edm_denoiser(
-    net: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+COORDINATES: Mapping[str, Process] = MappingProxyType({"edm": EDM, "vp": VP_LINEAR, "flow": FLOW})
+"""What a network saw in training: ``x0 + sigma eps``, the variance-preserving
+``alpha x0 + sigma eps``, or rectified flow's ``(1 - t) x0 + t eps``; the process gives the time
+that ``time_of`` is by default."""
+
+
+def from_torch(
+    net: Callable[..., Any],
     shape: Sequence[int],
-    **options: Any,
+    *,
+    prediction: str,
+    coordinates: str,
+    time_of: Callable[[float], Any] | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    rows: int = DEFAULT_ROWS,
+    gradients: bool | None = None,
+    labels: Any = None,
 ) -> NetworkDenoiser:
-    """Wrap a network in EDM style: ``net(x, sigma) -> D`` for ``x = x_star + sigma eps``.
+    r"""Make a denoiser of a network ``net(x, t)``, for any process.
 
-    Any process follows from ``D(x; alpha, sigma) = net(x / alpha, sigma / alpha)``; without noise
-    ``D = x / alpha``, where the network is not asked.
+    A level of ratio ``r = sigma / alpha`` is one level ``(a, s)`` of the coordinates: the network
+    sees ``(a / alpha) x`` at the time ``time_of(r)``, and its output becomes ``D`` by
+    :data:`~steinlab.diffusion.denoisers.PREDICTIONS` at ``(a, s)``. Without noise
+    ``D = x / alpha``; the network is not asked. At ``alpha = 0``, where a state is noise alone,
+    ``x0``, ``v`` and ``velocity`` say what ``D`` is; ``eps`` and ``score`` do not, and coordinates
+    ``edm`` have no such level.
 
     Parameters
     ----------
     net : callable
-        Takes pictures ``(N, *shape)`` and noise levels ``(N,)``.
+        Takes pictures ``(N, *shape)``, times ``(N,)`` and, where ``labels`` are given, those.
+        Returns a tensor of the pictures' shape, or a tuple or an output object that holds it.
     shape : sequence of int
         Of one picture.
-    options
-        ``dtype``, ``device``, ``rows`` of :class:`NetworkDenoiser`.
+    prediction : str
+        ``x0``, ``eps``, ``v = a eps - s x0``, ``score``, ``velocity`` (``eps - x0``, which is
+        ``d x_t / d t`` of ``x_t = (1 - t) x0 + t eps``), or ``velocity-to-data``, its negative.
+    coordinates : str
+        A key of :data:`COORDINATES`: which states the network was trained on.
+    time_of : callable, optional
+        ``sigma / alpha -> t``; by default the coordinates' own time: ``sigma`` (edm), the linear
+        schedule's in [0, 1] (vp), ``sigma / (alpha + sigma)`` (flow). :func:`discrete_times` makes
+        it of ``alphas_cumprod``.
+    dtype, device : optional
+        By default the network's own. Elsewhere a copy of the network is moved.
+    rows, gradients, labels
+        See :class:`NetworkDenoiser`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown prediction or coordinates; if the network has dropout or batch statistics and
+        is in training mode; when called, if the network fails.
+
+    Examples
+    --------
+    A rectified-flow network, exact for data N(0, 1): ``E[eps - x0 | x]``.
+
+    >>> def velocity(x, t):
+    ...     return x * ((2 * t - 1) / ((1 - t) ** 2 + t**2))[:, None]
+    >>> wrapped = from_torch(velocity, [1], prediction="velocity", coordinates="flow")
+    >>> wrapped(np.array([[2.0]]), NoiseLevel(1.0, 1.0)).round(6)
+    array([[1.]])
+    >>> wrapped(np.array([[2.0]]), NoiseLevel(0.0, 1.0)).round(6)
+    array([[0.]])
+    """
+    one_of("prediction", prediction, PREDICTIONS)
+    process = COORDINATES[one_of("coordinates", coordinates, COORDINATES)]
+    clock, inner = time_of or process.time, tuple(int(n) for n in shape)
+    _require_evaluation(net)
+
+    def make(net: Any) -> Function:
+        def function(x: torch.Tensor, level: NoiseLevel, *labels: torch.Tensor) -> torch.Tensor:
+            ratio = _ratio(level)
+            if ratio == 0:
+                return x / float(level.alpha)
+            if ratio == math.inf and process is EDM:
+                raise ValueError(
+                    f"level: alpha must be > 0 for a network in edm coordinates, got {level.alpha}"
+                )
+            own = process.level_at(ratio)
+            scale = own.alpha / level.alpha if level.alpha else own.sigma / level.sigma
+            a, b = PREDICTIONS[prediction](own)
+            pictures = (x * float(scale)).reshape(-1, *inner)
+            times = _column(float(clock(ratio)), pictures)
+            output = _like(_unwrapped(_called(net, pictures, times, *labels)), pictures)
+            out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
+            return out
+
+        return function
+
+    def remake(dtype: torch.dtype, device: str) -> Function:
+        return make(_moved(net, dtype, device))
+
+    own_dtype, own_device = next(iter(_homes(net)), (torch.float32, torch.device("cpu")))
+    dtype, device = dtype or own_dtype, str(device or own_device)
+    _require_device(device)
+    made = NetworkDenoiser(
+        remake(dtype, device),
+        math.prod(inner),
+        dtype,
+        device,
+        rows,
+        remake,
+        inner,
+        gradients=gradients,
+    )
+    return made if labels is None else made.given(labels)
+
+
+def _called(net: Callable[..., Any], *args: torch.Tensor) -> Any:
+    try:
+        return net(*args)
+    except (RuntimeError, TypeError, IndexError) as error:
+        given = ", ".join(f"{tuple(arg.shape)} {arg.dtype} on {arg.device}" for arg in args)
+        reason = str(error).partition("\n")[0][:200]
+        raise ValueError(f"net failed on {given}: {reason}") from error
+
+
+def _homes(net: Any) -> list[tuple[torch.dtype, torch.device]]:
+    """Dtype and device of a network's floating parameters and buffers."""
+    if not isinstance(net, torch.nn.Module):
+        return []
+    tensors = (*net.parameters(), *net.buffers())
+    return [(tensor.dtype, tensor.device) for tensor in tensors if tensor.is_floating_point()]
+
+
+def _moved(net: Any, dtype: torch.dtype, device: str) -> Any:
+    """Return the network there; a copy, so that the caller's own stays where it is."""
+    if all(home == (dtype, torch.device(device)) for home in _homes(net)):
+        return net
+    return copy.deepcopy(net).to(device=device, dtype=dtype)
+
+
+def _require_evaluation(net: Any) -> None:
+    """Refuse a network whose output would be random, or depend on the other states."""
+    if isinstance(net, torch.nn.Module):
+        kinds = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._BatchNorm)
+        for module in net.modules():
+            if isinstance(module, kinds) and module.training and getattr(module, "p", 1):
+                raise ValueError(
+                    f"net must be in evaluation mode, call net.eval() first: "
+                    f"its {type(module).__name__} is training"
+                )
+
+
+def edm_denoiser(net: Callable[..., Any], shape: Sequence[int], **options: Any) -> NetworkDenoiser:
+    """Wrap a network in EDM style: ``net(x, sigma) -> D`` for ``x = x_star + sigma eps``.
+
+    :func:`from_torch` with ``prediction="x0"``, ``coordinates="edm"`` and the given options.
 
     Examples
     --------
@@ -200,46 +407,25 @@ def edm_denoiser(
     >>> wrapped(np.array([[1.0, 2.0]]), NoiseLevel(1.0, 1.0))
     array([[0.5, 1. ]])
     """
-    inner = tuple(shape)
+    return from_torch(net, shape, prediction="x0", coordinates="edm", **options)
 
-    def make(net: Any) -> Function:
-        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-            ratio, scaled = _ratio(level), x / float(level.alpha)
-            if ratio == 0:
-                return scaled
-            pictures = scaled.reshape(-1, *inner)
-            output = _same_shape(net(pictures, _column(ratio, pictures)), pictures)
-            return output.reshape(x.shape)
 
-        return function
-
-    return _made(make, net, math.prod(inner), options)
+VELOCITIES = ("velocity", "velocity-to-data", "flow")
+"""Predictions of networks that are hardly ever trained on variance-preserving states."""
 
 
 def timed_denoiser(
-    net: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    net: Callable[..., Any],
     shape: Sequence[int],
     *,
     prediction: str,
-    time_of: Callable[[float], float],
+    time_of: Callable[[float], Any],
+    coordinates: str | None = None,
     **options: Any,
 ) -> NetworkDenoiser:
-    r"""Wrap a variance-preserving network ``net(x, t)`` that predicts ``eps``, ``v`` or the score.
+    """Wrap a variance-preserving network ``net(x, t)`` that predicts ``eps``, ``v`` or the score.
 
-    A level of ratio ``r = sigma / alpha`` is the VP level ``a = 1 / sqrt(1 + r^2)``, ``s = r a`` in
-    rescaled coordinates: the network sees ``(a / alpha) x`` at the time ``time_of(r)``.
-
-    Parameters
-    ----------
-    net : callable
-        Takes pictures ``(N, *shape)`` and times ``(N,)``.
-    shape : sequence of int
-    prediction : str
-        A key of :data:`steinlab.diffusion.denoisers.PREDICTIONS`.
-    time_of : callable
-        ``sigma / alpha -> t``; :func:`discrete_times` makes it of ``alphas_cumprod``.
-    options
-        ``dtype``, ``device``, ``rows`` of :class:`NetworkDenoiser`.
+    :func:`from_torch` with ``coordinates="vp"``, unless they are given; a velocity needs them.
 
     Examples
     --------
@@ -248,65 +434,69 @@ def timed_denoiser(
     >>> wrapped(np.array([[2.0]]), NoiseLevel(1.0, 1.0)).round(6)
     array([[1.]])
     """
-    if prediction not in PREDICTIONS:
-        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
-    inner = tuple(shape)
-
-    def make(net: Any) -> Function:
-        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-            ratio = _ratio(level)
-            if ratio == 0:
-                return x / float(level.alpha)
-            alpha = 1 / math.hypot(1.0, ratio)
-            a, b = PREDICTIONS[prediction](NoiseLevel(alpha, ratio * alpha))
-            pictures = (x * (alpha / float(level.alpha))).reshape(-1, *inner)
-            output = _same_shape(net(pictures, _column(time_of(ratio), pictures)), pictures)
-            out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
-            return out
-
-        return function
-
-    return _made(make, net, math.prod(inner), options)
-
-
-def _made(
-    make: Callable[[Any], Function], net: Any, dim: int, options: dict[str, Any]
-) -> NetworkDenoiser:
-    def remake(dtype: torch.dtype, device: str) -> Function:
-        module = isinstance(net, torch.nn.Module)
-        return make(copy.deepcopy(net).to(device=device, dtype=dtype) if module else net)
-
-    return NetworkDenoiser(make(net), dim, remake=remake, **options)
+    if coordinates is None and prediction in VELOCITIES:
+        raise ValueError(
+            f"coordinates must be given for the prediction {prediction}: flow where the network "
+            "saw (1 - t) x0 + t eps, vp or edm"
+        )
+    return from_torch(
+        net,
+        shape,
+        prediction=prediction,
+        coordinates=coordinates or "vp",
+        time_of=time_of,
+        **options,
+    )
 
 
 def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
     """Return ``sigma / alpha -> t`` for a network trained at ``t = 0, 1, ...`` with these values.
 
-    Times between are interpolated in ``log(sigma / alpha)``.
+    Times between are interpolated in ``log(sigma / alpha)``; next to a level without noise or
+    without signal, where that is infinite, in ``atan(sigma / alpha)``.
+
+    Parameters
+    ----------
+    alphas_cumprod : sequence of float
+        Falling; it may start at 1 and end at 0 (zero terminal signal).
 
     Raises
     ------
     ValueError
-        If the values do not fall from below 1 to above 0; when called outside their range.
+        Naming the first value out of order; when called outside their range.
 
     Examples
     --------
     >>> time_of = discrete_times([0.9, 0.5, 0.1])
     >>> time_of(1.0)
     1.0
+    >>> discrete_times([1.0, 0.5, 0.0])(math.inf)
+    2.0
     """
     bars = np.asarray(alphas_cumprod, dtype=np.float64)
-    if bars.ndim != 1 or not (np.all((bars > 0) & (bars < 1)) and np.all(np.diff(bars) < 0)):
-        raise ValueError("alphas_cumprod must fall strictly within (0, 1)")
-    logs = 0.5 * (np.log1p(-bars) - np.log(bars))
+    if bars.ndim != 1 or len(bars) < 2:
+        raise ValueError(f"alphas_cumprod must be a list of at least 2, got shape {bars.shape}")
+    wrong = ~((bars >= 0) & (bars <= 1)) | (np.diff(bars, prepend=math.inf) >= 0)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise ValueError(
+            f"alphas_cumprod must fall within [0, 1], got alphas_cumprod[{first}] = {bars[first]}"
+        )
+    with np.errstate(divide="ignore"):
+        ratios = np.sqrt((1 - bars) / bars)
+        logs = 0.5 * (np.log1p(-bars) - np.log(bars))
 
     def time_of(ratio: float) -> float:
-        log = math.log(ratio)
-        slack = 1e-9 * (1 + abs(log))
+        log = math.log(ratio) if 0 < ratio < math.inf else math.copysign(math.inf, ratio - 1)
+        slack = 0.0 if math.isinf(log) else 1e-9 * (1 + abs(log))
         if not logs[0] - slack <= log <= logs[-1] + slack:
-            low, high = (float(np.exp(end)) for end in (logs[0], logs[-1]))
+            low, high = (float(end) for end in ratios[[0, -1]])
             raise ValueError(f"sigma / alpha must be in {low:.4g} to {high:.4g}, got {ratio:.4g}")
-        return float(np.interp(log, logs, np.arange(len(logs))))
+        place = int(np.clip(np.searchsorted(logs, log, side="right") - 1, 0, len(logs) - 2))
+        ends = slice(place, place + 2)
+        if np.isfinite(logs[ends]).all():
+            return float(np.interp(log, logs[ends], (place, place + 1)))
+        return float(np.interp(math.atan(ratio), np.arctan(ratios[ends]), (place, place + 1)))
 
     return time_of
 

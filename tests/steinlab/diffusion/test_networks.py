@@ -17,6 +17,7 @@ from steinlab.diffusion.networks import (  # noqa: E402
     NetworkDenoiser,
     discrete_times,
     edm_denoiser,
+    from_torch,
     timed_denoiser,
 )
 from steinlab.diffusion.processes import PROCESSES, VP_LINEAR  # noqa: E402
@@ -53,24 +54,32 @@ class EdmNet(torch.nn.Module):
         return (self.scale * out).reshape(x.shape)
 
 
-class TimedNet(torch.nn.Module):
-    """``net(x, t)`` on variance-preserving states; predicts eps, v or the score."""
+OWN = {
+    "edm": lambda r: (torch.ones_like(r), r),
+    "vp": lambda r: (1 / (1 + r**2).sqrt(), r / (1 + r**2).sqrt()),
+    "flow": lambda r: (1 / (1 + r), r / (1 + r)),
+}
 
-    def __init__(self, prediction, ratio_of):
+
+class ExactNet(torch.nn.Module):
+    """``net(x, t)`` on states of the given coordinates, exact in every prediction."""
+
+    def __init__(self, prediction, ratio_of, coordinates="vp"):
         super().__init__()
         self.edm, self.prediction, self.ratio_of = EdmNet(), prediction, ratio_of
+        self.own = OWN[coordinates]
 
     def forward(self, x, t):
         ratio = self.ratio_of(t)
-        wide = ratio[:, None, None, None]
-        alpha, sigma = 1 / (1 + wide**2).sqrt(), wide / (1 + wide**2).sqrt()
+        alpha, sigma = self.own(ratio[:, None, None, None])
         denoised = self.edm(x / alpha, ratio)
         eps = (x - alpha * denoised) / sigma
         return {
             "eps": eps,
             "v": alpha * eps - sigma * denoised,
             "score": -eps / sigma,
-            "flow": eps - denoised,
+            "velocity": eps - denoised,
+            "velocity-to-data": denoised - eps,
             "x0": denoised,
         }[self.prediction]
 
@@ -87,23 +96,42 @@ def linear_ratio(t):
     return integral.expm1().sqrt()
 
 
+class Preconditioned(EdmNet):
+    """EDM's ``c_skip x + c_out F(c_in x, log(sigma) / 4)`` around the ``F`` that makes it exact."""
+
+    def forward(self, x, sigma):
+        wide = sigma[:, None, None, None]
+        total = (wide**2 + 0.25).sqrt()
+        skip, out = 0.25 / total**2, 0.5 * wide / total
+        back = (x / total) * total
+        return skip * x + out * ((super().forward(back, sigma) - skip * back) / out)
+
+
 STYLES = {
-    "edm": lambda **options: edm_denoiser(EdmNet().to(options["dtype"]), SHAPE, **options),
+    "edm": lambda **options: edm_denoiser(EdmNet(), SHAPE, **options),
+    "edm, preconditioned": lambda **options: edm_denoiser(Preconditioned(), SHAPE, **options),
     **{
         f"{prediction}, alphas_cumprod": lambda prediction=prediction, **options: timed_denoiser(
-            TimedNet(prediction, interpolated).to(options["dtype"]),
+            ExactNet(prediction, interpolated),
             SHAPE,
             prediction=prediction,
             time_of=discrete_times(BARS),
             **options,
         )
-        for prediction in ("eps", "v", "score", "flow", "x0")
+        for prediction in ("eps", "v", "score", "x0")
     },
     "score, vp-linear": lambda **options: timed_denoiser(
-        TimedNet("score", linear_ratio).to(options["dtype"]),
+        ExactNet("score", linear_ratio),
         SHAPE,
         prediction="score",
         time_of=VP_LINEAR.time,
+        **options,
+    ),
+    "velocity, flow": lambda **options: from_torch(
+        ExactNet("velocity", lambda t: t / (1 - t), "flow"),
+        SHAPE,
+        prediction="velocity",
+        coordinates="flow",
         **options,
     ),
 }
@@ -142,6 +170,183 @@ def test_a_wrapped_mixture_is_the_mixture(style, dtype, process):
             found = getattr(denoiser, name)(x, level, v)
             atol = 10 * close * (1 + rate) / level.alpha
             np.testing.assert_allclose(found, products, rtol=0, atol=atol)
+
+
+CLOCKS = {
+    "t": (lambda r: r / (1 + r), lambda t: t / (1 - t)),
+    "1000 t": (lambda r: 1000 * r / (1 + r), lambda t: t / (1000 - t)),
+    "1 - t": (lambda r: 1 / (1 + r), lambda t: (1 - t) / t),
+    "log sigma": (math.log, torch.exp),
+}
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("coordinates", OWN)
+@pytest.mark.parametrize("prediction", ["x0", "eps", "v", "score", "velocity", "velocity-to-data"])
+def test_every_convention_is_the_mixture(prediction, coordinates, clock):
+    time_of, ratio_of = CLOCKS[clock]
+    for dtype in DTYPES.values():
+        denoiser = from_torch(
+            ExactNet(prediction, ratio_of, coordinates),
+            SHAPE,
+            prediction=prediction,
+            coordinates=coordinates,
+            time_of=time_of,
+            dtype=dtype,
+        )
+        for process in ("edm", "vp-cosine", "flow"):
+            for ratio in RATIOS:
+                level = PROCESSES[process].level_at(ratio)
+                x = states(level)
+                close = 3 * tolerance(level, dtype)
+                np.testing.assert_allclose(denoiser(x, level), LAW(x, level), rtol=0, atol=close)
+
+
+@pytest.mark.parametrize("process", ["flow", "vp-linear"])
+@pytest.mark.parametrize("coordinates", ["flow", "vp"])
+@pytest.mark.parametrize("prediction", ["x0", "v", "velocity", "velocity-to-data"])
+def test_from_pure_noise_an_exact_network_returns_the_mean(prediction, coordinates, process):
+    """``E[x0]`` of ``x0`` itself, and of ``-v``, ``x - velocity``, ``x + velocity-to-data``."""
+    mean = torch.from_numpy(LAW.mean()).reshape(SHAPE)
+
+    def net(x, t):
+        assert torch.all(t == end)
+        alone = {"x0": mean + 0 * x, "v": -mean + 0 * x, "velocity": x - mean}
+        return alone[prediction] if prediction in alone else mean - x
+
+    end = 999.0 if coordinates == "vp" else 1.0
+    times = {"vp": lambda r: 999.0 if r == math.inf else 0.0}.get(coordinates)
+    denoiser = from_torch(
+        net,
+        SHAPE,
+        prediction=prediction,
+        coordinates=coordinates,
+        time_of=times,
+        dtype=torch.float64,
+    )
+    level = PROCESSES[process].level_at(math.inf)
+    x = np.random.default_rng(0).standard_normal((5, DIM))
+    expected = np.broadcast_to(LAW.mean(), x.shape)
+    np.testing.assert_allclose(denoiser(x, level), expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(LAW(x, level), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "coordinates", "message"),
+    [
+        ("eps", "vp", "alpha must be > 0 for the prediction eps, got 0.0; v, velocity and x0 say"),
+        ("score", "flow", "alpha must be > 0 for the prediction score"),
+        ("x0", "edm", "alpha must be > 0 for a network in edm coordinates, got 0.0"),
+    ],
+)
+def test_pure_noise_that_leaves_the_data_open_is_refused(prediction, coordinates, message):
+    denoiser = from_torch(
+        lambda x, _: x, [2], prediction=prediction, coordinates=coordinates, time_of=lambda _: 1.0
+    )
+    with pytest.raises(ValueError, match=message):
+        denoiser(np.ones((1, 2)), NoiseLevel(0.0, 1.0))
+
+
+def test_a_velocity_needs_coordinates():
+    """It was fed variance-preserving states, and ``D`` was off by 0.44 at ``t = 1/2``."""
+    net = ExactNet("velocity", lambda t: t / (1 - t), "flow")
+    for name in ("flow", "velocity", "velocity-to-data"):
+        with pytest.raises(
+            ValueError, match=f"coordinates must be given for the prediction {name}"
+        ):
+            timed_denoiser(net, SHAPE, prediction=name, time_of=PROCESSES["flow"].time)
+    given = timed_denoiser(
+        net.double(), SHAPE, prediction="flow", time_of=PROCESSES["flow"].time, coordinates="flow"
+    )
+    level = PROCESSES["flow"].level(0.5)
+    np.testing.assert_allclose(given(states(level), level), LAW(states(level), level), atol=1e-12)
+
+
+def test_the_network_keeps_its_dtype_and_a_copy_is_moved():
+    net = EdmNet()  # its parameter is float32
+    own = edm_denoiser(net.double(), SHAPE)
+    assert own.dtype == torch.float64
+    half = from_torch(net, SHAPE, prediction="x0", coordinates="edm", dtype=torch.float16)
+    assert half.dtype == torch.float16
+    assert net.scale.dtype == torch.float64
+    x = states(LEVEL)
+    assert half(x, LEVEL).dtype == np.float64
+    np.testing.assert_allclose(half(x, LEVEL), LAW(x, LEVEL), atol=0.02)
+
+
+class Output:
+    """An output object as diffusers has them."""
+
+    def __init__(self, sample):
+        self.sample = sample
+
+
+@pytest.mark.parametrize("wrap", [lambda y: (y,), lambda y: [y, None], Output])
+def test_tuples_and_output_objects_are_unwrapped(wrap):
+    denoiser = edm_denoiser(lambda x, s: wrap(EdmNet()(x, s)), SHAPE, dtype=torch.float64)
+    np.testing.assert_allclose(denoiser(states(LEVEL), LEVEL), LAW(states(LEVEL), LEVEL))
+
+
+@pytest.mark.parametrize("rows", [2, 1000])
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4, 5, 6], 3, torch.arange(7.0)])
+def test_labels_follow_their_states(labels, rows):
+    """Through chunks, probes and a corrected run; one label serves all."""
+
+    def net(x, sigma, y):
+        assert len(y) == len(x)
+        return (1 + y.to(x.dtype))[:, None, None, None] * x / (1 + sigma[:, None, None, None])
+
+    plain = edm_denoiser(net, SHAPE, dtype=torch.float64, rows=rows)
+    denoiser, x = plain.given(labels), states(LEVEL)
+    factor = np.broadcast_to(1 + np.asarray(labels, dtype=float), 7)[:, None]
+    expected = factor * x / LEVEL.alpha / (1 + LEVEL.ratio)
+    np.testing.assert_allclose(denoiser(x, LEVEL), expected, rtol=1e-14)
+    v = np.random.default_rng(0).standard_normal((3, 7, DIM))
+    for product in (denoiser.jvp, denoiser.vjp):
+        found = product(x, LEVEL, v)
+        np.testing.assert_allclose(found, factor * v / LEVEL.alpha / (1 + LEVEL.ratio), rtol=1e-14)
+    if np.ndim(labels):
+        with pytest.raises(ValueError, match=r"labels must be one, or one per state \(2\), got 7"):
+            denoiser(x[:2], LEVEL)
+
+
+def test_pictures_are_states_too():
+    denoiser, x = STYLES["edm"](dtype=torch.float64), states(LEVEL)
+    expected = LAW(x, LEVEL).reshape(7, *SHAPE)
+    np.testing.assert_array_equal(
+        denoiser(x.reshape(7, *SHAPE), LEVEL), denoiser(x, LEVEL).reshape(7, *SHAPE)
+    )
+    np.testing.assert_allclose(denoiser(x.reshape(7, *SHAPE), LEVEL), expected)
+    v = np.ones((2, 7, *SHAPE))
+    found = denoiser.jvp(x.reshape(7, *SHAPE), LEVEL, v)
+    np.testing.assert_allclose(found, LAW.jvp(x, LEVEL, v.reshape(2, 7, DIM)).reshape(v.shape))
+
+
+def test_the_graph_is_kept_where_the_state_asks_for_it():
+    """One Euler step from N(0, 1), ``D = x / 2`` at noise 1: ``x_t = 0.6 x``, not 0.5 x."""
+
+    def net(x, _sigma):
+        return 0.5 * weight * x
+
+    weight = torch.ones((), requires_grad=True)
+    levels = (NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.2))
+    for dtype in (torch.float32, torch.float64):
+        x = torch.tensor([[2.0]], dtype=torch.float64, requires_grad=True)
+        found = EULER.step(edm_denoiser(net, [1], dtype=dtype), x, *levels, ()).state
+        (slope,) = torch.autograd.grad(found.sum(), x)
+        assert slope.item() == pytest.approx(0.6, rel=1e-6)
+    assert not edm_denoiser(net, [1])(x.detach(), levels[0]).requires_grad
+    assert not edm_denoiser(net, [1], gradients=False)(x, levels[0]).requires_grad
+    found = edm_denoiser(net, [1], gradients=True)(x.detach(), levels[0])
+    (slope,) = torch.autograd.grad(found.sum(), weight)
+    assert slope.item() == pytest.approx(1.0)
+
+
+def test_a_network_in_training_mode_is_refused():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1))
+    with pytest.raises(ValueError, match=r"net must be in evaluation mode.*: its Dropout"):
+        edm_denoiser(net, [2])
+    edm_denoiser(net.eval(), [2])
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -265,6 +470,14 @@ def test_probes_estimate_the_divergence(mode):
     assert (np.abs(draws.mean(axis=0) - Exact()(step, rng)) < 5 * error).all()
 
 
+def test_a_table_may_start_without_noise_and_end_without_signal():
+    time_of = discrete_times([1.0, 0.9, 0.5, 0.1, 0.0])
+    assert [time_of(math.sqrt(1 / a - 1)) for a in (0.9, 0.5, 0.1)] == pytest.approx([1, 2, 3])
+    assert (time_of(0.0), time_of(math.inf)) == (0, 4)
+    assert 0 < time_of(0.1) < time_of(0.2) < 1
+    assert 3 < time_of(5.0) < time_of(50.0) < 4
+
+
 def test_the_time_is_the_customary_one():
     time_of = discrete_times(BARS)
     for index in (0, 1, 250, 499):
@@ -288,17 +501,17 @@ def test_the_time_is_the_customary_one():
         (lambda _: NetworkDenoiser(lambda x, _level: x, 4, rows=0), "rows must be >= 1, got 0"),
         (
             lambda _: timed_denoiser(EdmNet(), SHAPE, prediction="noise", time_of=float),
-            "prediction must be one of x0, eps, v, score, flow, got noise",
+            "prediction must be one of x0, eps, v, score, velocity, .*got noise",
         ),
         (
-            lambda _: discrete_times([0.5, 0.9]),
-            r"alphas_cumprod must fall strictly within \(0, 1\)",
+            lambda _: discrete_times([0.9, 0.5, 0.7]),
+            r"alphas_cumprod must fall within \[0, 1\], got alphas_cumprod\[2\] = 0\.7",
         ),
         (
-            lambda _: discrete_times([1.0, 0.5]),
-            r"alphas_cumprod must fall strictly within \(0, 1\)",
+            lambda _: discrete_times([1.5, 0.5]),
+            r"alphas_cumprod must fall within \[0, 1\], got alphas_cumprod\[0\] = 1\.5",
         ),
-        (lambda _: discrete_times([[0.5]]), r"alphas_cumprod must fall strictly within \(0, 1\)"),
+        (lambda _: discrete_times([[0.5]]), r"must be a list of at least 2, got shape \(1, 1\)"),
         (
             lambda _: discrete_times([0.9, 0.5])(2.0),
             r"sigma / alpha must be in 0\.3333 to 1, got 2",
@@ -335,7 +548,11 @@ def test_an_output_of_another_shape_is_refused(net: Any) -> None:
 
 
 NO_REAL_TENSOR = {
-    "tuple": (lambda x, _: (x, None), "^net must return a tensor, got tuple$"),
+    "tuple": (lambda x, _: ("x", x), "^net must return a tensor, got str$"),
+    "dtype": (
+        lambda x, _: x.double(),
+        "^net must return the dtype of its input, torch.float32, got torch.float64$",
+    ),
     "none": (lambda _x, _: None, "^net must return a tensor, got NoneType$"),
     "complex": (lambda x, _: x + 0j, "^net must return real numbers, got torch.complex64$"),
 }
@@ -346,7 +563,7 @@ NO_REAL_TENSOR = {
 def test_an_output_that_is_no_real_tensor_is_refused(net: Any, message: str, method: str) -> None:
     """None had "no attribute shape", and a complex output lost its imaginary part unsaid."""
     x = np.ones((5, 2))
-    for denoiser in (*_wrapped(net, (2,)), NetworkDenoiser(net, 2)):
+    for denoiser in _wrapped(net, (2,)):
         probes = () if method == "__call__" else (x,)
         with pytest.raises(ValueError, match=message) as caught:
             getattr(denoiser, method)(x, NoiseLevel(1.0, 1.0), *probes)
