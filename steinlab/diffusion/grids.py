@@ -348,9 +348,10 @@ def make_grid(
 
 def _begun(process: Process, start: float) -> Process:
     """Return the process on the part of its range below a time."""
-    if not start > process.t_min or not float(process.ratio(start)) > process.ratio_min:
+    if not process.t_min < start <= process.t_end:
         raise InputError(
-            f"grid: start must be a time of {process.name} above {process.t_min:g}, got {start:g}"
+            f"grid: start must be a time of {process.name} in ({process.t_min:g}, "
+            f"{process.t_end:g}], got {start:g}"
         )
     return dataclasses.replace(process, t_max=start)
 

@@ -60,6 +60,8 @@ class Process:
         process's own time need them.
     t_min, t_max : float
         The customary range of ``t``; grids begin at ``t_max``, end at ``t_min`` or zero noise.
+    t_end : float
+        The last time there is; the first is 0.
 
     Examples
     --------
@@ -76,6 +78,7 @@ class Process:
     t_min: float
     t_max: float
     rates: Callable[[Any, NoiseLevel], tuple[Any, Any]] | None = None
+    t_end: float = math.inf
 
     def level_at(self, ratio: Any) -> NoiseLevel:
         """Return the level whose ``sigma / alpha`` is ``ratio`` (a number, or an array of them).
@@ -104,7 +107,22 @@ class Process:
         return NoiseLevel(_plain(np.where(infinite, 0.0, alpha)), _plain(sigma))
 
     def level(self, t: Any) -> NoiseLevel:
-        """Return the level at time ``t``."""
+        """Return the level at time ``t``.
+
+        Raises
+        ------
+        ValueError
+            Outside the process's times.
+
+        Examples
+        --------
+        >>> VP_LINEAR.level(-0.1)
+        Traceback (most recent call last):
+        ...
+        ValueError: t must be in [0, 1] for vp-linear, got -0.1
+        """
+        if not np.all((np.asarray(t) >= 0) & (np.asarray(t) <= self.t_end)):
+            raise ValueError(f"t must be in [0, {self.t_end:g}] for {self.name}, got {t}")
         return self.level_at(_plain(self.ratio(t)))
 
     def within(self, least: float, greatest: float) -> Process:
@@ -158,17 +176,27 @@ def _linear_time(s: Any) -> Any:
     return 2 * integral / (BETA_MIN + np.sqrt(BETA_MIN**2 + 2 * (BETA_MAX - BETA_MIN) * integral))
 
 
-_COS0 = math.cos(0.5 * math.pi * COSINE_OFFSET / (1 + COSINE_OFFSET))
+_TURN = 0.5 * math.pi / (1 + COSINE_OFFSET)
+"""Radians per unit of time of the cosine schedule, whose angle is ``turn (t + offset)``."""
+
+_SIN0, _COS0 = math.sin(_TURN * COSINE_OFFSET), math.cos(_TURN * COSINE_OFFSET)
 
 
 def _cosine_ratio(t: Any) -> Any:
-    alpha = np.cos(0.5 * math.pi * (t + COSINE_OFFSET) / (1 + COSINE_OFFSET)) / _COS0
-    return np.sqrt((1 - alpha) * (1 + alpha)) / alpha
+    """``sqrt(cos0^2 - cos^2) / cos`` with ``cos0^2 - cos^2 = sin(a - a0) sin(a + a0)``."""
+    apart, total = _TURN * t, _TURN * (t + 2 * COSINE_OFFSET)
+    with np.errstate(divide="ignore"):
+        ratio = np.sqrt(np.sin(apart) * np.sin(total)) / np.sin(_TURN * (1.0 - t))
+    return ratio
 
 
 def _cosine_time(s: Any) -> Any:
-    angle = np.arccos(_COS0 / np.hypot(1.0, s))
-    return angle * (1 + COSINE_OFFSET) / (0.5 * math.pi) - COSINE_OFFSET
+    """The angle less the first: ``tan a = sqrt(sin0^2 + s^2) / cos0``, without a difference."""
+    infinite = np.isinf(s)
+    if infinite.any():
+        return np.where(infinite, 1.0, _cosine_time(np.where(infinite, 1.0, s)))
+    root = np.hypot(_SIN0, s)
+    return np.arctan2(_COS0 * s * (s / (root + _SIN0)), _COS0**2 + _SIN0 * root) / _TURN
 
 
 def _ve_levels(s: Any) -> tuple[Any, Any]:
@@ -202,15 +230,21 @@ def _linear_drift(t: Any) -> Any:
 
 
 def _cosine_drift(t: Any) -> Any:
-    turn = 0.5 * math.pi / (1 + COSINE_OFFSET)
-    return turn * np.tan(turn * (t + COSINE_OFFSET))
+    return _TURN * np.tan(_TURN * (t + COSINE_OFFSET))
 
 
 VP_LINEAR = Process(
-    "vp-linear", _vp_levels, _linear_ratio, _linear_time, 1e-3, 1.0, _vp_rates(_linear_drift)
+    "vp-linear", _vp_levels, _linear_ratio, _linear_time, 1e-3, 1.0, _vp_rates(_linear_drift), 1.0
 )
 VP_COSINE = Process(
-    "vp-cosine", _vp_levels, _cosine_ratio, _cosine_time, 1e-3, 0.9946, _vp_rates(_cosine_drift)
+    "vp-cosine",
+    _vp_levels,
+    _cosine_ratio,
+    _cosine_time,
+    1e-3,
+    0.9946,
+    _vp_rates(_cosine_drift),
+    1.0,
 )
 VE = Process(
     "ve",
@@ -220,6 +254,7 @@ VE = Process(
     0.0,
     1.0,
     lambda t, level: (0.0 * t, level.sigma * math.log(VE_MAX / VE_MIN)),
+    1.0,
 )
 
 
@@ -236,6 +271,7 @@ FLOW = Process(
     1e-3,
     1.0 - 1e-3,
     lambda t, level: (0.0 * t - 1.0, 0.0 * t + 1.0),  # noqa: ARG005
+    1.0,
 )
 
 PROCESSES: Mapping[str, Process] = MappingProxyType(

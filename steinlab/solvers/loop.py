@@ -46,13 +46,30 @@ class Solution:
 class NonFiniteStateError(FloatingPointError):
     """A state turned non-finite; ``partial`` holds what was computed before that step."""
 
-    def __init__(self, step: int, steps: int, solver: str, correction: str, partial: Solution):
+    def __init__(
+        self,
+        step: int,
+        steps: int,
+        solver: str,
+        correction: str,
+        partial: Solution,
+        *,
+        dtype: Any = None,
+    ):
         super().__init__(
             f"state is not finite after step {step + 1} of {steps} "
-            f"(solver {solver}, correction {correction})"
+            f"(solver {solver}, correction {correction}){_why(partial.state, dtype)}"
         )
         self.step = step
         self.partial = partial
+
+
+def _why(state: Array, dtype: Any) -> str:
+    """Say so where half precision may have overflowed, in the network or in the state."""
+    for what, kind in (("the network computes", dtype), ("the state is", state.dtype)):
+        if str(kind).endswith("float16") and "bfloat16" not in str(kind):
+            return f"; {what} in float16, which overflows above 65504: try bfloat16 or float32"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,8 @@ def solve(
     ----------
     denoiser : Denoiser
     x : array
-        States at ``grid[0]``, under the forward process's law there; any array library.
+        States at ``grid[0]``, under the forward process's law there; any array library. Flat,
+        ``(N, d)``, or the pictures ``(N, *shape)`` of a network, which come back as such.
     grid : sequence of NoiseLevel
         From noise to data; the last may be zero noise.
     solver : Solver, Plan or str
@@ -159,6 +177,8 @@ def solve(
     array([[1.]])
     """
     trajectory = [x] if keep_trajectory else []
+    shape = tuple(x.shape)
+    x = _flat(x, denoiser)
     diagnostics: list[Diagnostics] = []
     evaluations = 0
     try:
@@ -169,13 +189,21 @@ def solve(
             evaluations += taken.step.candidate.evaluations
             diagnostics.append(taken.diagnostics)
             if keep_trajectory:
-                trajectory.append(x)
+                trajectory.append(x.reshape(shape))
             if progress:
-                progress(len(diagnostics), x, taken.step.t)
+                progress(len(diagnostics), x.reshape(shape), taken.step.t)
     except NonFiniteStateError as error:
-        error.partial = replace(error.partial, trajectory=tuple(trajectory))
+        last = error.partial.state.reshape(shape)
+        error.partial = replace(error.partial, state=last, trajectory=tuple(trajectory))
         raise
-    return Solution(x, evaluations, tuple(diagnostics), tuple(trajectory))
+    return Solution(x.reshape(shape), evaluations, tuple(diagnostics), tuple(trajectory))
+
+
+def _flat(x: Array, denoiser: Denoiser) -> Array:
+    """Return pictures ``(N, *shape)`` of a network that states its shape as ``(N, d)``."""
+    shape = tuple(getattr(denoiser, "shape", ()))
+    pictures = len(shape) > 1 and tuple(x.shape[1:]) == shape
+    return x.reshape(len(x), math.prod(shape)) if pictures else x
 
 
 def steps(
@@ -233,7 +261,10 @@ def steps(
         diagnostics.append(done)
         if not _finite(state, xp):
             partial = Solution(x, evaluations, tuple(diagnostics))
-            raise NonFiniteStateError(i, len(solvers), one.name, correction.name, partial)
+            dtype = getattr(denoiser, "dtype", None)
+            raise NonFiniteStateError(
+                i, len(solvers), one.name, correction.name, partial, dtype=dtype
+            )
         yield Taken(step, state, done)
         if not still:
             latest = Evaluation(s, x, step.candidate.denoised, step.candidate.linear)
@@ -253,6 +284,7 @@ def _replayed(solver: Solver | Plan, levels: Grid) -> tuple[Solver, ...]:
 
 def _finite(x: Array, xp: Any) -> bool:
     # a finite sum has finite terms; finite terms may overflow together
+    x = x.detach() if getattr(x, "requires_grad", False) else x
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(xp.sum(x))
     return math.isfinite(total) or bool(xp.all(xp.isfinite(x)))

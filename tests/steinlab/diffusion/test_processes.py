@@ -101,3 +101,27 @@ def test_extreme_levels_of_vp() -> None:
 def test_a_ratio_outside_its_range_is_named(ratio: float) -> None:
     with pytest.raises(ValueError, match=f"ratio must be >= 0, got {ratio}"):
         EDM.level_at(ratio)
+
+
+def test_the_cosine_schedule_keeps_its_digits() -> None:
+    """Below its range ``1 - alpha`` lost them: four were left at ``t = 1e-10``."""
+    for t in (1e-300, 1e-12, 1e-6, 1e-3, 0.3, 0.9946, 1 - 1e-9):
+        with mp.workdps(60):
+            alpha = _cosine(mp.mpf(t))
+            exact = float(mp.sqrt(1 - alpha**2) / alpha)
+        assert float(VP_COSINE.ratio(t)) == pytest.approx(exact, rel=1e-14)
+        rate = 1e-15 if t < 0.5 else 1e-6 * (1 - t)
+        assert float(VP_COSINE.time(exact)) == pytest.approx(t, rel=1e-14, abs=rate)
+    assert VP_COSINE.level(1.0).alpha == 0.0
+    assert VP_COSINE.time(math.inf) == 1.0
+
+
+@ALL
+def test_levels_outside_a_process_get_their_line(process: Process) -> None:
+    assert process.level(0.0).sigma >= 0
+    beyond = [] if process is EDM else [1.01]
+    for t in (-0.1, math.nan, np.array([0.5, -1e-9]), *beyond):
+        with pytest.raises(
+            ValueError, match=rf"^t must be in \[0, (1|inf)\] for {process.name}, got"
+        ):
+            process.level(t)
