@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from steinlab.corrections.tweedie import tweedie
     from steinlab.diffusion.grids import make_grid
     from steinlab.diffusion.models import load_model
+    from steinlab.diffusion.networks import from_torch
     from steinlab.diffusion.processes import get_process
     from steinlab.estimates import Estimate
     from steinlab.experiments.compare import compare
@@ -50,6 +51,7 @@ _FACE = {
     "get_process": "steinlab.diffusion.processes:get_process",
     "make_grid": "steinlab.diffusion.grids:make_grid",
     "load_model": "steinlab.diffusion.models:load_model",
+    "from_torch": "steinlab.diffusion.networks:from_torch",
     # how
     "get_solver": "steinlab.solvers:get_solver",
     "solve": "steinlab.solvers.loop:solve",
@@ -90,6 +92,7 @@ __all__ = [
     "claim",
     "coefficients",
     "compare",
+    "from_torch",
     "get_correction",
     "get_process",
     "get_solver",

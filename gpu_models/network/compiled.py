@@ -96,5 +96,11 @@ def compiled_denoiser(
     plain = edm_denoiser(net, shape, rows=max(sizes), **options)
     values = edm_denoiser(padded(fast, sizes), shape, **options).function
     return CompiledDenoiser(
-        plain.function, plain.dim, plain.dtype, plain.device, plain.rows, plain.remake, values
+        plain.function,
+        plain.dim,
+        plain.dtype,
+        plain.device,
+        plain.rows,
+        plain.remake,
+        values=values,
     )

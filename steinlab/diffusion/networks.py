@@ -142,7 +142,8 @@ class NetworkDenoiser:
     def _product(self, mode: str, x: Array, level: NoiseLevel, v: Array) -> Array:
         def product(z: torch.Tensor, w: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
             one = Differentiable(lambda a, s: _like(self.function(a, s, *labels), a))
-            return getattr(one, mode)(z, level, w).detach()
+            out: torch.Tensor = getattr(one, mode)(z, level, w)
+            return out.detach()
 
         return self._by_rows(product, x, v)
 
@@ -377,7 +378,8 @@ def _homes(net: Any) -> list[tuple[torch.dtype, torch.device]]:
 
 def _moved(net: Any, dtype: torch.dtype, device: str) -> Any:
     """Return the network there; a copy, so that the caller's own stays where it is."""
-    if all(home == (dtype, torch.device(device)) for home in _homes(net)):
+    there = torch.empty(0, device=device).device  # cuda is one of several
+    if all(home == (dtype, there) for home in _homes(net)):
         return net
     return copy.deepcopy(net).to(device=device, dtype=dtype)
 
@@ -387,7 +389,7 @@ def _require_evaluation(net: Any) -> None:
     if isinstance(net, torch.nn.Module):
         kinds = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._BatchNorm)
         for module in net.modules():
-            if isinstance(module, kinds) and module.training and getattr(module, "p", 1):
+            if isinstance(module, kinds) and module.training and getattr(module, "p", True):
                 raise ValueError(
                     f"net must be in evaluation mode, call net.eval() first: "
                     f"its {type(module).__name__} is training"

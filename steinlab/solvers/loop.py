@@ -177,8 +177,11 @@ def solve(
     array([[1.]])
     """
     trajectory = [x] if keep_trajectory else []
-    shape = tuple(x.shape)
-    x = _flat(x, denoiser)
+    given, x = x, _flat(x, denoiser)
+
+    def shaped(state: Array) -> Array:
+        return state if given.ndim == x.ndim else state.reshape(given.shape)
+
     diagnostics: list[Diagnostics] = []
     evaluations = 0
     try:
@@ -189,14 +192,14 @@ def solve(
             evaluations += taken.step.candidate.evaluations
             diagnostics.append(taken.diagnostics)
             if keep_trajectory:
-                trajectory.append(x.reshape(shape))
+                trajectory.append(shaped(x))
             if progress:
-                progress(len(diagnostics), x.reshape(shape), taken.step.t)
+                progress(len(diagnostics), shaped(x), taken.step.t)
     except NonFiniteStateError as error:
-        last = error.partial.state.reshape(shape)
+        last = shaped(error.partial.state)
         error.partial = replace(error.partial, state=last, trajectory=tuple(trajectory))
         raise
-    return Solution(x.reshape(shape), evaluations, tuple(diagnostics), tuple(trajectory))
+    return Solution(shaped(x), evaluations, tuple(diagnostics), tuple(trajectory))
 
 
 def _flat(x: Array, denoiser: Denoiser) -> Array:
