@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, to_device
 
 Array = Any
 """An array of any library that follows the array API: NumPy, torch, array-api-strict."""
@@ -26,6 +26,33 @@ def like(values: Any, x: Array) -> Array:
         return np.asarray(values, dtype=x.dtype)
     xp = array_namespace(x)
     return xp.asarray(values, dtype=x.dtype, device=device(x))
+
+
+def host(x: Array, dtype: Any = None) -> np.ndarray:
+    """Return an array of any library and device as NumPy's, in its own dtype or another."""
+    return np.asarray(x if isinstance(x, np.ndarray) else to_device(x, "cpu"), dtype=dtype)
+
+
+class Linear:
+    """What follows from the ``+``, the negation and the product with scalars of a subclass.
+
+    A solver's step does nothing else with states, so it runs on values with parts of their own:
+    derivatives, or sizes of rounding errors.
+    """
+
+    __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
+
+    def __radd__(self: Any, other: Any) -> Any:
+        return self + other
+
+    def __sub__(self: Any, other: Any) -> Any:
+        return self + (-other)
+
+    def __rsub__(self: Any, other: Any) -> Any:
+        return -self + other
+
+    def __rmul__(self: Any, scale: Any) -> Any:
+        return self * scale
 
 
 def require_floating(x: Array, name: str = "x") -> Any:

@@ -134,9 +134,7 @@ class EmpiricalMixture:
 
     def variance(self) -> np.ndarray:
         """Return the total variance ``E|x_star - E[x_star]|^2``, shape ``()``."""
-        rows = self.data - self.centre
-        squares = np.einsum("ij,ij->", rows, rows)
-        return np.asarray(squares / len(self.data) + self.dim * self.bandwidth**2)
+        return EmpiricalMixture(self.data - self.centre, self.bandwidth).second_moment()
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw ``n`` states from the data law, shape ``(n, d)``."""
@@ -150,28 +148,26 @@ class EmpiricalMixture:
     def log_prob(self, x: Array, level: NoiseLevel) -> Array:
         """Return the log density of ``alpha x_star + sigma eps`` at ``x``, shape ``(..., N)``."""
 
-        def evaluate(rows: Array) -> tuple[Array]:
-            post, xp = self._posterior(rows, level), array_namespace(rows)
-            v = post.gains.v
-            distance = xp.sum((post.u - post.gains.alpha * post.top) ** 2, axis=-1)
+        def read(post: _Posterior) -> tuple[Array]:
+            v, off = post.gains.v, post.u - post.gains.alpha * post.top
+            distance = array_namespace(off).sum(off**2, axis=-1)
             constant = math.log(len(self.data)) + 0.5 * self.dim * math.log(2 * math.pi * v)
             return (-distance / (2 * v) - post.log_top - constant,)
 
-        return self._evaluate(evaluate, x)[0]
+        return self._evaluate(read, x, level)[0]
 
     def score(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``grad log p(x) = (alpha E[m | x] - u) / v`` at the level, shape of ``x``."""
 
-        def evaluate(rows: Array) -> tuple[Array]:
-            post = self._posterior(rows, level)
+        def read(post: _Posterior) -> tuple[Array]:
             alpha = post.gains.alpha
             return ((alpha * post.shift - (post.u - alpha * post.top)) / post.gains.v,)
 
-        return self._evaluate(evaluate, x)[0]
+        return self._evaluate(read, x, level)[0]
 
     def denoise(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
-        return self._evaluate(lambda rows: (_denoised(self._posterior(rows, level)),), x)[0]
+        return self._evaluate(lambda post: (_denoised(post),), x, level)[0]
 
     def divergence(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
@@ -184,14 +180,13 @@ class EmpiricalMixture:
     def moments(self, x: Array, level: NoiseLevel) -> tuple[Array, Array, Array]:
         """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
 
-        def evaluate(rows: Array) -> tuple[Array, Array, Array]:
-            post = self._posterior(rows, level)
+        def read(post: _Posterior) -> tuple[Array, Array, Array]:
             gains, spread = post.gains, _spread(post)
             divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * spread
             variance = gains.noise**2 * spread + self.dim * self.smallest_variance * gains.noise
             return _denoised(post), divergence, variance
 
-        denoised, divergence, variance = self._evaluate(evaluate, x)
+        denoised, divergence, variance = self._evaluate(read, x, level)
         return denoised, divergence, variance
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
@@ -216,11 +211,13 @@ class EmpiricalMixture:
         columns = self.jvp(rows, level, xp.broadcast_to(eye, (self.dim, *rows.shape)))
         return un_row(xp.moveaxis(columns, 0, -1), x)
 
-    def _evaluate(self, evaluate: Callable[..., tuple[Array, ...]], x: Array) -> tuple[Array, ...]:
+    def _evaluate(
+        self, read: Callable[[_Posterior], tuple[Array, ...]], x: Array, level: NoiseLevel
+    ) -> tuple[Array, ...]:
         """Evaluate ``(N, d)`` chunks of the states and restore their leading axes."""
         xp = array_namespace(x)
         flat = xp.reshape(as_rows(x, self.dim), (-1, self.dim))
-        outputs = by_rows(evaluate, self._chunk(flat), flat)
+        outputs = by_rows(lambda rows: read(self._posterior(rows, level)), self._chunk(flat), flat)
         return tuple(xp.reshape(out, (*x.shape[:-1], *out.shape[1:])) for out in outputs)
 
     def _chunk(self, x: Array) -> int:

@@ -154,27 +154,15 @@ class GaussianMixture:
 
     def log_prob(self, x: Array, level: NoiseLevel) -> Array:
         """Return the log density of ``alpha x_star + sigma eps`` at ``x``, shape ``(..., N)``."""
-
-        def evaluate(rows: Array) -> tuple[Array]:
-            return (self._posterior(rows, level).log_prob,)
-
-        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
+        return self._evaluate(lambda post: (post.log_prob,), x, level)[0]
 
     def score(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``grad log p(x)`` at the level, shape of ``x``."""
-
-        def evaluate(rows: Array) -> tuple[Array]:
-            return (self._posterior(rows, level).score,)
-
-        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
+        return self._evaluate(lambda post: (post.score,), x, level)[0]
 
     def denoise(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
-
-        def evaluate(rows: Array) -> tuple[Array]:
-            return (self._posterior(rows, level).denoised,)
-
-        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
+        return self._evaluate(lambda post: (post.denoised,), x, level)[0]
 
     def divergence(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
@@ -193,13 +181,18 @@ class GaussianMixture:
 
     def moments(self, x: Array, level: NoiseLevel) -> tuple[Array, Array, Array]:
         """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
+        found = self._evaluate(lambda post: (post.denoised, *post.moments), x, level)
+        denoised, divergence, variance = found
+        return denoised, divergence, variance
 
-        def evaluate(rows: Array) -> tuple[Array, Array, Array]:
-            post = self._posterior(rows, level)
-            return post.denoised, *post.moments
+    def _evaluate(
+        self, read: Callable[[Posterior], tuple[Array, ...]], x: Array, level: NoiseLevel
+    ) -> tuple[Array, ...]:
+        def evaluate(rows: Array) -> tuple[Array, ...]:
+            return read(self._posterior(rows, level))
 
-        denoised, divergence, variance = self._by_rows(evaluate, level, as_rows(x, self.dim))
-        return un_row(denoised, x), un_row(divergence, x), un_row(variance, x)
+        found = self._by_rows(evaluate, level, as_rows(x, self.dim))
+        return tuple(un_row(out, x) for out in found)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""

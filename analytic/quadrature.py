@@ -63,6 +63,11 @@ class Integral:
     size: np.ndarray
     error: np.ndarray
 
+    @property
+    def single(self) -> tuple[float, float, float]:
+        """Value, size and error of a lone integral of one case."""
+        return self.value.item(), self.size.item(), self.error.item()
+
 
 @lru_cache(maxsize=8)
 def gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:

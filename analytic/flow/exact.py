@@ -106,10 +106,6 @@ def exact_flow(
     progress : callable, optional
         Called with the fraction done, from 0 to 1, by the integrator.
 
-    Returns
-    -------
-    FlowResult
-
     Raises
     ------
     ValueError
@@ -136,7 +132,7 @@ def exact_flow(
         state, error = integrate_flow(law, moved, start, t, rtol=rtol, progress=progress)
         error = error + left_out
     elif method == "cdf" and components is not None and law.dim == 1:
-        line = _line(components)
+        line = Line.of(components)
 
         def on_line(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             y, bound = line_flow(line, part[:, 0], s, t)
@@ -207,11 +203,6 @@ def _checked(law: Law, x: np.ndarray, s: NoiseLevel, t: NoiseLevel, rtol: float)
     if not 1e-13 <= rtol <= 1e-2:
         raise ValueError(f"rtol must be in [1e-13, 1e-2], got {rtol}")
     return rows
-
-
-def _line(law: GaussianMixture) -> Line:
-    kept = law.weights > 0
-    return Line(law.weights[kept], law.means[kept, 0], law.spectra[kept, 0])
 
 
 def _gaussian_flow(

@@ -16,12 +16,13 @@ separated modes, where ``F`` is flat, the small difference from the plateau is s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
 
 from analytic.levels import NoiseLevel
+from analytic.mixtures import GaussianMixture
 
 MAX_ITERATIONS = 200
 ROUNDING = 8 * np.finfo(np.float64).eps
@@ -35,6 +36,12 @@ class Line(NamedTuple):
     weights: np.ndarray
     means: np.ndarray
     variances: np.ndarray
+
+    @classmethod
+    def of(cls, law: GaussianMixture) -> Self:
+        """Return a law in one dimension, components of weight zero left out."""
+        kept = law.weights > 0
+        return cls(law.weights[kept], law.means[kept, 0], law.spectra[kept, 0])
 
     def at(self, level: NoiseLevel) -> Noised:
         """Return the mixture at a level."""
@@ -54,13 +61,8 @@ class Noised(NamedTuple):
         z = (x - self.means) / self.stds
         tails = self.log_weights + log_ndtr(np.where(left, -z, z))
         densities = self.log_weights - np.log(self.stds) - 0.5 * z**2 - HALF_LOG_2PI
-        empty = -np.inf
-        return Split(
-            _log_sum(np.where(left, empty, tails)),
-            _log_sum(np.where(left, tails, empty)),
-            _log_sum(np.where(left, empty, densities)),
-            _log_sum(np.where(left, densities, empty)),
-        )
+        groups = ((part, mask) for part in (tails, densities) for mask in (~left, left))
+        return Split(*(_log_sum(np.where(mask, part, -np.inf)) for part, mask in groups))
 
 
 class Split(NamedTuple):

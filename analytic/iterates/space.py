@@ -122,8 +122,7 @@ class SpaceIterate:
 
     def fisher_divergence(self, target: GaussianMixture, level: NoiseLevel) -> Distance:
         """Return ``E_q |s_q - s_p|^2``; infinite where ``det J`` changes sign."""
-        rules = self._rules(level)
-        share = _folded_mass(rules)
+        rules, share = self._rules(level)
         if share > 0:
             return Distance(
                 np.inf, 0.0, f"det J <= 0 on {share:.3g} of the mass: the map folds along a curve"
@@ -138,24 +137,20 @@ class SpaceIterate:
         ArithmeticError
             If the map folds: a state then has other preimages, which are not looked for.
         """
-        rules = self._rules(level)
-        share = _folded_mass(rules)
+        rules, share = self._rules(level)
         if share > 0:
             raise ArithmeticError(f"the map folds: det J <= 0 on {share:.3g} of mass")
         return _expect(rules, lambda at: at.log - target.log_prob(at.y, level))
 
-    def _rules(self, level: NoiseLevel) -> list[Rule]:
+    def _rules(self, level: NoiseLevel) -> tuple[list[Rule], float]:
+        """Both rules, and the mass with ``det J <= 0``, the larger of theirs."""
         starts = [self.starts(level, nodes) for nodes in self.nodes]
-        return [(start.weights, self.along(start.x)) for start in starts]
+        rules = [(start.weights, self.along(start.x)) for start in starts]
+        return rules, max(float(weights[at.determinant <= 0].sum()) for weights, at in rules)
 
 
 Rule = tuple[np.ndarray, SpaceDensity]
 """Weights, and the law at a rule's nodes."""
-
-
-def _folded_mass(rules: Sequence[Rule]) -> float:
-    """Return the mass with ``det J <= 0``, the larger of both rules'."""
-    return max(float(weights[at.determinant <= 0].sum()) for weights, at in rules)
 
 
 def _expect(rules: Sequence[Rule], f: Callable[[SpaceDensity], np.ndarray]) -> Distance:

@@ -20,39 +20,29 @@ from typing import Any, Protocol
 import numpy as np
 
 from analytic import NoiseLevel
+from analytic.arrays import Linear
 from steinlab.coefficient.forward_mode import Dual
 from steinlab.solvers.step import Step
 
 
 @dataclass(frozen=True, eq=False)
-class Sized:
+class Sized(Linear):
     """A value and the size of its rounding error in units of ``eps``."""
 
     value: np.ndarray
     size: np.ndarray
-    __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
 
     def __add__(self, other: Any) -> Sized:
         if isinstance(other, Sized):
             return Sized(self.value + other.value, self.size + other.size)
         return Sized(self.value + other, self.size + np.abs(other))
 
-    __radd__ = __add__
-
     def __neg__(self) -> Sized:
         return Sized(-self.value, self.size)
-
-    def __sub__(self, other: Any) -> Sized:
-        return self.__add__(-other)
-
-    def __rsub__(self, other: Any) -> Sized:
-        return self.__neg__().__add__(other)
 
     def __mul__(self, scale: Any) -> Sized:
         value = self.value * scale
         return Sized(value, self.size * np.abs(scale) + np.abs(value))
-
-    __rmul__ = __mul__
 
     def __truediv__(self, scale: Any) -> Sized:
         value = self.value / scale
