@@ -23,7 +23,6 @@ class Denoiser(Protocol):
 
     def __call__(self, x: Array, level: NoiseLevel, /) -> Array:
         """Denoise."""
-        ...
 
 
 @runtime_checkable
@@ -32,7 +31,6 @@ class HasDivergence(Protocol):
 
     def divergence(self, x: Array, level: NoiseLevel, /) -> Array:
         """Return ``div D(x)``."""
-        ...
 
 
 @runtime_checkable
@@ -41,7 +39,6 @@ class HasJvp(Protocol):
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array, /) -> Array:
         """Return ``D'(x) v``."""
-        ...
 
 
 @runtime_checkable
@@ -50,7 +47,6 @@ class HasVjp(Protocol):
 
     def vjp(self, x: Array, level: NoiseLevel, cotangent: Array, /) -> Array:
         """Return ``D'(x)' v``."""
-        ...
 
 
 def _require_signal(level: NoiseLevel, prediction: str) -> None:

@@ -170,15 +170,10 @@ def _describe(name: str, entry: EntryPoint) -> dict[str, Any]:
     try:
         model: Model = entry.load()()
     except ImportError as error:
-        return {
-            "name": name,
-            **dict.fromkeys(keys),
-            "exact": None,
-            "state": f"not installed: {error}",
-        }
-    record = {key: getattr(model, key) for key in keys}
-    state = model.missing or "available"
-    return {"name": name, **record, "exact": model.law is not None, "state": state}
+        nothing = dict.fromkeys((*keys, "exact"))
+        return {"name": name, **nothing, "state": f"not installed: {error}"}
+    record = {key: getattr(model, key) for key in keys} | {"exact": model.law is not None}
+    return {"name": name, **record, "state": model.missing or "available"}
 
 
 def digits() -> Model:

@@ -200,20 +200,11 @@ def edm_denoiser(
     >>> wrapped(np.array([[1.0, 2.0]]), NoiseLevel(1.0, 1.0))
     array([[0.5, 1. ]])
     """
-    inner = tuple(shape)
 
-    def make(net: Any) -> Function:
-        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-            ratio, scaled = _ratio(level), x / float(level.alpha)
-            if ratio == 0:
-                return scaled
-            pictures = scaled.reshape(-1, *inner)
-            output = _same_shape(net(pictures, _column(ratio, pictures)), pictures)
-            return output.reshape(x.shape)
+    def denoise(x: torch.Tensor, alpha: float, ratio: float, ask: Ask) -> torch.Tensor:
+        return ask(x / alpha, ratio)
 
-        return function
-
-    return _made(make, net, math.prod(inner), options)
+    return _wrapped(denoise, net, tuple(shape), options)
 
 
 def timed_denoiser(
@@ -250,33 +241,47 @@ def timed_denoiser(
     """
     if prediction not in PREDICTIONS:
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction}")
-    inner = tuple(shape)
+
+    def denoise(x: torch.Tensor, alpha: float, ratio: float, ask: Ask) -> torch.Tensor:
+        scale = 1 / math.hypot(1.0, ratio)
+        a, b = PREDICTIONS[prediction](NoiseLevel(scale, ratio * scale))
+        state = x * (scale / alpha)
+        out: torch.Tensor = a * state + b * ask(state, time_of(ratio))
+        return out
+
+    return _wrapped(denoise, net, tuple(shape), options)
+
+
+Ask = Callable[[torch.Tensor, float], torch.Tensor]
+"""``(flat states, time) -> the network's output``, flat too."""
+
+
+def _wrapped(
+    denoise: Callable[[torch.Tensor, float, float, Ask], torch.Tensor],
+    net: Any,
+    shape: tuple[int, ...],
+    options: dict[str, Any],
+) -> NetworkDenoiser:
+    """Return ``denoise(x, alpha, sigma / alpha, ask)`` where there is noise, else ``x / alpha``."""
 
     def make(net: Any) -> Function:
-        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-            ratio = _ratio(level)
-            if ratio == 0:
-                return x / float(level.alpha)
-            alpha = 1 / math.hypot(1.0, ratio)
-            a, b = PREDICTIONS[prediction](NoiseLevel(alpha, ratio * alpha))
-            pictures = (x * (alpha / float(level.alpha))).reshape(-1, *inner)
-            output = _same_shape(net(pictures, _column(time_of(ratio), pictures)), pictures)
-            out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
+        def ask(x: torch.Tensor, time: float) -> torch.Tensor:
+            pictures = x.reshape(-1, *shape)
+            times = torch.full((len(pictures),), time, dtype=x.dtype, device=x.device)
+            out: torch.Tensor = _same_shape(net(pictures, times), pictures).reshape(x.shape)
             return out
+
+        def function(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+            ratio, alpha = _ratio(level), float(level.alpha)
+            return denoise(x, alpha, ratio, ask) if ratio else x / alpha
 
         return function
 
-    return _made(make, net, math.prod(inner), options)
-
-
-def _made(
-    make: Callable[[Any], Function], net: Any, dim: int, options: dict[str, Any]
-) -> NetworkDenoiser:
     def remake(dtype: torch.dtype, device: str) -> Function:
         module = isinstance(net, torch.nn.Module)
         return make(copy.deepcopy(net).to(device=device, dtype=dtype) if module else net)
 
-    return NetworkDenoiser(make(net), dim, remake=remake, **options)
+    return NetworkDenoiser(make(net), math.prod(shape), remake=remake, **options)
 
 
 def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
@@ -309,7 +314,3 @@ def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
         return float(np.interp(log, logs, np.arange(len(logs))))
 
     return time_of
-
-
-def _column(value: float, pictures: torch.Tensor) -> torch.Tensor:
-    return torch.full((len(pictures),), value, dtype=pictures.dtype, device=pictures.device)
