@@ -1,4 +1,4 @@
-"""What a correction is: from a step's context to the corrected state, and what was done."""
+"""What several corrections share: a default, and checks of their sub-batch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Step
 
 DEFAULT_GAMMA_MIN = 0.1
-"""Our default of the paper's ``gamma_min``, whose value we do not know."""
+"""Our default of the paper's ``gamma_min``; the paper does not state its value."""
 
 
 def check_sub_batch(states: int, significance: float) -> None:
-    """Refuse a sub-batch of fewer than three states, and a significance that is negative or nan."""
+    """Raise ``ValueError`` unless ``states >= 3`` and ``significance >= 0``."""
     if states < 3:
         raise ValueError(f"states must be >= 3, got {states}")
     if not significance >= 0:
@@ -18,7 +18,7 @@ def check_sub_batch(states: int, significance: float) -> None:
 
 
 def no_moments(step: Step, head: Step) -> str:
-    """Return why identities cannot be matched on a sub-batch, empty if they can."""
+    """Return why identities cannot be matched on a sub-batch; the empty string if they can."""
     if not has_noise(step.t):
         return "zero noise"
     enough = head.states >= 3 and step.candidate.state.ndim == 2
