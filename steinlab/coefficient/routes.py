@@ -143,7 +143,7 @@ def coefficients(
     {'reference': 2.0, 'stein': 2.0, 'tweedie': 2.0, 'three_scalar': 2.0}
     """
     require_step(s, t)
-    solver = get_solver(solver) if isinstance(solver, str) else solver
+    solver = get_solver(solver)
     past = tuple(history[: solver.depth])
     if isinstance(law, Model | str):
         model, n = load_model(law) if isinstance(law, str) else law, samples or MODEL_SAMPLES

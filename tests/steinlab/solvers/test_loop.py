@@ -15,6 +15,7 @@ from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import stein
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR
+from steinlab.errors import InputError
 from steinlab.solvers import DPMPP_2M, EULER, HEUN, SOLVERS, evaluations_on
 from steinlab.solvers.loop import NonFiniteStateError, solve, steps
 from tests.steinlab.solvers.cases import PLANE, Counted, states
@@ -199,3 +200,18 @@ def test_an_answer_of_another_shape_is_no_denoised_state() -> None:
     grid = sl.make_grid("edm", "karras", steps=4)
     with pytest.raises(ValueError, match=r"denoiser must return the shape \(5, 2\), got \(1, 2\)"):
         sl.solve(lambda x, _level: x[:1], np.ones((5, 2)), grid, "heun")
+
+
+@pytest.mark.parametrize("bad", [3, ["euler"], {"name": "euler"}])
+def test_what_is_no_solver_or_correction_is_named_in_one_line(bad: Any) -> None:
+    with pytest.raises(InputError, match=r"^solver must be an id or a solver, got .+$"):
+        solve(PLANE, X, GRID, bad)
+    with pytest.raises(InputError, match=r"^correction must be an id or a correction, got .+$"):
+        solve(PLANE, X, GRID, EULER, correction=bad)
+
+
+def test_a_start_that_is_not_finite_is_named_as_the_start() -> None:
+    start = np.where(np.arange(X.size).reshape(X.shape) == 1, np.nan, X)
+    with pytest.raises(NonFiniteStateError, match=r"^state is not finite in the start ") as caught:
+        solve(PLANE, start, GRID, EULER)
+    assert (caught.value.step, caught.value.partial.evaluations) == (-1, 0)
