@@ -1,8 +1,8 @@
 r"""Forward-mode derivatives of any solver's step, on any array library.
 
-A solver's arithmetic is ``+``, ``-`` and products with scalars, and it calls the denoiser; so a
-pair (value, tangents) passed through the step comes out as the step and its Jacobian-vector
-products. Tangents carry probes in a leading axis: shape ``(P, *value.shape)``.
+A solver only adds, subtracts, multiplies by scalars and calls the denoiser. A pair (value,
+tangents) passed through its step therefore becomes the step and its Jacobian-vector products. The
+leading axis of tangents ``(P, *value.shape)`` counts probes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 r"""Neural networks as denoisers: float64 states outside, the network's own dtype inside.
 
-A network sees flat states reshaped to its pictures, in EDM coordinates ``x / alpha`` at the noise
-ratio ``sigma / alpha`` or in those it was trained in, on its device and in its dtype, a bounded
-number of rows at a time. What it returns comes back in the library, dtype and device of the state,
-so the solvers keep float64 states around a float32 network, as EDM's reference sampler does.
+A network receives flat states as pictures, in the coordinates that it was trained in, on its device
+and in its dtype, a bounded number of rows at a time. Its output is converted to the library, dtype
+and device of the states, so solvers keep float64 states around a float32 network, as EDM's
+reference sampler does.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from steinlab.diffusion.denoisers import PREDICTIONS
 from steinlab.errors import InputError
 
 Function = Callable[[torch.Tensor, NoiseLevel], torch.Tensor]
-"""``(states (N, d), level) -> D (N, d)`` in the network's dtype, each state on its own."""
+"""``(states (N, d), level) -> D (N, d)`` in the network's dtype; rows must not interact."""
 
 DEFAULT_ROWS = 1024
-"""States that a network sees at once."""
+"""States that a network evaluates at once."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class NetworkDenoiser:
     dtype : torch.dtype
     device : str
     rows : int
-        States evaluated at once, probes counted: bounds the memory.
+        States evaluated at once, times the number of probes: it bounds the memory.
     remake : callable, optional
         ``(dtype, device) -> function`` of the same network with its parameters there; by default
-        the function follows the dtype and device of its states by itself.
+        the function must follow the dtype and device of its states.
 
     Raises
     ------
     ValueError
-        If ``rows < 1``; when called with states of another size, naming both, of integers, or with
-        a level of arrays; if what the network returns is no real tensor of the shape it was given.
+        If ``rows < 1``. When called: for states of another size or of integers, a level of arrays,
+        or a network output that is no real tensor of the shape of its input.
     """
 
     function: Function
@@ -72,11 +72,11 @@ class NetworkDenoiser:
             return self._by_rows(lambda z: self.function(z, level), x)
 
     def in_dtype(self, dtype: torch.dtype) -> NetworkDenoiser:
-        """Return the same network, the same parameters, computed in another dtype."""
+        """Return the same network with the same parameters in another dtype."""
         return self._remade(dtype, self.device)
 
     def on(self, device: str) -> NetworkDenoiser:
-        """Return the same network on a device; whether products use TF32 there is torch's choice.
+        """Return the same network on a device; torch's settings decide whether it uses TF32.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class NetworkDenoiser:
 
 
 def _blocks(count: int, size: int) -> list[slice]:
-    """Slices of at most ``size``; one that is empty where there is nothing."""
+    """Slices of at most ``size``; one empty slice for ``count = 0``."""
     return [slice(i, i + size) for i in range(0, max(count, 1), size)]
 
 
@@ -150,7 +150,7 @@ def _outside(out: torch.Tensor, x: Array) -> Array:
 
 
 def _same_shape(output: Any, given: torch.Tensor) -> torch.Tensor:
-    """Refuse what is no real tensor, or of another shape than its input: channels last, say."""
+    """Raise ``ValueError`` unless the output is a real tensor of its input's shape."""
     if not isinstance(output, torch.Tensor):
         raise ValueError(f"net must return a tensor, got {type(output).__name__}")
     if output.is_complex():
@@ -164,7 +164,7 @@ def _same_shape(output: Any, given: torch.Tensor) -> torch.Tensor:
 
 
 def _ratio(level: NoiseLevel) -> float:
-    """``sigma / alpha`` of a level of numbers, the only kind that a network takes."""
+    """Return ``sigma / alpha``; raise ``ValueError`` unless the level holds numbers, alpha > 0."""
     if np.ndim(level.alpha) or np.ndim(level.sigma):
         shapes = f"{np.shape(level.alpha)} and {np.shape(level.sigma)}"
         raise ValueError(f"level must hold numbers, got arrays of shapes {shapes}")
@@ -180,15 +180,15 @@ def edm_denoiser(
 ) -> NetworkDenoiser:
     """Wrap a network in EDM style: ``net(x, sigma) -> D`` for ``x = x_star + sigma eps``.
 
-    Any process follows from ``D(x; alpha, sigma) = net(x / alpha, sigma / alpha)``; without noise
-    ``D = x / alpha``, where the network is not asked.
+    On any process ``D(x; alpha, sigma) = net(x / alpha, sigma / alpha)``. Without noise
+    ``D = x / alpha``, and the network is not evaluated.
 
     Parameters
     ----------
     net : callable
         Takes pictures ``(N, *shape)`` and noise levels ``(N,)``.
     shape : sequence of int
-        Of one picture.
+        Shape of one picture.
     options
         ``dtype``, ``device``, ``rows`` of :class:`NetworkDenoiser`.
 
@@ -217,8 +217,8 @@ def timed_denoiser(
 ) -> NetworkDenoiser:
     r"""Wrap a variance-preserving network ``net(x, t)`` that predicts ``eps``, ``v`` or the score.
 
-    A level of ratio ``r = sigma / alpha`` is the VP level ``a = 1 / sqrt(1 + r^2)``, ``s = r a`` in
-    rescaled coordinates: the network sees ``(a / alpha) x`` at the time ``time_of(r)``.
+    At the ratio ``r = sigma / alpha`` the VP level is ``a = 1 / sqrt(1 + r^2)``, ``s = r a``: the
+    network receives ``(a / alpha) x`` at the time ``time_of(r)``.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def timed_denoiser(
     prediction : str
         A key of :data:`steinlab.diffusion.denoisers.PREDICTIONS`.
     time_of : callable
-        ``sigma / alpha -> t``; :func:`discrete_times` makes it of ``alphas_cumprod``.
+        ``sigma / alpha -> t``; :func:`discrete_times` makes it from ``alphas_cumprod``.
     options
         ``dtype``, ``device``, ``rows`` of :class:`NetworkDenoiser`.
 
@@ -287,12 +287,12 @@ def _wrapped(
 def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
     """Return ``sigma / alpha -> t`` for a network trained at ``t = 0, 1, ...`` with these values.
 
-    Times between are interpolated in ``log(sigma / alpha)``.
+    Times between are interpolated linearly in ``log(sigma / alpha)``.
 
     Raises
     ------
     ValueError
-        If the values do not fall from below 1 to above 0; when called outside their range.
+        If the values do not decrease within (0, 1); when called outside their range.
 
     Examples
     --------
