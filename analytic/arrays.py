@@ -1,4 +1,4 @@
-"""The few array operations that the array API standard lacks, written in it once."""
+"""Array operations that the array API standard lacks, on arrays of any library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMPY = array_namespace(np.empty(0))
 
 
 def namespace(x: Array) -> Any:
-    """Return the array API namespace of ``x``, at once where it is NumPy's."""
+    """Return the array API namespace of ``x``, with a short cut for NumPy."""
     return _NUMPY if type(x) is np.ndarray else array_namespace(x)
 
 
@@ -99,7 +99,7 @@ def by_rows(
 ) -> tuple[Array, ...]:
     """Apply ``function`` to at most ``num_rows`` rows (axis -2) of all ``args`` at a time.
 
-    Every output must have the rows on the axis where the argument with the most axes has them.
+    Every output must have its rows on the row axis of the argument with the most axes.
     """
     count = args[0].shape[-2]
     if count <= num_rows:

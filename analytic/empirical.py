@@ -1,8 +1,8 @@
-r"""A data set as a mixture: one equal isotropic component ``N(data_i, b^2 I)`` a row.
+r"""A data set as a mixture: one equal isotropic component ``N(data_i, b^2 I)`` per row.
 
 With the data centred, ``m_i = data_i - c``, ``u = x - alpha c``, ``v = alpha^2 b^2 + sigma^2``,
-responsibilities ``r_i`` are the softmax of ``(alpha u.m_i - alpha^2 |m_i|^2 / 2) / v``: one matrix
-product; a second one gives their mean. Written around the most probable row ``top``,
+responsibilities ``r_i`` are the softmax of ``(alpha u.m_i - alpha^2 |m_i|^2 / 2) / v``. With the
+most probable row ``top``,
 
     shift = sum_{i != top} r_i (m_i - m_top),
     V_atoms = sum_{i != top} r_i |m_i - m_top|^2 - |shift|^2,
@@ -10,7 +10,7 @@ product; a second one gives their mean. Written around the most probable row ``t
     V = (sigma^2 / v)^2 V_atoms + d b^2 sigma^2 / v,
     div D = d alpha b^2 / v + (alpha sigma^2 / v^2) V_atoms.
 
-No term is near one when the posterior is nearly one row, so a ``V`` of ``1e-30`` keeps its digits.
+All terms are small when the posterior is nearly one row, so a ``V`` of ``1e-30`` keeps its digits.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from analytic.arrays import Array, as_rows, by_rows, like, un_row
+from analytic.arrays import Array, as_rows, by_rows, like
 from analytic.levels import NoiseLevel
 from analytic.parameters import finite
+from analytic.posterior import ExactDenoiser
 
 TEMPORARIES = 4
 """Arrays of shape ``(rows, n)`` alive at once in an evaluation."""
@@ -60,7 +61,7 @@ class _Posterior:
 
 
 @dataclass(frozen=True, eq=False)
-class EmpiricalMixture:
+class EmpiricalMixture(ExactDenoiser):
     r"""A data set under the forward process, exact at every noise level, in bounded memory.
 
     The interface is that of :class:`analytic.mixtures.GaussianMixture`, for one law and levels
@@ -141,10 +142,6 @@ class EmpiricalMixture:
         rows = self.data[rng.integers(len(self.data), size=n)]
         return rows + self.bandwidth * rng.standard_normal(rows.shape)
 
-    def __call__(self, x: Array, level: NoiseLevel) -> Array:
-        """Denoise: the same as :meth:`denoise`."""
-        return self.denoise(x, level)
-
     def log_prob(self, x: Array, level: NoiseLevel) -> Array:
         """Return the log density of ``alpha x_star + sigma eps`` at ``x``, shape ``(..., N)``."""
 
@@ -168,14 +165,6 @@ class EmpiricalMixture:
     def denoise(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
         return self._evaluate(lambda post: (_denoised(post),), x, level)[0]
-
-    def divergence(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
-        return self.moments(x, level)[1]
-
-    def posterior_variance(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``V(x) = tr Cov(x_star | x)``, shape ``(..., N)``."""
-        return self.moments(x, level)[2]
 
     def moments(self, x: Array, level: NoiseLevel) -> tuple[Array, Array, Array]:
         """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
@@ -203,13 +192,6 @@ class EmpiricalMixture:
             return (xp.stack(columns, axis=0),)
 
         return xp.reshape(by_rows(evaluate, self._chunk(flat), flat, probes)[0], shape)
-
-    def jacobian(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``D'(x)``, shape ``(..., N, d, d)``: symmetric positive semidefinite."""
-        xp, rows = array_namespace(x), as_rows(x, self.dim)
-        eye = like(np.eye(self.dim), x)[(slice(None), *(None,) * (rows.ndim - 1), slice(None))]
-        columns = self.jvp(rows, level, xp.broadcast_to(eye, (self.dim, *rows.shape)))
-        return un_row(xp.moveaxis(columns, 0, -1), x)
 
     def _evaluate(
         self, read: Callable[[_Posterior], tuple[Array, ...]], x: Array, level: NoiseLevel

@@ -26,7 +26,7 @@ from analytic.certified.steps import BallStep, upper
 NAMES = ("u_ref", "u_x", "div", "u_u")
 ELLIPSE = 3
 MOST = 40_000
-"""Boxes examined at the most."""
+"""Most boxes examined."""
 
 
 class Side(NamedTuple):
@@ -171,7 +171,7 @@ def _constants(step: BallStep) -> dict[str, Ball]:
 
 
 class Plan(NamedTuple):
-    """What to do with a box: take ``nodes`` nodes a side at an ``error``, or halve ``axis``."""
+    """For a box: ``nodes`` nodes per side with the bound ``error``, or the ``axis`` to halve."""
 
     nodes: int
     error: Ball

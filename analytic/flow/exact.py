@@ -147,17 +147,17 @@ def exact_flow(
 
 
 NEARLY_NOTHING = 2.0**-27
-"""``alpha`` where a flow begins that is asked for at ``alpha = 0``."""
+"""The ``alpha`` from which the integrator starts if the flow is to start at ``alpha = 0``."""
 
 
 def _with_signal(
     law: Law, x: np.ndarray, s: NoiseLevel
 ) -> tuple[NoiseLevel, np.ndarray, np.ndarray | float]:
-    """Return a level with ``alpha > 0``, the flow's states there and the size of what is left out.
+    """Return a level with ``alpha > 0``, the flow's states there and a bound of their error.
 
-    From ``alpha = 0`` the flow is ``x + alpha m + alpha^2 C x / (2 sigma^2) + O(alpha^3)``, ``m``
-    the law's mean and ``C`` its covariance. The second order is left out: less than rounding of
-    ``x`` where the data's variance is below ``sigma^2``.
+    From ``alpha = 0`` the flow is ``x + alpha m + alpha^2 C x / (2 sigma^2) + O(alpha^3)`` with the
+    law's mean ``m`` and covariance ``C``. The term of second order is neglected; it is below
+    rounding of ``x`` if the data's variance is below ``sigma^2``.
     """
     if s.alpha > 0:
         return s, x, 0.0
@@ -168,7 +168,7 @@ def _with_signal(
 
 
 def _components(law: Law) -> GaussianMixture | None:
-    """The law as a mixture, where it has few or one-dimensional components."""
+    """Return a Gaussian mixture, or a data set of one row or one dimension as one, else None."""
     if isinstance(law, GaussianMixture):
         if law.weights.ndim > 1:
             raise ValueError(f"law must be single, got a stack of shape {law.weights.shape[:-1]}")

@@ -5,12 +5,13 @@ r"""Exact probability flow of one-dimensional mixtures: the monotone map of dist
 
     P(y) - N(y) = P(x) - N(x),   P = sum_R w_k cdf_k,   N = sum_L w_k sf_k,
 
-all terms small tails, hence, in logarithms and with positive terms only,
+where all terms are small tails. Hence, in logarithms and with positive terms only,
 
     H(y) = log(P_t(y) + N_s(x)) - log(N_t(y) + P_s(x)) = 0,
 
-which increases in ``y``. With ``L`` empty or full these are the two tails of ``F``; between
-separated modes, where ``F`` is flat, the small difference from the plateau is solved for.
+which increases in ``y``. If ``L`` is empty or full these are the two tails of ``F``. Between
+separated modes, where ``F`` is nearly constant, the equation is one for the small difference from
+that constant.
 """
 
 from __future__ import annotations

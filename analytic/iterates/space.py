@@ -8,9 +8,9 @@ With the composed map ``X`` and ``J = X'`` at the initial state ``x``, at ``y = 
 Where ``X`` is proper (``|X|`` grows without bound with ``|x|``) and ``det J > 0`` everywhere, every
 state has one preimage (Hadamard). Here ``det J`` is looked at on the nodes of a quadrature only.
 
-Integrals run over the *ideal* end states: ``x = Phi^-1(z)`` with the exact flow ``Phi`` and ``z``
-at the nodes of a rule for the end's law. A good run is then a map near the identity. Over ``x``
-itself it is nearly a jump wherever the modes part, which no rule in ``x`` resolves.
+Integrals run over the *ideal* end states ``z`` at the nodes of a rule for the end's law, with
+``x = Phi^-1(z)`` and the exact flow ``Phi``. As a function of ``z`` a good run is close to the
+identity. As a function of ``x`` it nearly jumps between modes, which no rule in ``x`` resolves.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from analytic.mixtures import GaussianMixture
 from analytic.quadrature import tensor_nodes
 
 NODES = (8, 12)
-"""Nodes a panel and axis, by default."""
+"""Nodes per panel and axis, by default."""
 
 LEAST_WEIGHT = 1e-16
-"""Nodes lighter than this are left out: 1e-11 of the mass at most."""
+"""Nodes of less weight are left out: at most 1e-11 of the mass."""
 
 FLOW = 1e-8
 """Tolerance of the flow that leads from the ideal ends to the starts."""
@@ -68,7 +68,7 @@ class SpaceIterate:
     jet : callable
         ``x (N, d) -> Jet`` of the composed map.
     nodes : tuple of two ints
-        Nodes a panel and axis of the coarse and the fine rule; their difference is the stated
+        Nodes per panel and axis of the coarse and the fine rule; their difference is the stated
         error.
 
     Raises
@@ -109,7 +109,7 @@ class SpaceIterate:
         return SpaceDensity(at.value, log, np.einsum("nia,ni->na", inverse, own), determinant)
 
     def starts(self, level: NoiseLevel, nodes: int) -> Starts:
-        """Return a rule of ``nodes`` a panel and axis for the ideal ends at ``level``."""
+        """Return a rule of ``nodes`` per panel and axis for the ideal ends at ``level``."""
         z, weights = tensor_nodes(self.base, level, nodes=nodes)
         kept = weights > LEAST_WEIGHT
         z, weights = z[kept], weights[kept]

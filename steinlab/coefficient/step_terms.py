@@ -265,22 +265,18 @@ def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
         square_sizes.append(2 * (off * (size + reach)).sum(axis=0))
     tweedie = x - denoised
     input_size = np.abs(x) * total + (mass * reach).sum(axis=0)
-    own = (u * x, div, u * u, u * tweedie)
-    own_size = (
-        size_u * np.abs(x),
-        size_div,
-        2 * np.abs(u) * size_u,
-        size_u * np.abs(tweedie) + np.abs(u) * (np.abs(x) + np.abs(denoised)),
-    )
+    off_size = size_u * np.abs(tweedie) + np.abs(u) * (np.abs(x) + np.abs(denoised))
     values = [
-        *(total * v for v in own),
+        *(total * v for v in (u * x, div, u * u)),
         u * (mass * (x - star.mean)).sum(axis=0),
+        total * (u * tweedie),
         *squares,
         total * x**2,
     ]
     sizes = [
-        *(total * v for v in own_size),
+        *(total * v for v in (size_u * np.abs(x), size_div, 2 * np.abs(u) * size_u)),
         size_u * distance + np.abs(u) * input_size,
+        total * off_size,
         *square_sizes,
         total * x**2,
     ]
@@ -293,5 +289,4 @@ def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
         total * size_div + size_u * steep + np.abs(u) * bend * shift,
         total * size_u + np.abs(u) * steep * shift,
     ]
-    order = [0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10]  # as the fields of Terms, then the closing
-    return columns([values[i] for i in order]), columns([sizes[i] for i in order])
+    return columns(values), columns(sizes)

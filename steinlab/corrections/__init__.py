@@ -10,13 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 from steinlab import plugins
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.fitted import FITTED, Auto, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
-from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.subspaces import LawMatchedSubspaces

@@ -14,7 +14,7 @@ from analytic.arrays import Array, host
 from steinlab.coefficient.formulas import reference_numerator
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.solvers.reference_flow import SUBSTEPS, fine_run
+from steinlab.solvers.reference_flow import fine_run
 from steinlab.solvers.step import Diagnostics, Step, inner
 
 RIDGE = 1e-4
@@ -56,9 +56,9 @@ class FlowFit:
     r"""Move each candidate along a few directions towards the flow, by least squares.
 
     ``c = argmin E|T + sum_k c_k d_k - y|^2`` over the batch. The target ``y`` is the flow's state
-    at the step's end, either from the states at hand (:func:`own`) or from the run's start
-    (:func:`same_start`). The second also undoes errors of earlier steps, but shrinks states towards
-    the mean where those errors can no longer be predicted.
+    at the step's end, from the states at hand or from the run's start (:func:`same_start`). The
+    second also undoes errors of earlier steps, but shrinks states towards the mean where those
+    errors can no longer be predicted.
 
     An exact step on an exact trajectory has ``c = 0``. On a trajectory of a solver of order ``p``
     the move is ``O(h^p)``, so the order is kept. Equivariant under rotation, shift and scaling of
@@ -67,7 +67,7 @@ class FlowFit:
     Parameters
     ----------
     target : callable
-        ``step -> states (N, d)``: :func:`own` or :func:`same_start`.
+        ``step -> states (N, d)``, such as :func:`same_start`.
     directions : sequence of str
         Keys of :data:`steinlab.corrections.directions.DIRECTIONS`.
     significance : float
@@ -87,11 +87,6 @@ class FlowFit:
         note = f"within its error: {', '.join(doubtful)}" if doubtful else ""
         gamma = 1.0 - move.get("residual", 0.0)
         return moved(step, move), Diagnostics(gamma, note=note, move=move)
-
-
-def own(substeps: int = SUBSTEPS) -> Target:
-    """Return the target ``Phi(x)``, followed from the states at hand."""
-    return lambda step: fine_run(step.denoiser, step.x, step.s, step.t, substeps)
 
 
 def same_start(grid: Sequence[NoiseLevel], states: Sequence[Array]) -> Target:

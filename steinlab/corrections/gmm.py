@@ -25,12 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.corrections.base import check_sub_batch, no_moments
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.flow_oracle import WEAK
 from steinlab.corrections.law_matched import LARGEST, STATES, TRIAL
 from steinlab.corrections.moments import moments, weights
-from steinlab.corrections.subspaces import wide
+from steinlab.corrections.subspaces import check_sub_batch, no_moments, wide
 from steinlab.errors import one_of
 from steinlab.solvers.step import Diagnostics, Step
 

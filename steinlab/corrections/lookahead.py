@@ -8,8 +8,7 @@ import numpy as np
 
 from analytic.arrays import Array
 from steinlab.coefficient.formulas import tweedie_numerator
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
-from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Step
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from analytic.arrays import Array
 from steinlab.coefficient.formulas import estimate
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.estimates import Estimate
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Diagnostics, Step
+
+DEFAULT_GAMMA_MIN = 0.1
+"""Our default of the paper's ``gamma_min``; the paper does not state its value."""
 
 FIRST_STATES = 64
 """States of the first sub-batch tried where ``target_error`` decides its size."""

@@ -15,8 +15,7 @@ from steinlab.coefficient.divergence import (
     named_divergence,
 )
 from steinlab.coefficient.formulas import next_level_numerator, stein_numerator
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
-from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.solvers.step import Step
 
 

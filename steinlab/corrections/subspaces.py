@@ -18,8 +18,8 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from analytic.arrays import Array, host
-from steinlab.corrections.base import check_sub_batch, no_moments
 from steinlab.corrections.law_matched import LARGEST, MOST_TRIALS, STATES, TRIAL
+from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Diagnostics, Step
 
 SHARE = 0.9
@@ -62,6 +62,22 @@ class LawMatchedSubspaces:
         words = ", ".join(f"{c:+.3g}" for c in scales)
         note = f"scales of the wide subspace ({basis.shape[0]} axes) and the rest: {words}"
         return _scaled(plain, basis, scales), Diagnostics(1.0, note=note, evaluations=spent)
+
+
+def check_sub_batch(states: int, significance: float) -> None:
+    """Raise ``ValueError`` unless ``states >= 3`` and ``significance >= 0``."""
+    if states < 3:
+        raise ValueError(f"states must be >= 3, got {states}")
+    if not significance >= 0:
+        raise ValueError(f"significance must be >= 0, got {significance}")
+
+
+def no_moments(step: Step, head: Step) -> str:
+    """Return why identities cannot be matched on a sub-batch; the empty string if they can."""
+    if not has_noise(step.t):
+        return "zero noise"
+    enough = head.states >= 3 and step.candidate.state.ndim == 2
+    return "" if enough else "3 states or more, vectors, are needed"
 
 
 def wide(denoised: Array) -> Array:

@@ -8,9 +8,8 @@ import numpy as np
 
 from analytic.arrays import Array
 from steinlab.coefficient.formulas import tweedie_numerator
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.coordinates import InVP
-from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.errors import one_of
 from steinlab.solvers.step import Step
 

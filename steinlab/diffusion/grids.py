@@ -73,13 +73,7 @@ def _tangent(process: Process, n: int, *, scale: float = 1.0) -> np.ndarray:
     return np.asarray(ratios)
 
 
-def _flow_shift(
-    process: Process,  # noqa: ARG001
-    n: int,
-    *,
-    shift: float = 3.0,
-    start: float = 1.0,
-) -> np.ndarray:
+def _flow_shift(_process: Process, n: int, *, shift: float = 3.0, start: float = 1.0) -> np.ndarray:
     """``s' = shift s / (1 + (shift - 1) s)`` of ``s = start (1 - i/n)``, times of rectified flow.
 
     That multiplies ``sigma / alpha = s / (1 - s)`` by ``shift`` (Esser et al., 2024, eq. 23).
@@ -145,7 +139,7 @@ def _spaced(times: Callable[[int], np.ndarray]) -> Callable[..., np.ndarray]:
     """Levels of a table at ``n`` of its times, chosen as in Table 2 of Lin et al. (2024)."""
 
     def ratios(
-        process: Process,  # noqa: ARG001
+        _process: Process,
         n: int,
         *,
         table: str = "linear",
@@ -187,7 +181,7 @@ AYS: Mapping[str, tuple[float, ...]] = MappingProxyType(
 Stable Diffusion 1.5, XL and Stable Video Diffusion."""
 
 
-def _ays(process: Process, n: int, *, table: str = "sd15") -> np.ndarray:  # noqa: ARG001
+def _ays(_process: Process, n: int, *, table: str = "sd15") -> np.ndarray:
     """A published table; for other lengths its logarithms are interpolated, as the authors do."""
     values = AYS[one_of("table", table, AYS)]
     if n == len(values):
