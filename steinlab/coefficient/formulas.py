@@ -73,7 +73,8 @@ def estimate(numerator: Array, residual: Array) -> Estimate:
     Parameters
     ----------
     numerator : array (..., N)
-    residual : array, the residuals ``u``
+    residual : array (..., N, d)
+        The residuals ``u``.
 
     Raises
     ------

@@ -61,32 +61,19 @@ CERTIFIED = "certified"
 
 @dataclass(frozen=True)
 class Coefficients(Mapping[str, Estimate]):
-    """``gamma`` by route.
-
-    Attributes
-    ----------
-    gamma : dict
-        Estimates; also reached as the items of this mapping.
-    counts : dict
-        Number of states that a sampled route is averaged over.
-    states : str
-        Where a model's states are from.
-    """
+    """Estimates of ``gamma`` by route, the items of this mapping."""
 
     gamma: Mapping[str, Estimate]
-    counts: Mapping[str, int]
-    states: str = ""
+    counts: Mapping[str, int]  # states that a sampled route is averaged over
+    states: str = ""  # source of a model's states
 
     def __getitem__(self, route: str) -> Estimate:
-        """Return a route's estimate."""
         return self.gamma[route]
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the routes."""
         return iter(self.gamma)
 
     def __len__(self) -> int:
-        """Return the number of routes."""
         return len(self.gamma)
 
 

@@ -156,12 +156,7 @@ def adams(
 def deis_tab(nodes: int, process: Process) -> LinearMultistep:
     """Return DEIS-tAB, which integrates in the time of a process.
 
-    It can end at zero noise if the process's time is finite there.
-
-    Parameters
-    ----------
-    nodes : {1, 2, 3, 4}
-    process : Process
+    ``nodes`` is 1 to 4. It can end at zero noise if the process's time is finite there.
 
     Examples
     --------
