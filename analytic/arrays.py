@@ -1,4 +1,4 @@
-"""The few array operations that the array API standard lacks, written in it once."""
+"""Array operations that the array API standard lacks, on arrays of any library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, to_device
 
 Array = Any
 """An array of any library that follows the array API: NumPy, torch, array-api-strict."""
@@ -16,7 +16,7 @@ _NUMPY = array_namespace(np.empty(0))
 
 
 def namespace(x: Array) -> Any:
-    """Return the array API namespace of ``x``, at once where it is NumPy's."""
+    """Return the array API namespace of ``x``, with a short cut for NumPy."""
     return _NUMPY if type(x) is np.ndarray else array_namespace(x)
 
 
@@ -26,6 +26,33 @@ def like(values: Any, x: Array) -> Array:
         return np.asarray(values, dtype=x.dtype)
     xp = array_namespace(x)
     return xp.asarray(values, dtype=x.dtype, device=device(x))
+
+
+def host(x: Array, dtype: Any = None) -> np.ndarray:
+    """Return an array of any library and device as NumPy's, in its own dtype or another."""
+    return np.asarray(x if isinstance(x, np.ndarray) else to_device(x, "cpu"), dtype=dtype)
+
+
+class Linear:
+    """What follows from the ``+``, the negation and the product with scalars of a subclass.
+
+    A solver's step does nothing else with states, so it runs on values with parts of their own:
+    derivatives, or sizes of rounding errors.
+    """
+
+    __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
+
+    def __radd__(self: Any, other: Any) -> Any:
+        return self + other
+
+    def __sub__(self: Any, other: Any) -> Any:
+        return self + (-other)
+
+    def __rsub__(self: Any, other: Any) -> Any:
+        return -self + other
+
+    def __rmul__(self: Any, scale: Any) -> Any:
+        return self * scale
 
 
 def require_floating(x: Array, name: str = "x") -> Any:
@@ -72,7 +99,7 @@ def by_rows(
 ) -> tuple[Array, ...]:
     """Apply ``function`` to at most ``num_rows`` rows (axis -2) of all ``args`` at a time.
 
-    Every output must have the rows on the axis where the argument with the most axes has them.
+    Every output must have its rows on the row axis of the argument with the most axes.
     """
     count = args[0].shape[-2]
     if count <= num_rows:

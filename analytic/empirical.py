@@ -1,8 +1,8 @@
-r"""A data set as a mixture: one equal isotropic component ``N(data_i, b^2 I)`` a row.
+r"""A data set as a mixture: one equal isotropic component ``N(data_i, b^2 I)`` per row.
 
 With the data centred, ``m_i = data_i - c``, ``u = x - alpha c``, ``v = alpha^2 b^2 + sigma^2``,
-responsibilities ``r_i`` are the softmax of ``(alpha u.m_i - alpha^2 |m_i|^2 / 2) / v``: one matrix
-product; a second one gives their mean. Written around the most probable row ``top``,
+responsibilities ``r_i`` are the softmax of ``(alpha u.m_i - alpha^2 |m_i|^2 / 2) / v``. With the
+most probable row ``top``,
 
     shift = sum_{i != top} r_i (m_i - m_top),
     V_atoms = sum_{i != top} r_i |m_i - m_top|^2 - |shift|^2,
@@ -10,7 +10,7 @@ product; a second one gives their mean. Written around the most probable row ``t
     V = (sigma^2 / v)^2 V_atoms + d b^2 sigma^2 / v,
     div D = d alpha b^2 / v + (alpha sigma^2 / v^2) V_atoms.
 
-No term is near one when the posterior is nearly one row, so a ``V`` of ``1e-30`` keeps its digits.
+All terms are small when the posterior is nearly one row, so a ``V`` of ``1e-30`` keeps its digits.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from analytic.arrays import Array, as_rows, by_rows, like, un_row
+from analytic.arrays import Array, as_rows, by_rows, like
 from analytic.levels import NoiseLevel
 from analytic.parameters import finite
+from analytic.posterior import ExactDenoiser
 
 TEMPORARIES = 4
 """Arrays of shape ``(rows, n)`` alive at once in an evaluation."""
@@ -60,7 +61,7 @@ class _Posterior:
 
 
 @dataclass(frozen=True, eq=False)
-class EmpiricalMixture:
+class EmpiricalMixture(ExactDenoiser):
     r"""A data set under the forward process, exact at every noise level, in bounded memory.
 
     The interface is that of :class:`analytic.mixtures.GaussianMixture`, for one law and levels
@@ -134,64 +135,47 @@ class EmpiricalMixture:
 
     def variance(self) -> np.ndarray:
         """Return the total variance ``E|x_star - E[x_star]|^2``, shape ``()``."""
-        rows = self.data - self.centre
-        squares = np.einsum("ij,ij->", rows, rows)
-        return np.asarray(squares / len(self.data) + self.dim * self.bandwidth**2)
+        return EmpiricalMixture(self.data - self.centre, self.bandwidth).second_moment()
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw ``n`` states from the data law, shape ``(n, d)``."""
         rows = self.data[rng.integers(len(self.data), size=n)]
         return rows + self.bandwidth * rng.standard_normal(rows.shape)
 
-    def __call__(self, x: Array, level: NoiseLevel) -> Array:
-        """Denoise: the same as :meth:`denoise`."""
-        return self.denoise(x, level)
-
     def log_prob(self, x: Array, level: NoiseLevel) -> Array:
         """Return the log density of ``alpha x_star + sigma eps`` at ``x``, shape ``(..., N)``."""
 
-        def evaluate(rows: Array) -> tuple[Array]:
-            post, xp = self._posterior(rows, level), array_namespace(rows)
-            v = post.gains.v
-            distance = xp.sum((post.u - post.gains.alpha * post.top) ** 2, axis=-1)
+        def read(post: _Posterior) -> tuple[Array]:
+            v, off = post.gains.v, post.u - post.gains.alpha * post.top
+            distance = array_namespace(off).sum(off**2, axis=-1)
             constant = math.log(len(self.data)) + 0.5 * self.dim * math.log(2 * math.pi * v)
             return (-distance / (2 * v) - post.log_top - constant,)
 
-        return self._evaluate(evaluate, x)[0]
+        return self._evaluate(read, x, level)[0]
 
     def score(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``grad log p(x) = (alpha E[m | x] - u) / v`` at the level, shape of ``x``."""
 
-        def evaluate(rows: Array) -> tuple[Array]:
-            post = self._posterior(rows, level)
+        def read(post: _Posterior) -> tuple[Array]:
             alpha = post.gains.alpha
             return ((alpha * post.shift - (post.u - alpha * post.top)) / post.gains.v,)
 
-        return self._evaluate(evaluate, x)[0]
+        return self._evaluate(read, x, level)[0]
 
     def denoise(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
-        return self._evaluate(lambda rows: (_denoised(self._posterior(rows, level)),), x)[0]
-
-    def divergence(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
-        return self.moments(x, level)[1]
-
-    def posterior_variance(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``V(x) = tr Cov(x_star | x)``, shape ``(..., N)``."""
-        return self.moments(x, level)[2]
+        return self._evaluate(lambda post: (_denoised(post),), x, level)[0]
 
     def moments(self, x: Array, level: NoiseLevel) -> tuple[Array, Array, Array]:
         """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
 
-        def evaluate(rows: Array) -> tuple[Array, Array, Array]:
-            post = self._posterior(rows, level)
+        def read(post: _Posterior) -> tuple[Array, Array, Array]:
             gains, spread = post.gains, _spread(post)
             divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * spread
             variance = gains.noise**2 * spread + self.dim * self.smallest_variance * gains.noise
             return _denoised(post), divergence, variance
 
-        denoised, divergence, variance = self._evaluate(evaluate, x)
+        denoised, divergence, variance = self._evaluate(read, x, level)
         return denoised, divergence, variance
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
@@ -209,18 +193,13 @@ class EmpiricalMixture:
 
         return xp.reshape(by_rows(evaluate, self._chunk(flat), flat, probes)[0], shape)
 
-    def jacobian(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``D'(x)``, shape ``(..., N, d, d)``: symmetric positive semidefinite."""
-        xp, rows = array_namespace(x), as_rows(x, self.dim)
-        eye = like(np.eye(self.dim), x)[(slice(None), *(None,) * (rows.ndim - 1), slice(None))]
-        columns = self.jvp(rows, level, xp.broadcast_to(eye, (self.dim, *rows.shape)))
-        return un_row(xp.moveaxis(columns, 0, -1), x)
-
-    def _evaluate(self, evaluate: Callable[..., tuple[Array, ...]], x: Array) -> tuple[Array, ...]:
+    def _evaluate(
+        self, read: Callable[[_Posterior], tuple[Array, ...]], x: Array, level: NoiseLevel
+    ) -> tuple[Array, ...]:
         """Evaluate ``(N, d)`` chunks of the states and restore their leading axes."""
         xp = array_namespace(x)
         flat = xp.reshape(as_rows(x, self.dim), (-1, self.dim))
-        outputs = by_rows(evaluate, self._chunk(flat), flat)
+        outputs = by_rows(lambda rows: read(self._posterior(rows, level)), self._chunk(flat), flat)
         return tuple(xp.reshape(out, (*x.shape[:-1], *out.shape[1:])) for out in outputs)
 
     def _chunk(self, x: Array) -> int:

@@ -19,10 +19,9 @@ class NoiseLevel:
     Parameters
     ----------
     alpha : float or array
-        Signal scale, in [0, 1]; 0 where nothing of the data is left. An array has as many axes as
-        the states that it meets, the last of length 1 (:func:`require_fit`): a stack of ``C`` cases
-        of ``N`` states in ``d`` dimensions, shape ``(C, N, d)``, takes shape ``(C, 1, 1)``; one
-        level a state is ``(N, 1)``.
+        Signal scale, in [0, 1]; 0 is pure noise. An array has as many axes as the states, the last
+        of length 1 (:func:`require_fit`): a stack of ``C`` cases of ``N`` states in ``d``
+        dimensions, ``(C, N, d)``, takes ``(C, 1, 1)``; one level per state is ``(N, 1)``.
     sigma : float or array
         Noise scale, finite and >= 0, and > 0 where ``alpha = 0``.
 
@@ -68,7 +67,7 @@ class NoiseLevel:
         data : array (..., N, d)
             States of the data law.
         noise : numpy Generator or array
-            Draws ``eps``, for states in NumPy; or ``eps`` itself, as levels that share it need.
+            A generator that draws ``eps``, for states in NumPy, or ``eps`` itself.
 
         Examples
         --------
@@ -96,9 +95,9 @@ class NoiseLevel:
 
 
 def require_fit(level: NoiseLevel, shape: tuple[int, ...]) -> None:
-    """Refuse a level whose arrays do not say which level belongs to which state.
+    """Raise unless a level's arrays fit states of a shape: one level per case or per state.
 
-    Broadcasting alone would take ``(N,)`` for levels of the coordinates where ``N = d``.
+    Broadcasting alone would read ``(N,)`` as levels of the coordinates where ``N = d``.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Laws that evaluate their posterior once where a step asks for it several times.
+"""Laws that cache their posterior at the last few states.
 
 A step's candidate, its divergence and its rounding all need the responsibilities at the same
-states: the dearest part of an exact denoiser.
+states, which are the most expensive part of an exact denoiser.
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ import numpy as np
 from analytic.levels import NoiseLevel
 
 BYTES, LATEST = 2**27, 8
-"""Evaluations remembered: at most the latest eight, and those that fit in 128 MB together."""
+"""Posteriors kept: at most the latest eight, and at most 128 MB together."""
 
 L = TypeVar("L")
 
 
 class Memory:
-    """A law's posterior, and what it was at the last few states.
-
-    States are recognised by their values, or as the same object: they must not be changed in place.
-    """
+    """A law's posterior with a cache of its last values; states must not be changed in place."""
 
     def __init__(self, posterior: Callable[[np.ndarray, NoiseLevel], Any]) -> None:
         self._posterior = posterior
@@ -54,9 +51,9 @@ def _same_level(a: NoiseLevel, b: NoiseLevel) -> bool:
 
 
 def remembering(law: L) -> L:
-    """Return a copy of an exact law that remembers its last evaluations, for states in NumPy.
+    """Return a copy of an exact law that caches its posterior, for states in NumPy.
 
-    A law of another kind is returned as it is.
+    Any other denoiser is returned as it is.
 
     Examples
     --------

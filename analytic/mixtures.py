@@ -26,21 +26,21 @@ import numpy as np
 from analytic.arrays import Array, as_rows, by_rows, like, log_sum_exp, namespace, un_row
 from analytic.levels import NoiseLevel, Scalar, require_fit
 from analytic.parameters import components, factor, finite
-from analytic.posterior import Posterior, sum_over
+from analytic.posterior import ExactDenoiser, Posterior, sum_over
 
 CHUNK_BYTES = 2**20
 """Size at which an array ``(K, N, d)`` of an evaluation is cut into row chunks: a cache's."""
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianMixture:
+class GaussianMixture(ExactDenoiser):
     r"""A Gaussian mixture, or a stack of them, exact at every noise level.
 
     Calling the object denoises, so a mixture is a denoiser: ``mixture(x, level) = E[x_star | x]``.
-    States have shape ``(..., N, d)`` (or ``(d,)``); a stack with weights ``(C, K)`` takes states
-    ``(C, N, d)`` and levels whose arrays have shape ``(C, 1, 1)``; one law takes a level a state,
-    ``(N, 1)``, too. Computations run in the library
-    and dtype of the states; parameters are kept in float64.
+    States have shape ``(..., N, d)`` or ``(d,)``. A stack with weights ``(C, K)`` takes states
+    ``(C, N, d)`` and levels of shape ``(C, 1, 1)``; a single law also takes one level per state,
+    ``(N, 1)``. Computations run in the library and dtype of the states; parameters are kept in
+    float64.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ class GaussianMixture:
         Non-negative, summing to one.
     means : array (..., K, d), or (..., K) in one dimension
     covariances : scalar, or array (..., K), (..., K, d) or (..., K, d, d)
-        One variance, one variance a component, diagonals, or full matrices; positive definite.
-        ``(K, d)`` with ``K = d`` that could be one matrix for all is refused.
+        One variance, one variance per component, diagonals, or full matrices; positive definite.
+        ``(K, d)`` with ``K = d`` is refused if it could also be one matrix for all components.
 
     Raises
     ------
@@ -94,7 +94,7 @@ class GaussianMixture:
         return int(self.means.shape[-1])
 
     def take(self, index: Any) -> Self:
-        """Return the sub-stack ``index`` of a stack: an integer, a slice or an index array."""
+        """Return the sub-stack at ``index``, an integer, a slice or an index array."""
         new = object.__new__(type(self))
         for name in ("weights", "log_weights", "means", "spectra", "basis", "covariances"):
             value = getattr(self, name)
@@ -148,41 +148,17 @@ class GaussianMixture:
             out = np.where(label == k, turned, out)
         return out
 
-    def __call__(self, x: Array, level: NoiseLevel) -> Array:
-        """Denoise: the same as :meth:`denoise`."""
-        return self.denoise(x, level)
-
     def log_prob(self, x: Array, level: NoiseLevel) -> Array:
         """Return the log density of ``alpha x_star + sigma eps`` at ``x``, shape ``(..., N)``."""
-
-        def evaluate(rows: Array) -> tuple[Array]:
-            return (self._posterior(rows, level).log_prob,)
-
-        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
+        return self._evaluate(lambda post: (post.log_prob,), x, level)[0]
 
     def score(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``grad log p(x)`` at the level, shape of ``x``."""
-
-        def evaluate(rows: Array) -> tuple[Array]:
-            return (self._posterior(rows, level).score,)
-
-        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
+        return self._evaluate(lambda post: (post.score,), x, level)[0]
 
     def denoise(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
-
-        def evaluate(rows: Array) -> tuple[Array]:
-            return (self._posterior(rows, level).denoised,)
-
-        return un_row(self._by_rows(evaluate, level, as_rows(x, self.dim))[0], x)
-
-    def divergence(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
-        return self.moments(x, level)[1]
-
-    def posterior_variance(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``V(x) = tr Cov(x_star | x)``, shape ``(..., N)``."""
-        return self.moments(x, level)[2]
+        return self._evaluate(lambda post: (post.denoised,), x, level)[0]
 
     def rounding(self, x: np.ndarray, level: NoiseLevel) -> tuple[np.ndarray, ...]:
         """Return sizes of the rounding of ``D`` and ``D'``, and ``|D''|``, on a line.
@@ -193,13 +169,18 @@ class GaussianMixture:
 
     def moments(self, x: Array, level: NoiseLevel) -> tuple[Array, Array, Array]:
         """Return ``D``, ``div D`` and ``V = tr Cov(x_star | x)`` in one pass."""
+        found = self._evaluate(lambda post: (post.denoised, *post.moments), x, level)
+        denoised, divergence, variance = found
+        return denoised, divergence, variance
 
-        def evaluate(rows: Array) -> tuple[Array, Array, Array]:
-            post = self._posterior(rows, level)
-            return post.denoised, *post.moments
+    def _evaluate(
+        self, read: Callable[[Posterior], tuple[Array, ...]], x: Array, level: NoiseLevel
+    ) -> tuple[Array, ...]:
+        def evaluate(rows: Array) -> tuple[Array, ...]:
+            return read(self._posterior(rows, level))
 
-        denoised, divergence, variance = self._by_rows(evaluate, level, as_rows(x, self.dim))
-        return un_row(denoised, x), un_row(divergence, x), un_row(variance, x)
+        found = self._by_rows(evaluate, level, as_rows(x, self.dim))
+        return tuple(un_row(out, x) for out in found)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""
@@ -213,13 +194,6 @@ class GaussianMixture:
         (out,) = self._by_rows(evaluate, level, rows, t)
         return out[..., 0, :] if x.ndim == 1 else out
 
-    def jacobian(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``D'(x)``, shape ``(..., N, d, d)``: symmetric positive semidefinite."""
-        xp, rows = namespace(x), as_rows(x, self.dim)
-        eye = like(np.eye(self.dim), x)[(slice(None), *(None,) * (rows.ndim - 1), slice(None))]
-        columns = self.jvp(rows, level, xp.broadcast_to(eye, (self.dim, *rows.shape)))
-        return un_row(xp.moveaxis(columns, 0, -1), x)
-
     def _by_rows(
         self, evaluate: Callable[..., tuple[Array, ...]], level: NoiseLevel, *args: Array
     ) -> tuple[Array, ...]:
@@ -230,7 +204,7 @@ class GaussianMixture:
         return by_rows(evaluate, max(1, CHUNK_BYTES // (8 * self.weights.size * width)), *args)
 
     def _require_stack(self, x: Array) -> None:
-        """Refuse states that do not say which of them belong to which law of a stack."""
+        """Raise ``ValueError`` unless the states' leading axes are those of the stack."""
         stack, lead = self.weights.shape[:-1], tuple(x.shape[:-2])
         if stack and (
             len(stack) != len(lead)

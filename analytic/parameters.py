@@ -24,7 +24,7 @@ def finite(name: str, values: Any) -> np.ndarray:
 def components(weights: Any, means: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return checked weights ``(..., K)`` and means ``(..., K, d)`` of a mixture.
 
-    Raise ``ValueError`` unless the weights are a distribution and there is one mean a weight.
+    Raise ``ValueError`` unless the weights are a distribution and there is one mean per weight.
     """
     p, m = finite("weights", weights), finite("means", means)
     if p.ndim < 1 or p.shape[-1] < 1:
@@ -33,8 +33,8 @@ def components(weights: Any, means: Any) -> tuple[np.ndarray, np.ndarray]:
         m = m[..., None]
     if m.shape[:-1] != p.shape:
         raise ValueError(
-            f"means must hold one mean a weight: {p.shape[-1]} weights, "
-            f"means of shape {np.shape(means)}"
+            f"means must hold one mean per weight: {p.shape[-1]} weights, "
+            f"got means of shape {np.shape(means)}"
         )
     if np.any(p < 0):
         raise ValueError(f"weights must be >= 0, got {p.min()}")
@@ -73,7 +73,7 @@ def factor(
 
 
 def _require_diagonals(covariances: np.ndarray, dim: int) -> None:
-    """Refuse ``(d, d)`` for ``K = d`` components where it may be one covariance for all of them."""
+    """Raise for ``(d, d)`` and ``K = d`` components if it may be one covariance for all of them."""
     square = covariances.shape[-2:] == (dim, dim)
     if dim == 1 or not square or not _symmetric(covariances):
         return

@@ -11,11 +11,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from analytic.arrays import Array, like, namespace
-from analytic.levels import Scalar
+from analytic.arrays import Array, as_rows, like, namespace, un_row
+from analytic.levels import NoiseLevel, Scalar
+
+
+class ExactDenoiser:
+    """What follows from ``denoise``, ``moments``, ``jvp`` and ``dim`` of a law."""
+
+    def __call__(self: Any, x: Array, level: NoiseLevel) -> Array:
+        """Denoise: the same as :meth:`denoise`."""
+        return self.denoise(x, level)
+
+    def divergence(self: Any, x: Array, level: NoiseLevel) -> Array:
+        """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
+        return self.moments(x, level)[1]
+
+    def posterior_variance(self: Any, x: Array, level: NoiseLevel) -> Array:
+        """Return ``V(x) = tr Cov(x_star | x)``, shape ``(..., N)``."""
+        return self.moments(x, level)[2]
+
+    def jacobian(self: Any, x: Array, level: NoiseLevel) -> Array:
+        """Return ``D'(x)``, shape ``(..., N, d, d)``: symmetric positive semidefinite."""
+        xp, rows = namespace(x), as_rows(x, self.dim)
+        eye = like(np.eye(self.dim), x)[(slice(None), *(None,) * (rows.ndim - 1), slice(None))]
+        columns = self.jvp(rows, level, xp.broadcast_to(eye, (self.dim, *rows.shape)))
+        return un_row(xp.moveaxis(columns, 0, -1), x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +57,8 @@ class Posterior:
     centers : array (..., K, 1, d)
         ``m_k``.
     spectrum, v : array (..., K, 1, 1 or d)
-        Eigenvalues of ``C_k`` and of ``S_k``; these ``(..., K, N, 1 or d)`` for a level a state.
+        Eigenvalues of ``C_k`` and of ``S_k``; ``v`` is ``(..., K, N, 1 or d)`` with one level per
+        state.
     basis : array (..., K, d, d), optional
         Columns are the eigenvectors; None where they are the axes.
     """

@@ -1,15 +1,14 @@
 r"""Deterministic integrals under a mixture: adaptive in one dimension, tensor rules in a few.
 
-One-dimensional integrals of many cases are computed together. Each case brings its own interval,
-cut where its components change (:func:`mixture_breaks`); panels of all cases lie in one pool, and
-every round splits those whose Gauss-Lobatto value still differs from that of their halves. For
-an integrand analytic near a panel the difference bounds the error of the halves generously: if a
-panel's value is off by ``e``, its halves' is off by about ``e^2``.
+One-dimensional integrals of many cases are computed together. The interval of each case is cut
+where its components change (:func:`mixture_breaks`). Every round splits those panels, of all cases,
+whose Gauss-Lobatto value differs from that of their halves. For an integrand that is analytic near
+a panel the difference is a safe bound of the halves' error: if the panel's value is off by ``e``,
+the halves' is off by about ``e^2``.
 
-Neither rule sees a feature that lies between the nodes of both. Where an integrand is part of a
-derivative ``g'``, the fundamental theorem sees it, however narrow: the ends of the panel know
-``int g' = g(b) - g(a)``. ``integrate(..., watched=...)`` settles a panel only where the rule gives
-that difference too, and counts what is left as error.
+A feature between the nodes of both rules goes unnoticed. If an integrand is part of a derivative
+``g'``, the exact integral ``g(b) - g(a)`` reveals it. ``integrate(..., watched=...)`` settles a
+panel only where the rule gives that difference too, and counts the rest as error.
 """
 
 from __future__ import annotations
@@ -24,23 +23,22 @@ from analytic.levels import NoiseLevel
 from analytic.mixtures import GaussianMixture
 
 NODES = 17
-"""Gauss-Lobatto nodes a panel. The ends are among them: a step close to an end of a panel, which
-the nodes of a Gauss-Legendre rule and of its halves all leave on one side, shows."""
+"""Gauss-Lobatto nodes per panel. They include the ends of the panel, so a jump close to an end is
+noticed."""
 
 ROUNDS = 24
-"""Halvings at the most; a panel unsettled then counts its whole size as error."""
+"""Most halvings; a panel that is not settled then counts its whole size as error."""
 
 CROWD = 150
-"""Unsettled panels of one case at which it is left as it is, what was moved its error. A feature
-keeps a few panels unsettled; noise beyond the stated sizes keeps all, twice as many a round."""
+"""Unsettled panels at which a case is no longer refined. A feature keeps a few panels unsettled;
+noise above the stated sizes keeps all of them, twice as many per round."""
 
 PANEL_TOLERANCE = 4 * np.finfo(float).eps
-"""A panel is done when halving it moves the integral by less than this part of the integral of
-``|value|``, or of the panel's own size: rounding elsewhere does not excuse a panel, for a jump too
-small to count in one integrand may carry all the mass of another, its derivative."""
+"""A panel is settled when halving it moves its integral by less than this part of the case's
+integral of ``|value|`` plus the panel's own size."""
 
 BLOCK = 2**9
-"""Panels evaluated at a time, so that temporaries stay in cache."""
+"""Panels evaluated at a time; temporaries then fit in a cache."""
 
 REACH = np.array([0, 1.25, 2.5, 4, 5.5, 7.5, 10.0])
 """Breaks about a component, in its standard deviations; beyond 10 lies a mass of 1.5e-23."""
@@ -62,6 +60,11 @@ class Integral:
     value: np.ndarray
     size: np.ndarray
     error: np.ndarray
+
+    @property
+    def single(self) -> tuple[float, float, float]:
+        """Value, size and error of a lone integral of one case."""
+        return self.value.item(), self.size.item(), self.error.item()
 
 
 @lru_cache(maxsize=8)
@@ -96,11 +99,11 @@ def integrate(f: Integrand, breaks: np.ndarray, *, watched: int | None = None) -
     breaks : array (C, B)
         Increasing along the last axis; empty panels are allowed. Discontinuities belong here.
     watched : int, optional
-        An integrand whose unseen features must show. The last two that ``f`` gives are then not
-        integrated: a derivative ``g'`` that holds ``watched`` as a summand, the others smooth
-        wherever ``g`` is continuous, and ``g``. In a panel with a feature between the nodes,
-        ``|int g' - (g(b) - g(a))|`` is what the rule misses of ``watched``, or rounding; its sum
-        over the panels is part of the error of ``watched``.
+        Index of an integrand to check for narrow features. The last two integrands of ``f`` must
+        then be a derivative ``g'`` and ``g``; they are not integrated. ``g'`` is the sum of
+        ``watched`` and of terms that are smooth wherever ``g`` is continuous, so
+        ``|int g' - (g(b) - g(a))|`` measures what the rule misses of ``watched``. Its sum over the
+        panels is part of the error of ``watched``.
 
     Examples
     --------
@@ -151,7 +154,7 @@ def integrate(f: Integrand, breaks: np.ndarray, *, watched: int | None = None) -
 
 
 def columns(integrands: Sequence[np.ndarray]) -> np.ndarray:
-    """Put integrands ``(P, n)`` side by side as ``(P, n, Q)``, each still in one piece."""
+    """Return integrands ``(P, n)`` as ``(P, n, Q)``, each contiguous in memory."""
     return np.moveaxis(np.stack(integrands), 0, -1)
 
 
@@ -179,7 +182,7 @@ def _panels(
 
 
 def _by_case(case: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Sum panels case by case, in their order: a case's sum does not depend on its neighbours."""
+    """Sum the panels of each case in their order, so that its sum does not depend on others."""
     columns = [np.bincount(case, weights=column, minlength=count) for column in values.T]
     return np.stack(columns, axis=-1)
 

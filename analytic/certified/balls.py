@@ -77,6 +77,13 @@ def ball(value: Fraction | int) -> Ball:
     return arb(fmpq(fraction.numerator, fraction.denominator))
 
 
+def around(half: Fraction) -> Ball:
+    """Return the ball ``[-half, half]``."""
+    from flint import arb
+
+    return arb(0, ball(half).upper())
+
+
 def reach(bits: int) -> int:
     """Return the standard deviations to integrate over: ``exp(-z^2/2) < 2^-(bits + 16)``."""
     return math.ceil(math.sqrt(2 * (bits + 16) * math.log(2)))

@@ -78,27 +78,21 @@ def coefficient(
     with precision(bits):
         made = BallStep(step, Line.through(law))
         wanted = {"stein": stein_form, **(forms or {})}
-        if law.dim > 1 and not law.shared:
-            return _over_radius(made, wanted, bits)
-        terms = _Terms(made, bits)
-        power = terms.power()
-        scale = abs(power)
-        out = {"reference": terms.reference(scale) / power}
-        for name, form in wanted.items():
-            out[name] = terms.form(form, scale) / power
-        if not step.uses_past and not step.bend:
+        radial = law.dim > 1 and not law.shared
+        if radial:
+            found = radial_terms(made, bits)
+            level, power, reference = made.start, found["u_u"], found["u_ref"]
+            pairs = {name: form(level.alpha, level.sigma) for name, form in wanted.items()}
+            values = {n: a * found["u_x"] + b * found["div"] for n, (a, b) in pairs.items()}
+        else:
+            terms = _Terms(made, bits)
+            power = terms.power()
+            reference = terms.reference(abs(power))
+            values = {name: terms.form(form, abs(power)) for name, form in wanted.items()}
+        out = {name: v / power for name, v in {"reference": reference, **values}.items()}
+        if not radial and not step.uses_past and not step.bend:
             out["three_scalar"] = terms.three_scalar()
         return {name: Enclosure.of(value) for name, value in out.items()}
-
-
-def _over_radius(step: BallStep, forms: Mapping[str, Form], bits: int) -> dict[str, Enclosure]:
-    """Several variances in space: line times radius."""
-    terms = radial_terms(step, bits)
-    out = {"reference": terms["u_ref"] / terms["u_u"]}
-    for name, form in forms.items():
-        first, second = form(step.start.alpha, step.start.sigma)
-        out[name] = (first * terms["u_x"] + second * terms["div"]) / terms["u_u"]
-    return {name: Enclosure.of(value) for name, value in out.items()}
 
 
 def step_terms(law: ExactMixture, step: ExactStep, *, bits: int = 128) -> dict[str, Enclosure]:
@@ -145,12 +139,12 @@ class _Terms:
 
     def power(self) -> Ball:
         """``E|u|^2``."""
-        value = expect(
-            self.level,
-            lambda y: _squared(self.step.residual(y).along),
-            self.u * self.u,
-            self.bits,
-        )
+
+        def square(y: Ball) -> Ball:
+            u = self.step.residual(y).along
+            return u * u
+
+        value = expect(self.level, square, self.u * self.u, self.bits)
         across = sum((s * s for s in self.step.shift), ball(0))
         return value + across + self.count * self.gain * self.gain * self.width
 
@@ -212,10 +206,6 @@ class _Terms:
         return (u_x - (k * alpha * m - beta * (m - v))) / u_u
 
 
-def _squared(value: Ball) -> Ball:
-    return value * value
-
-
 def expect(
     level: Level,
     value: Callable[[Ball], Ball],
@@ -253,7 +243,8 @@ def integral(
         low, high = low.min(a), high.max(b)
     low, high = low.lower(), high.upper()
     goal = arb(2) ** -bits
-    marks = [low, *_marks(level, low, high), high]
+    mids = [arb(mid) for mid in sorted({float(c.mid()) for c in level.centers})]
+    marks = [low, *(mid for mid in mids if mid > low and mid < high), high]
     total = arb(0)
     for a, b in itertools.pairwise(marks):
         found = acb.integral(
@@ -266,14 +257,6 @@ def integral(
         )
         total += found.real
     return total
-
-
-def _marks(level: Level, low: Ball, high: Ball) -> list[Ball]:
-    """Distinct centres of the components, in order, inside the range."""
-    mids = sorted({float(c.mid()) for c in level.centers})
-    from flint import arb
-
-    return [arb(m) for m in mids if arb(m) > low and arb(m) < high]
 
 
 def tail(level: Level, k: int, growth: Any, bits: int) -> Ball:

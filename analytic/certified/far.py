@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from analytic.certified.balls import Ball, ball
-from analytic.certified.plane import Field, Point, StepField, interval
+from analytic.certified.plane import Field, Point, StepField
 from analytic.certified.steps import upper
 
 CERTAIN = -3
@@ -42,7 +42,7 @@ class Remote(NamedTuple):
 
 
 def far_bound(step: StepField, direction: Point, radius: Ball) -> Ball | None:
-    """Upper bound of ``|T'|`` on the rays of a ball of directions, None if not resolved."""
+    """Return an upper bound of ``|T'|`` on the rays of a ball of directions, or None."""
     zero = [ball(0)] * step.dim
     near = remote(step.start, Ray(direction, ball(1), zero, radius))
     if near is None:
@@ -85,7 +85,7 @@ def remote(field: Field, ray: Ray) -> Remote | None:
         for k in kept[1:]:
             low, high = low.min(field.bases[k][i]), high.max(field.bases[k][i])
         size = drift.abs_upper()
-        offset.append(interval((low - size).lower(), (high + size).upper()))
+        offset.append((low - size).lower().union((high + size).upper()))
     return Remote(field.gains[first], spread.upper(), offset)
 
 

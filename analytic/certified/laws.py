@@ -34,7 +34,7 @@ class ExactMixture:
     """A mixture ``sum w_k N(m_k, s_k^2 I)`` whose parameters are exact fractions.
 
     Use :meth:`of`: it converts, drops components of weight zero and divides the weights by their
-    sum, so that binary roundings of ``0.3`` and ``0.7`` are a law.
+    sum, since the binary values of ``0.3`` and ``0.7`` do not add up to 1.
     """
 
     weights: Vector
@@ -65,7 +65,7 @@ class ExactMixture:
         m = [_vector(mean) for mean in means]
         if not len(w) == len(v) == len(m):
             raise ValueError(
-                f"means and variances must hold one entry a weight, {len(w)} in all, "
+                f"means and variances must hold one entry per weight, {len(w)} in all, "
                 f"got {len(m)} and {len(v)}"
             )
         if any(value < 0 for value in w) or sum(w) <= 0:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from analytic.certified.balls import Ball, Enclosure, ball, precision
+from analytic.certified.balls import Ball, Enclosure, around, ball, precision
 from analytic.certified.far import far_bound
 from analytic.certified.laws import ExactMixture, Line
 from analytic.certified.plane import Point, StepField, norm_lower, norm_upper
@@ -195,7 +195,7 @@ def _outside(field: StepField, radius: Ball, goal: Ball) -> Ball | None:
 
     def push(a: Fraction, b: Fraction) -> None:
         middle, half = (a + b) / 2, (b - a) / 2
-        angle = arb.pi() * (ball(middle) + arb(0, ball(half).upper()))
+        angle = arb.pi() * (ball(middle) + around(half))
         bound = far_bound(field, [angle.cos(), angle.sin()], radius)
         key = -float("inf") if bound is None else -float(bound)
         heapq.heappush(queue, (key, next(count), a, b, bound))
@@ -223,7 +223,7 @@ class _Boxes:
         center = [ball((a + b) / 2) for a, b in box]
         zero = [ball(0)] * self.field.dim
         self.best = self.best.max(norm_lower(self.field.jacobian(center, zero))).lower()
-        off = [_around((b - a) / 2) for a, b in box]
+        off = [around((b - a) / 2) for a, b in box]
         bound = norm_upper(self.field.jacobian(center, off))
         if not bound < self.best:
             key = -float(bound) if bound.is_finite() else -float("inf")
@@ -245,9 +245,3 @@ class _Boxes:
         for *_, bound in self.queue:
             upper = upper.max(bound)
         return upper
-
-
-def _around(half: Fraction) -> Ball:
-    from flint import arb
-
-    return arb(0, ball(half).upper())

@@ -25,36 +25,21 @@ from analytic.certified.steps import BallStep, ExactStep, denoiser_bounds, upper
 
 @dataclass(frozen=True)
 class PerturbationBound:
-    """Enclosures of everything in the bound.
-
-    Attributes
-    ----------
-    gamma_tilde, gamma_q : Enclosure
-    deviation : Enclosure
-        ``gamma_tilde - gamma_q``, the difference of the two.
-    by_scores : Enclosure
-        The same number from the scores, in one integral.
-    fisher, power : Enclosure
-        ``F`` and ``E_q u^2``.
-    bound : Enclosure
-        ``C sqrt(F)``.
-    state, state_bound : Enclosure
-        ``|(gamma_tilde - gamma_q) u|_{L2(q)}`` and ``(sigma^2/alpha) sqrt(F)``.
-    """
+    """Enclosures of everything in the bound; see the module."""
 
     gamma_tilde: Enclosure
     gamma_q: Enclosure
-    deviation: Enclosure
-    by_scores: Enclosure
-    fisher: Enclosure
-    power: Enclosure
-    bound: Enclosure
-    state: Enclosure
-    state_bound: Enclosure
+    deviation: Enclosure  # gamma_tilde - gamma_q, as a difference
+    by_scores: Enclosure  # the same from the scores, in one integral
+    fisher: Enclosure  # F
+    power: Enclosure  # E_q u^2
+    bound: Enclosure  # C sqrt(F)
+    state: Enclosure  # |(gamma_tilde - gamma_q) u| in L2(q)
+    state_bound: Enclosure  # (sigma^2/alpha) sqrt(F)
 
     @property
     def holds(self) -> bool:
-        """Whether the bound is proved, or equality not excluded."""
+        """Whether the bound is not refuted: it is proved, or both sides overlap."""
         return self.state.lower <= self.state_bound.upper
 
 
@@ -142,7 +127,7 @@ def _enclose(step: BallStep, q: ExactMixture, bits: int) -> PerturbationBound:
 
 
 def _root(value: Ball) -> Ball:
-    """Square root of a number known to be >= 0, whose ball may reach below."""
+    """Square root of a number >= 0 whose ball may contain negative numbers."""
     from flint import arb
 
     if value.lower() > 0:

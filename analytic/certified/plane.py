@@ -125,7 +125,7 @@ def _inverse(logs: list[Ball]) -> Ball:
     """``1 / (1 + sum exp(l))``, end by end: wide balls of ``l`` stay inside ``[0, 1]``."""
     low = 1 / (1 + sum(value.upper().exp() for value in logs))
     high = 1 / (1 + sum(value.lower().exp() for value in logs))
-    return interval(low.lower(), high.upper())
+    return low.lower().union(high.upper())
 
 
 def _product(a: Ball, b: Ball, complementary: bool) -> Ball:
@@ -133,19 +133,14 @@ def _product(a: Ball, b: Ball, complementary: bool) -> Ball:
     if complementary:
         return ball(Fraction(1, 4)) - _square(a - ball(Fraction(1, 2)))
     value = a * b
-    quarter = ball(Fraction(1, 8)) * (1 + interval(ball(-1), ball(1)))
+    quarter = ball(Fraction(1, 8)) * (1 + ball(-1).union(ball(1)))
     return value.intersection(quarter) if value.overlaps(quarter) else value
 
 
 def _square(value: Ball) -> Ball:
     """``value^2``, never below 0."""
     low, high = value.abs_lower(), value.abs_upper()
-    return interval(low * low, high * high) if value.rad() > 0 else value * value
-
-
-def interval(low: Ball, high: Ball) -> Ball:
-    """Return the ball ``[low, high]``."""
-    return low.union(high)
+    return (low * low).union(high * high) if value.rad() > 0 else value * value
 
 
 def norm_upper(a: Matrix) -> Ball:

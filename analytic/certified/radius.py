@@ -20,13 +20,13 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from analytic.certified.balls import Ball, ball, power, reach, widened
+from analytic.certified.balls import Ball, around, ball, power, reach, widened
 from analytic.certified.steps import BallStep, upper
 
 NAMES = ("u_ref", "u_x", "div", "u_u")
 ELLIPSE = 3
 MOST = 40_000
-"""Boxes examined at the most."""
+"""Most boxes examined."""
 
 
 class Side(NamedTuple):
@@ -142,9 +142,7 @@ def radial_terms(step: BallStep, bits: int) -> dict[str, Ball]:
     """Enclose ``u_ref``, ``u_x``, ``div``, ``u_u``; see the module's docstring."""
     problem = Radial(step, bits)
     z = 2 * reach(bits) // 3 * 2  # a square root is taken of what is lost
-    most = problem.level.widths[0].sqrt().upper()
-    for v in problem.level.widths[1:]:
-        most = most.max(v.sqrt().upper())
+    most = upper([v.sqrt() for v in problem.level.widths])
     extent = most * (z + ball(problem.n).sqrt().upper())
     outside = problem.outside(z, extent)
     low = high = problem.level.centers[0]
@@ -173,7 +171,7 @@ def _constants(step: BallStep) -> dict[str, Ball]:
 
 
 class Plan(NamedTuple):
-    """What to do with a box: take ``nodes`` nodes a side at an ``error``, or halve ``axis``."""
+    """For a box: ``nodes`` nodes per side with the bound ``error``, or the ``axis`` to halve."""
 
     nodes: int
     error: Ball
@@ -239,9 +237,7 @@ def _size(values: Sequence[Ball]) -> Ball:
 
 
 def _segment(side: Side) -> Ball:
-    from flint import arb
-
-    return ball(side.center) + arb(0, ball(side.half).upper())
+    return ball(side.center) + around(side.half)
 
 
 def _ellipse(side: Side) -> Ball:

@@ -106,10 +106,6 @@ def exact_flow(
     progress : callable, optional
         Called with the fraction done, from 0 to 1, by the integrator.
 
-    Returns
-    -------
-    FlowResult
-
     Raises
     ------
     ValueError
@@ -136,7 +132,7 @@ def exact_flow(
         state, error = integrate_flow(law, moved, start, t, rtol=rtol, progress=progress)
         error = error + left_out
     elif method == "cdf" and components is not None and law.dim == 1:
-        line = _line(components)
+        line = Line.of(components)
 
         def on_line(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             y, bound = line_flow(line, part[:, 0], s, t)
@@ -151,17 +147,17 @@ def exact_flow(
 
 
 NEARLY_NOTHING = 2.0**-27
-"""``alpha`` where a flow begins that is asked for at ``alpha = 0``."""
+"""The ``alpha`` from which the integrator starts if the flow is to start at ``alpha = 0``."""
 
 
 def _with_signal(
     law: Law, x: np.ndarray, s: NoiseLevel
 ) -> tuple[NoiseLevel, np.ndarray, np.ndarray | float]:
-    """Return a level with ``alpha > 0``, the flow's states there and the size of what is left out.
+    """Return a level with ``alpha > 0``, the flow's states there and a bound of their error.
 
-    From ``alpha = 0`` the flow is ``x + alpha m + alpha^2 C x / (2 sigma^2) + O(alpha^3)``, ``m``
-    the law's mean and ``C`` its covariance. The second order is left out: less than rounding of
-    ``x`` where the data's variance is below ``sigma^2``.
+    From ``alpha = 0`` the flow is ``x + alpha m + alpha^2 C x / (2 sigma^2) + O(alpha^3)`` with the
+    law's mean ``m`` and covariance ``C``. The term of second order is neglected; it is below
+    rounding of ``x`` if the data's variance is below ``sigma^2``.
     """
     if s.alpha > 0:
         return s, x, 0.0
@@ -172,7 +168,7 @@ def _with_signal(
 
 
 def _components(law: Law) -> GaussianMixture | None:
-    """The law as a mixture, where it has few or one-dimensional components."""
+    """Return a Gaussian mixture, or a data set of one row or one dimension as one, else None."""
     if isinstance(law, GaussianMixture):
         if law.weights.ndim > 1:
             raise ValueError(f"law must be single, got a stack of shape {law.weights.shape[:-1]}")
@@ -207,11 +203,6 @@ def _checked(law: Law, x: np.ndarray, s: NoiseLevel, t: NoiseLevel, rtol: float)
     if not 1e-13 <= rtol <= 1e-2:
         raise ValueError(f"rtol must be in [1e-13, 1e-2], got {rtol}")
     return rows
-
-
-def _line(law: GaussianMixture) -> Line:
-    kept = law.weights > 0
-    return Line(law.weights[kept], law.means[kept, 0], law.spectra[kept, 0])
 
 
 def _gaussian_flow(

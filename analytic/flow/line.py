@@ -5,23 +5,25 @@ r"""Exact probability flow of one-dimensional mixtures: the monotone map of dist
 
     P(y) - N(y) = P(x) - N(x),   P = sum_R w_k cdf_k,   N = sum_L w_k sf_k,
 
-all terms small tails, hence, in logarithms and with positive terms only,
+where all terms are small tails. Hence, in logarithms and with positive terms only,
 
     H(y) = log(P_t(y) + N_s(x)) - log(N_t(y) + P_s(x)) = 0,
 
-which increases in ``y``. With ``L`` empty or full these are the two tails of ``F``; between
-separated modes, where ``F`` is flat, the small difference from the plateau is solved for.
+which increases in ``y``. If ``L`` is empty or full these are the two tails of ``F``. Between
+separated modes, where ``F`` is nearly constant, the equation is one for the small difference from
+that constant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
 
 from analytic.levels import NoiseLevel
+from analytic.mixtures import GaussianMixture
 
 MAX_ITERATIONS = 200
 ROUNDING = 8 * np.finfo(np.float64).eps
@@ -35,6 +37,12 @@ class Line(NamedTuple):
     weights: np.ndarray
     means: np.ndarray
     variances: np.ndarray
+
+    @classmethod
+    def of(cls, law: GaussianMixture) -> Self:
+        """Return a law in one dimension, components of weight zero left out."""
+        kept = law.weights > 0
+        return cls(law.weights[kept], law.means[kept, 0], law.spectra[kept, 0])
 
     def at(self, level: NoiseLevel) -> Noised:
         """Return the mixture at a level."""
@@ -54,13 +62,8 @@ class Noised(NamedTuple):
         z = (x - self.means) / self.stds
         tails = self.log_weights + log_ndtr(np.where(left, -z, z))
         densities = self.log_weights - np.log(self.stds) - 0.5 * z**2 - HALF_LOG_2PI
-        empty = -np.inf
-        return Split(
-            _log_sum(np.where(left, empty, tails)),
-            _log_sum(np.where(left, tails, empty)),
-            _log_sum(np.where(left, empty, densities)),
-            _log_sum(np.where(left, densities, empty)),
-        )
+        groups = ((part, mask) for part in (tails, densities) for mask in (~left, left))
+        return Split(*(_log_sum(np.where(mask, part, -np.inf)) for part, mask in groups))
 
 
 class Split(NamedTuple):

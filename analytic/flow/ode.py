@@ -6,8 +6,8 @@ With ``y = x / alpha``, ``e = sigma / alpha``, ``b^2`` the law's smallest varian
 
     dz/dtau = -(e^2 + b^2) (score(y, e) / c + z / c^2).
 
-Both are smooth down to ``e = 0`` when ``b > 0``. The right side is 0 for the Gaussian of the same
-two moments, and ``z`` is of order one at every level, so one absolute tolerance serves them all.
+Both sides are smooth down to ``e = 0`` if ``b > 0``. The right side is 0 for the Gaussian with the
+law's first two moments. ``z`` is of order one at every level, so one absolute tolerance suffices.
 """
 
 from __future__ import annotations
@@ -59,10 +59,9 @@ def integrate_flow(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Return the end points ``(N, d)`` and the error ``(N,)`` of each.
 
-    scipy accepts a step when the root mean square of ``error / scale`` over all ``N d`` numbers is
-    below 1. With ``scale = rtol (1 + |z|) / sqrt(N)`` this reads: the *sum* over states of the mean
-    square relative error is below ``rtol^2``, hence no state exceeds ``rtol``, however many it is
-    solved with.
+    scipy accepts a step if the root mean square of ``error / scale`` over all ``N d`` numbers is
+    below 1. With ``scale = rtol (1 + |z|) / sqrt(N)`` the *sum* over states of the mean square
+    relative error is then below ``rtol^2``: no state exceeds ``rtol``, whatever ``N``.
 
     Parameters
     ----------

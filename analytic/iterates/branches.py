@@ -1,11 +1,11 @@
 r"""The monotone branches of a smooth map of the line, and its inverse on each.
 
-Branches end at the simple zeros of ``X'``. They are found on nodes that are halved until, cell by
-cell, Simpson's rule for ``X'`` gives the increment of ``X`` (no spike of ``X'`` lies between two
-nodes), the cubic through ``(X', X'')`` gives ``X'`` at the middle, and the tangents of ``X'`` at
-the ends do not meet beyond zero. A sign change is then one zero, and the absence of one is none.
-Two zeros that no cell separates, a spike too small to move ``X`` by a hundredth of its increment,
-would be missed: this is a numerical search, no proof.
+Branches end at the simple zeros of ``X'``. Cells between nodes are halved until three checks hold:
+Simpson's rule for ``X'`` gives the increment of ``X`` (so ``X'`` has no spike between two nodes),
+the cubic through ``(X', X'')`` gives ``X'`` at the middle, and the tangents of ``X'`` at the ends
+do not meet beyond zero. A cell then holds one zero if ``X'`` changes its sign there, else none.
+This is a numerical search, no proof: it misses two zeros of a spike that moves ``X`` by less than a
+hundredth of its increment.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ RESIDUAL = 2 * np.finfo(float).eps
 SHRINK = 0.6
 """A step counts if it is shorter than this part of the one before the last; else a bisection."""
 STALLED = 8 * RESIDUAL
-"""What a run's rounding may leave of ``X - y``: within it a root is left when steps stop shrinking,
-as beside a fold, where bisection would only halve noise."""
+"""Relative rounding of ``X`` after a run: within it a search ends when its steps stop shrinking, as
+they do beside a fold."""
 
 
 class LineJet(NamedTuple):
@@ -144,7 +144,7 @@ def _finite(at: LineJet, x: np.ndarray) -> LineJet:
 
 
 def _unresolved(left: LineJet, middle: LineJet, right: LineJet, h: np.ndarray) -> np.ndarray:
-    """Which cells fail a check of the module's head."""
+    """Return which cells fail a check of the module's docstring."""
     a, b = left.first, right.first
     size = np.abs(a) + 4 * np.abs(middle.first) + np.abs(b)
     rise = right.value - left.value

@@ -167,7 +167,7 @@ def wasserstein(law: LineIterate, target: GaussianMixture, level: NoiseLevel) ->
 
 def energy(law: LineIterate, target: GaussianMixture, level: NoiseLevel) -> Distance:
     """Return ``2 E|Y-Z| - E|Y-Y'| - E|Z-Z'|`` for ``Y ~ q`` and ``Z ~ p``."""
-    line = _noised(target, level)
+    line = Line.of(target).at(level)
 
     def integrand(case: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
         flat = y.ravel()
@@ -181,8 +181,7 @@ def energy(law: LineIterate, target: GaussianMixture, level: NoiseLevel) -> Dist
     )
     breaks = np.unique(breaks)
     breaks = np.sort(np.concatenate((breaks, _graded(breaks, singular))))
-    out = integrate(integrand, breaks[None])
-    value, size, error = (float(part[0, 0]) for part in (out.value, out.size, out.error))
+    value, size, error = integrate(integrand, breaks[None]).single
     return Distance(value, error + ROUNDING * size)
 
 
@@ -190,7 +189,7 @@ def quantile(
     law: GaussianMixture, level: NoiseLevel, cdf: np.ndarray, sf: np.ndarray
 ) -> np.ndarray:
     """Return where a mixture at a level has the tails ``cdf`` and ``sf``, by the smaller one."""
-    line = _noised(law, level)
+    line = Line.of(law).at(level)
     low_tail = cdf < sf
     with np.errstate(divide="ignore"):
         logs = np.log(np.where(low_tail, cdf, sf))
@@ -207,11 +206,6 @@ def quantile(
 
     low, high = ends.min(axis=1) - slack, ends.max(axis=1) + slack
     return increasing_root(tail, low, high, unit=float(line.stds.min()))
-
-
-def _noised(law: GaussianMixture, level: NoiseLevel) -> Noised:
-    kept = law.weights > 0
-    return Line(law.weights[kept], law.means[kept, 0], law.spectra[kept, 0]).at(level)
 
 
 def _cdf(line: Noised, y: np.ndarray) -> np.ndarray:
@@ -257,7 +251,7 @@ def _singular_breaks(law: LineIterate) -> np.ndarray:
 def _coupled_breaks(law: LineIterate, target: GaussianMixture, level: NoiseLevel) -> np.ndarray:
     """Where the monotone coupling meets the target's own breaks, to an accuracy fit for breaks."""
     marks = mixture_breaks(target, level)
-    line = _noised(target, level)
+    line = Line.of(target).at(level)
     cdf = _cdf(line, marks)
     sf = _cdf(line._replace(means=-line.means), -marks)
     if not law.folds:
@@ -295,6 +289,5 @@ def _under_base(law: LineIterate, f: Pointwise, breaks: np.ndarray) -> Distance:
 
     ends = _base_breaks(law)[[0, -1]]
     inside = breaks[(breaks >= ends[0]) & (breaks <= ends[1])]
-    out = integrate(integrand, inside[None])
-    value, size, error = (float(part[0, 0]) for part in (out.value, out.size, out.error))
+    value, size, error = integrate(integrand, inside[None]).single
     return Distance(value, error + ROUNDING * size)

@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analytic.arrays import as_rows
+from analytic.arrays import Linear, as_rows
 from analytic.levels import NoiseLevel
 from analytic.mixtures import GaussianMixture
 
 
 @dataclass(frozen=True, eq=False)
-class Jet:
+class Jet(Linear):
     """States ``(..., N, d)`` and their derivatives in ``d`` directions; NumPy only.
 
     Attributes
@@ -43,7 +43,6 @@ class Jet:
     value: np.ndarray
     first: np.ndarray
     second: np.ndarray
-    __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
 
     def __add__(self, other: Any) -> Jet:
         if isinstance(other, Jet):
@@ -52,16 +51,8 @@ class Jet:
             )
         return Jet(self.value + other, self.first, self.second)
 
-    __radd__ = __add__
-
     def __neg__(self) -> Jet:
         return Jet(-self.value, -self.first, -self.second)
-
-    def __sub__(self, other: Any) -> Jet:
-        return self.__add__(-other)
-
-    def __rsub__(self, other: Any) -> Jet:
-        return self.__neg__().__add__(other)
 
     def __mul__(self, scale: Any) -> Jet:
         if not np.ndim(scale):
@@ -71,8 +62,6 @@ class Jet:
             self.first * scale[..., None],
             self.second * scale[..., None, None],
         )
-
-    __rmul__ = __mul__
 
     def __truediv__(self, scale: Any) -> Jet:
         return self.__mul__(1 / scale)

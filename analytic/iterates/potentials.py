@@ -56,7 +56,7 @@ class Potential:
         return value, slope, eye + matrix + bend - narrow * m[:, None, None] * eye
 
     def lattice(self) -> np.ndarray:
-        """Return states about the bumps, a quarter of their width apart."""
+        """Return a lattice of states around the bumps, a quarter of their width apart."""
         low, high = self.centers.min(axis=0), self.centers.max(axis=0)
         low, high = low - 6 * self.width, high + 6 * self.width
         axes = [np.arange(a, b, 0.25 * self.width) for a, b in zip(low, high, strict=True)]

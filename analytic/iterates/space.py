@@ -8,9 +8,9 @@ With the composed map ``X`` and ``J = X'`` at the initial state ``x``, at ``y = 
 Where ``X`` is proper (``|X|`` grows without bound with ``|x|``) and ``det J > 0`` everywhere, every
 state has one preimage (Hadamard). Here ``det J`` is looked at on the nodes of a quadrature only.
 
-Integrals run over the *ideal* end states: ``x = Phi^-1(z)`` with the exact flow ``Phi`` and ``z``
-at the nodes of a rule for the end's law. A good run is then a map near the identity. Over ``x``
-itself it is nearly a jump wherever the modes part, which no rule in ``x`` resolves.
+Integrals run over the *ideal* end states ``z`` at the nodes of a rule for the end's law, with
+``x = Phi^-1(z)`` and the exact flow ``Phi``. As a function of ``z`` a good run is close to the
+identity. As a function of ``x`` it nearly jumps between modes, which no rule in ``x`` resolves.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from analytic.mixtures import GaussianMixture
 from analytic.quadrature import tensor_nodes
 
 NODES = (8, 12)
-"""Nodes a panel and axis, by default."""
+"""Nodes per panel and axis, by default."""
 
 LEAST_WEIGHT = 1e-16
-"""Nodes lighter than this are left out: 1e-11 of the mass at most."""
+"""Nodes of less weight are left out: at most 1e-11 of the mass."""
 
 FLOW = 1e-8
 """Tolerance of the flow that leads from the ideal ends to the starts."""
@@ -68,7 +68,7 @@ class SpaceIterate:
     jet : callable
         ``x (N, d) -> Jet`` of the composed map.
     nodes : tuple of two ints
-        Nodes a panel and axis of the coarse and the fine rule; their difference is the stated
+        Nodes per panel and axis of the coarse and the fine rule; their difference is the stated
         error.
 
     Raises
@@ -109,7 +109,7 @@ class SpaceIterate:
         return SpaceDensity(at.value, log, np.einsum("nia,ni->na", inverse, own), determinant)
 
     def starts(self, level: NoiseLevel, nodes: int) -> Starts:
-        """Return a rule of ``nodes`` a panel and axis for the ideal ends at ``level``."""
+        """Return a rule of ``nodes`` per panel and axis for the ideal ends at ``level``."""
         z, weights = tensor_nodes(self.base, level, nodes=nodes)
         kept = weights > LEAST_WEIGHT
         z, weights = z[kept], weights[kept]
@@ -122,8 +122,7 @@ class SpaceIterate:
 
     def fisher_divergence(self, target: GaussianMixture, level: NoiseLevel) -> Distance:
         """Return ``E_q |s_q - s_p|^2``; infinite where ``det J`` changes sign."""
-        rules = self._rules(level)
-        share = _folded_mass(rules)
+        rules, share = self._rules(level)
         if share > 0:
             return Distance(
                 np.inf, 0.0, f"det J <= 0 on {share:.3g} of the mass: the map folds along a curve"
@@ -138,24 +137,20 @@ class SpaceIterate:
         ArithmeticError
             If the map folds: a state then has other preimages, which are not looked for.
         """
-        rules = self._rules(level)
-        share = _folded_mass(rules)
+        rules, share = self._rules(level)
         if share > 0:
             raise ArithmeticError(f"the map folds: det J <= 0 on {share:.3g} of mass")
         return _expect(rules, lambda at: at.log - target.log_prob(at.y, level))
 
-    def _rules(self, level: NoiseLevel) -> list[Rule]:
+    def _rules(self, level: NoiseLevel) -> tuple[list[Rule], float]:
+        """Both rules, and the mass with ``det J <= 0``, the larger of theirs."""
         starts = [self.starts(level, nodes) for nodes in self.nodes]
-        return [(start.weights, self.along(start.x)) for start in starts]
+        rules = [(start.weights, self.along(start.x)) for start in starts]
+        return rules, max(float(weights[at.determinant <= 0].sum()) for weights, at in rules)
 
 
 Rule = tuple[np.ndarray, SpaceDensity]
 """Weights, and the law at a rule's nodes."""
-
-
-def _folded_mass(rules: Sequence[Rule]) -> float:
-    """Return the mass with ``det J <= 0``, the larger of both rules'."""
-    return max(float(weights[at.determinant <= 0].sum()) for weights, at in rules)
 
 
 def _expect(rules: Sequence[Rule], f: Callable[[SpaceDensity], np.ndarray]) -> Distance:

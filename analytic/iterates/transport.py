@@ -38,7 +38,7 @@ CONVEXITY = 1e-3
 """Least eigenvalue of ``I + f''`` allowed."""
 
 ASCENT_NODES, ASCENT_WEIGHT = 5, 1e-12
-"""Nodes a panel and least weight of the rule on which the potential is sought: any will do."""
+"""Nodes per panel and least weight of the rule for the potential, which need not be accurate."""
 
 ASCENTS, INVERSIONS = 40, 60
 RIDGES = 1e-8, 1e6
@@ -247,7 +247,7 @@ def _envelope(potential: Potential, rule: Coupled, start: np.ndarray | None = No
 
 
 def _invert(potential: Potential, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Solve ``z + grad f(z) = y`` by damped Newton steps; a convex problem a state."""
+    """Solve ``z + grad f(z) = y`` by damped Newton steps, a convex problem per state."""
     z, active, damping = z.copy(), np.arange(len(y)), np.ones(len(y))
     value, slope, matrix = potential.at(z)
     goal = value + 0.5 * ((y - z) ** 2).sum(axis=-1)

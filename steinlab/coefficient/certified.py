@@ -1,4 +1,4 @@
-"""From exact numbers to a proved enclosure, and from a law in doubles to its exact numbers."""
+"""Proved enclosures of the coefficient, and laws in double precision as exact numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BITS = 128
 """Working precision of ``--certify``."""
 
 SPACE_BITS = 53
-"""The same for several variances beyond one dimension: double integrals, seconds at 53 bits."""
+"""The same for laws of several variances beyond one dimension, whose integrals are double."""
 
 
 def certified_gamma(law: ExactMixture, step: ExactStep, *, bits: int | None = None) -> Enclosure:
@@ -23,7 +23,7 @@ def certified_gamma(law: ExactMixture, step: ExactStep, *, bits: int | None = No
     Raises
     ------
     ValueError, ArithmeticError
-        For what cannot be certified: means off one line, a residual that vanishes.
+        If the law cannot be certified (means not on one line), or the residual vanishes.
     """
     own = BITS if law.dim == 1 or law.shared else SPACE_BITS
     return coefficient(law, step, bits=bits or own)["reference"]

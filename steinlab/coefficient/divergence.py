@@ -1,13 +1,12 @@
 r"""The divergence of a step's residual, ``div u = sum_i du_i/dx_i``, per state.
 
 Exact where the denoiser is exact; by Hutchinson's estimator ``E[v' J v]`` otherwise. Where the
-step is linear in the denoiser the identity part is never probed:
+step is linear in the denoiser, only ``div D`` is estimated:
 
     div u = (1 - kappa) d - betas[0] div D.
 
-A step that evaluates the denoiser more than once is differentiated whole, by carrying tangents
-through it (:mod:`steinlab.coefficient.forward_mode`) or, with torch, by reverse mode through the
-step.
+A step with several evaluations of the denoiser is differentiated as a whole, in forward mode
+(:mod:`steinlab.coefficient.forward_mode`) or, with torch, in reverse mode.
 """
 
 from __future__ import annotations
@@ -29,20 +28,19 @@ from steinlab.solvers import LinearStep
 from steinlab.solvers.step import Step, batch_axes
 
 BLOCK = 2**22
-"""Elements of a block of tangents: an exact trace of a nonlinear step takes them block by block."""
+"""Elements per block of tangents in the exact trace of a nonlinear step."""
 
 
 class Divergence(Protocol):
-    """A way to obtain ``div u`` per state; ``rng`` draws probes where there are any."""
+    """A way to obtain ``div u`` per state; ``rng`` draws the probes of an estimate."""
 
     def __call__(self, step: Step, rng: np.random.Generator) -> Array:
         """Return ``div u``, shape of the batch."""
-        ...
 
 
 @dataclass(frozen=True)
 class Exact:
-    """The exact divergence, for denoisers that know ``div D`` (linear steps) or ``D' v``.
+    """The exact divergence, for denoisers with an exact ``div D`` (linear steps) or ``D' v``.
 
     Raises
     ------
@@ -65,11 +63,11 @@ class Exact:
 
 @dataclass(frozen=True)
 class Hutchinson:
-    """Hutchinson's estimator with ``probes`` vectors a state, averaged.
+    """Hutchinson's estimator: the mean over ``probes`` vectors per state.
 
-    Guarantee: unbiased for any law of probes with ``E[v v'] = I``. Over one state a Rademacher
-    probe's variance is ``2 (|J_s|_F^2 - sum_i J_ii^2)`` with ``J_s`` the symmetric part, a
-    Gaussian's ``2 |J_s|_F^2``.
+    Guarantee: unbiased for any law of probes with ``E[v v'] = I``. With ``J_s`` the symmetric part
+    of the Jacobian at a state, one Rademacher probe has the variance
+    ``2 (|J_s|_F^2 - sum_i J_ii^2)``, a Gaussian one ``2 |J_s|_F^2``.
 
     Parameters
     ----------
@@ -124,16 +122,13 @@ class Hutchinson:
         return step.residual(Dual(step.x, v), on_duals(step.denoiser)).tangent
 
 
-def _rademacher(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return 2.0 * rng.integers(0, 2, shape) - 1.0
-
-
-def _gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.standard_normal(shape)
-
-
 PROBES: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = (
-    MappingProxyType({"rademacher": _rademacher, "gaussian": _gaussian})
+    MappingProxyType(
+        {
+            "rademacher": lambda rng, shape: 2.0 * rng.integers(0, 2, shape) - 1.0,
+            "gaussian": lambda rng, shape: rng.standard_normal(shape),
+        }
+    )
 )
 """Laws of probe vectors, all with ``E[v v'] = I``."""
 
@@ -146,25 +141,25 @@ def draw_probes(x: Array, count: int, law: str, rng: np.random.Generator) -> Arr
 NAMED: Mapping[str, Callable[[], Divergence]] = MappingProxyType(
     {"exact": Exact, "hutchinson": Hutchinson}
 )
-"""Divergences by the word that a SPEC.json gives."""
+"""Divergences by their name in a SPEC.json."""
 
 
 def named_divergence(given: Divergence | str | None) -> Divergence | None:
-    """Return the divergence of that name; what is no word is returned as it is.
+    """Return the divergence of that name, or a divergence as it is.
 
     Raises
     ------
-    ValueError
+    InputError
         If there is none of that name.
     """
     return NAMED[one_of("divergence", given, NAMED)]() if isinstance(given, str) else given
 
 
 def default_divergence(denoiser: Denoiser, *, linear: bool = False) -> Divergence:
-    """Exact where the denoiser is exact, else one Rademacher probe in the mode it offers.
+    """Return the exact divergence of an exact denoiser, else Hutchinson's with one probe.
 
-    Where it offers both, reverse mode if the step is ``linear`` in the denoiser: half the time of
-    forward mode for a network, on a processor as on a card. Other steps carry tangents through.
+    A denoiser that offers both products is probed in reverse mode if the step is ``linear`` in it,
+    which takes a network half the time of forward mode, else in forward mode.
     """
     if isinstance(denoiser, HasDivergence):
         return Exact()
@@ -177,7 +172,7 @@ def _assemble(linear: LinearStep, dim: int, div_denoiser: Array) -> Array:
 
 
 def _flat(value: Any) -> Any:
-    """Drop the coordinate axis of a level array ``(..., 1, 1)``: it meets ``(..., N)``."""
+    """Drop the coordinate axis of a level array ``(..., 1, 1)`` that meets ``(..., N)``."""
     return value[..., 0] if getattr(value, "ndim", 0) else value
 
 
@@ -191,7 +186,7 @@ def _mean_probes(values: Array) -> Array:
 
 
 def _exact_trace(step: Step) -> Array:
-    """Carry the unit vectors through the step, a block of them at a time."""
+    """Return the trace from tangents along the unit vectors, a block at a time."""
     x, dim = step.x, step.dim
     block = max(1, BLOCK // max(1, math.prod(x.shape)))
     denoise = on_duals(step.denoiser)  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-r"""Where an estimated coefficient's error comes from, part by part, adding up to the whole.
+r"""The error of an estimated coefficient, split into parts that add up to the whole.
 
-A step with the candidate of the model's denoiser ``D_m`` has the residual ``u_m``; ``q`` is the law
-of a sampler's states where the step begins and ``p`` the forward law of the data, whose exact
-denoiser is ``D``, with the residual ``u`` of the same step. In the order in which one goes from
-what is estimated to what is meant, with ``A(x, u) = (1 - 1/alpha) <u, x> + (sigma^2/alpha) div u``:
+``u_m`` is the residual of a step with the model's denoiser ``D_m``, ``u`` that of the same step
+with the exact denoiser ``D`` of the data. ``q`` is the law of a sampler's states at its beginning,
+``p`` the forward law of the data. From the estimate to the number that is meant, with
+``A(x, u) = (1 - 1/alpha) <u, x> + (sigma^2/alpha) div u``:
 
     g0 = sum_B A(x, u_m; probes, as computed) / sum_B |u_m|^2    batch, probes, float32
     g1 = sum_B A(x, u_m; probes) / sum_B |u_m|^2                 the same in float64
@@ -13,27 +13,25 @@ what is estimated to what is meant, with ``A(x, u) = (1 - 1/alpha) <u, x> + (sig
     g5 = E_p <u_m, x - D_m> / E_p |u_m|^2                        Tweedie's
     g6 = E_p <u, x - D> / E_p |u|^2 = gamma*                     the exact step's
 
-and the parts are the differences, which telescope:
+The parts are the differences, which add up to ``g0 - g6``:
 
     rounding = g0 - g1,  probes = g1 - g2,  batch = g2 - g3,  drift = g3 - g4,
     score = g4 - g5 = E_p <u_m, D_m - D> / E_p |u_m|^2,       residual = g5 - g6.
 
-*score* is the model's score error along its residual: Stein's identity under ``p`` gives
-``g4 - g5 = (sigma^2/alpha) E_p <u_m, s_m - s_p> / E_p |u_m|^2`` and ``(sigma^2/alpha)(s_m - s_p) =
-D_m - D``. It is estimated by the formula on the right, without ``div u``. *residual* is what
-the model's error does to the step itself; where ``u = (1 - kappa)(x - D)`` (EDM, VE and rectified
-flow with a first-order step), ``g5 = 1/(1 - kappa)`` whatever the denoiser, and it is 0.
+*score* is the model's score error along its residual. By Stein's identity under ``p``,
+``g4 - g5 = (sigma^2/alpha) E_p <u_m, s_m - s_p> / E_p |u_m|^2`` with
+``(sigma^2/alpha)(s_m - s_p) = D_m - D``; it is estimated by the formula on the right, without
+``div u``. *residual* is the effect of the model's error on the step itself. It is 0 where
+``u = (1 - kappa)(x - D)`` (first-order steps in EDM, VE and rectified flow): then
+``g5 = 1/(1 - kappa)`` for every denoiser.
 
 Where ``D`` is not known (a network without a law), ``p`` is the forward law of the network's own
 long runs, ``score`` is estimated by ``<u_m, D_m - x_star>``, which has the same mean, and the chain
-ends at ``g5``: the residual's part is left out on both sides.
+ends at ``g5``, without *residual*.
 
-**Evidence.** The first three parts are facts about one batch, computed on it. Each expectation is
-estimated on a sample of its own, ``g6`` too, so ``sum of parts - total`` has mean 0, up to the
-ratios' bias of ``O(1/N)``, and the variance that the errors state: whether the budget closes is a
-test, of every formula above, which a wrong one fails.
-
-What an error budget is about: a model as used, in float64, and what is known of its truth.
+The first three parts are computed on one batch. Each expectation is estimated on a sample of its
+own, ``g6`` too, so ``sum of parts - total`` has mean 0, up to the ratios' bias of ``O(1/N)``, and
+the variance that the errors state. Whether the budget closes therefore tests every formula above.
 """
 
 from __future__ import annotations
@@ -60,18 +58,18 @@ PARTS = ("rounding", "probes", "batch", "drift", "score", "residual")
 
 @dataclass(frozen=True)
 class Setting:
-    """One step of one run, and how much is spent on it.
+    """One step of one run, and the numbers of states.
 
     Parameters
     ----------
     grid : sequence of NoiseLevel
     index : int
-        The step looked at: from ``grid[index]``.
+        The step begins at ``grid[index]``.
     solver : Solver
-        Of the step; one that uses no past evaluation, since Stein's identity needs a candidate that
+        Of the step. It must use no past evaluation, since Stein's identity needs a candidate that
         is a function of ``x``.
     sampler : Solver
-        Of the run that leads there, plain.
+        Of the uncorrected run to ``grid[index]``.
     batch, states : int
         States of the batch, and of each expectation.
     seed : int
@@ -98,7 +96,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Budget:
-    """The parts, each with its standard error, and the whole that they explain.
+    """The parts, each with its standard error, and their total.
 
     ``estimated`` is ``g0``, ``exact`` is ``g6`` (``g5`` without a truth), ``total`` their
     difference. ``states`` are those of each expectation.
@@ -129,11 +127,6 @@ class Budget:
 def error_budget(subject: Subject, setting: Setting) -> Budget:
     """Return the budget of one step.
 
-    Parameters
-    ----------
-    subject : Subject
-    setting : Setting
-
     Raises
     ------
     ValueError
@@ -160,8 +153,8 @@ def error_budget(subject: Subject, setting: Setting) -> Budget:
     under_q = chain.stein("q", "expectation under q")
     parts = {name: Estimate(value, 0.0) for name, value in realised.items()}
     parts["batch"] = Estimate(parts["batch"].value - under_q.value, under_q.error)
-    drift = chain.stein("q", "drift under q"), chain.stein("p", "drift under p")
-    parts["drift"] = _difference(*drift)
+    q, p = chain.stein("q", "drift under q"), chain.stein("p", "drift under p")
+    parts["drift"] = Estimate(q.value - p.value, math.hypot(q.error, p.error))
     parts["score"] = chain.score()
     if subject.truth is not None:
         parts["residual"] = chain.residual()
@@ -206,13 +199,17 @@ class _Chain:
         used, precise = self.step(self.subject.model, x), self.step(self.subject.precise, x)
         u = precise.candidate.residual
         probed, trace = Hutchinson().along(precise, v), Exact()(precise, rng)
-        g0 = _ratio(used, Hutchinson().along(used, v))
-        g1, g2 = _ratio(precise, probed), _ratio(precise, trace)
+        pairs = ((used, Hutchinson().along(used, v)), (precise, probed), (precise, trace))
+        numerators = [stein_numerator(x, a.candidate.residual, div, s) for a, div in pairs]
+        g0, g1, g2 = (
+            float(estimate(numerator, a.candidate.residual).value)
+            for numerator, (a, _) in zip(numerators, pairs, strict=True)
+        )
         off = s.sigma**2 / s.alpha * float(np.mean(probed - trace) / np.mean(inner(u, u)))
         return {"rounding": g0 - g1, "probes": off, "batch": g2}, g0
 
     def stein(self, law: str, name: str) -> Estimate:
-        """``E A / E|u_m|^2`` under ``q`` or ``p``; traces exact or probed, unbiased both."""
+        """``E A / E|u_m|^2`` under ``q`` or ``p``, from exact traces if available, else probes."""
         rng, n = self.setting.rng(name), self.setting.states
         x = self.under_q(n, rng) if law == "q" else self.under_p(n, rng)[0]
         step = self.step(self.subject.precise, x)
@@ -245,10 +242,9 @@ class _Chain:
         return Estimate(values[0] - values[1], spread)
 
     def exact(self) -> Estimate:
-        """``gamma*``; without a truth ``g5``.
+        """``gamma*`` by Tweedie's numerator; without a truth ``g5``.
 
-        For ``E <u, x - x_star>`` stands ``E <u, x - D>``, ``x_star`` averaged out exactly: at small
-        noise the other scatters fifty times as much.
+        The reference numerator ``<u, x - x_star>`` scatters fifty times as much at small noise.
         """
         x, _ = self.under_p(self.setting.states, self.setting.rng("exact"))
         step = self.step(self.subject.truth or self.subject.precise, x)
@@ -256,19 +252,9 @@ class _Chain:
         return estimate(tweedie_numerator(x, u, step.candidate.denoised), u)
 
 
-def _ratio(step: Step, div: np.ndarray) -> float:
-    u = step.candidate.residual
-    value: float = estimate(stein_numerator(step.x, u, div, step.s), u).value
-    return value
-
-
-def _difference(a: Estimate, b: Estimate) -> Estimate:
-    return Estimate(a.value - b.value, math.hypot(a.error, b.error))
-
-
 @dataclass(frozen=True)
 class Rounded:
-    """A NumPy denoiser computed in float32 around float64 states, as a network would be."""
+    """A NumPy denoiser computed in float32 on float64 states, as a network is."""
 
     inner: Any
 
@@ -284,18 +270,18 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and what is known of its truth.
+    """A model and the law of its data, as far as it is known.
 
     Parameters
     ----------
     model : Denoiser
-        As it is used, in float32 say, with ``jvp``.
+        As it is used, usually in float32, with ``jvp``.
     precise : Denoiser
         The same model in float64, with ``jvp`` or an exact divergence.
     clean : callable
-        ``(n, rng) -> x_star (n, d)``: states of the data.
+        ``(n, rng) -> x_star (n, d)``, states of the data.
     start : callable
-        ``(level, n, rng) -> x (n, d)``: states where a run begins.
+        ``(level, n, rng) -> x (n, d)``, states where a run begins.
     truth : Denoiser, optional
         The exact denoiser of the data.
     """
@@ -308,13 +294,13 @@ class Subject:
 
 
 def of_model(model: Any, clean: Callable[..., np.ndarray] | None = None) -> Subject:
-    """Return the subject of a registered network, with its data's exact denoiser where known.
+    """Return the subject of a registered network, with its data's exact denoiser if known.
 
     Parameters
     ----------
     model : Model
     clean : callable, optional
-        ``(n, rng) -> x_star`` where the law of its data is not known; by default its long runs.
+        ``(n, rng) -> x_star (n, d)``, if the data law is not known; by default ends of long runs.
     """
     import torch
 
@@ -327,14 +313,14 @@ def of_model(model: Any, clean: Callable[..., np.ndarray] | None = None) -> Subj
 
 
 def of_law(model: Any, law: Any, start: Callable[..., np.ndarray] | None = None) -> Subject:
-    """Return the subject of an exact denoiser, that of ``law`` or of another, wrong one.
+    """Return the subject of a model that is itself an exact denoiser, of ``law`` or of another law.
 
     Parameters
     ----------
     model : law
-        Whose denoiser is used, in float32.
+        Its denoiser is used, in float32.
     law : law
-        Of the data; runs start under its forward law unless ``start`` says otherwise.
+        The data law. Runs start under its forward law unless ``start`` is given.
     """
 
     def forward(level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -73,7 +73,8 @@ def estimate(numerator: Array, residual: Array) -> Estimate:
     Parameters
     ----------
     numerator : array (..., N)
-    residual : array, the residuals ``u``
+    residual : array (..., N, d)
+        The residuals ``u``.
 
     Raises
     ------
@@ -102,14 +103,14 @@ def estimate(numerator: Array, residual: Array) -> Estimate:
 
 
 def reference_route(step: Step, x_star: Array) -> Estimate:
-    """Return the mean of ``<u, x - x_star>`` over that of ``|u|^2``; see :func:`with_rounding`."""
+    """Return ``E<u, x - x_star> / E|u|^2``; see :func:`with_rounding` for the error."""
     x, u = step.x, step.candidate.residual
     size = _size(step) * _norm(x - x_star) + _norm(u) * (_norm(x) + _norm(x_star))
     return with_rounding(step, reference_numerator(x, u, x_star), size)
 
 
 def stein_route(step: Step, div_u: Array) -> Estimate:
-    """Return Theorem 4.7's numerator over ``E|u|^2``; see :func:`with_rounding`."""
+    """Return Theorem 4.7's coefficient; see :func:`with_rounding` for the error."""
     x, u, level = step.x, step.candidate.residual, step.s
     whole = _slack(step) * step.dim
     size = abs(1 - 1 / level.alpha) * _size(step) * _norm(x)
@@ -118,7 +119,7 @@ def stein_route(step: Step, div_u: Array) -> Estimate:
 
 
 def tweedie_route(step: Step) -> Estimate:
-    """Return the mean of ``<u, x - D>`` over that of ``|u|^2``; see :func:`with_rounding`."""
+    """Return ``E<u, x - D> / E|u|^2``; see :func:`with_rounding` for the error."""
     x, u, denoised = step.x, step.candidate.residual, step.candidate.denoised
     size = _size(step) * _norm(x - denoised) + _norm(u) * (_norm(x) + _norm(denoised))
     return with_rounding(step, tweedie_numerator(x, u, denoised), size)
@@ -127,14 +128,14 @@ def tweedie_route(step: Step) -> Estimate:
 def with_rounding(step: Step, numerator: Array, size: Array) -> Estimate:
     r"""Return :func:`estimate` with a bound of rounding added to its standard error.
 
-    Where the scatter vanishes, as Tweedie's does in EDM (``u = (1 - kappa)(x - D)``), rounding is
-    all there is. With ``u = k x - w``, ``k = 1 - kappa``, what is added up in ``u`` has the size
-    ``z = |k x| + |w|``, hence ``2 |u| z`` in ``|u|^2``; ``size`` is that in the numerator. To first
-    order
+    Rounding matters where the scatter vanishes, as Tweedie's does in EDM
+    (``u = (1 - kappa)(x - D)``). With ``u = k x - w``, ``k = 1 - kappa``, the terms of ``u`` have
+    the size ``z = |k x| + |w|``, those of ``|u|^2`` the size ``2 |u| z``, and those of the
+    numerator ``size``. To first order
 
         error = standard error + c eps (mean size + |gamma| mean 2 |u| z) / mean |u|^2.
 
-    Rounding inside the denoiser is not seen from here.
+    The bound does not include rounding inside the denoiser.
     """
     u = step.candidate.residual
     found = estimate(numerator, u)
@@ -160,10 +161,7 @@ def _norm(x: Array) -> Array:
 
 @dataclass(frozen=True)
 class LawScalars:
-    """What a first-order step needs to know of a data law at a level.
-
-    ``second_moment = E|x_star|^2``, ``variance = E|x_star - D|^2`` and the dimension.
-    """
+    """``M = E|x_star|^2``, ``V = E|x_star - D|^2`` at a level, and the dimension ``d``."""
 
     second_moment: Scalar
     variance: Scalar
@@ -175,7 +173,7 @@ def three_scalar_moments(
 ) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     r"""Return ``E<u,x>``, ``E div u``, ``E|u|^2``, ``E<u, x - x_star>`` of a first-order step.
 
-    Assumes ``T = kappa x + beta D`` with an exact denoiser, under the forward coupling. With
+    Assumes ``T = kappa x + beta D`` with an exact denoiser under the forward coupling. With
     ``k = 1 - kappa`` and ``S = alpha^2 M + sigma^2 d``:
 
         E<u,x>   = k S - beta alpha M              E div u = k d - beta alpha V / sigma^2
@@ -197,7 +195,7 @@ def three_scalar(law: LawScalars, level: NoiseLevel, step: LinearStep) -> Scalar
     Raises
     ------
     ValueError
-        If the step uses history: the identities assume one evaluation at ``x``.
+        If the step uses history: the formulas assume one evaluation, at ``x``.
     """
     if len(step.betas) > 1:
         raise ValueError(f"step must evaluate the denoiser once, got {len(step.betas)} outputs")

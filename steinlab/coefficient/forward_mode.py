@@ -1,8 +1,8 @@
 r"""Forward-mode derivatives of any solver's step, on any array library.
 
-A solver's arithmetic is ``+``, ``-`` and products with scalars, and it calls the denoiser; so a
-pair (value, tangents) passed through the step comes out as the step and its Jacobian-vector
-products. Tangents carry probes in a leading axis: shape ``(P, *value.shape)``.
+A solver only adds, subtracts, multiplies by scalars and calls the denoiser. A pair (value,
+tangents) passed through its step therefore becomes the step and its Jacobian-vector products. The
+leading axis of tangents ``(P, *value.shape)`` counts probes.
 """
 
 from __future__ import annotations
@@ -11,40 +11,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analytic import NoiseLevel
-from analytic.arrays import Array
+from analytic.arrays import Array, Linear
 from analytic.levels import Scalar
 from steinlab.diffusion.denoisers import HasJvp
 
 
 @dataclass(frozen=True, eq=False)
-class Dual:
+class Dual(Linear):
     """A value and its tangents along ``P`` directions."""
 
     value: Array
     tangent: Array
-    __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
 
     def __add__(self, other: Dual | Array) -> Dual:
         if isinstance(other, Dual):
             return Dual(self.value + other.value, self.tangent + other.tangent)
         return Dual(self.value + other, self.tangent)
 
-    __radd__ = __add__
-
     def __neg__(self) -> Dual:
         return Dual(-self.value, -self.tangent)
 
-    def __sub__(self, other: Dual | Array) -> Dual:
-        negated: Dual | Array = -other
-        return Dual.__add__(self, negated)
-
-    def __rsub__(self, other: Array) -> Dual:
-        return Dual.__add__(-self, other)
-
     def __mul__(self, scale: Scalar) -> Dual:
         return Dual(self.value * scale, self.tangent * scale)
-
-    __rmul__ = __mul__
 
     def __truediv__(self, scale: Scalar) -> Dual:
         return Dual(self.value / scale, self.tangent / scale)

@@ -1,14 +1,13 @@
 r"""Running error analysis of a solver's step, in units of the machine epsilon.
 
-A pair (value, size) passed through a step comes out with the size of everything that was added up
-on the way: ``|result - exact| <= c eps size`` with a small ``c`` counting operations. A product
-with a scalar adds ``|result|``, sums add sizes, and the denoiser hands on an error in its argument
-through its derivative and adds its own (:attr:`analytic.posterior.Posterior.rounding`):
+A pair (value, size) passed through a step in one dimension becomes the result and its size, with
+``|result - exact| <= c eps size`` and a small ``c`` that counts operations. A product with a scalar
+adds ``|result|``, and a sum adds sizes. The denoiser passes on an error of its argument by its
+derivative, and adds its own (:attr:`analytic.posterior.Posterior.rounding`):
 
     size(D(x)) = |D'| size(x) + own,        size(D'(x)) = |D''| size(x) + own'.
 
-This is what makes tolerances follow from conditioning. One dimension. The step's scalars are taken
-as they are: an identity for every step holds for the step with these.
+The step's scalars count as exact: an identity for every step holds for the step with these scalars.
 """
 
 from __future__ import annotations
@@ -20,39 +19,29 @@ from typing import Any, Protocol
 import numpy as np
 
 from analytic import NoiseLevel
+from analytic.arrays import Linear
 from steinlab.coefficient.forward_mode import Dual
 from steinlab.solvers.step import Step
 
 
 @dataclass(frozen=True, eq=False)
-class Sized:
+class Sized(Linear):
     """A value and the size of its rounding error in units of ``eps``."""
 
     value: np.ndarray
     size: np.ndarray
-    __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
 
     def __add__(self, other: Any) -> Sized:
         if isinstance(other, Sized):
             return Sized(self.value + other.value, self.size + other.size)
         return Sized(self.value + other, self.size + np.abs(other))
 
-    __radd__ = __add__
-
     def __neg__(self) -> Sized:
         return Sized(-self.value, self.size)
-
-    def __sub__(self, other: Any) -> Sized:
-        return self.__add__(-other)
-
-    def __rsub__(self, other: Any) -> Sized:
-        return self.__neg__().__add__(other)
 
     def __mul__(self, scale: Any) -> Sized:
         value = self.value * scale
         return Sized(value, self.size * np.abs(scale) + np.abs(value))
-
-    __rmul__ = __mul__
 
     def __truediv__(self, scale: Any) -> Sized:
         value = self.value / scale
@@ -60,15 +49,13 @@ class Sized:
 
 
 class HasRounding(Protocol):
-    """An exact denoiser on a line that knows its own rounding."""
+    """An exact denoiser in one dimension that bounds its own rounding."""
 
     def moments(self, x: np.ndarray, level: NoiseLevel, /) -> tuple[np.ndarray, ...]:
         """Return ``D``, ``div D`` and ``V``."""
-        ...
 
     def rounding(self, x: np.ndarray, level: NoiseLevel, /) -> tuple[np.ndarray, ...]:
         """Return sizes, in ``eps``, of the rounding of ``D`` and ``D'``, and ``|D''|``."""
-        ...
 
 
 def on_sizes(law: HasRounding) -> Callable[[Sized, NoiseLevel], Sized]:
@@ -83,7 +70,7 @@ def on_sizes(law: HasRounding) -> Callable[[Sized, NoiseLevel], Sized]:
 
 
 def on_slopes(law: HasRounding) -> Callable[[Dual, NoiseLevel], Dual]:
-    """Return it extended to derivatives: :class:`Dual` states whose parts are :class:`Sized`."""
+    """Return the denoiser extended to :class:`Dual` states whose parts are :class:`Sized`."""
 
     def denoise(x: Dual, level: NoiseLevel) -> Dual:
         at, along = x.value, x.tangent
@@ -110,11 +97,9 @@ def step_sizes(step: Step) -> tuple[np.ndarray, np.ndarray]:
 
 EPS = float(np.finfo(float).eps)
 
-
 ROUNDING = 8.0
-"""Rounding errors are bounded by this many ``eps`` times the size from running error analysis,
-which counts products and sums once; the factor covers exponentials and quadrature weights. In 300
-seeds of the quick profile the worst random case takes 0.13 of this tolerance where terms are
-integrated (Heun's steps, Theorem 4.7), in one seed 0.42 among all identities checked to rounding
-(``hutchinson-estimator``): 1.0 and 3.3 ``eps`` times the size. The ledger's
-``worst_over_tolerance`` tells for every check."""
+"""Factor ``c`` of the bound ``c eps size`` of rounding errors.
+
+Running error analysis counts every product and sum once; the factor covers exponentials and
+quadrature weights. The ledger's ``worst_over_tolerance`` says how much of it each check uses: at
+most 0.13 over 300 seeds of the quick profile where terms are integrated."""

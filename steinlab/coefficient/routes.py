@@ -1,12 +1,11 @@
 r"""The coefficient of one step by every route, on a law or on a model.
 
-States are ``x = alpha x_star + sigma eps``. On a law, ``x_star`` is the law's and the denoiser is
-exact. On a network, ``x_star`` is of the law of its data where that is known, so ``reference`` is
-the optimum towards the data. Where it is not, ``x_star`` are the ends of the network's own long run
-(:mod:`steinlab.solvers.reference_flow`), noised forward: the optimum then is the one towards what
-the network itself generates. Theorem 4.7 holds for any field under either coupling, so ``stein``
-and ``reference`` agree within their errors whatever the network; ``tweedie`` departs by the
-network's score error along ``u``.
+States are ``x = alpha x_star + sigma eps``. On a law, ``x_star`` follows it and the denoiser is
+exact. On a network, ``x_star`` follows the law of its data if that is known, and ``reference`` is
+the optimum towards the data. Otherwise ``x_star`` are ends of the network's own long runs
+(:mod:`steinlab.solvers.reference_flow`), and ``reference`` is the optimum towards what the network
+generates. Theorem 4.7 holds for every denoiser under either coupling, so ``stein`` and
+``reference`` agree within their errors; ``tweedie`` differs by the score error along ``u``.
 """
 
 from __future__ import annotations
@@ -54,40 +53,27 @@ COUPLING = (
 LAW_SAMPLES, MODEL_SAMPLES = 200_000, 1024
 
 TRACE_PRODUCTS = 2**13
-"""Jacobian-vector products that the exact traces of a network may take: ``dim`` a state."""
+"""Jacobian-vector products that the exact traces of a network may take: ``dim`` per state."""
 
 CERTIFIED = "certified"
-"""The route of a proof, computed where it is asked for by name."""
+"""The route of a proof, computed only if asked for by name."""
 
 
 @dataclass(frozen=True)
 class Coefficients(Mapping[str, Estimate]):
-    """``gamma`` by route.
-
-    Attributes
-    ----------
-    gamma : dict
-        Estimates; also reached as the items of this mapping.
-    counts : dict
-        Number of states that a sampled route is averaged over.
-    states : str
-        Where a model's states are from.
-    """
+    """Estimates of ``gamma`` by route, the items of this mapping."""
 
     gamma: Mapping[str, Estimate]
-    counts: Mapping[str, int]
-    states: str = ""
+    counts: Mapping[str, int]  # states that a sampled route is averaged over
+    states: str = ""  # source of a model's states
 
     def __getitem__(self, route: str) -> Estimate:
-        """Return a route's estimate."""
         return self.gamma[route]
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the routes."""
         return iter(self.gamma)
 
     def __len__(self) -> int:
-        """Return the number of routes."""
         return len(self.gamma)
 
 
@@ -103,11 +89,11 @@ def coefficients(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Coefficients:
-    """Return ``gamma*`` by every route that applies, or by some of them.
+    """Return ``gamma*`` by every route that applies, or by those asked for.
 
-    On a mixture in one dimension without history the routes are integrated, ``reference`` over
-    ``(x_star, eps)``, and errors bound rounding and quadrature. Otherwise they are sampled, all on
-    the same states, and errors are standard errors.
+    On a mixture in one dimension without history the routes are integrated, and errors bound
+    rounding and quadrature. Otherwise all are sampled on the same states, and errors are standard
+    errors.
 
     Parameters
     ----------
@@ -119,11 +105,11 @@ def coefficients(
     history : sequence of NoiseLevel
         Levels passed before ``s``, newest first; see :data:`COUPLING`.
     routes : sequence of str, optional
-        ``reference``, ``stein`` (on a network by exact traces, on the first states that
-        :data:`TRACE_PRODUCTS` pays for), ``tweedie``; ``three_scalar`` for first-order steps on a
-        mixture; ``stein_hutchinson``, by one Rademacher probe a state, for a model that offers
-        products. By default all that apply. ``certified`` too, where it is named: an enclosure of
-        ``reference`` proved in ball arithmetic, of the mixture's and the levels' binary values.
+        ``reference``; ``stein``, on a network by exact traces on the first states, within
+        :data:`TRACE_PRODUCTS`; ``tweedie``; ``three_scalar`` for first-order steps on a mixture;
+        ``stein_hutchinson``, by one Rademacher probe per state, for a model with Jacobian products.
+        By default all that apply. ``certified`` only if named: an enclosure of ``reference`` proved
+        in ball arithmetic, for the binary values of the mixture and the levels.
     samples : int, optional
         For the sampled routes: 200,000 on a law, 1024 on a model.
     seed : int
@@ -143,7 +129,7 @@ def coefficients(
     {'reference': 2.0, 'stein': 2.0, 'tweedie': 2.0, 'three_scalar': 2.0}
     """
     require_step(s, t)
-    solver = get_solver(solver) if isinstance(solver, str) else solver
+    solver = get_solver(solver)
     past = tuple(history[: solver.depth])
     if isinstance(law, Model | str):
         model, n = load_model(law) if isinstance(law, str) else law, samples or MODEL_SAMPLES
@@ -186,7 +172,7 @@ def coupled_step(
     x_star: np.ndarray,
     rng: np.random.Generator,
 ) -> Step:
-    """Take a step ``(s, t, past)`` from ``x_star`` and fresh noise, which the past shares."""
+    """Take a step ``(s, t, past)`` at ``x_star`` and fresh noise, coupled by :data:`COUPLING`."""
     (s, t, past), eps = levels, rng.standard_normal(x_star.shape)
     states = [(level, level.noised(x_star, eps)) for level in past]
     history = tuple(Evaluation(level, state, denoiser(state, level)) for level, state in states)
@@ -207,22 +193,18 @@ def _integrated(
     out = {name: _ratio(terms, form) for name, form in weights.items()}
     linear = solver.step(law, np.zeros((1, 1)), s, t, ()).linear
     if linear is not None and len(linear.betas) == 1:
-        integral = expect(lambda x: law.posterior_variance(x, s)[:, None], law, s)
-        value, size, error = (
-            float(part[0, 0]) for part in (integral.value, integral.size, integral.error)
-        )
+        value, size, error = expect(lambda x: law.posterior_variance(x, s)[:, None], law, s).single
         bound = error + ROUNDING * EPS * size
         out["three_scalar"] = _from_scalars(law, s, linear, Mean(value, bound, 0.0))
     return out
 
 
 def _range(law: GaussianMixture, s: NoiseLevel) -> float:
-    """Return how far ``V`` may rise: its range over the components, and the spread of their means.
+    """Return a bound of the range of ``V(x)``.
 
-    Where modes lie apart it rises on the few states between them. A set of states that ``n`` draws
-    miss has a mass of at most ``3 / n`` (at 95 %), and the scatter of the draws knows nothing of
-    it. A component has the posterior variances ``l sigma^2 / v``; their means differ by those of
-    the data times ``sigma^2 / v`` at the most.
+    ``n`` draws may miss a set of states of mass ``3 / n`` (at 95 %), such as those between modes,
+    where ``V`` is large; their scatter does not show it. Component variances are ``l sigma^2 / v``,
+    and posterior means differ by at most ``sigma^2 / v`` times the distance of the data's means.
     """
     spectra = np.broadcast_to(law.spectra, law.means.shape)[law.weights > 0]
     away = ((law.means - law.mean()) ** 2).sum(axis=-1)[law.weights > 0]
@@ -244,11 +226,10 @@ def _from_scalars(
 ) -> Estimate:
     r"""Return ``three_scalar`` with its error: a bound of rounding, and what is unknown of ``V``.
 
-    ``M``, ``V`` and the formula are followed by running error analysis (:class:`Sized`), so every
-    term counts in absolute value: of means far out and of small steps little is left of them. A sum
-    of ``K`` products carries ``(K + 2) eps / 2``. ``V`` is a mean of ``|mu_k - D|^2``, differences
-    of numbers of mean square at most ``M``, hence off by ``2 eps sqrt(M V)`` (Cauchy and Schwarz).
-    A standard error ``e`` of ``V`` moves numerator and power together, in full by
+    Running error analysis (:class:`Sized`) follows ``M``, ``V`` and the formula, whose terms cancel
+    for means far out and small steps. A sum of ``K`` products carries ``(K + 2) eps / 2``. ``V`` is
+    a mean of ``|mu_k - D|^2``, differences of numbers of mean square at most ``M``, hence off by
+    ``2 eps sqrt(M V)`` (Cauchy and Schwarz). An error ``e`` of ``V`` changes the ratio by
 
         |gamma(V + e) - gamma(V)| = |beta (1 - beta gamma) e| / |E|u|^2 - beta^2 e|,
 
@@ -308,20 +289,14 @@ def _of_law(law: Any, solver: Solver, levels: Levels, *, samples: int, seed: int
 def clean_states(
     model: Model, n: int, rng: np.random.Generator, progress: Progress | None = None
 ) -> tuple[np.ndarray, str]:
-    """Return ``n`` states without noise and a sentence that says where they are from."""
+    """Return ``n`` states ``(n, d)`` without noise, and a phrase that names their source."""
     if model.exact_law is not None:
         return model.exact_law.sample(n, rng), "the model's exact law, noised forward"
     if model.data_law is not None:
         return model.data_law().sample(n, rng), "the law of the model's data, noised forward"
     process = model.process()
-    noisy = process.level_at(process.ratio_max)
-    run = long_run(
-        model.denoiser,
-        model.start(noisy, n, rng),
-        process,
-        estimate_error=False,
-        progress=progress,
-    )
+    x = model.start(process.level_at(process.ratio_max), n, rng)
+    run = long_run(model.denoiser, x, process, estimate_error=False, progress=progress)
     return run.state, "the network's own long run, noised forward"
 
 

@@ -1,9 +1,9 @@
-r"""The scalar terms of one step that every claim about the coefficient is made of.
+r"""The scalar terms of one step from which claims about the coefficient are built.
 
 With ``u = x - T(x)`` and the forward coupling ``x = alpha x_star + sigma eps``, the terms are sums
-over coordinates, so a law that factorises into independent parts has the sum of their terms.
-They come per state from samples (:func:`sampled_terms`) or integrated by quadrature
-(:func:`quadrature_terms`), which also gives their absolute integrals and its own error.
+over coordinates: those of a product law are the sums of its factors' terms. They are given per
+state from samples (:func:`sampled_terms`) or integrated by quadrature (:func:`quadrature_terms`),
+which also gives their absolute integrals and its own error.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Terms:
 class Problem(NamedTuple):
     """``C`` steps of one solver on a stack of ``C`` laws; levels have shape ``(C, 1, 1)``.
 
-    ``earlier`` is the level of the one past evaluation a multistep solver sees, or None.
+    ``earlier`` is the level of the one past evaluation that a multistep solver uses, or None.
     """
 
     law: GaussianMixture
@@ -120,7 +120,7 @@ def take_step(
 ) -> Step:
     """Take the solver's step from ``x``, with the past evaluation at the state ``past``.
 
-    The step's denoiser remembers: divergence and rounding ask for what the candidate was made of.
+    The step's denoiser caches its posterior, which divergence and rounding need again.
     """
     law = remembering(problem.law)
     if problem.earlier is not None and past is not None:
@@ -130,7 +130,7 @@ def take_step(
 
 
 EXACT_TRACE_DIM = 8
-"""Above this dimension a nonlinear step's divergence is probed: its exact trace costs ``d``."""
+"""Above this dimension a nonlinear step's divergence is estimated: its exact trace costs ``d``."""
 
 
 def sampled_terms(
@@ -148,7 +148,7 @@ def sampled_terms(
 
 
 def sampled_divergence(step: Step) -> Divergence:
-    """Exact for linear steps and in at most 8 dimensions, else one Rademacher probe a state."""
+    """Return the exact divergence for linear steps and up to 8 dimensions, else one probe's."""
     probed = step.candidate.linear is None and step.dim > EXACT_TRACE_DIM
     return Hutchinson() if probed else Exact()
 
@@ -184,9 +184,9 @@ def quadrature_terms(
 
     In component ``k`` the Gaussian measure of ``((x_star - m)/s, eps)`` is rotated so that one axis
     is ``x``: ``x_star = m + (alpha s^2 / v)(x - alpha m) + (s sigma / sqrt v) z``,
-    ``v = alpha^2 s^2 + sigma^2``. The terms are at most quadratic in ``z``, so its two moments
-    integrate it exactly; ``x`` is integrated adaptively. Responsibilities and the denoiser never
-    enter the terms that contain ``x_star``.
+    ``v = alpha^2 s^2 + sigma^2``. The terms are at most quadratic in ``z``, which its first two
+    moments integrate exactly; ``x`` is integrated adaptively. Terms with ``x_star`` contain neither
+    responsibilities nor the denoiser, but for ``u``.
 
     Parameters
     ----------
@@ -197,8 +197,8 @@ def quadrature_terms(
     breaks : array (C, B), optional
         Where the step is not smooth.
     coupling : NoiseLevel, optional
-        The level whose ``alpha x_star + sigma eps`` the states follow, where it is not the step's:
-        the forward coupling dropped.
+        The level whose ``alpha x_star + sigma eps`` the states follow, if it is not the step's:
+        then the forward coupling does not hold.
     """
     law, s = problem.law, coupling or problem.s
     variance = law.spectra[..., 0]
@@ -239,15 +239,16 @@ class Star(NamedTuple):
 
 
 def by_component(values: np.ndarray) -> np.ndarray:
-    """Bring ``(C, K)`` to ``(K, C, 1)``: sums over components then run over whole arrays."""
+    """Return ``(C, K)`` as ``(K, C, 1)``, so that sums over components add whole arrays."""
     return np.ascontiguousarray(values.T)[..., None]
 
 
 def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
-    """Terms and sizes times density ``p``; a mean of ``|a b|`` is at most its roots'.
+    """Return the terms times the density ``p`` and their sizes, each ``(P, n, 11)``.
 
-    Shape ``(P, n, 11)``: after the terms ``(u p)' = div u p + u p'`` and ``u p``, which watch the
-    divergence. Their sizes hold what a rounding of ``x`` and of the centre does to the density.
+    The last two, ``(u p)' = div u p + u p'`` and ``u p``, watch the divergence
+    (:func:`analytic.quadrature.integrate`); their sizes include the effect of rounding in ``x`` and
+    in the centres on ``p``. A size ``E|a b|`` is bounded by Cauchy and Schwarz.
     """
     x, u = step.x[..., 0], step.candidate.residual[..., 0]
     state, denoised = step.candidate.state[..., 0], step.candidate.denoised[..., 0]
@@ -264,22 +265,18 @@ def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
         square_sizes.append(2 * (off * (size + reach)).sum(axis=0))
     tweedie = x - denoised
     input_size = np.abs(x) * total + (mass * reach).sum(axis=0)
-    own = (u * x, div, u * u, u * tweedie)
-    own_size = (
-        size_u * np.abs(x),
-        size_div,
-        2 * np.abs(u) * size_u,
-        size_u * np.abs(tweedie) + np.abs(u) * (np.abs(x) + np.abs(denoised)),
-    )
+    off_size = size_u * np.abs(tweedie) + np.abs(u) * (np.abs(x) + np.abs(denoised))
     values = [
-        *(total * v for v in own),
+        *(total * v for v in (u * x, div, u * u)),
         u * (mass * (x - star.mean)).sum(axis=0),
+        total * (u * tweedie),
         *squares,
         total * x**2,
     ]
     sizes = [
-        *(total * v for v in own_size),
+        *(total * v for v in (size_u * np.abs(x), size_div, 2 * np.abs(u) * size_u)),
         size_u * distance + np.abs(u) * input_size,
+        total * off_size,
         *square_sizes,
         total * x**2,
     ]
@@ -292,5 +289,4 @@ def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
         total * size_div + size_u * steep + np.abs(u) * bend * shift,
         total * size_u + np.abs(u) * steep * shift,
     ]
-    order = [0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10]  # as the fields of Terms, then the closing
-    return columns([values[i] for i in order]), columns([sizes[i] for i in order])
+    return columns(values), columns(sizes)

@@ -1,6 +1,6 @@
-r"""Corrections: from a step's context to the corrected state, with what was done and why.
+r"""Corrections: a callable takes a solver's step and returns the corrected state with diagnostics.
 
-The paper's scalar correction ``x_next = (1 - gamma) x + gamma T(x) = x - gamma u`` is one member.
+The paper's scalar correction ``x_next = (1 - gamma) x + gamma T(x) = x - gamma u`` is one of them.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from types import MappingProxyType
 from typing import Any
 
 from steinlab import plugins
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.fitted import FITTED, Auto, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
-from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.subspaces import LawMatchedSubspaces
 from steinlab.corrections.tweedie import tweedie
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.solvers.loop import Prepares, Run
 from steinlab.solvers.step import Correction, Diagnostics, NoCorrection
 
@@ -70,12 +69,12 @@ def correction_factory(name: str, field: str = "correction") -> Callable[..., An
 
 
 def get_correction(correction: Correction | str) -> Correction:
-    """Return the correction of that id with its default options; one is returned as it is.
+    """Return the correction of that id with its default options, or a correction as it is.
 
     Raises
     ------
     InputError
-        For an unknown id.
+        For an unknown id, or what is no correction.
 
     Examples
     --------
@@ -83,6 +82,8 @@ def get_correction(correction: Correction | str) -> Correction:
     'tweedie'
     """
     if not isinstance(correction, str):
+        if not (callable(correction) and hasattr(correction, "name")):
+            raise InputError(f"correction must be an id or a correction, got {quote(correction)}")
         return correction
     made: Correction = correction_factory(correction)()
     return made

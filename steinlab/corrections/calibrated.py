@@ -1,8 +1,7 @@
 r"""Tables of moves: estimated once for a model, a solver and a grid, stored as JSON, then free.
 
-A correction with one number a step hardly depends on which batch estimated it. A table keeps, for
-every step, what the correction added to the candidate (``Diagnostics.move``) over one calibration
-run; at sampling time nothing is estimated, and no two batches differ.
+A table keeps, for every step of one calibration run, what the correction added to the candidate
+(``Diagnostics.move``). Sampling with it estimates nothing, so all batches are moved alike.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +31,7 @@ LEVEL_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class TableStep:
-    """One step: its solver, its levels ``(alpha, sigma)``, the move, what estimated it and how."""
+    """One step: its solver and levels ``(alpha, sigma)``, the move, ``gamma`` with its error."""
 
     solver: str
     start: tuple[float, float]
@@ -56,7 +55,7 @@ class Table:
     states : int
         States of the calibration run.
     evaluations : float
-        Denoiser evaluations and Jacobian products a state that it spent: the price, paid once.
+        Denoiser evaluations and Jacobian products per state that the calibration spent.
     steps : sequence of TableStep
     note : str
         Why the moves are zero, where calibration found no gain.
@@ -91,13 +90,16 @@ class Table:
         return found
 
     def require(self, model: str, solvers: Sequence[str], grid: Sequence[NoiseLevel]) -> None:
-        """Raise ``InputError`` unless the table is of this model, these solvers and this grid."""
+        """Raise ``InputError`` unless the table belongs to this model, these solvers and this grid.
+
+        ``solvers`` holds one name per step.
+        """
         self.require_model(model)
         for solver, (s, t) in zip(solvers, itertools.pairwise(grid), strict=True):
             self.at(solver, s, t)
 
     def require_model(self, model: str) -> None:
-        """Raise ``InputError`` unless the table is of this model."""
+        """Raise ``InputError`` unless the table belongs to this model."""
         if self.model != model:
             raise InputError(f"table must be of the model {model}, got {self.model}")
 
@@ -149,8 +151,16 @@ def _step(entry: Mapping[str, Any]) -> TableStep:
 class Calibrated:
     """Apply a table's moves: no estimate, no evaluation, no random number.
 
-    Neutral where the table's moves are zero. Preserves the order of the correction that it was
-    calibrated from.
+    It keeps the solver's order if the correction that filled the table does.
+
+    Parameters
+    ----------
+    table : Table
+    name : str
+    depth : int
+    price : float
+        Evaluations per state that the first step reports, with the table's note: what a table cost
+        that was calibrated as the run began.
 
     Raises
     ------
@@ -161,11 +171,15 @@ class Calibrated:
     table: Table
     name: str = "calibrated"
     depth: int = 1
+    price: float = 0.0
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the candidate moved as the table says."""
         found = self.table.at(step.solver.name, step.s, step.t)
-        return moved(step, found.move), Diagnostics(found.gamma, note=found.note, move=found.move)
+        done = Diagnostics(found.gamma, note=found.note, move=found.move)
+        if self.price and found is self.table.steps[0]:
+            done = replace(done, evaluations=self.price, note=self.table.note or found.note)
+        return moved(step, found.move), done
 
 
 def _same(pair: tuple[float, float], level: NoiseLevel) -> bool:

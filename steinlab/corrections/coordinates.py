@@ -1,8 +1,7 @@
-r"""A scalar correction in other coordinates than the process's own.
+r"""A scalar correction in variance preserving coordinates, ``y = x / sqrt(alpha^2 + sigma^2)``.
 
-The coefficient depends on them: the paper's ``gamma`` weighs a step against the straight line from
-``x`` to ``x_star``, and that line is another one once the states are scaled level by level. With
-``r = sqrt(alpha^2 + sigma^2)`` every process becomes variance preserving, ``y = x / r``.
+The coefficient depends on the coordinates: the paper's ``gamma`` compares a step with the straight
+line from ``x`` to ``x_star``, and scaling the states level by level changes that line.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ class InVP:
         gamma = clip(E<v, y - D> / E|v|^2),   x_next = r_t (y - gamma v)
               = (1 - gamma) (r_t / r_s) x + gamma T.
 
-    ``gamma = 1`` leaves the step. In a variance preserving process ``r = 1`` and it is the
-    correction itself. At the end of the data, ``alpha = 1, sigma = 0``, ``r = 1`` too.
+    with ``r = sqrt(alpha^2 + sigma^2)``. ``gamma = 1`` leaves the step as it is. In a variance
+    preserving process ``r = 1``, and the result is that of the correction itself.
 
     Parameters
     ----------
     correction : ScalarCorrection
-        Its numerator may use ``x``, ``u`` and ``D`` alone: levels, denoiser and history stay in
+        Its numerator may use only ``x``, ``u`` and ``D``: levels, denoiser and history stay in
         the process's own coordinates.
     """
 
@@ -44,7 +43,7 @@ class InVP:
         return f"{self.correction.name}, VP coordinates"
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
-        """Return the corrected state; the move is along no direction that a table knows."""
+        """Return the corrected state; the diagnostics hold no move, so no table can store it."""
         y = vp_step(step)
         state, done = self.correction(y, rng)
         if done.estimate is None:
@@ -63,12 +62,10 @@ def vp_step(step: Step) -> Step:
 
 
 def _radius(level: NoiseLevel) -> Scalar:
-    radius: Scalar = (level.alpha * level.alpha + level.sigma * level.sigma) ** 0.5
-    return radius
+    return (level.alpha * level.alpha + level.sigma * level.sigma) ** 0.5
 
 
 def _gap(s: NoiseLevel, t: NoiseLevel) -> Scalar:
     """``r_t - r_s`` without the cancellation of nearly equal levels."""
     squares = (t.alpha - s.alpha) * (t.alpha + s.alpha) + (t.sigma - s.sigma) * (t.sigma + s.sigma)
-    gap: Scalar = squares / (_radius(s) + _radius(t))
-    return gap
+    return squares / (_radius(s) + _radius(t))

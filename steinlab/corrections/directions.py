@@ -1,20 +1,19 @@
-r"""Directions in which a correction may move a candidate, all at hand when the step is done.
+r"""Directions along which a correction may move a candidate; none costs an evaluation.
 
-A correction with few numbers moves ``T(x)`` by ``sum_k c_k d_k``. With ``D = D(x)`` at the step's
-start and ``D_1`` the output before it:
+A correction with a few numbers moves ``T(x)`` by ``sum_k c_k d_k``. ``D`` is the denoiser's output
+at the start of the step, ``D_1`` its output one step before, ``alpha'`` that of the next level:
 
     residual   u = x - T        the paper's scalar: gamma = 1 - c
-    state      T - mean(T)      a scale of the state about its batch mean
-    noise      T - alpha' D     a scale of what is left of the noise, alpha' the next level's
-    slope      D - D_1          how the denoiser's output changed; zero at the first step
-    local      h (T - alpha' D) the noise, by sample; zero at the first step
+    state      T - mean(T)      scales the state about the batch's mean
+    noise      T - alpha' D     scales the noise that is left
+    slope      D - D_1          the change of the denoiser's output; zero at the first step
+    local      h (T - alpha' D) scales the noise sample by sample; zero at the first step
 
-with ``h_i = tanh((v_i - mean v) / std v)`` of ``v_i = |D - D_1|^2``: large where the denoiser's
-output still moves, which it does where the local posterior variance is large.
+with ``h_i = tanh((v_i - mean v) / std v)`` and ``v_i = |D - D_1|^2``, which is large where the
+posterior variance of ``x_star`` is large.
 
-The others are linear in the arrays of the step, so all turn and stretch with the data. A shift
-``b`` of the data leaves all alone but the residual, which it moves by ``(alpha - alpha') b``:
-nothing where ``alpha`` stays 1.
+Every direction rotates and scales with the data. A shift ``b`` of the data changes the residual by
+``(alpha - alpha') b``, and no other direction.
 """
 
 from __future__ import annotations
@@ -68,10 +67,7 @@ DIRECTIONS: Mapping[str, Callable[[Step], Array]] = MappingProxyType(
 
 
 def moved(step: Step, move: Mapping[str, float]) -> Array:
-    """Return ``T + sum_k move[k] d_k``; directions with the coefficient 0 cost nothing.
-
-    The residual's own direction is taken from the state: ``T + c u = x - (1 - c) u``.
-    """
+    """Return ``T + sum_k move[k] d_k``, with ``T + c u`` computed as ``x - (1 - c) u``."""
     c = move.get("residual", 0.0)
     state = step.x - (1.0 - c) * step.candidate.residual if c else step.candidate.state
     for name, amount in move.items():

@@ -7,32 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
-from analytic.arrays import Array
+from analytic.arrays import Array, host
 from steinlab.coefficient.formulas import reference_numerator
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.scalar import ScalarCorrection
-from steinlab.solvers.reference_flow import SUBSTEPS, fine_run
+from steinlab.solvers.reference_flow import fine_run
 from steinlab.solvers.step import Diagnostics, Step, inner
 
 RIDGE = 1e-4
-"""Relative ridge of the least squares: directions that differ by less are told apart by nothing.
-
-Measured with 512 states that fit and 1000 that judge, on four mixtures in 1, 2 and 64 dimensions,
-five solvers, two grids, 5 and 8 evaluations (80 cells, one seed): the geometric mean of the energy
-distance over the plain solver's is the same to 0.001 for ridges from 1e-8 to 1e-4, and 0.057
-against 0.052 at 1e-2. Of those that cost nothing, the largest is the least sensitive to sampling.
-"""
+"""Ridge of the least squares, relative to the directions' mean squares; see docs/corrections.md."""
 
 LIMIT = 30.0
-"""Largest coefficient of a move.
-
-In the same cells: 0.076 with a limit of 1, 0.058 with 3, 0.052 with 30, 0.051 without; the worst
-cell 1.84, 1.64, 1.64, 1.55. So large moves are real (near the end the plain step is far off along
-a short direction), and the limit guards only against directions that hardly exist.
-"""
+"""Largest coefficient of a move: it guards against directions that are nearly zero."""
 
 WEAK = 1e-20
 """Mean square of a direction, over the state's, below which it is left out."""
@@ -41,11 +30,11 @@ WEAK = 1e-20
 def flow_oracle(*, substeps: int = 16) -> ScalarCorrection:
     """Return the best scalar of each step towards the exact flow, ``E<u, x - Phi(x)> / E|u|^2``.
 
-    ``gamma`` minimises ``E|x - gamma u - Phi(x)|^2``, ``Phi(x)`` where the flow takes the very
-    states at hand. Neutral for an exact step: ``u = x - Phi(x)`` gives 1. It keeps a solver's order
-    ``p``: ``gamma - 1 = O(h^p)`` and ``u = O(h)``. Greedy: each step is best for itself, which is
-    not best for the end result. Costs ``3 substeps`` evaluations a state and step,
-    one more to zero noise.
+    ``gamma`` minimises ``E|x - gamma u - Phi(x)|^2``, where ``Phi(x)`` is the flow's state at the
+    step's end from the same ``x``. An exact step has ``gamma = 1``. A solver of order ``p`` keeps
+    it: ``gamma - 1 = O(h^p)`` and ``u = O(h)``. Each step is the best for itself, which does not
+    make the end of the run the best. Costs ``3 substeps`` evaluations per state and step, and one
+    more in a step to zero noise.
     """
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:  # noqa: ARG001
@@ -64,26 +53,25 @@ Target = Callable[[Step], Array]
 
 @dataclass(frozen=True)
 class FlowFit:
-    r"""Move each candidate along a few directions to where the flow leads.
+    r"""Move each candidate along a few directions towards the flow, by least squares.
 
-    The least squares ``c = argmin E|T + sum_k c_k d_k - y|^2`` over the batch. The target ``y`` is
-    either where the flow takes the very states at hand (``own``), or its state from the same start
-    at the step's end (``same_start``), which also takes back what earlier steps got wrong, but
-    pulls towards the mean where those errors are no longer foreseeable. Meant for calibration
-    (:mod:`steinlab.corrections.fitted`).
+    ``c = argmin E|T + sum_k c_k d_k - y|^2`` over the batch. The target ``y`` is the flow's state
+    at the step's end, from the states at hand or from the run's start (:func:`same_start`). The
+    second also undoes errors of earlier steps, but shrinks states towards the mean where those
+    errors can no longer be predicted.
 
-    Neutral for an exact step on an exact trajectory (``y = T`` gives ``c = 0``); on a trajectory of
-    a solver of order ``p`` the move is ``O(h^p)``, so the order survives. Equivariant under
-    rotation, shift and scaling of the data, as its directions are.
+    An exact step on an exact trajectory has ``c = 0``. On a trajectory of a solver of order ``p``
+    the move is ``O(h^p)``, so the order is kept. Equivariant under rotation, shift and scaling of
+    the data, as its directions are.
 
     Parameters
     ----------
     target : callable
-        ``step -> states (N, d)``: :func:`own` or :func:`same_start`.
+        ``step -> states (N, d)``, such as :func:`same_start`.
     directions : sequence of str
         Keys of :data:`steinlab.corrections.directions.DIRECTIONS`.
     significance : float
-        Standard errors below which a coefficient is dropped; the diagnostics name its direction.
+        A coefficient below so many standard errors is dropped; the note names its direction.
     """
 
     target: Target
@@ -101,11 +89,6 @@ class FlowFit:
         return moved(step, move), Diagnostics(gamma, note=note, move=move)
 
 
-def own(substeps: int = SUBSTEPS) -> Target:
-    """Return the target ``Phi(x)``, followed from the states at hand."""
-    return lambda step: fine_run(step.denoiser, step.x, step.s, step.t, substeps)
-
-
 def same_start(grid: Sequence[NoiseLevel], states: Sequence[Array]) -> Target:
     """Return the target on the flow's trajectory from the batch's start states."""
     found = {(level.alpha, level.sigma): y for level, y in zip(grid, states, strict=True)}
@@ -115,12 +98,11 @@ def same_start(grid: Sequence[NoiseLevel], states: Sequence[Array]) -> Target:
 def least_squares(
     step: Step, names: Sequence[str], gap: Array, significance: float = 0.0
 ) -> tuple[dict[str, float], list[str]]:
-    """Return the coefficients of ``min_c E|sum_k c_k d_k - gap|^2``, a relative ridge added.
+    """Return the coefficients of ``min_c E|sum_k c_k d_k - gap|^2``, with a relative ridge.
 
-    A direction whose coefficient exceeds :data:`LIMIT` is dropped, the largest first, and the rest
-    fitted again: such a move extrapolates a direction that hardly exists. So is one whose
-    coefficient is below ``significance`` of its standard errors, the least significant first; the
-    second value names those.
+    A direction is dropped and the rest fitted again if its coefficient exceeds :data:`LIMIT` (the
+    largest first), or is below ``significance`` standard errors (the least significant first). The
+    second value names those dropped for the second reason.
     """
     fields = [DIRECTIONS[name](step) for name in names]
     gram = np.array([[_mean(a, b) for b in fields] for a in fields])
@@ -130,9 +112,8 @@ def least_squares(
     out, doubtful = np.zeros(len(names)), []
     while used.size:
         sizes = np.outer(size[used], size[used])
-        inverse = (
-            np.linalg.inv(gram[np.ix_(used, used)] / sizes + RIDGE * np.eye(used.size)) / sizes
-        )
+        ridged = gram[np.ix_(used, used)] / sizes + RIDGE * np.eye(used.size)
+        inverse = np.linalg.inv(ridged) / sizes
         found = inverse @ right[used]
         worst = int(np.argmax(np.abs(found)))
         if abs(found[worst]) <= LIMIT:
@@ -149,13 +130,12 @@ def least_squares(
 def _errors(
     fields: Sequence[Array], gap: Array, found: np.ndarray, inverse: np.ndarray
 ) -> np.ndarray:
-    """Return the coefficients' standard errors, from the states' own scatter (the sandwich)."""
+    """Return the coefficients' standard errors by the sandwich estimator."""
     rest = gap
     for c, field in zip(found, fields, strict=True):
         rest = rest - float(c) * field
-    terms = [inner(field, rest) for field in fields]
-    host = np.array([t if isinstance(t, np.ndarray) else to_device(t, "cpu") for t in terms])
-    return np.asarray((inverse @ host).std(axis=1) / math.sqrt(host.shape[1]))
+    terms = np.array([host(inner(field, rest)) for field in fields])
+    return np.asarray((inverse @ terms).std(axis=1) / math.sqrt(terms.shape[1]))
 
 
 def _mean(a: Array, b: Array) -> float:

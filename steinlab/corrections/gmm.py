@@ -6,9 +6,9 @@ The generalised method of moments: the candidate moves along a few directions,
     Q(c) = n g(c)' W g(c) + sum_k (c_k / PRIOR)^2,     g(c) = mean_i m(y_i),
 
 over the moments ``m`` of :mod:`steinlab.corrections.moments`, with ``W`` the inverse of their
-covariance on the batch. Law matching is the case of one direction and one moment. More moments than
-coefficients tell directions apart that the scalar identity cannot; the second term leaves alone
-what they do not determine, since at large noise the directions are nearly collinear.
+covariance on the batch. Law matching is the case of one direction and one moment. More moments
+distinguish more directions. The second term keeps small what the moments do not determine: at large
+noise the directions are nearly collinear.
 
 References
 ----------
@@ -25,76 +25,59 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.corrections.base import check_sub_batch, no_moments
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.flow_oracle import WEAK
 from steinlab.corrections.law_matched import LARGEST, STATES, TRIAL
 from steinlab.corrections.moments import moments, weights
-from steinlab.corrections.subspaces import wide
+from steinlab.corrections.subspaces import check_sub_batch, no_moments, wide
 from steinlab.errors import one_of
 from steinlab.solvers.step import Diagnostics, Step
 
 PRIOR = 0.3
-"""Size of a coefficient that ``Q`` weighs like one standard error of a moment.
+"""Size of a coefficient that weighs in ``Q`` like one standard error of a moment.
 
-This and the other constants of ``gmm``, ``local`` and their moments were chosen on 142 cells of the
-tournament's developing half: nine problems in 1 to 64 dimensions, 10 evaluations or fewer, 512 of
-1000 states, one seed. The energy distance over the plain solver's, geometric mean, is 0.262 with
-law matching there and 0.135 with ``gmm`` as it then was; with a prior of 0.15 or 0.6 it is 0.160 or
-0.152; with 256 states 0.168; with a second step of Gauss and Newton 0.137; with the direction
-``residual`` instead of ``state``, all else as in an earlier draft, 0.161 against 0.149.
+docs/corrections.md shows how this and the other constants here were chosen.
 """
 
 MOST_SECANTS = 5
 
 DAMPING = (1.0, 0.3)
-"""Shares of the step of Gauss and Newton that are tried in turn."""
+"""Fractions of the Gauss-Newton step that are tried in turn."""
 
 SOLVED = 0.9
-"""Share of the plain step's ``Q`` to reach. Half instead: 0.142 and 0.127, against 0.131 and 0.123.
-
-(``gmm`` and ``local`` in the cells of :data:`PRIOR`; 5 and 4 % of them hurt by more than 5 %.)
-"""
+"""Fraction of the plain step's ``Q`` that a move must reach."""
 
 
 @dataclass(frozen=True)
 class Gmm:
-    r"""Move along ``directions`` to where a batch's moments are least, by their covariance.
+    r"""Move along ``directions`` to the least ``Q`` of a batch's moments.
 
-    Secants along the noise bring the scalar defect down first, as law matching does; one step of
-    Gauss and Newton then takes all directions, its Jacobian by one evaluation a direction. Trials
-    are compared by ``Q`` with the ``W`` of the one whose moments scatter least: a batch far from
-    the law has wide moments, which would excuse them.
+    Secants along the noise first reduce the scalar defect, as law matching does. One Gauss-Newton
+    step then takes all directions; its Jacobian costs one evaluation per direction. Trials are
+    compared by ``Q`` with one common ``W``, that of the trial whose moments scatter least: a batch
+    far from the law has widely scattered moments, which would make its own ``Q`` small.
 
-    It declines at zero noise; where the scalar defect is within ``significance`` standard errors
-    and ``Q`` within as many standard deviations of its mean under the law (``K`` moments, at most
-    ``K + significance sqrt(2 K)``); and where no trial brings ``Q`` down to :data:`SOLVED` of the
-    plain step's.
+    It declines (leaves the candidate)
+
+    -   at zero noise;
+    -   where the scalar defect is within ``significance`` standard errors and, of ``K`` moments,
+        ``Q <= K + significance sqrt(2 K)``: its mean under the law plus so many deviations;
+    -   where no trial reaches :data:`SOLVED` of the plain step's ``Q``.
 
     Neutral, order-preserving and equivariant as :class:`~steinlab.corrections.LawMatched` is: on a
     trajectory of a solver of order ``p`` the moments are ``O(h^p)``, and so are the coefficients
-    down to the sampling error, which is not acted on at a significance of 3 or so. States are
-    vectors. Costs 4 to 11 evaluations on ``states`` states, one where it declines at once.
-
-    Measured on 194 cells of the tournament's developing half that nothing was chosen on (10
-    evaluations or fewer, nine problems, 1000 states, one seed), the energy distance over the plain
-    solver's: 0.146, 95 % interval over problems 0.103 to 0.210, where law matching has 0.249; over
-    law matching's own 0.587 (0.510 to 0.675). 8 % of the cells get worse by more than 5 %, the
-    worst 3.4 times (law matching: 13 %, 3.5 times); in those of :data:`PRIOR` one, where the plain
-    solver's errors cancel, 10 times. What it cannot see: two laws with the same moments.
-
-    A network's score error violates every identity. On the developing half, 500 states, one seed:
-    ``digits-mlp`` (14 cells) 0.233 with 29 % hurt by up to 2.3 times, law matching 0.210 and none;
-    ``digits-ripple`` (6) 0.167 against 0.326; ``grid25-fourier`` (10) 0.245 against 0.340, 20 %
-    hurt. Fewer states act on less of it: 256 give 0.166 on ``digits-mlp``, 14 % hurt.
+    down to the sampling error. States are vectors. Costs 4 to 11 evaluations of ``states`` states,
+    one where it declines at once. It cannot tell apart two laws with the same moments, and takes a
+    network's score error for a defect of the batch.
 
     Parameters
     ----------
     directions : sequence of str
         Keys of :data:`steinlab.corrections.directions.DIRECTIONS`.
     states : int
-        States of the sub-batch, the first of the batch.
+        Size of the sub-batch, the first states of the batch.
     significance : float
+        At about 3 hardly any sampling error is acted on.
     """
 
     directions: Sequence[str] = ("state", "noise", "slope")
@@ -129,17 +112,11 @@ class Gmm:
 def local(*, states: int = STATES, significance: float = 2.0) -> Gmm:
     r"""Return ``gmm`` with a coefficient that varies from sample to sample.
 
-    The noise left in sample ``i`` is scaled by ``a + b h_i``, the directions ``noise`` and
-    ``local``: ``h_i`` compares ``|D - D_1|^2``, how far the sample's denoised state moved since the
-    step before, with the batch's. That is free, and large where the local posterior variance is:
-    along the flow ``D`` moves by ``grad D = (alpha / sigma^2) Cov(x* | x)``. Where there is no step
-    before, ``h = 0``. Conditions, guarantees and costs are those of :class:`Gmm`, and one
-    evaluation on the sub-batch more.
-
-    In the cells of :class:`Gmm` 0.135 (0.091 to 0.195) of the plain solver's, 0.92 (0.83 to 0.99)
-    of ``gmm``'s; 7 % hurt, the worst 3.6 times. With 256 states 0.146 (0.095 to 0.212) for what law
-    matching spends. Against a plain solver that is given those evaluations too: 0.298 with 512
-    states, 0.236 with 256, law matching 0.402.
+    The directions ``noise`` and ``local`` together scale the noise of sample ``i`` by
+    ``a + b h_i``. ``h_i`` compares ``|D - D_1|^2``, the move of the sample's denoised state since
+    the step before, with the batch's: it is large where the posterior variance is large, since
+    ``grad D = (alpha / sigma^2) Cov(x* | x)``. At the first step ``h = 0``. Conditions and
+    guarantees are those of :class:`Gmm`; it costs one evaluation of the sub-batch more.
     """
     return Gmm((*Gmm().directions, "local"), states, significance, "local")
 

@@ -4,13 +4,13 @@ At a level ``(alpha, sigma)`` the forward process's law satisfies, with ``m`` it
 
     E<y - m, y - alpha D(y)> = sigma^2 d                     (Stein's identity for f(y) = y - m),
 
-since ``y - alpha D(y) = -sigma^2 score(y)``. A candidate that has too much or too little of its
-noise left violates it. The correction moves the candidate along one direction, ``y = T + c d``, to
-where the batch satisfies it:
+since ``y - alpha D(y) = -sigma^2 score(y)``. A candidate with too much or too little noise violates
+it. The correction moves the candidate along one direction, ``y = T + c d``, until the batch
+satisfies it:
 
     F(c) = mean_i <y_i - mean(y), y_i - alpha D(y_i)> / (sigma^2 d) - (n - 1) / n = 0.
 
-It cannot tell which of two laws with equal ``F`` is right: it is one necessary condition.
+``F = 0`` is necessary for the right law, not sufficient: many laws share it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
-from analytic.arrays import Array
+from analytic.arrays import Array, host
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.errors import one_of
@@ -32,32 +32,24 @@ from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Diagnostics, Step, inner
 
 PARTS = ("auto", "state", "noise")
-"""What is scaled: the state about its mean, ``T - alpha D``, or either by the noise level."""
+"""What is scaled: the state about its mean, ``T - alpha D``, or one of both by the noise level."""
 
 SWITCH = 0.2
-"""Noise over signal, ``sigma sqrt(d) / (alpha rms |D - mean D|)``, from where the state is scaled.
+"""Noise over signal, ``sigma sqrt(d) / (alpha rms |D - mean D|)``, above which the state is scaled.
 
-Chosen by measurement on four mixtures in 1, 2 and 64 dimensions, five solvers, two grids, 5 and 8
-evaluations, 512 of 1000 states (80 cells, one seed). Energy distance over the plain solver's,
-geometric mean, worst cell and share improved: the state alone 0.193, 1.56, 81 %; a switch at 0.05
-0.198, 1.47, 84 %; at 0.2 0.207, 1.43, 84 %; at 1 0.226, 1.44, 82 %; the noise alone 0.199, 1.45,
-81 %. With exact denoisers it matters little; networks are why the signal is left alone at the end.
+docs/corrections.md shows how this and the other constants here were chosen.
 """
 
 TRIAL = 0.02
-"""First coefficient tried, in the direction that a scale about the mean would call for."""
+"""Size of the first coefficient tried."""
 
 LARGEST = 1.0
-"""Largest coefficient applied. In the same cells 0.3 gave 0.235 for the state, 1 gave 0.193."""
+"""Largest coefficient applied."""
 
 STATES = 512
 MOST_TRIALS = 4
 SIGNIFICANCE = 2.0
-"""Standard errors that the defect must exceed to be acted on.
-
-In the cells of :data:`SWITCH` 0, 1 and 2 differ by 0.005 in the geometric mean; 2 leaves most exact
-batches alone.
-"""
+"""Standard errors that the defect must exceed to be acted on."""
 
 Target = Callable[[NoiseLevel], float]
 """``level -> F``, the defect to reach: 0 for an exact denoiser."""
@@ -65,32 +57,32 @@ Target = Callable[[NoiseLevel], float]
 
 @dataclass(frozen=True)
 class LawMatched:
-    r"""Move by ``c`` with ``F(c)`` on target, the root nearest 0, by secants on a sub-batch.
+    r"""Move by the ``c`` nearest to 0 at which ``F(c)`` is on target, by secants on a sub-batch.
 
-    It declines where ``F(0)`` is within ``significance`` of its standard errors, where no trial
-    brings ``|F|`` down, and at zero noise, of which the identity says nothing; a root beyond
-    ``LARGEST`` is clipped to it, and the note says so.
+    It declines (leaves the candidate) where ``F(0)`` is within ``significance`` standard errors of
+    the target, where no trial reduces the distance to it, and at zero noise, where the identity
+    says nothing. It clips a root beyond :data:`LARGEST`, and the note says so.
 
-    Neutral in the mean for an exact step from exact states: there ``F(0) = 0`` up to its standard
-    error, and ``c`` is 0 or within a few of its own standard errors. A solver's order ``p``
-    survives down to the sampling error of ``F`` and no further: ``F(0) = O(h^p)`` on its
-    trajectory, so ``c = O(h^p)`` until it declines; but a batch that is off by chance is moved by
-    about its standard error however fine the grid, unless ``significance`` is 3 or so.
-    Equivariant under rotation, shift and scaling of the data.
-    Costs two evaluations or more on ``states`` states, one where it declines.
+    An exact step from exact states has ``F(0) = 0`` up to its standard error, so ``c`` is 0 or
+    within a few of its own standard errors. On a trajectory of a solver of order ``p``,
+    ``F(0) = O(h^p)`` and so is ``c``: the order is kept down to the sampling error of ``F``. A
+    batch that is off by chance is moved by about its standard error however fine the grid, unless
+    ``significance`` is about 3. Equivariant under rotation, shift and scaling of the data.
+    Costs at least two evaluations of ``states`` states, one where it declines.
 
     Parameters
     ----------
     part : {"auto", "state", "noise"}
-        ``state`` scales about the batch's mean, which at small noise stretches the signal to mend
-        the noise; ``noise`` scales ``T - alpha D``, which over a large step still holds signal.
-        ``auto`` takes the state where the noise is at least :data:`SWITCH` of the signal.
+        ``state`` scales about the batch's mean, which at small noise also stretches the signal.
+        ``noise`` scales ``T - alpha D``, which over a large step still holds signal. ``auto``
+        takes the state where noise over signal is at least ``switch``.
     states : int
-        States of the sub-batch, the first of the batch.
+        Size of the sub-batch, the first states of the batch.
     significance : float
     target : callable, optional
-        The defect to match, by default 0. A network violates the identity by its score error:
-        ``measured_defect`` gives its own value.
+        The defect to match, by default 0. A network violates the identity by its score error;
+        :func:`measured_defect` measures by how much.
+    switch : float
     """
 
     part: str = "auto"
@@ -173,8 +165,8 @@ def _root(step: Step, part: str, aim: float, significance: float) -> _Root:
 def defect(denoiser: Denoiser, y: Array, level: NoiseLevel) -> Estimate:
     """Return ``E<y - m, y - alpha D(y)> / (sigma^2 d) - 1`` of a batch with its standard error.
 
-    Zero in the mean for states under the forward process's law and its exact denoiser: the
-    batch's mean stands for ``m``, so the mean product is multiplied by ``n / (n - 1)``.
+    Its mean is 0 for states under the forward process's law and the exact denoiser. The batch's
+    mean is put for ``m``, which the factor ``n / (n - 1)`` makes up for.
 
     Examples
     --------
@@ -189,17 +181,16 @@ def defect(denoiser: Denoiser, y: Array, level: NoiseLevel) -> Estimate:
     noise = y - level.alpha * denoiser(y, level)
     centred = y - xp.mean(y, axis=0, keepdims=True)
     dim = math.prod(y.shape[1:])
-    terms = inner(centred, noise) / (level.sigma**2 * dim)
-    terms = np.asarray(terms if isinstance(terms, np.ndarray) else to_device(terms, "cpu"))
+    terms = host(inner(centred, noise) / (level.sigma**2 * dim))
     n = len(terms)
     return Estimate(float(terms.mean() * n / (n - 1) - 1), float(terms.std(ddof=1) / math.sqrt(n)))
 
 
 def measured_defect(denoiser: Denoiser, clean: np.ndarray, *, seed: int = 0) -> Target:
-    """Return the denoiser's own defect at any level, on clean samples noised there.
+    """Return the denoiser's own defect at any level, on clean samples ``(n, d)`` noised there.
 
-    Costs one evaluation of every clean sample a level. Reference samples or long runs of the model
-    serve; with an exact denoiser and its law it is 0 up to sampling.
+    Costs one evaluation of every sample per level. The samples may be reference data or ends of
+    long runs of the model. An exact denoiser on samples of its law has 0 up to sampling error.
     """
 
     def target(level: NoiseLevel) -> float:

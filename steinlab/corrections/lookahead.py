@@ -1,4 +1,4 @@
-"""``stein-lookahead``: the paper's coefficient with the denoiser asked again at the candidate."""
+"""``stein-lookahead``: the paper's coefficient with the denoiser evaluated at the candidate."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 
 from analytic.arrays import Array
 from steinlab.coefficient.formulas import tweedie_numerator
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
-from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Step
 
@@ -21,14 +20,14 @@ def stein_lookahead(
     states: int = 0,
     target_error: float = 0.0,
 ) -> ScalarCorrection:
-    """Return ``gamma = E<u, x - D_t(T)> / E|u|^2``: the clean sample as the candidate sees it.
+    """Return the correction by ``gamma = E<u, x - D_t(T)> / E|u|^2``.
 
-    Our reading of the paper's self-consistency variant, of which it says only that it looks ahead
-    along the trajectory: the clean sample of its target is replaced by the denoiser's answer at the
-    candidate, one level on, as Tweedie's form replaces it by the answer at ``x``. Neutral only for
-    a step to zero noise, where ``D_t(T) = T``; elsewhere it overshoots as the paper's target does,
-    and the solver's order is lost. Equivariant under rotation and scaling of the data, and under
-    shifts where ``alpha = 1``. Costs one evaluation of the states that it estimates from.
+    Our reading of the paper's self-consistency variant, of which the paper says only that it looks
+    ahead along the trajectory. The denoiser's output at the candidate, one level on, replaces
+    ``x_star``, as Tweedie's form replaces it by the output at ``x``. A step to zero noise has
+    ``gamma = 1``, since ``D_t(T) = T``. Elsewhere an exact step has ``gamma != 1``, and the
+    solver's order is lost. Equivariant under rotation and scaling of the data, and under shifts
+    where ``alpha = 1``. Costs one evaluation of the states that it estimates from.
     """
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:  # noqa: ARG001

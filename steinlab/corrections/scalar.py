@@ -10,13 +10,15 @@ import numpy as np
 
 from analytic.arrays import Array
 from steinlab.coefficient.formulas import estimate
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.estimates import Estimate
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Diagnostics, Step
 
+DEFAULT_GAMMA_MIN = 0.1
+"""Our default of the paper's ``gamma_min``; the paper does not state its value."""
+
 FIRST_STATES = 64
-"""States of the first sub-batch where the size follows from the standard error."""
+"""States of the first sub-batch tried where ``target_error`` decides its size."""
 
 Numerator = Callable[[Step, np.random.Generator], Array]
 """``(step, rng) -> array (N,)``, the coefficient's numerator per state."""
@@ -26,13 +28,13 @@ Numerator = Callable[[Step, np.random.Generator], Array]
 class ScalarCorrection:
     r"""``x - clip(gamma_hat, gamma_min, gamma_max) u`` with ``gamma_hat`` from the batch.
 
-    The paper's pseudocode clips from below only, so ``gamma_max`` defaults to none. Its
-    assumption, states under the forward coupling of the denoiser's law, is exact for the first
-    step alone; later steps follow the sampler's own law.
+    The paper's pseudocode clips from below only, so ``gamma_max`` is infinite by default. The paper
+    assumes states under the forward coupling of the denoiser's law, which holds at the first step
+    only: later states follow the sampler's own law.
 
-    The states of a batch are independent, so a sub-batch estimates the same number: the first
-    ``states`` of them, or the smallest of 64, 128, ... whose standard error is at most
-    ``target_error``. A sub-batch must be drawn as the batch is, in random order.
+    The states of a batch are independent, so a sub-batch estimates the same number: its first
+    ``states`` states, or the first 64, 128, ... until the standard error is at most
+    ``target_error``. The batch must be in random order.
 
     Parameters
     ----------
@@ -40,15 +42,15 @@ class ScalarCorrection:
     numerator : callable
         ``(step, rng) -> array (N,)``, the coefficient's numerator per state.
     gamma_min, gamma_max : float
-        Clipping range; ``-inf`` and ``inf`` switch a side off.
+        Clipping range; ``-inf`` and ``inf`` clip nothing.
     states : int
         States to estimate from, 0 for the whole batch.
     target_error : float
         Standard error to reach, 0 for the whole batch.
     products : int
-        Jacobian products or exact divergences that the numerator takes a state.
+        Jacobian products or exact divergences that the numerator takes per state.
     evaluations, at_zero : int
-        Denoiser evaluations that it takes a state, and how many more in a step to zero noise.
+        Denoiser evaluations that it takes per state, and how many more in a step to zero noise.
     """
 
     name: str
@@ -72,7 +74,7 @@ class ScalarCorrection:
             raise ValueError(f"target_error must be >= 0, got {self.target_error}")
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
-        """Return ``x - gamma u``; where the residual vanishes there is nothing to scale."""
+        """Return ``x - gamma u``, or the candidate where no coefficient exists (``u = 0``)."""
         try:
             raw, used = self._estimate(step, rng)
         except ValueError as error:
@@ -86,7 +88,7 @@ class ScalarCorrection:
         return step.x - gamma * step.candidate.residual, done
 
     def _estimate(self, step: Step, rng: np.random.Generator) -> tuple[Estimate, int]:
-        """Return the raw coefficient and the number of states whose numerators were computed."""
+        """Return the raw coefficient and for how many states numerators were computed."""
         count = step.states
         limit = min(self.states or count, count)
         size = min(FIRST_STATES, limit) if self.target_error else limit

@@ -4,21 +4,20 @@ The score has mean zero under the exact law, Stein's identity for constant ``f``
 
     E r(y) = 0,    r(y) = y - alpha D(y) = -sigma^2 score(y)             (d numbers).
 
-A shift ``b`` changes ``E r`` by ``E[I - alpha grad D] b``, and under the law this Jacobian is known
-without another evaluation: it is ``sigma^2`` times the Fisher information of a shift,
+A shift ``b`` changes ``E r`` by ``E[I - alpha grad D] b``. Under the law this Jacobian needs no
+further evaluation: it is ``sigma^2`` times the Fisher information of a shift,
 
     E[I - alpha grad D] = -sigma^2 E[Hess log p] = E[r r'] / sigma^2,
 
-positive semidefinite although ``I - alpha grad D`` need not be anywhere. So the Newton step,
+and positive semidefinite. The Newton step
 
-    b = -sigma^2 (E r r')^(-1) E r,
+    b = -sigma^2 (E r r')^(-1) E r
 
-is Fisher's scoring, one step towards the shift of the greatest likelihood, and under the law its
-covariance is ``sigma^4 (E r r')^(-1) / n``, estimated by the same matrix.
+is therefore Fisher's scoring, one step towards the maximum likelihood shift. Under the law its
+covariance is ``sigma^4 (E r r')^(-1) / n``, which the same matrix estimates.
 
-There is little for it to find. A linear step's weights carry ``E T = alpha' m`` wherever
-``E D = m`` at the levels that it evaluates: every solver here keeps the mean of a law that it has
-right, and errs in it only through the errors of its own law, where the scale errs at once.
+The shift has little to correct. A linear step gives ``E T = alpha' m`` whenever ``E D = m`` at the
+levels that it evaluates: every solver here keeps the mean as long as its states follow the law.
 """
 
 from __future__ import annotations
@@ -30,50 +29,38 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
-from analytic.arrays import Array, like
+from analytic.arrays import Array, host, like
 from steinlab.corrections.law_matched import STATES, LawMatched
-from steinlab.corrections.moments import host
 from steinlab.corrections.subspaces import wide
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Diagnostics, Step
 
 STATES_AN_AXIS = 16
-"""States of the sub-batch for each axis shifted: a covariance of ``q`` axes takes several ``q``."""
+"""States of the sub-batch per axis shifted: a covariance of ``q`` axes needs several ``q``."""
 
 
 @dataclass(frozen=True)
 class LawMatchedMoments:
     r"""Match the scale as :class:`LawMatched` does, then shift along the wide subspace.
 
-    With ``w_i`` the coordinates of ``r_i / sigma^2`` on the ``q`` axes of the wide subspace and
-    ``S = mean w w'``, the first moment's significance is ``X = n w' S^(-1) w`` of the mean ``w``,
-    chi-squared with ``q`` degrees of freedom under the law. The shift is left out where
-    ``X <= q + significance sqrt(2 q)``, else shrunk towards zero by its own error, as James and
-    Stein do, ``b = -(1 - q / X) S^(-1) w``, and kept if it brings ``X`` down.
+    ``w_i`` are the coordinates of ``r_i / sigma^2`` on the ``q`` axes of the wide subspace, ``w``
+    is their mean, ``S = mean w_i w_i'``. Under the law ``X = n w' S^(-1) w`` is chi-squared with
+    ``q`` degrees of freedom. There is no shift where ``X <= q + shift_significance sqrt(2 q)``.
+    Otherwise it is shrunk as James and Stein do, ``b = -(1 - q / X) S^(-1) w``, and kept if it
+    reduces ``X``.
 
     Neutral, order-preserving and equivariant as :class:`~steinlab.corrections.LawMatched` is: on a
-    trajectory of a solver of order ``p`` the first moment is ``O(h^p)`` and so is ``b``, down to
-    the sampling error, which is not acted on at a significance of 3 or so. States are vectors.
-    Costs one evaluation on ``states`` states more than law matching, two where it shifts.
-
-    Measured on 194 cells of the tournament's developing half that nothing was chosen on (10
-    evaluations or fewer, nine problems, 1000 states, one seed): the energy distance over law
-    matching's is 1.01, between 0.90 and 1.11 at 95 %; it is better in 28 % of the cells. So the
-    shift neither gains nor loses, at half as many evaluations more, which is what the module's
-    remark on linear steps predicts. What it finds is mostly the batch's own mean: in 512 dimensions
-    (9 cells, 500 states) a start batch off by chance, chi-squared 14 on two axes, was shifted,
-    which moves the modes with it, and the worst cell got 8.6 times worse where law matching has
-    1.7. A network whose score has a mean of its own is shifted by that.
+    trajectory of a solver of order ``p`` the first moment is ``O(h^p)``, and so is ``b`` down to
+    the sampling error. States are vectors. Costs one evaluation of ``states`` states more than law
+    matching, two where it shifts. A mean of a network's score error is taken for a shift.
 
     Parameters
     ----------
     states : int
-        States of the sub-batch, the first of the batch.
+        Size of the sub-batch, the first states of the batch.
     significance, shift_significance : float
-        Of the scale in standard errors, and of the shift. With 4 or 10 instead of 2 for the shift
-        nothing changes: 0.275 and 0.273 of the plain solver's, against 0.271, law matching 0.262
-        (the cells of :data:`steinlab.corrections.gmm.PRIOR`).
+        Of the scale in standard errors, and of the shift in deviations of ``X``.
     """
 
     states: int = STATES
@@ -114,7 +101,7 @@ class LawMatchedMoments:
 def shift(denoiser: Denoiser, y: Array, level: NoiseLevel, basis: Array) -> tuple[Array, float]:
     """Return Fisher's scoring step along the axes ``basis``, and the first moment's chi-squared."""
     noise = (y - level.alpha * denoiser(y, level)) / level.sigma**2
-    pull = host(noise @ basis.T)
+    pull = host(noise @ basis.T, float)
     mean, information = pull.mean(axis=0), pull.T @ pull / len(pull)
     found = np.linalg.lstsq(information, mean, rcond=None)[0]
     return -like(found, y) @ basis, float(len(pull) * mean @ found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from steinlab.coefficient.divergence import (
     named_divergence,
 )
 from steinlab.coefficient.formulas import next_level_numerator, stein_numerator
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
-from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.solvers.step import Step
 
 
@@ -29,26 +29,24 @@ def stein(
 ) -> ScalarCorrection:
     """Return the paper's Algorithm 1: Theorem 4.7's coefficient from batch means, clipped.
 
-    Its target is the clean sample: ``gamma`` minimises ``E|x - gamma u - x_star|^2``, so it is not
-    neutral: an exact step gets ``gamma != 1``, and the solver's order is lost.
+    ``gamma`` minimises ``E|x - gamma u - x_star|^2``, the distance to the clean sample. An exact
+    step therefore has ``gamma != 1``, and the solver's order is lost.
 
     Parameters
     ----------
     divergence : Divergence or {"exact", "hutchinson"}, optional
-        By default exact where the denoiser is exact, else one Rademacher probe a state; the
-        paper's choice is ``Hutchinson(probes=5, law="gaussian", mode="vjp")``.
+        By default exact where the denoiser is exact, else one Rademacher probe per state. The
+        paper takes ``Hutchinson(probes=5, law="gaussian", mode="vjp")``.
     gamma_min, gamma_max : float
     states, target_error
         Sub-batch to estimate from (:class:`ScalarCorrection`).
     """
-    chosen = named_divergence(divergence)
 
-    def numerator(step: Step, rng: np.random.Generator) -> Array:
-        div = (chosen or _default(step))(step, rng)
+    def numerator(step: Step, div: Array) -> Array:
         return stein_numerator(step.x, step.candidate.residual, div, step.s)
 
-    cost = _products(chosen)
-    return ScalarCorrection("stein", numerator, gamma_min, gamma_max, states, target_error, cost)
+    limits = (gamma_min, gamma_max, states, target_error)
+    return _by_divergence("stein", numerator, divergence, limits)
 
 
 def next_level(
@@ -62,26 +60,32 @@ def next_level(
     r"""Return the same Stein step towards ``kappa x + beta x_star``, the first-order step's target.
 
     ``gamma`` minimises ``E|x - gamma u - (kappa x + beta x_star)|^2``
-    (:func:`steinlab.coefficient.formulas.next_level_numerator`). Neutral for an exact first-order
-    step: there ``u = (1 - kappa) x - beta D`` and ``gamma* = 1``. It pulls a step of higher order
-    back towards the first-order one (``gamma - 1`` of the order of ``h``), so that order is lost.
-    Equivariant under rotation, shift and scaling of the data. Costs one divergence a state.
+    (:func:`steinlab.coefficient.formulas.next_level_numerator`). An exact first-order step,
+    ``u = (1 - kappa) x - beta D``, has ``gamma* = 1``. A step of higher order has
+    ``gamma - 1 = O(h)``: it is pulled back towards the first-order step, and its order is lost.
+    Equivariant under rotation, shift and scaling of the data. Costs one divergence per state.
+    Parameters are those of :func:`stein`.
     """
-    chosen = named_divergence(divergence)
 
-    def numerator(step: Step, rng: np.random.Generator) -> Array:
-        div = (chosen or _default(step))(step, rng)
+    def numerator(step: Step, div: Array) -> Array:
         return next_level_numerator(step.x, step.candidate.residual, div, step.s, step.t)
 
-    cost = _products(chosen)
-    return ScalarCorrection(
-        "next-level", numerator, gamma_min, gamma_max, states, target_error, cost
-    )
+    limits = (gamma_min, gamma_max, states, target_error)
+    return _by_divergence("next-level", numerator, divergence, limits)
 
 
-def _products(divergence: Divergence | None) -> int:
-    return divergence.probes if isinstance(divergence, Hutchinson) else 1
+def _by_divergence(
+    name: str,
+    numerator: Callable[[Step, Array], Array],
+    divergence: Divergence | str | None,
+    limits: tuple[float, float, int, float],
+) -> ScalarCorrection:
+    chosen = named_divergence(divergence)
 
+    def drawn(step: Step, rng: np.random.Generator) -> Array:
+        linear = step.candidate.linear is not None
+        own = chosen or default_divergence(step.denoiser, linear=linear)
+        return numerator(step, own(step, rng))
 
-def _default(step: Step) -> Divergence:
-    return default_divergence(step.denoiser, linear=step.candidate.linear is not None)
+    products = chosen.probes if isinstance(chosen, Hutchinson) else 1
+    return ScalarCorrection(name, drawn, *limits, products)

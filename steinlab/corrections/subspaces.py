@@ -4,9 +4,9 @@ Stein's identity holds in every subspace: with ``P`` a projection of rank ``q`` 
 
     E<P (y - m), y - alpha D(y)> = sigma^2 q        (f(y) = P (y - m), div f = q).
 
-One evaluation of the denoiser gives the defect of every subspace, so several scales cost what one
-costs. The subspaces are spanned by the principal directions of the batch's denoised states: those
-that hold :data:`SHARE` of their variance, where the data are wide, and the rest.
+One evaluation of the denoiser gives the defects of all subspaces, so several scales cost no more
+than one. There are two subspaces: the wide one is spanned by the principal directions that hold
+:data:`SHARE` of the variance of the batch's denoised states, the other by the rest.
 """
 
 from __future__ import annotations
@@ -15,34 +15,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace
 
-from analytic.arrays import Array
-from steinlab.corrections.base import check_sub_batch, no_moments
+from analytic.arrays import Array, host
 from steinlab.corrections.law_matched import LARGEST, MOST_TRIALS, STATES, TRIAL
+from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Diagnostics, Step
 
 SHARE = 0.9
-"""Of the variance of the denoised states, held by the first subspace."""
+"""Fraction of the variance of the denoised states that the wide subspace holds."""
 
 
 @dataclass(frozen=True)
 class LawMatchedSubspaces:
     r"""Scale ``y - mean`` by ``1 + c_k`` in subspace ``k`` so that all defects ``F_k`` vanish.
 
-    Secants run in all subspaces at once, each with its own slope (the coupling between them is left
-    out). A subspace whose defect is within ``significance`` standard errors keeps ``c_k = 0``. The
-    trial kept is the one of the least ``sum_k (F_k / error_k)^2``: the defects weighed by their
-    variances, as the generalised method of moments does. It declines where that is the plain step.
+    Secants run in both subspaces at once, each with its own slope; the coupling between them is
+    neglected. A subspace whose defect is within ``significance`` standard errors keeps
+    ``c_k = 0``. The trial with the least ``sum_k (F_k / error_k)^2`` is kept, as in the generalised
+    method of moments. It declines where that is the plain step.
 
     Neutral, order-preserving and equivariant as :class:`~steinlab.corrections.LawMatched` with
-    ``part = "state"`` is; in one dimension it is that correction. States are vectors. Costs two
-    evaluations or more on ``states`` states, one where it declines.
-
-    Parameters
-    ----------
-    states : int
-    significance : float
+    ``part="state"`` is; in one dimension it is that correction. States are vectors. Costs at least
+    two evaluations of the first ``states`` states, one where it declines.
     """
 
     states: int = STATES
@@ -69,18 +64,30 @@ class LawMatchedSubspaces:
         return _scaled(plain, basis, scales), Diagnostics(1.0, note=note, evaluations=spent)
 
 
+def check_sub_batch(states: int, significance: float) -> None:
+    """Raise ``ValueError`` unless ``states >= 3`` and ``significance >= 0``."""
+    if states < 3:
+        raise ValueError(f"states must be >= 3, got {states}")
+    if not significance >= 0:
+        raise ValueError(f"significance must be >= 0, got {significance}")
+
+
+def no_moments(step: Step, head: Step) -> str:
+    """Return why identities cannot be matched on a sub-batch; the empty string if they can."""
+    if not has_noise(step.t):
+        return "zero noise"
+    enough = head.states >= 3 and step.candidate.state.ndim == 2
+    return "" if enough else "3 states or more, vectors, are needed"
+
+
 def wide(denoised: Array) -> Array:
-    """Return the principal directions that hold :data:`SHARE` of the variance, as rows."""
+    """Return the principal directions with :data:`SHARE` of the variance, as rows ``(q, d)``."""
     xp = array_namespace(denoised)
     centred = denoised - xp.mean(denoised, axis=0, keepdims=True)
     _, sizes, rows = xp.linalg.svd(centred, full_matrices=False)
-    held = np.cumsum(_host(sizes) ** 2)
+    held = np.cumsum(host(sizes) ** 2)
     count = 1 + int(np.searchsorted(held, SHARE * held[-1]))
     return rows[: min(count, rows.shape[0]), :]
-
-
-def _host(x: Array) -> np.ndarray:
-    return np.asarray(x if isinstance(x, np.ndarray) else to_device(x, "cpu"))
 
 
 def _scaled(y: Array, basis: Array, scales: np.ndarray) -> Array:
@@ -90,12 +97,12 @@ def _scaled(y: Array, basis: Array, scales: np.ndarray) -> Array:
 
 
 def defects(step: Step, y: Array, basis: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return the defects of both subspaces and their standard errors; 0 and 1 where it is empty."""
+    """Return the defects of both subspaces and their errors, ``(2,)``; 0 and 1 of an empty one."""
     xp = array_namespace(y)
     noise = y - step.t.alpha * step.denoiser(y, step.t)
     centred = y - xp.mean(y, axis=0, keepdims=True)
-    inside = _host(xp.sum((centred @ basis.T) * (noise @ basis.T), axis=1))
-    whole = _host(xp.sum(centred * noise, axis=1))
+    inside = host(xp.sum((centred @ basis.T) * (noise @ basis.T), axis=1))
+    whole = host(xp.sum(centred * noise, axis=1))
     values, errors = np.zeros(2), np.ones(2)
     ranks = (basis.shape[0], y.shape[1] - basis.shape[0])
     for k, (terms, rank) in enumerate(zip((inside, whole - inside), ranks, strict=True)):
@@ -108,7 +115,7 @@ def defects(step: Step, y: Array, basis: Array) -> tuple[np.ndarray, np.ndarray]
 
 
 def _scales(step: Step, basis: Any, significance: float) -> tuple[np.ndarray, int]:
-    """Return the scales of the best trial and how many evaluations were made."""
+    """Return the scales of the best trial and the number of evaluations."""
     state = step.candidate.state
     start, errors = defects(step, state, basis)
     acting = np.abs(start) > significance * errors

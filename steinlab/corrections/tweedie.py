@@ -8,14 +8,13 @@ import numpy as np
 
 from analytic.arrays import Array
 from steinlab.coefficient.formulas import tweedie_numerator
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
 from steinlab.corrections.coordinates import InVP
-from steinlab.corrections.scalar import ScalarCorrection
+from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.errors import one_of
 from steinlab.solvers.step import Step
 
 COORDINATES = ("own", "vp")
-"""Where the coefficient is computed and applied: the process's own coordinates, or VP's."""
+"""The process's own coordinates, or variance preserving ones."""
 
 
 def tweedie(
@@ -26,13 +25,15 @@ def tweedie(
     target_error: float = 0.0,
     coordinates: str = "own",
 ) -> ScalarCorrection | InVP:
-    """Return the same correction with ``E<u, x - D> / E|u|^2``: no divergence, no extra pass.
+    """Return the paper's correction by ``gamma = E<u, x - D> / E|u|^2``; it costs nothing.
+
+    With an exact denoiser that is the coefficient of :func:`~steinlab.corrections.stein.stein`;
+    a network's score error along ``u`` changes it.
 
     Parameters
     ----------
-    gamma_min, gamma_max : float
-    states, target_error
-        Sub-batch to estimate from (:class:`ScalarCorrection`).
+    gamma_min, gamma_max, states, target_error
+        Clipping range and sub-batch; see :class:`ScalarCorrection`.
     coordinates : {"own", "vp"}
         Where gamma is computed and applied; see :class:`steinlab.corrections.coordinates.InVP`.
     """

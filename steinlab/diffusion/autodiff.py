@@ -1,4 +1,4 @@
-"""Derivatives of torch denoisers. The only module of the theory that imports torch."""
+"""Derivatives of torch denoisers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Differentiable:
     Parameters
     ----------
     function : callable
-        ``(x, level) -> D(x)`` on torch tensors, each state on its own.
+        ``(x, level) -> D(x)`` on torch tensors; states must not interact.
     """
 
     function: Callable[[torch.Tensor, NoiseLevel], torch.Tensor]

@@ -1,7 +1,7 @@
-r"""The denoiser protocol, and conversions from what networks predict.
+r"""The denoiser protocol, and the conversion of network predictions.
 
-Every prediction is affine in the denoised state, so one table converts them all:
-``D = a x + b output`` with ``(a, b)`` read off ``x = alpha x0 + sigma eps``.
+Every prediction is affine in the denoised state: ``D = a x + b output``, with ``(a, b)`` from
+``x = alpha x0 + sigma eps``.
 """
 
 from __future__ import annotations
@@ -23,42 +23,38 @@ class Denoiser(Protocol):
 
     def __call__(self, x: Array, level: NoiseLevel, /) -> Array:
         """Denoise."""
-        ...
 
 
 @runtime_checkable
 class HasDivergence(Protocol):
-    """A denoiser that knows ``div D`` exactly, shape ``(..., N)``."""
+    """A denoiser with an exact ``div D``, shape ``(..., N)``."""
 
     def divergence(self, x: Array, level: NoiseLevel, /) -> Array:
         """Return ``div D(x)``."""
-        ...
 
 
 @runtime_checkable
 class HasJvp(Protocol):
-    """A denoiser that knows ``D'(x) v``; axes of ``v`` before those of ``x`` count probes."""
+    """A denoiser with ``D'(x) v``; axes of ``v`` before those of ``x`` count probes."""
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array, /) -> Array:
         """Return ``D'(x) v``."""
-        ...
 
 
 @runtime_checkable
 class HasVjp(Protocol):
-    """A denoiser that knows ``D'(x)' v``; axes of ``v`` before those of ``x`` count probes."""
+    """A denoiser with ``D'(x)' v``; axes of ``v`` before those of ``x`` count probes."""
 
     def vjp(self, x: Array, level: NoiseLevel, cotangent: Array, /) -> Array:
         """Return ``D'(x)' v``."""
-        ...
 
 
 def _require_signal(level: NoiseLevel, prediction: str) -> None:
-    """Refuse ``alpha = 0``, where noise alone is known: ``D`` is left undetermined."""
+    """Raise ``ValueError`` at ``alpha = 0``, where the noise does not determine ``D``."""
     if not np.all(np.asarray(level.alpha) > 0):
         raise ValueError(
             f"level: alpha must be > 0 for the prediction {prediction}, got {level.alpha}; "
-            "v, velocity and x0 say what D is there"
+            "v, velocity and x0 determine D there"
         )
 
 
@@ -147,12 +143,12 @@ class _ConvertedJvpVjp(_ConvertedJvp):
 
 
 def convert(output: Callable[[Array, NoiseLevel], Array], prediction: str) -> Converted:
-    """Make a denoiser of a prediction, ``D = a x + b output``, keeping what derivatives it has.
+    """Return the denoiser ``D = a x + b output`` of a prediction, with the derivatives it offers.
 
     Parameters
     ----------
     output : callable
-        ``(x, level) -> prediction``; its ``jvp``, and ``vjp`` beside it, are passed on.
+        ``(x, level) -> prediction``, optionally with ``jvp``, or ``jvp`` and ``vjp``.
     prediction : str
         A key of :data:`PREDICTIONS`.
 

@@ -1,11 +1,12 @@
 r"""Grids: discretisations of a process, tuples of levels from noise to data.
 
-A grid is named by its id, with options where it has some: ``karras``, ``karras:rho=5``, or the
-object ``{"name": "karras", "rho": 5}`` of a SPEC.json. Each id is one function
-``(process, n, options) -> n`` decreasing ratios ``sigma / alpha``, infinite at ``alpha = 0``.
+A grid is named by its id and its options: ``karras``, ``karras:rho=5``, or the object
+``{"name": "karras", "rho": 5}`` of a SPEC.json. Each id is one function ``(process, n, options)``
+that returns ``n`` decreasing ratios ``sigma / alpha``, infinite at ``alpha = 0``.
 
-``start`` is an option of all: the time of the process at which the grid begins, by default
-``t_max``. ``time-uniform:start=1`` on the flow begins at ``alpha = 0``, as flow grids do elsewhere.
+All but those of published tables have the option ``start``: the time of the process at which the
+grid begins, by default ``t_max``. ``time-uniform:start=1`` on the flow begins at ``alpha = 0``, as
+flow grids do elsewhere.
 """
 
 from __future__ import annotations
@@ -72,13 +73,7 @@ def _tangent(process: Process, n: int, *, scale: float = 1.0) -> np.ndarray:
     return np.asarray(ratios)
 
 
-def _flow_shift(
-    process: Process,  # noqa: ARG001
-    n: int,
-    *,
-    shift: float = 3.0,
-    start: float = 1.0,
-) -> np.ndarray:
+def _flow_shift(_process: Process, n: int, *, shift: float = 3.0, start: float = 1.0) -> np.ndarray:
     """``s' = shift s / (1 + (shift - 1) s)`` of ``s = start (1 - i/n)``, times of rectified flow.
 
     That multiplies ``sigma / alpha = s / (1 - s)`` by ``shift`` (Esser et al., 2024, eq. 23).
@@ -104,7 +99,7 @@ def _flow_shift_dynamic(
 
 
 TRAIN_STEPS = 1000
-"""Levels of the tables that networks were trained on."""
+"""Number of levels in the tables that networks were trained on."""
 
 BETAS: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType(
     {
@@ -141,10 +136,10 @@ def table_ratios(table: str = "linear", *, zero_snr: float = 0.0) -> np.ndarray:
 
 
 def _spaced(times: Callable[[int], np.ndarray]) -> Callable[..., np.ndarray]:
-    """Levels of a table at ``n`` of its times; which ones: Table 2 of Lin et al. (2024)."""
+    """Levels of a table at ``n`` of its times, chosen as in Table 2 of Lin et al. (2024)."""
 
     def ratios(
-        process: Process,  # noqa: ARG001
+        _process: Process,
         n: int,
         *,
         table: str = "linear",
@@ -186,8 +181,8 @@ AYS: Mapping[str, tuple[float, ...]] = MappingProxyType(
 Stable Diffusion 1.5, XL and Stable Video Diffusion."""
 
 
-def _ays(process: Process, n: int, *, table: str = "sd15") -> np.ndarray:  # noqa: ARG001
-    """A published table; other lengths interpolate the logarithms, as the authors say."""
+def _ays(_process: Process, n: int, *, table: str = "sd15") -> np.ndarray:
+    """A published table; for other lengths its logarithms are interpolated, as the authors do."""
     values = AYS[one_of("table", table, AYS)]
     if n == len(values):
         return np.array(values)
@@ -218,24 +213,24 @@ ALL_GRIDS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
         "ays": _ays,
     }
 )
-"""Every discretisation by name: ``(process, n, **options) -> n`` decreasing ratios, over the
-process's range; the shifts and :data:`TABLES` have one of their own."""
+"""Every discretisation by name: ``(process, n, **options) -> n`` decreasing ratios over the
+process's range; the shifts and :data:`TABLES` have ranges of their own."""
 
 
 def grid_name(grid: Any, field: str = "grid") -> str:
-    """Return a grid's one name, ``karras:rho=5``, of a name or an object with options.
+    """Return a grid's canonical name, such as ``karras:rho=5``.
 
     Parameters
     ----------
     grid : str or dict
         ``"karras"``, ``"karras:rho=5"``, ``{"name": "karras", "rho": 5}`` or that as JSON.
     field : str
-        What messages call it.
+        The name of the argument in messages.
 
     Raises
     ------
     InputError
-        For an unknown name or option, or a value that the option does not take.
+        For an unknown name or option, or a value outside the option's range.
 
     Examples
     --------
@@ -282,7 +277,7 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
 
 
 def _number(value: Any, path: str, default: float) -> float:
-    """A number above 0, or 0 where the option is a switch that is off by default."""
+    """Return a number > 0, or 0 if that is the option's default."""
     try:
         number = float("nan" if isinstance(value, bool) else value)
     except (TypeError, ValueError):
@@ -310,13 +305,13 @@ def make_grid(
     steps : int
         At least 1.
     final_zero : bool
-        Whether the last level is zero noise, ``(1, 0)``, reached from the process's least noisy
-        level (the customary end), or that least noisy level itself.
+        Whether the grid ends at zero noise, ``(1, 0)``, after the process's least noisy level (the
+        customary end), or at that level.
 
     Raises
     ------
     InputError, ValueError
-        For an unknown name or option; where the ratios do not fall, or start at infinity in a grid
+        For an unknown name or option; if the ratios do not decrease, or start at infinity in a grid
         that spaces ratios.
 
     Examples
@@ -372,8 +367,8 @@ def require_grid(grid: Sequence[NoiseLevel], *, repeated: bool = False) -> Grid:
     ----------
     grid : sequence of NoiseLevel
     repeated : bool
-        Whether a level may come twice in a row, as in grids that some libraries ship: a step of no
-        length, which a run takes as such and pays for.
+        Whether a level may come twice in a row, as in the grids of some libraries: a step of no
+        length, which costs an evaluation.
     """
     if len(grid) < 2:
         raise ValueError(f"grid must hold at least 2 levels, got {len(grid)}")
@@ -402,5 +397,5 @@ def require_step(s: NoiseLevel, t: NoiseLevel) -> None:
 
 
 def _everywhere(condition: Any) -> bool:
-    """Whether a comparison holds at every case; a plain bool is answered without NumPy."""
+    """Whether a comparison holds in every case; the fast path is for plain numbers."""
     return condition is True or bool(np.all(condition))

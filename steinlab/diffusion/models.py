@@ -1,7 +1,7 @@
 """Models by name, found through the entry points ``steinlab.models`` and loaded on demand.
 
-A package registers a model by one line, ``name = "package.module:function"``: a function of no
-arguments that returns a :class:`Model`, quickly; what is slow belongs in ``build``.
+A package registers a model by one line, ``name = "package.module:function"``. The function takes no
+argument and returns a :class:`Model` quickly; slow work belongs in ``build``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIGITS_BANDWIDTH = 0.1
 
 @dataclass(frozen=True)
 class Model:
-    """A denoiser with its papers.
+    """A denoiser with its description.
 
     Parameters
     ----------
@@ -37,23 +37,23 @@ class Model:
     dim : int
         Coordinates of a state.
     size : str
-        What it holds, in words: rows, or parameters.
+        Its number of data rows or parameters, in words.
     provenance : str
-        Where data and weights come from.
+        The source of data and weights.
     schedule : str
-        The process that it is made for, the default of ``compare``.
+        Name of the process that it is made for, the default of ``compare``.
     build : callable
         Returns the denoiser; called once, when first needed.
     law : callable, optional
-        Returns the exact data law of the denoiser, where there is one.
+        Returns the exact data law of the denoiser, if there is one.
     data_law : callable, optional
-        Returns the law of the data that a network was trained on, where it is known.
+        Returns the law of the data that a network was trained on, if it is known.
     shape : tuple of int
-        Of one picture, ``(channels, height, width)``; empty where a state is no picture.
+        Shape of one picture, ``(channels, height, width)``; empty if a state is no picture.
     display : Display
         How its pictures are shown.
     sigma_range : tuple of float, optional
-        Least and greatest ``sigma / alpha`` that it is made for; grids keep within.
+        Least and greatest ``sigma / alpha`` that it is made for; grids stay within.
     missing : str
         Empty, or what is missing and how to get it.
     """
@@ -84,20 +84,18 @@ class Model:
     def on(self, device: str) -> Model:
         """Return the model with its network on a device of torch, such as ``cuda``.
 
-        Raises
-        ------
-        InputError
-            When the denoiser is built, if it is no network or torch has no such device here.
+        Building its denoiser then raises ``InputError`` if it is no network, or torch has no such
+        device here.
         """
         return replace(self, build=functools.partial(_built_on, self, device))
 
     def process(self, name: str = "") -> Process:
-        """Return a process by name, by default its own, cut to the range it is made for.
+        """Return a process by name, by default its own, within ``sigma_range``.
 
         Raises
         ------
         InputError
-            If the process has no such level.
+            If the process has no level in that range.
         """
         process = PROCESSES[name or self.schedule]
         if self.sigma_range is None:
@@ -108,10 +106,10 @@ class Model:
             raise InputError(f"model {self.name}: {error}") from None
 
     def start(self, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return ``n`` states ``(n, dim)`` to sample from, at a grid's noisiest level.
+        """Return ``n`` states ``(n, dim)`` at a grid's noisiest level, where sampling starts.
 
-        Under the forward law of the data where that is known, ``alpha x0 + sigma eps``, else
-        ``N(0, sigma^2 I)``: what is left out then is ``alpha x0``, the data at that level.
+        They follow the forward law of the data, ``alpha x0 + sigma eps``, if the data law is known,
+        else ``N(0, sigma^2 I)``.
         """
         law = self.exact_law if self.data_law is None else self.data_law()
         noise = level.sigma * rng.standard_normal((n, self.dim))
@@ -161,7 +159,7 @@ def load_model(name: str, field: str = "model") -> Model:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Return one record a model: name, dim, size, provenance, schedule, exact, state."""
+    """Return one record per model: name, dim, size, provenance, schedule, exact, state."""
     return [_describe(name, entry) for name, entry in registered().items()]
 
 
@@ -170,15 +168,10 @@ def _describe(name: str, entry: EntryPoint) -> dict[str, Any]:
     try:
         model: Model = entry.load()()
     except ImportError as error:
-        return {
-            "name": name,
-            **dict.fromkeys(keys),
-            "exact": None,
-            "state": f"not installed: {error}",
-        }
-    record = {key: getattr(model, key) for key in keys}
-    state = model.missing or "available"
-    return {"name": name, **record, "exact": model.law is not None, "state": state}
+        nothing = dict.fromkeys((*keys, "exact"))
+        return {"name": name, **nothing, "state": f"not installed: {error}"}
+    record = {key: getattr(model, key) for key in keys} | {"exact": model.law is not None}
+    return {"name": name, **record, "state": model.missing or "available"}
 
 
 def digits() -> Model:

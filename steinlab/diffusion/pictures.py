@@ -25,9 +25,9 @@ class Display:
     Parameters
     ----------
     words : str
-        The same in words, printed beside a picture.
+        A description, printed beside a picture.
     grey : callable
-        Values to brightness in [0, 1], elementwise; what falls outside is shown black or white.
+        Maps values to brightness in [0, 1], elementwise; results outside are clipped.
     """
 
     words: str
@@ -47,10 +47,10 @@ def sheet(
     ----------
     states : array, shape (N, d)
     shape : sequence of int
-        Of one picture, ``(channels, height, width)`` with 1 or 3 channels.
+        Shape of one picture, ``(channels, height, width)`` with 1 or 3 channels.
     display : Display
     columns : int, optional
-        Pictures in a row; by default as many as make the sheet about square.
+        Pictures per row; by default the sheet is about square.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-r"""Forward processes: how signal and noise are scaled, kept apart from any discretisation.
+r"""Forward processes, apart from any discretisation.
 
-A process is a time ``t`` mapped to the noise-to-signal ratio ``s = sigma / alpha`` (the noise
-level in EDM coordinates, invertible), and a ratio mapped to the level ``(alpha, sigma)``:
+A process maps its time ``t`` to the noise-to-signal ratio ``s = sigma / alpha`` (the noise level in
+EDM coordinates), invertibly, and the ratio to the level ``(alpha, sigma)``:
 
     VP      alpha = 1 / sqrt(1 + s^2),  sigma = s / sqrt(1 + s^2)
     VE/EDM  alpha = 1,                  sigma = s
     flow    alpha = 1 / (1 + s),        sigma = s / (1 + s)
 
-Two VP processes differ only in their clock.
+Two VP processes differ only in their time.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ from analytic import NoiseLevel
 from steinlab.errors import one_of
 
 COSINE_OFFSET = 0.008
-"""Offset of the cosine schedule (Nichol and Dhariwal, 2021)."""
+"""Offset of the cosine process (Nichol and Dhariwal, 2021)."""
 
 BETA_MIN, BETA_MAX = 0.1, 20.0
-"""Rates of the linear VP schedule (Song et al., 2021)."""
+"""Rates of the linear VP process (Song et al., 2021)."""
 
 VE_MIN, VE_MAX = 0.01, 50.0
 """Noise range of the VE process (Song et al., 2021, CIFAR-10)."""
 
-
 _FAR = 1e300
-"""A ratio that stands for infinity in a limit."""
+"""A finite ratio at which the limit at infinity is evaluated."""
 
 
 def _plain(value: Any) -> Any:
@@ -126,12 +125,12 @@ class Process:
         return self.level_at(_plain(self.ratio(t)))
 
     def within(self, least: float, greatest: float) -> Process:
-        """Return the process on the part of its range with ratios from ``least`` to ``greatest``.
+        """Return the process restricted to ratios from ``least`` to ``greatest``.
 
         Raises
         ------
         ValueError
-            If its range has no such part.
+            If its range has no ratio between them.
 
         Examples
         --------
@@ -150,12 +149,12 @@ class Process:
 
     @property
     def ratio_max(self) -> float:
-        """Noise-to-signal ratio at ``t_max``."""
+        """Ratio at ``t_max``."""
         return float(self.ratio(self.t_max))
 
     @property
     def ratio_min(self) -> float:
-        """Noise-to-signal ratio at ``t_min``."""
+        """Ratio at ``t_min``."""
         return float(self.ratio(self.t_min))
 
 
@@ -277,12 +276,12 @@ FLOW = Process(
 PROCESSES: Mapping[str, Process] = MappingProxyType(
     {p.name: p for p in (EDM, VE, VP_LINEAR, VP_COSINE, FLOW)}
 )
-"""Every process by name. The flow's own range starts at ``t = 1 - delta``, ``delta = 1e-3``; a
-grid may begin at ``t = 1`` (``start`` of :func:`steinlab.diffusion.grids.make_grid`)."""
+"""Every process by name. The flow's own range ends at ``t = 1 - 1e-3``; a grid may begin at
+``t = 1`` (option ``start`` of :func:`steinlab.diffusion.grids.make_grid`)."""
 
 
 def get_process(process: Process | str) -> Process:
-    """Return the process of that name; a process is returned as it is.
+    """Return the process of that name, or a process as it is.
 
     Raises
     ------

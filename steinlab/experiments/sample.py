@@ -31,8 +31,8 @@ collapse on the posterior mean and the next coefficients explode (5,600 in the s
 steps of ``dpmpp-2m`` on the network ``galaxies-hsc-32``)."""
 
 FEWEST_TO_CALIBRATE = 5
-"""Samples whose larger half can judge a table fitted to the
-other: an energy distance of pairs takes three."""
+"""Fewest samples for a calibrated table: two fit it, and the energy distance that judges it needs
+three."""
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,8 @@
-"""Solvers: one small file a family, one line each in the registry."""
+"""Solvers: one small file per family, one line each in the registry."""
 
 from __future__ import annotations
 
-from steinlab.solvers.adams import (
-    DEIS_LOG,
-    DEIS_RHO,
-    DPM_2M,
-    DPM_3M,
-    IPNDM,
-    IPNDM_V,
-    deis_tab,
-)
+from steinlab.solvers.adams import IPNDM, deis_tab
 from steinlab.solvers.base import (
     Candidate,
     Evaluation,
@@ -35,31 +27,20 @@ from steinlab.solvers.plans import (
 from steinlab.solvers.pndm import pndm
 from steinlab.solvers.registry import ALIASES, ON_PROCESS, SOLVER_IDS, SOLVERS, get_solver
 from steinlab.solvers.runge_kutta import runge_kutta
-from steinlab.solvers.single import DPM_2, DPMPP_2S, DPMPP_3S, DPMPP_3S_TAYLOR
-from steinlab.solvers.unipc import UNIPC, unipc
+from steinlab.solvers.unipc import unipc
 
 __all__ = [
     "ALIASES",
-    "DEIS_LOG",
-    "DEIS_RHO",
     "DPMPP_2M",
     "DPMPP_2M_HEUN",
-    "DPMPP_2S",
     "DPMPP_3M",
     "DPMPP_3M_EXACT",
-    "DPMPP_3S",
-    "DPMPP_3S_TAYLOR",
-    "DPM_2",
-    "DPM_2M",
-    "DPM_3M",
     "EULER",
     "HEUN",
     "IPNDM",
-    "IPNDM_V",
     "ON_PROCESS",
     "SOLVERS",
     "SOLVER_IDS",
-    "UNIPC",
     "Candidate",
     "Evaluation",
     "History",

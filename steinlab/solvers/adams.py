@@ -1,12 +1,12 @@
 r"""Adams methods on the flow's slope: DEIS (Zhang and Chen, 2023) and iPNDM.
 
 In EDM coordinates ``y = x / alpha``, ``s = sigma / alpha`` the flow is ``dy/ds = d`` with
-``d = (y - D) / s = (x - alpha D) / sigma``. The polynomial through the last ``N`` slopes, in a
-variable ``v`` of the noise level, is integrated over the step:
+``d = (y - D) / s = (x - alpha D) / sigma``, the noise prediction. The polynomial through the last
+``N`` slopes, in a variable ``v`` of the noise level, is integrated over the step:
 
     y_t = y + sum_j C_j d_j,   C_j = int l_j(v(s)) ds,
 
-``l_j`` the Lagrange basis on ``v_0, v_1, ...``. Since ``sum_j C_j = s_t - s_0``, this is the
+with the Lagrange basis ``l_j`` on ``v_0, v_1, ...``. Since ``sum_j C_j = s_t - s_0``, this is the
 first-order step plus ``alpha_t sum_{j>=1} C_j (d_j - d_0)``, which is how it is computed.
 
     deis-rho    v = s       variable-step Adams-Bashforth in s, also known as LMS
@@ -16,19 +16,18 @@ first-order step plus ``alpha_t sum_{j>=1} C_j (d_j - d_0)``, which is how it is
     ipndm       fixed weights of the even grid times ``s_t - s_0``
     ipndm-v     iPNDM with the weights of the steps taken: the same method as deis-rho
 
-``d`` is the noise prediction. With ``h``, ``r_0``, ``r_1`` of :mod:`steinlab.solvers.exponential`,
-``d10 = (d_0 - d_1)/r_0`` and ``d11 = (d_1 - d_2)/r_1``, DPM-Solver (Lu et al., 2022) in noise form
-is
+With ``h``, ``r_0``, ``r_1`` of :mod:`steinlab.solvers.exponential`, ``d10 = (d_0 - d_1)/r_0`` and
+``d11 = (d_1 - d_2)/r_1``, DPM-Solver (Lu et al., 2022) in noise form is
 
     2M  T = (alpha_t/alpha_s) x - sigma_t (e^h - 1) (d_0 + d10/2)
     3M  T = (alpha_t/alpha_s) x - sigma_t ((e^h - 1) d_0 + ((e^h - 1)/h - 1) d1
             + ((e^h - 1 - h)/h^2 - 1/2) d2),   d2 = (d10 - d11)/(r_0 + r_1),  d1 = d10 + r_0 d2
 
-as diffusers' ``algorithm_type="dpmsolver"`` has it: the midpoint's second moment where two slopes
-are combined, half of the third where three are, so 3M is of order two.
+as in diffusers' ``algorithm_type="dpmsolver"``: two slopes take the midpoint's second moment, three
+slopes half of the third, so 3M is of order two.
 
-``N`` counts slopes; the literature's tAB-r and rho-AB-r have ``r + 1``. ``ipndm`` is of order two
-on uneven grids whatever ``N``.
+``N`` counts slopes; tAB-r and rho-AB-r of the literature have ``r + 1``. ``ipndm`` is of order two
+on uneven grids for every ``N > 1``.
 """
 
 from __future__ import annotations
@@ -42,14 +41,12 @@ from analytic import NoiseLevel
 from analytic.levels import Scalar
 from steinlab.diffusion.processes import Process
 from steinlab.solvers.base import LinearMultistep, LinearStep, Weights, first_order, log_snr_step
+from steinlab.solvers.exponential import nodes_of
 from steinlab.solvers.phi import interpolatory, phis
 from steinlab.solvers.scalars import exp, plain
 
 Quadrature = Callable[[tuple[NoiseLevel, ...], NoiseLevel], list[Scalar]]
-"""``levels (newest first), t -> C_1, C_2, ...``; ``C_0`` is the rest of ``s_t - s_0``."""
-
-Nodes = list[Scalar]
-Moments = list[Scalar]
+"""``levels (newest first), t -> C_1, C_2, ...``; ``C_0 = s_t - s_0 - sum_{j>=1} C_j``."""
 
 AB = ((), (-1 / 2,), (-16 / 12, 5 / 12), (-59 / 24, 37 / 24, -9 / 24))
 """Adams-Bashforth weights of the past slopes on an even grid."""
@@ -67,13 +64,14 @@ def _in_ratio(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
     return interpolatory(nodes, [step / (k + 1) for k in range(len(levels))])[1:]
 
 
-def _log_moments(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> tuple[Nodes, Moments]:
-    # s = s_0 e^(-h theta), so int theta^k ds = -h s_0 e^-h k! phi_{k+1}(h)
+def _log_moments(
+    levels: tuple[NoiseLevel, ...], t: NoiseLevel
+) -> tuple[list[Scalar], list[Scalar]]:
+    """Nodes and moments in ``theta``: ``s = s_0 e^(-h theta)``."""
     h = log_snr_step(levels[0], t)
-    scale = -h * levels[0].ratio * exp(-h)
-    nodes = [0.0, *(-log_snr_step(level, levels[0]) / h for level in levels[1:])]
+    scale = -h * levels[0].ratio * exp(-h)  # int theta^k ds = -h s_0 e^-h k! phi_{k+1}(h)
     powers = enumerate(phis(len(levels), h))
-    return nodes, [scale * math.factorial(k) * value for k, value in powers]
+    return nodes_of(levels, h), [scale * math.factorial(k) * value for k, value in powers]
 
 
 def _in_log(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
@@ -90,8 +88,9 @@ def _published(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
 
 
 REACH, POINTS = 3.2, 81
-"""Tanh-sinh rule: its range, at whose ends the weights fall below rounding, and its points. It
-tolerates the root that some clocks have at zero noise."""
+"""Range and number of points of the tanh-sinh rule; its weights at the ends are below rounding.
+
+It tolerates the square root that the time of some processes has at zero noise."""
 
 
 def _tanh_sinh() -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +106,7 @@ def _in_time(process: Process) -> Quadrature:
     def quadrature(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> list[Scalar]:
         times = [process.time(level.ratio) for level in levels]
         step = process.time(t.ratio) - times[0]
-        # in u = asinh(s) the integrand is smooth however large or small the end points are
+        # the integrand is smooth in u = asinh(s) for both small and large s
         u = np.asarray(np.arcsinh(levels[0].ratio))[..., None]
         width = np.asarray(np.arcsinh(t.ratio))[..., None] - u
         u = u + width * points
@@ -143,10 +142,7 @@ def _weights(quadrature: Quadrature) -> Weights:
 def adams(
     family: str, nodes: int, quadrature: Quadrature, *, full_order: int, ends_at_zero: bool = True
 ) -> LinearMultistep:
-    """Return the Adams method through ``nodes`` slopes.
-
-    Its own start is an Euler step, which caps the order at two.
-    """
+    """Return the Adams method through ``nodes`` slopes; its first step is Euler's: order <= 2."""
     return LinearMultistep(
         f"{family}-{nodes}",
         order=min(full_order, 2),
@@ -158,14 +154,9 @@ def adams(
 
 
 def deis_tab(nodes: int, process: Process) -> LinearMultistep:
-    """Return DEIS-tAB on a process, whose time it integrates in.
+    """Return DEIS-tAB, which integrates in the time of a process.
 
-    It ends at zero noise where the process's time is finite there.
-
-    Parameters
-    ----------
-    nodes : {1, 2, 3, 4}
-    process : Process
+    ``nodes`` is 1 to 4. It can end at zero noise if the process's time is finite there.
 
     Examples
     --------

@@ -41,14 +41,14 @@ class LinearStep:
     zetas : tuple
         Coefficients of ``x_1, x_2, ...``; empty for solvers in data form.
     corrector : tuple
-        What the next step adds to its own state once the denoiser is known there: coefficients of
-        ``D(T), D(x), D_1, ...``. Empty for solvers without a corrector.
+        Coefficients of ``D(T), D(x), D_1, ...`` in what the next step adds to its own state, once
+        ``D(T)`` is known. Empty for solvers without a corrector.
     corrector_states : tuple
-        And those of ``T, x, x_1, ...``: the corrector of a solver in noise form combines
+        Coefficients of ``T, x, x_1, ...`` in the same sum, for solvers in noise form, which combine
         ``(x_j - alpha_j D_j) / sigma_j``. Empty in data form.
     carry : float or array, optional
-        How much of a correction of ``x`` the step hands on: what multiplies ``x`` beside the
-        outputs, ``kappa`` in data form (the default), ``alpha_t / alpha_s`` in noise form.
+        The factor by which the step passes on what its predecessor's corrector adds to ``x``:
+        ``kappa`` in data form (the default), ``alpha_t / alpha_s`` in noise form.
     """
 
     kappa: Scalar
@@ -62,9 +62,9 @@ class LinearStep:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One past evaluation of the denoiser: where, at which state, and what it returned.
+    """One past evaluation of the denoiser: its level, its state and its output.
 
-    ``linear`` holds the coefficients of the solver's step that left from there, where it has any.
+    ``linear`` holds the coefficients of the solver's step from there, if it was linear.
     """
 
     level: NoiseLevel
@@ -74,7 +74,7 @@ class Evaluation:
 
 
 History = tuple[Evaluation, ...]
-"""Past evaluations, newest first; never the one of the step being taken."""
+"""Past evaluations, newest first, without the one of the step being taken."""
 
 
 @dataclass(frozen=True)
@@ -103,61 +103,43 @@ class Candidate:
 
 
 class Solver(Protocol):
-    """A diffusion-ODE solver.
-
-    Attributes
-    ----------
-    name : str
-        Its id on the command line.
-    order : int
-        Its global order of convergence, run on its own from the first step.
-    depth : int
-        How many past evaluations the loop must keep for it.
-    ends_at_zero : bool
-        Whether it can step to ``sigma = 0``.
-    """
+    """A diffusion-ODE solver."""
 
     @property
     def name(self) -> str:
-        """Id."""
-        ...
+        """Its id on the command line."""
 
     @property
     def order(self) -> int:
-        """Global order."""
-        ...
+        """Its global order of convergence, run on its own from the first step."""
 
     @property
     def depth(self) -> int:
-        """Past evaluations used."""
-        ...
+        """Number of past evaluations that the loop must keep for it."""
 
     @property
     def ends_at_zero(self) -> bool:
-        """Whether a step may end at zero noise."""
-        ...
+        """Whether it can step to ``sigma = 0``."""
 
     def evaluations(self, t: NoiseLevel) -> int:
-        """Denoiser evaluations of one step that ends at ``t``."""
-        ...
+        """Return the denoiser evaluations of one step that ends at ``t``."""
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
         """Propose the state at ``t`` from ``x`` at ``s``. Pure."""
-        ...
 
 
 Weights = Callable[[tuple[NoiseLevel, ...], NoiseLevel], LinearStep]
-"""``(s, earlier levels..., newest first), t -> LinearStep`` with one beta a level."""
+"""``(s, earlier levels..., newest first), t -> LinearStep`` with one beta per level."""
 
 
 @dataclass(frozen=True)
 class LinearMultistep:
-    """Any solver that evaluates the denoiser once a step and combines past outputs linearly.
+    """Any solver that evaluates the denoiser once per step and combines past outputs linearly.
 
     A family of such solvers is one function from levels to coefficients. While the history is
-    shorter than ``nodes - 1``, the function receives fewer levels and answers at lower order.
+    shorter than ``nodes - 1``, the function receives fewer levels and returns a lower order.
 
     Parameters
     ----------
@@ -168,14 +150,15 @@ class LinearMultistep:
         Past evaluations that the loop keeps: ``nodes - 1``, one more with a corrector.
     weights : callable
     full_order : int, optional
-        Global order when the past it needs is accurate enough (see
+        Global order if its first steps are accurate enough (see
         :func:`~steinlab.solvers.plans.matching_start`); by default ``order``.
     nodes : int, optional
-        Denoiser outputs that ``weights`` combines, the present one included; ``depth + 1``.
+        Denoiser outputs that ``weights`` combines, the present one included; by default
+        ``depth + 1``.
     ends_at_zero : bool
         Whether ``weights`` are defined at ``sigma_t = 0``.
     starters : tuple of Solver
-        Take the first steps where the method has a start of its own, as PNDM does.
+        Take the first steps of a method that has a start of its own, as PNDM does.
     """
 
     name: str
@@ -193,16 +176,16 @@ class LinearMultistep:
 
     @property
     def width(self) -> int:
-        """Denoiser outputs that a step in full swing combines."""
+        """Denoiser outputs that a step combines once the history is long enough."""
         return self.depth + 1 if self.nodes is None else self.nodes
 
     def narrowed(self, nodes: int) -> Self:
-        """Return the same solver with at most ``nodes`` outputs a step, so of lower order.
+        """Return the same solver with at most ``nodes`` outputs per step, so of lower order.
 
         Raises
         ------
         ValueError
-            If the solver has fewer.
+            If the solver combines fewer.
         """
         if not 1 <= nodes <= self.width:
             raise ValueError(f"nodes must be in 1 to {self.width} for {self.name}, got {nodes}")
@@ -243,7 +226,7 @@ class LinearMultistep:
 
 
 def _corrected(linear: LinearStep, last: LinearStep) -> LinearStep:
-    """Return the step from ``x`` plus the last step's correction as one from ``x``."""
+    """Return the step from the state that ``last`` corrects, as a step from ``x``."""
     carry = linear.kappa if linear.carry is None else linear.carry
     pairs = itertools.zip_longest(linear.betas, last.corrector, fillvalue=0.0)
     linear = replace(linear, betas=tuple(beta + carry * c for beta, c in pairs))
@@ -271,9 +254,9 @@ def require_end(solver: Solver, t: NoiseLevel) -> None:
 def require_signal(name: str, s: NoiseLevel) -> None:
     """Raise ``ValueError`` if a step from ``alpha = 0`` has no limit for the solver of that name.
 
-    There ``D = E[x_star]`` whatever the state, and ``lam`` is minus infinity. Solvers that combine
-    outputs in data form take the first-order step. Those that divide by ``alpha_s`` would need the
-    denoiser's slope in ``alpha``, which no output tells.
+    At ``alpha = 0``, ``D = E[x_star]`` for every state, and ``lam`` is minus infinity. Solvers that
+    combine outputs in data form take the first-order step. Solvers that divide by ``alpha_s`` would
+    need the denoiser's derivative in ``alpha``, which no output gives.
     """
     if not has_signal(s):
         raise ValueError(
@@ -283,17 +266,17 @@ def require_signal(name: str, s: NoiseLevel) -> None:
 
 
 def first_order(s: NoiseLevel, t: NoiseLevel) -> LinearStep:
-    """Coefficients of the first-order step (DDIM), exact for a constant denoiser.
+    """Return the coefficients of the first-order step (DDIM), exact for a constant denoiser.
 
-    ``beta = (alpha_t - alpha_s) + alpha_s (1 - kappa)``: both terms are >= 0 where signal does
-    not decrease and noise does not increase, so nothing cancels.
+    ``beta = (alpha_t - alpha_s) + alpha_s (1 - kappa)``. Nothing cancels: both terms are >= 0 if
+    ``alpha`` does not decrease and ``sigma`` does not increase.
     """
     kappa, slack = t.sigma / s.sigma, (s.sigma - t.sigma) / s.sigma
     return LinearStep(kappa, slack, ((t.alpha - s.alpha) + s.alpha * slack,))
 
 
 def log_snr_step(s: NoiseLevel, t: NoiseLevel) -> Any:
-    """``h = lam_t - lam_s`` from exact differences; infinite at ``sigma_t`` or ``alpha_s`` of 0."""
+    """Return ``h = lam_t - lam_s``; infinite where ``sigma_t`` or ``alpha_s`` is 0."""
     if not has_noise(t) and isinstance(t.sigma, float):
         return float("inf")
     if not has_signal(s):

@@ -11,4 +11,4 @@ def _weights(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> LinearStep:
 
 
 EULER = LinearMultistep("euler", order=1, depth=0, weights=_weights)
-"""``T = kappa x + beta D(x)`` (Song, Meng, Ermon, 2021). One evaluation a step; ends at zero."""
+"""``T = kappa x + beta D(x)`` (Song, Meng, Ermon, 2021). One evaluation per step; ends at zero."""

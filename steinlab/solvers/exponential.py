@@ -1,29 +1,27 @@
 r"""Multistep solvers in data form: the denoiser as a polynomial in ``lam``, integrated exactly.
 
 The flow from ``s`` to ``t`` is ``x_t = kappa x_s + alpha_t int_0^1 h e^(-h (1-theta)) D dtheta``
-with ``theta = (lam - lam_s) / h``. With ``D`` the polynomial through the last outputs the solvers
-of this form differ in the moments ``J_k`` that they take for the measure's:
+with ``theta = (lam - lam_s) / h``. A solver of this form takes for ``D`` the polynomial through the
+last outputs, and for the measure's moments ``J_k`` one of
 
     exact       J_k = h k! phi_{k+1}(-h):  J_0 = 1 - e^-h,  J_1 = 1 - J_0 / h,  J_2 = 1 - 2 J_1 / h
     midpoint    J_1 replaced by J_0 / 2 when two outputs are combined
     published   ... and J_2 halved when three are
 
-At ``sigma_t = 0``, where ``h`` is infinite, every one takes the first-order step ``T = D``.
-From ``alpha_s = 0``, where ``h`` is infinite too, the step is of first order by itself, and the
-output there has no part in later ones: its node lies at minus infinity.
+At ``sigma_t = 0``, where ``h`` is infinite, all take the first-order step ``T = D``. From
+``alpha_s = 0``, where ``h`` is infinite too, the step is of first order, and the output there has
+no weight in later steps: its node lies at minus infinity.
 
-DPM-Solver++ multistep solvers (Lu et al., 2022), in data form for any process.
-
-With ``h = lam_t - lam_0``, ``r_0 = (lam_0 - lam_1)/h``, ``r_1 = (lam_1 - lam_2)/h``,
-``D10 = (D_0 - D_1)/r_0``, ``D11 = (D_1 - D_2)/r_1`` and, from :mod:`steinlab.solvers.exponential`,
-``J_0 = 1 - e^-h``, ``J_1 = 1 - J_0/h``, ``J_2 = 1 - 2 J_1/h``:
+The DPM-Solver++ multistep solvers (Lu et al., 2022) are of this form. With ``h = lam_t - lam_0``,
+``r_0 = (lam_0 - lam_1)/h``, ``r_1 = (lam_1 - lam_2)/h``, ``D10 = (D_0 - D_1)/r_0`` and
+``D11 = (D_1 - D_2)/r_1``
 
     2M midpoint  T = kappa x + alpha_t (J_0 D_0 + J_0/2 D10)
     2M heun      T = kappa x + alpha_t (J_0 D_0 + J_1 D10)
     3M           T = kappa x + alpha_t (J_0 D_0 + J_1 D1 + (c/2) J_2 D2),
                  D2 = (D10 - D11)/(r_0 + r_1),  D1 = D10 + r_0 D2
 
-The published 3M has ``c = 1`` and is of order two; ``c = 2`` is what the expansion of ``D`` gives.
+The published 3M has ``c = 1`` and is of order two; the expansion of ``D`` gives ``c = 2``.
 """
 
 from __future__ import annotations
@@ -49,10 +47,7 @@ def midpoint(h: Scalar, count: int) -> list[Scalar]:
 
 
 def published(h: Scalar, count: int) -> list[Scalar]:
-    """Return the moments of the published 3M: the midpoint's, and half of ``J_2`` at order three.
-
-    The formula adds ``- phi_3 D_2`` where the Taylor expansion of ``D`` calls for twice that.
-    """
+    """Return the moments of the published 3M: the midpoint's, ``J_2`` halved for three outputs."""
     moments = midpoint(h, count)
     if count > 2:
         moments[2] = 0.5 * moments[2]
@@ -90,16 +85,13 @@ def exponential_weights(moments: Moments) -> Weights:
 DPMPP_2M = LinearMultistep("dpmpp-2m", order=2, depth=1, weights=exponential_weights(midpoint))
 """DPM-Solver++(2M), midpoint form; the first step and a last step to zero are first order."""
 
-
 DPMPP_2M_HEUN = LinearMultistep(
     "dpmpp-2m-heun", order=2, depth=1, weights=exponential_weights(decaying_moments)
 )
 """DPM-Solver++(2M), heun form: the two-step exponential Adams-Bashforth method."""
 
-
 DPMPP_3M = LinearMultistep("dpmpp-3m", order=2, depth=2, weights=exponential_weights(published))
 """DPM-Solver++(3M) as published and as every peer has it (``c = 1``)."""
-
 
 DPMPP_3M_EXACT = LinearMultistep(
     "dpmpp-3m-exact",
@@ -108,4 +100,4 @@ DPMPP_3M_EXACT = LinearMultistep(
     weights=exponential_weights(decaying_moments),
     full_order=3,
 )
-"""DPM-Solver++(3M) with ``c = 2``: of order three once its first two steps are accurate enough."""
+"""DPM-Solver++(3M) with ``c = 2``: of order three if its first two steps are accurate enough."""

@@ -4,13 +4,13 @@ For data ``N(m, C)`` the denoiser is affine and diagonal in the eigenvectors of 
 
     D(x) = m + sum_k (alpha l_k / v_k) q_k q_k' (x - alpha m),   v_k = alpha^2 l_k + sigma^2,
 
-and every solver combines states and outputs linearly, so a run is an affine map of its start, a
-number along each eigenvector: ``x_i = mean_i + Q diag(g_i) Q' (x_0 - mean_0)``. A Gaussian start
-gives a Gaussian output, and between Gaussians with common eigenvectors
+and every solver combines states and outputs linearly. A run is therefore an affine map of its
+start, with one gain per eigenvector: ``x_i = mean_i + Q diag(g_i) Q' (x_0 - mean_0)``. A Gaussian
+start gives a Gaussian output. Gaussians with common eigenvectors and standard deviations ``s`` have
 
-    W_2^2 = |m - m'|^2 + sum_k (s_k - s'_k)^2,   s the standard deviations.
+    W_2^2 = |m - m'|^2 + sum_k (s_k - s'_k)^2.
 
-Nothing is sampled; what error there is is rounding.
+Nothing is sampled; the only error is rounding.
 
 References
 ----------
@@ -36,37 +36,19 @@ from steinlab.solvers.plans import Plan
 
 @dataclass(frozen=True, eq=False)
 class Normal:
-    """A Gaussian whose covariance has the data's eigenvectors.
+    """A Gaussian whose covariance has the data's eigenvectors."""
 
-    Parameters
-    ----------
-    mean : array (d,)
-        In the coordinates of states.
-    deviations : array (d,)
-        Standard deviations along the eigenvectors.
-    """
-
-    mean: np.ndarray
-    deviations: np.ndarray
+    mean: np.ndarray  # (d,), in the coordinates of states
+    deviations: np.ndarray  # (d,), standard deviations along the eigenvectors
 
 
 @dataclass(frozen=True, eq=False)
 class GaussianRun:
-    """A run on Gaussian data, level by level: ``n + 1`` rows for ``n`` steps.
+    """A run of ``n`` steps on Gaussian data; arrays ``(n + 1, d)`` have one row per level."""
 
-    Attributes
-    ----------
-    gains : array (n + 1, d)
-        From the start to each level, along the eigenvectors; the first row is 1.
-    means : array (n + 1, d)
-        Mean of the state, in the coordinates of states.
-    deviations : array (n + 1, d)
-        Its standard deviations along the eigenvectors.
-    """
-
-    gains: np.ndarray
-    means: np.ndarray
-    deviations: np.ndarray
+    gains: np.ndarray  # from the start, along the eigenvectors; the first row is 1
+    means: np.ndarray  # of the state, in the coordinates of states
+    deviations: np.ndarray  # its standard deviations along the eigenvectors
 
     @property
     def output(self) -> Normal:
@@ -76,7 +58,7 @@ class GaussianRun:
 
 @dataclass(frozen=True)
 class Errors:
-    r"""W2 errors of a run that starts from pure noise, as Pierret and Galerne take them apart.
+    r"""W2 errors of a run that starts from pure noise, decomposed as by Pierret and Galerne.
 
     Guarantee (upper, the triangle inequality along data, forward law at the grid's end, exact
     flow's output, solver's output): ``total <= initialisation + truncation + discretisation``.
@@ -120,7 +102,7 @@ def forward_law(law: GaussianMixture, level: NoiseLevel) -> Normal:
 
 
 def pure_noise(law: GaussianMixture, level: NoiseLevel) -> Normal:
-    """Return ``N(0, sigma^2 I)``, what a run starts from where the data are unknown."""
+    """Return ``N(0, sigma^2 I)``, where a run starts if the data law is unknown."""
     return Normal(np.zeros(law.dim), np.full(law.dim, float(level.sigma)))
 
 
@@ -200,9 +182,9 @@ def flow_distance(
 ) -> float:
     r"""Return the root mean square distance between a run and the exact flow, state by state.
 
-    ``sqrt(|mean - mean'|^2 + sum_k (g_k - g'_k)^2 s_k^2)``: what ``flow_error`` of ``steinlab
-    compare`` estimates from samples. It is at least :func:`w2` of the two outputs, and equal to it
-    where no gain is negative.
+    ``sqrt(|mean - mean'|^2 + sum_k (g_k - g'_k)^2 s_k^2)``, the number that ``flow_error`` of
+    ``steinlab compare`` estimates from samples. It is at least the :func:`w2` of the two outputs,
+    with equality where no gain is negative.
     """
     levels = require_grid(grid)
     start = start or forward_law(law, levels[0])
@@ -215,7 +197,7 @@ def flow_distance(
 def wasserstein_errors(
     law: GaussianMixture, solver: Solver | Plan, grid: Sequence[NoiseLevel]
 ) -> Errors:
-    """Return the W2 errors of a run from pure noise ``N(0, sigma^2 I)`` and where they arise.
+    """Return the W2 errors of a run from pure noise ``N(0, sigma^2 I)``, by source.
 
     Examples
     --------

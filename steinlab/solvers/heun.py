@@ -22,7 +22,7 @@ from steinlab.solvers.scalars import has_noise
 
 @dataclass(frozen=True)
 class Heun:
-    """Heun's method; two evaluations a step, one where the step ends at zero noise."""
+    """Heun's method; two evaluations per step, one in a step to zero noise."""
 
     name: str = "heun"
     order: int = 2
@@ -38,7 +38,7 @@ class Heun:
     ) -> Candidate:
         """Return the trapezoid step and its residual."""
         euler = EULER.step(denoiser, x, s, t, history)
-        if self.evaluations(t) == 1:
+        if not has_noise(t):
             return euler
         require_signal(self.name, s)
         # s - s' = beta / (kappa alpha_s) * s': no difference of ratios is formed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -39,12 +39,13 @@ def run_jets(
         From noise to data; a grid of one level returns the identity.
     solver : Solver or Plan
     gammas : sequence of float, optional
-        A fixed coefficient a step; by default 1, the plain solver.
+        One fixed coefficient per step; by default 1, the plain solver.
 
     Raises
     ------
     ValueError
-        If the grid does not run from noise to data or ``gammas`` does not hold one number a step.
+        If the grid does not run from noise to data, or ``gammas`` does not hold one number per
+        step.
     """
     state = identity(x)
     if len(grid) == 1:
@@ -63,27 +64,8 @@ def run_jets(
     return state
 
 
-def run_map(
-    law: GaussianMixture,
-    grid: Sequence[NoiseLevel],
-    solver: Solver | Plan,
-    *,
-    gammas: Sequence[float] | None = None,
-) -> Callable[[np.ndarray], Jet]:
-    """Return ``x (N, d) -> Jet`` of a whole run, for :mod:`analytic.iterates.line`."""
-
-    def run(x: np.ndarray) -> Jet:
-        return run_jets(law, x, grid, solver, gammas=gammas)
-
-    return run
-
-
 def line_iterate(
-    law: GaussianMixture,
-    grid: Sequence[NoiseLevel],
-    solver: Solver | Plan,
-    *,
-    gammas: Sequence[float] | None = None,
+    law: GaussianMixture, grid: Sequence[NoiseLevel], solver: Solver | Plan
 ) -> LineIterate:
     """Return the exact law of a run that starts under the forward process, in one dimension.
 
@@ -96,21 +78,16 @@ def line_iterate(
     >>> round(float(iterate.log_density(np.array([0.0]))[0][0] + 0.5 * np.log(np.pi)), 12)
     0.0
     """
-    run = run_map(law, grid, solver, gammas=gammas)
 
     def line(x: np.ndarray) -> LineJet:
-        jet = run(x[:, None])
+        jet = run_jets(law, x[:, None], grid, solver)
         return LineJet(jet.value[:, 0], jet.first[:, 0, 0], jet.second[:, 0, 0, 0])
 
     return LineIterate(law, grid[0], line)
 
 
 def space_iterate(
-    law: GaussianMixture,
-    grid: Sequence[NoiseLevel],
-    solver: Solver | Plan,
-    *,
-    gammas: Sequence[float] | None = None,
+    law: GaussianMixture, grid: Sequence[NoiseLevel], solver: Solver | Plan
 ) -> SpaceIterate:
     """Return the exact law of a run that starts under the forward process, in 2 or 3 dimensions."""
-    return SpaceIterate(law, grid[0], run_map(law, grid, solver, gammas=gammas))
+    return SpaceIterate(law, grid[0], lambda x: run_jets(law, x, grid, solver))

@@ -30,11 +30,11 @@ class Solution:
     state : array
         The last finite state.
     evaluations : int
-        Denoiser evaluations of the solver (a correction's own passes are not among them).
+        Denoiser evaluations of the solver, without those of a correction.
     diagnostics : tuple of Diagnostics
-        One a step.
+        One per step.
     trajectory : tuple of arrays
-        The states at every level if asked for, else empty.
+        The states at every level if ``keep_trajectory``, else empty.
     """
 
     state: Array
@@ -44,7 +44,10 @@ class Solution:
 
 
 class NonFiniteStateError(FloatingPointError):
-    """A state turned non-finite; ``partial`` holds what was computed before that step."""
+    """A state is not finite; ``partial`` holds the run up to there.
+
+    ``step`` counts the steps before the one that made it, -1 where the start is not finite.
+    """
 
     def __init__(
         self,
@@ -56,9 +59,10 @@ class NonFiniteStateError(FloatingPointError):
         *,
         dtype: Any = None,
     ):
+        place = "in the start" if step < 0 else f"after step {step + 1} of {steps}"
         super().__init__(
-            f"state is not finite after step {step + 1} of {steps} "
-            f"(solver {solver}, correction {correction}){_why(partial.state, dtype)}"
+            f"state is not finite {place} (solver {solver}, correction {correction})"
+            f"{_why(partial.state, dtype)}"
         )
         self.step = step
         self.partial = partial
@@ -74,7 +78,7 @@ def _why(state: Array, dtype: Any) -> str:
 
 @dataclass(frozen=True)
 class Taken:
-    """A step, the state that the correction made of its candidate, and what it says it did."""
+    """A step, the corrected state, and the correction's diagnostics."""
 
     step: Step
     state: Array
@@ -83,7 +87,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run before its first step, for corrections that look ahead."""
+    """A whole run before its first step; the arguments of :func:`solve`."""
 
     denoiser: Denoiser
     x: Array
@@ -107,11 +111,10 @@ class Run:
 
 @runtime_checkable
 class Prepares(Protocol):
-    """A correction that wants to see the run before its first step."""
+    """A correction that depends on the whole run."""
 
     def prepare(self, run: Run) -> Correction:
-        """Return the correction of this run."""
-        ...
+        """Return the correction of this run, before its first step."""
 
 
 Progress = Callable[[int, Array, NoiseLevel], None]
@@ -141,30 +144,27 @@ def solve(
     grid : sequence of NoiseLevel
         From noise to data; the last may be zero noise.
     solver : Solver, Plan or str
-        One solver for every step, by its id as well, or one a step (start-up, lower order at the
-        end).
+        A solver or its id, or a plan with one solver per step (start-up, lower order at the end).
     correction : Correction or str, optional
-        By default none; an id has its default options.
+        A correction, or its id for default options; by default none.
     rng : numpy Generator, optional
         Draws probes; by default seeded with 0.
     progress : callable, optional
     keep_trajectory : bool
     repeated : bool
-        Whether to replay a grid in which a level comes twice in a row, as some libraries ship
-        them. Such a step evaluates the denoiser and moves nothing; multistep solvers do not see
-        it, since two outputs at one level have no divided difference.
-
-    Returns
-    -------
-    Solution
+        Whether a level may come twice in a row, as in the grids of some libraries. Such a step
+        evaluates the denoiser and moves nothing; multistep solvers do not see it, since two outputs
+        at one level have no divided difference.
 
     Raises
     ------
+    InputError
+        If the solver or the correction is none, or an unknown id.
     ValueError
         If the grid does not run from noise to data, or ends where the solver cannot, or the states
-        are integers.
+        are not real floating.
     NonFiniteStateError
-        If a state turns non-finite, naming the step and the correction.
+        If a state is not finite, naming the step (or the start) and the correction.
 
     Examples
     --------
@@ -219,18 +219,9 @@ def steps(
     rng: np.random.Generator | None = None,
     repeated: bool = False,
 ) -> Iterator[Taken]:
-    """Yield the steps of a run one by one; :func:`solve` without its bookkeeping.
+    """Yield the steps of a run one by one; arguments and errors are those of :func:`solve`.
 
     Nothing is checked or computed before the first step is asked for.
-
-    Parameters
-    ----------
-    denoiser, x, grid, solver, correction, rng, repeated
-        See :func:`solve`, which raises what this raises.
-
-    Yields
-    ------
-    Taken
 
     Examples
     --------
@@ -241,14 +232,19 @@ def steps(
     [3.0, 1.5]
     """
     levels: Grid = require_grid(grid, repeated=repeated)
-    solver = get_solver(solver) if isinstance(solver, str) else solver
+    solver = solver if isinstance(solver, Plan) else get_solver(solver)
     solvers = _replayed(solver, levels) if repeated else plan_of(solver, levels)
     xp = require_floating(x)
-    if isinstance(correction, str):
+    if correction is None:
+        correction = NoCorrection()
+    elif not callable(correction):
         from steinlab.corrections import get_correction
 
         correction = get_correction(correction)
-    correction = correction or NoCorrection()
+    if not _finite(x, xp):
+        raise NonFiniteStateError(
+            -1, len(solvers), solver.name, correction.name, Solution(x, 0, ())
+        )
     rng = rng or np.random.default_rng(0)
     if isinstance(correction, Prepares):
         correction = correction.prepare(Run(denoiser, x, levels, solver, rng, repeated))

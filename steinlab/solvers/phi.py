@@ -2,9 +2,9 @@ r"""The phi functions of exponential integrators, and interpolatory weights.
 
     phi_k(z) = int_0^1 exp((1 - theta) z) theta^(k-1) / (k-1)! dtheta = sum_n z^n / (n + k)!
 
-A multistep or single-step solver replaces the denoiser (or another drive) by the polynomial in
-``theta`` through its known values and integrates that polynomial against some measure; so each is
-given by its nodes and the measure's moments. See :func:`interpolatory`.
+A multistep or single-step solver integrates the polynomial in ``theta`` through the denoiser's
+known outputs against some measure, so its nodes and the measure's moments determine it. See
+:func:`interpolatory`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from analytic.levels import Scalar
 from steinlab.solvers.scalars import expm1
 
 SERIES_BELOW = 1.0
-"""``|z|`` below which the upward recurrence would lose a factor ``k / |z|`` per order."""
+"""``|z|`` below which the upward recurrence loses a factor ``k / |z|`` of accuracy per order."""
 
 SERIES_TERMS = 18
 """Terms of the series: at ``|z| = 1`` the next one is below ``1e-17`` of the sum."""
@@ -95,10 +95,10 @@ def interpolatory(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Sc
     Parameters
     ----------
     nodes : sequence of float or array
-        Distinct. Infinite ones, in every case of a stack or in none, have no weight: the
+        Distinct. An infinite node, in every case of a stack or in none, has weight 0: the
         interpolant tends to that of the others.
     moments : sequence of float or array
-        One a node.
+        One per node.
 
     Examples
     --------

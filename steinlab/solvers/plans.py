@@ -1,14 +1,12 @@
-"""Which solver takes which step of a run: start-up and lower order at the end, in the open.
+"""Which solver takes which step of a run, and how many steps a budget of evaluations buys.
 
-A :class:`Plan` is one solver a step. Any mixture can be written down; two rules are common:
+A :class:`Plan` has one solver per step. Any mixture can be written down; two rules are common:
 
     start-up     the first ``width - 1`` steps of a multistep solver lack a past. By itself the
                  solver takes them at lower order, as peers do; :func:`matching_start` gives them
                  to a single-step solver of matching order, whose evaluations are counted.
-    final order  peers' ``lower_order_final``, which means three things in three libraries:
-                 :func:`lowered` names the number of outputs that each of the last steps combines.
-
-How many steps a budget of denoiser evaluations buys.
+    final order  peers' ``lower_order_final`` means three things in three libraries. Here
+                 :func:`lowered` says how many outputs each of the last steps combines.
 """
 
 from __future__ import annotations
@@ -29,19 +27,10 @@ from steinlab.solvers.single import DPMPP_2S, DPMPP_3S
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's solvers, one a step.
-
-    Parameters
-    ----------
-    name : str
-    order : int
-        Global order that start-up and end leave to the whole.
-    solvers : tuple of Solver
-        From the first step to the last.
-    """
+    """A run's solvers, from the first step to the last."""
 
     name: str
-    order: int
+    order: int  # global, first and last steps considered
     solvers: tuple[Solver, ...]
 
     @cached_property
@@ -51,9 +40,9 @@ class Plan:
 
 
 def matching_start(solver: Solver) -> tuple[Solver, ...]:
-    """Return single steps for the start of a multistep solver that has none of its own.
+    """Return single-step solvers for the first steps of a multistep solver without own starters.
 
-    Guarantee: started so, a solver reaches its ``full_order``: a fixed number of steps of local
+    Guarantee: the solver then reaches its ``full_order``, since a fixed number of steps of local
     error ``h^(p+1)`` adds ``h^(p+1)`` to the global error.
 
     Examples
@@ -70,10 +59,10 @@ def matching_start(solver: Solver) -> tuple[Solver, ...]:
 
 
 def lowered(solver: LinearMultistep, *nodes: int) -> tuple[Solver, ...]:
-    """Return the solver with so many outputs in each of the last steps, the very last one last.
+    """Return the solver of each of the last steps, given the number of outputs each combines.
 
-    ``lowered(DPMPP_3M, 2, 1)`` ends with a two-output step and an Euler step, as peers do below
-    15 steps (DPM-Solver++, DEIS in diffusers) or always (UniPC).
+    ``lowered(DPMPP_3M, 2, 1)`` ends a run with a two-output step and an Euler step, as peers do
+    below 15 steps (DPM-Solver++, DEIS in diffusers) or always (UniPC).
     """
     return tuple(solver.narrowed(count) for count in nodes)
 
@@ -90,10 +79,10 @@ def make_plan(
     steps : int
         At least 1.
     start : sequence of Solver
-        Takes the first steps; see :func:`matching_start`. By default the solver's own start.
+        Take the first steps; see :func:`matching_start`. By default the solver's own starters.
     finish : sequence of Solver
-        Takes the last steps; see :func:`lowered`. In a run too short for all, the finish comes
-        first, counted from its end, then the start.
+        Take the last steps; see :func:`lowered`. A run too short for all takes the last of
+        ``finish``, and then the first of ``start``.
 
     Examples
     --------
@@ -115,9 +104,9 @@ def _starters(solver: Solver) -> tuple[Solver, ...]:
 
 
 def _order(solver: Solver, first: Sequence[Solver], last: Sequence[Solver]) -> int:
-    """Order that is guaranteed: a few steps of local error ``h^(q+1)`` cap the whole at ``q+1``.
+    """Guaranteed order: a few steps of local error ``h^(q+1)`` cap that of the run at ``q + 1``.
 
-    No corrector follows the last steps, so there ``q`` is the number of outputs combined.
+    For the last steps, which no corrector follows, ``q`` is the number of outputs combined.
     """
     order = solver.order
     own = _starters(solver)
@@ -141,7 +130,7 @@ def plan_of(solver: Solver | Plan, grid: Sequence[NoiseLevel]) -> tuple[Solver, 
     if isinstance(solver, Plan):
         if len(solver.solvers) != steps:
             raise ValueError(
-                f"plan must hold one solver a step: the grid has {steps}, got {len(solver.solvers)}"
+                f"plan must hold one solver per step, {steps} in all, got {len(solver.solvers)}"
             )
         solvers = solver.solvers
     else:
@@ -178,10 +167,9 @@ def run_within(
     finish: Sequence[Solver] = (),
     final_zero: bool = True,
 ) -> tuple[Plan, Grid]:
-    """Return the run of the most steps that a budget pays for: its solvers and its grid.
+    """Return the plan and the grid of the longest run within a budget of evaluations.
 
-    Evaluations grow with the number of steps, so the number is found by bisection. The budget may
-    not be spent exactly: Heun, with one evaluation in the last step, spends 7 of 8.
+    The budget may not be spent exactly: Heun, with one evaluation in the last step, spends 7 of 8.
 
     Parameters
     ----------
@@ -190,17 +178,17 @@ def run_within(
     grid : str
         A name, with options where it has some (:func:`steinlab.diffusion.grids.grid_name`).
     evaluations : int
-        The budget, at least what one step costs.
+        The budget of denoiser evaluations, at least the cost of one step.
     start, finish : sequence of Solver
-        Take the first and the last steps, and are paid for: :func:`steinlab.solvers.make_plan`.
-        Where none finishes and the solver cannot step to zero noise, a first-order step does.
+        Take the first and the last steps, within the budget: :func:`make_plan`. By default a
+        first-order step finishes a run to zero noise of a solver that cannot end there.
     final_zero : bool
         Whether the grid ends at zero noise or at the process's least noisy level.
 
     Raises
     ------
     InputError
-        If the budget does not pay for one step.
+        If the budget is below the cost of one step.
     ValueError
         If the grid ends at zero noise and the last of ``finish`` cannot.
 

@@ -7,9 +7,9 @@ each of the first three steps it is Kutta's,
 
     d = (d_0 + 2 d_a + 2 d_b + d_c) / 6,
 
-``d_a`` and ``d_b`` at the middle of the step in the *process's time*, reached by transfers along
-``d_0`` and ``d_a``, and ``d_c`` at its end, reached along ``d_b``. The middle in time is not the
-middle in ``s``, so the start is of order two, as the weights are on uneven grids.
+with ``d_a`` and ``d_b`` at the middle of the step in the *process's time*, reached by transfers
+along ``d_0`` and ``d_a``, and ``d_c`` at its end, reached along ``d_b``. The middle in time is not
+the middle in ``s``, so the start is of order two. So are the later steps on uneven grids.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from steinlab.solvers.scalars import has_noise, plain
 
 @dataclass(frozen=True)
 class PseudoRungeKutta:
-    """A step of PNDM's start; four evaluations, one where it ends at zero noise."""
+    """A step of PNDM's start; four evaluations, one in a step to zero noise."""
 
     process: Process
     name: str = "pndm-start"
@@ -56,10 +56,8 @@ class PseudoRungeKutta:
             moved = _transfer(x, s, level, outputs[-1])
             outputs.append(_slope(moved, denoiser(moved, level), level))
         _, a, b, c = outputs
-        # what the combination adds to the first-order step
-        bend = (t.alpha * (t.ratio - s.ratio) / 6) * (
-            2 * (a - first) + 2 * (b - first) + (c - first)
-        )
+        combined = 2 * (a - first) + 2 * (b - first) + (c - first)
+        bend = (t.alpha * (t.ratio - s.ratio) / 6) * combined  # added to the first-order step
         linear = first_order(s, t)
         drive = linear.betas[0] * denoised + bend
         state, residual = linear.kappa * x + drive, linear.one_minus_kappa * x - drive
@@ -75,7 +73,7 @@ def _transfer(x: Array, s: NoiseLevel, t: NoiseLevel, slope: Array) -> Array:
 
 
 def pndm(process: Process) -> LinearMultistep:
-    """Return PNDM with its own start, which is paid for.
+    """Return PNDM with its own start, whose evaluations count.
 
     Examples
     --------

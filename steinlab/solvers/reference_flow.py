@@ -1,47 +1,35 @@
-r"""A network's own exact flow: a long run in float64 states, with its error, kept between runs.
+r"""The probability flow of any denoiser, followed numerically in float64, with an error.
 
-A network has no law whose flow could be followed otherwise. The run goes over a Karras grid from
-the noisiest level of the process to its least noisy one, in ``STEPS`` and in ``2 STEPS`` steps of
-``ipndm-4``, and ends as every run of ``steinlab compare`` does: at zero noise by the customary
-first-order step from the least noisy level, which is part of what is compared, or at that level
-itself. Refining the grid leaves the last step alone, so that both runs tend to one end.
+:func:`long_run` follows a whole run: a Karras grid from the noisiest level of the process to its
+least noisy one, in :data:`STEPS` and in twice as many steps of ``ipndm-4``. It ends as every run of
+``steinlab compare`` does, at the least noisy level or by a first-order step from there to zero
+noise. The finer run is returned. Its error is Richardson's estimate ``|x_2N - x_N| / (2^p - 1)``
+per state with ``p = 2``, the solver's order on an uneven grid. The estimate does not see the last
+step to zero noise, which both runs share: the flow itself ends up to ``|y - D(y)|`` away. Nor does
+it see a state near the boundary between two modes that both runs assign to the wrong mode (1 of 300
+of the exact digits: 0.50 off, stated 0.014; elsewhere its median ratio to the true error is 1.1).
 
-Error (an estimate, Richardson's): ``|x_2N - x_N| / (2^p - 1)`` a state, ``p = 2`` the solver's
-order on an uneven grid. The finer run is handed out, not extrapolated. It is the error of the run
-to its own end and says nothing of the last step: the flow itself goes on from the least noisy
-level's ``y``, and ends up to ``|y - D(y)|`` away from there (:mod:`steinlab.solvers.reference_flow`
-counts that). On the exact digits, where the flow is known, its median ratio to the true error is
-1.1; but a state near a watershed between two modes, which is decided at the least noise, may be off
-by half the modes' distance in both runs (1 of 300 there, 0.50 off, stated 0.014), and no number of
-steps tried up to 256 finds it out.
-
-The probability flow of any denoiser, followed finely: what a large step should have done.
-
-Between two levels ``substeps`` steps of the single-step DPM-Solver++(3S) run on levels spaced
-evenly in ``log(sigma / alpha)``: order three, error ``O(substeps^-3)``, for exact denoisers and
-networks alike. Zero noise is reached by the customary first-order step ``y -> D(y)`` from a level
-of ratio ``FLOOR``, or of ``FLOOR`` times the start's where that is below 1: a floor that does not
-rise with the start. Where the law is exact, :func:`analytic.flow.exact.exact_flow` knows the flow
-better.
-
-:func:`follow` states an error for each state, the sum of three parts:
+:func:`follow` follows a single step: ``substeps`` steps of DPM-Solver++(3S), of order three, on
+levels even in ``log(sigma / alpha)``. It reaches zero noise by the first-order step ``y -> D(y)``
+from the ratio :data:`FLOOR`, or :data:`FLOOR` times the start's ratio if that is below 1. For an
+exact law :func:`analytic.flow.exact.exact_flow` is more accurate. The error of each state is the
+sum of
 
 *   ``max(|x_n - x_(n/2)|, |x_n - x_(n/4)| / 8)`` of runs with ``n = substeps``, half and a quarter
-    as many steps. The first bounds the error of the finest wherever the next errs at least twice as
-    much, and is seven times the error where the order is reached; the second is about as large
-    there, and stands in where the error of the next happens to change its sign.
-*   What the last step to zero noise errs by, measured: the distance to where the run ends that goes
-    on from the floor to zero noise as any other does, by ``substeps / 2`` steps to a floor of
-    ``FLOOR`` times the first; and ``|y - D(y)|`` of the last step there. The flow is
-    ``dy/de = r / e`` with ``r = y - D(y)``, ``e`` the ratio, so that a last step errs by
-    ``int_0^e r(e') / e' de' - r(e)``, which is ``(1/m - 1) r(e)`` where ``r`` falls like ``e^m``. A
-    law that is smooth on the floor's scale has ``m = 2``, a point has ``m = 1``: there ``|r|``
-    bounds it on either floor. A network's ``r`` may fall more slowly below the noise that it was
-    trained at, and its step err by several times ``|r|``.
+    as many steps. The first bounds the error of the finest run if that of the next is at least
+    twice as large; where the order is reached it is seven times the error. The second is about as
+    large there, and matters where the error of the second run happens to vanish.
+*   the error of the last step to zero noise, measured: the distance to the end of a run that goes
+    on from the floor by ``substeps / 2`` steps to a lower floor, :data:`FLOOR` times the first,
+    plus ``|y - D(y)|`` of its last step. With ``e`` the ratio the flow is ``dy/de = r / e``,
+    ``r = y - D(y)``, so a last step errs by ``int_0^e r(e') / e' de' - r(e)``, which is
+    ``(1/m - 1) r(e)`` where ``r`` falls like ``e^m``. ``m = 2`` for a law that is smooth on the
+    floor's scale and ``m = 1`` for a point, so ``|r|`` bounds it. A network's ``r`` may fall more
+    slowly below the noise that it was trained at, and its step err by several times ``|r|``.
 *   ``substeps`` roundings of the end.
 
-The first is no proof: near a watershed between two modes all runs may take the same wrong side. Nor
-is the second, where a network does not settle above its lower floor.
+Neither of the first two is a proof: near a boundary between modes all runs may end in the wrong
+mode, and a network may change below the lower floor.
 """
 
 from __future__ import annotations
@@ -74,10 +62,10 @@ SOLVER = next(solver for solver in IPNDM if solver.width == 4)
 ORDER = SOLVER.full_order or SOLVER.order
 
 CHUNK = 256
-"""States run and kept at a time: what an interrupted run resumes from."""
+"""States run and cached at a time: an interrupted run resumes after the last of them."""
 
 PROBES = 8
-"""States at which a network is evaluated to tell it from others."""
+"""States per level at which a denoiser is evaluated to identify it."""
 
 Progress = Callable[[float], None]
 
@@ -96,10 +84,10 @@ class LongRun:
 
 
 def fingerprint(denoiser: Denoiser, dim: int, process: Process) -> str:
-    """Return a hash of what a denoiser answers at fixed states of three levels.
+    """Return a hash of a denoiser's outputs at fixed states of three levels.
 
-    It stands for the weights: other weights answer otherwise. Another machine or number of threads
-    may round otherwise, and then counts as another network.
+    It identifies a network's weights. Where another machine or number of threads rounds
+    differently, the network counts as another one.
     """
     rng = np.random.default_rng(0)
     ratios = np.geomspace(process.ratio_min, process.ratio_max, 3)
@@ -130,7 +118,7 @@ def long_run(
     final_zero : bool
         Whether to end at zero noise or at the least noisy level.
     estimate_error : bool
-        Whether to take the coarser run as well: half as much again.
+        Whether to take the coarser run as well, which costs half as much again.
     progress : callable, optional
         Called with the fraction done.
 
@@ -143,29 +131,27 @@ def long_run(
     >>> bool(abs(run.state[0, 0] - 80 / (1 + 80**2) ** 0.5) < 1.5 * run.error[0] < 1e-3)
     True
     """
-    tell = progress or (lambda _done: None)
     counts = (STEPS, 2 * STEPS) if estimate_error else (2 * STEPS,)
     grids = [make_grid(process, "karras", n + final_zero, final_zero=final_zero) for n in counts]
     base = fingerprint(denoiser, x.shape[1], process), sources_key(__name__), final_zero
-    total, done, parts = len(x) * sum(len(grid) - 1 for grid in grids), 0, []
+    total, done = len(x) * sum(len(grid) - 1 for grid in grids), 0
+    ends: list[list[np.ndarray]] = [[] for _ in grids]
     for start in range(0, len(x), CHUNK):
         rows = x[start : start + CHUNK]
-        ends = []
-        for grid in grids:
-            before, size = done, len(rows)
+        for grid, found in zip(grids, ends, strict=True):
 
-            def step_done(i: int, before: int = before, size: int = size) -> None:
-                tell((before + i * size) / total)
+            def tell(i: int, before: int = done, size: int = len(rows)) -> None:
+                if progress is not None:
+                    progress((before + i * size) / total)
 
-            ends.append(_kept(denoiser, rows, grid, base, step_done))
+            found.append(_kept(denoiser, rows, grid, base, tell))
+            tell(len(grid) - 1)
             done += len(rows) * (len(grid) - 1)
-            tell(done / total)
-        parts.append(ends)
-    finest = np.concatenate([ends[-1] for ends in parts])
+    finest = np.concatenate(ends[-1])
     if not estimate_error:
         return LongRun(finest, np.full(len(x), np.nan))
-    coarse = np.concatenate([ends[0] for ends in parts])
-    return LongRun(finest, richardson(np.linalg.norm(finest - coarse, axis=1), ORDER))
+    gap = np.linalg.norm(finest - np.concatenate(ends[0]), axis=1)
+    return LongRun(finest, richardson(gap, ORDER))
 
 
 def _kept(
@@ -173,29 +159,24 @@ def _kept(
     x: np.ndarray,
     grid: Grid,
     base: tuple[object, ...],
-    step_done: Callable[[int], None],
+    tell: Callable[[int], None],
 ) -> np.ndarray:
-    """One run, from the cache where it is there."""
+    """Return the ends of one run, cached."""
     levels = [(level.alpha, level.sigma) for level in grid]
     key, store = key_of(*base, SOLVER.name, levels, x), cache("long-runs")
     found: np.ndarray | None = store.get(key, key)
-    if found is not None:
-        return found
-
-    def tell(i: int, _x: np.ndarray, _level: NoiseLevel) -> None:
-        step_done(i)
-
-    state = np.asarray(solve(denoiser, x, grid, SOLVER, progress=tell).state)
-    store.put(key, key, state)
-    return state
+    if found is None:
+        run = solve(denoiser, x, grid, SOLVER, progress=lambda i, _x, _level: tell(i))
+        found = np.asarray(run.state)
+        store.put(key, key, found)
+    return found
 
 
 SUBSTEPS = 16
-"""Steps of the fine run to one of the coarse."""
-
+"""Steps of the fine run per step of the solver."""
 
 FLOOR = 1e-3
-"""Noise ratio from where the fine run steps to zero noise; of a start below 1, its share."""
+"""Ratio ``sigma / alpha`` from which the fine run steps to zero noise; see the module."""
 
 
 class Followed(NamedTuple):
@@ -206,15 +187,14 @@ class Followed(NamedTuple):
 
 
 def between(s: NoiseLevel, t: NoiseLevel, substeps: int) -> Grid:
-    """Return levels from ``s`` to ``t``, even in ``log ratio``; alpha even in ``log alpha``.
+    """Return levels from ``s`` to ``t``, even in ``log ratio`` and in ``log alpha``.
 
-    Along them alpha is interpolated as the single-step solvers do; the flow between two levels
-    does not depend on the path of ``alpha``, only on the ratios passed.
+    The flow between two levels depends on the ratios passed only, not on the path of ``alpha``.
 
     Raises
     ------
     ValueError
-        If there is no noise at ``s``: the flow's time, ``log ratio``, does not begin there.
+        If there is no noise at ``s``, where the flow's time ``log ratio`` is infinite.
     """
     if not has_noise(s):
         raise ValueError(f"s must have noise, sigma > 0, got {s}")
@@ -229,7 +209,7 @@ def between(s: NoiseLevel, t: NoiseLevel, substeps: int) -> Grid:
 def fine_run(
     denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, substeps: int = SUBSTEPS
 ) -> Array:
-    """Return where the fine run takes states ``x`` from level ``s`` to level ``t``; no error.
+    """Return where the fine run takes states ``x`` from level ``s`` to level ``t``, without error.
 
     Costs ``3 substeps`` evaluations of the denoiser, one more to zero noise.
     """
@@ -241,9 +221,9 @@ def follow(
 ) -> Followed:
     """Return where the flow takes states ``x`` from level ``s`` to level ``t``, with the error.
 
-    The states are those of :func:`fine_run`; runs with half and a quarter of the steps tell the
-    error, so that all cost ``3 (n + n // 2 + n // 4)`` evaluations, ``n = substeps``; to zero noise
-    ``3 (n // 2) + 4`` more, which measure the last step.
+    The states are those of :func:`fine_run`. With the runs for the error it costs
+    ``3 (n + n // 2 + n // 4)`` evaluations, ``n = substeps``, and to zero noise
+    ``3 (n // 2) + 4`` more.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The registry: every solver by id, a line a family."""
+"""The registry: every solver by id, one line per family."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from steinlab import plugins
 from steinlab.diffusion.processes import Process
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.solvers.adams import (
     DEIS_LOG,
     DEIS_RHO,
@@ -51,8 +51,8 @@ ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
     | {"pndm": pndm}
     | {name: partial(runge_kutta, name) for name in TABLEAUX}
 )
-"""Solvers that are built for a process: those in its time, and stages placed on it. Those that
-:data:`SOLVERS` lacks cannot do without."""
+"""Solvers built for a process: they integrate in its time, or place their stages on it. Those that
+are not in :data:`SOLVERS` need one."""
 
 SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
 """Every id of this package."""
@@ -65,21 +65,22 @@ ALIASES: Mapping[str, str] = MappingProxyType({"ddim": "euler"})
 """Other names of the same solver."""
 
 
-def get_solver(name: str, process: Process | None = None, *, field: str = "solver") -> Solver:
-    """Return a solver by id or alias.
+def get_solver(
+    name: Solver | str, process: Process | None = None, *, field: str = "solver"
+) -> Solver:
+    """Return a solver by id or alias, or a solver as it is.
 
     Parameters
     ----------
-    name : str
+    name : Solver or str
         One of :data:`SOLVER_IDS` or :data:`ALIASES`, an id that another package registers, or
-        ``dpm-2@R``, ``dpmpp-2s@R`` with the stage
-        at the fraction ``R`` of the step.
+        ``dpm-2@R``, ``dpmpp-2s@R`` with the stage at the fraction ``R`` of the step.
     process : Process, optional
-        The process of the grid. ``deis-tab-N`` needs it for its time; single-step solvers place
-        their stages on it (without it they interpolate ``log alpha`` and ``log sigma``, which an
-        exact denoiser cannot tell apart); others ignore it.
+        The process of the grid. ``deis-tab-N``, ``pndm`` and ``rk-*`` need it for its time.
+        Single-step solvers place their stages on it; without it they interpolate ``log alpha`` and
+        ``log sigma``, which is the same for an exact denoiser. Others ignore it.
     field : str
-        What messages call the name.
+        The name of the argument in messages.
 
     Raises
     ------
@@ -96,8 +97,16 @@ def get_solver(name: str, process: Process | None = None, *, field: str = "solve
     ...
     steinlab.errors.InputError: solver: order must be 1, 2 or 3 for unipc, got 4
     """
+    if not isinstance(name, str):
+        if not (hasattr(name, "step") and hasattr(name, "depth")):
+            raise InputError(f"{field} must be an id or a solver, got {quote(name)}")
+        return name
     if name.partition("@")[0] in AT_FRACTION and "@" in name:
-        return _at_fraction(name, process, field)
+        try:
+            solver = TwoStage.of(name)
+        except ValueError as error:
+            raise InputError(f"{field}: {error}") from None
+        return solver if process is None else on_process(solver, process)
     _require_order(name, field)
     name = ALIASES.get(name, name)
     if name not in SOLVER_IDS:
@@ -134,14 +143,6 @@ def _foreign(name: str, process: Process | None, field: str) -> Solver:
         )
     solver: Solver = found
     return solver
-
-
-def _at_fraction(name: str, process: Process | None, field: str) -> Solver:
-    try:
-        solver = TwoStage.of(name)
-    except ValueError as error:
-        raise InputError(f"{field}: {error}") from None
-    return solver if process is None else on_process(solver, process)
 
 
 def _require_order(name: str, field: str) -> None:

@@ -10,10 +10,9 @@ step of length ``h < 0`` is
 
     k_i = v(x + h sum_j a_ij k_j, t + c_i h),   T = x + h sum_i b_i k_i.
 
-On other processes it is not the method of the same name in ``sigma / alpha``: one-point data are
-not followed exactly. Where the step ends at zero noise, a stage at its end would ask for the noise
-in a state without any: as for the other solvers with stages, that step is of first order,
-``T = D``.
+On other processes it is not the method of the same name in ``sigma / alpha``: it does not follow
+one-point data exactly. In a step to zero noise ``v`` is not defined at a stage at the end, so that
+step is of first order, ``T = D``, as for the other solvers with stages.
 """
 
 from __future__ import annotations
@@ -57,21 +56,13 @@ TABLEAUX = {
         (1 / 8, 3 / 8, 3 / 8, 1 / 8),
     ),
 }
-"""The midpoint rule, the trapezoid's predictor-corrector (Heun), Kutta's method of order four and
-his 3/8 rule (1901), which torchdiffeq calls ``rk4``."""
+"""The midpoint rule, Heun's method, Kutta's method of order four and his 3/8 rule (1901), which
+torchdiffeq calls ``rk4``."""
 
 
 @dataclass(frozen=True)
 class RungeKutta:
-    """A Runge-Kutta solver on the velocity of a process.
-
-    Parameters
-    ----------
-    name : str
-    tableau : Tableau
-    process : Process
-        Must know the rates of its levels.
-    """
+    """A Runge-Kutta solver on the velocity of a process, which must have ``rates``."""
 
     name: str
     tableau: Tableau
@@ -85,7 +76,7 @@ class RungeKutta:
         return self.tableau.order
 
     def evaluations(self, t: NoiseLevel) -> int:
-        """One a stage, or one where the step ends at zero noise and a stage would."""
+        """One per stage; one in a step to zero noise if a stage lies at its end."""
         return 1 + len(self.tableau.stages) if self._has_stages(t) else 1
 
     def _has_stages(self, t: NoiseLevel) -> bool:

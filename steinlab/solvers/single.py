@@ -1,10 +1,10 @@
 r"""Single-step solvers with stages inside the step, placed in ``lam``.
 
-A stage at the fraction ``c`` of the step, ``lam = lam_s + c h``, starts from ``x`` and integrates
-the polynomial through the outputs before it; the last combines the outputs at chosen stages
-(:mod:`steinlab.solvers.exponential`). At ``sigma_t = 0`` the step is Euler's, one evaluation.
-From ``alpha_s = 0`` every stage lies there, and in data form the step is Euler's too; in noise form
-it has no limit.
+A stage at the fraction ``c`` of the step, ``lam = lam_s + c h``, integrates the polynomial through
+the outputs before it, from ``x``. The step's end integrates the polynomial through the outputs at
+chosen stages (:mod:`steinlab.solvers.exponential`). At ``sigma_t = 0`` the step is Euler's, one
+evaluation. From ``alpha_s = 0`` every stage lies at ``s``: in data form the step is Euler's too, in
+noise form it has no limit.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ Staged = TypeVar("Staged", bound="Dpm2 | SingleStep | TwoStage")
 
 
 def geometric(s: NoiseLevel, t: NoiseLevel, c: float) -> NoiseLevel:
-    """Interpolate ``log alpha`` and ``log sigma``: a level of any denoiser of ``alpha x0 + noise``.
+    """Interpolate ``log alpha`` and ``log sigma``.
 
-    On VE it is a level of the process; on others only ``sigma / alpha`` is. A denoiser of
-    ``x / alpha`` and ``sigma / alpha`` cannot tell; for one that can, see :func:`along`.
+    On VE and EDM that is a level of the process, on others it has only the ratio of one. A denoiser
+    that depends on ``x / alpha`` and ``sigma / alpha`` alone gives the same; for others see
+    :func:`along`.
     """
     return NoiseLevel(
         s.alpha ** (1 - c) * t.alpha**c,
@@ -84,7 +85,7 @@ class SingleStep:
     ends_at_zero: bool = True
 
     def evaluations(self, t: NoiseLevel) -> int:
-        """One a stage, or one at zero noise."""
+        """One per stage, or one at zero noise."""
         return 1 + len(self.fractions) if has_noise(t) else 1
 
     def step(
@@ -167,10 +168,9 @@ class TwoStage:
         T = kappa x + beta D + w (D_m - D),   w = beta / (2 R)                    dpmpp-2s@R
         w = sigma_t (e^h - 1) alpha_m / (2 R sigma_m)                             dpm-2@R
 
-    which in noise form reads ``- sigma_t (e^h - 1) (eps + (eps_m - eps) / (2 R))``, since
-    ``eps_m - eps = (alpha_m / sigma_m) (D - D_m)``: the midpoint variants of DPM-Solver++(2S) and
-    DPM-Solver-2 (Lu et al., 2022, algorithms 4 and 1, their ``r_1``). ``R = 1/2`` is ``dpmpp-2s``
-    and ``dpm-2``.
+    These are the midpoint variants of DPM-Solver++(2S) and DPM-Solver-2 (Lu et al., 2022,
+    algorithms 4 and 1, their ``r_1``); the second is ``- sigma_t (e^h - 1) (eps + (eps_m - eps) /
+    (2 R))`` in noise form. ``R = 1/2`` is ``dpmpp-2s`` and ``dpm-2``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A step as a correction sees it, and the hook in the sampling loop that a correction fills."""
+"""A step as a correction receives it, and the correction's place in the sampling loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from steinlab.solvers.base import Candidate, History, Solver
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a solver with the candidate it gave: all that a divergence needs."""
+    """One step of a solver with its candidate."""
 
     denoiser: Denoiser
     solver: Solver
@@ -50,16 +50,16 @@ class Step:
 
     @property
     def states(self) -> int:
-        """Number of states of a case."""
+        """Number of states per case."""
         return int(self.x.shape[batch_axes(self.x) - 1])
 
     @property
     def dim(self) -> int:
-        """Number of coordinates of a state, all axes but the batch's."""
+        """Number of coordinates of a state."""
         return int(np.prod(self.x.shape[batch_axes(self.x) :]))
 
     def head(self, n: int) -> Step:
-        """Return the same step of the first ``n`` states of each case."""
+        """Return the same step for the first ``n`` states of each case."""
         axis = batch_axes(self.x) - 1
         if n >= self.x.shape[axis]:
             return self
@@ -80,7 +80,7 @@ class Step:
         return replace(self, x=first(self.x), history=history, candidate=candidate)
 
     def residual(self, x: Any, denoiser: Any) -> Any:
-        """Return ``u`` at another state, or on duals, with the same history."""
+        """Return ``u`` at other states, or on duals, with the same history."""
         return self.solver.step(denoiser, x, self.s, self.t, self.history).residual
 
 
@@ -101,11 +101,11 @@ class Diagnostics:
     """What a correction did at one step.
 
     ``gamma`` is the coefficient applied to the residual, ``estimate`` the raw one with its standard
-    error, and ``note`` says why they differ or why none was estimated (empty when neither).
-    ``move`` holds what was added to the candidate, by direction
-    (:data:`steinlab.corrections.directions.DIRECTIONS`): what a calibrated table stores.
-    ``evaluations`` are the denoiser evaluations spent, ``products`` the Jacobian products or exact
-    divergences, both per state: those of a sub-batch count in proportion.
+    error. ``note`` says why they differ or why there is no estimate. ``move`` holds the
+    coefficients of what was added to the candidate, by direction
+    (:data:`steinlab.corrections.directions.DIRECTIONS`): a calibrated table stores it.
+    ``evaluations`` of the denoiser and ``products`` (Jacobian products or exact divergences) are
+    counted per state of the batch, those of a sub-batch in proportion.
     """
 
     gamma: float
@@ -117,16 +117,14 @@ class Diagnostics:
 
 
 class Correction(Protocol):
-    """``(step, rng) -> corrected state, diagnostics``; the step's own state is left alone."""
+    """``(step, rng) -> corrected state, diagnostics``; it does not change the step's arrays."""
 
     @property
     def name(self) -> str:
         """Id."""
-        ...
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
         """Return the corrected state at the step's end."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,18 @@
 r"""UniPC (Zhao et al., 2023), predictor and corrector, in data form.
 
-UniP-p is the multistep solver of :mod:`steinlab.solvers.exponential` through ``p`` outputs; UniC-p
-adds the output at the predicted state as a node at ``theta = 1``, so it costs no evaluation of its
-own. The published solution for the coefficients is exact integration of the interpolant, but where
-one coefficient is left it is ``rho = 1/2``; with ``B = h`` (bh1) or ``1 - e^-h`` (bh2),
+UniP-p is the multistep solver of :mod:`steinlab.solvers.exponential` through ``p`` outputs. UniC-p
+adds the output at the predicted state as a node at ``theta = 1``, which the next step evaluates
+anyway. The published coefficients integrate the interpolant exactly, except that a single
+coefficient is ``rho = 1/2``; with ``B = h`` (bh1) or ``1 - e^-h`` (bh2),
 
     UniP-2  J_1 = B/2        UniC-1  J_1 = B/2        all others: the exact moments.
 
-The corrector restarts from the state before the prediction. Both are linear in the outputs, so it
-equals adding ``sum_j (w^C_j - w^P_j) D_j`` to the predicted state, which needs no other state: that
-is what a step hands to the next (``LinearStep.corrector``). The uncorrected evaluation is
-reused as history, and the last state, where the denoiser is not evaluated, stays as predicted.
-From ``alpha_s = 0`` bh2's ``B`` is 1: a first-order step, whose corrector takes the mean of both
-outputs; bh1's is infinite, and the step is refused.
+The corrector restarts from the state before the prediction. Both are linear in the outputs, so the
+corrector adds ``sum_j (w^C_j - w^P_j) D_j`` to the predicted state, which a step passes on to the
+next (``LinearStep.corrector``). The evaluation at the predicted state is reused as history. The
+last state, where the denoiser is not evaluated, stays as predicted. From ``alpha_s = 0`` bh2's
+``B`` is 1: a first-order step, whose corrector takes the mean of both outputs. bh1's ``B`` is
+infinite, and the step is refused.
 
 In noise form (``predict_x0=False`` in diffusers) the same is done to ``d = (x - alpha D)/sigma``,
 with ``h`` in place of ``-h``: the growing moments ``K_k = h k! phi_{k+1}(h)`` and bh2's
@@ -20,7 +20,7 @@ with ``h`` in place of ``-h``: the growing moments ``K_k = h k! phi_{k+1}(h)`` a
 
     T = (alpha_t/alpha_s) x - sigma_t sum_j w_j d_j.
 
-It cannot end at zero noise: there ``d_j`` of the past would have infinite weights.
+It cannot end at zero noise, where past ``d_j`` would have infinite weights.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def unipc_noise(p: int) -> LinearMultistep:
 def unipc(p: int, variant: str = "bh2") -> LinearMultistep:
     """Return UniPC-p.
 
-    Guarantee: global order ``p + 1`` given accurate starting values; its own start, an Euler
-    step corrected by the trapezoid, keeps orders up to 3.
+    Guarantee: global order ``p + 1`` from accurate starting values. Its own start, an Euler step
+    corrected by the trapezoid rule, caps the order at 3.
 
     Parameters
     ----------

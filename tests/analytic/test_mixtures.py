@@ -236,7 +236,7 @@ def test_what_a_law_shows_is_what_it_was_given() -> None:
         ([1.5, -0.5], [0.0, 1.0], 1.0, "weights must be >= 0, got -0.5"),
         ([], [], 1.0, r"weights must hold at least one component, got \[\]"),
         ([0.5, np.nan], [0.0, 1.0], 1.0, "weights must be finite, got nan"),
-        ([1.0], [[0.0], [1.0]], 1.0, r"means must hold one mean a weight: 1 weights, .*\(2, 1\)"),
+        ([1.0], [[0.0], [1.0]], 1.0, r"means must hold one mean per weight: 1 weights, .*\(2, 1\)"),
         ([1.0], [np.inf], 1.0, "means must be finite, got inf"),
         ([1.0], [0.0], -1.0, "covariances must be positive definite, got the eigenvalue -1.0"),
         ([1.0], [0.0], [1.0, 2.0], r"covariances must be one number, or of shape .* got \(2,\)"),

@@ -31,7 +31,7 @@ def test_means_get_an_axis_only_in_one_dimension() -> None:
         weights = np.full(shape, 0.5)
         assert components(weights, np.zeros(shape))[1].shape == (*shape, 1)
         assert components(weights, np.zeros((*shape, 4)))[1].shape == (*shape, 4)
-        with pytest.raises(ValueError, match="means must hold one mean a weight: 2 weights"):
+        with pytest.raises(ValueError, match="means must hold one mean per weight: 2 weights"):
             components(weights, np.zeros((*shape[:-1], 3, 4)))
     assert components([1.0], [[1.0, 2.0]])[1].tolist() == [[1.0, 2.0]]
     with pytest.raises(ValueError, match="weights must hold at least one component, got 1"):

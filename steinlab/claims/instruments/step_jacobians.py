@@ -20,10 +20,11 @@ STATES = 16
 
 
 class Slopes(NamedTuple):
-    """Norms of ``C`` steps at ``N`` states, ``(C, N)``; levels and coefficients ``(C, 1)``.
+    """Spectral norms of ``C`` steps at ``N`` states, ``(C, N)``; levels and ``beta`` ``(C, 1)``.
 
-    ``later`` is the denoiser's norm at the Euler state and the step's end, ``beta`` the first
-    coefficient that multiplies ``D(x)``, and ``rounding`` the size of the sums in ``step``.
+    ``step`` is ``|T'|``, ``denoiser`` is ``|D'|`` at ``s`` and ``later`` at the Euler state and
+    ``t``. ``beta`` is the step's coefficient of ``D(x)``, and ``rounding`` the size, in ``eps``, of
+    the sums that form ``step``.
     """
 
     s: tuple[np.ndarray, np.ndarray]
@@ -50,10 +51,10 @@ def step_jacobian(step: Step) -> np.ndarray:
 
 
 def drive_size(step: Step) -> np.ndarray:
-    """Return the size of the sums in ``T' - kappa I``, by Heun's terms, ``(C, N)``.
+    """Return the size of the sums in ``T' - kappa I``, ``(C, N)``.
 
-    ``beta (1 + c/beta (1 + |D'_hat| (1 + beta |D'|))) |D'|``, which is enough for other steps
-    of at most two evaluations.
+    ``beta (1 + c/beta (1 + |D'_hat| (1 + beta |D'|))) |D'|``: Heun's terms, which also bound those
+    of other steps of at most two evaluations.
     """
     denoiser: Any = step.denoiser
     euler = EULER.step(step.denoiser, step.x, step.s, step.t, ())
@@ -67,9 +68,9 @@ def drive_size(step: Step) -> np.ndarray:
 
 
 class Bent:
-    """A denoiser ``D + D_0 (x)`` with a linear part of no definite sign: not a denoiser's Jacobian.
+    """A negative control: ``D(x) + R x`` with one random matrix ``R`` per case, ``(C, d, d)``.
 
-    The part is ``strength * R x`` with a random matrix ``R`` a case, ``(C, d, d)``.
+    Its Jacobian is neither symmetric nor positive semidefinite, as an exact denoiser's is.
     """
 
     def __init__(self, law: Any, part: np.ndarray) -> None:
@@ -98,7 +99,10 @@ def _bent(cases: StepCases) -> Bent:
 
 
 def measure(cases: StepCases, *, bend: bool = False) -> Slopes:
-    """Return the norms at states of the level's law; with ``bend`` of a denoiser that is none."""
+    """Return the norms at states under the law of the step's first level.
+
+    With ``bend`` the denoiser is the negative control :class:`Bent`.
+    """
     p = cases.problem
     x = p.s.noised(*couple(cases, STATES))
     taken = take_step(p, x, past_states(cases))

@@ -22,7 +22,7 @@ PATHS = (
 
 BUDGETS = (3, 4, 5, 6, 8, 10, 15, 20)
 FEW = 10
-"""Budgets up to here are the aim's."""
+"""Largest budget that counts as few evaluations."""
 
 HALVES = ("develop", "report")
 

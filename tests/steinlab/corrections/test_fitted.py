@@ -13,7 +13,7 @@ from analytic import GaussianMixture, NoiseLevel
 from steinlab.corrections import Auto, calibrated, flow_oracle
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.fitted import LEAST_STATES, calibrate
-from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, own, same_start
+from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, same_start
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
@@ -88,7 +88,8 @@ def test_the_fit_is_least_squares() -> None:
         size = np.sqrt((field**2).sum() * (gap**2).sum())
         assert abs((left * field).sum()) < 1e-3 * size
         assert abs((gap * field).sum()) > 1e-2 * size
-    state, done = FlowFit(own(), names)(step, RNG)
+    fit = FlowFit(lambda step: fine_run(step.denoiser, step.x, step.s, step.t), names)
+    state, done = fit(step, RNG)
     assert done.gamma == 1.0 - found["residual"]
     assert np.mean((state - step.candidate.state - gap) ** 2) < 0.5 * np.mean(gap**2)
 

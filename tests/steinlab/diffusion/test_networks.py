@@ -234,7 +234,11 @@ def test_from_pure_noise_an_exact_network_returns_the_mean(prediction, coordinat
 @pytest.mark.parametrize(
     ("prediction", "coordinates", "message"),
     [
-        ("eps", "vp", "alpha must be > 0 for the prediction eps, got 0.0; v, velocity and x0 say"),
+        (
+            "eps",
+            "vp",
+            "alpha must be > 0 for the prediction eps, got 0.0; v, velocity and x0 determine",
+        ),
         ("score", "flow", "alpha must be > 0 for the prediction score"),
         ("x0", "edm", "alpha must be > 0 for a network in edm coordinates, got 0.0"),
     ],

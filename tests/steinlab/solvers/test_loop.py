@@ -16,6 +16,7 @@ from steinlab.corrections import stein
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.networks import from_torch
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR
+from steinlab.errors import InputError
 from steinlab.solvers import DPMPP_2M, EULER, HEUN, SOLVER_IDS, SOLVERS, evaluations_on, get_solver
 from steinlab.solvers.loop import NonFiniteStateError, solve, steps
 from tests.steinlab.solvers.cases import PLANE, Counted, states
@@ -262,3 +263,18 @@ def test_a_run_in_half_precision_says_why_it_stops() -> None:
     network = from_torch(net, [2], prediction="x0", coordinates="edm", dtype=torch.float16)
     with pytest.raises(NonFiniteStateError, match="the network computes in float16, which overfl"):
         solve(network, np.full((3, 2), 300.0), make_grid(EDM, "karras", 3), "euler")
+
+
+@pytest.mark.parametrize("bad", [3, ["euler"], {"name": "euler"}])
+def test_what_is_no_solver_or_correction_is_named_in_one_line(bad: Any) -> None:
+    with pytest.raises(InputError, match=r"^solver must be an id or a solver, got .+$"):
+        solve(PLANE, X, GRID, bad)
+    with pytest.raises(InputError, match=r"^correction must be an id or a correction, got .+$"):
+        solve(PLANE, X, GRID, EULER, correction=bad)
+
+
+def test_a_start_that_is_not_finite_is_named_as_the_start() -> None:
+    start = np.where(np.arange(X.size).reshape(X.shape) == 1, np.nan, X)
+    with pytest.raises(NonFiniteStateError, match=r"^state is not finite in the start ") as caught:
+        solve(PLANE, start, GRID, EULER)
+    assert (caught.value.step, caught.value.partial.evaluations) == (-1, 0)
