@@ -13,22 +13,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gpu_models.claims.gains import AS_STATED, CONTROLS, attainable, cells_check, mean_check, study
-from gpu_models.claims.words import (
+from gpu_models.claims.gains import (
+    CONTROLS,
     COUNTED,
     FAIR_WORDS,
     LABELS,
     WHERE,
     Pairs,
+    attainable,
+    cells_check,
+    gain_claim,
     line,
+    mean_check,
     outcomes,
     scope,
+    study,
     table,
-    tried,
 )
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import CLIPPED, Pair, Summary, summary
-from steinlab.verification.claim import Claim, Dropped, Number, Result
+from steinlab.verification.claim import Dropped, Number, Result
 
 QUANTITY = "flow_error"
 QUANTITIES = {QUANTITY: "flow error"}
@@ -86,7 +90,7 @@ def _finding(results: Mapping[str, Result]) -> str:
     )
 
 
-CLAIM = Claim(
+CLAIM = gain_claim(
     id="neural-clipped-gain",
     title="Integration error on a neural denoiser, the definition's coefficient clipped at 1",
     statement="on a trained network the correction with the definition's coefficient gamma*, "
@@ -105,9 +109,6 @@ CLAIM = Claim(
         "violated'), not in arXiv v1; Section 5, with the definition of gamma*; the clip from "
         "above is ours"
     ),
-    kind="empirical",
-    owner="paper",
-    tried=tried(),
     conditions=(
         WHERE,
         "reduces: the geometric mean ratio's 95 % interval over setups lies below 1 for each of "
@@ -122,7 +123,6 @@ CLAIM = Claim(
         "setups are taken as independent: one network, one data set",
         "the calibrated table is ours and shows that the criterion can be met",
     ),
-    formula=AS_STATED,
     checks=(
         mean_check("mean", RULES, (QUANTITY,), RULES),
         cells_check("cells", MILD, (QUANTITY,), MILD),
@@ -143,5 +143,4 @@ CLAIM = Claim(
     ),
     finding=_finding,
     table=table(QUANTITIES, _solver_rows),
-    search=lambda _claim: [],
 )

@@ -85,7 +85,7 @@ def edm_loss(net: Network, batch: Batch, sigma_data: float) -> torch.Tensor:
 
 
 class LevelError(NamedTuple):
-    """Mean squared error a coordinate at a level, and its standard error over pictures."""
+    """Mean squared error per coordinate at a level, and its standard error over pictures."""
 
     sigma: float
     error: float

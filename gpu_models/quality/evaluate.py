@@ -1,6 +1,6 @@
 """Draw samples from a weights file and measure them: ``steinlab evaluate --out DIR``.
 
-Writes ``measures.json`` and one picture of samples a run. Under ``torchrun`` every process draws
+Writes ``measures.json`` and one picture of samples per run. Under ``torchrun`` every process draws
 its share of the same samples.
 """
 
@@ -16,12 +16,11 @@ import torch
 
 from gpu_models.models import DISPLAY, FASHION_WEIGHTS, network_denoiser
 from gpu_models.network import fashion
-from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident
 from gpu_models.network.parallel import Group, group_of
 from gpu_models.network.weights import command_line
 from gpu_models.quality.features import EXTRACTORS, confidence
-from gpu_models.quality.reference import Bench, ConfidenceBench, measure
+from gpu_models.quality.measures import Bench, ConfidenceBench, measure
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.pictures import sheet
 from steinlab.diffusion.processes import EDM
@@ -128,7 +127,7 @@ def _save_picture(path: Path, states: torch.Tensor) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = fashion_parser("evaluate", "Draw samples from a weights file and measure them.")
+    parser = fashion.parser("evaluate", "Draw samples from a weights file and measure them.")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--solver", default="dpmpp-2m")

@@ -106,21 +106,15 @@ def efflite0(device: torch.device) -> Extractor:
     return Extractor("FD-EffLite0", EFFLITE_FEATURES, function, device)
 
 
-def classifier(device: torch.device, path: Path | None = None) -> Extractor:
-    """Return the features of the classifier trained on Fashion-MNIST.
-
-    Raises
-    ------
-    InputError
-        As :func:`gpu_models.quality.classifier.load_classifier`.
-    """
-    net = load_classifier(path, device)
+def classifier(device: torch.device) -> Extractor:
+    """Return the features of the classifier trained on Fashion-MNIST."""
+    net = load_classifier(device=device)
     return Extractor("FD-classifier", FEATURES, lambda x: net.features(2 * x - 1), device)
 
 
-def confidence(device: torch.device, path: Path | None = None) -> Extractor:
+def confidence(device: torch.device) -> Extractor:
     """Return the classifier's largest class probability as a single feature."""
-    net = load_classifier(path, device)
+    net = load_classifier(device=device)
 
     def function(x: torch.Tensor) -> torch.Tensor:
         largest: torch.Tensor = net(2 * x - 1).softmax(1).amax(1, keepdim=True)

@@ -21,12 +21,12 @@ from gpu_models.models import FASHION_WEIGHTS, load_network
 from gpu_models.network import fashion
 from gpu_models.network.parallel import pick_device
 from gpu_models.quality.features import EXTRACTORS
-from gpu_models.quality.reference import Bench
+from gpu_models.quality.measures import Bench
 from gpu_models.study.cells import again, run_cell
 from gpu_models.study.cost import costs
 from gpu_models.study.design import CORRECTIONS, FAIR, SIZES, Cell, as_json, cells
 from gpu_models.study.lab import Lab, denoisers
-from gpu_models.study.records import Records
+from gpu_models.study.stored import Records
 from gpu_models.study.theory import coefficients, denoiser_errors, lipschitz
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, one_of

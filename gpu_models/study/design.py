@@ -84,11 +84,11 @@ class Size:
     calibration : int
         States that a table is fitted on, half of them to judge it.
     substeps : int
-        Fine steps of the flow a step of a table's calibration.
+        Fine steps of the flow per step of a table's calibration.
     estimate : int
         States of the sub-batch that the Stein coefficient is estimated on.
     theory : int
-        States a noise level in the comparison with theory.
+        States per noise level in the comparison with theory.
     lipschitz : int
         Trajectories along which Lipschitz constants are estimated.
     long_steps : int

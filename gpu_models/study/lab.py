@@ -92,7 +92,7 @@ class Lab:
         return found
 
     def law(self, bandwidth: float) -> ScaledEmpirical:
-        """Return the training set's exact denoiser, a Gaussian of this deviation a picture."""
+        """Return the training set's exact denoiser, a Gaussian of this deviation per picture."""
         if ("law", bandwidth) not in self.cache:
             precision = "tf32" if self.device.type == "cuda" else "float32"
             self.cache["law", bandwidth] = ScaledEmpirical(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -172,21 +172,13 @@ class Summary(NamedTuple):
         return self.cells - self.improved - self.worsened
 
 
-def _by_setup(
-    pairs: Iterable[Pair], value: Callable[[Pair], float]
-) -> Mapping[tuple[str, int, str], list[float]]:
-    found: dict[tuple[str, int, str], list[float]] = {}
-    for pair in pairs:
-        found.setdefault(pair.setup, []).append(value(pair))
-    return found
-
-
 def summary(pairs: Sequence[Pair], quantity: str) -> Summary | None:
     """Return ratios in brief; None where fewer than ``FEWEST`` setups have the quantity."""
     usable = [pair for pair in pairs if pair.has(quantity)]
-    setups = _by_setup(
-        usable, lambda p: math.log(min(max(p.ratio(quantity), 1 / LARGEST), LARGEST))
-    )
+    setups: dict[tuple[str, int, str], list[float]] = {}
+    for pair in usable:
+        ratio = min(max(pair.ratio(quantity), 1 / LARGEST), LARGEST)
+        setups.setdefault(pair.setup, []).append(math.log(ratio))
     if len(setups) < FEWEST:
         return None
     logs = [fmean(seeds) for seeds in setups.values()]
