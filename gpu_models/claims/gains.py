@@ -5,8 +5,8 @@ mean ratio's 95 % interval lies below 1 (check ``mean``), and no cell is made wo
 error at the family-wise level (check ``cells``). Both judge the rules that the claim is about.
 Where that is the paper's, clipped from below only, ``fair mean`` and ``fair cells`` may judge
 beside it the definition's coefficient with a clip on both sides, in own and VP coordinates. Two
-more checks ask the same mean of what should pass, so that the criterion is seen to be one that can
-be met: the plain solver with ``more evaluations``, and the ``calibrated`` table, which is ours.
+more checks show that the mean's criterion can be met: by the plain solver with ``more
+evaluations``, and by the ``calibrated`` table, which is ours.
 """
 
 from __future__ import annotations
@@ -123,11 +123,16 @@ def absent(pairs: Pairs, quantities: Iterable[str]) -> str:
     return f". Not in the record: {', '.join(missing)}" if missing else ""
 
 
+def fair(pairs: Pairs, quantity: str) -> dict[str, Summary]:
+    """Return the fair rules that the record has, by label."""
+    return {LABELS[rule]: s for rule in FAIR if (s := summary(pairs[rule], quantity))}
+
+
 def counted(pairs: Pairs, quantities: Mapping[str, str]) -> str:
     """Count the fair rules that meet each part of the criterion, by quantity; empty without any."""
     said = []
     for q, words in quantities.items():
-        if found := [s for rule in FAIR if (s := summary(pairs[rule], q))]:
+        if found := fair(pairs, q).values():
             gains, safe = sum(s.mean_gains for s in found), sum(s.harmless for s in found)
             said.append(
                 f"{words}, the mean gains in {gains} of {len(found)}, no cell is worse in {safe}"
@@ -151,15 +156,12 @@ def ratios(pairs: Pairs, quantities: Mapping[str, str], families: Iterable[str])
 
 def fair_span(pairs: Pairs, quantity: str) -> list[Number]:
     """Return the least and the largest mean ratio of the fair rules, if the record has any."""
-    found = [s for rule in FAIR if (s := summary(pairs[rule], quantity))]
+    means = [s.mean for s in fair(pairs, quantity).values()]
     better = "higher" if quantity in SHARES else "lower"
     return [
-        Number(f"the same, tweedie clipped, {which} of {len(found)}", value, better=better)
-        for which, value in (
-            ("least", min((s.mean for s in found), default=0.0)),
-            ("largest", max((s.mean for s in found), default=0.0)),
-        )
-        if found
+        Number(f"the same, tweedie clipped, {which} of {len(means)}", end(means), better=better)
+        for which, end in (("least", min), ("largest", max))
+        if means
     ]
 
 
@@ -182,8 +184,7 @@ def outcomes(pairs: Pairs, quantities: Mapping[str, str]) -> str:
     """
     said, shown = [], []
     for q, words in quantities.items():
-        found = {LABELS[rule]: s for rule in FAIR if (s := summary(pairs[rule], q))}
-        if found:
+        if found := fair(pairs, q):
             shown = list(found)
             means = ", ".join(f"{s.mean:.3g}" for s in found.values())
             gains = _met({label: s.mean_gains for label, s in found.items()})
@@ -290,7 +291,7 @@ class Judged(NamedTuple):
 
 
 def study() -> Stored:
-    """Return the stored study, which is there: :func:`needs` keeps checks from running else."""
+    """Return the stored study; :func:`needs` keeps checks from running without it."""
     found = stored()
     assert found is not None
     return found
@@ -416,8 +417,7 @@ def needs(
 ) -> Callable[[], str]:
     """Return a function that says why no family's mean can be judged here, empty if one can.
 
-    What shows that the criterion can be met says nothing of the rules that a claim is ``about``:
-    without runs of any no check runs.
+    No check runs without runs of a rule that the claim is ``about``.
     """
 
     def reason() -> str:
@@ -487,7 +487,7 @@ def cells_check(
 
 
 def checks(means: Sequence[str], cells: Sequence[str], *more: Check) -> tuple[Check, ...]:
-    """Return the checks of a claim that both readings gain: quantities by part, and others."""
+    """Return the checks that both readings gain: quantities of the means, of the cells, others."""
     return (
         mean_check("mean", (RULE,), means),
         *more,

@@ -1,6 +1,6 @@
 """Integration error on a network with the definition's coefficient, clipped at 1.
 
-The charitable reading of the paper's rule, apart from the published one
+This judges the definition's coefficient, apart from the published rule
 (:mod:`gpu_models.claims.neural_integration_error`) as on exact laws
 (:mod:`steinlab.claims.performance.clipped_gain`): Tweedie's coefficient clipped to [0.1, 1], [0.5,
 1] and [0.9, 1], in the process's own and in VP coordinates. The mean judges all six rules. Single
@@ -22,6 +22,7 @@ from gpu_models.claims.gains import (
     Pairs,
     attainable,
     cells_check,
+    fair,
     gain_claim,
     line,
     mean_check,
@@ -59,13 +60,9 @@ def _solver_rows(pairs: Pairs) -> list[list[str]]:
     ]
 
 
-def _found(pairs: Pairs) -> dict[str, Summary]:
-    return {rule: s for rule in RULES if (s := summary(pairs[rule], QUANTITY))}
-
-
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
     pairs = results["mean"].data[0].pairs
-    found = _found(pairs)
+    found = fair(pairs, QUANTITY)
     cuts = [1 - s.mean for s in found.values()]
     return [
         Number("flow error cut, least of the rules", min(cuts), unit="%", key="least"),
@@ -83,7 +80,8 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 
 def _finding(results: Mapping[str, Result]) -> str:
     pairs = results["mean"].data[0].pairs
-    missing = ", ".join(LABELS[rule] for rule in RULES if rule not in _found(pairs))
+    labels, found = (LABELS[rule] for rule in RULES), fair(pairs, QUANTITY)
+    missing = ", ".join(label for label in labels if label not in found)
     return (
         f"fashion-edm, {scope(study())}: {FAIR_WORDS} {outcomes(pairs, QUANTITIES)}"
         f"{f'. Not in the record: {missing}' if missing else ''}"

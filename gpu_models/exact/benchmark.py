@@ -31,7 +31,7 @@ SIZES = {"full": (60_000, 784, 4096), "tiny": (600, 24, 64)}
 CHUNKS = (2**25, 2**26, 2**27, 2**28)
 LEVELS = (NoiseLevel(1.0, 20.0), NoiseLevel(1.0, 4.0), NoiseLevel(0.6, 1.5))
 TIMED = LEVELS[1]
-"""Where the posterior spreads over many rows."""
+"""The level of the timed runs, where the posterior spreads over many rows."""
 
 RATE = TIMED.alpha / TIMED.sigma**2
 WARM_UP, REPEATS, QUEUED = 3, 15, 10

@@ -1,4 +1,4 @@
-"""One process per GPU, as ``torchrun`` starts them; a plain start is a group of one.
+"""Group the processes that ``torchrun`` starts, one per GPU; a plain start is a group of one.
 
 Gradients are summed explicitly after the backward pass, so that a process that runs out of memory
 repeats its own part before the others are waited for.

@@ -24,7 +24,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class Run:
-    """Training within a budget, with checkpoints.
+    """Trains within a budget, with checkpoints.
 
     Parameters
     ----------

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -183,11 +182,12 @@ class Trainer:
                 torch.cuda.empty_cache()
 
     def _in_parts(self, batch: Batch) -> torch.Tensor:
+        device = self.group.device
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.group.device)
+        total = torch.zeros((), device=device)
         for i in range(0, len(batch.sigma), self.micro):
             part = Batch(*(t[i : i + self.micro] for t in batch))
-            with self._precision():
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = self._loss(part) / self.settings.batch
             torch.autograd.backward(loss)
             total += loss.detach()
@@ -195,12 +195,6 @@ class Trainer:
 
     def _loss_of(self, batch: Batch) -> torch.Tensor:
         return edm_loss(self.net, batch, self.settings.config.sigma_data).sum()
-
-    @contextmanager
-    def _precision(self) -> Iterator[None]:
-        on_gpu = self.group.device.type == "cuda"
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=on_gpu):
-            yield
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on."""

@@ -372,7 +372,7 @@ def floor(study: Stored) -> str:
 
 def sections(study: Stored, folder: Path) -> Iterator[tuple[str, str, str]]:
     """Yield title, a line or two, and the table of what the record has."""
-    yield "Corrections over plain runs", "", summaries(study)
+    yield "Corrections, over plain runs", "", summaries(study)
     said = "Flow error over the plain run's."
     yield "By budget", said, by_part(study, "evaluations")
     yield "By solver", said, by_part(study, "solver")

@@ -1,7 +1,7 @@
 """Train a small classifier of Fashion-MNIST: ``steinlab train-classifier --out DIR``.
 
-Its features and its confidence measure samples; the weights that ship with the package are
-its output on a GPU, with the test accuracy in the JSON beside them.
+Its features and its confidence measure samples. The packaged weights were trained on a GPU; the
+JSON beside them holds the test accuracy.
 """
 
 from __future__ import annotations
@@ -66,13 +66,7 @@ class Classifier(nn.Module):
 
 
 def load_classifier(path: Path | None = None, device: str | torch.device = "cpu") -> Classifier:
-    """Return the classifier of a weights file, by default the one of the package.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged or of another architecture.
-    """
+    """Return the classifier of a weights file, by default the one of the package."""
     path = path or FOLDER / f"{NAME}.safetensors"
     tensors, config = load_weights(path, ARCHITECTURE, VERSION)
     net = Classifier(config["widths"])

@@ -1,8 +1,7 @@
 """Features of pictures, from networks trained on other data or on these.
 
-Every extractor sees the pictures as they would be saved, rounded to 8 bits: real data are such.
-What EfficientNet-Lite0 yields is no FID, whose features are Inception's; those are for users who
-have their weights.
+Every extractor rounds pictures to 8 bits first, the precision of the real data. A distance on the
+features of EfficientNet-Lite0 is no FID; the FID takes Inception's, for users who have its weights.
 """
 
 from __future__ import annotations
@@ -126,13 +125,8 @@ def confidence(device: torch.device) -> Extractor:
 def inception(device: torch.device) -> Extractor:
     """Return Inception's pooled features, those of the FID, where the user has the weights.
 
-    The network is that of ``torch-fidelity``, which matches the original FID; nothing is
-    downloaded.
-
-    Raises
-    ------
-    InputError
-        Saying what is missing: the package, or the weights.
+    The network is that of ``torch-fidelity``, which matches the original FID. Nothing is
+    downloaded; an ``InputError`` names the package or the weights that are missing.
     """
     path = os.environ.get(INCEPTION_VARIABLE, "")
     if not path or not Path(path).is_file():

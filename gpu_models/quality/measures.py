@@ -215,15 +215,10 @@ def _squares(x: torch.Tensor, y: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 class ArtifactRate(NamedTuple):
-    """Share of samples beyond a quantile of held-out pictures' scores.
+    """Share of samples beyond a quantile of held-out pictures' scores, with its error.
 
-    Attributes
-    ----------
-    rate, error : float
-        The error counts the samples and, to first order for equal laws, the threshold.
-    floor, floor_error : float
-        The same for held-out pictures that did not set the threshold: what a perfect model scores.
-    threshold : float
+    The error counts the samples and, to first order for equal laws, the threshold. ``floor`` is the
+    same for held-out pictures that did not set the threshold: what a perfect model scores.
     """
 
     rate: float

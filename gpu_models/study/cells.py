@@ -27,16 +27,16 @@ from steinlab.solvers.plans import run_within
 from steinlab.solvers.step import Correction, NoCorrection
 
 CALIBRATION_SEED = 10_000
-"""Start states of the tables: those of no run."""
+"""Seed of the tables' start states, which no run uses."""
 
 NEIGHBOURS_ROWS = 5000
-"""Rows of precision and recall."""
+"""Rows that precision and recall use at most."""
 
 
 def run_cell(
     lab: Lab, cell: Cell, benches: Sequence[Bench], metrics: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return what a cell's run came to; a run that left the finite numbers says where.
+    """Run a cell and return its measures; a run that left the finite numbers says where.
 
     ``metrics`` are further names in :data:`steinlab.metrics.METRICS`, against the test pictures and
     the flow's ends, in pixel units as they are.
@@ -55,10 +55,10 @@ def run_cell(
 
 
 def again(lab: Lab) -> list[dict[str, Any]]:
-    """Return the plain runs of one budget anew, their flow error alone.
+    """Repeat the plain runs of one budget; return their flow errors.
 
-    On the device and compiler that recorded them they repeat; on another they say by how much the
-    runs recorded there and here may be set side by side.
+    They agree exactly on the same device and compiler. On another they measure how well runs that
+    were recorded on both compare.
     """
     budgets = [n for n in FAIR_EVALUATIONS if n in lab.size.evaluations] or lab.size.evaluations
     chosen = [

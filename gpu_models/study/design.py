@@ -1,4 +1,4 @@
-"""The design of the study: which runs, in which order of importance."""
+"""The design of the study: its runs, the most important first."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ FAIR: Mapping[str, Clip] = MappingProxyType(
         for low in (0.1, 0.5, 0.9)
     }
 )
-"""The definition's coefficient, free of the bias of a divergence in ``x`` alone on multistep
-candidates, with a clip that leaves good steps alone: what the paper's idea is at its fairest. Run
-with the first seed."""
+"""Rules of the definition's coefficient, which lacks the bias of a divergence in ``x`` alone on
+multistep candidates, clipped on both sides. Run with the first seed."""
 FAIR_EVALUATIONS = (4, 6, 8, 10)
 """The budgets that run first."""
 HEADLINE_SOLVERS = ("euler", "dpmpp-2m", "unipc-2", "ipndm-3")

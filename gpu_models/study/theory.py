@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu_models.study.lab import Lab, level
+from analytic import NoiseLevel
+from gpu_models.study.lab import Lab
 from steinlab.coefficient.divergence import Hutchinson
 from steinlab.coefficient.formulas import estimate, reference_numerator, stein_numerator
 from steinlab.diffusion.grids import make_grid
@@ -50,11 +51,11 @@ def _pairs(lab: Lab, rows: torch.Tensor, sigma: float, *content: int) -> tuple[A
 
 def _errors(lab: Lab, rows: torch.Tensor, sigma: float, index: int) -> Record:
     x, clean = _pairs(lab, rows, sigma, index)
-    net = lab.exact(x, level(sigma))
+    net = lab.exact(x, NoiseLevel(1.0, sigma))
     found: Record = {"network_to_picture": _mean_square(net - clean)}
     for bandwidth in BANDWIDTHS:
         law = lab.law(bandwidth)
-        exact, div = law.denoise_and_divergence(x, level(sigma))
+        exact, div = law.denoise_and_divergence(x, NoiseLevel(1.0, sigma))
         found[f"exact_{bandwidth:g}"] = {
             "to_picture": _mean_square(exact - clean),
             "network_to_exact": _mean_square(net - exact),

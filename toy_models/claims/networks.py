@@ -17,8 +17,8 @@ from steinlab.verification.claim import Result
 GALAXY = "galaxies-hsc-32"
 
 OWN, OWN_STEPS, OWN_SOLVER = 32, 8, "ipndm-3"
-"""Samples of the galaxy network's own that stand for data, and the run that makes them: Stein's
-identity holds under the forward law of any set of pictures, so a short run will do."""
+"""Samples of the galaxy network's own that stand for data, and the run that makes them. A short run
+suffices: Stein's identity holds under the forward law of any set of pictures."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-r"""An exact denoiser plus a smooth error whose size under the data law is set.
+r"""Add a smooth error of a set size under the data law to an exact denoiser.
 
     D_model = D + c(level) e,     c = size(level) / sqrt(E_p|e|^2),
 

@@ -1,6 +1,6 @@
 """Exact denoisers with a dialled error, under ``steinlab.models``: a law, a field and a size each.
 
-Others are a line of Python: ``Dialled(law, field, Target(amount, unit))``.
+Make others in Python: ``Dialled(law, field, Target(amount, unit))``.
 """
 
 from __future__ import annotations

@@ -119,12 +119,7 @@ class GalaxyNetwork:
         return f"{wrong}: {again}" if wrong else ""
 
     def network(self, folder: Path | None = None) -> ScoreMixer:
-        """Return the torch module in float32, ``(pictures, t) -> score``.
-
-        Parameters
-        ----------
-        folder : Path, optional
-            Of the file, by default the installed package's.
+        """Return the torch module in float32, ``(pictures, t) -> score``, of the installed package.
 
         Raises
         ------
@@ -145,16 +140,8 @@ class GalaxyNetwork:
     def denoiser(self, **options: Any) -> NetworkDenoiser:
         """Return the network as a denoiser at any level with ``sigma / alpha`` up to 148.4.
 
-        Parameters
-        ----------
-        options
-            ``dtype`` (float32 by default; ``torch.float64`` for exact work), ``device``, ``rows``
-            of :class:`steinlab.diffusion.networks.NetworkDenoiser`.
-
-        Raises
-        ------
-        InputError
-            As :meth:`network` does; and the denoiser's call, at a level beyond its last time.
+        ``options`` are ``dtype`` (by default float32), ``device`` and ``rows`` of
+        :class:`steinlab.diffusion.networks.NetworkDenoiser`.
         """
         import torch
 

@@ -1,4 +1,4 @@
-"""Show a network's pictures, plain, corrected and followed: ``steinlab networks-pictures``.
+"""Show a network's pictures, plain, corrected and by a long run: ``steinlab networks-pictures``.
 
 The coefficients are estimated on the whole batch, of which the first pictures are shown; ``auto``
 is calibrated on its last states, so that none of those shown has fitted it.
