@@ -18,24 +18,16 @@ if TYPE_CHECKING:  # torch is imported when a network is built, not when it is l
     from steinlab.diffusion.networks import NetworkDenoiser
 
 FOLDER = Path(__file__).resolve().parent / "weights"
-"""Where the weights that ship with the package lie, each with a JSON of its provenance."""
+"""Holds the packaged weights, each with a JSON of its provenance."""
 
 FASHION_WEIGHTS = FOLDER / "fashion-edm.safetensors"
-FASHION_BANDWIDTH = 0.0
-"""Of the data law ``fashion-edm`` was trained on: its training pictures, as points."""
 SIGMA_RANGE = (0.002, 80.0)
 """Noise levels that EDM's grids pass; training draws 1.5e-5 below and 1.6e-6 above."""
 DISPLAY = Display("black at -1, white at 1", lambda x: (x + 1) / 2)
 
 
 def load_network(path: Path = FASHION_WEIGHTS, device: str | torch.device = "cpu") -> EDMDenoiser:
-    """Return the U-Net of a weights file, in float32, its parameters fixed.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, or of another architecture, version or shape.
-    """
+    """Return the U-Net of a weights file, in float32, its parameters fixed."""
     from gpu_models.network.unet import ARCHITECTURE, VERSION, UNetConfig, build
     from gpu_models.network.weights import fill, load_weights
 
@@ -48,11 +40,7 @@ def load_network(path: Path = FASHION_WEIGHTS, device: str | torch.device = "cpu
 def network_denoiser(path: Path = FASHION_WEIGHTS, **options: Any) -> NetworkDenoiser:
     """Return the U-Net of a weights file as a denoiser.
 
-    Parameters
-    ----------
-    path : Path
-    options
-        ``device``, ``rows`` of :class:`steinlab.diffusion.networks.NetworkDenoiser`.
+    ``options`` are ``device`` and ``rows`` of :class:`steinlab.diffusion.networks.NetworkDenoiser`.
     """
     from steinlab.diffusion.networks import edm_denoiser
 
@@ -90,13 +78,7 @@ def fashion_edm() -> Model:
 
 @functools.cache
 def training_law() -> Any:
-    """Return the law of the training pictures, each a point, whose exact denoiser is known.
-
-    Raises
-    ------
-    InputError
-        If the data are not installed.
-    """
+    """Return the law of the training pictures, each a point, whose exact denoiser is known."""
     from analytic import EmpiricalMixture
 
-    return EmpiricalMixture(fashion.load_states("train"), FASHION_BANDWIDTH)
+    return EmpiricalMixture(fashion.load_states("train"))

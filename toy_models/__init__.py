@@ -1,1 +1,1 @@
-"""Small denoisers with known or dialled error (issue: imperfect denoisers)."""
+"""Small denoisers whose error is known or set."""

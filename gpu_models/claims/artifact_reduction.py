@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_models.claims.gains import AS_STATED, FAIR_CONTROLS, checks, study
-from gpu_models.claims.words import (
+from gpu_models.claims.gains import (
     COUNTED,
+    FAIR_CONTROLS,
     WHERE,
     WHOSE,
     absent,
+    checks,
     counted,
     fair_span,
+    gain_claim,
     judged,
     ratios,
     scope,
+    study,
     table,
-    tried,
 )
 from gpu_models.study.pairs import RULE
-from steinlab.verification.claim import Claim, Number, Result
+from steinlab.verification.claim import Number, Result
 
 QUANTITIES = {
     "artifacts": "artifact rate",
@@ -53,7 +55,7 @@ def _finding(results: Mapping[str, Result]) -> str:
     )
 
 
-CLAIM = Claim(
+CLAIM = gain_claim(
     id="artifact-reduction",
     title="Artifacts and Frechet distance on a neural denoiser",
     statement="the correction reduces severe artifacts and the Frechet distance of the samples",
@@ -66,9 +68,6 @@ CLAIM = Claim(
     "clipped coefficient hardly changes them.",
     numbers=_numbers,
     source="arXiv v1, abstract ('mitigates severe artifacts') and Section 5",
-    kind="empirical",
-    owner="paper",
-    tried=tried(),
     conditions=(
         WHERE,
         WHOSE,
@@ -77,11 +76,8 @@ CLAIM = Claim(
         COUNTED,
         "equal numbers of samples on both sides, so that the Frechet distances' biases are alike",
     ),
-    formula=AS_STATED,
     checks=checks(tuple(QUANTITIES), tuple(QUANTITIES)),
     controls=FAIR_CONTROLS,
-    dropped=(),
     finding=_finding,
     table=table(QUANTITIES),
-    search=lambda _claim: [],
 )

@@ -1,26 +1,25 @@
 r"""What a corrected run on a network costs beside the plain one: seconds and passes.
 
-The aim, set before the measurement: at most 1.1 times the plain run's time, with the coefficient
-estimated on a sub-batch and with a calibrated table. Each is judged, on the largest batch that was
-timed, that of the study's runs where the record has it. Rounds run every correction after the
-plain solver; the median of the ratios over the rounds is judged, its interval the rounds' extremes
-(of five rounds they enclose the true median with probability 15/16). Products are counted: ``m`` a
-step and state, so a sub-batch of ``n`` of ``N`` states spends ``m n / N``.
+The aim was set before the measurement: at most 1.1 times the plain run's time, with the coefficient
+estimated on a sub-batch and with a calibrated table. Each is judged on the largest batch that was
+timed, which is that of the study's runs where the record has it. Rounds run every correction after
+the plain solver. The median of the ratios over the rounds is judged; its interval is the rounds'
+extremes (of five rounds they enclose the true median with probability 15/16). Products are counted
+per step and state: ``m``, and ``m n / N`` on a sub-batch of ``n`` of ``N`` states.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from gpu_models.claims.gains import DATA, notes, study
-from gpu_models.claims.words import WHERE
-from gpu_models.study.stored import Record, stored
-from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Number, Result, Table
+from gpu_models.claims.gains import WHERE, Asked, missing, study, study_check
+from gpu_models.study.stored import Record
+from steinlab.verification.claim import Claim, NegativeControl, Number, Result, Table
 from steinlab.verification.comparison import Comparison
 
 AIM = 1.1
@@ -30,36 +29,24 @@ GRADE = 0.5
 
 
 class Formula(NamedTuple):
-    """What a measured ratio is multiplied by, and the products a state of ``m`` a step."""
+    """What a measured ratio is multiplied by, and the products per state of ``m`` per step."""
 
     scale: float = 1.0
     products: Callable[[float, int], float] = lambda m, steps: m * steps
 
 
 class Cost(NamedTuple):
-    """Rows of the record that were asked for, and its steps."""
+    """Rows of the record, its steps, and what was asked for."""
 
     rows: tuple[Record, ...]
     steps: int
-    states: int
+    asked: tuple[tuple[Any, ...], ...]
 
 
-@dataclass(frozen=True)
-class Corrections:
-    """One batch; a case is a correction."""
+class Corrections(Asked):
+    """A case is a correction, timed on a batch of so many states."""
 
-    dataset: ClassVar[str | None] = DATA
-
-    names: tuple[str, ...]
-    states: int
-
-    def __len__(self) -> int:
-        """Return the number of corrections."""
-        return len(self.names)
-
-    def describe(self, index: int) -> dict[str, Any]:
-        """Return a case as JSON."""
-        return {"correction": self.names[index], "states": self.states}
+    names = ("correction", "states")
 
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
@@ -67,13 +54,14 @@ class Corrections:
         rows = timed(cost())[case["states"]]
         if case["correction"] not in {row["correction"] for row in rows}:
             raise ValueError(f"correction must be timed there, got {case['correction']}")
-        return cls((case["correction"],), case["states"])
+        return super().restore(case)
 
-    def measure(self) -> Cost:
-        """Read the record."""
-        found = cost()
-        rows = {row["correction"]: row for row in timed(found)[self.states]}
-        return Cost(tuple(rows[name] for name in self.names), found["steps"], self.states)
+
+def measure(batch: Corrections) -> Cost:
+    """Read the record."""
+    found = cost()
+    rows = {(row["correction"], n): row for n, own in timed(found).items() for row in own}
+    return Cost(tuple(rows[case] for case in batch.asked), found["steps"], batch.asked)
 
 
 def cost() -> Record:
@@ -87,16 +75,8 @@ def timed(found: Record) -> dict[int, list[Record]]:
     return {part["states"]: part["rows"] for part in (found, found.get("whole")) if part}
 
 
-def missing() -> str:
-    """Return why costs cannot be judged here, empty if they can."""
-    found = stored()
-    if found is None:
-        return "no stored study: run steinlab study"
-    return "" if found.rows("cost") else "the stored study has no piece `cost`: resume it"
-
-
 def probes(name: str, states: int) -> float | None:
-    """Return the products a step and state that a correction's name promises, if it does."""
+    """Return the products per step and state that a correction's name promises, if it does."""
     if name in ("plain", "tweedie", TABLE):
         return 0.0
     if found := re.match(r"stein, (\d+) ", name):
@@ -106,20 +86,16 @@ def probes(name: str, states: int) -> float | None:
     return None  # a sub-batch that grows until its error is small
 
 
-def _aimed(effort: Effort) -> Sequence[Corrections]:  # noqa: ARG001
+def _aimed() -> Corrections:
     states, rows = max(timed(cost()).items())
     batches = [row for row in rows if row["correction"].startswith(BATCHES)]
     cheapest = min(batches, key=lambda row: float(row["ratio"]))
-    return [Corrections((cheapest["correction"], TABLE), states)]
+    return Corrections(((cheapest["correction"], states), (TABLE, states)))
 
 
-def _counted(effort: Effort) -> Sequence[Corrections]:  # noqa: ARG001
-    batches = timed(cost()).items()
-    names = {n: [row["correction"] for row in rows] for n, rows in batches}
-    return [
-        Corrections(tuple(name for name in own if probes(name, n) is not None), n)
-        for n, own in names.items()
-    ]
+def _counted() -> Corrections:
+    cases = [(row["correction"], n) for n, rows in timed(cost()).items() for row in rows]
+    return Corrections(tuple(case for case in cases if probes(*case) is not None))
 
 
 def compare_time(data: Cost, formula: Formula) -> Comparison:
@@ -131,16 +107,16 @@ def compare_time(data: Cost, formula: Formula) -> Comparison:
 
 
 def compare_products(data: Cost, formula: Formula) -> Comparison:
-    """Products a state against ``m`` a step; a sum of ``steps`` shares is rounded."""
+    """Products per state against ``m`` per step; a sum of ``steps`` shares is rounded."""
     measured = np.array([float(row["products"]) for row in data.rows])
-    promised = [probes(row["correction"], data.states) or 0.0 for row in data.rows]
+    promised = [probes(*case) or 0.0 for case in data.asked]
     predicted = np.array([formula.products(m, data.steps) for m in promised])
     tolerance = data.steps * np.finfo(float).eps * np.abs(predicted)
     return Comparison(measured, predicted, tolerance)
 
 
 def price(row: Record, steps: int) -> float | None:
-    """Return seconds a product in passes of the plain run, one a step; None without products."""
+    """Return the time of a product in plain passes, of which a step takes one; None without any."""
     return (row["ratio"] - 1) * steps / row["products"] if row["products"] else None
 
 
@@ -187,39 +163,45 @@ def prices(found: Record) -> str:
 
 
 def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
-    found = cost()
-    rows = [
-        [f"{states:,}", *cells(row, found["steps"])]
-        for states, own in timed(found).items()
-        for row in own
-    ]
-    title = "Cost of a run: medians over rounds, products a state"
-    return Table(title, ["states", *COLUMNS], rows)
+    title = "Cost of a run: medians over rounds, products per state"
+    return Table(title, COLUMNS, cost_rows(cost()))
 
 
 COLUMNS = [
+    "states",
     "correction",
     "seconds",
     "over plain",
     "range of the rounds",
-    "products a state",
-    "passes a product",
+    "products per state",
+    "passes per product",
 ]
 
 
-def cells(row: Record, steps: int) -> list[str]:
-    """Return a correction's row of the table."""
-    low, high = row["ratio_range"]
-    passes = price(row, steps)
-    return [
-        row["correction"],
-        f"{row['seconds']:.3g}",
-        f"{row['ratio']:.3g}",
-        f"{low:.3g} to {high:.3g}",
-        f"{row['products']:.3g}",
-        "-" if passes is None else f"{passes:.2g}",
-    ]
+def cost_rows(found: Record) -> list[list[str]]:
+    """Return the table's rows, one per batch and correction."""
+    rows = []
+    for states, own in timed(found).items():
+        for row in own:
+            low, high = row["ratio_range"]
+            passes = price(row, found["steps"])
+            rows.append(
+                [
+                    f"{states:,}",
+                    row["correction"],
+                    f"{row['seconds']:.3g}",
+                    f"{row['ratio']:.3g}",
+                    f"{low:.3g} to {high:.3g}",
+                    f"{row['products']:.3g}",
+                    "-" if passes is None else f"{passes:.2g}",
+                ]
+            )
+    return rows
 
+
+_check = partial(
+    study_check, missing=partial(missing, "cost"), measure=measure, restore=Corrections.restore
+)
 
 CLAIM = Claim(
     id="correction-cost",
@@ -248,26 +230,8 @@ CLAIM = Claim(
     ),
     formula=Formula(),
     checks=(
-        Check(
-            "time",
-            method="neural",
-            draw=_aimed,
-            measure=Corrections.measure,
-            compare=compare_time,
-            restore=Corrections.restore,
-            available=missing,
-            notes=notes,
-        ),
-        Check(
-            "products",
-            method="neural",
-            draw=_counted,
-            measure=Corrections.measure,
-            compare=compare_products,
-            restore=Corrections.restore,
-            available=missing,
-            notes=notes,
-        ),
+        _check("time", _aimed, compare_time),
+        _check("products", _counted, compare_products),
     ),
     controls=(
         NegativeControl("every time doubled", Formula(scale=2.0), ("time",)),

@@ -9,45 +9,40 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
 from gpu_models.claims.gains import (
-    AS_STATED,
-    DATA,
+    COUNTED,
     FAIR_CONTROLS,
     FEWER,
-    Judged,
-    Reading,
-    at_most_one,
-    checks,
-    everything,
-    high,
-    needs,
-    notes,
-    study,
-)
-from gpu_models.claims.words import (
-    COUNTED,
     LABELS,
     WHERE,
     WHOSE,
+    Asked,
+    Judged,
     Pairs,
+    Reading,
     absent,
+    at_most_one,
+    checks,
     counted,
     fair_span,
+    gain_claim,
+    high,
     judged,
     line,
+    needs,
     ratios,
     scope,
+    study,
+    study_check,
     table,
-    tried,
 )
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import RULE, SHARES, Pair, Summary, pairs_of, summary
-from steinlab.verification.claim import Check, Claim, NegativeControl, Number, Result
+from steinlab.verification.claim import Check, NegativeControl, Number, Result
 from steinlab.verification.comparison import Comparison
 
 REPORTED = ("dpmpp-2m", "dpmpp-3m", "unipc-2", "heun")
@@ -56,35 +51,21 @@ REPORTED = ("dpmpp-2m", "dpmpp-3m", "unipc-2", "heun")
 DISTANCE = "FD-classifier"
 QUANTITIES = {DISTANCE: DISTANCE, "recall": "recall", "precision": "precision"}
 
-Place = tuple[str, str, str]
-"""Solver, grid and rule."""
 
+class Places(Asked):
+    """A case is a reported solver on a grid, over all its budgets."""
 
-@dataclass(frozen=True)
-class Places:
-    """One batch; a case is a reported solver on a grid, over all its budgets."""
-
-    dataset: ClassVar[str | None] = DATA
-
-    asked: tuple[Place, ...]
-
-    def __len__(self) -> int:
-        """Return the number of cases."""
-        return len(self.asked)
+    names = ("solver", "grid", "rule")
 
     def describe(self, index: int) -> dict[str, Any]:
-        """Return a case as JSON."""
-        solver, grid, rule = self.asked[index]
-        return {"solver": solver, "grid": grid} | ({"rule": rule} if rule != RULE else {})
+        """Return a case as JSON; the published rule goes without saying."""
+        case = super().describe(index)
+        return {k: v for k, v in case.items() if (k, v) != ("rule", RULE)}
 
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
         """Read a case back."""
-        return cls(((case["solver"], case["grid"], case.get("rule", RULE)),))
-
-    def measure(self) -> Judged:
-        """Read the record."""
-        return Judged(self.asked, everything())
+        return super().restore({"rule": RULE, **case})
 
 
 def within(pairs: Sequence[Pair], solver: str, grid: str) -> list[Pair]:
@@ -111,25 +92,18 @@ def compare_places(data: Judged, reading: Reading) -> Comparison:
 def places_check(name: str, rules: Sequence[str]) -> Check:
     """Return the check of the rules by reported solver and grid."""
 
-    def asked() -> tuple[Place, ...]:
-        return tuple((*p, rule) for rule in rules for p in summaries(pairs_of(study(), rule)))
+    def places() -> Places:
+        return Places(
+            tuple((*p, rule) for rule in rules for p in summaries(pairs_of(study(), rule)))
+        )
 
     def missing() -> str:
         reason = needs(rules, (DISTANCE,))()
-        if reason or asked():
+        if reason or len(places()):
             return reason
         return f"the stored study has no mean for {', '.join(REPORTED)} with {LABELS[rules[0]]}"
 
-    return Check(
-        name,
-        method="neural",
-        draw=lambda _effort: [Places(asked())],
-        measure=Places.measure,
-        compare=compare_places,
-        restore=Places.restore,
-        available=missing,
-        notes=notes,
-    )
+    return study_check(name, places, compare_places, missing, restore=Places.restore)
 
 
 def _place_rows(pairs: Pairs) -> list[list[str]]:
@@ -172,7 +146,7 @@ def _gains(data: Judged, rule: str) -> tuple[int, int]:
     return sum(s.mean_gains for s in found), len(found)
 
 
-CLAIM = Claim(
+CLAIM = gain_claim(
     id="coverage",
     title="What the gains cover, and mode coverage",
     statement=(
@@ -188,9 +162,6 @@ CLAIM = Claim(
     "Frechet distance and raises no recall.",
     numbers=_numbers,
     source="conference page, abstract ('mode collapse'), not in arXiv v1; Section 5",
-    kind="empirical",
-    owner="paper",
-    tried=tried(),
     conditions=(
         WHERE,
         WHOSE,
@@ -200,7 +171,6 @@ CLAIM = Claim(
         "collapse less: neither recall nor precision falls beyond its joint error in any cell; a "
         "run that leaves the finite numbers covers nothing",
     ),
-    formula=AS_STATED,
     checks=checks(
         (DISTANCE,),
         SHARES,
@@ -214,8 +184,6 @@ CLAIM = Claim(
             "the same, fair rules by solver and grid", FEWER, ("fair solvers and grids",)
         ),
     ),
-    dropped=(),
     finding=_finding,
     table=table(QUANTITIES, _place_rows),
-    search=lambda _claim: [],
 )

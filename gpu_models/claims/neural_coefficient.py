@@ -17,23 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from gpu_models.claims.gains import DATA, notes, study
-from gpu_models.claims.words import WHERE
-from gpu_models.study.stored import Record, stored
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from gpu_models.claims.gains import WHERE, Asked, missing, study, study_check
+from gpu_models.study.stored import Record
+from steinlab.verification.claim import Check, Claim, NegativeControl, Number, Result, Table
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import critical
 
@@ -57,55 +48,27 @@ class Formula(NamedTuple):
     constant: float = 1.0
 
 
-@dataclass(frozen=True)
-class Steps:
-    """One batch; a case is a step and a route."""
+class Steps(Asked):
+    """A case is a step and a route."""
 
-    dataset: ClassVar[str | None] = DATA
-
-    asked: tuple[tuple[str, int, str], ...]
-
-    def __len__(self) -> int:
-        """Return the number of cases."""
-        return len(self.asked)
-
-    def describe(self, index: int) -> dict[str, Any]:
-        """Return a case as JSON."""
-        solver, step, route = self.asked[index]
-        return {"solver": solver, "step": step, "route": route}
+    names = ("solver", "step", "route")
 
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read a case back."""
+        """Read a case back; the record must have it."""
         if case["step"] >= len(rows(case["solver"])):
             raise ValueError(f"step must be one of the record, got {case['step']}")
-        return cls(((case["solver"], case["step"], case["route"]),))
+        return super().restore(case)
 
-    def measure(self) -> list[tuple[Record, str]]:
-        """Read the record."""
-        return [(rows(solver)[step], route) for solver, step, route in self.asked]
+
+def measure(batch: Steps) -> list[tuple[Record, str]]:
+    """Read the record."""
+    return [(rows(solver)[step], route) for solver, step, route in batch.asked]
 
 
 def rows(solver: str) -> list[Record]:
     """Return the record's steps of a solver, from noise to data."""
     return [row for row in study().rows("coefficients") if row["solver"] == solver]
-
-
-def missing() -> str:
-    """Return why coefficients cannot be judged here, empty if they can."""
-    found = stored()
-    if found is None:
-        return "no stored study: run steinlab study"
-    absent = "the stored study has no piece `coefficients`: resume it"
-    return "" if found.rows("coefficients") else absent
-
-
-def _draw(solvers: Sequence[str], routes: Sequence[str]) -> Callable[[Effort], Sequence[Steps]]:
-    def draw(effort: Effort) -> Sequence[Steps]:  # noqa: ARG001
-        steps = ((s, i) for s in solvers for i in range(len(rows(s))))
-        return [Steps(tuple((s, i, route) for s, i in steps for route in routes))]
-
-    return draw
 
 
 def _sampled(
@@ -259,15 +222,17 @@ def _check(
     routes: Sequence[str],
     compare: Callable[[Any, Any], Comparison],
 ) -> Check:
-    return Check(
+    def batch() -> Steps:
+        steps = [(s, i) for s in solvers for i in range(len(rows(s)))]
+        return Steps(tuple((s, i, route) for s, i in steps for route in routes))
+
+    return study_check(
         name,
-        method="neural",
-        draw=_draw(solvers, routes),
-        measure=Steps.measure,
-        compare=compare,
+        batch,
+        compare,
+        partial(missing, "coefficients"),
+        measure=measure,
         restore=Steps.restore,
-        available=missing,
-        notes=notes,
     )
 
 

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_models.claims.gains import AS_STATED, CONTROLS, attainable, cells_check, mean_check, study
-from gpu_models.claims.words import (
+from gpu_models.claims.gains import (
+    CONTROLS,
     COUNTED,
     PUBLISHED,
     WHERE,
     absent,
+    attainable,
+    cells_check,
     counted,
+    gain_claim,
     judged,
+    mean_check,
     ratios,
     scope,
+    study,
     table,
-    tried,
 )
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, RULE, summary
-from steinlab.verification.claim import Claim, Number, Result
+from steinlab.verification.claim import Number, Result
 
 QUANTITIES = {"flow_error": "flow error"}
 
@@ -50,7 +54,7 @@ def _finding(results: Mapping[str, Result]) -> str:
     )
 
 
-CLAIM = Claim(
+CLAIM = gain_claim(
     id="neural-integration-error",
     title="Integration error on a neural denoiser",
     statement="on a trained network the correction reduces the distance to the network's own flow",
@@ -66,9 +70,6 @@ CLAIM = Claim(
         "conference page, abstract ('reduces integration error even when contractivity is "
         "violated'), not in arXiv v1; Section 5"
     ),
-    kind="empirical",
-    owner="paper",
-    tried=tried(),
     conditions=(
         WHERE,
         PUBLISHED,
@@ -78,15 +79,12 @@ CLAIM = Claim(
         "errors of the two runs are joined as if independent: conservative, since they share "
         "their start states",
     ),
-    formula=AS_STATED,
     checks=(
         mean_check("mean", (RULE,), tuple(QUANTITIES)),
         cells_check("cells", (RULE,), tuple(QUANTITIES)),
         *attainable(tuple(QUANTITIES)),
     ),
     controls=CONTROLS,
-    dropped=(),
     finding=_finding,
     table=table(QUANTITIES),
-    search=lambda _claim: [],
 )

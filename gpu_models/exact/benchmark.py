@@ -19,9 +19,8 @@ import torch
 
 from analytic import EmpiricalMixture, NoiseLevel
 from gpu_models.exact.denoiser import ScaledEmpirical
-from gpu_models.exact.methods import FUSED, METHODS
 from gpu_models.exact.rounding import bounds
-from gpu_models.exact.streaming import PRECISIONS, product_mode
+from gpu_models.exact.streaming import FUSED, METHODS, PRECISIONS, product_mode
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError
 from steinlab.storage import write_json
@@ -32,11 +31,11 @@ SIZES = {"full": (60_000, 784, 4096), "tiny": (600, 24, 64)}
 CHUNKS = (2**25, 2**26, 2**27, 2**28)
 LEVELS = (NoiseLevel(1.0, 20.0), NoiseLevel(1.0, 4.0), NoiseLevel(0.6, 1.5))
 TIMED = LEVELS[1]
-"""Where the posterior spreads over many rows."""
+"""The level of the timed runs, where the posterior spreads over many rows."""
 
 RATE = TIMED.alpha / TIMED.sigma**2
-QUEUED = 10
-"""Runs in a row, as a solver makes them."""
+WARM_UP, REPEATS, QUEUED = 3, 15, 10
+"""Runs before the clock starts, runs timed one by one, runs in a row as a solver makes them."""
 
 CHECKED = 64
 """Queries compared with float64; float64 itself with ``analytic`` on ``CHECKED // 16``."""
@@ -57,35 +56,28 @@ def queries(data: np.ndarray, level: NoiseLevel, count: int, seed: int = 1) -> n
     return np.asarray(level.noised(picked, rng))
 
 
-def milliseconds(run: Callable[[], Any], repeats: int = 15) -> dict[str, float]:
+def elapsed(run: Callable[[], Any], count: int = 1) -> float:
+    """Return the mean time of runs one behind another, in ms, launches included."""
+    event: Any = torch.cuda.Event
+    start, end = event(enable_timing=True), event(enable_timing=True)
+    start.record()
+    for _ in range(count):
+        run()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / count
+
+
+def milliseconds(run: Callable[[], Any]) -> dict[str, float]:
     """Return the median, least and largest time of a run on an idle device, launches included.
 
     ``queued`` is the mean of runs one behind another, where launches hide behind the work.
     """
-    for _ in range(3):
+    for _ in range(WARM_UP):
         run()
-    times = []
-    event: Any = torch.cuda.Event
-    for _ in range(repeats):
-        start, end = event(enable_timing=True), event(enable_timing=True)
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    start, end = event(enable_timing=True), event(enable_timing=True)
-    start.record()
-    for _ in range(QUEUED):
-        run()
-    end.record()
-    end.synchronize()
-    queued = start.elapsed_time(end) / QUEUED
-    return {
-        "median": statistics.median(times),
-        "min": min(times),
-        "max": max(times),
-        "queued": queued,
-    }
+    times = [elapsed(run) for _ in range(REPEATS)]
+    found = {"median": statistics.median(times), "min": min(times), "max": max(times)}
+    return found | {"queued": elapsed(run, QUEUED)}
 
 
 COLUMNS = ("median", "min", "max", "queued", "ratio", "queued_ratio")

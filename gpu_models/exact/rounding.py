@@ -70,10 +70,6 @@ def bounds(
         ``V_atoms``, the trace of the rows' posterior covariance.
     mass : array (N,)
         Posterior probability of all rows but the most probable one.
-
-    Returns
-    -------
-    Bounds
     """
     kind, gains = PRECISIONS[precision], law.gains(level)
     work = 2.0**-53 if precision == "float64" else 2.0**-24

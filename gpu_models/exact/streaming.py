@@ -9,19 +9,29 @@ For logits ``l_i = rate u.m_i - bias |m_i|^2 / 2`` and the running top row ``t``
 When a chunk holds a larger logit ``l_s``, every sum is scaled by ``exp(l_t - l_s)`` and row ``t``
 joins the rest with that weight. No sum holds a term of order one beside the rest, so the rest keeps
 its relative accuracy however small it is. A chunk costs two matrix products and one pass over its
-logits; memory is that of one chunk, small enough to stay in the cache of a GPU.
+logits; memory is that of one chunk, small enough to stay in the cache of a GPU. A chunk is computed
+by one of three methods:
+
+- ``plain``: library products and plain torch operations between them; everywhere.
+- ``folded``: library products, and one Triton kernel for the softmax of a chunk.
+- ``fused``: the softmax in the epilogue of a Triton product, so that logits are never stored; TF32
+  and bf16 only.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from steinlab.errors import InputError
 
 ALIGNMENT = 16
 """Numbers: chunks start at multiples of it."""
@@ -207,8 +217,7 @@ def second_product(weights: torch.Tensor, columns: torch.Tensor, rest: torch.Ten
     elif weights.is_cuda:
         try:
             torch.addmm(rest, weights, columns.T, out_dtype=rest.dtype, out=rest)
-        except (RuntimeError, TypeError) as error:
-            print("addmm out_dtype:", type(error), str(error)[:200])
+        except (RuntimeError, TypeError):
             rest.add_(torch.mm(weights, columns.T, out_dtype=rest.dtype))
     else:
         rest.addmm_(weights.to(rest.dtype), columns.to(rest.dtype).T)
@@ -259,3 +268,58 @@ def sweep(
         fold(state, chunk, atoms, bias)
         second_product(chunk.weights, atoms.columns[:, start:end], state.rest)
     return state
+
+
+Sweep = Callable[[torch.Tensor, torch.Tensor, Atoms, int], State]
+"""``(rounded queries, bias, atoms, rows in a chunk) -> statistics`` of all rows."""
+
+
+def _plain(precision: Precision, dim: int, *, cuda: bool) -> Sweep:  # noqa: ARG001
+    return partial(sweep, fold=fold_plain)
+
+
+def _folded(precision: Precision, dim: int, *, cuda: bool) -> Sweep:  # noqa: ARG001
+    _require_triton("folded", cuda=cuda)
+    from gpu_models.exact.kernels import fold
+
+    return partial(sweep, fold=fold)
+
+
+def _fused(precision: Precision, dim: int, *, cuda: bool) -> Sweep:
+    _require_triton("fused", cuda=cuda)
+    if precision.name not in FUSED:
+        raise InputError(
+            f"method must be plain or folded for {precision.name}, got fused: its product is for "
+            + " and ".join(FUSED)
+        )
+    if not _aligned(precision, dim):
+        raise InputError(f"method must be plain or folded for {dim} coordinates, got fused")
+    from gpu_models.exact.fused import fused_sweep
+
+    return fused_sweep
+
+
+def _aligned(precision: Precision, dim: int) -> bool:
+    """Whether a row is whole 16-byte words, as Hopper's tensor copies want it."""
+    return dim * torch.empty(0, dtype=precision.factor).element_size() % 16 == 0
+
+
+def _require_triton(method: str, *, cuda: bool) -> None:
+    if not (cuda and importlib.util.find_spec("triton")):
+        raise InputError(f"method must be plain without CUDA and Triton, got {method}")
+
+
+FUSED = ("tf32", "bf16")
+"""Precisions of the fused product."""
+
+METHODS: Mapping[str, Callable[..., Sweep]] = MappingProxyType(
+    {"plain": _plain, "folded": _folded, "fused": _fused}
+)
+"""Every method by name: a factory of its sweep."""
+
+
+def default_method(precision: Precision, dim: int, *, cuda: bool) -> str:
+    """Return the fastest method as measured on an H100 (docs/gpu.md)."""
+    if not (cuda and importlib.util.find_spec("triton")):
+        return "plain"
+    return "fused" if precision.name == "tf32" and _aligned(precision, dim) else "folded"

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from gpu_models.figures.record import absent, study_of
-from gpu_models.study.stored import Record, Stored
+from gpu_models.study.stored import Record, Stored, absent, study_of
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.panels import say, take_away
 from steinlab.report.figures.style import BLACK, GREY, look
@@ -100,7 +99,7 @@ def _plot_errors(error: Axes, divergence: Axes, arrays: Any) -> None:
         _draw(error, arrays[f"network_{name}"], label=label, **look(2))
         _draw(error, arrays[f"exact_{name}"], label=f"exact, {name}", **look(i))
         _draw(divergence, arrays[f"divergence_{name}"], label=name, **look(i))
-    error.set(yscale="log", title="mean square a pixel", ylim=(1e-12, 3))
+    error.set(yscale="log", title="mean square per pixel", ylim=(1e-12, 3))
     divergence.set(yscale="log", title=r"divergence of the exact $D$")
     error.legend(loc="lower left")
     divergence.legend(loc="lower left")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from gpu_models.figures.record import absent, study_of
+from gpu_models.study.stored import absent, study_of
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.panels import plain_ticks, say, take_away
 from steinlab.report.figures.style import GREY, look
@@ -50,7 +50,7 @@ def compute(
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a panel a number of evaluations, noise decreasing to the right."""
+    """Draw a panel per number of evaluations, noise decreasing to the right."""
     budgets = data.config["budgets"]
     steps = [data.arrays[f"step_{n}"] for n in budgets]
     for ax, n in zip(axes, budgets, strict=False):

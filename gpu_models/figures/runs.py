@@ -12,10 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from gpu_models.figures.record import absent, study_of
 from gpu_models.study.design import HEADLINE_SOLVERS
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, LARGEST, RULE
-from gpu_models.study.stored import Stored
+from gpu_models.study.stored import Stored, absent, study_of
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.panels import plain_ticks, say, take_away
 from steinlab.report.figures.style import GREY, look
@@ -96,7 +95,7 @@ def _curve(study: Stored, solver: str, family: str, quantity: str) -> np.ndarray
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw flow errors above and Frechet distances below, a column a solver."""
+    """Draw flow errors above and Frechet distances below, a column per solver."""
     solvers, columns = data.config["solvers"], len(axes) // 2
     if not solvers:
         say(axes[0], data.skipped[0])

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from steinlab.cli.parser import Parser
 from steinlab.errors import InputError
 
 VARIABLE = "STEINLAB_FASHION_MNIST"
@@ -26,18 +27,7 @@ HOW = f"apt-get install dataset-fashion-mnist, or set {VARIABLE} to the folder o
 SHAPE = (1, 28, 28)
 """Channels, height and width of one picture."""
 DIM = math.prod(SHAPE)
-CLASSES = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "boot",
-)
+CLASSES = 10
 UNSIGNED_BYTE = 8
 """The IDX code of the only type used here."""
 
@@ -105,13 +95,7 @@ def load_images(part: str, folder: str | Path | None = None) -> np.ndarray:
 
 
 def load_labels(part: str, folder: str | Path | None = None) -> np.ndarray:
-    """Return the classes of ``train`` or ``test``, ``(n,)`` in 0 to 9 (:data:`CLASSES`).
-
-    Raises
-    ------
-    InputError
-        As :func:`load_images`.
-    """
+    """Return the classes of ``train`` or ``test``, ``(n,)`` in 0 to 9, t-shirt to ankle boot."""
     return _load(f"{PARTS[part]}-labels-idx1-ubyte", folder)
 
 
@@ -163,3 +147,11 @@ def _bytes(path: Path) -> bytes:
             return file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} must be readable, found: {error}") from error
+
+
+def parser(name: str, description: str) -> Parser:
+    """Return a parser with the options of every command on these data: their folder, the device."""
+    made = Parser(name, description)
+    made.add_argument("--data", help=f"folder of the IDX files ({HOW})")
+    made.add_argument("--device", help="cpu or cuda; by default a GPU where there is one")
+    return made

@@ -3,9 +3,9 @@ r"""What the network is trained for: EDM's loss, its running average, and its er
     loss = E[ lambda(sigma) |D(x_star + sigma eps; sigma) - x_star|^2 / d ],
     log sigma ~ N(-1.2, 1.2^2),  lambda = (sigma^2 + s^2) / (sigma s)^2.
 
-Pictures are never flipped: nearly every shoe of Fashion-MNIST points left, and a mirrored one
-would leak into the law that is learned. There is no augmentation at all, so the exact denoiser of
-the training set is the exact minimiser of this loss.
+Pictures are not augmented: nearly every shoe of Fashion-MNIST points left, and flipped copies would
+change the law that is learned. The exact denoiser of the training set is thus the exact minimiser
+of this loss.
 
 References
 ----------
@@ -85,7 +85,7 @@ def edm_loss(net: Network, batch: Batch, sigma_data: float) -> torch.Tensor:
 
 
 class LevelError(NamedTuple):
-    """Mean squared error a coordinate at a level, and its standard error over pictures."""
+    """Mean squared error per coordinate at a level, and its standard error over pictures."""
 
     sigma: float
     error: float
@@ -111,21 +111,15 @@ def validate(
     noise = torch.randn(data.shape, device=data.device, generator=generator)
     found = []
     for sigma in levels:
-        each = torch.cat(
-            [
-                _squares(net, data[i : i + rows], noise[i : i + rows], sigma)
-                for i in range(0, len(data), rows)
-            ]
-        )
+        parts = []
+        for some, eps in zip(torch.split(data, rows), torch.split(noise, rows), strict=True):
+            clean, level = to_pictures(some), torch.full((len(some),), sigma, device=data.device)
+            off = net(clean + sigma * eps, level) - clean
+            parts.append(off.double().square().flatten(1).mean(1))
+        each = torch.cat(parts)
         error = float(each.std()) / math.sqrt(len(each))
         found.append(LevelError(sigma, float(each.mean()), error))
     return found
-
-
-def _squares(net: Network, data: torch.Tensor, noise: torch.Tensor, sigma: float) -> torch.Tensor:
-    clean = to_pictures(data)
-    level = torch.full((len(data),), sigma, device=data.device)
-    return (net(clean + sigma * noise, level) - clean).double().square().flatten(1).mean(1)
 
 
 def power_of(width: float) -> float:

@@ -1,4 +1,4 @@
-"""One process a GPU, as ``torchrun`` starts them; a plain start is a group of one.
+"""Group the processes that ``torchrun`` starts, one per GPU; a plain start is a group of one.
 
 Gradients are summed explicitly after the backward pass, so that a process that runs out of memory
 repeats its own part before the others are waited for.
@@ -109,13 +109,7 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
 
 @contextmanager
 def group_of(device: str | None = None) -> Iterator[Group]:
-    """Join the processes that ``torchrun`` started (NCCL on GPUs, gloo on CPUs), and leave them.
-
-    Raises
-    ------
-    InputError
-        As :func:`pick_device`.
-    """
+    """Join the processes that ``torchrun`` started (NCCL on GPUs, gloo on CPUs), and leave them."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     where = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gpu_models.network.objective import validate
-from gpu_models.network.presets import Preset
-from gpu_models.network.trainer import Trainer
+from gpu_models.network.trainer import Preset, Trainer
 from gpu_models.network.unet import ARCHITECTURE, VERSION, parameters_of
 from gpu_models.network.weights import command_line, save_weights
 from steinlab.errors import InputError
@@ -25,7 +24,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class Run:
-    """Training within a budget, with checkpoints.
+    """Trains within a budget, with checkpoints.
 
     Parameters
     ----------
@@ -127,7 +126,7 @@ class Run:
         content = io.BytesIO()
         torch.save(state, content)
         write_sealed(self.out / CHECKPOINT, content.getvalue())
-        config = trainer.settings.config.as_json()
+        config = asdict(trainer.settings.config)
         weights = self.out / f"{NAME}.safetensors"
         save_weights(weights, trainer.mean.state_dict(), ARCHITECTURE, VERSION, config)
         write_json(self.out / f"{NAME}.json", self.provenance(), indent=1, sort_keys=True)
@@ -158,7 +157,7 @@ class Run:
         return {
             "name": NAME,
             "architecture": {"name": ARCHITECTURE, "version": VERSION},
-            "settings": trainer.settings.as_json(),
+            "settings": asdict(trainer.settings),
             "parameters": parameters_of(trainer.net),
             "data": {"name": "Fashion-MNIST, training set", "licence": "MIT"},
             "sha256": self.checksums,

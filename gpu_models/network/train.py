@@ -11,19 +11,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gpu_models.network import fashion
-from gpu_models.network.arguments import fashion_parser
-from gpu_models.network.benchmark import benchmark
 from gpu_models.network.objective import resident
 from gpu_models.network.parallel import Group, group_of
-from gpu_models.network.presets import PRESETS, Preset
 from gpu_models.network.run import Run
-from gpu_models.network.trainer import Trainer
+from gpu_models.network.trainer import PRESETS, Preset, Trainer
 from steinlab.errors import InputError, one_of
 
 
@@ -76,14 +76,14 @@ def _preset(wanted: argparse.Namespace) -> Preset:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = fashion_parser("train-fashion", "Train the U-Net on Fashion-MNIST.")
+    parser = fashion.parser("train-fashion", "Train the U-Net on Fashion-MNIST.")
     parser.add_argument("--preset", default="full", help=", ".join(PRESETS))
     parser.add_argument("--out", help="folder of checkpoint, weights and provenance")
     parser.add_argument("--minutes", type=float, help="budget of time, in place of steps")
     parser.add_argument("--steps", type=int, help="budget of steps")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in out")
     parser.add_argument("--halt-at", type=int, help="save and stop at this step, to resume later")
-    parser.add_argument("--batch", type=int, help="pictures a step over all processes")
+    parser.add_argument("--batch", type=int, help="pictures per step over all processes")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--eager", action="store_true", help="do not compile on a GPU")
     parser.add_argument(
@@ -95,3 +95,74 @@ def _parser() -> argparse.ArgumentParser:
         help="measure images/s for this many seconds and print JSON, no training",
     )
     return parser
+
+
+WINDOWS = 5
+"""Intervals whose median is the speed and whose extremes are its spread."""
+WARM_UP = 10
+
+
+def benchmark(trainer: Trainer, seconds: float) -> dict[str, Any]:
+    """Return pictures per second in training and in the averaged network's evaluations.
+
+    Every process works on its own share of one batch, which keeps its size.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    seconds : float
+        For both together, compilation not counted.
+    """
+    group, batch = trainer.group, trainer.settings.batch
+    share = group.share(batch)
+    x = torch.randn(share.stop - share.start, *trainer.data.shape[1:], device=group.device)
+    sigma = torch.ones(len(x), device=group.device)
+
+    def train() -> None:
+        trainer.advance(0.0)
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            trainer.mean(x, sigma)
+
+    return {
+        "processes": group.size,
+        "device": torch.cuda.get_device_name(group.device) if _on_gpu(group) else "cpu",
+        "torch": torch.__version__,
+        "batch": batch,
+        "micro_batch": trainer.micro,
+        "train": _speed(train, group, batch, 0.7 * seconds),
+        "evaluate": _speed(evaluate, group, batch, 0.3 * seconds),
+        "memory_bytes": torch.cuda.max_memory_allocated(group.device) if _on_gpu(group) else None,
+    }
+
+
+def _speed(work: Callable[[], None], group: Group, batch: int, seconds: float) -> dict[str, float]:
+    for _ in range(WARM_UP):
+        work()
+
+    def timed(rounds: int) -> float:
+        _wait(group)
+        began = time.monotonic()
+        for _ in range(rounds):
+            work()
+        _wait(group)
+        return time.monotonic() - began
+
+    rounds = max(1, int(group.agree(seconds / WINDOWS / max(timed(1), 1e-6))))
+    speeds = [rounds * batch / timed(rounds) for _ in range(WINDOWS)]
+    return {
+        "images_per_second": statistics.median(speeds),
+        "lowest": min(speeds),
+        "highest": max(speeds),
+    }
+
+
+def _wait(group: Group) -> None:
+    if _on_gpu(group):
+        torch.cuda.synchronize(group.device)
+    group.agree(0.0)
+
+
+def _on_gpu(group: Group) -> bool:
+    return group.device.type == "cuda"

@@ -16,7 +16,7 @@ models", 2022, table 1. Ronneberger et al. 2015; Dhariwal and Nichol 2021 (scale
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class UNetConfig:
     channels : tuple of int
         Of each resolution, the finest first; each next one halves the picture.
     blocks : int
-        Residual blocks a resolution, on the way down and on the way up.
+        Residual blocks per resolution, on the way down and on the way up.
     embedding : int
         Size of the code of the noise level.
     sigma_data : float
@@ -74,13 +74,9 @@ class UNetConfig:
         if not self.sigma_data > 0:
             raise InputError(f"sigma_data must be > 0, got {self.sigma_data}")
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the configuration as plain data."""
-        return asdict(self)
-
     @classmethod
     def of_json(cls, data: dict[str, Any]) -> UNetConfig:
-        """Return the configuration of :meth:`as_json`, possibly read back from JSON."""
+        """Return the configuration of its fields, possibly read back from JSON."""
         try:
             values: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in data.items()

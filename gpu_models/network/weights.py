@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,8 @@ def fill(net: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> Non
     net.load_state_dict(dict(tensors))
 
 
-def command_line(folders: Sequence[str] = ("--data", "--out", "--weights")) -> str:
+def command_line() -> str:
     """Return the command that was given, with ``DIR`` for the folders of this machine."""
-    words = sys.argv[1:]
+    words, folders = sys.argv[1:], ("--data", "--out", "--weights")
     hidden = ["DIR" if before in folders else word for before, word in pairwise(["", *words])]
     return shlex.join(["steinlab", *hidden])

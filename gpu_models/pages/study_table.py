@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gpu_models.claims.correction_cost import COLUMNS as COST_COLUMNS
-from gpu_models.claims.correction_cost import cells as cost_cells
-from gpu_models.claims.correction_cost import timed
-from gpu_models.claims.words import fair_label
+from gpu_models.claims.correction_cost import cost_rows
+from gpu_models.claims.gains import COLUMNS, fair_label, line
 from gpu_models.study.design import FAIR, Cell
 from gpu_models.study.pairs import (
     CALIBRATED,
@@ -58,7 +57,7 @@ def pair(record: Record | None, digits: int = 4) -> str:
 
 
 def denoiser(study: Stored) -> str:
-    """Return mean squares a pixel: network, exact denoiser, and between them."""
+    """Return mean squares per pixel: network, exact denoiser, and between them."""
     rows = []
     for row in study.rows("denoiser"):
         exact, wide = row["exact_0"], row["exact_0.2"]
@@ -110,13 +109,8 @@ def lipschitz(study: Stored, budgets: Sequence[int]) -> str:
 
 def cost(study: Stored) -> str:
     """Return seconds and passes of every correction beside the plain run's."""
-    rows = [
-        [f"{states:,}", *cost_cells(row, found["steps"])]
-        for found in study.rows("cost")
-        for states, own in timed(found).items()
-        for row in own
-    ]
-    return table(["states", *COST_COLUMNS], rows) if rows else ""
+    rows = [row for found in study.rows("cost") for row in cost_rows(found)]
+    return table(COST_COLUMNS, rows) if rows else ""
 
 
 def cells(runs: Mapping[Cell, Record]) -> str:
@@ -154,22 +148,9 @@ def summaries(study: Stored) -> str:
         for name in (*ERRORS, *SHARES):
             s = summary(found, name)
             if s is not None:
-                counts = (s.improved, s.worsened, s.undecided, s.unchanged, s.stopped)
-                rows.append(
-                    [
-                        label,
-                        WORDS[name].removesuffix(", %"),
-                        f"{s.mean:.3g} ({s.low:.3g} to {s.high:.3g})",
-                        f"{s.improved / s.cells:.0%} of {s.cells}",
-                        *(str(n) for n in counts[1:]),
-                        f"{s.best.ratio:.3g} ({s.best.name})",
-                        f"{s.worst.ratio:.3g} ({s.worst.name})",
-                        beats(study, found, name),
-                    ]
-                )
-    head = ["correction", "quantity", "over plain (95 %)", "improved", "worsened", "undecided"]
-    ends = ["unchanged", "not finite", "best", "worst finite", "beats the best plain solver"]
-    return table([*head, *ends], rows) if rows else ""
+                words = WORDS[name].removesuffix(", %")
+                rows.append([*line(label, words, s), beats(study, found, name)])
+    return table([*COLUMNS, "beats the best plain solver"], rows) if rows else ""
 
 
 CLEAR = 3.0
@@ -250,7 +231,7 @@ def beside(solvers: Sequence[str], budgets: Sequence[str]) -> list[str]:
         "A network, `fashion-edm` on pictures of clothes: FD-classifier (a Frechet distance, "
         "not FID) and in brackets precision and recall in per cent, of the stored study's "
         "runs; `stein` is clipped to [0.1, 1], `rule` from below only; an empty cell is not in "
-        "the record (`python docs/study_page.py`; [study.md](study.md) has the errors):",
+        "the record (`steinlab pages`; [study.md](study.md) has the errors):",
         network,
     ]
 
@@ -283,11 +264,11 @@ def _beside(row: Record) -> str:
 
 
 def speeds(folder: Path) -> str:
-    """Return pictures a second in training and evaluation on one card and on two."""
+    """Return pictures per second in training and evaluation on one card and on two."""
     rows = []
     for file in sorted(folder.glob("speed-*.json")):
         row = json.loads(file.read_text(encoding="utf-8"))
         numbers = (f"{row[k]['images_per_second']:,.0f}" for k in ("train", "evaluate"))
         rows.append([str(row["processes"]), str(row["micro_batch"]), *numbers])
-    head = ["processes", "pictures a card", "training, a second", "evaluation, a second"]
+    head = ["processes", "pictures per card", "training, per second", "evaluation, per second"]
     return table(head, rows) if rows else ""

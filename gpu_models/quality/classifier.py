@@ -1,12 +1,11 @@
 """Train a small classifier of Fashion-MNIST: ``steinlab train-classifier --out DIR``.
 
-Its features and its confidence measure samples; the weights that ship with the package are
-its output on a GPU, with the test accuracy in the JSON beside them.
+Its features and its confidence measure samples. The packaged weights were trained on a GPU; the
+JSON beside them holds the test accuracy.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from torch.nn import functional as F
 
 from gpu_models.models import FOLDER
 from gpu_models.network import fashion
-from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident, to_pictures
 from gpu_models.network.parallel import pick_device
 from gpu_models.network.unet import parameters_of
@@ -53,7 +51,7 @@ class Classifier(nn.Module):
             inputs = width
         self.body = nn.Sequential(*layers[:-1])
         self.neck = nn.Linear(inputs, FEATURES)
-        self.head = nn.Linear(FEATURES, len(fashion.CLASSES))
+        self.head = nn.Linear(FEATURES, fashion.CLASSES)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``(N, 128)`` for pictures ``(N, 1, 28, 28)`` in [-1, 1]."""
@@ -68,13 +66,7 @@ class Classifier(nn.Module):
 
 
 def load_classifier(path: Path | None = None, device: str | torch.device = "cpu") -> Classifier:
-    """Return the classifier of a weights file, by default the one of the package.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged or of another architecture.
-    """
+    """Return the classifier of a weights file, by default the one of the package."""
     path = path or FOLDER / f"{NAME}.safetensors"
     tensors, config = load_weights(path, ARCHITECTURE, VERSION)
     net = Classifier(config["widths"])
@@ -133,15 +125,11 @@ def accuracy(net: Classifier, images: torch.Tensor, labels: torch.Tensor) -> tup
 
 def main(args: Sequence[str]) -> int:
     """Train, write and test the classifier; return the exit code."""
-    parser = fashion_parser("train-classifier", "Train the classifier of Fashion-MNIST.")
+    parser = fashion.parser("train-classifier", "Train the classifier of Fashion-MNIST.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    _work(parser.parse_args(args))
-    return 0
-
-
-def _work(wanted: argparse.Namespace) -> None:
+    wanted = parser.parse_args(args)
     device = pick_device(wanted.device)
     began = time.monotonic()
     images, labels = (resident("train", wanted.data, device), classes("train", wanted.data, device))
@@ -169,6 +157,7 @@ def _work(wanted: argparse.Namespace) -> None:
     }
     write_json(wanted.out / f"{NAME}.json", record, indent=1, sort_keys=True)
     print(f"test accuracy {share:.4f} +- {error:.4f}")
+    return 0
 
 
 def classes(part: str, folder: str | None, device: torch.device) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Draw samples from a weights file and measure them: ``steinlab evaluate --out DIR``.
 
-Writes ``measures.json`` and one picture of samples a run. Under ``torchrun`` every process draws
+Writes ``measures.json`` and one picture of samples per run. Under ``torchrun`` every process draws
 its share of the same samples.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ import torch
 
 from gpu_models.models import DISPLAY, FASHION_WEIGHTS, network_denoiser
 from gpu_models.network import fashion
-from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident
 from gpu_models.network.parallel import Group, group_of
 from gpu_models.network.weights import command_line
 from gpu_models.quality.features import EXTRACTORS, confidence
-from gpu_models.quality.reference import Bench, ConfidenceBench, measure
+from gpu_models.quality.measures import Bench, ConfidenceBench, measure
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.pictures import sheet
 from steinlab.diffusion.processes import EDM
@@ -67,6 +67,8 @@ def main(args: Sequence[str]) -> int:
 
 
 def _work(wanted: argparse.Namespace, group: Group) -> None:
+    from PIL import Image
+
     benches, missing = _benches(wanted, group)
     denoiser = network_denoiser(wanted.weights, device=str(group.device), rows=ROWS)
     record: dict[str, Any] = {
@@ -96,7 +98,9 @@ def _work(wanted: argparse.Namespace, group: Group) -> None:
         run["measures"] = measure(states, benches)
         record["runs"].append(run)
         write_json(wanted.out / "measures.json", record, indent=1, sort_keys=True)
-        _save_picture(wanted.out / f"{wanted.solver}-{spent}.png", states[:128])
+        pictures = sheet(states[:128].cpu().numpy(), fashion.SHAPE, DISPLAY, columns=16)
+        image, file = Image.fromarray(pictures), wanted.out / f"{wanted.solver}-{spent}.png"
+        write_whole(file, partial(image.save, format="PNG"))
         print(run, flush=True)
 
 
@@ -105,7 +109,9 @@ def _benches(
 ) -> tuple[list[Bench | ConfidenceBench], dict[str, str]]:
     """Return what can measure here, and why the rest cannot."""
     extractors, missing = {}, {}
-    for name in [one_of("measures", name, EXTRACTORS) for name in wanted.measures]:
+    for name in [
+        one_of("measures", name, EXTRACTORS) for name in wanted.measures.split(",") if name
+    ]:
         try:
             extractors[name] = EXTRACTORS[name](group.device)
         except InputError as error:
@@ -120,15 +126,8 @@ def _benches(
     return benches, missing
 
 
-def _save_picture(path: Path, states: torch.Tensor) -> None:
-    from PIL import Image
-
-    pictures = sheet(states.cpu().numpy(), fashion.SHAPE, DISPLAY, columns=16)
-    write_whole(path, lambda out: Image.fromarray(pictures).save(out, "PNG"))
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = fashion_parser("evaluate", "Draw samples from a weights file and measure them.")
+    parser = fashion.parser("evaluate", "Draw samples from a weights file and measure them.")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--solver", default="dpmpp-2m")
@@ -136,14 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--evaluations", type=_numbers, default=[18], metavar="N,N")
     parser.add_argument("--samples", type=int, default=10000)
     parser.add_argument("--reference", type=int, help="real pictures of each part; default all")
-    parser.add_argument("--measures", type=_names, default=list(EXTRACTORS), metavar="NAME,NAME")
+    parser.add_argument("--measures", default=",".join(EXTRACTORS), metavar="NAME,NAME")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
 
 def _numbers(text: str) -> list[int]:
     return [int(each) for each in text.split(",")]
-
-
-def _names(text: str) -> list[str]:
-    return [each for each in text.split(",") if each]

@@ -1,8 +1,7 @@
 """Features of pictures, from networks trained on other data or on these.
 
-Every extractor sees the pictures as they would be saved, rounded to 8 bits: real data are such.
-What EfficientNet-Lite0 yields is no FID, whose features are Inception's; those are for users who
-have their weights.
+Every extractor rounds pictures to 8 bits first, the precision of the real data. A distance on the
+features of EfficientNet-Lite0 is no FID; the FID takes Inception's, for users who have its weights.
 """
 
 from __future__ import annotations
@@ -106,21 +105,15 @@ def efflite0(device: torch.device) -> Extractor:
     return Extractor("FD-EffLite0", EFFLITE_FEATURES, function, device)
 
 
-def classifier(device: torch.device, path: Path | None = None) -> Extractor:
-    """Return the features of the classifier trained on Fashion-MNIST.
-
-    Raises
-    ------
-    InputError
-        As :func:`gpu_models.quality.classifier.load_classifier`.
-    """
-    net = load_classifier(path, device)
+def classifier(device: torch.device) -> Extractor:
+    """Return the features of the classifier trained on Fashion-MNIST."""
+    net = load_classifier(device=device)
     return Extractor("FD-classifier", FEATURES, lambda x: net.features(2 * x - 1), device)
 
 
-def confidence(device: torch.device, path: Path | None = None) -> Extractor:
+def confidence(device: torch.device) -> Extractor:
     """Return the classifier's largest class probability as a single feature."""
-    net = load_classifier(path, device)
+    net = load_classifier(device=device)
 
     def function(x: torch.Tensor) -> torch.Tensor:
         largest: torch.Tensor = net(2 * x - 1).softmax(1).amax(1, keepdim=True)
@@ -132,13 +125,8 @@ def confidence(device: torch.device, path: Path | None = None) -> Extractor:
 def inception(device: torch.device) -> Extractor:
     """Return Inception's pooled features, those of the FID, where the user has the weights.
 
-    The network is that of ``torch-fidelity``, which matches the original FID; nothing is
-    downloaded.
-
-    Raises
-    ------
-    InputError
-        Saying what is missing: the package, or the weights.
+    The network is that of ``torch-fidelity``, which matches the original FID. Nothing is
+    downloaded; an ``InputError`` names the package or the weights that are missing.
     """
     path = os.environ.get(INCEPTION_VARIABLE, "")
     if not path or not Path(path).is_file():

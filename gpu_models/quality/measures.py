@@ -13,11 +13,17 @@ LeVeque, "Updating formulae", 1979 (merging). Kynkaanniemi, Karras, Laine, Lehti
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
+
+from gpu_models.quality.features import Extractor
+from steinlab.estimates import Estimate
 
 CHUNK = 1024
 """Rows of features treated at once."""
@@ -45,11 +51,7 @@ class Moments:
         """Return the moments of rows ``(n, d)``, n >= 1."""
         if rows.ndim != 2 or len(rows) < 1:
             raise ValueError(f"rows must have shape (n >= 1, d), got {tuple(rows.shape)}")
-        parts = [cls._of_chunk(chunk.double()) for chunk in torch.split(rows, CHUNK)]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
+        return _merged([cls._of_chunk(chunk.double()) for chunk in torch.split(rows, CHUNK)])
 
     @classmethod
     def _of_chunk(cls, rows: torch.Tensor) -> Moments:
@@ -72,18 +74,15 @@ class Moments:
         return self.scatter / (self.count - 1)
 
 
-def frechet(sample: Moments, reference: Moments) -> float:
+def frechet(sample: Moments, reference: Moments, root: torch.Tensor | None = None) -> float:
     r"""Return the Frechet distance of two Gaussians with these moments (not its root).
 
     Biased upward at finite counts, by about ``d / n`` of the covariance's trace and more: compare
-    equal counts. Eigenvalues that rounding made negative count as zero.
+    equal counts. Eigenvalues that rounding made negative count as zero. ``root`` is that of the
+    reference's covariance, where it is known.
     """
-    root = _power(reference.covariance, 0.5)
-    return _frechet(sample, reference, root)
-
-
-def _frechet(sample: Moments, reference: Moments, root: torch.Tensor) -> float:
     c1, c2 = sample.covariance, reference.covariance
+    root = _power(c2, 0.5) if root is None else root
     shift = sample.mean - reference.mean
     middle = torch.linalg.eigvalsh(_symmetric(root @ c1 @ root)).clamp(min=0).sqrt().sum()
     return float(shift @ shift + c1.trace() + c2.trace() - 2 * middle)
@@ -102,29 +101,18 @@ def _power(matrix: torch.Tensor, power: float) -> torch.Tensor:
     return power_of_it
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its standard error, and what either is made of.
+class Jackknifed(NamedTuple):
+    """A value, its standard error (the reference counts as given), and the value without bias.
 
-    Attributes
-    ----------
-    value : float
-    error : float
-        Standard error over the samples; the reference counts as given.
-    unbiased : float
-        The jackknife's value, less the bias of order ``1 / n``.
-    replicates : tuple of float
-        The value without each group. Runs from the same start states, grouped alike, give the
-        error of a difference by :func:`difference`.
+    ``unbiased`` is the jackknife's value, less the bias of order ``1 / n``.
     """
 
     value: float
     error: float
     unbiased: float
-    replicates: tuple[float, ...]
 
 
-def frechet_estimate(rows: torch.Tensor, reference: Moments, groups: int = GROUPS) -> Estimate:
+def frechet_estimate(rows: torch.Tensor, reference: Moments, groups: int = GROUPS) -> Jackknifed:
     """Return the Frechet distance of rows to a reference, with its jackknife error.
 
     Parameters
@@ -139,33 +127,15 @@ def frechet_estimate(rows: torch.Tensor, reference: Moments, groups: int = GROUP
         raise ValueError(f"groups must be in 2 to {len(rows) // 2}, got {groups}")
     root = _power(reference.covariance, 0.5)
     parts = [Moments.of(rows[g::groups]) for g in range(groups)]
-    value = _frechet(_merged(parts), reference, root)
-    left = [_frechet(_merged(parts[:g] + parts[g + 1 :]), reference, root) for g in range(groups)]
-    return _jackknife(value, left)
-
-
-def difference(a: Estimate, b: Estimate) -> Estimate:
-    """Return ``a - b`` for runs from the same start states, with the error of the difference."""
-    if len(a.replicates) != len(b.replicates):
-        raise ValueError(
-            f"replicates must be as many, got {len(a.replicates)} and {len(b.replicates)}"
-        )
-    left = [x - y for x, y in zip(a.replicates, b.replicates, strict=True)]
-    return _jackknife(a.value - b.value, left)
-
-
-def _jackknife(value: float, left: Sequence[float]) -> Estimate:
-    groups = len(left)
+    value = frechet(_merged(parts), reference, root)
+    left = [frechet(_merged(parts[:g] + parts[g + 1 :]), reference, root) for g in range(groups)]
     mean = sum(left) / groups
     square = sum((x - mean) ** 2 for x in left) * (groups - 1) / groups
-    return Estimate(value, math.sqrt(square), groups * value - (groups - 1) * mean, tuple(left))
+    return Jackknifed(value, math.sqrt(square), groups * value - (groups - 1) * mean)
 
 
 def _merged(parts: Sequence[Moments]) -> Moments:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+    return functools.reduce(operator.add, parts)
 
 
 def frechet_influence(rows: torch.Tensor, reference: Moments) -> torch.Tensor:
@@ -190,22 +160,15 @@ def frechet_influence(rows: torch.Tensor, reference: Moments) -> torch.Tensor:
     return psi - psi.mean()
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share of the samples and its standard error (binomial, given the reference)."""
-
-    value: float
-    error: float
-
-
-def _share(hits: torch.Tensor) -> Share:
+def _share(hits: torch.Tensor) -> Estimate:
+    """Return a share of the samples and its standard error (binomial, given the reference)."""
     p = float(hits.double().mean())
-    return Share(p, math.sqrt(p * (1 - p) / len(hits)))
+    return Estimate(p, math.sqrt(p * (1 - p) / len(hits)))
 
 
 def precision_recall(
     samples: torch.Tensor, reference: torch.Tensor, k: int = NEIGHBOURS
-) -> tuple[Share, Share]:
+) -> tuple[Estimate, Estimate]:
     """Return improved precision and recall.
 
     Precision is the share of samples inside a ball around some reference row, up to that row's
@@ -251,17 +214,11 @@ def _squares(x: torch.Tensor, y: torch.Tensor) -> Iterator[torch.Tensor]:
         yield square.clamp(min=0)
 
 
-@dataclass(frozen=True)
-class ArtifactRate:
-    """Share of samples beyond a quantile of held-out pictures' scores.
+class ArtifactRate(NamedTuple):
+    """Share of samples beyond a quantile of held-out pictures' scores, with its error.
 
-    Attributes
-    ----------
-    rate, error : float
-        The error counts the samples and, to first order for equal laws, the threshold.
-    floor, floor_error : float
-        The same for held-out pictures that did not set the threshold: what a perfect model scores.
-    threshold : float
+    The error counts the samples and, to first order for equal laws, the threshold. ``floor`` is the
+    same for held-out pictures that did not set the threshold: what a perfect model scores.
     """
 
     rate: float
@@ -297,3 +254,94 @@ def artifact_rate(
     shares = [_share(each.double() > threshold) for each in (scores, checked)]
     errors = [math.sqrt(share.error**2 + tail) for share in shares]
     return ArtifactRate(shares[0].value, errors[0], shares[1].value, errors[1], float(threshold))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What samples are measured against: one extractor's features of all real pictures.
+
+    The Frechet distance is to the training set. Precision and recall are against the test set, of
+    which as many rows are used as there are samples. A sample is an artifact when it is farther
+    from the training set than 99 % of the test pictures are.
+    """
+
+    extractor: Extractor
+    train: torch.Tensor  # (n, dim)
+    moments: Moments
+    test: torch.Tensor  # (m, dim)
+    test_distance: torch.Tensor  # (m,) to the nearest training row
+
+    @classmethod
+    def of(cls, extractor: Extractor, train: torch.Tensor, test: torch.Tensor) -> Bench:
+        """Return the bench of an extractor for real states ``(n, 784)`` and ``(m, 784)``."""
+        known, unseen = extractor(train), extractor(test)
+        return cls(extractor, known, Moments.of(known), unseen, nearest(unseen, known))
+
+    @property
+    def name(self) -> str:
+        """The name of the Frechet distance."""
+        return self.extractor.name
+
+    def floor(self) -> dict[str, Any]:
+        """Return what test pictures score: the best that a model can hope for."""
+        found = frechet_estimate(self.test, self.moments)
+        half = len(self.test) // 2
+        precision, recall = precision_recall(self.test[:half], self.test[half:])
+        return {
+            self.name: found._asdict(),
+            "pictures": len(self.test),
+            "half_against_half": {"precision": vars(precision), "recall": vars(recall)},
+        }
+
+    def measure(self, states: torch.Tensor) -> dict[str, Any]:
+        """Return every measure of the samples, with errors."""
+        rows = self.extractor(states)
+        return {self.name: frechet_estimate(rows, self.moments)._asdict(), **self.shares(rows)}
+
+    def shares(self, rows: torch.Tensor, most: int | None = None) -> dict[str, Any]:
+        """Return artifacts, and precision and recall of equally many rows, ``most`` at most."""
+        count = min(len(rows), len(self.test), most or len(rows))
+        precision, recall = precision_recall(rows[:count], self.test[:count])
+        artifacts = artifact_rate(nearest(rows, self.train), self.test_distance)
+        return {
+            "precision": vars(precision),
+            "recall": vars(recall),
+            "artifacts": artifacts._asdict(),
+        }
+
+
+@dataclass(frozen=True)
+class ConfidenceBench:
+    """Artifacts by the classifier's doubt.
+
+    A sample is one when the classifier's largest class probability is below that of 99 % of the
+    test pictures.
+    """
+
+    extractor: Extractor
+    test_doubt: torch.Tensor  # (m,) minus the largest probability
+
+    @classmethod
+    def of(cls, extractor: Extractor, test: torch.Tensor) -> ConfidenceBench:
+        """Return the bench for test states ``(m, 784)``."""
+        return cls(extractor, -extractor(test)[:, 0])
+
+    @property
+    def name(self) -> str:
+        """The extractor's name."""
+        return self.extractor.name
+
+    def floor(self) -> dict[str, Any]:
+        """Return how sure the classifier is of test pictures, at their median."""
+        return {"median": -float(self.test_doubt.median()), "pictures": len(self.test_doubt)}
+
+    def measure(self, states: torch.Tensor) -> dict[str, Any]:
+        """Return the artifact rate of the samples and the median confidence."""
+        doubt = -self.extractor(states)[:, 0]
+        artifacts = artifact_rate(doubt, self.test_doubt)
+        return {"artifacts": artifacts._asdict(), "median": -float(doubt.median())}
+
+
+def measure(states: torch.Tensor, benches: Sequence[Bench | ConfidenceBench]) -> dict[str, Any]:
+    """Return the measures of every bench, by the extractor's name."""
+    return {bench.name: bench.measure(states) for bench in benches}

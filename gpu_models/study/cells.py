@@ -9,15 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu_models.quality.measures import (
-    Moments,
-    artifact_rate,
-    frechet,
-    frechet_influence,
-    nearest,
-    precision_recall,
-)
-from gpu_models.quality.reference import Bench
+from gpu_models.quality.measures import Bench, Moments, frechet, frechet_influence
 from gpu_models.study.design import FAIR, FAIR_EVALUATIONS, Cell, cells
 from gpu_models.study.lab import Lab
 from steinlab.coefficient.divergence import Hutchinson
@@ -35,16 +27,16 @@ from steinlab.solvers.plans import run_within
 from steinlab.solvers.step import Correction, NoCorrection
 
 CALIBRATION_SEED = 10_000
-"""Start states of the tables: those of no run."""
+"""Seed of the tables' start states, which no run uses."""
 
 NEIGHBOURS_ROWS = 5000
-"""Rows of precision and recall."""
+"""Rows that precision and recall use at most."""
 
 
 def run_cell(
     lab: Lab, cell: Cell, benches: Sequence[Bench], metrics: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return what a cell's run came to; a run that left the finite numbers says where.
+    """Run a cell and return its measures; a run that left the finite numbers says where.
 
     ``metrics`` are further names in :data:`steinlab.metrics.METRICS`, against the test pictures and
     the flow's ends, in pixel units as they are.
@@ -63,10 +55,10 @@ def run_cell(
 
 
 def again(lab: Lab) -> list[dict[str, Any]]:
-    """Return the plain runs of one budget anew, their flow error alone.
+    """Repeat the plain runs of one budget; return their flow errors.
 
-    On the device and compiler that recorded them they repeat; on another they say by how much the
-    runs recorded there and here may be set side by side.
+    They agree exactly on the same device and compiler. On another they measure how well runs that
+    were recorded on both compare.
     """
     budgets = [n for n in FAIR_EVALUATIONS if n in lab.size.evaluations] or lab.size.evaluations
     chosen = [
@@ -112,7 +104,7 @@ def _gammas(run: Solution) -> dict[str, Any]:
 
 
 def flow_error(lab: Lab, seed: int, state: torch.Tensor) -> dict[str, Any]:
-    """Return the r.m.s. distance a pixel to the flow's ends, with its standard error."""
+    """Return the r.m.s. distance per pixel to the flow's ends, with its standard error."""
     ends, error = lab.ends(seed)
     squares = (state - ends).square().sum(1) / lab.dim
     value = math.sqrt(float(squares.mean()))
@@ -143,21 +135,8 @@ def quality(state: torch.Tensor, benches: Sequence[Bench]) -> dict[str, Any]:
         error = float(influence.std()) / math.sqrt(len(rows))
         measures[bench.name] = {"value": float(distance), "error": error}
         if i == 0:
-            measures |= _shares(rows, bench)
+            shares = bench.shares(rows, NEIGHBOURS_ROWS)
+            rate = shares["artifacts"]
+            kept = {key: rate[key] for key in ("error", "floor", "floor_error")}
+            measures |= shares | {"artifacts": {"value": rate["rate"], **kept}}
     return measures
-
-
-def _shares(rows: torch.Tensor, bench: Bench) -> dict[str, Any]:
-    count = min(len(rows), len(bench.test), NEIGHBOURS_ROWS)
-    precision, recall = precision_recall(rows[:count], bench.test[:count])
-    artifacts = artifact_rate(nearest(rows, bench.train), bench.test_distance)
-    return {
-        "precision": {"value": precision.value, "error": precision.error},
-        "recall": {"value": recall.value, "error": recall.error},
-        "artifacts": {
-            "value": artifacts.rate,
-            "error": artifacts.error,
-            "floor": artifacts.floor,
-            "floor_error": artifacts.floor_error,
-        },
-    }

@@ -1,7 +1,7 @@
 """Run the study of corrections on a neural denoiser: ``steinlab study --data DIR --out DIR``.
 
-Pieces are kept as they finish, so that an interrupted study goes on where it stopped, with the same
-numbers, whatever the order: every piece draws from generators seeded by its content.
+Finished pieces are kept, so that an interrupted study resumes. Every piece draws from generators
+seeded by its content, so that its numbers do not depend on the order.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from gpu_models.models import FASHION_WEIGHTS, load_network
 from gpu_models.network import fashion
 from gpu_models.network.parallel import pick_device
 from gpu_models.quality.features import EXTRACTORS
-from gpu_models.quality.reference import Bench
+from gpu_models.quality.measures import Bench
 from gpu_models.study.cells import again, run_cell
 from gpu_models.study.cost import costs
 from gpu_models.study.design import CORRECTIONS, FAIR, SIZES, Cell, as_json, cells
 from gpu_models.study.lab import Lab, denoisers
-from gpu_models.study.records import Records
+from gpu_models.study.stored import Records
 from gpu_models.study.theory import coefficients, denoiser_errors, lipschitz
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, one_of
@@ -64,7 +64,8 @@ def main(args: Sequence[str]) -> int:
     records.get(key, lambda: environment)
     for i, (name, piece) in enumerate(PIECES.items()):
         if name in only if only else i % parts == part:
-            _say(name, records.get(name, lambda p=piece: {"rows": p(lab)}))  # type: ignore[misc]
+            found = records.get(name, lambda p=piece: {"rows": p(lab)})  # type: ignore[misc]
+            print(f"{name}: {len(found['rows'])} rows", flush=True)
     if only and RUNS not in only:
         return 0
     rules = _among("--rules", wanted.rules, (*CORRECTIONS, *FAIR))
@@ -135,10 +136,6 @@ def _benches(wanted: argparse.Namespace, lab: Lab, device: torch.device) -> list
     return [Bench.of(extractor(device), lab.train, lab.test) for extractor in chosen]
 
 
-def _say(name: str, record: dict[str, Any]) -> None:
-    print(f"{name}: {len(record.get('rows', ()))} rows", flush=True)
-
-
 def _tell(cell: Cell, record: dict[str, Any]) -> None:
     shown = [
         f"{key} {record[key]['value']:.4g}"
@@ -151,24 +148,22 @@ def _tell(cell: Cell, record: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser("study", __doc__)
     parser.add_argument("--data", help="folder of the Fashion-MNIST files")
-    parser.add_argument("--out", type=Path, required=True, help="where study.jsonl goes")
+    parser.add_argument("--out", type=Path, required=True, help="folder of study-*.jsonl")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
     parser.add_argument("--size", default="full", help="full or tiny")
     parser.add_argument("--device", help="cuda or cpu; by default what is there")
     parser.add_argument("--eager", action="store_true", help="do not compile on a GPU")
     parser.add_argument("--shard", default="0/1", help="i/n: the i-th of n shares, from 0")
+    names = f"{', '.join(PIECES)}, {RUNS}"
+    parser.add_argument("--only", default="", help=f"compute these alone: {names}; by default all")
+    names = ", ".join((*CORRECTIONS, *FAIR))
+    parser.add_argument("--rules", default="", help=f"run these alone: {names}; by default all")
     parser.add_argument(
-        "--only", default="", help=f"of {', '.join(PIECES)}, {RUNS}; by default all"
+        "--minutes", type=float, default=math.inf, help="stop after this many minutes"
     )
-    parser.add_argument(
-        "--rules",
-        default="",
-        help=f"runs of these only: {', '.join((*CORRECTIONS, *FAIR))}; by default all",
-    )
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after")
     parser.add_argument(
         "--measures",
         default="classifier,efflite0",
-        help="the first extractor in every cell, all in some; metrics of steinlab.metrics in every",
+        help="extractors, the first in every cell, all in headline cells; metrics, in every cell",
     )
     return parser

@@ -1,4 +1,4 @@
-"""What a correction costs: seconds a run and passes, beside the plain solver on the same states."""
+"""Measure what a correction costs beside the plain solver: seconds per run, and passes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def costs(lab: Lab) -> dict[str, Any]:
     """Return medians of seconds and their ratios to the plain run's, round by round.
 
     Each round runs every correction once, plain first, so that slow drifts of the clock cancel in
-    the ratios, of which medians are taken. The network is not compiled: a compiler would speed up
-    its values and not its Jacobian products.
+    the ratios. The network is not compiled: that would speed up its values, not its Jacobian
+    products.
     """
     grid, solver = make_grid(EDM, "karras", lab.size.steps), get_solver(SOLVER, EDM)
 
@@ -69,9 +69,12 @@ def costs(lab: Lab) -> dict[str, Any]:
 def _rounds(
     lab: Lab, run: Callable[[Correction, Any], Solution], made: dict[str, Correction], states: int
 ) -> list[dict[str, Any]]:
-    """Return a row a correction, timed on the same states."""
+    """Return a row per correction, timed on the same states."""
     x = lab.start(1, states)
-    products = {name: _products(run(correction, x)) for name, correction in made.items()}
+    products = {
+        name: sum(done.products for done in run(correction, x).diagnostics)
+        for name, correction in made.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(lab.size.repeats):
         for name, correction in made.items():
@@ -105,10 +108,6 @@ def _corrections() -> dict[str, Correction]:
         "stein, sub-batch of 256": hutchinson(1, "rademacher", "vjp", states=256),
         "stein, sub-batch to 0.05": hutchinson(1, "rademacher", "vjp", target_error=TARGET_ERROR),
     }
-
-
-def _products(run: Solution) -> float:
-    return sum(done.products for done in run.diagnostics)
 
 
 def _timed(work: Callable[[], Any], device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""The design of the study: which runs, in which order of importance."""
+"""The design of the study: its runs, the most important first."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ FAIR: Mapping[str, Clip] = MappingProxyType(
         for low in (0.1, 0.5, 0.9)
     }
 )
-"""The definition's coefficient, free of the bias of a divergence in ``x`` alone on multistep
-candidates, with a clip that leaves good steps alone: what the paper's idea is at its fairest. Run
-with the first seed."""
+"""Rules of the definition's coefficient, which lacks the bias of a divergence in ``x`` alone on
+multistep candidates, clipped on both sides. Run with the first seed."""
 FAIR_EVALUATIONS = (4, 6, 8, 10)
 """The budgets that run first."""
 HEADLINE_SOLVERS = ("euler", "dpmpp-2m", "unipc-2", "ipndm-3")
@@ -84,11 +83,11 @@ class Size:
     calibration : int
         States that a table is fitted on, half of them to judge it.
     substeps : int
-        Fine steps of the flow a step of a table's calibration.
+        Fine steps of the flow per step of a table's calibration.
     estimate : int
         States of the sub-batch that the Stein coefficient is estimated on.
     theory : int
-        States a noise level in the comparison with theory.
+        States per noise level in the comparison with theory.
     lipschitz : int
         Trajectories along which Lipschitz constants are estimated.
     long_steps : int

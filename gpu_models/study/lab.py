@@ -1,4 +1,4 @@
-"""What every part of a study shares: the network, the data, exact denoisers, start states."""
+"""What the parts of a study share: the network, the data, exact denoisers, start states."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from analytic import NoiseLevel
 from gpu_models.exact.denoiser import ScaledEmpirical
 from gpu_models.network.compiled import CompiledDenoiser, compiled_denoiser
 from gpu_models.study.design import Size
@@ -20,7 +19,7 @@ from steinlab.solvers.loop import solve
 from steinlab.solvers.reference_flow import ORDER
 
 PRIME = 1_000_003
-"""Keeps the random numbers of the seeds apart."""
+"""Separates the random numbers of different seeds."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Lab:
         return found
 
     def law(self, bandwidth: float) -> ScaledEmpirical:
-        """Return the training set's exact denoiser, a Gaussian of this deviation a picture."""
+        """Return the training set's exact denoiser, a Gaussian of this deviation per picture."""
         if ("law", bandwidth) not in self.cache:
             precision = "tf32" if self.device.type == "cuda" else "float32"
             self.cache["law", bandwidth] = ScaledEmpirical(
@@ -135,8 +134,3 @@ def denoisers(
         return edm_denoiser(half(net), shape, rows=max(sizes), **options), exact
     program = half(torch.compile(net, dynamic=False))
     return compiled_denoiser(half(net), program, shape, sizes, **options), exact
-
-
-def level(sigma: float) -> NoiseLevel:
-    """Return EDM's level."""
-    return NoiseLevel(1.0, sigma)

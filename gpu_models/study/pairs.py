@@ -1,21 +1,21 @@
-r"""Runs side by side: corrected and plain from the same start states, cell by cell and on average.
+r"""Compare corrected runs with plain ones from the same start states, by cell and on average.
 
 **A cell** is decided by ``z = (b - a) / sqrt(e_a^2 + e_b^2)`` beyond the normal quantile at the
-family-wise level ``CELL_LEVEL`` over ``FAMILY`` comparisons, whatever number of them has run. The
-two runs share their start states, so their errors are positively correlated as a rule; the record
-keeps marginal errors alone, and the joint one used here is then too large: cells are left undecided
-rather than decided wrongly. A run that left the finite numbers counts against the correction.
+family-wise level ``CELL_LEVEL`` over ``FAMILY`` comparisons, however many have run. The two runs
+share their start states, so their errors are positively correlated as a rule. The record keeps
+marginal errors alone; the joint error used here is then too large and leaves cells undecided. A run
+that left the finite numbers counts against the correction.
 
 **The mean** is geometric: seeds of a setup are averaged first, then the logarithms over setups,
-with Student's interval at 95 %. It says how the mean would scatter over setups like these. Ratios
-beyond ``LARGEST``, and runs that left the finite numbers, count as ``LARGEST``.
+with Student's interval at 95 %, which measures the scatter over setups like these. Ratios beyond
+``LARGEST``, and runs that left the finite numbers, count as ``LARGEST``.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -41,7 +41,7 @@ FEWEST = 3
 
 RULE, CLIPPED, CALIBRATED = "stein-from-below", "stein-clipped", "calibrated"
 MORE = "more evaluations"
-"""The plain solver on its next larger budget, as if that were a correction: what helps for sure."""
+"""The plain solver on its next larger budget, taken as a correction that is sure to help."""
 
 ERRORS = ("flow_error", "artifacts", "FD-classifier", "FD-EffLite0")
 """Quantities of a run that are better when smaller."""
@@ -172,21 +172,13 @@ class Summary(NamedTuple):
         return self.cells - self.improved - self.worsened
 
 
-def _by_setup(
-    pairs: Iterable[Pair], value: Callable[[Pair], float]
-) -> Mapping[tuple[str, int, str], list[float]]:
-    found: dict[tuple[str, int, str], list[float]] = {}
-    for pair in pairs:
-        found.setdefault(pair.setup, []).append(value(pair))
-    return found
-
-
 def summary(pairs: Sequence[Pair], quantity: str) -> Summary | None:
     """Return ratios in brief; None where fewer than ``FEWEST`` setups have the quantity."""
     usable = [pair for pair in pairs if pair.has(quantity)]
-    setups = _by_setup(
-        usable, lambda p: math.log(min(max(p.ratio(quantity), 1 / LARGEST), LARGEST))
-    )
+    setups: dict[tuple[str, int, str], list[float]] = {}
+    for pair in usable:
+        ratio = min(max(pair.ratio(quantity), 1 / LARGEST), LARGEST)
+        setups.setdefault(pair.setup, []).append(math.log(ratio))
     if len(setups) < FEWEST:
         return None
     logs = [fmean(seeds) for seeds in setups.values()]

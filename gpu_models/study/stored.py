@@ -1,17 +1,20 @@
-"""The stored study: what has run, on which device, and what is missing; nothing is computed."""
+"""The stored study: finished pieces, line by line, from which it resumes and is read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from gpu_models.study.design import Cell, Size, cells
-from gpu_models.study.records import VERSION
 from steinlab.errors import InputError
+from steinlab.storage import write_text
+
+VERSION = 1
 
 Record = dict[str, Any]
 
@@ -100,8 +103,8 @@ def read(folder: Path) -> Stored | None:
     head: Mapping[str, Any] | None = None
     found: dict[str, Record] = {}
     where: dict[str, str] = {}
-    for file in sorted(folder.glob("study-*.jsonl")):
-        first, *lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    for file in _files(folder):
+        first, *lines = _lines(file)
         if first["version"] != VERSION:
             raise InputError(f"version must be {VERSION} in {file}, got {first['version']}")
         if head is not None and first != head:
@@ -130,6 +133,82 @@ def _cached(folder: Path, state: tuple[tuple[str, int, int], ...]) -> Stored | N
 
 def stored() -> Stored | None:
     """Return the study of the package, read once for every state of its files."""
-    files = sorted(RESULTS.glob("study-*.jsonl"))
+    files = _files(RESULTS)
     state = tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
     return _cached(RESULTS, state)
+
+
+class Records:
+    """Finished pieces by key: read from every share's file, appended to that of one's own.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``study-*.jsonl``, one per share: lines of JSON, the first names version and
+        configuration.
+    part : int
+        The share whose file is written.
+    config : dict
+        What the pieces depend on: a file of another configuration is refused.
+
+    Raises
+    ------
+    InputError
+        If a file holds another study.
+    """
+
+    def __init__(self, folder: Path, part: int, config: Record) -> None:
+        self.path = folder / f"study-{part}.jsonl"
+        self.found: dict[str, Record] = {}
+        head = json.loads(json.dumps({"version": VERSION, "config": config}))
+        for file in _files(folder):
+            lines = _lines(file)
+            if not lines or lines[0] != head:
+                raise InputError(
+                    f"--out must hold no study or one of this configuration, got another in {file}"
+                )
+            self.found |= {line["key"]: line["value"] for line in lines[1:]}
+        if not self.path.exists():
+            self._append(head)
+
+    def get(self, key: str, make: Callable[[], Record]) -> Record:
+        """Return a finished piece, or make it and keep it."""
+        if key not in self.found:
+            value = make()
+            self._append({"key": key, "value": value})
+            self.found[key] = json.loads(json.dumps(value))
+        return self.found[key]
+
+    def _append(self, line: Record) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("study-*.jsonl"))
+
+
+def _lines(path: Path) -> list[Record]:
+    """Return the whole lines of a file; the last may have been cut off as it was written."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        lines = [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise InputError(f"--out must hold whole lines of JSON, got {path}: {error}") from None
+    if whole != text:
+        write_text(path, whole)
+    return lines
+
+
+def study_of(folder: Path | None) -> Stored:
+    """Return the study of a folder, or the package's own; an empty one where there is none."""
+    found = stored() if folder is None else read(folder)
+    return found or Stored({"version": 0, "config": {"size": {}}}, {})
+
+
+def absent(name: str) -> str:
+    """Say that a piece is not in the record."""
+    return f"{name}: not in the stored study, which steinlab study resumes"

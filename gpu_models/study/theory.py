@@ -1,9 +1,9 @@
-r"""The network against theory: its error, its coefficient, the bound, its Lipschitz constants.
+r"""Compare the network with theory: its error, its coefficient, the bound, its Lipschitz constants.
 
-Everything is taken under the forward coupling of real pictures, ``x = x_star + sigma eps``, so that
-``x_star`` is known. The exact denoiser is that of the 60,000 training pictures as points (bandwidth
-0) or as Gaussians. On training pictures at small noise it returns the picture itself, which a
-network that generalises does not: there the difference measures generalisation, not error.
+States follow the forward coupling of real pictures, ``x = x_star + sigma eps``, so that ``x_star``
+is known. The exact denoiser is that of the 60,000 training pictures as points (bandwidth 0) or as
+Gaussians. At small noise it returns a training picture itself. A network that generalises does not;
+there the difference measures generalisation, not error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu_models.study.lab import Lab, level
+from analytic import NoiseLevel
+from gpu_models.study.lab import Lab
 from steinlab.coefficient.divergence import Hutchinson
 from steinlab.coefficient.formulas import estimate, reference_numerator, stein_numerator
 from steinlab.diffusion.grids import make_grid
@@ -33,16 +34,12 @@ Record = dict[str, Any]
 
 
 def denoiser_errors(lab: Lab) -> list[Record]:
-    """Return mean squares a pixel at every noise level, on training and on test pictures."""
+    """Return mean squares per pixel at every noise level, on training and on test pictures."""
     return [
         {"sigma": sigma, "pictures": name, **_errors(lab, rows, sigma, i)}
-        for i, sigma in enumerate(_sigmas(lab.size.levels))
+        for i, sigma in enumerate(s.sigma for s in make_grid(EDM, "karras", lab.size.levels)[:-1])
         for name, rows in (("train", lab.train), ("test", lab.test))
     ]
-
-
-def _sigmas(count: int) -> list[float]:
-    return [s.sigma for s in make_grid(EDM, "karras", count)[:-1]]
 
 
 def _pairs(lab: Lab, rows: torch.Tensor, sigma: float, *content: int) -> tuple[Any, Any]:
@@ -54,11 +51,11 @@ def _pairs(lab: Lab, rows: torch.Tensor, sigma: float, *content: int) -> tuple[A
 
 def _errors(lab: Lab, rows: torch.Tensor, sigma: float, index: int) -> Record:
     x, clean = _pairs(lab, rows, sigma, index)
-    net = lab.exact(x, level(sigma))
+    net = lab.exact(x, NoiseLevel(1.0, sigma))
     found: Record = {"network_to_picture": _mean_square(net - clean)}
     for bandwidth in BANDWIDTHS:
         law = lab.law(bandwidth)
-        exact, div = law.denoise_and_divergence(x, level(sigma))
+        exact, div = law.denoise_and_divergence(x, NoiseLevel(1.0, sigma))
         found[f"exact_{bandwidth:g}"] = {
             "to_picture": _mean_square(exact - clean),
             "network_to_exact": _mean_square(net - exact),
@@ -75,7 +72,7 @@ def coefficients(lab: Lab) -> list[Record]:
         x, clean = _pairs(lab, lab.train, s.sigma, 100 + i)
         for solver in (EULER, HEUN):
             step = Step.take(lab.exact, solver, x, s, t)
-            found = {name: _pair(route(step, clean)) for name, route in ROUTES.items()}
+            found = {name: vars(route(step, clean)) for name, route in ROUTES.items()}
             record: Record = {"solver": solver.name, "from": s.sigma, "to": t.sigma, "gamma": found}
             if solver is EULER:
                 record |= _exact_and_bound(lab, step)
@@ -122,7 +119,7 @@ def _exact_and_bound(lab: Lab, step: Step) -> Record:
     bound = s.sigma**2 * math.sqrt(float(fisher)) / math.sqrt(float(u.square().sum(1).mean()))
     return {
         "exact_gamma": 1.0 / linear.one_minus_kappa,
-        "deviation": _pair(found),
+        "deviation": vars(found),
         "bound": bound,
         "tightness": abs(found.value) / bound,
     }
@@ -153,7 +150,7 @@ def lipschitz(lab: Lab) -> list[Record]:
 
 
 def _norms(lab: Lab, x: torch.Tensor, s: Any) -> torch.Tensor:
-    """Largest singular value of the denoiser's Jacobian a state, from below, by power iteration."""
+    """Bound the Jacobian's largest singular value from below by power iteration, per state."""
     v = lab.noise(len(x), 23)
     size = torch.ones(len(x), dtype=x.dtype, device=x.device)
     for _ in range(POWER_ITERATIONS):
@@ -179,7 +176,3 @@ def _mean(values: torch.Tensor) -> Record:
     values = values.double()
     error = float(values.std()) / math.sqrt(len(values))
     return {"value": float(values.mean()), "error": error}
-
-
-def _pair(found: Estimate) -> Record:
-    return {"value": found.value, "error": found.error}

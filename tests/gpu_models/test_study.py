@@ -11,7 +11,7 @@ import pytest
 
 from gpu_models.study.cells import _correction
 from gpu_models.study.design import CORRECTIONS, FAIR, FAIR_EVALUATIONS, SIZES, Cell, cells
-from gpu_models.study.records import Records
+from gpu_models.study.stored import Records
 from steinlab.corrections.coordinates import InVP
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError

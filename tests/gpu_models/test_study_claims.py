@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpu_models.claims.gains import LABELS
 from gpu_models.claims.neural_clipped_gain import BOLD
-from gpu_models.claims.words import LABELS
 from gpu_models.study import pairs, stored
 from gpu_models.study.design import FAIR, Cell
 from gpu_models.study.pairs import (

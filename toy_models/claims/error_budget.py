@@ -5,9 +5,9 @@ on EDM, ``grid25-mlp`` with Heun's step on VP, and the denoiser of a wrong law t
 are expectations and the exact coefficient each have samples of their own, so a wrong formula leaves
 a gap.
 
-``galaxies-hsc-32``, where its package is installed, is looked at in the full profile: an exact
-trace takes 1,024 Jacobian products, several seconds a state. It is judged against its own samples;
-all its levels are in ``docs/networks.md``.
+``galaxies-hsc-32`` is judged in the full profile, where its package is installed, against its own
+samples: an exact trace takes 1,024 Jacobian products, several seconds per state. All its levels are
+in ``docs/networks.md``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from steinlab.verification.claim import (
 )
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import critical
-from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples
+from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples, split
 
 STEPS = 8
 WRONG = "two modes in the plane, too wide"
@@ -159,16 +159,9 @@ def _with(**changes: float) -> Weights:
     return MappingProxyType({**dict.fromkeys(PARTS, 1.0), **changes})
 
 
-def _pairs(results: Mapping[str, Result]) -> list[tuple[Level, Budget]]:
-    found = results["levels"]
-    pairs = zip(found.batches, found.data, strict=True)
-    return [(c, d) for c, d in pairs if isinstance(c, Level) and isinstance(d, Budget)]
-
-
 def _table(results: Mapping[str, Result]) -> Table:
     rows = []
-    pairs = _pairs(results)
-    toys, galaxies = ([p for p in pairs if (p[0].model == GALAXY) is own] for own in (False, True))
+    toys, galaxies = split(results["levels"])
     for case, budget in [*toys[: len(RUNS) * STEPS], *galaxies]:
         ratio = case.setting().grid[case.index].ratio
         parts = [f"{p.value:.2g}" if (p := budget.parts.get(name)) else "" for name in PARTS]
@@ -178,19 +171,14 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("gamma estimated on 16 states, less gamma*: the parts", columns, rows)
 
 
-def _toys(results: Mapping[str, Result]) -> list[tuple[Level, Budget]]:
-    """Leave out the galaxies, which are not everywhere; they are in the table."""
-    return [(case, budget) for case, budget in _pairs(results) if case.model != GALAXY]
-
-
 def _leading(results: Mapping[str, Result]) -> list[str]:
     """Name the largest part of every level."""
-    parts = [budget.parts for _, budget in _toys(results)]
+    parts = [budget.parts for _, budget in split(results["levels"])[0]]
     return [max(own, key=lambda name: abs(own[name].value)) for own in parts]
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    pairs, leading = _toys(results), _leading(results)
+    pairs, leading = split(results["levels"])[0], _leading(results)
     closed = sum(not compare(budget, CLAIM.formula).violated[0] for _, budget in pairs)
     mlp = [budget for case, budget in pairs if case.model == "digits-mlp"]
     score = max((budget.parts["score"] for budget in mlp), key=lambda part: abs(part.value))
@@ -206,7 +194,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 
 
 def _finding(results: Mapping[str, Result]) -> str:
-    leading, pairs = _leading(results), _toys(results)
+    leading, pairs = _leading(results), split(results["levels"])[0]
     rest = [name for name in PARTS if name in leading and name not in ("batch", "drift")]
     last = [b for c, b in pairs if c.model == "digits-mlp" and c.index == STEPS - 1]
     return (

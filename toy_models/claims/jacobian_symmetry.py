@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -55,7 +55,7 @@ Formula = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class States:
-    """States of one model at one level, two probes a state: a case a state."""
+    """States of one model at one level, two probes per state: a case a state."""
 
     dataset: ClassVar[str | None] = None
 
@@ -179,40 +179,36 @@ def _draw_exact(effort: Effort, *, suffix: str = "") -> Sequence[States]:
     return [*mixtures, *digits]
 
 
-def _count(name: str, effort: Effort) -> int:
-    return 1 if name == GALAXY else effort.count(STATES)
-
-
 def _draw_networks(effort: Effort) -> Sequence[States]:
     return [
-        States(name, ratio, int(effort.rng.integers(2**31)), _count(name, effort))
+        States(
+            name,
+            ratio,
+            int(effort.rng.integers(2**31)),
+            1 if name == GALAXY else effort.count(STATES),
+        )
         for name in with_galaxies(*NETWORKS)
         for ratio in RATIOS
     ]
 
 
-def _asymmetries(result: Result, name: str) -> dict[float, np.ndarray]:
-    pairs = zip(result.batches, result.data, strict=True)
-    return {
-        c.ratio: d.asymmetry
-        for c, d in pairs
-        if isinstance(c, States) and isinstance(d, Measured) and c.model == name
-    }
-
-
 def _table(results: Mapping[str, Result]) -> Table:
     rows = []
     for name in with_galaxies(*NETWORKS):
-        found = _asymmetries(results["networks"], name)
-        rows.append([name, *(f"{np.median(found[r]):.2g}" for r in RATIOS)])
+        found = _medians(results, name)
+        rows.append([name, *(f"{found[r]:.2g}" for r in RATIOS)])
     columns = ["network", *(f"sigma {r:g}" for r in RATIOS)]
     return Table("median |J - J'|_F / |J + J'|_F at forward states", columns, rows)
 
 
 def _medians(results: Mapping[str, Result], name: str) -> dict[float, float]:
     """Return a network's median asymmetry by level."""
-    found = _asymmetries(results["networks"], name)
-    return {ratio: float(np.median(values)) for ratio, values in found.items()}
+    pairs = zip(results["networks"].batches, results["networks"].data, strict=True)
+    return {
+        c.ratio: float(np.median(d.asymmetry))
+        for c, d in pairs
+        if isinstance(c, States) and isinstance(d, Measured) and c.model == name
+    }
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
@@ -237,6 +233,8 @@ def _finding(results: Mapping[str, Result]) -> str:
     )
 
 
+_check = partial(Check, measure=measure, compare=compare, restore=States.restore)
+
 CLAIM = Claim(
     id="jacobian-symmetry",
     title="Symmetry of the denoiser's Jacobian",
@@ -255,16 +253,7 @@ CLAIM = Claim(
     owner="paper",
     conditions=("unstated: the denoiser is exact; a trained network's Jacobian is not symmetric",),
     formula=same,
-    checks=(
-        Check(
-            "exact denoisers",
-            method="property",
-            draw=_draw_exact,
-            measure=measure,
-            compare=compare,
-            restore=States.restore,
-        ),
-    ),
+    checks=(_check("exact denoisers", method="property", draw=_draw_exact),),
     controls=(
         NegativeControl("antisymmetric", lambda _f, b: -b),
         NegativeControl("one of them halved", lambda _f, b: 0.5 * b),
@@ -272,27 +261,12 @@ CLAIM = Claim(
     dropped=(
         Dropped(
             "trained networks",
-            Check(
-                "networks",
-                method="neural",
-                draw=_draw_networks,
-                measure=measure,
-                compare=compare,
-                restore=States.restore,
-                partly=without_galaxies,
-            ),
+            _check("networks", method="neural", draw=_draw_networks, partly=without_galaxies),
             unstated=True,
         ),
         Dropped(
             "a field of size 0.001 that is no gradient added",
-            Check(
-                "with a field",
-                method="property",
-                draw=lambda effort: _draw_exact(effort, suffix=", field"),
-                measure=measure,
-                compare=compare,
-                restore=States.restore,
-            ),
+            _check("with a field", method="property", draw=partial(_draw_exact, suffix=", field")),
         ),
     ),
     finding=_finding,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,13 @@ from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.models import Model, load_model, registered
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.loop import solve
+from steinlab.verification.claim import Result
 
 GALAXY = "galaxies-hsc-32"
 
 OWN, OWN_STEPS, OWN_SOLVER = 32, 8, "ipndm-3"
-"""Samples of the galaxy network's own that stand for data, and the run that makes them: Stein's
-identity holds under the forward law of any set of pictures, so a short run will do."""
+"""Samples of the galaxy network's own that stand for data, and the run that makes them. A short run
+suffices: Stein's identity holds under the forward law of any set of pictures."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,13 @@ def without_galaxies(profile: str) -> dict[str, str]:  # noqa: ARG001
 def with_galaxies(*names: str) -> tuple[str, ...]:
     """Return the names, and the galaxy network's where its package is installed."""
     return names if galaxies_missing() else (*names, GALAXY)
+
+
+def split(result: Result) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]]:
+    """Return cases with what was measured: on the toys, and on the galaxies, if they are here."""
+    pairs = list(zip(result.batches, result.data, strict=True))
+    toys, galaxies = ([p for p in pairs if (p[0].model == GALAXY) is own] for own in (False, True))  # type: ignore[attr-defined]
+    return toys, galaxies
 
 
 @cache

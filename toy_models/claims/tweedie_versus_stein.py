@@ -47,6 +47,7 @@ from toy_models.claims.networks import (
     galaxies_missing,
     network,
     own_samples,
+    split,
     without_galaxies,
 )
 
@@ -200,16 +201,9 @@ def _draw_networks(effort: Effort) -> Sequence[NetworkSteps]:
     return [*toys, *(NetworkSteps(*GALAXY_RUN, index, int(seeds[0])) for index in galaxies)]
 
 
-def _rows(results: Mapping[str, Result]) -> list[tuple[NetworkSteps, Gaps]]:
-    found = results["networks"]
-    pairs = zip(found.batches, found.data, strict=True)
-    return [(c, d) for c, d in pairs if isinstance(c, NetworkSteps) and isinstance(d, Gaps)]
-
-
 def _table(results: Mapping[str, Result]) -> Table:
     rows = []
-    found = _rows(results)
-    toys, galaxies = ([p for p in found if (p[0].model == GALAXY) is own] for own in (False, True))
+    toys, galaxies = split(results["networks"])
     for case, d in [*toys[: len(RUNS) * STEPS], *galaxies]:
         numbers = (d.sigma[0] / d.alpha[0], d.gap[0], correct(d.alpha, d.sigma)[0] * d.along[0])
         rows.append([case.model, case.process, *(f"{v:.3g}" for v in numbers), f"{d.error[0]:.1g}"])
@@ -217,13 +211,8 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("gamma_tilde - gamma_tweedie under p, Euler's step", columns, rows)
 
 
-def _toys(results: Mapping[str, Result]) -> list[tuple[NetworkSteps, Gaps]]:
-    """Leave out the galaxies, which are not everywhere; they are in the table."""
-    return [(case, d) for case, d in _rows(results) if case.model != GALAXY]
-
-
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    lines, nets = results["mixtures"].comparison, _toys(results)
+    lines, nets = results["mixtures"].comparison, split(results["networks"])[0]
     z = [float((d.gap - correct(d.alpha, d.sigma) * d.along)[0] / d.error[0]) for _, d in nets]
     return [
         Number("integrated cases", len(lines.measured)),
@@ -240,7 +229,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 def _finding(results: Mapping[str, Result]) -> str:
     where = ", ".join(
         f"{name} at sigma/alpha {float((d.sigma / d.alpha)[0]):.3g}"
-        for name, d in _surest(_toys(results))
+        for name, d in _surest(split(results["networks"])[0])
     )
     return (
         f"gaps stand out most at {where}; elsewhere networks' gaps are mostly sampling error. In "

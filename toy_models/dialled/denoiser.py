@@ -1,4 +1,4 @@
-r"""An exact denoiser plus a smooth error whose size under the data law is set.
+r"""Add a smooth error of a set size under the data law to an exact denoiser.
 
     D_model = D + c(level) e,     c = size(level) / sqrt(E_p|e|^2),
 
@@ -23,7 +23,7 @@ from steinlab.errors import one_of
 from toy_models.dialled.fields import Field, Law, Size
 
 Amount = float | np.ndarray | Callable[[NoiseLevel], Any]
-"""A size: one for all levels, one a case ``(C, 1, 1)``, or a function of the level."""
+"""A size: one for all levels, one per case ``(C, 1, 1)``, or a function of the level."""
 
 UNITS = ("l2", "fisher", "relative", "field")
 

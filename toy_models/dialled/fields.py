@@ -26,7 +26,7 @@ Law = Any
 """A :class:`GaussianMixture`, or a stack of them, or an :class:`EmpiricalMixture`."""
 
 NODES = (8, 12)
-"""Nodes a panel and axis of the coarse and the fine rule; their difference is the stated error."""
+"""Nodes per panel and axis of the coarse and the fine rule, whose difference is the error."""
 
 SAMPLES = 20_000
 """States that a mean square is sampled on where no rule serves: above 2 dimensions."""
@@ -231,7 +231,23 @@ class Difference:
 
     def mean_square(self, law: Law, level: NoiseLevel) -> Size:
         """Return ``E|e|^2`` with the error of its rule, or its standard error."""
-        return _mean_square(self, law, level)
+
+        def square(x: np.ndarray) -> np.ndarray:
+            return np.asarray((self(x, level) ** 2).sum(axis=-1))
+
+        if getattr(law, "weights", np.ones(1)).ndim > 1:
+            raise ValueError("law must be one law where a mean square is integrated, got a stack")
+        if isinstance(law, GaussianMixture) and law.dim == 1:
+            found = expect(lambda x: square(x)[:, None], law, level)
+            return Size(float(found.value[0, 0]), float(found.error[0, 0]))
+        if isinstance(law, GaussianMixture) and law.dim == 2:
+            rules = (tensor_nodes(law, level, nodes=n) for n in NODES)
+            coarse, fine = (float((weights * square(x)).sum()) for x, weights in rules)
+            return Size(fine, abs(fine - coarse))
+        rng = np.random.default_rng(0)
+        data = law.sample(SAMPLES, rng)
+        values = square(level.noised(data, rng))
+        return Size(float(values.mean()), float(values.std(ddof=1)) / SAMPLES**0.5)
 
     def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, ...]:
         """Return the sizes of both denoisers, added."""
@@ -261,22 +277,3 @@ def smoothing(law: Law, factor: Any) -> Difference:
     if law.bandwidth == 0:
         raise ValueError("bandwidth must be > 0 for its multiple to differ, got 0")
     return Difference(law, EmpiricalMixture(law.data, float(times) * law.bandwidth))
-
-
-def _mean_square(field: Field, law: Law, level: NoiseLevel) -> Size:
-    def square(x: np.ndarray) -> np.ndarray:
-        return np.asarray((field(x, level) ** 2).sum(axis=-1))
-
-    if getattr(law, "weights", np.ones(1)).ndim > 1:
-        raise ValueError("law must be one law where a mean square is integrated, got a stack")
-    if isinstance(law, GaussianMixture) and law.dim == 1:
-        found = expect(lambda x: square(x)[:, None], law, level)
-        return Size(float(found.value[0, 0]), float(found.error[0, 0]))
-    if isinstance(law, GaussianMixture) and law.dim == 2:
-        rules = (tensor_nodes(law, level, nodes=n) for n in NODES)
-        coarse, fine = (float((weights * square(x)).sum()) for x, weights in rules)
-        return Size(fine, abs(fine - coarse))
-    rng = np.random.default_rng(0)
-    data = law.sample(SAMPLES, rng)
-    values = square(level.noised(data, rng))
-    return Size(float(values.mean()), float(values.std(ddof=1)) / SAMPLES**0.5)

@@ -1,11 +1,12 @@
 """Exact denoisers with a dialled error, under ``steinlab.models``: a law, a field and a size each.
 
-Others are a line of Python: ``Dialled(law, field, Target(amount, unit))``.
+Make others in Python: ``Dialled(law, field, Target(amount, unit))``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from steinlab.diffusion.models import Model
 from toy_models.dialled.denoiser import Dialled, Target
@@ -37,27 +38,32 @@ def _model(
     )
 
 
-def grid25_fourier() -> Model:
-    """Return the 25 modes with a random Fourier field, no gradient, a tenth of the score."""
-    target = Target(RELATIVE, "relative")
-    words = f"a Fourier field of {RELATIVE} / sigma added to the score"
-    return _model("grid25-fourier", "grid25", lambda law: fourier(law.dim), target, words)
+grid25_fourier = partial(
+    _model,
+    "grid25-fourier",
+    "grid25",
+    lambda law: fourier(law.dim),
+    Target(RELATIVE, "relative"),
+    f"a Fourier field of {RELATIVE} / sigma added to the score",
+)
+"""The 25 modes with a Fourier field, which is no gradient field."""
 
+grid25_oversmoothed = partial(
+    _model,
+    "grid25-oversmoothed",
+    "grid25",
+    lambda law: smoothing(law, FACTOR),
+    Target(1.0, "field"),
+    f"deviations times {FACTOR}",
+)
+"""The exact denoiser of modes that are wider by half."""
 
-def grid25_oversmoothed() -> Model:
-    """Return the exact denoiser of modes half as wide again."""
-    words = f"deviations times {FACTOR}"
-    return _model(
-        "grid25-oversmoothed",
-        "grid25",
-        lambda law: smoothing(law, FACTOR),
-        Target(1.0, "field"),
-        words,
-    )
-
-
-def digits_ripple() -> Model:
-    """Return the digits with a steep ripple, a tenth of the score."""
-    target = Target(RELATIVE, "relative")
-    words = f"a steep ripple of {RELATIVE} / sigma added to the score"
-    return _model("digits-ripple", "digits", lambda law: ripple(law.dim), target, words)
+digits_ripple = partial(
+    _model,
+    "digits-ripple",
+    "digits",
+    lambda law: ripple(law.dim),
+    Target(RELATIVE, "relative"),
+    f"a steep ripple of {RELATIVE} / sigma added to the score",
+)
+"""The digits with a steep ripple."""

@@ -1,11 +1,10 @@
 r"""Compute the error budget of a galaxy network, a model without a law: ``steinlab galaxy-budget``.
 
-Nothing exact is known of the network's data, so it is judged against itself: ``p`` is the forward
-law of ``POOL`` end points of its own flow, followed in float64
+The law of the network's data is not known, so it is judged against itself: ``p`` is the forward law
+of ``POOL`` end points of its own flow, followed in float64
 (:mod:`steinlab.solvers.reference_flow`), drawn with replacement. Stein's identity holds under the
-forward law of any law, that of a finite set included, so the chain telescopes exactly and the
-budget must close whatever the network. ``score`` then is the network's inconsistency: how far its
-denoiser is from that of what it generates.
+forward law of any law, so that the parts must add up for every network. ``score`` is then the
+network's inconsistency: how far its denoiser is from that of the samples that it generates.
 
 Exact traces of the batch are all ``d`` Jacobian products of a state (1,024 for 32 x 32 pixels).
 """

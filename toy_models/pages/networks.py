@@ -5,41 +5,316 @@ Every number of a sentence is computed from the records; how a record is made is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steinlab.report.pages import number
+from steinlab.report.pages import number, table
 from steinlab.solvers.reference_flow import SUBSTEPS
 from toy_models.galaxies.models import HSC_32
-from toy_models.pages.networks_record import DISTANCES, Record
-from toy_models.pages.networks_tables import (
-    NAMES,
-    budget,
-    every_cell,
-    parts,
-    ratios,
-    records,
-    tallies,
-)
-from toy_models.pages.networks_words import budget_words, seen, short, title
+from toy_models.pages.networks_record import DISTANCES, FIXES, PLAIN, Record
+
+RESULTS = Path("results") / "networks"
+NAMES = ("galaxies-hsc-32", "galaxies-hsc-32-logsnr", "digits-mlp", "digits-mlp-logsnr")
+BUDGET = "galaxies-budget.json"
+
+
+def records(docs: Path) -> dict[str, Record]:
+    """Return every record by name."""
+    return {name: Record.read(docs / RESULTS / f"{name}.json") for name in NAMES}
+
+
+def budget(docs: Path) -> list[dict[str, Any]]:
+    """Return the steps of the error budget."""
+    found: list[dict[str, Any]] = json.loads((docs / RESULTS / BUDGET).read_text(encoding="utf-8"))
+    return found
+
+
+def cell(record: Record, solver: str, asked: int, fix: str, distance: str) -> str:
+    """Return a distance, bold where the correction gains, struck out where it loses."""
+    row = record.rows.get((solver, asked, fix))
+    if row is None:
+        return ""
+    if row["stopped"]:
+        return "stopped"
+    text = number(*record.value(solver, asked, fix, distance))
+    if fix == PLAIN:
+        return text
+    marks = {"gain": "**", "loss": "~~", "even": ""}[record.outcome(solver, asked, fix, distance)]
+    return marks + text + marks
+
+
+def every_cell(record: Record, distance: str) -> str:
+    """Return a line per solver and number of evaluations, a column per correction."""
+    rows = []
+    for solver, asked in sorted(record.cells, key=lambda one: one[1]):
+        spent = record.rows[solver, asked, PLAIN]["spent"]
+        words = f"{asked}" if spent == asked else f"{asked} [{spent}]"
+        cells = [cell(record, solver, asked, fix, distance) for fix in (PLAIN, *FIXES)]
+        rows.append([words, f"`{solver}`", *cells])
+    return table(["evaluations", "solver", PLAIN, *FIXES], rows)
+
+
+def tally(record: Record, fix: str, distance: str) -> tuple[int, int, int]:
+    """Return in how many cells a correction gains, loses, and does neither."""
+    found = [record.outcome(*c, fix, distance) for c in record.made(fix)]
+    gains, losses, even = (found.count(word) for word in ("gain", "loss", "even"))
+    return gains, losses, even
+
+
+def tallies(found: Sequence[Record]) -> str:
+    """Return gains, losses and the rest of every network, grid, correction and distance."""
+    return by_correction(
+        found,
+        list(DISTANCES.values()),
+        lambda record, fix: [
+            "{} / {} / {}".format(*tally(record, fix, distance)) for distance in DISTANCES
+        ],
+    )
+
+
+def by_correction(
+    found: Sequence[Record], columns: Sequence[str], cells: Callable[[Record, str], list[str]]
+) -> str:
+    """Return a table of a line for every network, grid and correction."""
+    rows = []
+    for record in found:
+        spec = record.content["spec"]
+        rows += [[spec["model"], spec["grid"], fix, *cells(record, fix)] for fix in FIXES]
+    return table(["network", "grid", "correction", *columns], rows)
+
+
+def factor(value: float) -> str:
+    """Return a ratio to two decimals or digits."""
+    if math.isnan(value):
+        return ""
+    if math.isinf(value):
+        return "stopped"
+    if value < 10:
+        return f"{value:.2f}"
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
+
+
+def ratios(found: Sequence[Record], distance: str) -> str:
+    """Return the geometric mean over the solvers of corrected over plain, by evaluations."""
+    budgets = sorted({n for record in found for n in record.budgets})
+    return by_correction(
+        found,
+        list(map(str, budgets)),
+        lambda record, fix: [factor(record.ratio(fix, distance, n)) for n in budgets],
+    )
+
+
+def parts(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the error budget, a line per step."""
+    names = ("rounding", "probes", "batch", "drift", "score")
+    lines = []
+    for row in rows:
+        found = [row["parts"][name] for name in names]
+        cells = [
+            number(part["value"], part["error"]) if part["error"] else f"{part['value']:.1e}"
+            for part in found
+        ]
+        ends = [f"{row['estimated']:.4f}", f"{row['exact']['value']:.4f}"]
+        lines.append(
+            [f"`{row['solver']}`", f"{row['sigma'][0]:.3g}", *ends, *cells, f"{row['z']:.1f}"]
+        )
+    return table(["solver", "sigma", "estimated", "Tweedie's", *names, "z"], lines)
+
+
+STEIN, CLIPPED, AUTO = FIXES
+
+
+def reach(record: Record, fix: str) -> str:
+    """Return how far the coefficients of a correction go."""
+    found = [g for (_, _, f), row in record.rows.items() if f == fix for g in row["gamma"]]
+    finite = [g for g in found if g is not None]
+    return f"{min(finite):.2g} to {max(finite):,.0f}"
+
+
+def best(record: Record, asked: int, fix: str = PLAIN) -> str:
+    """Return the solver that is nearest to its flow at a number of evaluations."""
+    cells = [solver for solver, n in record.made(fix) if n == asked]
+    found = {solver: record.value(solver, asked, fix, "flow_error") for solver in cells}
+    name = min(found, key=lambda solver: found[solver][0])
+    return f"`{name}` at {asked} ({number(*found[name])})"
+
+
+def kept(record: Record) -> str:
+    """Return how many calibrated tables were kept."""
+    rows = [row for (_, _, fix), row in record.rows.items() if fix == AUTO]
+    return f"{sum(row['kept'] for row in rows)} of {len(rows)} tables"
+
+
+def idle(record: Record) -> str:
+    """Return at how many steps the clipped coefficient is 1: the plain step."""
+    rows = [row for (_, _, fix), row in record.rows.items() if fix == CLIPPED]
+    steps = [gamma for row in rows for gamma in row["gamma"]]
+    return f"{sum(gamma == 1.0 for gamma in steps)} of {len(steps)} steps"
+
+
+def by_solver(cells: Sequence[tuple[str, int]]) -> str:
+    """Return cells in words, by solver."""
+    found: dict[str, list[str]] = {}
+    for solver, asked in cells:
+        found.setdefault(solver, []).append(str(asked))
+    return ", ".join(f"`{s}` at {' and '.join(at)}" for s, at in found.items())
+
+
+def change(record: Record, fix: str, distance: str, outcome: str) -> str:
+    """Return the gains or losses of a correction: how many, where, the largest."""
+    cells = [c for c in record.made(fix) if record.outcome(*c, fix, distance) == outcome]
+    verb = {"gain": "gains", "loss": "loses"}[outcome]
+    words = f"{verb} in {len(cells)} of {len(record.made(fix))} cells"
+    if not cells:
+        return words
+
+    def size(cell: tuple[str, int]) -> float:
+        plain, fixed = (record.value(*cell, f, distance)[0] for f in (PLAIN, fix))
+        return abs(math.log(max(fixed, 1e-4) / max(plain, 1e-4)))
+
+    most = max(cells, key=size)
+    pairs = [number(*record.value(*most, f, distance)) for f in (PLAIN, fix)]
+    listed = outcome == "loss" and 1 < len(cells) < len(record.made(fix)) / 2
+    where = f" ({by_solver(cells)})" if listed else ""
+    return f"{words}{where}, most of all {by_solver([most])}: {' to '.join(pairs)}"
+
+
+def title(record: Record) -> str:
+    """Return network and grid."""
+    return f"{record.content['spec']['model']}, {record.content['spec']['grid']} grid"
+
+
+def budget_words(rows: Sequence[dict[str, Any]]) -> str:
+    """Return what the error budget says."""
+    first = [row for row in rows if row["solver"] == "euler"]
+    squares = [row["z"] ** 2 for row in first]
+
+    def share(name: str) -> str:
+        values = [abs(row["parts"][name]["value"] / row["exact"]["value"]) for row in rows]
+        low, high = min(values), max(values)
+        return f"{low:.1e} to {high:.1e}"
+
+    worst = max(rows, key=lambda row: abs(row["parts"]["drift"]["value"]))
+    end = first[-1]["parts"]["score"]
+    return (
+        f"Batch of {rows[0]['batch']} states, {rows[0]['states']:,} for each expectation, "
+        f"{rows[0]['pool']:,} end points, off by {rows[0]['pool_error']:.2g} by Richardson's "
+        "estimate. The parts add up to the whole within their joint error at every level: mean "
+        "square of z "
+        f"{sum(squares) / len(squares):.2f} over the {len(squares)} levels of Euler's step, "
+        f"largest |z| {max(abs(row['z']) for row in rows):.1f} in {len(rows)} steps (Heun's share "
+        f"states with Euler's). Relative to the coefficient, rounding to float32 is "
+        f"{share('rounding')}, one Rademacher probe per state {share('probes')}, the "
+        f"batch {share('batch')}, the drift of the plain Euler run's law from "
+        f"the network's own {share('drift')} (largest, "
+        f"{number(worst['parts']['drift']['value'], worst['parts']['drift']['error'])}, at sigma "
+        f"{worst['sigma'][0]:.3g}), and the score error along the residual {share('score')}. At "
+        f"the last level, sigma {first[-1]['sigma'][0]:.3g}, the network is inconsistent with what "
+        f"it generates by {number(end['value'], end['error'])}."
+    )
+
+
+def seen(found: Mapping[str, Record]) -> str:
+    """Return what the tables show."""
+    every = found.values()
+    lines = [
+        "- **Plain solvers** nearest to their flow: "
+        + "; ".join(
+            f"{title(one)}: {', '.join(best(one, n) for n in one.budgets)}" for one in every
+        )
+        + "."
+    ]
+    lines += [f"- **{title(one)}**:\n{said(one)}" for one in every]
+    return "\n".join(lines)
+
+
+def said(one: Record) -> str:
+    """Return what a record shows of the corrections, gains and losses alike."""
+    heads = {
+        STEIN: f"`stein` as published, coefficients {reach(one, STEIN)}",
+        CLIPPED: f"`stein` clipped to [0.1, 1], cut to 1 at {idle(one)}",
+        AUTO: f"`auto`, {kept(one)} kept",
+    }
+    lines = []
+    for fix, head in heads.items():
+        found = [
+            f"by {DISTANCES[d][0].lower()}{DISTANCES[d][1:]} it {change(one, fix, d, 'gain')}; "
+            f"{change(one, fix, d, 'loss')}"
+            for d in DISTANCES
+        ]
+        lines.append(f"  - {head}: {'. By'.join(found)}.".replace(". Byby", ". By"))
+    return "\n".join(lines)
+
+
+def short(found: Mapping[str, Record]) -> str:
+    """Return the whole in a paragraph."""
+    every = list(found.values())
+
+    def count(fix: str, distance: str) -> str:
+        sums = [
+            sum(part) for part in zip(*(tally(one, fix, distance) for one in every), strict=True)
+        ]
+        return f"gains in {sums[0]} and loses in {sums[1]} of {sum(sums)} cells"
+
+    clipped = ", ".join(
+        f"{factor(one.ratio(CLIPPED, 'flow_error', one.most))} "
+        f"({title(one)}, {one.most} evaluations)"
+        for one in every
+    )
+    price = sorted(
+        {3 * SUBSTEPS * 8 * one.calibration // one.content["spec"]["samples"] for one in every}
+    )
+    largest = max(g for one in every for row in one.rows.values() for g in row["gamma"] if g)
+    return (
+        f"By flow error the coefficient as published {count(STEIN, 'flow_error')}. From the second "
+        "step on the states no longer follow the forward law, and the estimates reach "
+        f"{largest:,.0f}. Clipped to [0.1, 1] it is the plain step at most steps (an exact "
+        "denoiser's coefficient is `1/(1 - kappa)`, above 1, save at the last step), and it "
+        f"{count(CLIPPED, 'flow_error')} (by energy distance it "
+        f"{count(CLIPPED, 'energy_distance')}). At the most evaluations it multiplies the flow "
+        f"error, in the geometric mean over the solvers, by {clipped}. `auto` "
+        f"{count(AUTO, 'flow_error')} (by energy distance it {count(AUTO, 'energy_distance')}, "
+        f"by sliced W2 it {count(AUTO, 'sliced_w2')}). "
+        "Its calibration is not in the numbers of evaluations: for eight steps it costs "
+        f"{' to '.join(map(str, price))} evaluations more for each of as few samples as here. "
+        f"{bought(every)}"
+    )
+
+
+def bought(every: Sequence[Record]) -> str:
+    """Return where more plain evaluations lead, against fewer corrected ones."""
+    words = []
+    for one in every:
+        few, many = 8, one.most
+        if many > few:
+            words.append(f"{title(one)}, {best(one, few, AUTO)} against plain {best(one, many)}")
+    return f"Nearest to the flow by `auto` and by more plain steps: {'; '.join(words)}."
+
 
 HOW = """\
-Every network is compared with itself, by `steinlab compare`: *flow error* is the root mean square
-distance to the end points of its own long run from the same start states, *energy distance* and
-*sliced W2* are distances to independent long runs (`ipndm-4`, 64 and 128 steps). Corrections are
-`stein`, the coefficient of Theorem 4.7 estimated on the batch with one Rademacher probe a state and
-clipped from below at 0.1 only, as the paper gives it; the same clipped to [0.1, 1]; and `auto`, a
-table of moves fitted to the network's flow on the first start states of the run, half of which
-decide whether it is kept; so some of the states measured have fitted it. Errors are standard errors
-over the states and, in corrected rows, hold the noise of the coefficients. A correction *gains* or
-*loses* in a cell where the distance, or its logarithm, differs from the plain run's by more than
-two joint standard errors; both runs share their start states, so that is on the cautious side."""
+`steinlab compare` compares every network with itself. *Flow error* is the root mean square
+distance to the end points of its own long run from the same start states. *Energy distance* and
+*sliced W2* are distances to independent long runs (`ipndm-4`, 64 and 128 steps). There are three
+corrections:
+
+- `stein` is the coefficient of Theorem 4.7, estimated on the batch with one Rademacher probe per
+  state and clipped from below at 0.1 only, as the paper gives it;
+- `stein in [0.1, 1]` is the same, clipped on both sides;
+- `auto` is a table of moves fitted to the network's flow on the first start states of the run. Half
+  of them decide whether it is kept, so that some of the states measured have fitted it.
+
+Errors are standard errors over the states and, in corrected rows, include the noise of the
+coefficients. A correction *gains* or *loses* in a cell where the distance, or its logarithm,
+differs from the plain run's by more than two joint standard errors. Both runs share their start
+states, so that this criterion is conservative."""
 
 
 PICTURES = f"""\
-The same eight start states by the plain solver, corrected, and followed to the end. Coefficients
-are estimated on 512 states, tables fitted on 256 others than those shown. Shown is
+Rows show the same eight start states with the plain solver, corrected, and by the long run.
+Coefficients are estimated on 512 states, tables fitted on 256 others than those shown. Grey is
 {HSC_32.display.words}.
 
 ![galaxies, Karras grid](pictures/galaxies-karras.png)
@@ -47,22 +322,31 @@ are estimated on 512 states, tables fitted on 256 others than those shown. Shown
 ![galaxies, logSNR grid](pictures/galaxies-logsnr.png)
 
 ```
-python docs/networks_pictures.py compute karras.npz --grid karras --device cuda
-python docs/networks_pictures.py draw karras.npz docs/pictures/galaxies-karras.png
+steinlab networks-pictures compute karras.npz --grid karras --device cuda
+steinlab networks-pictures draw karras.npz docs/pictures/galaxies-karras.png
 ```"""
 
+LEAST_NOISE = """\
+Nothing says down to which noise the galaxy networks were trained. A network sees the time through a
+channel `t / 10`, so its output is nearly constant below some level, where the score must grow as
+`1 / sigma`. Stein's identity, centred, `E<x - c, x - alpha D> = sigma^2 d` on noised samples of the
+network's own, measures it. On HSC 32 x 32 it fails by -56 +- 4 % at `sigma / alpha = 0.02`, by
+-6 +- 2 % at 0.05, by -1.5 +- 1.1 % at 0.1, and within 1 % above. The last level of a grid before
+zero noise is therefore the least of 0.05, 0.1 and 0.2 where it fails by no more than 10 %."""
+
 BUDGET_HOW = """\
-`steinlab.coefficient.error_budget` on `galaxies-hsc-32`, Karras grid of eight steps, against end
-points of the network's own flow followed in float64 (its data's law is not known, so the score
-error is the network's inconsistency with what it generates). Estimated on a small batch with one
-probe a state; exact traces are all 1,024 Jacobian products of a state. The parts: float32 against
-float64, probes against exact traces, the batch against the expectation, the law of the plain Euler
-run against the network's own, and the score error along the residual, which separates the Stein
-from Tweedie's coefficient. About a minute on an H100, most of an hour on one core:
+`steinlab.coefficient.error_budget` splits the error of a coefficient that is
+estimated on a small batch with one probe per state: `galaxies-hsc-32`, Karras grid of eight steps.
+The law of its data is not known, so end points of the network's own flow, followed in float64,
+stand for it, and the score error is the network's inconsistency with what it generates. The parts
+are float32 against float64; probes against exact traces (all 1,024 Jacobian products of a state);
+the batch against the expectation; the law of the plain Euler run against the network's own; and the
+score error along the residual, which separates Stein's coefficient from Tweedie's. It takes about a
+minute on an H100 and most of an hour on one core:
 
 ```
 make galaxies
-python -m toy_models.galaxy_budget --out budget.json --device cuda
+steinlab galaxy-budget --out budget.json --device cuda
 ```"""
 
 
@@ -71,7 +355,7 @@ def commands(record: Record) -> str:
     name = record.name
     return (
         f"```\nsteinlab compare docs/specs/networks/{name}.json --json {name}.json\n"
-        f"python docs/networks_record.py docs/specs/networks/{name}.json {name}.json "
+        f"steinlab networks-record docs/specs/networks/{name}.json {name}.json "
         f"> docs/results/networks/{name}.json\n```"
     )
 
@@ -90,10 +374,10 @@ def tables_page(found: dict[str, Record]) -> str:
     """Return the page with every cell."""
     out = [
         "# Networks: every cell",
-        "Written by `python docs/networks_page.py`; [networks.md](networks.md) says what the "
-        "numbers are and what they show. Bold: the correction gains by more than two joint "
-        "standard errors over the plain run of the same solver; struck out: it loses. `[7]` is "
-        "what a budget allowed to spend.",
+        "This page holds every cell of [networks.md](networks.md), which says what the numbers are "
+        "and what they show. Bold: the correction gains by more than two joint standard errors "
+        "over the plain run of the same solver; struck out: it loses. `[7]` is the number of "
+        "evaluations spent where a solver cannot spend all. `steinlab pages` writes both pages.",
     ]
     for record in found.values():
         out += [f"## {title(record)}", commands(record), floor(record)]
@@ -110,7 +394,7 @@ def sizes(found: dict[str, Record]) -> str:
             f"{one.content['spec']['samples']:,} samples of {one.content['spec']['model']}, of "
             f"which {one.calibration // 2} fit `auto`'s tables and as many judge them"
         )
-    return "; ".join(words.values()) + f" ({fitting} evaluations a step for each, once)"
+    return "; ".join(words.values()) + f" ({fitting} evaluations per step for each, once)"
 
 
 def unrun(found: dict[str, Record]) -> list[str]:
@@ -129,12 +413,15 @@ def page(docs: Path, found: dict[str, Record]) -> str:
     solvers = dict.fromkeys(s for s, _ in found[NAMES[0]].cells)
     out = [
         "# Networks: plain and corrected",
-        "Written by `python docs/networks_page.py` from the records in "
-        f"[results/networks](results/networks). Solvers {', '.join(f'`{s}`' for s in solvers)}; "
-        f"{sizes(found)}. Every cell is in [networks-tables.md](networks-tables.md).",
+        "This page shows what corrections do on two networks: one of galaxies, one of digits. It "
+        "says where each gains and loses against the plain solver, and what the error of an "
+        "estimated coefficient is made of. Every cell is in "
+        "[networks-tables.md](networks-tables.md). `steinlab pages` writes both pages from the "
+        "records in [results/networks](results/networks).",
+        f"Solvers: {', '.join(f'`{s}`' for s in solvers)}. States: {sizes(found)}.",
         *unrun(found),
         HOW,
-        "## What is seen",
+        "## What the tables show",
         short(found),
         seen(found),
         "## Gains and losses",
@@ -148,6 +435,8 @@ def page(docs: Path, found: dict[str, Record]) -> str:
         ratios(list(found.values()), "sliced_w2"),
         "## Pictures",
         PICTURES,
+        "## The galaxies' least noise",
+        LEAST_NOISE,
         "## The galaxies' error budget",
         BUDGET_HOW,
         budget_words(budget(docs)),

@@ -1,4 +1,4 @@
-"""Show a network's pictures, plain, corrected and followed: ``steinlab networks-pictures``.
+"""Show a network's pictures, plain, corrected and by a long run: ``steinlab networks-pictures``.
 
 The coefficients are estimated on the whole batch, of which the first pictures are shown; ``auto``
 is calibrated on its last states, so that none of those shown has fitted it.
@@ -57,7 +57,7 @@ def end_of(model: Model, x: np.ndarray, grid: str, run: tuple[str, int, str]) ->
 
 
 def compute(file: Path, model: Model, grid: str, n: int) -> None:
-    """Write a sheet of pictures a run, ``uint8``, with what they are."""
+    """Write a sheet of pictures per run, ``uint8``, with what they are."""
     process = model.process()
     noisy = process.level_at(process.ratio_max)
     x = model.start(noisy, n, np.random.default_rng(0))
@@ -74,7 +74,7 @@ def compute(file: Path, model: Model, grid: str, n: int) -> None:
 
 
 def draw(source: Path, target: Path) -> None:
-    """Draw a row a solver and number of evaluations, a column a method, the long run last."""
+    """Draw a row per solver and number of evaluations, a column per method, the long run last."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,7 +1,7 @@
 r"""The data of the trained toys: 2-D laws of a known shape, and 8 x 8 digits.
 
 ``ring``, ``grid25`` and ``digits`` are mixtures, whose exact denoiser is known; ``moons``,
-``checkerboard`` and ``spirals`` are drawn, and no denoiser of theirs is.
+``checkerboard`` and ``spirals`` can only be sampled.
 """
 
 from __future__ import annotations

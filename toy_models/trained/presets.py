@@ -1,4 +1,7 @@
-"""The one file of configuration of the trained toys: a preset names everything a run depends on."""
+"""The configuration of the trained toys, and where their weights lie. Imports no torch.
+
+A preset names everything that a run depends on.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Self
+
+from steinlab.storage import cache_folder
 
 FORMAT = 1
 """Version of the weight files; raised when the architecture or the files' layout changes."""
@@ -22,7 +29,7 @@ class Preset:
 
     ``log(sigma / sigma_data)`` is normal with ``noise_mean`` and ``noise_std``; a share
     ``noise_tail`` of the levels is log-uniform on :data:`toy_models.trained.network.NOISE_RANGE`
-    instead, so that no level a sampler visits is foreign. The learning rate rises over ``warmup``
+    instead, so that training covers every level of a grid. The learning rate rises over ``warmup``
     steps to ``rate`` and falls to 0 as a half cosine.
 
     Parameters
@@ -104,3 +111,30 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     }
 )
 """Every trained toy by model id."""
+
+
+def cached_file(preset: Preset) -> Path:
+    """Return where a preset's weights lie in the cache, by name and hash."""
+    return cache_folder() / "toy_models" / f"{preset.name}-{preset.digest}.safetensors"
+
+
+def packaged_file(preset: Preset) -> Path:
+    """Return where a preset's weights lie in the package."""
+    return Path(str(files("toy_models") / "weights" / f"{preset.name}.safetensors"))
+
+
+def find(preset: Preset) -> Path | None:
+    """Return the file that holds a preset's weights: of the package, else the cache, else None."""
+    note = provenance_file(packaged_file(preset))
+    try:
+        if json.loads(note.read_text(encoding="utf-8"))["digest"] == preset.digest:
+            return packaged_file(preset)
+    except (OSError, ValueError, KeyError):
+        pass
+    file = cached_file(preset)
+    return file if file.exists() else None
+
+
+def provenance_file(weights: Path) -> Path:
+    """Return the JSON beside a weight file."""
+    return weights.with_suffix(".json")

@@ -1,7 +1,7 @@
 """Train a toy, or retrain it: ``steinlab train NAME [--seed N] [--out FILE]``.
 
-Weights go to the cache by the configuration's hash; a run that is interrupted leaves the best
-weights there and goes on from where it was when it is started again.
+Weights go to the cache by the configuration's hash. An interrupted run leaves the best weights
+there and continues when it is started again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from steinlab.cli.output import progress_bar
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, Interrupted, one_of
 from steinlab.storage import read_sealed, write_sealed
-from toy_models.trained.places import cached_file
-from toy_models.trained.presets import PRESETS, Preset
+from toy_models.trained.presets import PRESETS, Preset, cached_file
 
 
 def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Path:
@@ -30,7 +29,7 @@ def train(preset: Preset, out: Path | None = None, *, show: bool = False) -> Pat
     out : Path, optional
         By default in the cache.
     show : bool
-        Whether to say on stderr how far it is.
+        Whether to report progress on stderr.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-r"""Training a toy: Adam on the EDM loss, the best moving average kept, to be stopped and resumed.
+r"""Train a toy: Adam on the EDM loss; keeps the best moving average; can be stopped and resumed.
 
 The loss is that of the inner network, ``E |F - F_target|^2 / d`` with
 
     F_target = (x_star - m - c_skip (x - m)) / c_out:
 
 EDM's weighting, of a size near 1 at every level. A run depends on its preset alone. It uses one
-thread, for a matrix product's rounding depends on how many share it.
+thread, because a matrix product's rounding depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from toy_models.trained.network import NOISE_RANGE, ToyNet
 from toy_models.trained.presets import Preset
 
 VALIDATIONS = 20
-"""How often a run looks at its held-out states."""
+"""Validations per run."""
 
 BETAS = (0.9, 0.99)
 """Adam's."""
@@ -136,7 +136,7 @@ def advance(run: Run, progress: Progress | None = None, stop: Stop = lambda: Fal
 
 @contextmanager
 def stopped_by_interrupt() -> Iterator[Stop]:
-    """Turn the first Ctrl-C into a ``stop()`` between two steps; the second interrupts as ever."""
+    """Turn the first Ctrl-C into a ``stop()`` between two steps; the second interrupts at once."""
     asked = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -206,7 +206,7 @@ def _step(run: Run, data: torch.Tensor) -> None:
 
 
 def _held_out(run: Run) -> tuple[torch.Tensor, ...]:
-    """Return held-out states with levels and noise of their own, the same ones at every look."""
+    """Return held-out states with levels and noise of their own, the same at every validation."""
     preset = run.preset
     x_star = _states(preset, preset.held_out, "held out")
     rng = torch.Generator().manual_seed(preset.seed + 1)
@@ -216,7 +216,7 @@ def _held_out(run: Run) -> tuple[torch.Tensor, ...]:
 
 
 def _validate(run: Run, held_out: tuple[torch.Tensor, ...], *, record: bool = True) -> None:
-    """Look at the moving average, in the precision that it will be stored in; keep it if best."""
+    """Evaluate the moving average in the precision that it is stored in; keep it if it is best."""
     rounded = {name: stored(value) for name, value in run.average.items()}
     net = ToyNet(run.preset)
     net.load_state_dict(rounded)

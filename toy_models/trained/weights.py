@@ -1,4 +1,4 @@
-"""Weight files of the toys: how they are written, and what a reader checks.
+"""Write and read the weight files of the toys, with checks.
 
 A file is safetensors, matrices in float16, with the format's version, the preset's hash and a
 digest of the tensors in its header; beside it lies a JSON with the provenance. The packaged files
@@ -16,8 +16,7 @@ import torch
 
 from steinlab.errors import InputError
 from steinlab.storage import write_bytes, write_json
-from toy_models.trained.places import provenance_file
-from toy_models.trained.presets import FORMAT, Preset
+from toy_models.trained.presets import FORMAT, Preset, provenance_file
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -10,9 +10,8 @@ import torch
 from analytic import EmpiricalMixture, NoiseLevel
 from gpu_models.exact import streaming
 from gpu_models.exact.denoiser import SMALLEST, ScaledEmpirical
-from gpu_models.exact.methods import FUSED, METHODS
 from gpu_models.exact.rounding import Bounds, bounds
-from gpu_models.exact.streaming import PRECISIONS, Atoms, State
+from gpu_models.exact.streaming import FUSED, METHODS, PRECISIONS, Atoms, State
 from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import stein
 from steinlab.diffusion.grids import given_grid

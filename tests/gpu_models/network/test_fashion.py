@@ -79,6 +79,6 @@ def test_truncated_archive_is_one_line(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not fashion.DEFAULT_FOLDER.is_dir(), reason="the data are not installed")
 def test_the_real_data_have_the_deviation_that_the_presets_state() -> None:
-    from gpu_models.network.presets import SIGMA_DATA
+    from gpu_models.network.trainer import SIGMA_DATA
 
     assert abs(fashion.load_states("train").std() - SIGMA_DATA) < 5e-4

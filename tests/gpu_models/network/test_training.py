@@ -17,9 +17,8 @@ import torch
 
 from gpu_models.network.objective import average, draw, edm_loss, power_of, validate
 from gpu_models.network.parallel import Group
-from gpu_models.network.presets import PRESETS, Preset
 from gpu_models.network.run import Run
-from gpu_models.network.trainer import Settings, Trainer, learning_rate
+from gpu_models.network.trainer import PRESETS, Preset, Settings, Trainer, learning_rate
 from gpu_models.network.unet import UNetConfig
 from steinlab.errors import InputError
 from steinlab.storage import read_sealed

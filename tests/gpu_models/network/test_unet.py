@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from analytic import NoiseLevel
-from gpu_models.network.presets import PRESETS
+from gpu_models.network.trainer import PRESETS
 from gpu_models.network.unet import UNetConfig, build, parameters_of
 from steinlab.diffusion.networks import edm_denoiser
 from steinlab.errors import InputError
@@ -105,8 +105,9 @@ def test_full_preset_fits_in_half_precision() -> None:
 
 def test_configuration_survives_json() -> None:
     import json
+    from dataclasses import asdict
 
-    assert UNetConfig.of_json(json.loads(json.dumps(SMALL.as_json()))) == SMALL
+    assert UNetConfig.of_json(json.loads(json.dumps(asdict(SMALL)))) == SMALL
 
 
 @pytest.mark.parametrize(

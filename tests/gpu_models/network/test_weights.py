@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ RECORD = json.loads(FASHION_WEIGHTS.with_suffix(".json").read_text(encoding="utf
 
 def saved(path: Path, architecture: str = ARCHITECTURE, version: int = VERSION) -> Path:
     net = build(CONFIG, seed=2)
-    save_weights(path, net.state_dict(), architecture, version, CONFIG.as_json())
+    save_weights(path, net.state_dict(), architecture, version, asdict(CONFIG))
     return path
 
 
@@ -75,11 +76,11 @@ def test_missing_file_and_tensor_and_shape_are_named(tmp_path: Path) -> None:
     tensors = build(CONFIG).state_dict()
     wrong = {**tensors, "net.last.bias": torch.zeros(2)}
     path = tmp_path / "w.safetensors"
-    save_weights(path, wrong, ARCHITECTURE, VERSION, CONFIG.as_json())
+    save_weights(path, wrong, ARCHITECTURE, VERSION, asdict(CONFIG))
     with pytest.raises(InputError, match=r"net.last.bias must have shape \(1,\), found \(2,\)"):
         load_network(path)
     del wrong["net.last.bias"]
-    save_weights(path, wrong, ARCHITECTURE, VERSION, CONFIG.as_json())
+    save_weights(path, wrong, ARCHITECTURE, VERSION, asdict(CONFIG))
     with pytest.raises(InputError, match=r"net.last.bias must have shape \(1,\), found None"):
         load_network(path)
 

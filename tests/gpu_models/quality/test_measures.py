@@ -12,7 +12,6 @@ import torch
 from gpu_models.quality.measures import (
     Moments,
     artifact_rate,
-    difference,
     frechet,
     frechet_estimate,
     frechet_influence,
@@ -120,16 +119,6 @@ def test_jackknife_removes_most_of_the_bias() -> None:
     error = corrected.std(ddof=1) / math.sqrt(len(corrected))
     assert plain > 10 * error
     assert abs(corrected.mean()) < 0.2 * plain + 5 * error
-
-
-def test_difference_of_paired_runs_is_far_more_certain() -> None:
-    reference = random_law(3, 8)
-    rows = normal(2000, 3, 9)
-    a, b = frechet_estimate(rows, reference), frechet_estimate(1.01 * rows, reference)
-    found = difference(a, b)
-    assert found.value == pytest.approx(a.value - b.value)
-    assert found.error < 0.1 * a.error
-    assert difference(a, a).error == 0
 
 
 def test_precision_and_recall_by_hand() -> None:

@@ -26,9 +26,15 @@ def predict(prediction: str, x: Any, x0: Any, level: NoiseLevel) -> Any:
     """What a network that knows ``x0`` would say, from the definitions."""
     a, s = level.alpha, level.sigma
     eps = (x - a * x0) / s
-    return {"x0": x0, "eps": eps, "v": a * eps - s * x0, "score": -eps / s, "flow": eps - x0}[
-        prediction
-    ]
+    return {
+        "x0": x0,
+        "eps": eps,
+        "v": a * eps - s * x0,
+        "score": -eps / s,
+        "velocity": eps - x0,
+        "velocity-to-data": x0 - eps,
+        "flow": eps - x0,
+    }[prediction]
 
 
 @dataclass(frozen=True)

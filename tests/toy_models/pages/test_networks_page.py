@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from toy_models.pages import networks as tables
 from toy_models.pages import networks_record as record
-from toy_models.pages import networks_tables as tables
 from toy_models.pages.networks import pages
 
 ROOT = Path(__file__).resolve().parents[3]

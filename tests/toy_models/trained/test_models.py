@@ -19,7 +19,7 @@ from steinlab.errors import InputError  # noqa: E402
 from steinlab.metrics import energy_distance  # noqa: E402
 from steinlab.solvers import get_solver, make_plan  # noqa: E402
 from steinlab.solvers.loop import solve  # noqa: E402
-from toy_models.trained import models, places, training  # noqa: E402
+from toy_models.trained import models, presets, training  # noqa: E402
 from toy_models.trained.data import DATA  # noqa: E402
 from toy_models.trained.network import ToyNet  # noqa: E402
 from toy_models.trained.presets import PRESETS  # noqa: E402
@@ -31,8 +31,8 @@ DIALLED = ("grid25-fourier", "grid25-oversmoothed", "digits-ripple")
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_packaged_weights_are_those_of_the_preset(name):
-    preset, file = PRESETS[name], places.packaged_file(PRESETS[name])
-    note = json.loads(places.provenance_file(file).read_text())
+    preset, file = PRESETS[name], presets.packaged_file(PRESETS[name])
+    note = json.loads(presets.provenance_file(file).read_text())
     assert file.stat().st_size < 1_000_000
     assert (note["digest"], note["complete"], note["steps"]) == (preset.digest, True, preset.steps)
     assert note["seconds_of_last_run"]["cpu"] < 100
@@ -112,19 +112,19 @@ def test_without_weights_it_says_how_to_make_them(monkeypatch, tmp_path):
     monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path))
     preset = PRESETS["ring-mlp"].with_seed(7)
     model = models.toy_model(preset)
-    command = "python -m toy_models.train ring-mlp --seed 7"
+    command = "steinlab train ring-mlp --seed 7"
     assert model.missing == f"no weights of hash {preset.digest}, run {command}"
-    monkeypatch.setattr(places, "packaged_file", lambda _: tmp_path / "none.safetensors")
+    monkeypatch.setattr(presets, "packaged_file", lambda _: tmp_path / "none.safetensors")
     with pytest.raises(InputError, match="model ring-mlp is not available: no weights of hash"):
         load_model("ring-mlp")
 
 
 def test_a_corrupt_packaged_file_is_one_line(monkeypatch, tmp_path):
-    real = places.packaged_file(PRESETS["ring-mlp"])
+    real = presets.packaged_file(PRESETS["ring-mlp"])
     copy = tmp_path / real.name
     copy.write_bytes(real.read_bytes()[:-100])
-    places.provenance_file(copy).write_text(places.provenance_file(real).read_text())
-    monkeypatch.setattr(places, "packaged_file", lambda _: copy)
+    presets.provenance_file(copy).write_text(presets.provenance_file(real).read_text())
+    monkeypatch.setattr(presets, "packaged_file", lambda _: copy)
     with pytest.raises(InputError, match="expected a whole safetensors file"):
         _ = load_model("ring-mlp").denoiser
 

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 from steinlab import storage  # noqa: E402
 from steinlab.cli import main  # noqa: E402
 from steinlab.errors import InputError, Interrupted  # noqa: E402
-from toy_models.trained import places, training  # noqa: E402
+from toy_models.trained import presets, training  # noqa: E402
 from toy_models.trained import train as command  # noqa: E402
 from toy_models.trained.network import NOISE_RANGE, ToyNet  # noqa: E402
 from toy_models.trained.presets import PRESETS, Preset  # noqa: E402
@@ -96,8 +96,8 @@ def test_an_interrupt_keeps_the_best_weights_and_the_run_goes_on(trained, cache,
     ):
         command.train(TINY)
     assert signal.getsignal(signal.SIGINT) is handler
-    file = places.cached_file(TINY)
-    note = json.loads(places.provenance_file(file).read_text())
+    file = presets.cached_file(TINY)
+    note = json.loads(presets.provenance_file(file).read_text())
     assert not note["complete"]
     known = dict(note["loss_curve"])
     assert note["best_step"] in {*known, 35}
@@ -223,7 +223,7 @@ def test_the_digest_sees_names_shapes_and_bytes():
 
 
 def test_a_damaged_or_foreign_checkpoint_is_refused(cache):
-    checkpoint = places.cached_file(TINY).with_suffix(".checkpoint")
+    checkpoint = presets.cached_file(TINY).with_suffix(".checkpoint")
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(
@@ -237,7 +237,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(cache):
 
 def test_flipped_bits_of_a_checkpoint_are_noticed(cache):
     """torch itself loads most of them without a word."""
-    checkpoint = places.cached_file(TINY).with_suffix(".checkpoint")
+    checkpoint = presets.cached_file(TINY).with_suffix(".checkpoint")
     command._save(begin(TINY).state(), checkpoint)
     whole, rng = checkpoint.read_bytes(), np.random.default_rng(0)
     assert command._resumable(checkpoint, TINY)["digest"] == TINY.digest
@@ -256,17 +256,17 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert storage.cache_folder() == Path.home() / ".cache" / "steinlab"
     monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path / "own"))
-    assert places.cached_file(TINY).parent == tmp_path / "own" / "toy_models"
+    assert presets.cached_file(TINY).parent == tmp_path / "own" / "toy_models"
 
 
 def test_weights_are_found_by_hash(cache, trained):
-    assert places.find(TINY) is None
-    write(places.cached_file(TINY), TINY, trained.best, {})
-    assert places.find(TINY) == places.cached_file(TINY)
-    assert places.find(TINY.with_seed(1)) is None
+    assert presets.find(TINY) is None
+    write(presets.cached_file(TINY), TINY, trained.best, {})
+    assert presets.find(TINY) == presets.cached_file(TINY)
+    assert presets.find(TINY.with_seed(1)) is None
     packaged = PRESETS["ring-mlp"]
-    assert places.find(packaged) == places.packaged_file(packaged)
-    assert places.find(packaged.with_seed(1)) is None
+    assert presets.find(packaged) == presets.packaged_file(packaged)
+    assert presets.find(packaged.with_seed(1)) is None
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,9 @@ def test_the_command_trains_and_prints_the_file(cache, capsys, monkeypatch, trai
     monkeypatch.setattr(command, "PRESETS", {"tiny": TINY})
     assert main(["train", "tiny"]) == 0
     out, err = capsys.readouterr()
-    assert out.strip() == str(places.cached_file(TINY))
+    assert out.strip() == str(presets.cached_file(TINY))
     assert err == ""
-    note = json.loads(places.provenance_file(places.cached_file(TINY)).read_text())
+    note = json.loads(presets.provenance_file(presets.cached_file(TINY)).read_text())
     assert (note["steps"], note["complete"], note["torch"]) == (60, True, torch.__version__)
     assert note["retrain"] == "steinlab train tiny"
     assert note["validation_loss"] == trained.best_loss

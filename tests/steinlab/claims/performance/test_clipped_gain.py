@@ -102,7 +102,7 @@ def test_two_clips_are_not_told_from_1_by_law() -> None:
         if s.law_low <= 1 <= s.law_high:
             spans[rule] = f"{s.law_low:.2f} to {s.law_high:.2f}"
     assert set(spans) == {VP, "tweedie 0.5 to 1, VP"}
-    assert f"not told from 1 ({'; '.join(spans.values())})" in SECTION
+    assert f"not distinguished from 1 ({'; '.join(spans.values())})" in SECTION
 
 
 def test_where_it_does_not() -> None:
