@@ -6,7 +6,8 @@ that returns ``n`` decreasing ratios ``sigma / alpha``, infinite at ``alpha = 0`
 
 All but those of published tables have the option ``start``: the time of the process at which the
 grid begins, by default ``t_max``. ``time-uniform:start=1`` on the flow begins at ``alpha = 0``, as
-flow grids do elsewhere.
+flow grids do elsewhere. Grids over the process's range have ``sigma_min`` and ``sigma_max``, its
+ends in ``sigma / alpha``. A list of ``sigma / alpha`` or of times, :data:`GIVEN`, is a grid too.
 """
 
 from __future__ import annotations
@@ -217,13 +218,19 @@ ALL_GRIDS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
 process's range; the shifts and :data:`TABLES` have ranges of their own."""
 
 
+GIVEN = ("sigmas", "times")
+"""Grids of given values: of ``sigma / alpha``, or of the process's time."""
+
+
 def grid_name(grid: Any, field: str = "grid") -> str:
     """Return a grid's canonical name, such as ``karras:rho=5``.
 
     Parameters
     ----------
-    grid : str or dict
-        ``"karras"``, ``"karras:rho=5"``, ``{"name": "karras", "rho": 5}`` or that as JSON.
+    grid : str, dict or list
+        ``"karras"``, ``"karras:rho=5"``, ``{"name": "karras", "rho": 5}`` or that as JSON. Given
+        levels, noise first: a list of ``sigma / alpha``, ``{"sigmas": [...]}``,
+        ``{"times": [...]}``, or ``"sigmas:80,10,1,0"``.
     field : str
         The name of the argument in messages.
 
@@ -236,22 +243,40 @@ def grid_name(grid: Any, field: str = "grid") -> str:
     --------
     >>> grid_name({"name": "karras", "rho": 5}), grid_name("leading:table=scaled-linear")
     ('karras:rho=5', 'leading:table=scaled-linear')
+    >>> grid_name([80, 1, 0]), grid_name({"times": [1, 0.5]})
+    ('sigmas:80,1,0', 'times:1,0.5')
     """
     name, options = _parsed(grid, field)
+    if name in GIVEN:
+        return f"{name}:{','.join(f'{value:.17g}' for value in options[name])}"
     words = (f"{key}={v if isinstance(v, str) else f'{v:.17g}'}" for key, v in options.items())
     return ":".join([name, *([",".join(words)] if options else [])])
 
 
+def given_steps(grid: Any) -> int | None:
+    """Return the number of steps of a grid of given values; None for every other."""
+    name, options = _parsed(grid, "grid")
+    return len(options[name]) - 1 if name in GIVEN else None
+
+
 def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
-    if isinstance(grid, str) and grid.lstrip().startswith("{"):
+    """Return a grid's id and its options; of a grid of given values, those under its own id."""
+    if isinstance(grid, str) and grid.lstrip()[:1] in ("{", "["):
         try:
             grid = json.loads(grid)
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{field} must be a name or JSON, got {quote(grid)}: {error}"
             ) from None
+    if isinstance(grid, list | tuple):
+        return "sigmas", {"sigmas": _values(grid, f"{field}")}
+    if isinstance(grid, Mapping) and len(grid) == 1 and next(iter(grid)) in GIVEN:
+        ((name, values),) = grid.items()
+        return name, {name: _values(values, f"{field}: {name}")}
     if isinstance(grid, str):
         name, _, tail = grid.partition(":")
+        if name in GIVEN:
+            return name, {name: _values(tail.split(","), f"{field}: {name}")}
         pairs = (word.partition("=") for word in tail.split(",") if word)
         given: dict[str, Any] = {key: value for key, _, value in pairs}
     elif isinstance(grid, Mapping) and isinstance(grid.get("name"), str):
@@ -259,13 +284,39 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
         name = grid["name"]
     else:
         raise InputError(
-            f'{field} must be a name or an object such as {{"name": "karras", "rho": 5}}, '
-            f"got {quote(grid)}"
+            f'{field} must be a name, an object such as {{"name": "karras", "rho": 5}} or a list '
+            f"of sigma/alpha, got {quote(grid)}"
         )
-    make = ALL_GRIDS[one_of(field, name, ALL_GRIDS)]
+    return name, _options(one_of(field, name, ALL_GRIDS), given, field)
+
+
+def _values(values: Any, path: str) -> tuple[float, ...]:
+    """Return given levels: numbers >= 0 that decrease, infinity among them."""
+    if not isinstance(values, list | tuple) or len(values) < 2:
+        raise InputError(f"{path} must be a list of at least 2 numbers, got {quote(values)}")
+    found: list[float] = []
+    for i, value in enumerate(values):
+        try:
+            number = float("nan" if isinstance(value, bool) else value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not number >= 0:
+            raise InputError(f"{path}[{i}] must be a number >= 0, got {quote(value)}")
+        if found and not number < found[-1]:
+            raise InputError(
+                f"{path}[{i}] must be less than the one before, {found[-1]:g}, got {number:g}"
+            )
+        found.append(number)
+    return tuple(found)
+
+
+def _options(name: str, given: Mapping[str, Any], field: str) -> dict[str, Any]:
+    make = ALL_GRIDS[name]
     known = {p.name: p.default for p in inspect.signature(make).parameters.values() if p.kind == 3}
     if name not in TABLES:
         known.setdefault("start", 1.0)
+    if name not in TABLES and "start" not in inspect.signature(make).parameters:
+        known.update(sigma_min=1.0, sigma_max=1.0)
     options = {}
     for key, value in sorted(given.items()):
         default = known[one_of(f"{field} {name}: option", key, known)]
@@ -273,7 +324,9 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
         if isinstance(default, str) and not isinstance(value, str):
             raise InputError(f"{where} must be a word, got {quote(value)}")
         options[key] = value if isinstance(default, str) else _number(value, where, default)
-    return name, options
+    if "start" in options and "sigma_max" in options:
+        raise InputError(f"{field} {name}: start and sigma_max both say where it begins, got both")
+    return options
 
 
 def _number(value: Any, path: str, default: float) -> float:
@@ -290,7 +343,11 @@ def _number(value: Any, path: str, default: float) -> float:
 
 
 def make_grid(
-    process: Process | str, grid: str | Mapping[str, Any], steps: int, *, final_zero: bool = True
+    process: Process | str,
+    grid: str | Mapping[str, Any] | Sequence[float],
+    steps: int | None = None,
+    *,
+    final_zero: bool = True,
 ) -> Grid:
     """Return the levels of ``steps`` steps, from the process's noisiest level to zero noise.
 
@@ -298,15 +355,16 @@ def make_grid(
     ----------
     process : Process or str
         The process, or its name.
-    grid : str or dict
+    grid : str, dict or list
         A key of :data:`ALL_GRIDS`, with options as :func:`grid_name` takes them: ``karras``
         (uniform in ``ratio^(1/rho)``), ``logsnr`` (uniform in ``log ratio``), ``time-uniform`` or
-        ``quadratic`` (uniform in ``t`` or ``sqrt t``), ...
-    steps : int
-        At least 1.
+        ``quadratic`` (uniform in ``t`` or ``sqrt t``), ... Or given levels, noise first: a list of
+        ``sigma / alpha``, or of times, ``{"times": [...]}``.
+    steps : int, optional
+        At least 1; given levels need none.
     final_zero : bool
         Whether the grid ends at zero noise, ``(1, 0)``, after the process's least noisy level (the
-        customary end), or at that level.
+        customary end), or at that level. Given levels end where they end.
 
     Raises
     ------
@@ -320,14 +378,18 @@ def make_grid(
     [80.0, 2.515, 0.002, 0.0]
     >>> [round(level.sigma, 3) for level in make_grid("flow", "flow-shift:shift=3", steps=3)]
     [1.0, 0.857, 0.6, 0.0]
+    >>> [round(level.sigma, 3) for level in make_grid("flow", {"times": [1, 0.5, 0]})]
+    [1.0, 0.5, 0.0]
     """
     process = get_process(process)
-    if steps < 1:
-        raise ValueError(f"steps must be >= 1, got {steps}")
     name, options = _parsed(grid, "grid")
+    if name in GIVEN:
+        return _given(process, name, options[name], steps)
+    if steps is None or steps < 1:
+        raise ValueError(f"steps must be >= 1, got {steps}")
     make = ALL_GRIDS[name]
-    if "start" in options and "start" not in inspect.signature(make).parameters:
-        process = _begun(process, options.pop("start"))
+    if "start" not in inspect.signature(make).parameters:
+        process = _cut(process, options)
     try:
         with np.errstate(invalid="ignore", divide="ignore"):
             ratios = make(process, steps if final_zero else steps + 1, **options)
@@ -341,14 +403,49 @@ def make_grid(
     return given_grid(process, [*ratios, 0.0] if final_zero else list(ratios))
 
 
-def _begun(process: Process, start: float) -> Process:
-    """Return the process on the part of its range below a time."""
-    if not process.t_min < start <= process.t_end:
+def _given(process: Process, name: str, values: tuple[float, ...], steps: int | None) -> Grid:
+    if steps is not None and steps != len(values) - 1:
         raise InputError(
-            f"grid: start must be a time of {process.name} in ({process.t_min:g}, "
-            f"{process.t_end:g}], got {start:g}"
+            f"steps must be {len(values) - 1}, or left out, for a grid of {len(values)} given "
+            f"levels, got {steps}"
         )
-    return dataclasses.replace(process, t_max=start)
+    try:
+        if name == "sigmas":
+            return given_grid(process, values)
+        return require_grid([process.level(t) for t in values])
+    except ValueError as error:
+        raise InputError(f"grid {name}: {error}") from None
+
+
+def _cut(process: Process, options: dict[str, Any]) -> Process:
+    """Return the process between the options ``sigma_min`` and ``sigma_max``, or from ``start``.
+
+    The options are taken out.
+    """
+    bounds = {}
+    if "start" in options:
+        bounds["t_max"] = options.pop("start")
+        if not process.t_min < bounds["t_max"] <= process.t_end:
+            raise InputError(
+                f"grid: start must be a time of {process.name} in ({process.t_min:g}, "
+                f"{process.t_end:g}], got {bounds['t_max']:g}"
+            )
+    for option, bound in (("sigma_min", "t_min"), ("sigma_max", "t_max")):
+        if option in options:
+            ratio = options.pop(option)
+            bounds[bound] = float(process.time(ratio))
+            if not 0 <= bounds[bound] <= process.t_end:
+                raise InputError(
+                    f"grid: {option} must be a value of sigma/alpha on {process.name}, "
+                    f"got {ratio:g}"
+                )
+    cut = dataclasses.replace(process, **bounds)
+    if not cut.t_min < cut.t_max:
+        raise InputError(
+            f"grid: sigma_min must be less than sigma_max, got sigma/alpha from "
+            f"{cut.ratio_max:g} to {cut.ratio_min:g}"
+        )
+    return cut
 
 
 def given_grid(process: Process, ratios: Sequence[float], *, repeated: bool = False) -> Grid:

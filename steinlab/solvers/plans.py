@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from analytic import NoiseLevel
-from steinlab.diffusion.grids import Grid, make_grid
+from steinlab.diffusion.grids import Grid, given_steps, make_grid
 from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError
 from steinlab.solvers.base import LinearMultistep, Solver, require_end
@@ -161,7 +161,7 @@ def run_within(
     solver: Solver,
     process: Process,
     grid: str,
-    evaluations: int,
+    evaluations: int | None,
     *,
     start: Sequence[Solver] = (),
     finish: Sequence[Solver] = (),
@@ -177,18 +177,20 @@ def run_within(
     process : Process
     grid : str
         A name, with options where it has some (:func:`steinlab.diffusion.grids.grid_name`).
-    evaluations : int
-        The budget of denoiser evaluations, at least the cost of one step.
+    evaluations : int, optional
+        The budget of denoiser evaluations, at least the cost of one step. A grid of given levels is
+        run whole, and needs none.
     start, finish : sequence of Solver
         Take the first and the last steps, within the budget: :func:`make_plan`. By default a
         first-order step finishes a run to zero noise of a solver that cannot end there.
     final_zero : bool
-        Whether the grid ends at zero noise or at the process's least noisy level.
+        Whether the grid ends at zero noise or at the process's least noisy level. Given levels end
+        where they end.
 
     Raises
     ------
     InputError
-        If the budget is below the cost of one step.
+        If the budget is below the cost of one step, or of the given levels.
     ValueError
         If the grid ends at zero noise and the last of ``finish`` cannot.
 
@@ -203,6 +205,9 @@ def run_within(
     >>> len(levels) - 1, evaluations_on(plan, levels)
     (7, 8)
     """
+    steps = given_steps(grid)
+    if steps is not None:
+        final_zero = make_grid(process, grid)[-1].sigma == 0
     if final_zero and not finish and not solver.ends_at_zero:
         finish = (EULER,)
 
@@ -213,11 +218,16 @@ def run_within(
     def price(steps: int) -> int:
         return evaluations_on(*run(steps))
 
-    least = price(1)
-    if least > evaluations:
-        first = run(1)[0].solvers[0].name
+    least = price(steps or 1)
+    if evaluations is None and steps:
+        evaluations = least
+    if evaluations is None or least > evaluations:
+        first = run(steps or 1)[0].solvers[0].name
         name = solver.name if first == solver.name else f"{solver.name}, started by {first}"
+        run_of = f"the {steps} given steps" if steps else "one step"
         raise InputError(
-            f"evaluations must be >= {least} for one step of {name}, got {evaluations}"
+            f"evaluations must be >= {least} for {run_of} of {name}, got {evaluations}"
         )
+    if steps:
+        return run(steps)
     return run(bisect.bisect_right(range(1, evaluations + 1), evaluations, key=price))

@@ -92,7 +92,7 @@ def test_it_offers_what_the_network_offers() -> None:
 
 
 def test_an_unknown_prediction_is_named() -> None:
-    with pytest.raises(ValueError, match="prediction must be one of x0, eps, v, score, flow, got"):
+    with pytest.raises(ValueError, match="prediction must be one of x0, eps, v, score, velocity"):
         convert(lambda x, _: x, "noise")
 
 
