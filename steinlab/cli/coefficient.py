@@ -6,12 +6,14 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import (
     JsonOption,
     ProgressOption,
     SeedOption,
     SpecArgument,
+    new_table,
     number_option,
     progress_bar,
     show,
@@ -132,18 +134,14 @@ def _print(
     proved: tuple[str, str] | None,
     states: dict[str, Any],
 ) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     title = (
         f"gamma of one step of {spec.solver_id} from ({spec.s.alpha:g}, {spec.s.sigma:g}) "
         f"to ({spec.t.alpha:g}, {spec.t.sigma:g})"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("route", style="bold", no_wrap=True)
-    table.add_column("gamma", justify="right", no_wrap=True)
-    table.add_column("error", justify="right", no_wrap=True)
-    table.add_column("how")
+    table = new_table(title, ("route", "gamma", "error", "how"), left=("route", "how"))
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    table.columns[0].style = "bold"
     for route, entry in found.items():
         value = significant(entry.value, entry.error)
         known = f"{entry.error:.1e}" if math.isfinite(entry.error) else "unknown"

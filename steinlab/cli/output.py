@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -122,8 +122,8 @@ WorkersOption = Annotated[
 SeedOption = Annotated[int, number_option(whole(0, MAX_SEED), "Seed all that is drawn.")]
 
 
-def write_json(target: str | None, result: Any) -> None:
-    """Write the result whole or not at all (to a temporary file, then renamed)."""
+def write_json(target: str | Path | None, result: Any) -> None:
+    """Write the result whole or not at all; ``-`` is stdout."""
     if target is None:
         return
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
@@ -131,6 +131,16 @@ def write_json(target: str | None, result: Any) -> None:
         sys.stdout.write(text)
         return
     write_text(Path(target), text)
+
+
+def new_table(
+    title: str | Text, columns: Sequence[str], *, left: Container[str] = (), **options: Any
+) -> Table:
+    """Return an empty table; ``left`` names the columns of text, all others hold numbers."""
+    table = Table(title=title, title_justify="left", caption_justify="left", **options)
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right")
+    return table
 
 
 def _console(target: str | None) -> Console:

@@ -42,11 +42,9 @@ def report(
 
     found = run(chosen(files, None, [])[0]) if files else read_ledger(Path(ledger))
     folder = make_folder(out)
-    assert folder is not None
     pictures: list[Picture] = []
     if not (without_figures or files):
         drawn = make_folder(figures)
-        assert drawn is not None
         pictures = [Picture.read(drawn, name) for name in _drawn(drawn)]
     target = folder / "report.html"
     write_text(target, page(found, pictures))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,11 +113,16 @@ def verify(  # noqa: PLR0917
     if quiet and verbose:
         raise InputError("--quiet must be given without --verbose, got both")
     check_target(target)
-    folder = make_folder(out)
+    folder = None if out is None else make_folder(out)
     expected = _expected(expect, known)
     shards = Shards(folder / "shards") if folder else None
     judged = itertools.count(1)
     with progress_bar(silent or quiet) as tell:
+
+        def count(name: str, _row: object) -> None:
+            done, total = next(judged), len(wanted)
+            tell(done / total, f"{done} of {total} claims judged, the last of them {name}")
+
         ledger = run(
             wanted,
             profile=profile,
@@ -125,7 +130,7 @@ def verify(  # noqa: PLR0917
             workers=workers,
             scheduler=scheduler,
             shards=shards,
-            progress=lambda name, _: _count(tell, next(judged), len(wanted), name),
+            progress=count,
         )
     write_json(target, ledger)
     _store(folder, ledger)
@@ -177,10 +182,6 @@ def _expected(path: str | None, known: list[str]) -> dict[str, str]:
         one_of("--expect claim", claim_id, known)
         one_of(f"--expect {claim_id}", str(verdict), VERDICTS)
     return content
-
-
-def _count(tell: Callable[[float, str], None], done: int, total: int, name: str) -> None:
-    tell(done / total, f"{done} of {total} claims judged, the last of them {name}")
 
 
 def _list(names: Sequence[str]) -> None:

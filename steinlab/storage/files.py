@@ -32,10 +32,8 @@ def check_target(target: str | None, option: str = "--json") -> None:
         raise InputError(f"{option} must name a file that can be written, got {target}")
 
 
-def make_folder(out: str | None) -> Path | None:
+def make_folder(out: str) -> Path:
     """Make the folder that ``--out`` names; raise ``InputError`` unless it can be written."""
-    if out is None:
-        return None
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)

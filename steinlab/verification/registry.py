@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from steinlab.errors import InputError, one_of
@@ -11,17 +11,22 @@ from steinlab.verification import files
 from steinlab.verification.claim import Claim
 
 
+def entries() -> dict[str, EntryPoint]:
+    """Return the entry points of all registered claims by id; nothing is loaded."""
+    return {entry.name: entry for entry in entry_points(group="steinlab.claims")}
+
+
 def claim_ids() -> list[str]:
     """Return the ids of all registered claims, in alphabetical order."""
-    return sorted(entry.name for entry in entry_points(group="steinlab.claims"))
+    return sorted(entries())
 
 
 def home_of(name: str) -> str:
     """Return the package or module that a claim's own frames lie in, empty for a claim of none."""
     if path := files.split(name)[0]:
         return files.home(path)
-    entries = {entry.name: entry.module for entry in entry_points(group="steinlab.claims")}
-    module = entries.get(id_of(name), "")
+    entry = entries().get(id_of(name))
+    module = entry.module if entry else ""
     return module.rpartition(".")[0] or module
 
 
@@ -50,9 +55,8 @@ def load_claim(name: str) -> Claim:
     if files.split(name)[0]:
         return files.load(name)
     name, _, subjects = name.partition(NARROWED)
-    entries = {entry.name: entry for entry in entry_points(group="steinlab.claims")}
-    one_of("claim", name, sorted(entries))
-    claim: Claim = entries[name].load()
+    known = entries()
+    claim: Claim = known[one_of("claim", name, sorted(known))].load()
     if not subjects:
         return claim
     if claim.on is None:

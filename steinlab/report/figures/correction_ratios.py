@@ -58,15 +58,9 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ratios = data.arrays["ratios"][i]
         style = look(i)
         ax.plot(budgets, np.exp(np.log(ratios).mean(axis=1)), label="geometric mean", **style)
-        ax.fill_between(
-            budgets,
-            ratios.min(axis=1),
-            ratios.max(axis=1),
-            alpha=0.2,
-            color=style["color"],
-            linewidth=0,
-            label="best to worst cell",
-        )
+        shade = {"alpha": 0.2, "color": style["color"], "linewidth": 0}
+        low, high = ratios.min(axis=1), ratios.max(axis=1)
+        ax.fill_between(budgets, low, high, label="best to worst cell", **shade)
         ax.set_xticks(budgets)
         ax.axhline(1.0, color=BLACK, lw=0.8)
         ax.set_yscale("log")

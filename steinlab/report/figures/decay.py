@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -46,17 +47,10 @@ def compute(seed: int, *, runs: int = RUNS) -> FigureData:
     Geometric means over independent runs, within two standard errors of the mean logarithm;
     ``predicted`` is the product of ``1 - rho`` of the reference-based runs, from the same starts.
     """
-    found = [
-        [
-            _run(process, choice, np.random.default_rng([seed, i]))
-            for choice in CHOICES
-            for i in range(runs)
-        ]
-        for process in PROCESS_IDS
-    ]
+    cells = itertools.product(PROCESS_IDS, CHOICES, range(runs))
+    found = [_run(name, choice, np.random.default_rng([seed, i])) for name, choice, i in cells]
     shape = (len(PROCESS_IDS), len(CHOICES), runs, STEPS + 1)
-    logs = np.log([[one[0] for one in row] for row in found]).reshape(shape)
-    products = np.log([[one[1] for one in row] for row in found]).reshape(shape)
+    logs, products = (np.log(part).reshape(shape) for part in zip(*found, strict=True))
     names = list(CHOICES)
     measured, low, high = geometric_mean(logs, errors=2.0, axis=2)
     arrays = {

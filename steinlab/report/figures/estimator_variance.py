@@ -20,6 +20,7 @@ SHOWN = (1, 5, 0)
 
 BATCH = 256
 STEP = 1.0
+SUFFIXES = ("", "_error", "_theory")
 
 
 def compute(
@@ -42,16 +43,8 @@ def compute(
     cases = range(len(CASES))
     by_batch = np.array([[[one(c, b, p) for b in batches] for p in SHOWN] for c in cases])
     by_probes = np.array([[one(c, BATCH, p) for p in (*probes, 0)] for c in cases])
-    arrays = {
-        **{
-            name: by_batch[..., i]
-            for i, name in enumerate(("batch", "batch_error", "batch_theory"))
-        },
-        **{
-            name: by_probes[..., i]
-            for i, name in enumerate(("probes", "probes_error", "probes_theory"))
-        },
-    }
+    arrays = {f"batch{part}": by_batch[..., i] for i, part in enumerate(SUFFIXES)}
+    arrays |= {f"probes{part}": by_probes[..., i] for i, part in enumerate(SUFFIXES)}
     config = {
         "cases": [list(case) for case in CASES],
         "batches": list(batches),
@@ -86,9 +79,6 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     axes[2].set_xlabel("probes a state")
     axes[2].legend(loc="best")
     axes[0].set_ylabel(r"root mean square error of $\hat\gamma$")
-
-
-SUFFIXES = ("", "_error", "_theory")
 
 
 def _pair(ax: Axes, x: np.ndarray, values: Sequence[np.ndarray], index: int, label: str) -> None:

@@ -97,18 +97,17 @@ def _absent(what: str) -> str:
 
 
 def _cells(names: Sequence[str], played: Sequence[Played]) -> dict[str, np.ndarray]:
-    ratios = np.array([[_ratio(one, name) for one in played] for name in names])
+    def own(one: Played, name: str) -> float:
+        results = one["results"]
+        return ratio(results[name], results["none"], one["floor"][MEASURE], MEASURE)
+
+    ratios = np.array([[own(one, name) for one in played] for name in names])
     return {
         "ratios": ratios,
         "quantiles": np.quantile(ratios, QUANTILES, axis=1).T,
         "worst": ratios.max(axis=1),
         "mean": np.array([_interval(line(name, played, MEASURE)) for name in names]),
     }
-
-
-def _ratio(one: Played, name: str) -> float:
-    results = one["results"]
-    return ratio(results[name], results["none"], one["floor"][MEASURE], MEASURE)
 
 
 def _budgets(names: Sequence[str], played: Sequence[Played]) -> dict[str, np.ndarray]:

@@ -25,6 +25,7 @@ from steinlab.report.words import (
     measured,
     not_looked_at,
     owner_of,
+    rejected,
 )
 
 OBJECTIONS = {
@@ -124,13 +125,11 @@ def render(docs: Path, ledger: Mapping[str, Any]) -> str:
     """Return the whole page."""
     rows, profile = list(ledger["claims"]), ledger["profile"]
     cases = sum(row["cases"] for row in rows)
-    controls = [control for row in rows for control in row["controls"]]
-    rejected = sum(bool(control["rejected"]) for control in controls)
     by_id = {row["id"]: row for row in rows}
     parts = [
         "# Findings",
         "What the laboratory found about each claim, in the words of its ledger: "
-        f"{len(rows)} claims, {cases:,} cases, {rejected} of {len(controls)} controls rejected "
+        f"{len(rows)} claims, {cases:,} cases, {rejected(rows)} controls rejected "
         f"(profile {profile}, seed {ledger['seed']}). Written by",
         f"```\nsteinlab verify --profile {profile} --json ledger.json\n"
         "python docs/findings_page.py ledger.json > docs/findings.md\n```",

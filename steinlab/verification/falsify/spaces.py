@@ -39,26 +39,16 @@ class Rows(tuple[Cases, ...]):
 
 
 class Space(Protocol):
-    """A family of cases of one check, by a few numbers.
-
-    Attributes
-    ----------
-    check, name : str
-        The check that is attacked, and what distinguishes the space.
-    parameters : sequence of Parameter
-    drawn : int
-        Cases that the check itself draws in the full profile, a measure of what one costs: the
-        full profile's attack spends no more.
-    """
+    """A family of cases of one check, by a few numbers."""
 
     @property
     def drawn(self) -> int:
-        """Cases that the check draws in the full profile."""
+        """Cases that the check draws in the full profile: the attack there spends no more."""
         ...
 
     @property
     def check(self) -> str:
-        """Name of the check."""
+        """Name of the check that is attacked."""
         ...
 
     @property
@@ -133,11 +123,7 @@ Lists = Mapping[str, Sequence[Any]]
 
 
 def picked(
-    check: str,
-    drawn: int,
-    lists: Lists,
-    make: Callable[..., Cases],
-    *numbers: Parameter,
+    check: str, drawn: int, lists: Lists, make: Callable[..., Cases], *numbers: Parameter
 ) -> Space:
     """Return a space of choices from lists and further numbers, all handed to ``make`` by name."""
 
