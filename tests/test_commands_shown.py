@@ -99,6 +99,11 @@ def test_the_parser_refuses() -> None:
         parsed("steinlab verify --claim stein-identity")
 
 
+def test_no_page_tells_to_type_an_old_name() -> None:
+    old = re.compile(r"python (?:docs/|notebooks/|-m (?:toy|gpu)_models|-m steinlab\.tournament)")
+    assert [page.name for page in PAGES if old.search(page.read_text("utf-8"))] == []
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

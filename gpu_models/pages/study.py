@@ -103,8 +103,7 @@ def page(study: Stored, folder: Path) -> str:
             f"{grids} grids on EDM."
         ),
         filled(state(study)),
-        "```\npython -m gpu_models.study --data DIR --out gpu_models/results --shard 0/1\n"
-        "python docs/study_page.py\n```",
+        "```\nsteinlab study --data DIR --out gpu_models/results --shard 0/1\nsteinlab pages\n```",
         filled(
             "The claims `neural-coefficient`, `neural-integration-error`, "
             "`neural-clipped-gain`, `artifact-reduction`, "

@@ -250,7 +250,7 @@ def beside(solvers: Sequence[str], budgets: Sequence[str]) -> list[str]:
         "A network, `fashion-edm` on pictures of clothes: FD-classifier (a Frechet distance, "
         "not FID) and in brackets precision and recall in per cent, of the stored study's "
         "runs; `stein` is clipped to [0.1, 1], `rule` from below only; an empty cell is not in "
-        "the record (`python docs/study_page.py`; [study.md](study.md) has the errors):",
+        "the record (`steinlab pages`; [study.md](study.md) has the errors):",
         network,
     ]
 

@@ -36,10 +36,13 @@ from steinlab.cli.show import show
 from steinlab.cli.tournament import tournament
 from steinlab.cli.trace import trace
 from steinlab.cli.verify import verify
-from steinlab.errors import InputError, Interrupted, Terminated, suggestion
+from steinlab.errors import InputError, Interrupted, Terminated, one_of
 
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 128 + signal.SIGTERM, 141
 """Exit codes: stopped by the user, told to end, and a reader of the output that has gone."""
+
+LONGEST = 380
+"""Characters of a message."""
 
 app = typer.Typer(
     name="steinlab",
@@ -173,10 +176,12 @@ def _require_command(args: list[str]) -> None:
     known = [str(command.name) for command in app.registered_commands]
     word = next((arg for arg in args if not arg.startswith("-")), None)
     if word is not None and word not in known and not _completes(args):
-        hint = suggestion(word, known)
-        raise InputError(f"{hint}command must be one of {', '.join(known)}, got {word}")
+        one_of("command", word, known, "steinlab --help")
 
 
 def _say(message: str, code: int) -> int:
-    print("steinlab: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    print(
+        "steinlab: " + (line if len(line) <= LONGEST else line[:LONGEST] + "..."), file=sys.stderr
+    )
     return code

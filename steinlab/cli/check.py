@@ -12,7 +12,7 @@ from rich.text import Text
 
 from steinlab.cli.output import JsonOption, number_option, show, whole, write_json
 from steinlab.errors import InputError, one_of, quote
-from steinlab.storage import STDOUT, check_target, write_text
+from steinlab.storage import STDOUT, check_folder, check_target, write_text
 
 DEFAULT_OUT = "out/check"
 
@@ -53,6 +53,7 @@ def check(  # noqa: PLR0917
 
     check_target(target_json)
     check_target(html, "--html")
+    check_folder(out)
     found = load_target(target)
     if kind is not None:
         one_of("--as", kind, KINDS)

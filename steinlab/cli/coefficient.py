@@ -20,7 +20,7 @@ from steinlab.cli.output import (
     whole,
     write_json,
 )
-from steinlab.errors import InputError
+from steinlab.errors import InputError, one_of
 from steinlab.estimates import significant
 from steinlab.storage import check_target
 
@@ -108,8 +108,7 @@ def _certified(spec: CoefficientSpec) -> tuple[str, str]:
     if reason := missing():
         raise InputError(f"--certify: {reason}")
     solver, data = spec.solver.name, spec.data
-    if solver not in SOLVERS:
-        raise InputError(f"--certify: solver must be one of {', '.join(SOLVERS)}, got {solver}")
+    one_of("--certify: solver", solver, SOLVERS)
     if spec.history:
         raise InputError(
             "--certify: history must be empty: it shares the noise of x, which is not certified, "

@@ -26,7 +26,7 @@ from steinlab.cli.output import (
 )
 from steinlab.errors import Interrupted
 from steinlab.estimates import plus_minus
-from steinlab.storage import MAX_SEED, STDOUT, check_target, make_folder
+from steinlab.storage import MAX_SEED, STDOUT, check_target, is_stream, make_folder
 
 if TYPE_CHECKING:
     from steinlab.experiments.bench import Progress
@@ -67,7 +67,7 @@ def compare(  # noqa: PLR0917
         try:
             for index, row in _found(source, spec, workers, progress):
                 found[index] = row
-                if target != STDOUT:
+                if target not in {None, STDOUT} and not is_stream(Path(str(target))):
                     write_json(target, [to_json(found[i]) for i in sorted(found)])
         except KeyboardInterrupt:
             interrupted = True

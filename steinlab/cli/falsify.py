@@ -23,7 +23,7 @@ from steinlab.cli.output import (
     whole,
     write_json,
 )
-from steinlab.errors import InputError, Interrupted
+from steinlab.errors import InputError, Interrupted, choices
 from steinlab.storage import check_target, make_folder
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def _refusal(claim: Claim) -> str:
     from steinlab.verification.falsify import spaces_of
     from steinlab.verification.registry import claim_ids, load_claim
 
-    checks = ", ".join(f"{check.name} ({check.method})" for check in claim.checks)
-    others = ", ".join(name for name in claim_ids() if spaces_of(load_claim(name)))
+    checks = choices([f"{check.name} ({check.method})" for check in claim.checks])
+    others = choices([name for name in claim_ids() if spaces_of(load_claim(name))])
     return (
-        f"claim must have a search space, got {claim.id}, whose checks draw whole designs, "
-        f"samples, networks or proofs: {checks}; choose from {others}"
+        f"CLAIM must have a search space, such as {others}, got {claim.id}, whose checks draw "
+        f"whole designs, samples, networks or proofs: {checks}"
     )
 
 

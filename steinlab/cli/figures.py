@@ -34,10 +34,10 @@ def figures(
 
     A rerun with the same seed writes the same bytes, whatever the number of processes.
     """
-    from steinlab.report.figures import figure_names
+    from steinlab.report.figures import LIST, figure_names
 
     known = figure_names()
-    wanted = [one_of("figure", name, known) for name in names or known]
+    wanted = [one_of("figure", name, known, LIST) for name in names or known]
     if list_them:
         _list(wanted)
         return

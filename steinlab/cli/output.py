@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -21,7 +21,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from steinlab.storage import MAX_SEED, STDOUT, write_text
+from steinlab.storage import MAX_SEED, STDOUT, is_stream, write_text
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
@@ -51,9 +51,22 @@ COLOURS = {
 """How a line that opens with a verdict is shown."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
+
+
+def _target(value: str | None) -> str | None:
+    """Return ``-`` for another name of stdout: its tables must not stand in the JSON."""
+    if value is not None and is_stream(Path(value)):
+        with suppress(OSError, ValueError):
+            if os.path.samestat(Path(value).stat(), os.fstat(sys.stdout.fileno())):
+                return STDOUT
+    return value
+
+
 JsonOption = Annotated[
     str | None,
-    typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout."),
+    typer.Option(
+        "--json", metavar="FILE", help="Write the result here; - is stdout.", callback=_target
+    ),
 ]
 ProgressOption = Annotated[
     bool, typer.Option("--no-progress", help="Say nothing on the way.", show_default=False)
@@ -143,17 +156,17 @@ def new_table(
     return table
 
 
-def _console(target: str | None) -> Console:
+def _console(target: str | None, unknown: int = WIDTH) -> Console:
     """Return stdout, or stderr when stdout carries the JSON."""
     console = Console(stderr=target == STDOUT)
     if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
-        console.width = WIDTH
+        console.width = unknown
     return console
 
 
-def width(target: str | None = None) -> int:
-    """Return the columns that :func:`show` has: the terminal's, those of ``COLUMNS``, or 140."""
-    return _console(target).width
+def width(target: str | None = None, unknown: int = WIDTH) -> int:
+    """Return the columns of a terminal or those of ``COLUMNS``; where neither is known, others."""
+    return _console(target, unknown).width
 
 
 def show(*parts: RenderableType, target: str | None = None) -> None:

@@ -40,8 +40,8 @@ def report(
     from steinlab.verification.ledger import run
     from steinlab.verification.registry import chosen
 
-    found = run(chosen(files, None, [])[0]) if files else read_ledger(Path(ledger))
     folder = make_folder(out)
+    found = run(chosen(files, None, [])[0]) if files else read_ledger(Path(ledger))
     pictures: list[Picture] = []
     if not (without_figures or files):
         drawn = make_folder(figures)

@@ -56,7 +56,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     ] = None,
     gamma_max: Annotated[
         float | None,
-        number_option(decimal, "And from above: at 1 by default; inf is as published."),
+        number_option(decimal, "Clip it from above; by default at 1, with inf as published."),
     ] = None,
     grid: Annotated[
         str, id_option("steinlab.diffusion.grids:GRIDS", "karras, logsnr, karras:rho=5, ...")

@@ -79,7 +79,7 @@ def _show(claim: str, stored: Mapping[str, Any] | None, path: Path, target: str 
     found = f"from {path}"
     if row is None:
         if where is None:
-            one_of("CLAIM", name, registry.claim_ids())
+            one_of("CLAIM", name, registry.claim_ids(), registry.LIST)
         found, row = "judged now, quick profile, seed 0", dict(judge_by_id(name, "quick", 0))
     case = path.parent / f"{row['id']}.case.json"
     output.write_json(target, row)

@@ -77,7 +77,8 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     if ("solver" in fields) == ("target" in fields):
         raise InputError("SPEC must hold a solver or a target, one of the two")
     if "solver" in fields:
-        name = one_of("solver", text(fields["solver"], "solver"), [*SOLVER_IDS, *ALIASES])
+        known = [*SOLVER_IDS, *ALIASES]
+        name = one_of("solver", text(fields["solver"], "solver"), known, "docs/solvers.md")
         subject = from_solver(name, process)
     else:
         subject = as_subject(load_target(text(fields["target"], "target")))

@@ -174,27 +174,29 @@ def _expected(path: str | None, known: list[str]) -> dict[str, str]:
     if path is None:
         return {}
     from steinlab.verification.ledger import VERDICTS
+    from steinlab.verification.registry import LIST
 
     content = read_json(Path(path), "--expect")
     if not isinstance(content, dict):
         raise InputError(f"--expect must hold an object of claim ids and verdicts, got {path}")
     for claim_id, verdict in content.items():
-        one_of("--expect claim", claim_id, known)
+        one_of("--expect claim", claim_id, known, LIST)
         one_of(f"--expect {claim_id}", str(verdict), VERDICTS)
     return content
 
 
 def _list(names: Sequence[str]) -> None:
-    """Print one id per line, with its headline where ledger.json lies here, or its title."""
-    from steinlab.report.terminal import answer
+    """Print one id per line with its headline, folded where the terminal's width is known."""
+    from steinlab.report.terminal import answer, entry
+    from steinlab.report.words import headlines
     from steinlab.verification.registry import load_claim
 
-    claims = [load_claim(name) for name in names]
+    columns, shipped = width(unknown=10_000), headlines()
     rows = {row["id"]: row for row in (stored_ledger(None) or {"claims": []})["claims"]}
-    longest = max(len(claim.id) for claim in claims)
-    for claim in claims:
-        said = answer(rows[claim.id]) if claim.id in rows else claim.title
-        print(f"{claim.id:{longest}}  {said}")
+    for claim in map(load_claim, names):
+        own = claim.title if "{" in claim.headline else claim.headline or claim.title
+        said = answer(rows[claim.id]) if claim.id in rows else shipped.get(claim.id, own)
+        print(*entry(claim.id, said, columns, lead=""), sep="\n")
 
 
 def _store(folder: Path | None, ledger: dict[str, Any]) -> None:

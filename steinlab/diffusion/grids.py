@@ -267,7 +267,7 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
             f'{field} must be a name or an object such as {{"name": "karras", "rho": 5}}, '
             f"got {quote(grid)}"
         )
-    make = ALL_GRIDS[one_of(field, name, ALL_GRIDS)]
+    make = ALL_GRIDS[one_of(field, name, ALL_GRIDS, "docs/grids.md")]
     known = {p.name: p.default for p in inspect.signature(make).parameters.values() if p.kind == 3}
     if name not in TABLES:
         known.setdefault("start", 1.0)

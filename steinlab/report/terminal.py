@@ -115,12 +115,17 @@ def listing(claims: Iterable[Row], width: int) -> Iterator[str]:
 def _line(row: Row, text: str, width: int) -> Iterator[str]:
     """One claim: its id, what was found, and whose claim it is where not the paper's."""
     owner = owner_of(row)
-    said = text if owner in {"paper", ""} else f"{text} ({SHORT[owner]})"
+    return entry(row["id"], text if owner in {"paper", ""} else f"{text} ({SHORT[owner]})", width)
+
+
+def entry(name: str, said: str, width: int, *, lead: str = "  ") -> Iterator[str]:
+    """Yield a name with a sentence, below it where the width is less than :data:`STACKED`."""
     if width < STACKED:
-        yield f"  {row['id']}"
+        yield f"{lead}{name}"
         yield from _wrapped(f"  {said}", width, "  ")
     else:
-        yield from _wrapped(f"  {row['id']:<{ID_WIDTH}}  {said}", width, " " * (ID_WIDTH + 4))
+        text = f"{lead}{name:<{ID_WIDTH}}  {said}"
+        yield from _wrapped(text, width, " " * (len(lead) + ID_WIDTH + 2))
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 from steinlab.verification.claim import COUNTS_AS
@@ -42,7 +44,18 @@ SHORT = {
 }
 """An owner in a column."""
 
+HEADLINES = "headlines.json"
+"""What `steinlab pages LEDGER.json` keeps of a quick ledger beside this module."""
+
 Row = Mapping[str, Any]
+
+
+@functools.cache
+def headlines() -> Mapping[str, str]:
+    """Return the headlines that ship, by claim: those of the ledger that the pages follow."""
+    text = files("steinlab.report").joinpath(HEADLINES).read_text(encoding="utf-8")
+    found: dict[str, str] = json.loads(text)
+    return found
 
 
 def meaning(verdict: str, owner: str) -> str:

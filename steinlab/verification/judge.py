@@ -56,7 +56,10 @@ class Finished(NamedTuple):
 
 
 def _finished(claim: Claim, check: Check, outcome: Outcome, profile: str, seed: int) -> Finished:
-    """Return the result of an outcome; what did not travel is drawn or measured when asked for."""
+    """Rebuild a check's result from its outcome.
+
+    Cases are drawn again, and data that were not handed back measured again, once a finding looks.
+    """
     batches = Later(lambda: check.draw(effort_for(claim.id, check.name, profile, seed)))
 
     def measured() -> Sequence[Any]:

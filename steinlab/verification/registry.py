@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, choices, one_of
 from steinlab.verification import files
 from steinlab.verification.claim import Claim
+
+LIST = "steinlab verify --list"
+"""What lists the claims."""
 
 
 def entries() -> dict[str, EntryPoint]:
@@ -56,7 +59,7 @@ def load_claim(name: str) -> Claim:
         return files.load(name)
     name, _, subjects = name.partition(NARROWED)
     known = entries()
-    claim: Claim = known[one_of("claim", name, sorted(known))].load()
+    claim: Claim = known[one_of("claim", name, sorted(known), LIST)].load()
     if not subjects:
         return claim
     if claim.on is None:
@@ -128,7 +131,7 @@ def chosen(
     def named(text: str) -> str:
         if files.split(text)[0]:
             return f"{files.split(text)[0]}{files.SEPARATOR}{load_claim(text).id}"
-        return by_id.get(text) or one_of("--claims", text, known)
+        return by_id.get(text) or one_of("--claims", text, known, LIST)
 
     if claims is not None:
         wanted = list(dict.fromkeys(named(text) for text in claims.split(",")))
@@ -151,7 +154,7 @@ def only(name: str) -> str:
     """Return a claim's name, which may be a file's if it holds a single claim."""
     found = expanded([name])
     if len(found) > 1:
-        raise InputError(f"CLAIM must be one claim, {' or '.join(found)}, got {name}")
+        raise InputError(f"CLAIM must be one claim, such as {choices(found)}, got {name}")
     return found[0]
 
 

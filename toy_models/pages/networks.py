@@ -47,8 +47,8 @@ are estimated on 512 states, tables fitted on 256 others than those shown. Shown
 ![galaxies, logSNR grid](pictures/galaxies-logsnr.png)
 
 ```
-python docs/networks_pictures.py compute karras.npz --grid karras --device cuda
-python docs/networks_pictures.py draw karras.npz docs/pictures/galaxies-karras.png
+steinlab networks-pictures compute karras.npz --grid karras --device cuda
+steinlab networks-pictures draw karras.npz docs/pictures/galaxies-karras.png
 ```"""
 
 BUDGET_HOW = """\
@@ -62,7 +62,7 @@ from Tweedie's coefficient. About a minute on an H100, most of an hour on one co
 
 ```
 make galaxies
-python -m toy_models.galaxy_budget --out budget.json --device cuda
+steinlab galaxy-budget --out budget.json --device cuda
 ```"""
 
 
@@ -71,7 +71,7 @@ def commands(record: Record) -> str:
     name = record.name
     return (
         f"```\nsteinlab compare docs/specs/networks/{name}.json --json {name}.json\n"
-        f"python docs/networks_record.py docs/specs/networks/{name}.json {name}.json "
+        f"steinlab networks-record docs/specs/networks/{name}.json {name}.json "
         f"> docs/results/networks/{name}.json\n```"
     )
 
@@ -90,7 +90,7 @@ def tables_page(found: dict[str, Record]) -> str:
     """Return the page with every cell."""
     out = [
         "# Networks: every cell",
-        "Written by `python docs/networks_page.py`; [networks.md](networks.md) says what the "
+        "Written by `steinlab pages`; [networks.md](networks.md) says what the "
         "numbers are and what they show. Bold: the correction gains by more than two joint "
         "standard errors over the plain run of the same solver; struck out: it loses. `[7]` is "
         "what a budget allowed to spend.",
@@ -129,7 +129,7 @@ def page(docs: Path, found: dict[str, Record]) -> str:
     solvers = dict.fromkeys(s for s, _ in found[NAMES[0]].cells)
     out = [
         "# Networks: plain and corrected",
-        "Written by `python docs/networks_page.py` from the records in "
+        "Written by `steinlab pages` from the records in "
         f"[results/networks](results/networks). Solvers {', '.join(f'`{s}`' for s in solvers)}; "
         f"{sizes(found)}. Every cell is in [networks-tables.md](networks-tables.md).",
         *unrun(found),

@@ -22,7 +22,7 @@ PATHS = (
 
 BUDGETS = (3, 4, 5, 6, 8, 10, 15, 20)
 FEW = 10
-"""Budgets up to here are the aim's."""
+"""The aim is stated for budgets of so many evaluations or fewer."""
 
 HALVES = ("develop", "report")
 

@@ -22,10 +22,10 @@ BATCH = 10_000
 """States of a batch in use, over which a sub-batch's evaluations are spread: compare's default."""
 
 SUBSTEPS = 8
-"""Of the fine runs that calibrate and that serve as the oracle."""
+"""Steps that a fine run takes within each step: one calibrates tables, one is the oracle's."""
 
 Make = Callable[[Run], Correction]
-"""From a run on calibration states, which no measured state is among, to the correction."""
+"""Makes a correction, given a run from calibration states. None of those is measured."""
 
 
 def _table(run: Run, name: str = "calibrated", *others: str) -> Correction:

@@ -132,7 +132,7 @@ def render(docs: Path, ledger: Mapping[str, Any]) -> str:
         f"{len(rows)} claims, {cases:,} cases, {rejected(rows)} controls rejected "
         f"(profile {profile}, seed {ledger['seed']}). Written by",
         f"```\nsteinlab verify --profile {profile} --json ledger.json\n"
-        "python docs/findings_page.py ledger.json > docs/findings.md\n```",
+        "steinlab pages ledger.json --only findings.md\n```",
         "The command after a finding recomputes it. `u = x - T` is the residual of a step from "
         "`(alpha, sigma)` to `(alpha', sigma')`, `kappa = sigma'/sigma`, `beta = alpha' - kappa "
         "alpha`. Sections and theorems are those of arXiv 2606.07835; its first version and the "

@@ -132,5 +132,5 @@ def picked(
         return make(**chosen, **{p.name: of[p.name] for p in numbers})
 
     parameters = (*(index(name, len(options)) for name, options in lists.items()), *numbers)
-    name = ", ".join(f"{len(options)} {name}" for name, options in lists.items())
+    name = ", ".join(f"{name} (of {len(options)})" for name, options in lists.items())
     return RowSpace(check, name, drawn, parameters, row)
