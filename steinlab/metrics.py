@@ -100,7 +100,7 @@ def _interaction(x: np.ndarray, y: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False)
 class EnergyRows:
-    """The parts of an energy distance, one a state of either sample.
+    """The parts of an energy distance, one per state of either sample.
 
     Parameters
     ----------

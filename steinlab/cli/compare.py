@@ -54,7 +54,10 @@ def compare(  # noqa: PLR0917
     ] = None,
     silent: ProgressOption = False,
 ) -> None:
-    """Compare solvers and corrections by number of function evaluations (NFE) on a law or model."""
+    """Compare solvers and corrections by number of function evaluations (NFE) on a law or model.
+
+    The flow error is the root mean square distance to the ends of the exact probability-flow ODE.
+    """
     from steinlab.experiments.compare import Source, to_json
 
     check_target(target)

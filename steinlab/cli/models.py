@@ -7,7 +7,7 @@ from rich.text import Text
 from steinlab.cli.output import JsonOption, new_table, show, write_json
 from steinlab.storage import check_target
 
-COLUMNS = {"name": "name", "dimension": "dim", "size": "size", "schedule": "schedule"}
+COLUMNS = {"name": "name", "dimension": "dim", "size": "size", "process": "schedule"}
 COLUMNS |= {"provenance": "provenance", "state": "state"}
 
 

@@ -28,8 +28,7 @@ ENDS = ("zero", "least")
 
 GAMMA_MAX = 1.0
 """Our limit of the coefficients from above. The paper has none, and there the corrected states
-collapse on the posterior mean and the next coefficients explode (5,600 in the second of eight
-steps of ``dpmpp-2m`` on the network ``galaxies-hsc-32``)."""
+collapse on the posterior mean and the next coefficients explode."""
 
 FEWEST_TO_CALIBRATE = 5
 """Samples whose larger half can judge a table fitted to the
@@ -69,16 +68,9 @@ class SampleRun:
     ) -> SampleRun:
         """Return the run that names and numbers as on the command line describe.
 
-        Parameters
-        ----------
-        model, solver, correction, schedule, grid, end : str
-            Ids; the schedule is the model's own where empty.
-        evaluations : int
-            The budget; :func:`steinlab.solvers.plans.run_within` says how it is spent.
-        gamma_min, gamma_max : float, optional
-            Limits of the correction's coefficient, where it has some; by default the correction's
-            own from below and :data:`GAMMA_MAX` from above.
-        samples, seed : int
+        The process is the model's own where ``schedule`` is empty.
+        :func:`steinlab.solvers.plans.run_within` says how ``evaluations`` are spent. The limits of
+        the coefficient are the correction's own from below and :data:`GAMMA_MAX` from above.
 
         Raises
         ------
@@ -93,7 +85,7 @@ class SampleRun:
         (5, (4, 64))
         """
         loaded = load_model(model, "--model")
-        process = loaded.process(one_of("--schedule", schedule or loaded.schedule, PROCESSES))
+        process = loaded.process(one_of("--process", schedule or loaded.schedule, PROCESSES))
         found = get_solver(solver, process, field="--solver")
         if one_of("--end", end, ENDS) == "zero" and not found.ends_at_zero:
             raise InputError(f"--solver {solver} cannot step to zero noise: give --end least")

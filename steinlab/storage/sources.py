@@ -44,7 +44,7 @@ def sources_key(*roots: str) -> str:
     """
     digest = hashlib.sha256(sys.version.encode())
     for library in LIBRARIES:
-        found = version(library) if next(distributions(name=library), None) else ""
+        found = version(library) if any(True for _ in distributions(name=library)) else ""
         digest.update(f"{library} {found}".encode())
     packages = {*PACKAGES, *(root.partition(".")[0] for root in roots if not _is_file(root))}
     left, reached, records = list(roots), set[str](), set[Path]()

@@ -386,7 +386,7 @@ def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
 
 
 def _refuse_nonsense(result: Result) -> None:
-    """Raise ``ValueError`` for a comparison that is not one number a case, or holds nonsense.
+    """Raise ``ValueError`` for a comparison that is not one number per case, or holds nonsense.
 
     NaN and infinity violate nothing: they would pass where they should be looked into. A case that
     cannot be decided has an infinite tolerance, whatever its sides; an upper bound may be infinite.

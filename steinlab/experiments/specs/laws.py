@@ -87,7 +87,7 @@ def mixture_from_json(obj: Any, path: str) -> MixtureSpec:
     """Return the mixture ``{"weights": [...], "means": [...], "stds": [...]}``.
 
     ``weights`` are >= 0 and sum to one; ``means`` are numbers or vectors of one length; ``stds``
-    are > 0, one a component.
+    are > 0, one per component.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def mixture_from_json(obj: Any, path: str) -> MixtureSpec:
     for name, found in (("means", len(means)), ("stds", len(stds))):
         if found != len(weights):
             raise InputError(
-                f"{path}.{name} must hold one entry a weight, {len(weights)} in all, got {found}"
+                f"{path}.{name} must hold one entry per weight, {len(weights)} in all, got {found}"
             )
     for i, std in enumerate(stds):
         if std <= 0:

@@ -37,7 +37,7 @@ class Profile:
 
 
 QUICK = (*(name for name in LAWS if name != "few-512"), "grid25-mlp", "digits-mlp")
-"""Problems that take a second a cell or less."""
+"""Problems that take a second per cell or less."""
 
 PROFILES = {
     "quick": Profile(0.05, 1, 400, QUICK),

@@ -52,7 +52,7 @@ def compute(
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw the geometric mean with the range of the cells, one panel a correction."""
+    """Draw the geometric mean with the range of the cells, one panel per correction."""
     budgets = np.array(data.config["budgets"])
     for i, (ax, name) in enumerate(zip(axes, data.config["entrants"], strict=True)):
         ratios = data.arrays["ratios"][i]
@@ -77,6 +77,5 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     claims=("correction-tournament",),
 )

@@ -80,7 +80,7 @@ def _run(process: str, choice: str, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw one panel a process: the product solid, measurements with bands, the floor V."""
+    """Draw one panel per process: the product solid, measurements with bands, the floor V."""
     steps, arrays = np.arange(data.config["steps"] + 1), data.arrays
     for k, (ax, name) in enumerate(zip(axes, data.config["processes"], strict=True)):
         ax.plot(steps, arrays["predicted"][k], color=BLACK, label=r"theory, $\prod(1-\rho_k)$")
@@ -101,7 +101,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=0.8,
     claims=("error-decay", "trajectory-decay"),
 )

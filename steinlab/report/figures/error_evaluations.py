@@ -48,7 +48,7 @@ def compute(
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a row a solver and a column a law."""
+    """Draw a row per solver and a column per law."""
     config, panels = data.config, iter(axes)
     for solver, row in zip(config["solvers"], data.arrays["flow_error"], strict=True):
         for law, values in zip(config["laws"], row, strict=True):
@@ -66,7 +66,6 @@ FIGURE = Figure(
     plot,
     rows=2,
     columns=2,
-    wide=True,
     aspect=0.6,
     claims=("integration-error", "gain-grows-with-step"),
 )

@@ -56,7 +56,7 @@ def compute(seed: int, *, cases: tuple[Case, ...] = CASES) -> FigureData:
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a panel a model that was there; the rest of the panels are taken away."""
+    """Draw a panel per model that was there; take the other panels away."""
     cases = data.config["cases"]
     for ax, case in zip(axes, cases, strict=False):
         values, name = data.arrays[case["model"]], case["model"]
@@ -73,7 +73,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=0.85,
     claims=("integration-error",),
 )

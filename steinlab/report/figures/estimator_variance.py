@@ -56,7 +56,7 @@ def compute(
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a panel a process against the batch, and one against the probes."""
+    """Draw a panel per process against the batch, and one against the probes."""
     batches, arrays = np.array(data.config["batches"]), data.arrays
     for c, (ax, (name, ratio)) in enumerate(zip(axes[:2], data.config["cases"], strict=True)):
         for i, probes in enumerate(data.config["shown"]):
@@ -76,7 +76,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         axes[2].axhline(limit, color=look(c)["color"], linestyle=":", label=f"{name}, exact")
     axes[2].set(xscale="log", yscale="log", title=f"$B = {data.config['batch']}$")
     axes[2].yaxis.set_minor_formatter(NullFormatter())
-    axes[2].set_xlabel("probes a state")
+    axes[2].set_xlabel("probes per state")
     axes[2].legend(loc="best")
     axes[0].set_ylabel(r"root mean square error of $\hat\gamma$")
 
@@ -97,7 +97,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=0.85,
     claims=("hutchinson-estimator",),
 )

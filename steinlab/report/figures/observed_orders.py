@@ -143,7 +143,6 @@ FIGURE = Figure(
     plot,
     rows=2,
     columns=2,
-    wide=True,
     aspect=0.7,
     claims=("solver-order", "third-order-as-published"),
 )

@@ -55,7 +55,7 @@ def compute(seed: int, *, cases: tuple[Case, ...] = CASES) -> FigureData:
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a row a model; the rows of models that were not there are taken away."""
+    """Draw a row per model; take the rows of models that were not there away."""
     columns = (*METHODS, LONG)
     panels = iter(axes)
     for case in data.config["cases"]:
@@ -81,7 +81,6 @@ FIGURE = Figure(
     plot,
     rows=3,
     columns=3,
-    wide=True,
     aspect=0.56,
     claims=("integration-error",),
 )

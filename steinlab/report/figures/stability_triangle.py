@@ -96,6 +96,5 @@ FIGURE = Figure(
     compute,
     plot,
     columns=2,
-    wide=True,
     claims=("contractivity-trap", "lipschitz-bound"),
 )

@@ -1,4 +1,4 @@
-r"""Differential evolution on islands, one a space; its whole state is a few arrays.
+r"""Differential evolution on islands, one per space; its whole state is a few arrays.
 
 A round takes one island and moves its population: ``a + F (b - c)`` towards random rows or the
 island's best, crossed over with the parent, which it replaces if it is no worse. The population is

@@ -33,7 +33,7 @@ class Parameter:
 
 
 class Rows(tuple[Cases, ...]):
-    """A batch a row, where rows cannot be stacked."""
+    """One batch per row, where rows cannot be stacked."""
 
     __slots__ = ()
 
@@ -62,9 +62,9 @@ class Space(Protocol):
         ...
 
     def build(self, values: np.ndarray, seeds: np.ndarray) -> Cases | Rows:
-        """Return the cases of values ``(P, n)`` and seeds ``(P,)``, one or several a row.
+        """Return the cases of values ``(P, n)`` and seeds ``(P,)``, one or several per row.
 
-        They are one batch with as many cases a row, or a batch a row.
+        They are one batch with as many cases per row, or one batch per row.
         """
         ...
 
@@ -101,7 +101,7 @@ class RowSpace:
     make: Callable[[Mapping[str, float]], Cases]
 
     def build(self, values: np.ndarray, seeds: np.ndarray) -> Rows:  # noqa: ARG002
-        """Return a batch a row."""
+        """Return one batch per row."""
         names = [p.name for p in self.parameters]
         return Rows(self.make(dict(zip(names, map(float, row), strict=True))) for row in values)
 
