@@ -31,70 +31,60 @@ from steinlab.storage import STDOUT, check_target, make_folder, read_json
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
 
-FilesArgument = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[FILE.py]...", help="Judge the claims of these files."),
-]
-ProfileOption = Annotated[str, typer.Option(help="quick or full.")]
-ClaimsOption = Annotated[
-    str | None,
-    id_option(
-        CLAIM_IDS, "Judge these claims; by default all, or all of the files.", metavar="ID,ID"
-    ),
-]
-OnlyOption = Annotated[
-    str | None,
-    id_option(
-        "steinlab.solvers:SOLVER_IDS",
-        "Judge solver-order on these solvers alone, other packages' too.",
-        metavar="ID,ID",
-    ),
-]
-FolderOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        help="Write ledger.json and a replayable case per claim: the worst, or the smallest that "
-        "violates it.",
-    ),
-]
-ExpectOption = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Exit 1 unless the verdicts of this JSON come out, by id."),
-]
-ListOption = Annotated[
-    bool, typer.Option("--list", help="Name the claims, one per line, and stop.")
-]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")
-]
-VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Print the card of every claim.")
-]
-TracebackOption = Annotated[
-    bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
-]
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
-]
-
 
 def verify(  # noqa: PLR0917
-    files: FilesArgument = None,
-    profile: ProfileOption = "quick",
-    claims: ClaimsOption = None,
-    only: OnlyOption = None,
-    out: FolderOption = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE.py]...", help="Judge the claims of these files."),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    claims: Annotated[
+        str | None,
+        id_option(
+            CLAIM_IDS, "Judge these claims; by default all, or all of the files.", metavar="ID,ID"
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        id_option(
+            "steinlab.solvers:SOLVER_IDS",
+            "Judge solver-order on these solvers alone, other packages' too.",
+            metavar="ID,ID",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write ledger.json and a replayable case per claim: the worst, or the smallest "
+            "that violates it.",
+        ),
+    ] = None,
     target: JsonOption = None,
-    expect: ExpectOption = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Exit 1 unless the verdicts of this JSON come out, by id."
+        ),
+    ] = None,
     workers: WorkersOption = "auto",
     seed: SeedOption = 0,
-    scheduler: SchedulerOption = None,
-    traceback: TracebackOption = False,
-    list_them: ListOption = False,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
+    ] = None,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
+    ] = False,
+    list_them: Annotated[
+        bool, typer.Option("--list", help="Name the claims, one per line, and stop.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print the card of every claim.")
+    ] = False,
     silent: ProgressOption = False,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
