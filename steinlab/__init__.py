@@ -43,40 +43,29 @@ if TYPE_CHECKING:
     from steinlab.verification.ledger import run as verify
     from steinlab.verification.short import claim
 
-_FACE = {
-    # what is sampled
-    "NoiseLevel": "analytic:NoiseLevel",
-    "GaussianMixture": "analytic:GaussianMixture",
-    "EmpiricalMixture": "analytic:EmpiricalMixture",
-    "get_process": "steinlab.diffusion.processes:get_process",
-    "make_grid": "steinlab.diffusion.grids:make_grid",
-    "load_model": "steinlab.diffusion.models:load_model",
-    "from_torch": "steinlab.diffusion.networks:from_torch",
-    # how
-    "get_solver": "steinlab.solvers:get_solver",
-    "solve": "steinlab.solvers.loop:solve",
-    "Solution": "steinlab.solvers.loop:Solution",
-    "get_correction": "steinlab.corrections:get_correction",
-    "stein": "steinlab.corrections:stein",
-    "tweedie": "steinlab.corrections:tweedie",
-    # what is found
-    "coefficients": "steinlab.coefficient.routes:coefficients",
-    "Estimate": "steinlab.estimates:Estimate",
-    "compare": "steinlab.experiments.compare:compare",
-    # what is held
-    "claim": "steinlab.verification.short:claim",
-    "laws": "steinlab.verification.laws",
-    "levels": "steinlab.verification.arguments:levels",
-    "steps": "steinlab.verification.arguments:steps",
-    "numbers": "steinlab.verification.arguments:numbers",
-    "E": "steinlab.verification.expectation:E",
-    "verify": "steinlab.verification.ledger:run",
-    "check_sampler": "steinlab.testing:check_sampler",
-    "check_solver": "steinlab.testing:check_solver",
-    "check_correction": "steinlab.testing:check_correction",
-    "check_denoiser": "steinlab.testing:check_denoiser",
+_HOMES = {
+    "analytic": ("NoiseLevel", "GaussianMixture", "EmpiricalMixture"),
+    "steinlab.diffusion.processes": ("get_process",),
+    "steinlab.diffusion.grids": ("make_grid",),
+    "steinlab.diffusion.models": ("load_model",),
+    "steinlab.diffusion.networks": ("from_torch",),
+    "steinlab.solvers": ("get_solver",),
+    "steinlab.solvers.loop": ("solve", "Solution"),
+    "steinlab.corrections": ("get_correction", "stein", "tweedie"),
+    "steinlab.coefficient.routes": ("coefficients",),
+    "steinlab.estimates": ("Estimate",),
+    "steinlab.experiments.compare": ("compare",),
+    "steinlab.verification.short": ("claim",),
+    "steinlab.verification.arguments": ("levels", "steps", "numbers"),
+    "steinlab.verification.expectation": ("E",),
+    "steinlab.testing": ("check_sampler", "check_solver", "check_correction", "check_denoiser"),
 }
-"""Where each name lives: a module, or what stands in it behind the colon."""
+_FACE = {name: (module, name) for module, names in _HOMES.items() for name in names}
+_FACE |= {
+    "laws": ("steinlab.verification.laws", ""),
+    "verify": ("steinlab.verification.ledger", "run"),
+}
+"""Where each name lives: a module, and what stands in it."""
 
 __all__ = [
     "E",
@@ -113,7 +102,7 @@ if not TYPE_CHECKING:  # a type checker sees the names above, and no others
     def __getattr__(name: str) -> object:
         if name not in _FACE:
             raise AttributeError(f"module 'steinlab' has no attribute {name!r}")
-        module, _, inner = _FACE[name].partition(":")
+        module, inner = _FACE[name]
         found = import_module(module)
         return getattr(found, inner) if inner else found
 

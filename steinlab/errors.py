@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
 LONGEST = 60
 """Characters of a value that a message quotes."""
+
+MOST, SHOWN = 12, 4
+"""Options that a message names all, and how many of more."""
 
 
 class InputError(ValueError):
@@ -53,7 +56,7 @@ def _words(value: Any) -> str:
         return type(value).__name__
 
 
-def one_of(field: str, value: str, options: Iterable[str]) -> str:
+def one_of(field: str, value: str, options: Iterable[str], listed: str = "") -> str:
     """Return ``value`` if it is an option, else raise with the nearest option.
 
     Parameters
@@ -62,10 +65,13 @@ def one_of(field: str, value: str, options: Iterable[str]) -> str:
         What the value is, as the user knows it.
     value : str
     options : iterable of str
+    listed : str
+        The command or the page that lists the options, for messages that cannot.
 
     Raises
     ------
     InputError
+        In a line of fewer than 400 characters.
 
     Examples
     --------
@@ -77,9 +83,22 @@ def one_of(field: str, value: str, options: Iterable[str]) -> str:
     known = list(options)
     if value in known:
         return value
-    raise InputError(
-        f"{suggestion(value, known)}{field} must be one of {', '.join(known)}, got {quote(value)}"
-    )
+    hint, shown = suggestion(value, known), choices(known, listed)
+    raise InputError(f"{hint}{field} must be one of {shown}, got {quote(value)}")
+
+
+def choices(known: Sequence[str], listed: str = "") -> str:
+    """Return options in words; of many the first, their number and what lists them.
+
+    Examples
+    --------
+    >>> choices(["a", "b"]), choices(list("abcdefghijklmn"), "steinlab verify --list")
+    ('a, b', 'a, b, c, d, ... (14, see steinlab verify --list)')
+    """
+    if len(known) <= MOST:
+        return ", ".join(known)
+    where = f", see {listed}" if listed else ""
+    return f"{', '.join(known[:SHOWN])}, ... ({len(known)}{where})"
 
 
 def suggestion(value: str, options: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number (or one a case) with its error: a standard error, or a bound where stated."""
+    """A number (or one per case) with its error: a standard error, or a bound where stated."""
 
     value: Any
     error: Any

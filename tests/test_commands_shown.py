@@ -1,16 +1,21 @@
 """Every ``steinlab`` command that the README and the pages show parses, and runs.
 
-Run as shown: models, figures, coefficient. Run on less, for time: ``compare`` with two solvers, one
-budget and few samples (the galaxies in ``make test-full`` only); ``sample`` with two pictures at
-three evaluations; ``falsify`` with 20 cases; ``report`` on a small ledger without figures. ``verify
---claims ID`` is parsed only: every claim is judged by tests/steinlab/claims; so is ``calibrate``.
+Run as shown: models, figures, coefficient, check-grid. Run on less, for time: ``compare`` with two
+solvers, one budget and few samples (the galaxies in ``make test-full`` only); ``sample`` with two
+pictures at three evaluations; ``falsify`` with 20 cases; ``report`` on a small ledger without
+figures. :data:`NOT_RUN` says what is not run here, and why. Output that a page shows is compared by
+that page's test: test_documents.py (README), test_conform_a_sampler.py, test_verify_your_bound.py,
+test_pages.py (study, networks), test_tournament.py (corrections), gpu_models/test_page.py (gpu),
+test_peers.py (conformance).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +37,43 @@ EXAMPLES = {
     "CLAIM": "lipschitz-bound",
     "CASE.json": "case.json",
     "SPEC.json": "docs/specs/digits.json",
+    "spec.json": "docs/specs/digits.json",
+    "extrapolated": "euler",
 }
 
 
+OWN_TEST = "by the test of its page or of the command"
+GPU = "needs a GPU, or hours"
+NOT_RUN = {
+    "verify": "minutes; every claim is judged by tests/steinlab/claims",
+    "calibrate": "its SPEC.json is not shown; tests/steinlab/corrections runs it",
+    "check": OWN_TEST,
+    "show": OWN_TEST,
+    "trace": OWN_TEST,
+    "pages": OWN_TEST,
+    "gpu-table": OWN_TEST,
+    "comparison-table": "tables of comparisons that take minutes each; run on less by its own test",
+    "tournament": "hours; the page is held against the record by its own test",
+    "networks-record": "minutes each; the pages are held against the records",
+    "networks-pictures": GPU,
+    "galaxy-budget": GPU,
+    "study": GPU,
+    "evaluate": GPU,
+    "bench-exact": GPU,
+    "train": "a minute or more; tests/toy_models trains less",
+    "train-fashion": GPU,
+    "train-classifier": GPU,
+}
+"""Commands that the pages show and that are only parsed here, with the reason."""
+
+
 def commands(text: str) -> set[str]:
-    """Return what stands in code spans and in blocks without a language."""
+    """Return what stands in code spans, in blocks without a language and in indented ones."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     blocks = [block for language, block in fenced if not language]
     spans = re.findall(r"`(steinlab\s[a-z][^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     lines = re.findall(r"^(?:\$ )?(steinlab .+)$", "\n".join(blocks), re.MULTILINE)
+    lines += re.findall(r"^    (steinlab .+)$", text, re.MULTILINE)
     return {" ".join(command.split()) for command in [*spans, *lines]}
 
 
@@ -97,6 +130,44 @@ def test_it_parses_and_names_what_exists(command: str, page: str) -> None:
 def test_the_parser_refuses() -> None:
     with pytest.raises(Exception, match="No such option"):
         parsed("steinlab verify --claim stein-identity")
+
+
+RUN = {"compare", "sample", "models", "figures", "coefficient", "falsify", "replay", "report"}
+RUN |= {"check-grid"}
+
+
+def test_every_command_is_run_or_has_a_reason() -> None:
+    shown = {command.split()[1] for command in COMMANDS}
+    assert shown <= RUN | set(NOT_RUN)
+    assert not RUN & set(NOT_RUN)
+    assert set(NOT_RUN) <= shown
+
+
+BROUGHT = {entry.name for entry in entry_points(group="steinlab.commands")}
+
+
+@pytest.mark.parametrize("name", sorted(BROUGHT & {c.split()[1] for c in COMMANDS}))
+def test_a_brought_command_has_the_options_shown(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It parses its own arguments, which the command line passes on."""
+    for command in (c for c in COMMANDS if c.split()[1] == name):
+        given = words(command.partition(" > ")[0])
+        plain = itertools.takewhile(lambda word: not word.startswith("--"), given)
+        assert main([*plain, "--help"]) == 0
+        known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+        assert {word for word in given if word.startswith("--")} <= known, command
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] == "check-grid"])
+def test_a_grid_is_looked_at_as_shown(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(command)) == 1
+    assert "1 fault" in capsys.readouterr().out
+
+
+def test_no_page_tells_to_type_an_old_name() -> None:
+    old = re.compile(r"python (?:docs/|notebooks/|-m (?:toy|gpu)_models|-m steinlab\.tournament)")
+    assert [page.name for page in PAGES if old.search(page.read_text("utf-8"))] == []
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,12 +36,13 @@ from steinlab.cli.show import show
 from steinlab.cli.tournament import tournament
 from steinlab.cli.trace import trace
 from steinlab.cli.verify import verify
-from steinlab.errors import InputError, Interrupted, Terminated, suggestion
+from steinlab.errors import InputError, Interrupted, Terminated, one_of
 
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 128 + signal.SIGTERM, 141
 """Exit codes: stopped by the user, told to end, and a reader of the output that has gone."""
 
-UPKEEP = "Upkeep of the pages"
+LONGEST = 380
+"""Characters of a message."""
 
 app = typer.Typer(
     name="steinlab",
@@ -51,24 +52,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A laboratory for claims about diffusion-ODE solvers.",
 )
-app.command()(verify)
-app.command()(show)
-app.command()(falsify)
-app.command()(replay)
-app.command()(coefficient)
-app.command()(compare)
-app.command()(calibrate)
-app.command()(sample)
-app.command()(tournament)
-app.command()(models)
-app.command()(figures)
-app.command()(report)
-app.command()(check)
-app.command("check-grid")(check_grid)
-app.command()(trace)
-app.command(rich_help_panel=UPKEEP)(pages)
-app.command(rich_help_panel=UPKEEP)(notebooks)
-app.command("comparison-table", rich_help_panel=UPKEEP)(comparison_table)
+COMMANDS: Mapping[str | None, Sequence[Callable[..., Any]]] = {
+    None: (
+        *(verify, show, falsify, replay, coefficient, compare, calibrate, sample, tournament),
+        *(models, figures, report, check, check_grid, trace),
+    ),
+    "Upkeep of the pages": (pages, notebooks, comparison_table),
+}
+for _panel, _commands in COMMANDS.items():
+    for _command in _commands:
+        app.command(_command.__name__.replace("_", "-"), rich_help_panel=_panel)(_command)
 
 
 def _summary(entry: EntryPoint) -> str:
@@ -149,9 +142,11 @@ def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911
             return BROKEN_PIPE  # nobody reads on, as in ``steinlab show | head``
         raise RuntimeError(f"a claim must not end the process, got SystemExit: {error}") from error
     except Exception as error:
-        if not _is_usage_error(error):
+        # typer carries its own copy of click or uses the installed one: tell by the interface
+        if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
             raise
-        return _say(_sentence(error), 2)
+        message = str(error.format_message()).strip().rstrip(".")
+        return _say(message[:1].lower() + message[1:], 2)
     if code == INTERRUPTED:
         return _say("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
@@ -178,26 +173,15 @@ def _completes(args: Sequence[str]) -> bool:
 
 def _require_command(args: list[str]) -> None:
     """Raise ``InputError`` naming the nearest command where the first word is none."""
-    known = [
-        command.name or command.callback.__name__  # type: ignore[union-attr]
-        for command in app.registered_commands
-    ]
+    known = [str(command.name) for command in app.registered_commands]
     word = next((arg for arg in args if not arg.startswith("-")), None)
     if word is not None and word not in known and not _completes(args):
-        hint = suggestion(word, known)
-        raise InputError(f"{hint}command must be one of {', '.join(known)}, got {word}")
-
-
-def _is_usage_error(error: Any) -> bool:
-    """Typer carries its own copy of click or uses the installed one: tell by the interface."""
-    return hasattr(error, "format_message") and hasattr(error, "exit_code")
-
-
-def _sentence(error: Any) -> str:
-    message = " ".join(str(error.format_message()).split()).rstrip(".")
-    return message[:1].lower() + message[1:]
+        one_of("command", word, known, "steinlab --help")
 
 
 def _say(message: str, code: int) -> int:
-    print("steinlab: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    print(
+        "steinlab: " + (line if len(line) <= LONGEST else line[:LONGEST] + "..."), file=sys.stderr
+    )
     return code

@@ -21,7 +21,7 @@ def calibrate(
 
     It is fitted to the SPEC's `samples` states.
     """
-    from steinlab.experiments.calibrate import calibrate_table
+    from steinlab.experiments.compare import calibrate_table
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.storage import read_json
 

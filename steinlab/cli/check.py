@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from steinlab.cli.output import JsonOption, number_option, show, whole, write_json
 from steinlab.errors import InputError, one_of, quote
-from steinlab.storage import STDOUT, check_target, write_text
+from steinlab.storage import STDOUT, check_folder, check_target, write_text
 
 DEFAULT_OUT = "out/check"
 
@@ -46,43 +46,42 @@ def check(  # noqa: PLR0917
 ) -> int:
     """Check a sampler against exact laws; exit 1 if it does not conform."""
     from steinlab.testing.adapters import kind_of
+    from steinlab.testing.check import report
     from steinlab.testing.checks import CHECKS
     from steinlab.testing.subject import KINDS
     from steinlab.testing.targets import load_target, options_of
 
     check_target(target_json)
     check_target(html, "--html")
+    check_folder(out)
     found = load_target(target)
     if kind is not None:
         one_of("--as", kind, KINDS)
     chosen = kind or kind_of(found)
-    expected = (
-        options_of(xfail, [one.id for one in CHECKS]) if chosen in SAMPLERS else _pairs(xfail)
-    )
     if case is not None:
         return _again(found, chosen, Path(case), target_json)
+    known = [one.id for one in CHECKS] if chosen in SAMPLERS else None
+    expected = options_of(xfail, known or [one.partition("=")[0] for one in xfail or []])
     name, head, rows = _judged(found, chosen, order, law, expected)
-    stored = _store(rows, target, chosen, {"order": order, "law": law}, Path(out) / _folder(name))
-    _show(head, rows, target, stored, target_json)
-    write_json(
-        target_json,
-        {"version": 1, "target": target, "kind": chosen, "rows": [row.as_json() for row in rows]},
-    )
+    head_json = {"version": 1, "target": target, "kind": chosen}
+    text, first = report(head, rows), ""
+    for row in (row for row in rows if row.verdict == "fails" and row.case):
+        file = Path(out) / re.sub(r"[^\w-]+", "_", name) / f"{row.check}.json"
+        first = first or f"\nReplay: steinlab check {target} --case {file}"
+        declared = {"order": order, "law": law}
+        write_json(
+            file, {**head_json, "declared": declared, "case": dict(row.case), "row": row.as_json()}
+        )
+    print(text + first, file=sys.stderr if target_json == STDOUT else sys.stdout)
+    write_json(target_json, {**head_json, "rows": [row.as_json() for row in rows]})
     if html is not None:
         from steinlab.testing.page import page
 
-        text = page(head, rows)
-        write_text(Path(html), text)
+        write_text(Path(html), page(head, rows))
     return int(any(row.verdict in ("fails", "passes-unexpectedly") for row in rows))
 
 
 SAMPLERS = ("step", "loop", "scheduler", "velocity", "solver")
-
-
-def _pairs(xfail: list[str] | None) -> dict[str, str]:
-    from steinlab.testing.targets import options_of
-
-    return options_of(xfail, [one.partition("=")[0] for one in xfail or []])
 
 
 def _judged(
@@ -104,40 +103,6 @@ def _judged(
         rows = list(error.rows)
     name = str(getattr(found, "__name__", type(found).__name__))
     return name, f"{name} · {NOUNS[kind]}", rows
-
-
-def _folder(name: str) -> str:
-    """Return a stranger's name as the name of a folder."""
-    return re.sub(r"[^\w-]+", "_", name)
-
-
-def _store(
-    rows: list[Any], target: str, kind: str, declared: dict[str, Any], folder: Path
-) -> dict[str, Path]:
-    """Write the case of every failure; return the files by check."""
-    stored = {}
-    for row in rows:
-        if row.verdict == "fails" and row.case:
-            file = folder / f"{row.check}.json"
-            obj = {"version": 1, "target": target, "kind": kind, "declared": declared}
-            obj |= {"case": dict(row.case), "row": row.as_json()}
-            text = json.dumps(obj, indent=2, allow_nan=False) + "\n"
-            write_text(file, text)
-            stored[row.check] = file
-    return stored
-
-
-def _show(
-    head: str, rows: list[Any], target: str, stored: dict[str, Path], json_target: str | None
-) -> None:
-    import sys
-
-    from steinlab.testing.check import report
-
-    text = report(head, rows)
-    if stored:
-        text += f"\nReplay: steinlab check {target} --case {next(iter(stored.values()))}"
-    print(text, file=sys.stderr if json_target == STDOUT else sys.stdout)
 
 
 def _again(found: Any, kind: str, file: Path, target: str | None) -> int:
@@ -173,9 +138,8 @@ def _again(found: Any, kind: str, file: Path, target: str | None) -> int:
     row = rows[0]
     now, then = row.as_json()["measured"], obj["row"].get("measured")
     same = now == then
-    closing = (
-        "reproduced to the last digit" if same else f"NOT reproduced: {then} stored, {now} now"
-    )
+    differs = f"NOT reproduced: {then} stored, {now} now"
+    closing = "reproduced to the last digit" if same else differs
     show(Text(f"{table(rows)}\n\n{closing}"), target=target)
     write_json(target, {**row.as_json(), "reproduced": same})
     return int(not same)

@@ -6,19 +6,21 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import (
     JsonOption,
     ProgressOption,
     SeedOption,
     SpecArgument,
+    new_table,
     number_option,
     progress_bar,
     show,
     whole,
     write_json,
 )
-from steinlab.errors import InputError
+from steinlab.errors import InputError, one_of
 from steinlab.estimates import significant
 from steinlab.storage import check_target
 
@@ -106,8 +108,7 @@ def _certified(spec: CoefficientSpec) -> tuple[str, str]:
     if reason := missing():
         raise InputError(f"--certify: {reason}")
     solver, data = spec.solver.name, spec.data
-    if solver not in SOLVERS:
-        raise InputError(f"--certify: solver must be one of {', '.join(SOLVERS)}, got {solver}")
+    one_of("--certify: solver", solver, SOLVERS)
     if spec.history:
         raise InputError(
             "--certify: history must be empty: it shares the noise of x, which is not certified, "
@@ -132,18 +133,14 @@ def _print(
     proved: tuple[str, str] | None,
     states: dict[str, Any],
 ) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     title = (
         f"gamma of one step of {spec.solver_id} from ({spec.s.alpha:g}, {spec.s.sigma:g}) "
         f"to ({spec.t.alpha:g}, {spec.t.sigma:g})"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("route", style="bold", no_wrap=True)
-    table.add_column("gamma", justify="right", no_wrap=True)
-    table.add_column("error", justify="right", no_wrap=True)
-    table.add_column("how")
+    table = new_table(title, ("route", "gamma", "error", "how"), left=("route", "how"))
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    table.columns[0].style = "bold"
     for route, entry in found.items():
         value = significant(entry.value, entry.error)
         known = f"{entry.error:.1e}" if math.isfinite(entry.error) else "unknown"

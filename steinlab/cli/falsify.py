@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import (
     CLAIM_IDS,
@@ -15,13 +16,14 @@ from steinlab.cli.output import (
     ProgressOption,
     SeedOption,
     completing,
+    new_table,
     number_option,
     progress_bar,
     show,
     whole,
     write_json,
 )
-from steinlab.errors import InputError, Interrupted
+from steinlab.errors import InputError, Interrupted, choices
 from steinlab.storage import check_target, make_folder
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def falsify(  # noqa: PLR0917
     spaces = spaces_of(claim)
     if not spaces:
         raise InputError(_refusal(claim))
-    folder = make_folder(out)
+    folder = None if out is None else make_folder(out)
     state = folder / f"{claim.id}.search.json" if folder else None
     sources = sources_of(address)
     search = Search(claim, spaces, seed)
@@ -94,11 +96,11 @@ def _refusal(claim: Claim) -> str:
     from steinlab.verification.falsify import spaces_of
     from steinlab.verification.registry import claim_ids, load_claim
 
-    checks = ", ".join(f"{check.name} ({check.method})" for check in claim.checks)
-    others = ", ".join(name for name in claim_ids() if spaces_of(load_claim(name)))
+    checks = choices([f"{check.name} ({check.method})" for check in claim.checks])
+    others = choices([name for name in claim_ids() if spaces_of(load_claim(name))])
     return (
-        f"claim must have a search space, got {claim.id}, whose checks draw whole designs, "
-        f"samples, networks or proofs: {checks}; choose from {others}"
+        f"CLAIM must have a search space, such as {others}, got {claim.id}, whose checks draw "
+        f"whole designs, samples, networks or proofs: {checks}"
     )
 
 
@@ -151,19 +153,15 @@ def _result(claim: Claim, address: str, search: Search, budget: int) -> dict[str
         "budget": budget,
         "spent": search.spent,
         "spaces": len(search.islands),
-        "violated": False,
-        "best": None,
-        "checks": {},
-        "case": None,
     }
     if best is None:
-        return result
+        return {**result, "violated": False, "best": None, "checks": {}, "case": None}
     small, tried = shrink(claim, best)
     case = describe(claim, small)
     comparison = rerun(claim, small.space.check, case)
     score = "measured / bound" if comparison.upper else "excess / tolerance"
-    found = {"score": best.score, "space": best.space.name}
     checks = {island.space.check: search.best(island.space.check) for island in search.islands}
+    written = stored(claim, small, comparison, case)
     return {
         **result,
         "violated": bool(comparison.violated[0]),
@@ -171,24 +169,17 @@ def _result(claim: Claim, address: str, search: Search, budget: int) -> dict[str
             "kind": score,
             "score": float(score_of(comparison)[0]),
             "space": small.space.name,
-            "before_shrinking": found,
+            "before_shrinking": {"score": best.score, "space": best.space.name},
             "shrinking": tried,
         },
         "checks": {name: top.score for name, top in checks.items() if top},
-        "case": {
-            "version": VERSION,
-            **provenance(address),
-            **stored(claim, small, comparison, case),
-        },
+        "case": {"version": VERSION, **provenance(address), **written},
     }
 
 
 def _report(
     claim: Claim, result: dict[str, Any], before: int, folder: Path | None
 ) -> Iterator[Any]:
-    from rich.table import Table
-    from rich.text import Text
-
     from steinlab.report.words import case_name, labels
 
     earlier = f", {before} of them in earlier runs" if before else ""
@@ -200,10 +191,8 @@ def _report(
     if best is None:
         yield "no case could be decided"
         return
-    title = f"{claim.id}, {case['check']}: {case_name(case)}"
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("")
-    table.add_column("value", justify="right")
+    title = Text(f"{claim.id}, {case['check']}: {case_name(case)}")
+    table = new_table(title, ("", "value"), left=("",))
     for key, label in labels(claim.kind).items():
         table.add_row(label, repr(case[key]))
     inverted = claim.kind == "lower" and best["kind"] == "measured / bound"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from steinlab.cli.output import SeedOption, WorkersOption, completing, show
+from steinlab.cli.output import SeedOption, WorkersOption, completing, new_table, show
 from steinlab.errors import one_of
 from steinlab.storage import make_folder
 
@@ -34,15 +34,14 @@ def figures(
 
     A rerun with the same seed writes the same bytes, whatever the number of processes.
     """
-    from steinlab.report.figures import figure_names
+    from steinlab.report.figures import LIST, figure_names
 
     known = figure_names()
-    wanted = [one_of("figure", name, known) for name in names or known]
+    wanted = [one_of("figure", name, known, LIST) for name in names or known]
     if list_them:
         _list(wanted)
         return
     folder = make_folder(out)
-    assert folder is not None
     from steinlab.report.figures.render import Job, draw_job
     from steinlab.workers import completed, executor_for
 
@@ -57,13 +56,10 @@ def figures(
 
 
 def _list(names: list[str]) -> None:
-    from rich.table import Table
-
     from steinlab.report.figures import load_figure
 
-    table = Table(title="Figures", title_justify="left")
-    for column in ("name", "what it shows", "claims"):
-        table.add_column(column)
+    columns = ("name", "what it shows", "claims")
+    table = new_table("Figures", columns, left=columns)
     for name in names:
         figure = load_figure(name)
         table.add_row(name, figure.title, ", ".join(figure.claims))

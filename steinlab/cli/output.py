@@ -8,8 +8,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -21,7 +21,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from steinlab.storage import MAX_SEED, STDOUT, write_text
+from steinlab.storage import MAX_SEED, STDOUT, is_stream, write_text
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
@@ -51,9 +51,22 @@ COLOURS = {
 """How a line that opens with a verdict is shown."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC.json", help="What to compute.")]
+
+
+def _target(value: str | None) -> str | None:
+    """Return ``-`` for another name of stdout: its tables must not stand in the JSON."""
+    if value is not None and is_stream(Path(value)):
+        with suppress(OSError, ValueError):
+            if os.path.samestat(Path(value).stat(), os.fstat(sys.stdout.fileno())):
+                return STDOUT
+    return value
+
+
 JsonOption = Annotated[
     str | None,
-    typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout."),
+    typer.Option(
+        "--json", metavar="FILE", help="Write the result here; - is stdout.", callback=_target
+    ),
 ]
 ProgressOption = Annotated[
     bool, typer.Option("--no-progress", help="Say nothing on the way.", show_default=False)
@@ -122,8 +135,8 @@ WorkersOption = Annotated[
 SeedOption = Annotated[int, number_option(whole(0, MAX_SEED), "Seed all that is drawn.")]
 
 
-def write_json(target: str | None, result: Any) -> None:
-    """Write the result whole or not at all (to a temporary file, then renamed)."""
+def write_json(target: str | Path | None, result: Any) -> None:
+    """Write the result whole or not at all; ``-`` is stdout."""
     if target is None:
         return
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
@@ -133,17 +146,27 @@ def write_json(target: str | None, result: Any) -> None:
     write_text(Path(target), text)
 
 
-def _console(target: str | None) -> Console:
+def new_table(
+    title: str | Text, columns: Sequence[str], *, left: Container[str] = (), **options: Any
+) -> Table:
+    """Return an empty table; ``left`` names the columns of text, all others hold numbers."""
+    table = Table(title=title, title_justify="left", caption_justify="left", **options)
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right")
+    return table
+
+
+def _console(target: str | None, unknown: int = WIDTH) -> Console:
     """Return stdout, or stderr when stdout carries the JSON."""
     console = Console(stderr=target == STDOUT)
     if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
-        console.width = WIDTH
+        console.width = unknown
     return console
 
 
-def width(target: str | None = None) -> int:
-    """Return the columns that :func:`show` has: the terminal's, those of ``COLUMNS``, or 140."""
-    return _console(target).width
+def width(target: str | None = None, unknown: int = WIDTH) -> int:
+    """Return the columns of a terminal or those of ``COLUMNS``; where neither is known, others."""
+    return _console(target, unknown).width
 
 
 def show(*parts: RenderableType, target: str | None = None) -> None:

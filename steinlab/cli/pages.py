@@ -51,17 +51,12 @@ def pages(
         print(*found.values(), sep="\n", end="")
         return 0
     folder = root / DOCS if out is None else make_folder(out)
-    assert folder is not None
     files = {folder / name: text for name, text in found.items()}
     problems: list[str] = []
     if judged is not None and not only and out is None:
         others, problems = following(root, judged)
         files |= {root / name: text for name, text in others.items()}
-    changed = [
-        file
-        for file, text in files.items()
-        if not file.is_file() or file.read_text(encoding="utf-8") != text
-    ]
+    changed = [f for f in files if not f.is_file() or f.read_text(encoding="utf-8") != files[f]]
     for file in changed:
         if not check:
             write_text(file, files[file])

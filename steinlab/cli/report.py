@@ -40,13 +40,11 @@ def report(
     from steinlab.verification.ledger import run
     from steinlab.verification.registry import chosen
 
-    found = run(chosen(files, None, [])[0]) if files else read_ledger(Path(ledger))
     folder = make_folder(out)
-    assert folder is not None
+    found = run(chosen(files, None, [])[0]) if files else read_ledger(Path(ledger))
     pictures: list[Picture] = []
     if not (without_figures or files):
         drawn = make_folder(figures)
-        assert drawn is not None
         pictures = [Picture.read(drawn, name) for name in _drawn(drawn)]
     target = folder / "report.html"
     write_text(target, page(found, pictures))

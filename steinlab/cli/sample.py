@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from steinlab.cli.output import (
     ProgressOption,
     SeedOption,
     decimal,
     id_option,
+    new_table,
     number_option,
     progress_bar,
     show,
@@ -25,8 +29,6 @@ from steinlab.experiments.specs.fields import MAX_EVALUATIONS, MAX_SAMPLES
 from steinlab.storage import check_target, write_whole
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from steinlab.experiments.sample import SampleRun, Samples
 
 SUFFIXES = (".png", ".npy", ".npz")
@@ -54,7 +56,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     ] = None,
     gamma_max: Annotated[
         float | None,
-        number_option(decimal, "And from above: at 1 by default; inf is as published."),
+        number_option(decimal, "Clip it from above; by default at 1, with inf as published."),
     ] = None,
     grid: Annotated[
         str, id_option("steinlab.diffusion.grids:GRIDS", "karras, logsnr, karras:rho=5, ...")
@@ -110,10 +112,8 @@ def _writer(file: Path, run: SampleRun) -> Callable[[Samples, IO[bytes]], object
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"--out must end in {', '.join(SUFFIXES)}, got {file}")
-    if suffix == ".npy":
-        return lambda done, stream: _write_array(run, done, stream)
-    if suffix == ".npz":
-        return lambda done, stream: _write_arrays(run, done, stream)
+    if suffix != ".png":
+        return lambda done, stream: _write_arrays(run, done, stream, suffix)
     if run.samples > MAX_PICTURES:
         raise InputError(
             f"--samples must be at most {MAX_PICTURES} for a picture, got {run.samples}"
@@ -128,19 +128,17 @@ def _writer(file: Path, run: SampleRun) -> Callable[[Samples, IO[bytes]], object
     return _write_scatter
 
 
-def _write_array(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
+def _write_arrays(run: SampleRun, done: Samples, stream: IO[bytes], suffix: str) -> None:
+    """Write samples, in ``.npz`` with all that is needed to draw them again."""
     import numpy as np
 
-    np.save(stream, done.states.reshape(run.samples, *(run.model.shape or (run.model.dim,))))
-
-
-def _write_arrays(run: SampleRun, done: Samples, stream: IO[bytes]) -> None:
-    """Samples with all that is needed to draw them again."""
-    import numpy as np
-
+    states = done.states.reshape(run.samples, *(run.model.shape or (run.model.dim,)))
+    if suffix == ".npy":
+        np.save(stream, states)
+        return
     np.savez_compressed(
         stream,
-        samples=done.states.reshape(run.samples, *(run.model.shape or (run.model.dim,))),
+        samples=states,
         model=run.model.name,
         solver=run.solver,
         correction=run.correction.label,
@@ -173,10 +171,6 @@ def _write_scatter(done: Samples, stream: IO[bytes]) -> None:
 
 
 def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     picture = out is not None and out.lower().endswith(".png") and bool(run.model.shape)
     notes = [
         "spent: the solver's evaluations; extra: the correction's, Jacobian products with them",
@@ -190,16 +184,9 @@ def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
         f"sigma/alpha {first:.4g} to {last.ratio:.3g}"
         f"{', then 0' if run.grid[-1].sigma == 0 else ''}, seed {run.seed}"
     )
-    table = Table(
-        title=Text(title),
-        caption=Text("\n".join(notes)),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for name in ("solver", "correction", "asked", "spent", "extra", "steps", "seconds", "written"):
-        number = name not in ("solver", "correction", "written")
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    columns = ("solver", "correction", "asked", "spent", "extra", "steps", "seconds", "written")
+    left, caption = ("solver", "correction", "written"), Text("\n".join(notes))
+    table = new_table(Text(title), columns, left=left, caption=caption, box=box.SIMPLE_HEAD)
     table.add_row(
         run.solver,
         Text(run.correction.label),
@@ -215,28 +202,18 @@ def _table(run: SampleRun, done: Samples, out: str | None) -> Table:
 
 def _steps(run: SampleRun, done: Samples) -> Table:
     """The coefficient of each step, applied and as it was estimated."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title="step by step", box=box.SIMPLE_HEAD, title_justify="left")
-    for name in ("step", "from sigma/alpha", "to", "gamma", "estimate", "note"):
-        table.add_column(name, justify="left" if name == "note" else "right")
-    ratios = [level.ratio for level in run.grid]
-    for i, (step, (s, t)) in enumerate(
-        zip(done.diagnostics, itertools.pairwise(ratios), strict=True)
-    ):
-        raw = step.estimate
+    columns = ("step", "from sigma/alpha", "to", "gamma", "estimate", "note")
+    table = new_table("step by step", columns, left=("note",), box=box.SIMPLE_HEAD)
+    steps = itertools.pairwise(level.ratio for level in run.grid)
+    for i, (step, (s, t)) in enumerate(zip(done.diagnostics, steps, strict=True)):
+        raw, others = step.estimate, (one for one in step.move.items() if one[0] != "residual")
+        moves = ", ".join(f"{name} {size:+.3g}" for name, size in others)
         table.add_row(
             str(i + 1),
             f"{s:.4g}",
             f"{t:.4g}",
             f"{step.gamma:.4g}",
             "" if raw is None else plus_minus(raw.value, raw.error),
-            "; ".join(filter(None, [_moves(step.move), step.note])),
+            "; ".join(filter(None, [moves, step.note])),
         )
     return table
-
-
-def _moves(move: Mapping[str, float]) -> str:
-    """Moves along directions other than the residual, which gamma tells."""
-    return ", ".join(f"{name} {size:+.3g}" for name, size in move.items() if name != "residual")

@@ -79,7 +79,7 @@ def _show(claim: str, stored: Mapping[str, Any] | None, path: Path, target: str 
     found = f"from {path}"
     if row is None:
         if where is None:
-            one_of("CLAIM", name, registry.claim_ids())
+            one_of("CLAIM", name, registry.claim_ids(), registry.LIST)
         found, row = "judged now, quick profile, seed 0", dict(judge_by_id(name, "quick", 0))
     case = path.parent / f"{row['id']}.case.json"
     output.write_json(target, row)
@@ -115,11 +115,8 @@ def _table(row: Mapping[str, Any]) -> list[Table]:
         return []
     more = len(content["rows"]) - ROWS
     caption = f"{more} more rows: --json -, or steinlab report" if more > 0 else None
-    table = Table(
-        title=content["title"], title_justify="left", caption=caption, caption_justify="left"
-    )
-    for i, column in enumerate(content["columns"]):
-        table.add_column(column, justify="right" if i else "left")
+    columns = content["columns"]
+    table = output.new_table(content["title"], columns, left=columns[:1], caption=caption)
     for cells in content["rows"][:ROWS]:
         table.add_row(*(str(cell) for cell in cells))
     return [table]

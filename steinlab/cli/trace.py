@@ -39,16 +39,8 @@ def trace(
     subject, law, levels, x = _read(spec)
     found = trace_run(subject, law, levels, x)
     show(Text(str(found)), target=target)
-    write_json(
-        target,
-        {
-            "version": 1,
-            "name": found.name,
-            "total": found.total,
-            "error": found.error,
-            "steps": [one.as_json() for one in found.steps],
-        },
-    )
+    head = {"version": 1, "name": found.name, "total": found.total, "error": found.error}
+    write_json(target, {**head, "steps": [one.as_json() for one in found.steps]})
     if figure is not None:
         _draw(found, Path(figure))
     return 0
@@ -77,7 +69,8 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     if ("solver" in fields) == ("target" in fields):
         raise InputError("SPEC must hold a solver or a target, one of the two")
     if "solver" in fields:
-        name = one_of("solver", text(fields["solver"], "solver"), [*SOLVER_IDS, *ALIASES])
+        known = [*SOLVER_IDS, *ALIASES]
+        name = one_of("solver", text(fields["solver"], "solver"), known, "docs/solvers.md")
         subject = from_solver(name, process)
     else:
         subject = as_subject(load_target(text(fields["target"], "target")))
@@ -92,23 +85,14 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
 
 
 def _draw(found: Any, file: Path) -> None:
-    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    drawn, axes = pyplot.subplots(figsize=(5.0, 3.0), layout="constrained")
-    numbers = [one.step for one in found.steps]
+    drawn = Figure(figsize=(5.0, 3.0), layout="constrained")
+    axes = drawn.add_subplot()
+    numbers, carried = zip(*((one.step, one.carried) for one in found.steps), strict=True)
     axes.plot(numbers, [one.local for one in found.steps], "o--", label="local error")
-    axes.plot(
-        numbers, [one.carried for one in found.steps], "s-", label="what is left of it at the end"
-    )
-    axes.set(
-        xlabel="step",
-        ylabel="root mean square",
-        yscale="log",
-        title=f"{found.name}: {found.total:.2e}",
-    )
+    axes.plot(numbers, carried, "s-", label="what is left of it at the end")
+    title = f"{found.name}: {found.total:.2e}"
+    axes.set(xlabel="step", ylabel="root mean square", yscale="log", title=title)
     axes.legend()
     write_whole(file, lambda out: drawn.savefig(out, dpi=150, format=file.suffix[1:]))
-    pyplot.close(drawn)

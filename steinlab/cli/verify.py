@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,70 +31,60 @@ from steinlab.storage import STDOUT, check_target, make_folder, read_json
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
 
-FilesArgument = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[FILE.py]...", help="Judge the claims of these files."),
-]
-ProfileOption = Annotated[str, typer.Option(help="quick or full.")]
-ClaimsOption = Annotated[
-    str | None,
-    id_option(
-        CLAIM_IDS, "Judge these claims; by default all, or all of the files.", metavar="ID,ID"
-    ),
-]
-OnlyOption = Annotated[
-    str | None,
-    id_option(
-        "steinlab.solvers:SOLVER_IDS",
-        "Judge solver-order on these solvers alone, other packages' too.",
-        metavar="ID,ID",
-    ),
-]
-FolderOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        help="Write ledger.json and a replayable case per claim: the worst, or the smallest that "
-        "violates it.",
-    ),
-]
-ExpectOption = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Exit 1 unless the verdicts of this JSON come out, by id."),
-]
-ListOption = Annotated[
-    bool, typer.Option("--list", help="Name the claims, one per line, and stop.")
-]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")
-]
-VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Print the card of every claim.")
-]
-TracebackOption = Annotated[
-    bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
-]
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
-]
-
 
 def verify(  # noqa: PLR0917
-    files: FilesArgument = None,
-    profile: ProfileOption = "quick",
-    claims: ClaimsOption = None,
-    only: OnlyOption = None,
-    out: FolderOption = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE.py]...", help="Judge the claims of these files."),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    claims: Annotated[
+        str | None,
+        id_option(
+            CLAIM_IDS, "Judge these claims; by default all, or all of the files.", metavar="ID,ID"
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        id_option(
+            "steinlab.solvers:SOLVER_IDS",
+            "Judge solver-order on these solvers alone, other packages' too.",
+            metavar="ID,ID",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write ledger.json and a replayable case per claim: the worst, or the smallest "
+            "that violates it.",
+        ),
+    ] = None,
     target: JsonOption = None,
-    expect: ExpectOption = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Exit 1 unless the verdicts of this JSON come out, by id."
+        ),
+    ] = None,
     workers: WorkersOption = "auto",
     seed: SeedOption = 0,
-    scheduler: SchedulerOption = None,
-    traceback: TracebackOption = False,
-    list_them: ListOption = False,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
+    ] = None,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
+    ] = False,
+    list_them: Annotated[
+        bool, typer.Option("--list", help="Name the claims, one per line, and stop.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print the card of every claim.")
+    ] = False,
     silent: ProgressOption = False,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
@@ -113,11 +103,16 @@ def verify(  # noqa: PLR0917
     if quiet and verbose:
         raise InputError("--quiet must be given without --verbose, got both")
     check_target(target)
-    folder = make_folder(out)
+    folder = None if out is None else make_folder(out)
     expected = _expected(expect, known)
     shards = Shards(folder / "shards") if folder else None
     judged = itertools.count(1)
     with progress_bar(silent or quiet) as tell:
+
+        def count(name: str, _row: object) -> None:
+            done, total = next(judged), len(wanted)
+            tell(done / total, f"{done} of {total} claims judged, the last of them {name}")
+
         ledger = run(
             wanted,
             profile=profile,
@@ -125,7 +120,7 @@ def verify(  # noqa: PLR0917
             workers=workers,
             scheduler=scheduler,
             shards=shards,
-            progress=lambda name, _: _count(tell, next(judged), len(wanted), name),
+            progress=count,
         )
     write_json(target, ledger)
     _store(folder, ledger)
@@ -169,31 +164,29 @@ def _expected(path: str | None, known: list[str]) -> dict[str, str]:
     if path is None:
         return {}
     from steinlab.verification.ledger import VERDICTS
+    from steinlab.verification.registry import LIST
 
     content = read_json(Path(path), "--expect")
     if not isinstance(content, dict):
         raise InputError(f"--expect must hold an object of claim ids and verdicts, got {path}")
     for claim_id, verdict in content.items():
-        one_of("--expect claim", claim_id, known)
+        one_of("--expect claim", claim_id, known, LIST)
         one_of(f"--expect {claim_id}", str(verdict), VERDICTS)
     return content
 
 
-def _count(tell: Callable[[float, str], None], done: int, total: int, name: str) -> None:
-    tell(done / total, f"{done} of {total} claims judged, the last of them {name}")
-
-
 def _list(names: Sequence[str]) -> None:
-    """Print one id per line, with its headline where ledger.json lies here, or its title."""
-    from steinlab.report.terminal import answer
+    """Print one id per line with its headline, folded where the terminal's width is known."""
+    from steinlab.report.terminal import answer, entry
+    from steinlab.report.words import headlines
     from steinlab.verification.registry import load_claim
 
-    claims = [load_claim(name) for name in names]
+    columns, shipped = width(unknown=10_000), headlines()
     rows = {row["id"]: row for row in (stored_ledger(None) or {"claims": []})["claims"]}
-    longest = max(len(claim.id) for claim in claims)
-    for claim in claims:
-        said = answer(rows[claim.id]) if claim.id in rows else claim.title
-        print(f"{claim.id:{longest}}  {said}")
+    for claim in map(load_claim, names):
+        own = claim.title if "{" in claim.headline else claim.headline or claim.title
+        said = answer(rows[claim.id]) if claim.id in rows else shipped.get(claim.id, own)
+        print(*entry(claim.id, said, columns, lead=""), sep="\n")
 
 
 def _store(folder: Path | None, ledger: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ def correction_factory(name: str, field: str = "correction") -> Callable[..., An
     if name in CORRECTIONS:
         return CORRECTIONS[name]
     entries = plugins.registered(GROUP, CORRECTIONS)
-    entry = entries[one_of(field, name, [*CORRECTIONS, *entries])]
+    entry = entries[one_of(field, name, [*CORRECTIONS, *entries], "docs/corrections.md")]
     factory: Callable[..., Any] = plugins.loaded(entry, field)
     if not callable(factory):
         raise InputError(

@@ -287,7 +287,7 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
             f'{field} must be a name, an object such as {{"name": "karras", "rho": 5}} or a list '
             f"of sigma/alpha, got {quote(grid)}"
         )
-    return name, _options(one_of(field, name, ALL_GRIDS), given, field)
+    return name, _options(one_of(field, name, ALL_GRIDS, "docs/grids.md"), given, field)
 
 
 def _values(values: Any, path: str) -> tuple[float, ...]:

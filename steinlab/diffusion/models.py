@@ -148,7 +148,7 @@ def load_model(name: str, field: str = "model") -> Model:
     64
     """
     entries = registered()
-    entry = entries[one_of(field, name, entries)]
+    entry = entries[one_of(field, name, entries, "steinlab models")]
     try:
         model: Model = entry.load()()
     except ImportError as error:

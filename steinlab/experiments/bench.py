@@ -26,7 +26,6 @@ from steinlab.metrics import Samples, Truth
 from steinlab.solvers import Plan, Solver
 from steinlab.solvers.loop import NonFiniteStateError, Solution, solve
 from steinlab.solvers.reference_flow import STEPS, LongRun, long_run
-from steinlab.solvers.step import Correction
 
 FLOW_STATES = 1000
 """Start states followed by the exact flow or the long run: the first so many of the samples."""
@@ -178,18 +177,12 @@ def _to_data(found: Measured) -> Measured:
 
 
 def played(
-    denoiser: Denoiser,
-    x: Array,
-    grid: Grid,
-    solver: Solver | Plan,
-    *,
-    correction: Correction | None = None,
-    rng: np.random.Generator | None = None,
+    denoiser: Denoiser, x: Array, grid: Grid, solver: Solver | Plan, **options: Any
 ) -> tuple[Solution, NonFiniteStateError | None]:
     """Run; where a state leaves the finite numbers, return what came before and the error."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where one overflows
-            return solve(denoiser, x, grid, solver, correction=correction, rng=rng), None
+            return solve(denoiser, x, grid, solver, **options), None
     except NonFiniteStateError as error:
         return error.partial, error
 

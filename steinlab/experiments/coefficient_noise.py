@@ -16,9 +16,7 @@ counts as 0: the error never falls below that of given coefficients.
 
 Guarantee: none beyond the expansion. Four splits leave the excess uncertain by a factor of about
 1.5 where it dominates. Halves, not smaller groups: a half's coefficient scatters 1.4 times as much
-as the batch's, so it meets the limits of clipping about as often. (Eighths overstated the error
-twenty times on 25 modes from ``sigma = 80``, where an eighth's coefficient falls below the limit
-and the batch's does not.)
+as the batch's, so it meets the limits of clipping about as often.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steinlab.corrections.calibrated import Calibrated
+from steinlab.corrections.calibrated import Calibrated, Table
+from steinlab.corrections.fitted import calibrate
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError
@@ -42,7 +43,7 @@ from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
-from steinlab.solvers.loop import NonFiniteStateError, Solution
+from steinlab.solvers.loop import NonFiniteStateError, Run, Solution
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
 from steinlab.storage import Store, key_of, read_json, sources_key
@@ -59,12 +60,6 @@ class _Task:
     grid: Grid
     correction: CorrectionSpec
 
-    def require_table(self, name: str) -> None:
-        """Raise ``InputError`` if the correction's table is of another subject or run."""
-        made = self.correction.make()
-        if isinstance(made, Calibrated):
-            made.table.require(name, [one.name for one in self.plan.solvers], self.grid)
-
     @property
     def label(self) -> str:
         return f"{self.solver.label}, {self.asked} evaluations, {self.correction.label}"
@@ -80,19 +75,12 @@ class _Task:
 def compare(
     spec: CompareSpec, progress: Progress | None = None, *, folder: Path | None = None
 ) -> Iterator[Row]:
-    r"""Yield one row a solver, number of evaluations and correction.
+    """Yield one row per solver, number of evaluations and correction.
 
-    Every row starts from the same states at the grid's noisiest level and ends at zero noise, or at
-    the least noisy level where the specification says so. It is measured by the specification's
-    metrics: unless it names others, the energy distance and the sliced 2-Wasserstein distance to an
-    independent sample of the law at its end, and the root mean square distance to the end points of
-    the exact probability flow from the same states.
-    Where there is an exact law, states start under its forward law; a network starts as
-    :meth:`steinlab.diffusion.models.Model.start` says and is compared with its own long runs
-    (:mod:`steinlab.solvers.reference_flow`), and with the law of its data where that is known. A
-    row's random numbers depend on the seed and on what the row is, not on its place. The errors of
-    corrected rows hold the noise of their coefficients
-    (:mod:`steinlab.experiments.coefficient_noise`), at the cost of four more runs.
+    Every row starts from the same states and is measured by the specification's metrics against
+    what :mod:`steinlab.experiments.bench` prepares. A row's random numbers depend on the seed and
+    on what the row is, not on its place. The errors of corrected rows hold the noise of their
+    coefficients (:mod:`steinlab.experiments.coefficient_noise`), at the cost of four more runs.
 
     Parameters
     ----------
@@ -118,16 +106,11 @@ def compare(
 class Comparison:
     """The rows of a specification one by one; what they share is prepared once, if need be.
 
-    Parameters
-    ----------
-    spec : CompareSpec
-    folder : Path, optional
-        Where finished rows are kept and found again.
-
     Raises
     ------
     InputError
-        If a budget does not pay for a step, or grids have several ends.
+        If a budget does not pay for a step, grids have several ends, or the table of a correction
+        is of another subject or run.
     """
 
     def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
@@ -135,7 +118,10 @@ class Comparison:
         self.subject = subject_of(spec)
         self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
         for task in self.tasks:
-            task.require_table(subject_name(spec))
+            made = task.correction.make()
+            if isinstance(made, Calibrated):
+                solvers = [one.name for one in task.plan.solvers]
+                made.table.require(subject_name(spec), solvers, task.grid)
         if len({(task.grid[0], task.grid[-1]) for task in self.tasks}) > 1:
             raise InputError(
                 f"grid {spec.grid} has other ends for other numbers of steps, and rows share "
@@ -172,16 +158,9 @@ def runs_of(spec: CompareSpec) -> Iterator[tuple[SolverSpec, Plan, int, Grid]]:
     """Yield every solver on every budget."""
     process = spec.model.process(spec.schedule) if spec.model else PROCESSES[spec.schedule]
     for asked, entry in itertools.product(spec.evaluations, spec.solvers):
+        how: Any = {"start": entry.start, "finish": entry.finish, "final_zero": spec.end == "zero"}
         try:
-            plan, grid = run_within(
-                entry.solver,
-                process,
-                spec.grid,
-                asked,
-                start=entry.start,
-                finish=entry.finish,
-                final_zero=spec.end == "zero",
-            )
+            plan, grid = run_within(entry.solver, process, spec.grid, asked, **how)
         except InputError:
             raise
         except ValueError as error:  # levels that the process does not have
@@ -203,6 +182,18 @@ def subject_of(spec: CompareSpec) -> Subject:
         return Subject.of_model(spec.model, spec.schedule)
     assert spec.data is not None
     return Subject.of_law(spec.data.law(), PROCESSES[spec.schedule], repr(spec.data))
+
+
+def calibrate_table(spec: CompareSpec) -> Table:
+    """Return the table of moves for the first solver and budget of a specification.
+
+    Its states are ``samples`` fresh ones at the grid's noisiest level, drawn from a generator that
+    no row of a comparison uses.
+    """
+    _, plan, _, grid = next(runs_of(spec))
+    subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
+    x = subject.start(grid[0], spec.samples, rng)
+    return calibrate(Run(subject.denoiser, x, grid, plan, rng), model=subject_name(spec))
 
 
 def _key(spec: CompareSpec, subject: Subject, task: _Task) -> str:
@@ -292,9 +283,8 @@ def _row(job: tuple[Source, int]) -> dict[str, Any]:
 
 
 def _follow(job: tuple[Source, str]) -> None:
-    source, name = job
-    work = _comparison(source)
-    follow_run(work.request, work.subject, name)
+    work = _comparison(job[0])
+    follow_run(work.request, work.subject, job[1])
 
 
 def rows_in_processes(

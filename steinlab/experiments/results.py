@@ -82,13 +82,8 @@ def _noise(row: Row) -> dict[str, Any] | None:
 
 
 def _coefficient(index: int, done: Diagnostics) -> dict[str, Any]:
-    found = as_json(done.estimate) if done.estimate is not None else None
-    return {
-        "step": index + 1,
-        "applied": finite_or_none(done.gamma),
-        "estimate": found,
-        "note": done.note,
-    }
+    applied, estimate = finite_or_none(done.gamma), as_json(done.estimate)
+    return {"step": index + 1, "applied": applied, "estimate": estimate, "note": done.note}
 
 
 def name_of(label: str) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 from steinlab.corrections import correction_factory
 from steinlab.diffusion.grids import Grid, grid_name
 from steinlab.diffusion.models import Model, load_model
-from steinlab.diffusion.processes import PROCESSES, Process
+from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError, one_of
+from steinlab.experiments.bench import played
 from steinlab.experiments.specs.compare import CorrectionSpec
 from steinlab.experiments.specs.solvers import require_beginning
-from steinlab.solvers import Plan, Solver, get_solver
-from steinlab.solvers.loop import NonFiniteStateError, Prepares, solve
+from steinlab.solvers import Plan, get_solver
+from steinlab.solvers.loop import Prepares
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.step import Diagnostics
 
@@ -27,8 +28,7 @@ ENDS = ("zero", "least")
 
 GAMMA_MAX = 1.0
 """Our limit of the coefficients from above. The paper has none, and there the corrected states
-collapse on the posterior mean and the next coefficients explode (5,600 in the second of eight
-steps of ``dpmpp-2m`` on the network ``galaxies-hsc-32``)."""
+collapse on the posterior mean and the next coefficients explode."""
 
 FEWEST_TO_CALIBRATE = 5
 """Fewest samples for a calibrated table: two fit it, and the energy distance that judges it needs
@@ -68,16 +68,9 @@ class SampleRun:
     ) -> SampleRun:
         """Return the run that names and numbers as on the command line describe.
 
-        Parameters
-        ----------
-        model, solver, correction, schedule, grid, end : str
-            Ids; the schedule is the model's own where empty.
-        evaluations : int
-            The budget; :func:`steinlab.solvers.plans.run_within` says how it is spent.
-        gamma_min, gamma_max : float, optional
-            Limits of the correction's coefficient, where it has some; by default the correction's
-            own from below and :data:`GAMMA_MAX` from above.
-        samples, seed : int
+        The process is the model's own where ``schedule`` is empty.
+        :func:`steinlab.solvers.plans.run_within` says how ``evaluations`` are spent. The limits of
+        the coefficient are the correction's own from below and :data:`GAMMA_MAX` from above.
 
         Raises
         ------
@@ -92,12 +85,17 @@ class SampleRun:
         (5, (4, 64))
         """
         loaded = load_model(model, "--model")
-        process = loaded.process(one_of("--schedule", schedule or loaded.schedule, PROCESSES))
+        process = loaded.process(one_of("--process", schedule or loaded.schedule, PROCESSES))
         found = get_solver(solver, process, field="--solver")
         if one_of("--end", end, ENDS) == "zero" and not found.ends_at_zero:
             raise InputError(f"--solver {solver} cannot step to zero noise: give --end least")
         grid = grid_name(grid, "--grid")
-        plan, levels = _spend(found, process, grid, evaluations, end)
+        try:
+            plan, levels = run_within(found, process, grid, evaluations, final_zero=end == "zero")
+        except InputError as error:
+            raise InputError(f"--{error}") from None
+        except ValueError as error:  # levels that the process does not have
+            raise InputError(f"--grid {grid}: {error}") from None
         require_beginning(found, levels, f"--solver {solver}")
         limited = _limited(correction, gamma_min, gamma_max)
         if isinstance(limited.make(), Prepares) and samples < FEWEST_TO_CALIBRATE:
@@ -105,17 +103,8 @@ class SampleRun:
                 f"--samples must be at least {FEWEST_TO_CALIBRATE} for --correction {correction}, "
                 f"which is fitted to half of them, got {samples}"
             )
-        name = process.name
-        return cls(loaded, solver, limited, plan, levels, name, grid, evaluations, samples, seed)
-
-
-def _spend(solver: Solver, process: Process, grid: str, budget: int, end: str) -> tuple[Plan, Grid]:
-    try:
-        return run_within(solver, process, grid, budget, final_zero=end == "zero")
-    except InputError as error:
-        raise InputError(f"--{error}") from None
-    except ValueError as error:  # levels that the process does not have
-        raise InputError(f"--grid {grid}: {error}") from None
+        where = (plan, levels, process.name, grid)
+        return cls(loaded, solver, limited, *where, evaluations, samples, seed)
 
 
 def _limited(name: str, gamma_min: float | None, gamma_max: float | None) -> CorrectionSpec:
@@ -173,19 +162,9 @@ def draw(run: SampleRun, progress: Callable[[float, str], None] | None = None) -
     def after_step(done: int, _x: Any, _level: Any) -> None:
         tell(done / steps, f"step {min(done + 1, steps)} of {steps}")
 
-    begin = time.perf_counter()
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # the loop stops where one overflows
-            done = solve(
-                denoiser,
-                x,
-                run.grid,
-                run.plan,
-                correction=run.correction.make(),
-                rng=probe_rng,
-                progress=after_step,
-            )
-    except NonFiniteStateError as error:
-        raise InputError(f"--solver {run.solver} on {run.asked} evaluations: {error}") from None
+    begin, how = time.perf_counter(), {"correction": run.correction.make(), "rng": probe_rng}
+    done, stop = played(denoiser, x, run.grid, run.plan, **how, progress=after_step)
+    if stop is not None:
+        raise InputError(f"--solver {run.solver} on {run.asked} evaluations: {stop}")
     seconds = time.perf_counter() - begin
     return Samples(np.asarray(done.state), done.evaluations, done.diagnostics, seconds)

@@ -13,7 +13,6 @@ from string import Template
 from typing import Any
 
 from steinlab.errors import InputError, quote
-from steinlab.report.formulas import mathml
 from steinlab.report.words import (
     MEANING,
     SHORT,
@@ -26,6 +25,7 @@ from steinlab.report.words import (
     escape,
     grouped,
     labels,
+    mathml,
     meaning,
     measured,
     nearest,
@@ -33,6 +33,7 @@ from steinlab.report.words import (
     number,
     owner_of,
     pretty,
+    rejected,
     table,
 )
 from steinlab.storage import read_json
@@ -117,22 +118,15 @@ def page(ledger: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
         body="".join(_claim(row, pictures) for row in rows),
         gallery="".join(p.html() for p in loose),
         provenance=_provenance(ledger),
-        cases=_script_json(cases),
+        cases=json.dumps(cases).replace("<", "\\u003c"),  # it cannot end its script element
     )
-
-
-def _script_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value).replace("<", "\\u003c")
 
 
 def _summary(ledger: Mapping[str, Any]) -> str:
     rows = ledger["claims"]
     cases = sum(row.get("cases", 0) for row in rows)
-    controls = [c for row in rows for c in row["controls"]]
-    rejected = sum(bool(c["rejected"]) for c in controls)
     return (
-        f"{len(rows)} claims, {cases:,} cases, {rejected} of {len(controls)} controls rejected; "
+        f"{len(rows)} claims, {cases:,} cases, {rejected(rows)} controls rejected; "
         f"profile {escape(ledger.get('profile', '-'))}, seed {escape(ledger.get('seed', '-'))}"
     )
 
@@ -191,7 +185,6 @@ def _head() -> str:
 
 def _claim(row: Row, pictures: Sequence[Picture]) -> str:
     words, share = nearest(row)
-    rejected = sum(bool(c["rejected"]) for c in row["controls"])
     detects = row.get("detects")
     cells = (
         (f"<b>{escape(row['title'])}</b><br><code>{escape(row['id'])}</code>", row["title"]),
@@ -200,7 +193,7 @@ def _claim(row: Row, pictures: Sequence[Picture]) -> str:
         (number(row.get("undecided")), row.get("undecided") or 0),
         (escape(words), share if math.isfinite(share) else 1e308),
         (number(detects), -1 if detects is None else detects),
-        (f"{rejected} of {len(row['controls'])}", len(row["controls"])),
+        (rejected([row]), len(row["controls"])),
         (escape(SHORT[owner_of(row)]), owner_of(row)),
     )
     tds = "".join(
@@ -209,8 +202,7 @@ def _claim(row: Row, pictures: Sequence[Picture]) -> str:
     )
     search = escape(
         f"{row['id']} {row['title']} {row['statement']} {row.get('headline', '')} "
-        f"{row['finding']} "
-        f"{SHORT[owner_of(row)]}".lower()
+        f"{row['finding']} {SHORT[owner_of(row)]}".lower()
     )
     return (
         f'<tbody class="claim" id="{escape(row["id"])}" data-verdict="{row["verdict"]}" '

@@ -13,11 +13,13 @@ from steinlab.report.words import (
     attacked,
     case_name,
     case_text,
+    counted,
     labels,
     measured,
     not_looked_at,
     number,
     owner_of,
+    rejected,
 )
 
 PARTS = (
@@ -113,21 +115,24 @@ def listing(claims: Iterable[Row], width: int) -> Iterator[str]:
 def _line(row: Row, text: str, width: int) -> Iterator[str]:
     """One claim: its id, what was found, and whose claim it is where not the paper's."""
     owner = owner_of(row)
-    said = text if owner in {"paper", ""} else f"{text} ({SHORT[owner]})"
+    return entry(row["id"], text if owner in {"paper", ""} else f"{text} ({SHORT[owner]})", width)
+
+
+def entry(name: str, said: str, width: int, *, lead: str = "  ") -> Iterator[str]:
+    """Yield a name with a sentence, below it where the width is less than :data:`STACKED`."""
     if width < STACKED:
-        yield f"  {row['id']}"
+        yield f"{lead}{name}"
         yield from _wrapped(f"  {said}", width, "  ")
     else:
-        yield from _wrapped(f"  {row['id']:<{ID_WIDTH}}  {said}", width, " " * (ID_WIDTH + 4))
+        text = f"{lead}{name:<{ID_WIDTH}}  {said}"
+        yield from _wrapped(text, width, " " * (len(lead) + ID_WIDTH + 2))
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
     whole = text.lstrip()
     lead = " " * (len(text) - len(whole))
-    return textwrap.wrap(
-        whole, width, initial_indent=lead, subsequent_indent=indent, break_on_hyphens=False,
-        fix_sentence_endings=False, drop_whitespace=True, replace_whitespace=True,
-    )  # fmt: skip
+    indents: Any = {"initial_indent": lead, "subsequent_indent": indent}
+    return textwrap.wrap(whole, width, break_on_hyphens=False, **indents)
 
 
 def _counts(ledger: Mapping[str, Any], rows: Sequence[Row], width: int) -> Iterator[str]:
@@ -135,29 +140,15 @@ def _counts(ledger: Mapping[str, Any], rows: Sequence[Row], width: int) -> Itera
     for verdict in MEANING:
         same = [SHORT[owner_of(row)] for row in rows if row["verdict"] == verdict]
         if same:
-            name = verdict.replace("-", " ")
-            plural = "hold" if verdict == "holds" and len(same) > 1 else name
-            verdicts.append(f"{len(same)} {plural} ({_tally(same)})")
+            tally = ", ".join(f"{same.count(n)} {n}" for n in SHORT.values() if n in same)
+            verdicts.append(f"{counted(len(same), verdict.replace('-', ' '))} ({tally})")
     noun = "claim" if len(rows) == 1 else "claims"
     yield from _wrapped(f"{len(rows)} {noun} · {', '.join(verdicts)}", width, "  ")
-    controls = [c for row in rows for c in row["controls"]]
-    rejected = sum(bool(c["rejected"]) for c in controls)
-    cases = sum(row["cases"] for row in rows)
-    yield from _wrapped(
-        f"{cases:,} cases · {rejected} of {len(controls)} controls rejected · "
-        f"{ledger['wall_seconds']:.0f} s",
-        width,
-        "  ",
-    )
+    cases, seconds = sum(row["cases"] for row in rows), ledger["wall_seconds"]
+    said = f"{cases:,} cases · {rejected(rows)} controls rejected · {seconds:.0f} s"
+    yield from _wrapped(said, width, "  ")
     for reason, where in not_looked_at(rows):
         yield from _wrapped(f"not looked at: {reason}; in {where}", width, "  ")
-
-
-def _tally(names: Iterable[str]) -> str:
-    """Count names: ``2 paper, 1 ours``."""
-    found = list(names)
-    known = [name for name in SHORT.values() if name in found]
-    return ", ".join(f"{found.count(name)} {name}" for name in known)
 
 
 def card(
@@ -224,13 +215,9 @@ def _worst(row: Row) -> str:
 
 
 def _controls(row: Row) -> str:
-    controls = row["controls"]
-    if not controls:
-        return ""
-    rejected = sum(bool(c["rejected"]) for c in controls)
     found = row.get("detects")
     smallest = f" (smallest relative change noticed: {found:.1g})" if found is not None else ""
-    return f"{rejected} of {len(controls)} rejected{smallest}"
+    return f"{rejected([row])} rejected{smallest}" if row["controls"] else ""
 
 
 def _evidence(row: Row) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 from steinlab.verification.claim import COUNTS_AS
@@ -42,7 +44,18 @@ SHORT = {
 }
 """An owner in a column."""
 
+HEADLINES = "headlines.json"
+"""What `steinlab pages LEDGER.json` keeps of a quick ledger beside this module."""
+
 Row = Mapping[str, Any]
+
+
+@functools.cache
+def headlines() -> Mapping[str, str]:
+    """Return the headlines that ship, by claim: those of the ledger that the pages follow."""
+    text = files("steinlab.report").joinpath(HEADLINES).read_text(encoding="utf-8")
+    found: dict[str, str] = json.loads(text)
+    return found
 
 
 def meaning(verdict: str, owner: str) -> str:
@@ -78,6 +91,18 @@ def owner_of(row: Row) -> str:
     return owner if owner in WHOSE else ""
 
 
+def rejected(rows: Iterable[Row]) -> str:
+    """Return how many of the controls of rows are rejected.
+
+    Examples
+    --------
+    >>> rejected([{"controls": [{"rejected": True}, {"rejected": False}]}])
+    '1 of 2'
+    """
+    controls = [bool(control["rejected"]) for row in rows for control in row["controls"]]
+    return f"{sum(controls)} of {len(controls)}"
+
+
 def counts(rows: Iterable[Row]) -> list[str]:
     """Return a line per owner: how many of whose claims came to which verdict.
 
@@ -86,22 +111,17 @@ def counts(rows: Iterable[Row]) -> list[str]:
     >>> counts([{"owner": "paper", "verdict": "holds"}, {"owner": "paper", "verdict": "refuted"}])
     ["the paper's claims: 1 holds, 1 refuted"]
     """
-    return [
-        f"{WHOSE[owner]}: "
-        + ", ".join(
-            _counted(len(same), v) + _missed(same, owner, v) for v, same in verdicts.items()
-        )
-        for owner, verdicts in grouped(rows).items()
-    ]
+    out = []
+    for owner, verdicts in grouped(rows).items():
+        said = ", ".join(counted(len(same), verdict) for verdict, same in verdicts.items())
+        if owner == "laboratory" and (missed := verdicts.get("refuted")):
+            said += " (an aim missed)" if len(missed) == 1 else " (aims missed)"
+        out.append(f"{WHOSE[owner]}: {said}")
+    return out
 
 
-def _missed(rows: Sequence[Row], owner: str, verdict: str) -> str:
-    if (owner, verdict) != ("laboratory", "refuted"):
-        return ""
-    return " (an aim missed)" if len(rows) == 1 else " (aims missed)"
-
-
-def _counted(number: int, verdict: str) -> str:
+def counted(number: int, verdict: str) -> str:
+    """Return a number of verdicts: ``1 holds``, ``2 hold``."""
     return f"{number} {'hold' if verdict == 'holds' and number > 1 else verdict}"
 
 
@@ -166,6 +186,20 @@ def _came(entry: Mapping[str, Any], kind: str) -> str:
 def escape(value: Any) -> str:
     """Return text for HTML."""
     return html.escape(str(value), quote=True)
+
+
+def mathml(latex: str) -> str:
+    """Return a formula as a block of MathML, with its LaTeX as the text alternative.
+
+    Examples
+    --------
+    >>> mathml("x^2").startswith("<math")
+    True
+    """
+    from latex2mathml.converter import convert
+
+    made: str = convert(latex, display="block")
+    return made.replace("<math ", f'<math aria-label="{html.escape(latex, quote=True)}" ', 1)
 
 
 def number(value: Any) -> str:
@@ -295,13 +329,9 @@ def _share(entry: Mapping[str, Any]) -> tuple[float, str]:
     tight = entry.get("tightness")
     if tight is not None and (tight > 1 or not entry.get("violations")):
         return float(tight), "bound"  # else what is violated is a bound that is not positive
-    pooled = entry.get("pooled") or {"measured": [], "predicted": [], "tolerance": []}
-    joint = [
-        abs(m - p) / t if t else math.inf
-        for m, p, t in zip(
-            *(pooled[k] for k in ("measured", "predicted", "tolerance")), strict=True
-        )
-    ]
+    pooled = entry.get("pooled") or {}
+    parts = zip(*(pooled.get(k, ()) for k in ("measured", "predicted", "tolerance")), strict=True)
+    joint = [abs(m - p) / t if t else math.inf for m, p, t in parts]
     return max([float(entry.get("worst_over_tolerance", 0.0)), *joint]), "tolerance"
 
 

@@ -124,7 +124,7 @@ def _foreign(name: str, process: Process | None, field: str) -> Solver:
     """Return a solver of another package."""
     ids = [*SOLVER_IDS, *ALIASES]
     entries = plugins.registered(GROUP, ids)
-    entry = entries[one_of(field, name, [*ids, *entries])]
+    entry = entries[one_of(field, name, [*ids, *entries], "docs/solvers.md")]
     found = plugins.loaded(entry, field)
     if not hasattr(found, "step") and callable(found):
         if process is None:

@@ -27,15 +27,34 @@ def check_target(target: str | None, option: str = "--json") -> None:
         raise InputError(f"{option} must name a file, got the folder {target}")
     if not file.parent.is_dir():
         raise InputError(f"{option} must name a file in an existing folder, got {target}")
-    existing = file if file.exists() else file.parent
-    if not (os.access(existing, os.W_OK) and os.access(file.parent, os.W_OK)):
+    needed = [file] if is_stream(file) else [file if file.exists() else file.parent, file.parent]
+    if not all(os.access(one, os.W_OK) for one in needed):
         raise InputError(f"{option} must name a file that can be written, got {target}")
 
 
-def make_folder(out: str | None) -> Path | None:
+def is_stream(file: Path) -> bool:
+    """Whether a name is that of a device, a pipe or an open file, which is written, never replaced.
+
+    ``/dev/stdout`` is one wherever stdout leads, and so is a link to it.
+    """
+    if not file.exists():
+        return False
+    if file.is_symlink():
+        named = file.absolute().parts[1] in ("dev", "proc")
+        return named or is_stream(file.parent / file.readlink())
+    return not file.is_file()
+
+
+def check_folder(out: str) -> None:
+    """Raise ``InputError`` unless the folder that ``--out`` names can be made and written."""
+    folder = Path(out)
+    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise InputError(f"--out must be a folder that can be made, got {out}: see {nearest}")
+
+
+def make_folder(out: str) -> Path:
     """Make the folder that ``--out`` names; raise ``InputError`` unless it can be written."""
-    if out is None:
-        return None
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +68,7 @@ def make_folder(out: str | None) -> Path | None:
 def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill the file, which appears whole or not at all (a temporary one, renamed).
 
-    A link is followed. A device or a pipe is written as it is, and stays.
+    A link is followed. A device, a pipe and an open file (:func:`is_stream`) are written to.
 
     Raises
     ------
@@ -59,8 +78,8 @@ def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
     part = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        if file.exists() and not file.is_file():
-            with file.open("wb") as out:
+        if is_stream(file):
+            with file.open("ab") as out:
                 write(out)
             return
         end = Path(os.path.realpath(file))

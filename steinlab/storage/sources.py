@@ -14,7 +14,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import distributions, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +44,8 @@ def sources_key(*roots: str) -> str:
     """
     digest = hashlib.sha256(sys.version.encode())
     for library in LIBRARIES:
-        digest.update(f"{library} {_version(library)}".encode())
+        found = version(library) if any(True for _ in distributions(name=library)) else ""
+        digest.update(f"{library} {found}".encode())
     packages = {*PACKAGES, *(root.partition(".")[0] for root in roots if not _is_file(root))}
     left, reached, records = list(roots), set[str](), set[Path]()
     while left:
@@ -59,13 +60,6 @@ def sources_key(*roots: str) -> str:
     for record in sorted(records):
         digest.update(record.name.encode() + hashlib.sha256(record.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return ""
 
 
 def _is_file(name: str) -> bool:

@@ -55,20 +55,23 @@ class Strategy(Protocol):
         """Return a kind and numbers that write the same, to rounding."""
         ...
 
-    def simpler(self, kind: Any, values: Values) -> Sequence[tuple[Any, Values]]:
-        """Return values of smaller kinds to try instead."""
-        ...
+    def simpler(self, kind: Any, values: Values) -> Sequence[tuple[Any, Values]]:  # noqa: ARG002
+        """Return values of smaller kinds to try instead, by default none."""
+        return ()
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(Strategy):
     """See :func:`numbers`."""
 
     low: float
     high: float
     log: bool = False
 
-    kinds = (None,)
+    @property
+    def kinds(self) -> Sequence[None]:
+        """The only kind."""
+        return (None,)
 
     def parameters(self, kind: Any) -> Sequence[Parameter]:  # noqa: ARG002
         """Return the number itself."""
@@ -85,10 +88,6 @@ class Numbers:
     def place(self, written: Any) -> tuple[Any, Values]:
         """Return it."""
         return None, (float(written),)
-
-    def simpler(self, kind: Any, values: Values) -> Sequence[tuple[Any, Values]]:  # noqa: ARG002
-        """Return nothing."""
-        return ()
 
 
 def numbers(low: float, high: float, *, log: bool = False) -> Numbers:
@@ -107,7 +106,7 @@ def numbers(low: float, high: float, *, log: bool = False) -> Numbers:
 
 
 @dataclass(frozen=True)
-class Levels:
+class Levels(Strategy):
     """See :func:`levels`."""
 
     processes: tuple[Process, ...]
@@ -134,10 +133,6 @@ class Levels:
     def place(self, written: Any) -> tuple[str, Values]:
         """Return the process's name and the ratio."""
         return written["process"], (float(written["ratio"]),)
-
-    def simpler(self, kind: str, values: Values) -> Sequence[tuple[str, Values]]:  # noqa: ARG002
-        """Return nothing."""
-        return ()
 
 
 def levels(
@@ -175,7 +170,7 @@ class SolverStep:
 
 
 @dataclass(frozen=True)
-class Steps:
+class Steps(Strategy):
     """See :func:`steps`."""
 
     processes: tuple[Process, ...]
@@ -192,10 +187,8 @@ class Steps:
     def parameters(self, kind: tuple[str, str]) -> Sequence[Parameter]:  # noqa: ARG002
         """Return the ratio that the step begins at and the part of it that is left."""
         shortest, longest = (math.exp(-self.longest * part) for part in (0.01, 1))
-        return (
-            Parameter("ratio", self.low, self.high, True),
-            Parameter("left", longest, shortest, True),
-        )
+        left = Parameter("left", longest, shortest, True)
+        return Parameter("ratio", self.low, self.high, True), left
 
     def write(self, kind: tuple[str, str], values: Values) -> Any:
         """Return the names and both noise-to-signal ratios."""
@@ -214,14 +207,6 @@ class Steps:
         """Return the names, the first ratio and the part that is left."""
         ratio, kind = float(written["from"]), (written["process"], written["solver"])
         return kind, (ratio, float(written["to"]) / ratio)
-
-    def simpler(
-        self,
-        kind: tuple[str, str],  # noqa: ARG002
-        values: Values,  # noqa: ARG002
-    ) -> Sequence[tuple[tuple[str, str], Values]]:
-        """Return nothing."""
-        return ()
 
 
 def steps(

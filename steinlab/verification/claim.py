@@ -123,7 +123,7 @@ class Check:
     measure : callable
         ``cases -> data``; expensive, done once.
     compare : callable
-        ``(data, formula) -> Comparison`` with one entry a case; cheap.
+        ``(data, formula) -> Comparison`` with one entry per case; cheap.
     restore : callable
         ``JSON of one case -> cases``, for replay.
     pool : callable, optional

@@ -48,9 +48,8 @@ class Comparison:
         """Which cases have a rounding tolerance small enough to say anything."""
         if self.sampled:
             return np.asarray(np.isfinite(self.tolerance))
-        scale = self.scale
-        if scale is None:
-            scale = np.maximum(np.abs(self.measured), np.abs(self.predicted))
+        larger = np.maximum(np.abs(self.measured), np.abs(self.predicted))
+        scale = larger if self.scale is None else self.scale
         return np.asarray(np.isfinite(self.excess) & (self.tolerance <= UNDECIDED * scale))
 
     @property

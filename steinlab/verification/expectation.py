@@ -183,7 +183,7 @@ def E(f: Callable[[Any], Any], law: GaussianMixture, level: NoiseLevel) -> Ball:
     Parameters
     ----------
     f : callable
-        ``x (n, 1) -> (n, 1)`` or ``(n,)``, or a number: one value a state, made by operations
+        ``x (n, 1) -> (n, 1)`` or ``(n,)``, or a number: one value per state, made by operations
         that keep the precision of ``x``.
     law : GaussianMixture
         On a line: in more dimensions there is no deterministic rule with an error to state.
@@ -236,7 +236,7 @@ def _values(f: Callable[[Any], Any], states: np.ndarray) -> np.ndarray:
         return np.full(len(states), values, dtype=float)
     if values.shape not in ((len(states),), states.shape):
         raise ValueError(
-            f"f must return one value a state, shape (n, 1) or (n,), "
+            f"f must return one value per state, shape (n, 1) or (n,), "
             f"got {values.shape} for n = {len(states)}"
         )
     return values.reshape(-1).astype(float)

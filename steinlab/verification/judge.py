@@ -6,7 +6,6 @@ Run one check of a claim, and the negative controls that it may reject.
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steinlab.errors import CRASHES, InputError, one_of, quote
+from steinlab.estimates import finite_or_none
 from steinlab.verification.claim import (
     EXACT_GRADE,
     PROFILES,
@@ -56,7 +56,10 @@ class Finished(NamedTuple):
 
 
 def _finished(claim: Claim, check: Check, outcome: Outcome, profile: str, seed: int) -> Finished:
-    """Return the result of an outcome; what did not travel is drawn or measured when asked for."""
+    """Rebuild a check's result from its outcome.
+
+    Cases are drawn again, and data that were not handed back measured again, once a finding looks.
+    """
     batches = Later(lambda: check.draw(effort_for(claim.id, check.name, profile, seed)))
 
     def measured() -> Sequence[Any]:
@@ -86,7 +89,7 @@ def judged(claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: in
     )
     controls = [
         *(_rejected(c, results) for c in claim.controls if _applies(c, claim, results)),
-        *(_graded(done.result) for done in results.values() if _gradable(done)),
+        *(_graded(done.result) for done in _numeric(results)),
         *(_dropped(dropped, fallen[dropped.check.name]) for dropped in droppable),
     ]
     refuted = [done for done in results.values() if _violations(done.result)]
@@ -101,22 +104,24 @@ def judged(claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: in
     comparisons = [done.outcome.comparison for done in results.values()]
     tight = [t for c in comparisons if (t := c.tightness()) is not None]
     numbers = list(claim.numbers(everything)) if claim.numbers else []
+    if not isinstance(finding := claim.finding(everything), str):
+        raise ValueError(f"finding of claim {claim.id} must return text, got {quote(finding)}")
     found: Judged = {
         "verdict": verdict,
         "headline": headline(claim, numbers) if verdict == claim.expected else "",
-        "finding": _text(claim, claim.finding(everything)),
+        "finding": finding,
         "numbers": [asdict(number) for number in numbers],
         "cases": sum(len(c.measured) for c in comparisons) + sum(a["cases"] for a in attacks),
         "undecided": sum(int((~c.decided).sum()) for c in comparisons),
         "worst": leading,
         "tightness": max(tight) if tight else None,
-        "detects": _finite(min(_detects(done.result) for done in results.values())),
+        "detects": finite_or_none(min(_detects(done.result) for done in results.values())),
         "evidence": [*(_evidence(done) for done in results.values()), *attacks],
         "controls": controls,
         "not_looked_at": _not_looked_at(claim, profile),
         "table": asdict(claim.table(everything)) if claim.table else None,
     }
-    return {**_heading(claim), **found}
+    return {**_heading(claim, claim.id), **found}
 
 
 def headline(claim: Claim, numbers: Sequence[Number]) -> str:
@@ -132,27 +137,17 @@ def headline(claim: Claim, numbers: Sequence[Number]) -> str:
         ) from error
 
 
-def _text(claim: Claim, finding: object) -> str:
-    if not isinstance(finding, str):
-        raise ValueError(f"finding of claim {claim.id} must return text, got {quote(finding)}")
-    return finding
-
-
-def _gradable(done: Finished) -> bool:
-    return done.result.check.method != "symbolic"
-
-
 def not_run(claim: Claim, reason: str, profile: str) -> Row:
     """Return the row of a claim that cannot run here."""
     left = _not_looked_at(claim, profile)
-    return {**_heading(claim), **_nothing(reason), "not_looked_at": left}
+    return {**_heading(claim, claim.id), **_nothing(reason), "not_looked_at": left}
 
 
 def crashed(claim_id: str, claim: Claim | None, crash: Crash) -> Row:
     """Return the row of a claim one of whose checks crashed, or that could not be loaded."""
-    heading = _heading(claim) if claim else _unknown(claim_id)
     what = "a check crashed" if claim else "the claim cannot be loaded"
-    return {**heading, **_nothing(f"{what}: {crash.message}"), "crash": crash.trace}
+    found = _nothing(f"{what}: {crash.message}")
+    return {**_heading(claim, claim_id), **found, "crash": crash.trace}
 
 
 def _nothing(finding: str) -> Judged:
@@ -185,34 +180,19 @@ def _not_looked_at(claim: Claim, profile: str) -> list[dict[str, str]]:
     return out
 
 
-def _heading(claim: Claim) -> Heading:
-    return {
-        "id": claim.id,
-        "title": claim.title,
-        "statement": claim.statement,
-        "source": claim.source,
-        "kind": claim.kind,
-        "owner": claim.owner,
-        "tried": claim.tried,
-        "conditions": list(claim.conditions),
-        "latex": list(claim.latex),
-        "expected": claim.expected,
-        "part": part_of(claim.id),
-    }
-
-
-def _unknown(claim_id: str) -> Heading:
+def _heading(claim: Claim | None, claim_id: str) -> Heading:
+    """What a row repeats of its claim; of one that could not be loaded, the id."""
     return {
         "id": claim_id,
-        "title": claim_id,
-        "statement": "",
-        "source": "",
-        "kind": "",
-        "owner": "",
-        "tried": "",
-        "conditions": [],
-        "latex": [],
-        "expected": "",
+        "title": claim.title if claim else claim_id,
+        "statement": claim.statement if claim else "",
+        "source": claim.source if claim else "",
+        "kind": claim.kind if claim else "",
+        "owner": claim.owner if claim else "",
+        "tried": claim.tried if claim else "",
+        "conditions": list(claim.conditions if claim else ()),
+        "latex": list(claim.latex if claim else ()),
+        "expected": claim.expected if claim else "",
         "part": part_of(claim_id),
     }
 
@@ -241,8 +221,12 @@ def _violations(result: Result) -> int:
 
 def _leading(results: Mapping[str, Finished]) -> Finished:
     """The check whose worst case comes nearest to its limit; a proof's steps have none."""
-    numeric = [d for d in results.values() if d.result.check.method != "symbolic"]
-    return max(numeric or results.values(), key=lambda done: _nearness(done.outcome.comparison))
+    numeric = _numeric(results) or results.values()
+    return max(numeric, key=lambda done: _nearness(done.outcome.comparison))
+
+
+def _numeric(results: Mapping[str, Finished]) -> list[Finished]:
+    return [done for done in results.values() if done.result.check.method != "symbolic"]
 
 
 def _nearness(c: Comparison) -> float:
@@ -261,7 +245,8 @@ def _worst(done: Finished, profile: str, seed: int) -> dict[str, Any]:
     if joint is None or outcome.comparison.violated.any() or not joint.violated.any():
         return _written(outcome, outcome.comparison.worst(), name)
     entry = joint.worst()
-    whole = replace(outcome, comparison=joint, worst=joint_case(profile, seed, entry))
+    case = {JOINT: entry, "profile": profile, "seed": seed}  # no case alone, all cases
+    whole = replace(outcome, comparison=joint, worst=case)
     return _written(whole, entry, name)
 
 
@@ -314,7 +299,7 @@ def _evidence(done: Finished) -> dict[str, Any]:
         "undecided": int((~c.decided).sum()),
         "violations": _violations(result),
         "worst_over_tolerance": _nearness(c),
-        "detects": _finite(_detects(result)),
+        "detects": finite_or_none(_detects(result)),
         "tightness": c.tightness(),
         "datasets": list(outcome.datasets),
         "dataset_cases": outcome.dataset_cases,
@@ -328,10 +313,6 @@ def _evidence(done: Finished) -> dict[str, Any]:
     if result.check.notes is not None:
         row["notes"] = dict(result.check.notes())
     return row
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _rejected(control: NegativeControl, results: Mapping[str, Finished]) -> dict[str, Any]:
@@ -397,14 +378,15 @@ def run_check(claim: Claim, check: Check, profile: str, seed: int) -> Result:
     if not any(len(batch) for batch in batches):
         raise ValueError(f"check {check.name} must draw at least one case, got none")
     data = [check.measure(batch) for batch in batches]
-    comparison, pooled = _compare(check, data, claim.formula)
+    pooled = _joint(check, data, claim.formula, True) if check.pool else None
+    comparison = _joint(check, data, claim.formula, False)
     result = Result(check, batches, data, comparison, pooled)
     _refuse_nonsense(result)
     return result
 
 
 def _refuse_nonsense(result: Result) -> None:
-    """Raise ``ValueError`` for a comparison that is not one number a case, or holds nonsense.
+    """Raise ``ValueError`` for a comparison that is not one number per case, or holds nonsense.
 
     NaN and infinity violate nothing: they would pass where they should be looked into. A case that
     cannot be decided has an infinite tolerance, whatever its sides; an upper bound may be infinite.
@@ -440,13 +422,6 @@ def _wrong(field: str, values: np.ndarray, c: Comparison) -> tuple[np.ndarray, s
     return ~(np.isfinite(values) | undecided | unbounded), "finite numbers"
 
 
-def _compare(
-    check: Check, data: Sequence[Any], formula: Any
-) -> tuple[Comparison, Comparison | None]:
-    pooled = _joint(check, data, formula, True) if check.pool else None
-    return _joint(check, data, formula, False), pooled
-
-
 def _joint(check: Check, data: Sequence[Any], formula: Any, pooled: bool) -> Comparison:
     if pooled and check.pool:
         return check.pool(data, formula)
@@ -455,11 +430,6 @@ def _joint(check: Check, data: Sequence[Any], formula: Any, pooled: bool) -> Com
 
 JOINT = "joint"
 """The key of a case that is a check's joint test: which of its entries."""
-
-
-def joint_case(profile: str, seed: int, entry: int) -> dict[str, Any]:
-    """Describe one entry of a check's joint test: no case alone violates it, all cases do."""
-    return {JOINT: entry, "profile": profile, "seed": seed}
 
 
 def _rejoin(claim: Claim, check: Check, case: Mapping[str, Any]) -> Comparison:

@@ -11,7 +11,7 @@ import numpy as np
 
 from analytic import GaussianMixture
 from steinlab.errors import InputError
-from steinlab.verification.arguments import Values
+from steinlab.verification.arguments import Strategy, Values
 from steinlab.verification.falsify.spaces import Parameter
 
 LIGHTEST = 0.02
@@ -25,7 +25,7 @@ STDS = (0.05, 2.0)
 
 
 @dataclass(frozen=True)
-class Mixtures:
+class Mixtures(Strategy):
     """See :func:`mixtures`."""
 
     components: tuple[int, int]

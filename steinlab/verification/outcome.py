@@ -7,11 +7,12 @@ check's data, the worst case written down, and the data where it is small.
 
 from __future__ import annotations
 
+import functools
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 from steinlab.storage import NotStorableError, encode
 from steinlab.verification.comparison import Comparison
@@ -152,25 +153,10 @@ class Later(Sequence[Any]):
     """A sequence that is computed when it is first looked at."""
 
     def __init__(self, compute: Callable[[], Sequence[Any]]) -> None:
-        self._compute = compute
-        self._items: Sequence[Any] | None = None
+        self.items = functools.cache(compute)
 
-    @property
-    def items(self) -> Sequence[Any]:
-        """The sequence itself."""
-        if self._items is None:
-            self._items = self._compute()
-        return self._items
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        return self.items[index]
+    def __getitem__(self, index: Any) -> Any:
+        return self.items()[index]
 
     def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.items)
+        return len(self.items())

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, choices, one_of
 from steinlab.verification import files
 from steinlab.verification.claim import Claim
+
+LIST = "steinlab verify --list"
+"""What lists the claims."""
+
+
+def entries() -> dict[str, EntryPoint]:
+    """Return the entry points of all registered claims by id; nothing is loaded."""
+    return {entry.name: entry for entry in entry_points(group="steinlab.claims")}
 
 
 def claim_ids() -> list[str]:
     """Return the ids of all registered claims, in alphabetical order."""
-    return sorted(entry.name for entry in entry_points(group="steinlab.claims"))
+    return sorted(entries())
 
 
 def home_of(name: str) -> str:
     """Return the package or module that a claim's own frames lie in, empty for a claim of none."""
     if path := files.split(name)[0]:
         return files.home(path)
-    entries = {entry.name: entry.module for entry in entry_points(group="steinlab.claims")}
-    module = entries.get(id_of(name), "")
+    entry = entries().get(id_of(name))
+    module = entry.module if entry else ""
     return module.rpartition(".")[0] or module
 
 
@@ -50,9 +58,8 @@ def load_claim(name: str) -> Claim:
     if files.split(name)[0]:
         return files.load(name)
     name, _, subjects = name.partition(NARROWED)
-    entries = {entry.name: entry for entry in entry_points(group="steinlab.claims")}
-    one_of("claim", name, sorted(entries))
-    claim: Claim = entries[name].load()
+    known = entries()
+    claim: Claim = known[one_of("claim", name, sorted(known), LIST)].load()
     if not subjects:
         return claim
     if claim.on is None:
@@ -124,7 +131,7 @@ def chosen(
     def named(text: str) -> str:
         if files.split(text)[0]:
             return f"{files.split(text)[0]}{files.SEPARATOR}{load_claim(text).id}"
-        return by_id.get(text) or one_of("--claims", text, known)
+        return by_id.get(text) or one_of("--claims", text, known, LIST)
 
     if claims is not None:
         wanted = list(dict.fromkeys(named(text) for text in claims.split(",")))
@@ -147,7 +154,7 @@ def only(name: str) -> str:
     """Return a claim's name, which may be a file's if it holds a single claim."""
     found = expanded([name])
     if len(found) > 1:
-        raise InputError(f"CLAIM must be one claim, {' or '.join(found)}, got {name}")
+        raise InputError(f"CLAIM must be one claim, such as {choices(found)}, got {name}")
     return found[0]
 
 

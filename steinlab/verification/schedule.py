@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from steinlab.errors import CRASHES
 from steinlab.verification import registry
-from steinlab.verification.claim import Claim
 from steinlab.verification.falsify import attack, searchable
 from steinlab.verification.judge import crashed, examine, judged, runnable
 from steinlab.verification.outcome import FALSIFIER, CheckError, Crash, Report, Unit
@@ -39,12 +38,6 @@ def run_unit(unit: Unit) -> Report:
     return Report(outcome, crash, time.perf_counter() - start)
 
 
-def unit_names(claim: Claim) -> list[str]:
-    """Return the names of a claim's units: its checks and, where it can be attacked, an attack."""
-    names = [check.name for check in runnable(claim)]
-    return [*names, FALSIFIER] if names and searchable(claim) else names
-
-
 @dataclass(frozen=True)
 class Plan:
     """The units of the claims asked for; ``crashes`` are claims that could not be loaded.
@@ -66,12 +59,15 @@ class Plan:
             units[claim_id] = []
             try:
                 claim = registry.load_claim(claim_id)
-                units[claim_id] = [Unit(claim_id, n, profile, seed) for n in unit_names(claim)]
+                known = {check.name: check.seconds for check in runnable(claim)}
+                if known and searchable(claim):
+                    known[FALSIFIER] = 1.0
             except CRASHES as error:
                 crashes[claim_id] = Crash.from_error(error, registry.home_of(claim_id))
                 continue
-            known = {check.name: check.seconds for check in runnable(claim)}
-            seconds |= {unit: known.get(unit.check, 1.0) for unit in units[claim_id]}
+            own = {Unit(claim_id, name, profile, seed): time for name, time in known.items()}
+            units[claim_id] = list(own)
+            seconds |= own
         return cls(units, crashes, seconds)
 
 
@@ -128,14 +124,11 @@ def rows(
             yield from _finished(plan, waiting, reports, effort)
             try:
                 for unit, answer in completed(executor, run_unit, left):
-                    report = (
-                        Report(None, Crash.from_error(answer), 0.0)
-                        if isinstance(answer, Exception)
-                        else answer
-                    )
-                    reports[unit] = report
+                    if isinstance(answer, Exception):
+                        answer = Report(None, Crash.from_error(answer), 0.0)  # noqa: PLW2901
+                    reports[unit] = answer
                     if shards:
-                        shards.put(unit, report)
+                        shards.put(unit, reports[unit])
                     yield from _finished(plan, waiting, reports, effort)
             except BrokenExecutor as error:  # a worker process died: what is left runs anew
                 broken = Crash.from_error(error)

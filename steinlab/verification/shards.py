@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import re
 import zlib
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from steinlab.storage import Store, sources_key
 from steinlab.storage import key_of as key_of_content
 from steinlab.verification import files
 from steinlab.verification.outcome import Report, Unit
-from steinlab.verification.registry import id_of, provenance
+from steinlab.verification.registry import entries, id_of, provenance
 
 JUDGES = ("steinlab.verification.judge", "steinlab.verification.falsify")
 """What runs a unit, beside its claim's own module."""
 
 
-def _modules() -> dict[str, str]:
-    return {entry.name: entry.module for entry in entry_points(group="steinlab.claims")}
-
-
 def package_of(claim_id: str) -> str:
     """Return the package that a claim comes from."""
-    return _modules().get(claim_id, "steinlab").split(".")[0]
+    entry = entries().get(claim_id)
+    return entry.module.partition(".")[0] if entry else "steinlab"
 
 
 def sources_of(claim: str) -> str:
     """Return a hash of the sources that a claim's numbers come from, by its id or address."""
     written = provenance(claim)
-    root = files.split(claim)[0] or _modules().get(claim, "steinlab.claims")
+    entry = entries().get(claim)
+    root = files.split(claim)[0] or (entry.module if entry else "steinlab.claims")
     return sources_key(root, *JUDGES) + (written["file"]["sha256"] if written else "")
 
 

@@ -130,8 +130,8 @@ class Property:
                 f"their errors, got {quote(repr(relation))}"
             )
         left, right = self._as_stated(relation)
-        ball(left, f"left side of {self.name}")
-        ball(right, f"right side of {self.name}")
+        for side, number in (("left", left), ("right", right)):
+            ball(number, f"{side} side of {self.name}")
         return left.value, left.error, right.value, right.error
 
     def _as_stated(self, relation: Relation) -> tuple[Ball, Ball]:
@@ -157,10 +157,8 @@ class Property:
 
     def _controlled(self, control: Control, row: Mapping[str, Any]) -> tuple[float, float]:
         arguments = self.read(row)
-        wanted = inspect.signature(control).parameters
-        right = ball(
-            control(**{name: arguments[name] for name in wanted}), f"control of {self.name}"
-        )
+        wanted = {name: arguments[name] for name in inspect.signature(control).parameters}
+        right = ball(control(**wanted), f"control of {self.name}")
         return right.value, right.error
 
     def spaces(self) -> list[PropertySpace]:
@@ -192,23 +190,27 @@ class PropertySpace:
     @property
     def name(self) -> str:
         """The arguments with their kinds."""
-        named = zip(self.of.arguments, self.kinds, strict=True)
-        shown = (f"{name} {_words(kind)}" for (name, _), kind in named if kind is not None)
+        shown = (f"{name} {_words(kind)}" for name, _, kind in self._named if kind is not None)
         return ", ".join(shown) or "numbers"
+
+    @property
+    def _named(self) -> list[tuple[str, Strategy, Any]]:
+        """Each argument with its kind."""
+        return [(*pair, kind) for pair, kind in zip(self.of.arguments, self.kinds, strict=True)]
 
     @property
     def parameters(self) -> Sequence[Parameter]:
         """The numbers of all arguments, in order."""
         return [
             Parameter(f"{name} {p.name}", p.low, p.high, p.log)
-            for (name, strategy), kind in zip(self.of.arguments, self.kinds, strict=True)
+            for name, strategy, kind in self._named
             for p in strategy.parameters(kind)
         ]
 
     def _parts(self, values: np.ndarray) -> list[Values]:
         """Cut the numbers of a case into those of its arguments."""
         rest, out = values.tolist(), []
-        for (_, strategy), kind in zip(self.of.arguments, self.kinds, strict=True):
+        for _, strategy, kind in self._named:
             count = len(strategy.parameters(kind))
             out.append(tuple(rest[:count]))
             rest = rest[count:]
@@ -216,21 +218,16 @@ class PropertySpace:
 
     def build(self, values: np.ndarray, seeds: np.ndarray) -> Drawn:  # noqa: ARG002
         """Return the cases of values ``(P, n)``."""
-        named = list(zip(self.of.arguments, self.kinds, strict=True))
-        return Drawn(
-            tuple(
-                {
-                    name: strategy.write(kind, part)
-                    for ((name, strategy), kind), part in zip(named, self._parts(row), strict=True)
-                }
-                for row in values
-            )
-        )
+        rows = []
+        for parts in map(self._parts, values):
+            named = zip(self._named, parts, strict=True)
+            rows.append({name: one.write(kind, part) for (name, one, kind), part in named})
+        return Drawn(tuple(rows))
 
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Make one argument simpler."""
         parts, out = self._parts(values), []
-        for i, ((_, strategy), kind) in enumerate(zip(self.of.arguments, self.kinds, strict=True)):
+        for i, (_, strategy, kind) in enumerate(self._named):
             for smaller, part in strategy.simpler(kind, parts[i]):
                 kinds = (*self.kinds[:i], smaller, *self.kinds[i + 1 :])
                 moved = [*parts[:i], part, *parts[i + 1 :]]
@@ -312,6 +309,9 @@ def claim(
             raise InputError(f"cases of {name} must be a whole number >= 1, got {quote(cases)}")
         arguments = _arguments(name, function)
         _require_controls(name, controls, [argument for argument, _ in arguments])
+        if not isinstance(conditions, Sequence) or isinstance(conditions, str):
+            got = quote(conditions)  # a text would be one of letters
+            raise InputError(f"conditions of {name} must be a list of texts, got {got}")
         sign = _SPELLED.get(found.group(), found.group())
         of = Property(name, function, sign, arguments, cases)
         said = (inspect.getdoc(function) or statement).splitlines()[0]
@@ -322,7 +322,7 @@ def claim(
             source=source or re.split(r"[\\/]", function.__code__.co_filename)[-1],
             kind=KINDS[sign],
             owner=owner,
-            conditions=_conditions(name, conditions),
+            conditions=tuple(conditions),
             formula=None,
             checks=(
                 Check(
@@ -344,13 +344,6 @@ def claim(
         )
 
     return decorate
-
-
-def _conditions(name: str, given: object) -> tuple[str, ...]:
-    """Return conditions as a tuple: a text would be one of letters."""
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        raise InputError(f"conditions of {name} must be a list of texts, got {quote(given)}")
-    return tuple(given)
 
 
 def _arguments(name: str, function: Callable[..., Any]) -> tuple[tuple[str, Strategy], ...]:

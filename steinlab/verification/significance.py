@@ -24,7 +24,7 @@ normal states and chi-square are exact, and the limit of skew states is tested b
 squares of normals at n = 512 down to the level of one case of 2^14: it is right to a third.
 
 A control whose margin beyond the limit is ``m`` standard errors is missed with probability
-``Phi(-m)``: see :func:`missed`.
+``Phi(-m)``.
 """
 
 from __future__ import annotations
@@ -38,10 +38,6 @@ from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
 from steinlab.verification.claim import FAMILY_LEVEL
-from steinlab.verification.comparison import Comparison
-
-MISSED = 1e-6
-"""Probability, at most, that a control of a sampled check is not rejected."""
 
 
 def critical(cases: int, freedom: Any = math.inf, *, level: float | None = None) -> Any:
@@ -147,25 +143,3 @@ def square_band(count: int, tests: int = 1) -> tuple[float, float]:
     tail = FAMILY_LEVEL / (2 * tests)
     low, high = chi2.ppf(tail, count) / count, chi2.isf(tail, count) / count
     return float(low), float(high)
-
-
-def missed(comparison: Comparison, error: Any = None) -> float:
-    r"""Bound the probability that a control with these margins is not rejected.
-
-    A case whose excess is ``m`` standard errors beyond its tolerance falls back within it with
-    probability ``Phi(-m)``; independent cases all do with the product. Cases within their tolerance
-    count as missed for sure, though they may be beyond it in another draw.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        Of a falsified formula, or of cases that lack a condition.
-    error : float or array, optional
-        Standard errors; by default the tolerance over the smallest critical value in use,
-        ``critical(1)``, the cautious choice.
-    """
-    c = comparison
-    unit = c.tolerance / critical(1) if error is None else error
-    beyond = c.violated
-    margin = ((c.excess - c.tolerance) / unit)[beyond] if beyond.any() else np.zeros(0)
-    return float(np.exp(norm.logcdf(-margin).sum()))

@@ -200,20 +200,17 @@ class Perturbed:
 
     def __call__(self, x: np.ndarray, level: NoiseLevel) -> np.ndarray:
         """Denoise ``(..., d)``."""
-        return np.asarray(self.law(x, level) + self._along(np.sin(self._angle(x))))
+        return np.asarray(self.law(x, level) + self._along(np.sin(x @ self.wave + self.phase)))
 
     def divergence(self, x: np.ndarray, level: NoiseLevel) -> np.ndarray:
         """Return ``div D``, exactly."""
-        slope = self.error * np.cos(self._angle(x)) * float(self.wave @ self.direction)
+        slope = self.error * np.cos(x @ self.wave + self.phase) * float(self.wave @ self.direction)
         return np.asarray(self.law.divergence(x, level) + slope)
 
     def jvp(self, x: np.ndarray, level: NoiseLevel, tangent: np.ndarray) -> np.ndarray:
         """Return ``D'(x) v``, exactly."""
-        slope = np.cos(self._angle(x)) * (tangent @ self.wave)
+        slope = np.cos(x @ self.wave + self.phase) * (tangent @ self.wave)
         return np.asarray(self.law.jvp(x, level, tangent) + self._along(slope))
-
-    def _angle(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(x @ self.wave + self.phase)
 
     def _along(self, size: np.ndarray) -> np.ndarray:
         return np.asarray(self.error * size[..., None] * self.direction)

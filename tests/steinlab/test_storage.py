@@ -23,7 +23,17 @@ from steinlab.estimates import Estimate
 from steinlab.experiments.bench import Reference
 from steinlab.experiments.results import Row, packed, restored
 from steinlab.solvers.step import Diagnostics
-from steinlab.storage import Store, encode, files, sources_key, write_bytes, write_text
+from steinlab.storage import (
+    Store,
+    check_folder,
+    check_target,
+    encode,
+    files,
+    is_stream,
+    sources_key,
+    write_bytes,
+    write_text,
+)
 from steinlab.storage.sources import _folder, _source
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.outcome import Attack, ControlOutcome, Crash, Outcome, Report
@@ -241,6 +251,30 @@ def test_devices_and_links_stay_what_they_are(tmp_path: Path) -> None:
     write_bytes(tmp_path / "link", b"content")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_an_open_file_is_written_on(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as out:
+        out.write("first, ")
+        out.flush()
+        (tmp_path / "link").symlink_to(f"/dev/fd/{out.fileno()}")
+        for name in (f"/dev/fd/{out.fileno()}", f"/proc/self/fd/{out.fileno()}", tmp_path / "link"):
+            assert is_stream(Path(name))
+            check_target(str(name))
+            write_bytes(Path(name), b"more ")
+    assert (tmp_path / "file").read_text() == "first, more more more "
+    assert not is_stream(tmp_path / "file")
+    assert not is_stream(tmp_path / "none")
+    assert is_stream(Path("/dev/null"))
+
+
+@pytest.mark.parametrize("out", ["file/x", "file"])
+def test_a_folder_that_cannot_be_made(out: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="--out must be a folder that can be made, got "):
+        check_folder(str(tmp_path / out))
+    check_folder(str(tmp_path / "a" / "b"))
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ FIGURE = Figure(
     "The perturbation bound against a dialled score error, with its tightness by kind of error",
     compute,
     plot,
+    wide=False,
     aspect=0.9,
     claims=("perturbation-bound",),
 )

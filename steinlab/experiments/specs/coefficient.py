@@ -9,7 +9,7 @@ from typing import Any, Self
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.diffusion.models import Model, load_model
 from steinlab.errors import InputError, quote
-from steinlab.experiments.specs.fields import Level, items, level, mapping, text
+from steinlab.experiments.specs.fields import Level, each, level, mapping, text
 from steinlab.experiments.specs.laws import MixtureSpec, mixture_from_json
 from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
 
@@ -51,7 +51,14 @@ class CoefficientSpec:
         else:
             model = load_model(text(fields["model"], "model"))
         name = text(fields["solver"], "solver")
-        solver = _without_process(name)
+        if name in ON_PROCESS and name not in SOLVERS:
+            family, _, n = name.rpartition("-")
+            other = f"; deis-rho-{n} integrates in sigma / alpha" if family == "deis-tab" else ""
+            raise InputError(
+                f"solver: {name} integrates in a process's time, and SPEC gives levels without one"
+                + other
+            )
+        solver = get_solver(name)
         start, end = level(fields["from"], "from"), level(fields["to"], "to")
         _require_noise(start, "from")
         _require_less_noise(start, end, "to", "from")
@@ -102,26 +109,12 @@ class CoefficientSpec:
         return tuple(_as_level(entry) for entry in reversed(self.history))
 
 
-def _without_process(name: str) -> Solver:
-    if name in ON_PROCESS and name not in SOLVERS:
-        family, _, nodes = name.rpartition("-")
-        other = f"; deis-rho-{nodes} integrates in sigma / alpha" if family == "deis-tab" else ""
-        raise InputError(
-            f"solver: {name} integrates in a process's time, and SPEC gives levels without one"
-            + other
-        )
-    return get_solver(name)
-
-
 def _history(obj: Any, start: Level) -> tuple[Level, ...]:
-    entries = items(obj, "history") if obj != [] else []
-    levels = tuple(level(entry, f"history[{i}]") for i, entry in enumerate(entries))
-    for i, entry in enumerate(levels):
-        _require_noise(entry, f"history[{i}]")
-    names = [*(f"history[{i}]" for i in range(len(levels))), "from"]
-    for (noisy, clean), (before, after) in zip(
-        itertools.pairwise([*levels, start]), itertools.pairwise(names), strict=True
-    ):
+    levels = each(obj, "history", level) if obj != [] else ()
+    named = [(f"history[{i}]", entry) for i, entry in enumerate(levels)]
+    for name, entry in named:
+        _require_noise(entry, name)
+    for (before, noisy), (after, clean) in itertools.pairwise([*named, ("from", start)]):
         _require_less_noise(noisy, clean, after, before)
     return levels
 

@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,15 +15,15 @@ from steinlab.corrections import correction_factory
 from steinlab.diffusion.denoisers import HasDivergence
 from steinlab.diffusion.grids import grid_name
 from steinlab.diffusion.models import Model, load_model
-from steinlab.diffusion.processes import PROCESSES, Process
+from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.bench import DEFAULT_METRICS
 from steinlab.experiments.specs.fields import (
     MAX_EVALUATIONS,
     MAX_SAMPLES,
     at,
+    each,
     integer,
-    items,
     mapping,
     number,
     text,
@@ -125,35 +126,31 @@ class CompareSpec:
         schedule = fields.get(key, model.schedule if model else "edm")
         schedule = one_of(key, text(schedule, key), PROCESSES)
         end = one_of("end", text(fields.get("end", "zero"), "end"), ENDS)
-        corrections = tuple(
-            _correction(v, f"corrections[{i}]", folder)
-            for i, v in _numbered(fields.get("corrections", ["none", "stein"]), "corrections")
-        )
+        given = fields.get("corrections", ["none", "stein"])
+        corrections = each(given, "corrections", partial(_correction, folder=folder))
         if model is not None:
             _require_exact(corrections, model)
+        default = options_from_json(fields, "", Options())
+        place: Any = {"process": PROCESSES[schedule], "default": default, "end": end}
+        solver = partial(solver_from_json, **place)
+        budget = partial(integer, at_least=1, at_most=MAX_EVALUATIONS)
         return cls(
             data,
             model,
             schedule,
             grid_name(fields.get("grid", "karras")),
-            _solvers(fields, PROCESSES[schedule], end),
-            tuple(
-                integer(v, f"evaluations[{i}]", 1, MAX_EVALUATIONS)
-                for i, v in _numbered(fields["evaluations"], "evaluations")
-            ),
+            each(fields["solvers"], "solvers", solver),
+            each(fields["evaluations"], "evaluations", budget),
             corrections,
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
             integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
             end,
-            tuple(
-                one_of(f"metrics[{i}]", text(v, f"metrics[{i}]"), METRICS)
-                for i, v in _numbered(fields.get("metrics", list(DEFAULT_METRICS)), "metrics")
+            each(
+                fields.get("metrics", list(DEFAULT_METRICS)),
+                "metrics",
+                lambda name, path: one_of(path, text(name, path), METRICS),
             ),
         )
-
-
-def _numbered(obj: Any, path: str) -> list[tuple[int, Any]]:
-    return list(enumerate(items(obj, path)))
 
 
 def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | None, Model | None]:
@@ -166,14 +163,6 @@ def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | N
         return data_from_json(fields["data"], "data", folder), None
     model = load_model(text(fields["model"], "model"))
     return None, model.on(text(fields["device"], "device")) if "device" in fields else model
-
-
-def _solvers(fields: dict[str, Any], process: Process, end: str) -> tuple[SolverSpec, ...]:
-    default = options_from_json(fields, "", Options())
-    return tuple(
-        solver_from_json(v, f"solvers[{i}]", process=process, default=default, end=end)
-        for i, v in _numbered(fields["solvers"], "solvers")
-    )
 
 
 def _correction(obj: Any, path: str, folder: Path) -> CorrectionSpec:

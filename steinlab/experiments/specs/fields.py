@@ -6,12 +6,14 @@ Numbers are kept as exact fractions of what was written: ``0.1`` is 1/10, ``"12/
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from steinlab.errors import InputError, quote, suggestion
+
+T = TypeVar("T")
 
 Level = tuple[Fraction, Fraction]
 """``(alpha, sigma)``, exact."""
@@ -61,6 +63,11 @@ def items(obj: Any, path: str) -> list[Any]:
     if not isinstance(obj, list | tuple) or not obj:
         raise InputError(f"{path} must be a list with at least one entry, got {quote(obj)}")
     return list(obj)
+
+
+def each(obj: Any, path: str, read: Callable[[Any, str], T]) -> tuple[T, ...]:
+    """Return what ``read`` makes of every entry of a list and of its path."""
+    return tuple(read(entry, f"{path}[{i}]") for i, entry in enumerate(items(obj, path)))
 
 
 def text(obj: Any, path: str) -> str:

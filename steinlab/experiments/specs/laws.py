@@ -13,7 +13,7 @@ from analytic import EmpiricalMixture, GaussianMixture
 from analytic.parameters import WEIGHT_TOLERANCE
 from steinlab.diffusion.laws import DATASETS
 from steinlab.errors import InputError, one_of, quote
-from steinlab.experiments.specs.fields import at, items, mapping, number, text
+from steinlab.experiments.specs.fields import at, each, items, mapping, number, text
 
 Vector = tuple[Fraction, ...]
 
@@ -87,7 +87,7 @@ def mixture_from_json(obj: Any, path: str) -> MixtureSpec:
     """Return the mixture ``{"weights": [...], "means": [...], "stds": [...]}``.
 
     ``weights`` are >= 0 and sum to one; ``means`` are numbers or vectors of one length; ``stds``
-    are > 0, one a component.
+    are > 0, one per component.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def mixture_from_json(obj: Any, path: str) -> MixtureSpec:
     for name, found in (("means", len(means)), ("stds", len(stds))):
         if found != len(weights):
             raise InputError(
-                f"{path}.{name} must hold one entry a weight, {len(weights)} in all, got {found}"
+                f"{path}.{name} must hold one entry per weight, {len(weights)} in all, got {found}"
             )
     for i, std in enumerate(stds):
         if std <= 0:
@@ -116,7 +116,7 @@ def mixture_from_json(obj: Any, path: str) -> MixtureSpec:
 
 
 def _vector(obj: Any, path: str) -> Vector:
-    return tuple(number(entry, f"{path}[{i}]") for i, entry in enumerate(items(obj, path)))
+    return each(obj, path, number)
 
 
 def _means(obj: Any, path: str) -> tuple[Vector, ...]:
@@ -126,7 +126,7 @@ def _means(obj: Any, path: str) -> tuple[Vector, ...]:
         return tuple((mean,) for mean in _vector(obj, path))
     if not all(nested):
         raise InputError(f"{path} must be all numbers or all vectors, got {quote(obj)}")
-    means = tuple(_vector(entry, f"{path}[{i}]") for i, entry in enumerate(entries))
+    means = each(obj, path, _vector)
     for i, mean in enumerate(means):
         if len(mean) != len(means[0]):
             raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
-from steinlab.experiments.specs.fields import at, integer, items, mapping, text
+from steinlab.experiments.specs.fields import at, each, integer, mapping, text
 from steinlab.solvers import SOLVERS, LinearMultistep, Solver, get_solver, matching_start
 
 STARTS = ("own", "matching")
@@ -78,11 +79,8 @@ def options_from_json(fields: dict[str, Any], path: str, default: Options) -> Op
     if "start" in fields:
         start = one_of(at(path, "start"), text(fields["start"], at(path, "start")), STARTS)
     if "final" in fields:
-        where = at(path, "final")
-        entries = items(fields["final"], where) if fields["final"] != [] else []
-        final = tuple(
-            integer(count, f"{where}[{i}]", 1, MOST_OUTPUTS) for i, count in enumerate(entries)
-        )
+        few = partial(integer, at_least=1, at_most=MOST_OUTPUTS)
+        final = each(fields["final"], at(path, "final"), few) if fields["final"] != [] else ()
     return Options(start, final)
 
 

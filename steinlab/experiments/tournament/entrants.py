@@ -22,22 +22,16 @@ BATCH = 10_000
 """States of a batch in use, over which a sub-batch's evaluations are spread: compare's default."""
 
 SUBSTEPS = 8
-"""Of the fine runs that calibrate and that serve as the oracle."""
+"""Steps that a fine run takes within each step: one calibrates tables, one is the oracle's."""
 
 Make = Callable[[Run], Correction]
-"""From a run on calibration states, which no measured state is among, to the correction."""
+"""Makes a correction, given a run from calibration states. None of those is measured."""
 
 
-def _table(run: Run) -> Correction:
-    return Calibrated(calibrate(run, model="tournament", substeps=SUBSTEPS))
-
-
-def _local_table(run: Run) -> Correction:
-    directions = (*FITTED, "local")
-    return Calibrated(
-        calibrate(run, model="tournament", directions=directions, substeps=SUBSTEPS),
-        name="calibrated-local",
-    )
+def _table(run: Run, name: str = "calibrated", *others: str) -> Correction:
+    directions = (*FITTED, *others)
+    table = calibrate(run, model="tournament", directions=directions, substeps=SUBSTEPS)
+    return Calibrated(table, name=name)
 
 
 ENTRANTS: Mapping[str, Make] = MappingProxyType(
@@ -56,7 +50,7 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "gmm": lambda _run: Gmm(),
         "local": lambda _run: local(),
         "local, 256 states": lambda _run: local(states=256),
-        "calibrated, local": _local_table,
+        "calibrated, local": lambda run: _table(run, "calibrated-local", "local"),
         "calibrated": _table,
         "auto": lambda _run: Auto(),
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),

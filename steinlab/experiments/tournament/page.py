@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from steinlab.errors import InputError
@@ -55,47 +56,47 @@ def price(played: Sequence[Played]) -> str:
     )
 
 
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
 def whole(played: Sequence[Played]) -> str:
-    """Return one row a correction: energy distance over the plain solver's."""
-    head = (
-        "| correction | ratio (95 %) | at equal evaluations | improved | hurt by > "
-        f"{HURTS - 1:.0%} | worst | where | beats the best plain solver | evaluations spent | "
-        "factor between seeds |"
-    )
-    rows = [head, "|---|---|---|---|---|---|---|---|---|---|"]
-    rows += [_row(line(name, played)) for name in played[0]["results"] if name != "none"]
-    return "\n".join(rows)
+    """Return one row per correction: energy distance over the plain solver's."""
+    head = [
+        *("correction", "ratio (95 %)", "at equal evaluations", "improved"),
+        *(f"hurt by > {HURTS - 1:.0%}", "worst", "where", "beats the best plain solver"),
+        *("evaluations spent", "factor between seeds"),
+    ]
+    names = [name for name in played[0]["results"] if name != "none"]
+    return _table(head, [_row(line(name, played)) for name in names])
 
 
-def _row(one: Line) -> str:
+def _row(one: Line) -> list[str]:
     equal = "-" if one.entrant in REFERENCES else f"{one.equal:.3g}"
     spread = f"{one.mean:.3g} ({one.low:.2g} to {one.high:.2g})"
-    shares = (f"{one.improved:.0%}", f"{one.hurt:.0%}")
-    worst = (f"{one.worst:.3g}", one.worst_cell)
     seeds = "-" if math.isnan(one.seeds) else f"{one.seeds:.3g}"
-    ends = (f"{one.beats_best:.0%}", f"{one.extra:.2g}", seeds)
-    return "| " + " | ".join([one.entrant, spread, equal, *shares, *worst, *ends]) + " |"
+    shares = (f"{one.improved:.0%}", f"{one.hurt:.0%}", f"{one.worst:.3g}", one.worst_cell)
+    return [one.entrant, spread, equal, *shares, f"{one.beats_best:.0%}", f"{one.extra:.2g}", seeds]
+
+
+def _ratios(shown: Sequence[str], chosen: Sequence[Played]) -> list[str]:
+    """Return how many cells there are, and each entrant's mean ratio and worst."""
+    found = (line(name, chosen) for name in shown)
+    return [str(len(chosen)), *(f"{one.mean:.3g} ({one.worst:.3g})" for one in found)]
 
 
 def by_solver(played: Sequence[Played]) -> str:
     """Return geometric mean ratios (and the worst) by solver and group of budgets."""
     assert {budget for group in GROUPS for budget in group} == set(BUDGETS)
-    shown = _shown(played)
-    rows = ["| solver | evaluations | cells | " + " | ".join(shown) + " |"]
-    rows.append("|" + "---|" * (3 + len(shown)))
-    for solver in dict.fromkeys((*SOLVERS, *(one["cell"]["solver"] for one in played))):
-        for group in GROUPS:
-            chosen = [
-                one
-                for one in played
-                if one["cell"]["solver"] == solver and one["cell"]["evaluations"] in group
-            ]
-            if chosen:
-                found = [line(name, chosen) for name in shown]
-                cells = [f"{one.mean:.3g} ({one.worst:.3g})" for one in found]
-                budgets = ", ".join(str(budget) for budget in group)
-                rows.append(f"| {solver} | {budgets} | {len(chosen)} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    shown, rows = _shown(played), []
+    solvers = dict.fromkeys((*SOLVERS, *(one["cell"]["solver"] for one in played)))
+    for solver, group in itertools.product(solvers, GROUPS):
+        cells = ((one, one["cell"]) for one in played)
+        chosen = [one for one, c in cells if c["solver"] == solver and c["evaluations"] in group]
+        if chosen:
+            rows.append([solver, ", ".join(map(str, group)), *_ratios(shown, chosen)])
+    return _table(["solver", "evaluations", "cells", *shown], rows)
 
 
 def _shown(played: Sequence[Played]) -> tuple[str, ...]:
@@ -107,26 +108,23 @@ def _shown(played: Sequence[Played]) -> tuple[str, ...]:
 def by_problem(played: Sequence[Played]) -> str:
     """Return geometric mean ratios (and the worst) by problem."""
     shown = _shown(played)
-    rows = ["| problem | cells | " + " | ".join(shown) + " |", "|" + "---|" * (2 + len(shown))]
-    few = [one for one in played if one["cell"]["evaluations"] <= FEW]
-    for problem in dict.fromkeys(one["cell"]["problem"] for one in few):
-        chosen = [one for one in few if one["cell"]["problem"] == problem]
-        found = [line(name, chosen) for name in shown]
-        cells = [f"{one.mean:.3g} ({one.worst:.3g})" for one in found]
-        rows.append(f"| {problem} | {len(chosen)} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    by: dict[str, list[Played]] = {}
+    for one in (one for one in played if one["cell"]["evaluations"] <= FEW):
+        by.setdefault(one["cell"]["problem"], []).append(one)
+    rows = [[problem, *_ratios(shown, chosen)] for problem, chosen in by.items()]
+    return _table(["problem", "cells", *shown], rows)
 
 
 def best_plain(played: Sequence[Played]) -> str:
     """Return how often each plain solver is the best of its path and budget."""
-    rows = ["| evaluations | cells | the best plain solver, share of the cells |", "|---|---|---|"]
+    rows = []
     for budget in BUDGETS:
         chosen = [one for one in played if one["cell"]["evaluations"] == budget]
         count = collections.Counter(one["best_plain"]["solver"] for one in chosen)
         words = ", ".join(f"{name} {n / len(chosen):.0%}" for name, n in count.most_common())
         if chosen:
-            rows.append(f"| {budget} | {len(chosen)} | {words} |")
-    return "\n".join(rows)
+            rows.append([str(budget), str(len(chosen)), words])
+    return _table(["evaluations", "cells", "the best plain solver, share of the cells"], rows)
 
 
 def others(played: Sequence[Played]) -> str:
@@ -135,12 +133,9 @@ def others(played: Sequence[Played]) -> str:
     counts = {key: sum(key in one["floor"] for one in few) for key in MEASURES}
     shown = [key for key in MEASURES if counts[key]]
     titles = [f"{key.replace('_', ' ')} ({counts[key]} cells)" for key in shown]
-    rows = ["| correction | " + " | ".join(titles) + " |", "|" + "---|" * (1 + len(shown))]
-    for name in played[0]["results"] if few else ():
-        if name != "none":
-            means = [f"{line(name, few, measure).mean:.3g}" for measure in shown]
-            rows.append("| " + " | ".join([name, *means]) + " |")
-    return "\n".join(rows)
+    names = [name for name in played[0]["results"] if few and name != "none"]
+    rows = [[n, *(f"{line(n, few, measure).mean:.3g}" for measure in shown)] for n in names]
+    return _table(["correction", *titles], rows)
 
 
 def around(file: Path) -> tuple[str, str]:

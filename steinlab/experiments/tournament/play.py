@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from analytic import GaussianMixture, exact_flow
+from analytic import exact_flow
 from steinlab.corrections.fitted import CALIBRATION_STATES
 from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import Process
@@ -77,7 +77,9 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
         near = [Samples(draw(), truth).measured(MEASURES) for _ in range(FLOORS)]
     else:
         both = np.concatenate([truth.sample, draw()])
-        near = [_exchanged(both, subject.modes, rng) for _ in range(FLOORS)]
+        mixed = [np.split(rng.permutation(both), 2) for _ in range(FLOORS)]
+        truths = [(QuickTruth(one, named=subject.modes), other) for one, other in mixed]
+        near = [Samples(other, one).measured(MEASURES) for one, other in truths]
     floor = {"flow_error": Estimate(math.sqrt(float(np.mean(error**2))), math.nan)}
     for key in MEASURES:
         values = [entry.value**2 for one in near if (entry := one[key]) is not None]
@@ -86,13 +88,6 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
     calibration = subject.start(first, min(states, CALIBRATION_STATES), rng)
     own = Target(truth, floor)
     return Arena(subject, start, own, end, metrics=MEASURES, calibration=calibration)
-
-
-def _exchanged(
-    both: np.ndarray, modes: GaussianMixture | None, rng: np.random.Generator
-) -> dict[str, Estimate | None]:
-    mixed, half = rng.permutation(both), len(both) // 2
-    return Samples(mixed[half:], QuickTruth(mixed[:half], named=modes)).measured(MEASURES)
 
 
 def planned(cell: Cell, process: Process, budget: int) -> tuple[Plan, Grid]:
@@ -125,7 +120,7 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
         results[name] = _measured(own, cell, correction, run(correction), beside)
     solvers = dict.fromkeys((*SOLVERS, cell.solver))
     plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in solvers}
-    best = min(plain, key=lambda name: _of_best(plain[name]))
+    best = min(plain, key=lambda name: plain[name].get("energy_distance", math.inf))
     return {
         "cell": vars(cell),
         "half": cell.half,
@@ -133,10 +128,6 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
         "best_plain": {"solver": best, **plain[best]},
         "results": results,
     }
-
-
-def _of_best(found: Mapping[str, float]) -> float:
-    return found.get("energy_distance", math.inf)
 
 
 def _measured(
@@ -192,8 +183,8 @@ def distances(own: Arena, state: np.ndarray, beside: EnergyRows | None = None) -
     out["energy_error"] = found.rows.error
     if beside is not None:
         key = "energy_distance"
-        plain, known = {key: beside.distance}, own.floor[key]
-        floor = known.value if known is not None else 0.0
-        error = found.rows.ratio_error(beside, ratio(out, plain, floor, key))
+        floor = known.value if (known := own.floor[key]) is not None else 0.0
+        size = ratio(out, {key: beside.distance}, floor, key)
+        error = found.rows.ratio_error(beside, size)
         out["ratio_error"] = error / (max(beside.distance, 0.0) + floor)
     return out

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from steinlab.diffusion.laws import LAWS
-from steinlab.diffusion.models import Model, load_model, registered
+from steinlab.diffusion.models import load_model, registered
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError
 from steinlab.experiments.bench import Subject
@@ -56,8 +57,12 @@ FINE = 128
 
 def available() -> tuple[str, ...]:
     """Return the names of every problem at hand."""
-    known = registered()
-    return (*LAWS, *(name for name in MODELS if name in known and _loads(name)))
+    found = list(LAWS)
+    for name in (name for name in MODELS if name in registered()):
+        with contextlib.suppress(InputError):
+            load_model(name)
+            found.append(name)
+    return tuple(found)
 
 
 def is_exact(name: str) -> bool:
@@ -65,17 +70,7 @@ def is_exact(name: str) -> bool:
     return name in LAWS or load_model(name).law is not None
 
 
-def _loads(name: str) -> bool:
-    try:
-        load_model(name)
-    except InputError:
-        return False
-    return True
-
-
-@functools.lru_cache(maxsize=4)
-def _model(name: str) -> Model:
-    return load_model(name)
+_model = functools.lru_cache(maxsize=4)(load_model)
 
 
 @functools.lru_cache(maxsize=4)

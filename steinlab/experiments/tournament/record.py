@@ -28,16 +28,7 @@ OF_TABLE = ("price", "kept")
 FULL = Path(__file__).parent / "results" / "full.jsonl.gz"
 """The record of the full profile, in the package."""
 
-UNREADABLE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-)
+UNREADABLE = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
 """What reading another file raises, or one that was cut or damaged."""
 
 Played = Mapping[str, Any]
@@ -83,17 +74,13 @@ def read_record(file: Path, field: str = "--from") -> tuple[dict[str, Any], list
 
 def _packed(one: Played, names: Sequence[str]) -> dict[str, Any]:
     best = one["best_plain"]
-    tables = {
-        name: [found[key] for key in OF_TABLE]
-        for name, found in one["results"].items()
-        if all(key in found for key in OF_TABLE)
-    }
+    made = {name: one for name, one in one["results"].items() if {*OF_TABLE} <= one.keys()}
     return {
         "cell": list(one["cell"].values()),
         "floor": [one["floor"].get(key) for key in MEASURES],
         "best": [best["solver"], *_values(best)],
         "results": [_values(one["results"][name]) for name in names],
-        "tables": tables,
+        "tables": {name: [found[key] for key in OF_TABLE] for name, found in made.items()},
     }
 
 
@@ -110,10 +97,8 @@ def _values(found: Mapping[str, Any]) -> list[Any]:
 def _unpacked(line: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, Any]:
     cell = Cell(*line["cell"])
     columns = head["columns"]
-    results = {
-        name: _found(row, columns)
-        for name, row in zip(head["entrants"], line["results"], strict=True)
-    }
+    rows = zip(head["entrants"], line["results"], strict=True)
+    results = {name: _found(row, columns) for name, row in rows}
     for name, values in line["tables"].items():
         results[name] |= dict(zip(OF_TABLE, values, strict=True))
     floors = zip(columns, line["floor"], strict=False)  # the measures are the first columns

@@ -37,7 +37,7 @@ class Profile:
 
 
 QUICK = (*(name for name in LAWS if name != "few-512"), "grid25-mlp", "digits-mlp")
-"""Problems that take a second a cell or less."""
+"""Problems that take a second per cell or less."""
 
 PROFILES = {
     "quick": Profile(0.05, 1, 400, QUICK),
@@ -89,15 +89,11 @@ def groups(profile: Profile) -> list[Group]:
     first = {name for name in names if not is_exact(name)}
 
     def place(group: Group) -> tuple[bool, bytes]:
-        cell = group[0]
-        return cell.process != "flow" and cell.problem not in first, _place(group)
+        cell = group[0]  # the hash has nothing to do with the one that drew the cells
+        chance = hashlib.sha256(f"place of {cell.key}".encode()).digest()
+        return cell.process != "flow" and cell.problem not in first, chance
 
     return sorted(out, key=place)
-
-
-def _place(group: Group) -> bytes:
-    """Return a hash that has nothing to do with the one that drew the cells."""
-    return hashlib.sha256(f"place of {group[0].key}".encode()).digest()
 
 
 def play_group(group: Group, *, sitting: Sitting) -> list[dict[str, Any]]:

@@ -14,6 +14,10 @@ GROUP = "steinlab.figures"
 """The entry-point group: ``name = "package.module:FIGURE"``."""
 
 
+LIST = "steinlab figures --list"
+"""What lists the figures."""
+
+
 def figure_names() -> list[str]:
     """Return the names of all registered figures, in alphabetical order; nothing is loaded."""
     return sorted({entry.name for entry in entry_points(group=GROUP)})
@@ -22,6 +26,6 @@ def figure_names() -> list[str]:
 def load_figure(name: str) -> Figure:
     """Return a registered figure; raise ``InputError`` naming the nearest for an unknown name."""
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
-    one_of("figure", name, sorted(entries))
+    one_of("figure", name, sorted(entries), LIST)
     figure: Figure = entries[name].load()
     return figure

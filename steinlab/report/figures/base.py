@@ -59,6 +59,6 @@ class Figure:
     plot: Callable[[Sequence[Axes], FigureData], None]
     rows: int = 1
     columns: int = 1
-    wide: bool = False
+    wide: bool = True
     aspect: float = 0.62
     claims: tuple[str, ...] = ()

@@ -92,6 +92,5 @@ FIGURE = Figure(
     compute,
     plot,
     columns=2,
-    wide=True,
     claims=("perturbation-bound", "perturbation-bound-in-trap"),
 )

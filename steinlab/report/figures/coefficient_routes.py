@@ -51,7 +51,7 @@ def compute(seed: int) -> FigureData:
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw one panel a process."""
+    """Draw one panel per process."""
     for ax, name in zip(axes, PROCESS_IDS, strict=True):
         ratio = data.arrays[f"{name}_ratio"]
         ax.plot(ratio, data.arrays[f"{name}_exact"][:, 0], color=BLACK, label="exact, any route")
@@ -74,6 +74,5 @@ FIGURE = Figure(
     compute,
     plot,
     columns=2,
-    wide=True,
     claims=("optimal-coefficient", "reference-free-coefficient"),
 )

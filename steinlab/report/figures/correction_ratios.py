@@ -52,21 +52,15 @@ def compute(
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw the geometric mean with the range of the cells, one panel a correction."""
+    """Draw the geometric mean with the range of the cells, one panel per correction."""
     budgets = np.array(data.config["budgets"])
     for i, (ax, name) in enumerate(zip(axes, data.config["entrants"], strict=True)):
         ratios = data.arrays["ratios"][i]
         style = look(i)
         ax.plot(budgets, np.exp(np.log(ratios).mean(axis=1)), label="geometric mean", **style)
-        ax.fill_between(
-            budgets,
-            ratios.min(axis=1),
-            ratios.max(axis=1),
-            alpha=0.2,
-            color=style["color"],
-            linewidth=0,
-            label="best to worst cell",
-        )
+        shade = {"alpha": 0.2, "color": style["color"], "linewidth": 0}
+        low, high = ratios.min(axis=1), ratios.max(axis=1)
+        ax.fill_between(budgets, low, high, label="best to worst cell", **shade)
         ax.set_xticks(budgets)
         ax.axhline(1.0, color=BLACK, lw=0.8)
         ax.set_yscale("log")
@@ -83,6 +77,5 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     claims=("correction-tournament",),
 )

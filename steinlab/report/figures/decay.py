@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -46,17 +47,10 @@ def compute(seed: int, *, runs: int = RUNS) -> FigureData:
     Geometric means over independent runs, within two standard errors of the mean logarithm;
     ``predicted`` is the product of ``1 - rho`` of the reference-based runs, from the same starts.
     """
-    found = [
-        [
-            _run(process, choice, np.random.default_rng([seed, i]))
-            for choice in CHOICES
-            for i in range(runs)
-        ]
-        for process in PROCESS_IDS
-    ]
+    cells = itertools.product(PROCESS_IDS, CHOICES, range(runs))
+    found = [_run(name, choice, np.random.default_rng([seed, i])) for name, choice, i in cells]
     shape = (len(PROCESS_IDS), len(CHOICES), runs, STEPS + 1)
-    logs = np.log([[one[0] for one in row] for row in found]).reshape(shape)
-    products = np.log([[one[1] for one in row] for row in found]).reshape(shape)
+    logs, products = (np.log(part).reshape(shape) for part in zip(*found, strict=True))
     names = list(CHOICES)
     measured, low, high = geometric_mean(logs, errors=2.0, axis=2)
     arrays = {
@@ -86,7 +80,7 @@ def _run(process: str, choice: str, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw one panel a process: the product solid, measurements with bands, the floor V."""
+    """Draw one panel per process: the product solid, measurements with bands, the floor V."""
     steps, arrays = np.arange(data.config["steps"] + 1), data.arrays
     for k, (ax, name) in enumerate(zip(axes, data.config["processes"], strict=True)):
         ax.plot(steps, arrays["predicted"][k], color=BLACK, label=r"theory, $\prod(1-\rho_k)$")
@@ -107,7 +101,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=0.8,
     claims=("error-decay", "trajectory-decay"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,15 +30,9 @@ def compute(
     """Return flow errors ``(solver, law, method, budget, 3)``: value, low, high."""
     seeds = np.random.default_rng(seed).integers(2**32, size=batches)
     benches = {law: [bench_of(law, EDM.name, states, int(s)) for s in seeds] for law in laws}
-    found = np.array(
-        [
-            [
-                [errors(benches[law], solver, budgets, method, states // 2) for method in METHODS]
-                for law in laws
-            ]
-            for solver in SOLVERS
-        ]
-    )
+    cells = itertools.product(SOLVERS, laws, METHODS)
+    flat = [errors(benches[law], solver, budgets, how, states // 2) for solver, law, how in cells]
+    found = np.reshape(flat, (len(SOLVERS), len(laws), len(METHODS), len(budgets), 3))
     config = {
         "laws": list(laws),
         "solvers": list(SOLVERS),
@@ -53,7 +48,7 @@ def compute(
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a row a solver and a column a law."""
+    """Draw a row per solver and a column per law."""
     config, panels = data.config, iter(axes)
     for solver, row in zip(config["solvers"], data.arrays["flow_error"], strict=True):
         for law, values in zip(config["laws"], row, strict=True):
@@ -71,7 +66,6 @@ FIGURE = Figure(
     plot,
     rows=2,
     columns=2,
-    wide=True,
     aspect=0.6,
     claims=("integration-error", "gain-grows-with-step"),
 )

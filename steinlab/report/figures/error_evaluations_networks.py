@@ -10,14 +10,8 @@ from matplotlib.axes import Axes
 
 from steinlab.errors import InputError
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.budgets import (
-    GRID,
-    LIMITS,
-    REFERENCE,
-    draw,
-    errors,
-    network_bench,
-)
+from steinlab.report.figures.budgets import GRID, LIMITS, REFERENCE, draw, errors, network_bench
+from steinlab.report.figures.panels import take_away
 
 SOLVER = "dpmpp-2m"
 
@@ -52,26 +46,17 @@ def compute(seed: int, *, cases: tuple[Case, ...] = CASES) -> FigureData:
         except InputError as error:
             skipped.append(f"panel {case.model}: {error}")
             continue
-        arrays[case.model] = np.array(
-            [
-                errors([bench], SOLVER, case.budgets, method, case.calibration)
-                for method in case.methods
-            ]
-        )
+        given = ([bench], SOLVER, case.budgets)
+        found = [errors(*given, method, case.calibration) for method in case.methods]
+        arrays[case.model] = np.array(found)
         record = {**case._asdict(), "measured_on": case.states - case.calibration}
         records.append({**record, "reference_error": bench.reference.error})
-    config = {
-        "cases": records,
-        "solver": SOLVER,
-        "reference": REFERENCE,
-        "grid": GRID,
-        "limits": LIMITS,
-    }
-    return FigureData(arrays, config, tuple(skipped))
+    config = {"cases": records, "solver": SOLVER, "reference": REFERENCE, "grid": GRID}
+    return FigureData(arrays, {**config, "limits": LIMITS}, tuple(skipped))
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a panel a model that was there; the rest of the panels are taken away."""
+    """Draw a panel per model that was there; take the other panels away."""
     cases = data.config["cases"]
     for ax, case in zip(axes, cases, strict=False):
         values, name = data.arrays[case["model"]], case["model"]
@@ -79,8 +64,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.set_title(f"{name}, {case['measured_on']} states")
     axes[0].set_ylabel(f"flow error, {data.config['solver']}")
     axes[0].legend(loc="best")
-    for ax in axes[max(len(cases), 1) :]:
-        ax.remove()
+    take_away(axes[max(len(cases), 1) :])
 
 
 FIGURE = Figure(
@@ -89,7 +73,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=0.85,
     claims=("integration-error",),
 )

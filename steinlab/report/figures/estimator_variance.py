@@ -20,6 +20,7 @@ SHOWN = (1, 5, 0)
 
 BATCH = 256
 STEP = 1.0
+SUFFIXES = ("", "_error", "_theory")
 
 
 def compute(
@@ -42,16 +43,8 @@ def compute(
     cases = range(len(CASES))
     by_batch = np.array([[[one(c, b, p) for b in batches] for p in SHOWN] for c in cases])
     by_probes = np.array([[one(c, BATCH, p) for p in (*probes, 0)] for c in cases])
-    arrays = {
-        **{
-            name: by_batch[..., i]
-            for i, name in enumerate(("batch", "batch_error", "batch_theory"))
-        },
-        **{
-            name: by_probes[..., i]
-            for i, name in enumerate(("probes", "probes_error", "probes_theory"))
-        },
-    }
+    arrays = {f"batch{part}": by_batch[..., i] for i, part in enumerate(SUFFIXES)}
+    arrays |= {f"probes{part}": by_probes[..., i] for i, part in enumerate(SUFFIXES)}
     config = {
         "cases": [list(case) for case in CASES],
         "batches": list(batches),
@@ -63,7 +56,7 @@ def compute(
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a panel a process against the batch, and one against the probes."""
+    """Draw a panel per process against the batch, and one against the probes."""
     batches, arrays = np.array(data.config["batches"]), data.arrays
     for c, (ax, (name, ratio)) in enumerate(zip(axes[:2], data.config["cases"], strict=True)):
         for i, probes in enumerate(data.config["shown"]):
@@ -83,12 +76,9 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         axes[2].axhline(limit, color=look(c)["color"], linestyle=":", label=f"{name}, exact")
     axes[2].set(xscale="log", yscale="log", title=f"$B = {data.config['batch']}$")
     axes[2].yaxis.set_minor_formatter(NullFormatter())
-    axes[2].set_xlabel("probes a state")
+    axes[2].set_xlabel("probes per state")
     axes[2].legend(loc="best")
     axes[0].set_ylabel(r"root mean square error of $\hat\gamma$")
-
-
-SUFFIXES = ("", "_error", "_theory")
 
 
 def _pair(ax: Axes, x: np.ndarray, values: Sequence[np.ndarray], index: int, label: str) -> None:
@@ -107,7 +97,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=0.85,
     claims=("hutchinson-estimator",),
 )

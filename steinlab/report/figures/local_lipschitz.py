@@ -59,7 +59,7 @@ def compute(seed: int, *, budgets: tuple[int, ...] = BUDGETS) -> FigureData:
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw one panel a number of evaluations, noise decreasing to the right."""
+    """Draw one panel per number of evaluations, noise decreasing to the right."""
     for ax, n in zip(axes, data.config["budgets"], strict=True):
         noise = data.arrays[f"noise_{n}"]
         size: dict[str, Any] = {"markersize": 2.0 if n > 50 else 3.0}
@@ -86,7 +86,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=0.85,
     claims=("contractivity-trap", "lipschitz-bound"),
 )

@@ -40,13 +40,8 @@ CAPPED = "c = 2, one Euler step first"
 
 def family(name: str) -> int:
     """Return the place of a solver's family among :data:`FAMILIES`."""
-    fits = {
-        len(part): i
-        for i, parts in enumerate(FAMILIES.values())
-        for part in parts
-        if name == part or name.startswith(f"{part}-")
-    }
-    return fits[max(fits)]
+    each = ((len(part), i, part) for i, parts in enumerate(FAMILIES.values()) for part in parts)
+    return max(one for one in each if f"{name}-".startswith(f"{one[2]}-"))[1]
 
 
 def compute(
@@ -87,13 +82,9 @@ def compute(
         "third": list(third),
         "process": PROCESS,
         "grid": GRID,
-        "largest_departure": float(_departure(solvers, observed, orders)),
+        "largest_departure": float(np.max(np.abs(observed - orders), initial=0.0)),
     }
     return FigureData(arrays, config)
-
-
-def _departure(solvers: Sequence[str], observed: np.ndarray, orders: Sequence[int]) -> float:
-    return max(abs(o - d) for o, d in zip(observed, orders, strict=True)) if solvers else 0.0
 
 
 def _capped(steps: Sequence[int]) -> list[float]:
@@ -152,7 +143,6 @@ FIGURE = Figure(
     plot,
     rows=2,
     columns=2,
-    wide=True,
     aspect=0.7,
     claims=("solver-order", "third-order-as-published"),
 )

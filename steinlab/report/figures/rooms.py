@@ -142,6 +142,5 @@ FIGURE = Figure(
     "The laboratory's rooms: imports go down, wider where more modules import",
     compute,
     plot,
-    wide=True,
     aspect=0.8,
 )

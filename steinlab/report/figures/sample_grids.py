@@ -13,6 +13,7 @@ from steinlab.diffusion.pictures import sheet
 from steinlab.errors import InputError
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.budgets import GRID, LABELS, LIMITS, REFERENCE, end_of, network_bench
+from steinlab.report.figures.panels import take_away
 
 SOLVER = "dpmpp-2m"
 METHODS = ("plain", "stein")
@@ -28,11 +29,7 @@ class Case(NamedTuple):
     evaluations: int
 
 
-CASES = (
-    Case("digits-mlp", 97, 5),
-    Case("galaxies-hsc-32", 65, 8),
-    Case("fashion-edm", 25, 8),
-)
+CASES = (Case("digits-mlp", 97, 5), Case("galaxies-hsc-32", 65, 8), Case("fashion-edm", 25, 8))
 
 
 def compute(seed: int, *, cases: tuple[Case, ...] = CASES) -> FigureData:
@@ -50,19 +47,15 @@ def compute(seed: int, *, cases: tuple[Case, ...] = CASES) -> FigureData:
             arrays[f"{case.model}_{name}"] = sheet(states, model.shape, model.display, ACROSS)
         records.append({**case._asdict(), "display": model.display.words})
     config = {
-        "cases": records,
-        "solver": SOLVER,
-        "grid": GRID,
-        "limits": LIMITS,
-        "long_run": REFERENCE,
-        "pictures": PICTURES,
+        **{"cases": records, "solver": SOLVER, "grid": GRID, "limits": LIMITS},
+        **{"long_run": REFERENCE, "pictures": PICTURES},
         "coefficient_from": f"the {PICTURES} states shown",
     }
     return FigureData(arrays, config, tuple(skipped))
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a row a model; the rows of models that were not there are taken away."""
+    """Draw a row per model; take the rows of models that were not there away."""
     columns = (*METHODS, LONG)
     panels = iter(axes)
     for case in data.config["cases"]:
@@ -77,8 +70,8 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             for spine in ax.spines.values():
                 spine.set_visible(False)
         row[0].set_ylabel(case["model"])
-    for ax in list(panels) if data.config["cases"] else list(panels)[1:]:
-        ax.remove()
+    left = list(panels)
+    take_away(left if data.config["cases"] else left[1:])
 
 
 FIGURE = Figure(
@@ -88,7 +81,6 @@ FIGURE = Figure(
     plot,
     rows=3,
     columns=3,
-    wide=True,
     aspect=0.56,
     claims=("integration-error",),
 )

@@ -43,7 +43,10 @@ def compute(seed: int) -> FigureData:  # noqa: ARG001
         slope = ridge_slope(half, s, t).reshape(len(LENGTHS), -1)
         arrays[f"{name}_slope"] = np.ascontiguousarray(slope.T)
         arrays[f"{name}_threshold"] = threshold(Edge(*_levels(name, LENGTHS), LENGTHS))
-        arrays[f"{name}_edge"] = find_edge(_cases(name, LENGTHS[::EDGES])).found
+        count = len(LENGTHS[::EDGES])
+        some = Problem(modes(np.ones(count)), *_levels(name, LENGTHS[::EDGES]), EULER, None)
+        cases = StepCases(some, np.zeros(count, dtype=int), np.ones(count, dtype=int))
+        arrays[f"{name}_edge"] = find_edge(cases).found
     config = {"processes": list(PROCESS_IDS), "start": START, "solver": "euler"}
     return FigureData(arrays, config)
 
@@ -52,13 +55,6 @@ def _levels(name: str, lengths: np.ndarray) -> tuple[NoiseLevel, NoiseLevel]:
     process = PROCESSES[name]
     start = np.full((len(lengths), 1, 1), START)
     return process.level_at(start), process.level_at(start * np.exp(-lengths[:, None, None]))
-
-
-def _cases(name: str, lengths: np.ndarray) -> StepCases:
-    s, t = _levels(name, lengths)
-    count = len(lengths)
-    problem = Problem(modes(np.ones(count)), s, t, EULER, None)
-    return StepCases(problem, np.zeros(count, dtype=int), np.ones(count, dtype=int))
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
@@ -100,6 +96,5 @@ FIGURE = Figure(
     compute,
     plot,
     columns=2,
-    wide=True,
     claims=("contractivity-trap", "lipschitz-bound"),
 )

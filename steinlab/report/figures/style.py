@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 from tueplots import axes, figsizes, fontsizes
@@ -12,8 +12,7 @@ from tueplots import axes, figsizes, fontsizes
 from steinlab.report.figures.base import Figure
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
-GREY = "#777777"
+PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#777777"
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -21,25 +20,14 @@ SEQUENTIAL, DIVERGING = "cividis", "PuOr"
 """Colour maps that a colour-blind reader can follow."""
 
 
-class Look(NamedTuple):
-    """A colour with its marker, so that a curve is told apart without colour."""
-
-    color: str
-    marker: str
-
-
-LOOKS: tuple[Look, ...] = tuple(
-    Look(color, marker)
-    for color, marker in zip(
-        (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY), MARKERS, strict=True
-    )
-)
-"""Curves in order (Okabe and Ito's palette)."""
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY)
+"""Of curves in order (Okabe and Ito's palette), each with a marker to be told apart by."""
 
 
 def look(index: int) -> dict[str, Any]:
     """Return the keywords of the ``index``-th curve for ``Axes.plot``."""
-    return LOOKS[index % len(LOOKS)]._asdict()
+    place = index % len(COLOURS)
+    return {"color": COLOURS[place], "marker": MARKERS[place]}
 
 
 def _settings(figure: Figure) -> dict[str, Any]:

@@ -34,14 +34,14 @@ class Drawn(NamedTuple):
 
 GROUPS: Mapping[str, Mapping[str, Drawn]] = MappingProxyType(
     {
-        "one number a step": {
+        "one number per step": {
             "stein": Drawn(RED, "v", ":"),
             "stein, gamma <= 1": Drawn(ORANGE, "s", "--"),
             "tweedie, gamma <= 1": Drawn(SKY, "D", "-."),
             "law-matched": Drawn(GREEN, "^", "-"),
             "flow-oracle": Drawn(GREY, "*", (0, (4, 1, 1, 1, 1, 1))),
         },
-        "several numbers a step": {
+        "several numbers per step": {
             "gmm": Drawn(PURPLE, "P", "-."),
             "local": Drawn(BLACK, "X", ":"),
             "calibrated": Drawn(BLUE, "o", "-"),
@@ -97,18 +97,17 @@ def _absent(what: str) -> str:
 
 
 def _cells(names: Sequence[str], played: Sequence[Played]) -> dict[str, np.ndarray]:
-    ratios = np.array([[_ratio(one, name) for one in played] for name in names])
+    def own(one: Played, name: str) -> float:
+        results = one["results"]
+        return ratio(results[name], results["none"], one["floor"][MEASURE], MEASURE)
+
+    ratios = np.array([[own(one, name) for one in played] for name in names])
     return {
         "ratios": ratios,
         "quantiles": np.quantile(ratios, QUANTILES, axis=1).T,
         "worst": ratios.max(axis=1),
         "mean": np.array([_interval(line(name, played, MEASURE)) for name in names]),
     }
-
-
-def _ratio(one: Played, name: str) -> float:
-    results = one["results"]
-    return ratio(results[name], results["none"], one["floor"][MEASURE], MEASURE)
 
 
 def _budgets(names: Sequence[str], played: Sequence[Played]) -> dict[str, np.ndarray]:
@@ -127,7 +126,7 @@ def _interval(one: Line) -> tuple[float, float, float]:
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a row a correction, then means by evaluations, a panel a kind of correction."""
+    """Draw a row per correction, then means by evaluations, a panel per kind of correction."""
     if not data.arrays:
         say(axes[0], data.skipped[0])
         axes[0].axhline(0, color=GREY, linewidth=0.5)
@@ -225,7 +224,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=1.2,
     claims=("correction-tournament",),
 )

@@ -104,7 +104,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=4,
-    wide=True,
     aspect=1.3,
     claims=("trajectory-decay", "integration-error"),
 )

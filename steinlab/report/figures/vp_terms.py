@@ -80,7 +80,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    wide=True,
     aspect=0.85,
     claims=("vp-singularity", "edm-drift-vanishes", "edm-variance"),
 )

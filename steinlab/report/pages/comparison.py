@@ -1,6 +1,6 @@
 """Markdown tables of what ``steinlab compare SPEC.json --json FILE`` wrote.
 
-The rows of all files stand in one table a distance: one line a solver, one column a number of
+The rows of all files stand in one table per distance: one line per solver, one column per number of
 evaluations and a correction, the best of each column in bold. Solvers whose numbers agree in every
 column (on the EDM process several are the same method) share a line.
 """

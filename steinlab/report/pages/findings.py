@@ -25,6 +25,7 @@ from steinlab.report.words import (
     measured,
     not_looked_at,
     owner_of,
+    rejected,
 )
 
 OBJECTIONS = {
@@ -124,16 +125,14 @@ def render(docs: Path, ledger: Mapping[str, Any]) -> str:
     """Return the whole page."""
     rows, profile = list(ledger["claims"]), ledger["profile"]
     cases = sum(row["cases"] for row in rows)
-    controls = [control for row in rows for control in row["controls"]]
-    rejected = sum(bool(control["rejected"]) for control in controls)
     by_id = {row["id"]: row for row in rows}
     parts = [
         "# Findings",
         "What the laboratory found about each claim, in the words of its ledger: "
-        f"{len(rows)} claims, {cases:,} cases, {rejected} of {len(controls)} controls rejected "
+        f"{len(rows)} claims, {cases:,} cases, {rejected(rows)} controls rejected "
         f"(profile {profile}, seed {ledger['seed']}). Written by",
         f"```\nsteinlab verify --profile {profile} --json ledger.json\n"
-        "python docs/findings_page.py ledger.json > docs/findings.md\n```",
+        "steinlab pages ledger.json --only findings.md\n```",
         "The command after a finding recomputes it. `u = x - T` is the residual of a step from "
         "`(alpha, sigma)` to `(alpha', sigma')`, `kappa = sigma'/sigma`, `beta = alpha' - kappa "
         "alpha`. Sections and theorems are those of arXiv 2606.07835; its first version and the "

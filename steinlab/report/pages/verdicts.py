@@ -1,4 +1,4 @@
-"""What follows from a ledger beside the pages: the README's counts and the expected verdicts.
+"""What follows from a ledger beside the pages: README's counts, expected verdicts, headlines.
 
 Of the verdicts expected in the ledger's profile only those of the claims that are judged on the
 stored study are adopted from the ledger, since they follow the record; another difference is
@@ -16,7 +16,7 @@ from typing import Any
 
 from steinlab.errors import InputError
 from steinlab.report.terminal import answer
-from steinlab.report.words import counts
+from steinlab.report.words import HEADLINES, counts
 from steinlab.storage import read_json
 from steinlab.verification.registry import load_claim
 from steinlab.verification.shards import package_of
@@ -79,4 +79,8 @@ def following(root: Path, ledger: Mapping[str, Any]) -> tuple[dict[str, str], li
         if found.get(name) != verdict
     ]
     target = str(EXPECTED[ledger["profile"]])
-    return {"README.md": text, target: json.dumps(after, indent=2) + "\n"}, problems
+    out = {"README.md": text, target: json.dumps(after, indent=2) + "\n"}
+    if ledger["profile"] == "quick":
+        said = {row["id"]: row["headline"] for row in ledger["claims"] if row.get("headline")}
+        out[f"steinlab/report/{HEADLINES}"] = json.dumps(said, indent=1) + "\n"
+    return out, problems

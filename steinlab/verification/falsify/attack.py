@@ -49,16 +49,8 @@ def attack(
         found, _ = shrink(claim, found)
     case = describe(claim, found)
     comparison = rerun(claim, found.space.check, case)
-    return Outcome(
-        comparison,
-        None,
-        {},
-        case,
-        (),
-        0,
-        None,
-        Attack(found.space.check, search.spent, found.score),
-    )
+    how = Attack(found.space.check, search.spent, found.score)
+    return Outcome(comparison, None, {}, case, (), 0, None, how)
 
 
 def describe(claim: Claim, found: Found) -> dict[str, Any]:
@@ -95,10 +87,8 @@ def searchable(claim: Claim) -> bool:
     """Whether a claim can be attacked, without the draws that tell where."""
     if claim.search is not None:
         return bool(claim.search(claim))
-    return any(
-        _offering(check, _searching(claim, check, "full")) is not None
-        for check in _deterministic(claim)
-    )
+    efforts = ((check, _searching(claim, check, "full")) for check in _deterministic(claim))
+    return any(_offering(check, effort) is not None for check, effort in efforts)
 
 
 def spaces_of(claim: Claim, profile: str = "full") -> list[Space]:
@@ -109,7 +99,12 @@ def spaces_of(claim: Claim, profile: str = "full") -> list[Space]:
     """
     if claim.search is not None:
         return list(claim.search(claim))
-    return [s for check in _deterministic(claim) for s in _offered(claim, check, profile)]
+    out: list[Space] = []
+    for check in _deterministic(claim):
+        effort = _searching(claim, check, profile)
+        first = _offering(check, effort)
+        out += [] if first is None else first.spaces(check, effort)
+    return out
 
 
 def _deterministic(claim: Claim) -> list[Check]:
@@ -138,13 +133,5 @@ def _offering(check: Check, effort: Effort) -> Searchable | None:
         few: Any = check.draw(_Few("quick", effort.rng))
     except ValueError:  # its draws need more: such a claim gives its own search
         return None
-    if not few or not all(isinstance(b, Searchable) and b.searchable for b in few):
-        return None
-    first: Searchable = few[0]
-    return first
-
-
-def _offered(claim: Claim, check: Check, profile: str = "full") -> Sequence[Space]:
-    effort = _searching(claim, check, profile)
-    first = _offering(check, effort)
-    return [] if first is None else first.spaces(check, effort)
+    offers = few and all(isinstance(batch, Searchable) and batch.searchable for batch in few)
+    return few[0] if offers else None

@@ -1,4 +1,4 @@
-r"""Differential evolution on islands, one a space; its whole state is a few arrays.
+r"""Differential evolution on islands, one per space; its whole state is a few arrays.
 
 A round takes one island and moves its population: ``a + F (b - c)`` towards random rows or the
 island's best, crossed over with the parent, which it replaces if it is no worse. The population is
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steinlab.errors import InputError
+from steinlab.estimates import finite_or_none
 from steinlab.verification.claim import Check, Claim
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Rows, Space
@@ -74,11 +75,9 @@ def _measured(check: Check, formula: Any, cases: Any, rows: int) -> Scores:
     """Return the worst case's scores of every row of a batch."""
     with np.errstate(all="ignore"):
         comparison = check.compare(check.measure(cases), formula)
-    shape = (rows, -1)
-    score, violated = (a.reshape(shape) for a in (score_of(comparison), comparison.violated))
+    score, violated = (a.reshape(rows, -1) for a in (score_of(comparison), comparison.violated))
     worst = np.lexsort((score, violated), axis=-1)[:, -1]
-    each = np.arange(rows)
-    return Scores(violated[each, worst], score[each, worst])
+    return Scores(violated[range(rows), worst], score[range(rows), worst])
 
 
 @dataclass
@@ -95,6 +94,15 @@ class Island:
         columns = [p.at(points[:, i]) for i, p in enumerate(self.space.parameters)]
         return np.stack(columns, axis=1)
 
+    def leading(self) -> Found | None:
+        """Return the leading row, None before any is measured."""
+        if self.scores is None:
+            return None
+        i = self.scores.best()
+        violated, score = bool(self.scores.violated[i]), float(self.scores.score[i])
+        values = self.values(self.points[i : i + 1])[0]
+        return Found(self.space, values, int(self.seeds[i]), violated, score)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -105,6 +113,11 @@ class Found:
     seed: int
     violated: bool
     score: float
+
+    @property
+    def standing(self) -> tuple[bool, float]:
+        """Where it stands among others: a violation leads."""
+        return self.violated, self.score
 
 
 class Search:
@@ -143,23 +156,9 @@ class Search:
 
     def best(self, check: str | None = None) -> Found | None:
         """Return the leading case over all islands, or over those of one check."""
-        found: list[Found] = []
-        for island in self.islands:
-            if island.scores is not None and check in (None, island.space.check):
-                i = island.scores.best()
-                values = island.values(island.points[i : i + 1])[0]
-                scores = island.scores
-                found.append(
-                    Found(
-                        island.space,
-                        values,
-                        int(island.seeds[i]),
-                        bool(scores.violated[i]),
-                        float(scores.score[i]),
-                    )
-                )
-        usable = [f for f in found if np.isfinite(f.score)]
-        return max(usable, key=lambda f: (f.violated, f.score)) if usable else None
+        found = (i.leading() for i in self.islands if check in (None, i.space.check))
+        usable = (one for one in found if one is not None and np.isfinite(one.score))
+        return max(usable, key=lambda one: one.standing, default=None)
 
     def _pick(self) -> Island:
         """Every island once; then, in turns of chance, any of them or a leading one."""
@@ -172,17 +171,15 @@ class Search:
         check = self._rng.choice(sorted({island.space.check for island in self.islands}))
         same = [island for island in self.islands if island.space.check == check]
         rank = min(int(self._rng.geometric(1 - LEAD)) - 1, len(same) - 1)
-        return sorted(same, key=_standing, reverse=True)[rank]
+        return sorted(same, key=lambda one: one.leading().standing, reverse=True)[rank]  # type: ignore[union-attr]
 
     def _move(self, island: Island, rows: int) -> None:
         """Measure an island's first population, or one trial for each of its first rows."""
         check = self._checks[island.space.check]
 
         def measured(points: np.ndarray) -> Scores:
-            count = len(points)
-            values = island.values(points)
-            formula = self.claim.formula
-            return evaluate(check, formula, island.space, values, island.seeds[:count])
+            values, seeds = island.values(points), island.seeds[: len(points)]
+            return evaluate(check, self.claim.formula, island.space, values, seeds)
 
         if island.scores is None:
             found = measured(island.points[:rows])
@@ -254,28 +251,15 @@ class Search:
                 points = np.array(stored["points"], dtype=float)
                 if points.shape != island.points.shape:
                     raise ValueError(f"points of shape {points.shape}")
-                island.points = points
-                island.scores = None if stored["scores"] is None else _scores(stored["scores"])
+                island.points, scores = points, stored["scores"]
+                if scores is not None:
+                    known = [-np.inf if one is None else one for one in scores["score"]]
+                    island.scores = Scores(np.array(scores["violated"]), np.array(known))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{where} must hold a search that was stored by falsify: {error}"
             ) from None
 
 
-def _standing(island: Island) -> tuple[bool, float]:
-    assert island.scores is not None
-    i = island.scores.best()
-    return bool(island.scores.violated[i]), float(island.scores.score[i])
-
-
 def _listed(scores: Scores) -> dict[str, Any]:
-    finite = [float(s) if np.isfinite(s) else None for s in scores.score]
-    return {
-        "violated": scores.violated.tolist(),
-        "score": finite,
-    }
-
-
-def _scores(stored: Mapping[str, Any]) -> Scores:
-    score = [-np.inf if s is None else s for s in stored["score"]]
-    return Scores(np.array(stored["violated"]), np.array(score))
+    return {"violated": scores.violated.tolist(), "score": list(map(finite_or_none, scores.score))}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 
@@ -32,9 +30,9 @@ def shrink(claim: Claim, found: Found) -> tuple[Found, int]:
 
     def first(candidates: list[tuple[Space, np.ndarray, int]]) -> bool:
         nonlocal best, tried
-        for space, rows in _by_space(candidates):
-            values = np.stack([v for v, _ in rows])
-            seeds = np.array([s for _, s in rows])
+        for space, same in groupby(candidates, key=itemgetter(0)):  # neighbours in one stack
+            rows = list(same)
+            values, seeds = np.stack([v for _, v, _ in rows]), np.array([s for *_, s in rows])
             scores = evaluate(check, claim.formula, space, values, seeds)
             tried += len(rows)
             for i, score in enumerate(scores.score):
@@ -51,12 +49,6 @@ def shrink(claim: Claim, found: Found) -> tuple[Found, int]:
     for index in range(len(best.values)):
         first([(best.space, v, best.seed) for v in _rounded(best, index)])
     return best, tried
-
-
-def _by_space(candidates: list[Any]) -> Iterator[tuple[Space, list[tuple[np.ndarray, int]]]]:
-    """Stack neighbouring candidates of one space."""
-    for space, same in groupby(candidates, key=itemgetter(0)):
-        yield space, [(values, seed) for _, values, seed in same]
 
 
 def _keeps(new: Found, old: Found) -> bool:

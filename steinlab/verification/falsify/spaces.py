@@ -33,32 +33,22 @@ class Parameter:
 
 
 class Rows(tuple[Cases, ...]):
-    """A batch a row, where rows cannot be stacked."""
+    """One batch per row, where rows cannot be stacked."""
 
     __slots__ = ()
 
 
 class Space(Protocol):
-    """A family of cases of one check, by a few numbers.
-
-    Attributes
-    ----------
-    check, name : str
-        The check that is attacked, and what distinguishes the space.
-    parameters : sequence of Parameter
-    drawn : int
-        Cases that the check itself draws in the full profile, a measure of what one costs: the
-        full profile's attack spends no more.
-    """
+    """A family of cases of one check, by a few numbers."""
 
     @property
     def drawn(self) -> int:
-        """Cases that the check draws in the full profile."""
+        """Cases that the check draws in the full profile: the attack there spends no more."""
         ...
 
     @property
     def check(self) -> str:
-        """Name of the check."""
+        """Name of the check that is attacked."""
         ...
 
     @property
@@ -72,9 +62,9 @@ class Space(Protocol):
         ...
 
     def build(self, values: np.ndarray, seeds: np.ndarray) -> Cases | Rows:
-        """Return the cases of values ``(P, n)`` and seeds ``(P,)``, one or several a row.
+        """Return the cases of values ``(P, n)`` and seeds ``(P,)``, one or several per row.
 
-        They are one batch with as many cases a row, or a batch a row.
+        They are one batch with as many cases per row, or one batch per row.
         """
         ...
 
@@ -111,7 +101,7 @@ class RowSpace:
     make: Callable[[Mapping[str, float]], Cases]
 
     def build(self, values: np.ndarray, seeds: np.ndarray) -> Rows:  # noqa: ARG002
-        """Return a batch a row."""
+        """Return one batch per row."""
         names = [p.name for p in self.parameters]
         return Rows(self.make(dict(zip(names, map(float, row), strict=True))) for row in values)
 
@@ -133,11 +123,7 @@ Lists = Mapping[str, Sequence[Any]]
 
 
 def picked(
-    check: str,
-    drawn: int,
-    lists: Lists,
-    make: Callable[..., Cases],
-    *numbers: Parameter,
+    check: str, drawn: int, lists: Lists, make: Callable[..., Cases], *numbers: Parameter
 ) -> Space:
     """Return a space of choices from lists and further numbers, all handed to ``make`` by name."""
 
@@ -146,5 +132,5 @@ def picked(
         return make(**chosen, **{p.name: of[p.name] for p in numbers})
 
     parameters = (*(index(name, len(options)) for name, options in lists.items()), *numbers)
-    name = ", ".join(f"{len(options)} {name}" for name, options in lists.items())
+    name = ", ".join(f"{name} (of {len(options)})" for name, options in lists.items())
     return RowSpace(check, name, drawn, parameters, row)

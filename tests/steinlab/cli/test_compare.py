@@ -291,7 +291,7 @@ def test_writing_is_atomic(spec_file, tmp_path, monkeypatch):
         ),
         ({"solvers": ["hueun"]}, "did you mean heun? solvers[0] must be one of euler, heun, "),
         ({"data": {"npy": "nope.npy", "bandwidth": 1}}, "data.npy must name a readable .npy file"),
-        ({"data": {**MODES, "stds": [0.1]}}, "data.stds must hold one entry a weight, 2 in all"),
+        ({"data": {**MODES, "stds": [0.1]}}, "data.stds must hold one entry per weight, 2 in all"),
     ],
 )
 def test_bad_specs_are_one_line(spec_file, refused, change, message):

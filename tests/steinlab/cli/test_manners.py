@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from steinlab.cli import app, main, output
 from steinlab.cli.output import progress_bar, show
+from steinlab.report.words import headlines
 from steinlab.verification.ledger import claim_ids
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,11 +94,32 @@ def test_an_old_name_that_is_imported_runs_nothing() -> None:
         runpy.run_path(str(script), run_name="collected")
 
 
-def test_claims_are_listed_one_per_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", "--list", "--claims", "vp-singularity,solver-order"]) == 0
+def test_claims_are_listed_one_per_line_with_their_headlines(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    names = ["contractivity-trap", "clipped-gain", "asymptotic-equivalence"]
+    given = ["verify", "--list", "--claims", ",".join(names)]
+    assert main(given) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["vp-singularity", "solver-order"]
-    assert all(len(line.split()) > 3 for line in lines)
+    assert [line.split()[0] for line in lines] == names
+    assert re.search("still reaches [0-9.]+ with [0-9,]+ steps", lines[0]), (
+        "of the ledger that ships"
+    )
+    assert len(lines[1]) > 140, "no line is folded where nobody knows a width"
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(given) == 0
+    folded = capsys.readouterr().out.splitlines()
+    assert max(map(len, folded)) <= 60
+    assert [line for line in folded if line[0] != " "] == names
+    assert " ".join(" ".join(folded).split()) == " ".join(" ".join(lines).split())
+
+
+def test_a_headline_that_ships_is_of_a_claim_and_short() -> None:
+    assert set(headlines()) <= set(claim_ids())
+    assert max(map(len, headlines().values())) <= 120
+    assert "{" not in "".join(headlines().values())
 
 
 def test_quiet_says_nothing_and_verbose_more(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,6 +229,102 @@ def test_the_nearest_id_comes_before_the_list(
 ) -> None:
     assert main(args) == 2
     assert capsys.readouterr().err.startswith(f"steinlab: {line}")
+
+
+GIVEN = ["--model", "digits", "--evaluations", "2"]
+
+
+@pytest.mark.parametrize(
+    ("args", "nearest", "listed"),
+    [
+        (["verify", "--claims", "solver-ordr"], "solver-order", "steinlab verify --list"),
+        (["show", "solver-ordr"], "solver-order", "steinlab verify --list"),
+        (["falsify", "solver-ordr"], "solver-order", "steinlab verify --list"),
+        (["figures", "decya"], "decay", "steinlab figures --list"),
+        (["tournamet"], "tournament", "steinlab --help"),
+        (["sample", *GIVEN, "--solver", "hueun"], "heun", "docs/solvers.md"),
+        (["sample", *GIVEN[2:], "--solver", "euler", "--model", "digts"], "digits", "models"),
+        (
+            ["sample", *GIVEN, "--solver", "euler", "--correction", "stien"],
+            "stein",
+            "docs/corrections.md",
+        ),
+        (["sample", *GIVEN, "--solver", "euler", "--grid", "karas"], "karras", "docs/grids.md"),
+    ],
+)
+def test_a_wrong_choice_is_answered_in_a_short_line(
+    args: list[str], nearest: str, listed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names the nearest, the field, the value and what lists the others."""
+    assert main(args) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"steinlab: did you mean {nearest}? ")
+    assert listed in line
+    assert line.count(",") < 8
+    wrong = next(word for word in reversed(args) if word not in {*GIVEN, "euler"})
+    assert line.endswith(f", got {wrong}\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["verify", "--claims", "x" * 1000],
+        ["falsify", "solver-order" * 90],
+        ["falsify", "artifact-reduction"],
+        ["models", "--json", f"/{'y' * 200}/{'z' * 200}/w"],
+        ["verify", f"/{'y' * 200}/{'z' * 200}.py"],
+    ],
+)
+def test_no_message_is_longer_than_400_characters(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert len(err) <= 400
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text("def sample(model, x, sigmas):\n    return x\n")
+
+    def work(*_args: object, **_options: object) -> None:
+        raise AssertionError("it has begun")
+
+    for module in ("testing.check.rows_of", "verification.ledger.run", "verification.ledger.rows"):
+        monkeypatch.setattr(f"steinlab.{module}", work)
+    for args in (["check", "own.py:sample"], ["verify"], ["report", "own.py"]):
+        assert main([*args, "--out", "own.py/out"]) == 2
+        assert "--out must be a folder that can be made, got own.py/out" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="begun"):
+        main(["check", "own.py:sample", "--out", "new/out"])
+    assert not (tmp_path / "new").exists(), "nothing is made for a check that fails nowhere"
+
+
+def test_another_name_of_stdout_is_written_to_not_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    with file.open("w") as out:
+        out.write("[0]\n")
+        out.flush()
+        done = subprocess.run(
+            [sys.executable, "-m", "steinlab", "models", "--json", "/dev/stdout"],
+            stdout=out, stderr=subprocess.PIPE, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        assert os.fstat(out.fileno()).st_ino == file.stat().st_ino
+    first, _, rest = file.read_text().partition("\n")
+    assert first == "[0]"
+    assert len(json.loads(rest)) > 5
+    assert "Models" in done.stderr, "the table does not stand in the JSON"
+
+
+def test_a_pipe_is_told_the_rows_once(spec: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert main(["compare", spec, "--json", str(tmp_path / "pipe"), "--no-progress"]) == 0
+    assert len(json.loads(os.read(reader, 2**16))) == 8
+    os.close(reader)
 
 
 def completed(words: str) -> list[str]:

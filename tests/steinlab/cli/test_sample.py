@@ -180,7 +180,7 @@ def test_a_state_that_overflows_is_told(monkeypatch, tmp_path, refused):
         (["--gamma-max", "1"], "--gamma-max must be left out with --correction none, got 1.0"),
         (["--correction", "stein", "--gamma-max", "x"], "--gamma-max must be a number or a frac"),
         (["--grid", "karas"], "--grid must be one of"),
-        (["--schedule", "emd"], "--schedule must be one of edm"),
+        (["--schedule", "emd"], "--process must be one of edm"),
         (["--end", "last"], "did you mean least? --end must be one of zero, least, got last"),
         (["--evaluations", "0"], "--evaluations must be a whole number from 1 to 10000, got 0"),
         (["--evaluations", "x"], "--evaluations must be a whole number from 1 to 10000, got x"),

@@ -57,7 +57,7 @@ BAD_STEPS = [
         [0.5, "1/0"],
         "data.weights[1] must have a denominator other than 0, got 1/0",
     ),
-    ("data/means", [1.0], "data.means must hold one entry a weight, 2 in all, got 1"),
+    ("data/means", [1.0], "data.means must hold one entry per weight, 2 in all, got 1"),
     ("data/means", [1.0, float("nan")], "data.means[1] must be finite, got nan"),
     ("data/means", [1.0, float("inf")], "data.means[1] must be finite, got inf"),
     (
@@ -80,7 +80,7 @@ BAD_STEPS = [
         [[1.0, 2.0], [1.0]],
         "data.means[1] must have 2 coordinates as data.means[0] has, got 1",
     ),
-    ("data/stds", [0.1], "data.stds must hold one entry a weight, 2 in all, got 1"),
+    ("data/stds", [0.1], "data.stds must hold one entry per weight, 2 in all, got 1"),
     ("data/stds", [0.1, 0], "data.stds[1] must be > 0, got 0.0"),
     ("data/stds", [0.1, -0.2], "data.stds[1] must be > 0, got -0.2"),
     ("data/stds", MISSING, "data.stds is missing: data must hold weights, means, stds"),

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from steinlab.cli import main
-from steinlab.report.formulas import mathml
 from steinlab.report.page import Picture, page
-from steinlab.report.words import escape
+from steinlab.report.words import escape, mathml
 from steinlab.verification.registry import claim_ids, load_claim
 from tests.steinlab.report.ledgers import LEDGER, PNG
 

@@ -155,7 +155,7 @@ def test_one_state_where_f_is_not_finite_is_named() -> None:
 @pytest.mark.parametrize(
     ("f", "law", "message"),
     [
-        (lambda x: x @ np.ones((1, 2)), LAW, r"one value a state.*got \(\d+, 2\)"),
+        (lambda x: x @ np.ones((1, 2)), LAW, r"one value per state.*got \(\d+, 2\)"),
         (lambda x: np.where(x > 0, np.nan, 1.0), LAW, r"finite at every state, got nan at x = \S+"),
         (lambda x: x, GaussianMixture([1.0], [[0.0, 0.0]], 1.0), "on a line.*of dimension 2"),
         (lambda x: x, EmpiricalMixture(np.ones((2, 1)), 0.1), "got EmpiricalMixture"),

@@ -30,7 +30,25 @@ from steinlab.verification.comparison import Comparison
 from steinlab.verification.judge import _joint, effort_for, judge, run_check, runnable
 from steinlab.verification.ledger import replay, stored_case
 from steinlab.verification.registry import claim_ids, load_claim
-from steinlab.verification.significance import MISSED, Mean, critical, missed, square_band
+from steinlab.verification.significance import Mean, critical, square_band
+
+MISSED = 1e-6
+"""Probability, at most, that a control of a sampled check is not rejected."""
+
+
+def missed(comparison: Comparison, error: Any = None) -> float:
+    r"""Bound the probability that a control with these margins is not rejected.
+
+    A case whose excess is ``m`` standard errors beyond its tolerance falls back within it with
+    probability ``Phi(-m)``; independent cases all do with the product. Cases within their tolerance
+    count as missed for sure. Standard errors are by default the tolerance over ``critical(1)``, the
+    smallest critical value in use.
+    """
+    c = comparison
+    unit = c.tolerance / critical(1) if error is None else error
+    margin = ((c.excess - c.tolerance) / unit)[c.violated] if c.violated.any() else np.zeros(0)
+    return float(np.exp(norm.logcdf(-margin).sum()))
+
 
 SAMPLED = ("monte-carlo", "neural")
 DRAWS = 100_000
