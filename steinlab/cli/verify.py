@@ -31,6 +31,9 @@ from steinlab.storage import STDOUT, check_target, make_folder, read_json
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
 
+OWN = "claims"
+"""What ``--expect`` takes for the verdicts that the claims themselves expect."""
+
 FilesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[FILE.py]...", help="Judge the claims of these files."),
@@ -60,7 +63,11 @@ FolderOption = Annotated[
 ]
 ExpectOption = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Exit 1 unless the verdicts of this JSON come out, by id."),
+    typer.Option(
+        metavar="claims|FILE",
+        help="Exit 1 unless the verdicts come out that the claims themselves expect, or those of "
+        "this JSON, by id.",
+    ),
 ]
 ListOption = Annotated[
     bool, typer.Option("--list", help="Name the claims, one per line, and stop.")
@@ -114,7 +121,7 @@ def verify(  # noqa: PLR0917
         raise InputError("--quiet must be given without --verbose, got both")
     check_target(target)
     folder = make_folder(out)
-    expected = _expected(expect, known)
+    expected = _expected(expect, known) if expect != OWN else None
     shards = Shards(folder / "shards") if folder else None
     judged = itertools.count(1)
     with progress_bar(silent or quiet) as tell:
@@ -150,10 +157,12 @@ def _tell_of_shards(
         raise Interrupted(f"interrupted after {done} of {wanted} claims; those are kept{kept}")
 
 
-def _trusted(ledger: dict[str, Any], expected: dict[str, str], traceback: bool) -> int:
+def _trusted(ledger: dict[str, Any], expected: dict[str, str] | None, traceback: bool) -> int:
     """Print what is wrong with the ledger; return the exit code."""
     from steinlab.verification.ledger import differences, faults
 
+    if expected is None:
+        expected = {row["id"]: row["expected"] for row in ledger["claims"] if row["expected"]}
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
         print(f"steinlab: {problem}", file=sys.stderr)
