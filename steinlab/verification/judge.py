@@ -104,7 +104,7 @@ def judged(claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: in
     found: Judged = {
         "verdict": verdict,
         "headline": headline(claim, numbers) if verdict == claim.expected else "",
-        "finding": _text(claim, claim.finding(everything)),
+        "finding": _details(claim, verdict, everything),
         "numbers": [asdict(number) for number in numbers],
         "cases": sum(len(c.measured) for c in comparisons) + sum(a["cases"] for a in attacks),
         "undecided": sum(int((~c.decided).sum()) for c in comparisons),
@@ -121,7 +121,7 @@ def judged(claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: in
 
 def headline(claim: Claim, numbers: Sequence[Number]) -> str:
     """Return a claim's headline with the numbers in it; raise ``ValueError`` for one not there."""
-    values = {number.key: number.value for number in numbers}
+    values = {number.key: number for number in numbers}
     try:
         return claim.headline.format_map(values)
     except (KeyError, ValueError) as error:
@@ -132,10 +132,14 @@ def headline(claim: Claim, numbers: Sequence[Number]) -> str:
         ) from error
 
 
-def _text(claim: Claim, finding: object) -> str:
-    if not isinstance(finding, str):
-        raise ValueError(f"finding of claim {claim.id} must return text, got {quote(finding)}")
-    return finding
+def _details(claim: Claim, verdict: str, results: Mapping[str, Result]) -> str:
+    """Return a claim's finding; one that is a text is true of the expected verdict alone."""
+    if isinstance(claim.finding, str):
+        return claim.finding if verdict == claim.expected else f"expected {claim.expected}"
+    said: object = claim.finding(results)
+    if not isinstance(said, str):
+        raise ValueError(f"finding of claim {claim.id} must return text, got {quote(said)}")
+    return said
 
 
 def _gradable(done: Finished) -> bool:
