@@ -69,7 +69,7 @@ def drive_size(step: Step) -> np.ndarray:
 class Bent:
     """A denoiser ``D + D_0 (x)`` with a linear part of no definite sign: not a denoiser's Jacobian.
 
-    The part is ``strength * R x`` with a random matrix ``R`` a case, ``(C, d, d)``.
+    The part is ``strength * R x`` with a random matrix ``R`` per case, ``(C, d, d)``.
     """
 
     def __init__(self, law: Any, part: np.ndarray) -> None:
@@ -130,7 +130,7 @@ def spectral_norm(jacobian: np.ndarray) -> np.ndarray:
 
 
 GRID = 2001
-"""States a component's reach is searched on for the supremum of ``D'``."""
+"""States of a component's reach that are searched for the supremum of ``D'``."""
 
 ROUNDS = 18
 """Halvings of the cell around the best state; its width falls to 1e-8 of a panel."""
