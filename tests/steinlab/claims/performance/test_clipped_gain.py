@@ -128,7 +128,7 @@ def test_where_it_does_not() -> None:
 
 def test_the_numbers_say_which_part_of_the_design_was_played() -> None:
     """A cell 30 times worse lies outside the third that ``clipped-gain-flow`` plays."""
-    whole = Whole(Design("flow", (4,), 12, 2, 8, 0), CLIPPED)
+    whole = Whole(Design("flow", (4,), 6, 2, 8, 0), CLIPPED)
     check = next(c for c in CLAIM.checks if c.name == "interval")
     runs = measure_whole(whole)
     one = next(d.check for d in CLAIM.dropped if d.check.name == "cells, cancelling")
