@@ -6,8 +6,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
 # quick takes two minutes or so of two cores, full eight times the cases; a tournament in full, hours
 PROFILE ?= quick
-EXPECTED_quick := tests/expected_verdicts.json
-EXPECTED_full := tests/expected_verdicts_full.json
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
@@ -26,7 +24,7 @@ $(STAMP):
 	@touch $@
 
 verify: setup
-	$(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json --expect $(EXPECTED_$(PROFILE))
+	$(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json --expect claims
 
 test: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" --benchmark-disable
@@ -38,7 +36,7 @@ test-full: setup
 notebooks: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout 120 notebooks
 
-# the pages, the README's verdicts and those expected of the stored study, after it has grown;
+# the pages and the README's blocks, after the stored study has grown or a claim changed;
 # what does not depend on it is judged once and kept in out/pages
 pages: setup
 	$(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json --out out/pages

@@ -64,7 +64,7 @@ CLAIM = gain_claim(
         r"\mathrm{FD}(1)",
     ),
     expected="not-reproduced",
-    headline="On a Fashion U-Net the published rule multiplies artifacts by {rule:.0f}; Tweedie's "
+    headline="On a Fashion U-Net the published rule multiplies artifacts by {rule}; Tweedie's "
     "clipped coefficient hardly changes them.",
     numbers=_numbers,
     source="arXiv v1, abstract ('mitigates severe artifacts') and Section 5",

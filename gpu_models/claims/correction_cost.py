@@ -216,8 +216,8 @@ CLAIM = Claim(
         r"\mathrm{time}(1)",
     ),
     expected="refuted",
-    headline="Estimating the coefficient on a sub-batch adds {more:.0%} time, missing our aim of "
-    "{aim:.0%}; a calibrated table adds none.",
+    headline="Estimating the coefficient on a sub-batch adds {more} time, missing our aim of "
+    "{aim}; a calibrated table adds none.",
     numbers=_numbers,
     source="this laboratory's aim for Algorithm 1; no claim of the paper",
     kind="empirical",

@@ -99,8 +99,8 @@ CLAIM = gain_claim(
         r"network}",
     ),
     expected="conditional",
-    headline="On a Fashion U-Net Tweedie's clipped coefficient cuts flow errors by {least:.0%} to "
-    "{most:.0%} on average, depending on the clip.",
+    headline="On a Fashion U-Net Tweedie's clipped coefficient cuts flow errors by {least} to "
+    "{most} on average, depending on the clip.",
     numbers=_numbers,
     source=(
         "conference page, abstract ('reduces integration error even when contractivity is "

@@ -249,7 +249,7 @@ CLAIM = Claim(
         r"\frac{1}{1-\kappa} + \delta, \qquad |\delta| \le C \sqrt{F}",
     ),
     headline="On a Fashion U-Net the reference-free coefficient matches the reference-based "
-    "optimum within {off:.2%} at every step.",
+    "optimum within {off} at every step.",
     numbers=_numbers,
     source="Theorem 4.7; perturbation bound, section 4; Figure 4",
     kind="empirical",

@@ -64,7 +64,7 @@ CLAIM = gain_claim(
     ),
     expected="not-reproduced",
     headline="On a Fashion U-Net the published rule multiplies the distance to the network's own "
-    "flow by {rule:.0f} on average.",
+    "flow by {rule} on average.",
     numbers=_numbers,
     source=(
         "conference page, abstract ('reduces integration error even when contractivity is "

@@ -19,8 +19,8 @@ def pages(
         Path | None,
         typer.Argument(
             metavar="[LEDGER.json]",
-            help="What `steinlab verify --json` wrote: the findings, the README's verdicts and the "
-            "expected ones follow it; by default those stay.",
+            help="What `steinlab verify --json` wrote: the findings and the README follow it; by "
+            "default those stay.",
         ),
     ] = None,
     check: Annotated[
@@ -34,7 +34,7 @@ def pages(
         typer.Option(metavar="DIR", help="Write the pages here; by default docs; - is stdout."),
     ] = None,
     root: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where README.md, docs and tests lie.")
+        Path, typer.Option(metavar="DIR", help="Where README.md and docs lie.")
     ] = Path(),
 ) -> int:
     """Renew the pages that are made of records; exit 1 where a verdict is not the expected one."""

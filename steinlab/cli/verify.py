@@ -31,6 +31,9 @@ from steinlab.storage import STDOUT, check_target, make_folder, read_json
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
 
+OWN = "claims"
+"""What ``--expect`` takes for the verdicts that the claims themselves expect."""
+
 
 def verify(  # noqa: PLR0917
     files: Annotated[
@@ -64,7 +67,9 @@ def verify(  # noqa: PLR0917
     expect: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Exit 1 unless the verdicts of this JSON come out, by id."
+            metavar="claims|FILE",
+            help="Exit 1 unless the verdicts come out that the claims themselves expect, or those "
+            "of this JSON, by id.",
         ),
     ] = None,
     workers: WorkersOption = "auto",
@@ -104,7 +109,7 @@ def verify(  # noqa: PLR0917
         raise InputError("--quiet must be given without --verbose, got both")
     check_target(target)
     folder = None if out is None else make_folder(out)
-    expected = _expected(expect, known)
+    expected = _expected(expect, known) if expect != OWN else None
     shards = Shards(folder / "shards") if folder else None
     judged = itertools.count(1)
     with progress_bar(silent or quiet) as tell:
@@ -145,10 +150,12 @@ def _tell_of_shards(
         raise Interrupted(f"interrupted after {done} of {wanted} claims; those are kept{kept}")
 
 
-def _trusted(ledger: dict[str, Any], expected: dict[str, str], traceback: bool) -> int:
+def _trusted(ledger: dict[str, Any], expected: dict[str, str] | None, traceback: bool) -> int:
     """Print what is wrong with the ledger; return the exit code."""
     from steinlab.verification.ledger import differences, faults
 
+    if expected is None:
+        expected = {row["id"]: row["expected"] for row in ledger["claims"] if row["expected"]}
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
         print(f"steinlab: {problem}", file=sys.stderr)

@@ -256,7 +256,11 @@ def _note(task: _Task, bench: Bench, noise: Noise | None) -> str:
 
 
 class Source(NamedTuple):
-    """A specification as a process can be told it: its file, what goes instead, where rows go."""
+    """What a worker process is told of a comparison, in plain values.
+
+    ``file`` holds the specification, ``seed`` and ``device`` replace its own where given, and rows
+    are stored in ``folder``.
+    """
 
     file: str
     seed: int | None = None

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from steinlab.verification.claim import COUNTS_AS
+from steinlab.verification.claim import COUNTS_AS, error_places, rounded
 
 MEANING = {
     "proved": "a symbolic derivation, checked step by step, under the stated axioms",
@@ -218,26 +218,24 @@ def number(value: Any) -> str:
 
 
 def measured(found: Mapping[str, Any]) -> str:
-    """Return a number of a row with its error and unit; a share is shown in percent.
+    """Return a number of a row with its error and unit, rounded as headlines show it.
 
     Examples
     --------
     >>> measured({"value": 1.9534, "error": 0.021, "unit": ""})
     '1.953 ± 0.021'
     >>> measured({"value": 0.143, "error": None, "unit": "%"})
-    '14.3 %'
+    '14 %'
     """
-    value, error = found["value"], found["error"]
-    unit = f" {found['unit']}" if found["unit"] else ""
-    if found["unit"] == "%":
-        value, error = 100 * value, error and 100 * error
+    value, error, unit = found["value"], found["error"], found["unit"]
+    shown = rounded(value, error, unit)
     if not error:
-        return number(value) + unit
-    places = 1 - math.floor(math.log10(error))
-    if not -4 < places < 8:
-        return f"{value:.4g} ± {error:.1g}{unit}"
-    places = max(places, 0)
-    return f"{value:,.{places}f} ± {error:,.{places}f}{unit}"
+        return shown
+    own = 100 * error if unit == "%" else error
+    places = error_places(own)
+    half = f"{own:.1g}" if places is None else f"{own:,.{places}f}"
+    after = f" {unit}" if unit else ""
+    return f"{shown.removesuffix(after)} ± {half}{after}"
 
 
 def labels(kind: str) -> dict[str, str]:

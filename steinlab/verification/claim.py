@@ -201,9 +201,10 @@ class Claim:
 
     ``kind`` is one of :data:`KINDS`, ``latex`` the statement as formulas, one per displayed line.
     ``headline`` says in one sentence what was found, where the verdict is ``expected``: a template
-    over ``numbers`` by their keys (``"cuts the error by {cut:.0%}"``), so that it holds no number
-    of its own. ``numbers``, ``finding`` (the details, in a sentence) and ``table`` (the numbers
-    behind it) take the finished evidence by check name, with the checks of the dropped conditions.
+    over ``numbers`` by their keys (``"cuts the error by {cut}"``), so that it holds no number of
+    its own and shows the digits of the table. ``numbers`` and ``table`` take the finished evidence
+    by check name, with the checks of the dropped conditions. ``finding`` holds the details: a text
+    that is true where the verdict is ``expected``, or a function of the same evidence.
     ``search``, if any, gives the spaces (:class:`steinlab.verification.falsify.Space`) that the
     falsifier searches instead of those it reads off the checks' draws; an empty list forbids
     attacks. ``owner`` says whose statement it is, one of :data:`OWNERS`. ``tried``, for an
@@ -230,7 +231,7 @@ class Claim:
     checks: tuple[Check, ...]
     controls: tuple[NegativeControl, ...]
     dropped: tuple[Dropped, ...]
-    finding: Callable[[Mapping[str, Result]], str]
+    finding: str | Callable[[Mapping[str, Result]], str]
     table: Callable[[Mapping[str, Result]], Table] | None = None
     search: Callable[[Claim], Sequence[Any]] | None = None
     owner: str = "user"
@@ -311,6 +312,8 @@ class Number:
     --------
     >>> Number("largest step", 2.5).key
     'largest_step'
+    >>> f"{Number('error cut', 0.1653, unit='%')}, {Number('order', 1.953, 0.021):.0f}"
+    '17 %, 2'
     """
 
     name: str
@@ -335,6 +338,44 @@ class Number:
             ("key", self.key or re.sub(r"\W+", "_", self.name)),
         ):
             object.__setattr__(self, name, value)
+
+    def __format__(self, spec: str) -> str:
+        """Return the value as tables show it, or by a specification of its own."""
+        return format(self.value, spec) if spec else rounded(self.value, self.error, self.unit)
+
+
+def rounded(value: float, error: float | None, unit: str) -> str:
+    """Return a value with its unit, without its error.
+
+    An error supports two digits of its own. Without one, a value has two digits, a share above
+    99 % two of its distance to 100 %; whole numbers have all.
+
+    Examples
+    --------
+    >>> rounded(1.9534, 0.021, ""), rounded(0.1653, None, "%"), rounded(0.99937, None, "%")
+    ('1.953', '17 %', '99.937 %')
+    >>> rounded(1064, None, ""), rounded(395.2, None, ""), rounded(2.13e-14, None, "")
+    ('1,064', '395', '2.1e-14')
+    """
+    share = unit == "%"
+    value, error = (100 * value, error and 100 * error) if share else (value, error)
+    after = f" {unit}" if unit else ""
+    if error:
+        places = error_places(error)
+        return (f"{value:.4g}" if places is None else f"{value:,.{places}f}") + after
+    whole = abs(value) >= 100 or value == round(value) or (share and 100 - value < 1e-8)
+    if whole:
+        return (f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.2g}") + after
+    if abs(value) < 1e-4:
+        return f"{value:.2g}" + after
+    near = 100 - value if share and value > 99 else abs(value)
+    return f"{value:.{max(0, 1 - math.floor(math.log10(near)))}f}" + after
+
+
+def error_places(error: float) -> int | None:
+    """Return the decimals that show two digits of an error; None where they are too many."""
+    places = 1 - math.floor(math.log10(error))
+    return max(places, 0) if -4 < places < 8 else None
 
 
 @dataclass(frozen=True)

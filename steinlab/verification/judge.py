@@ -104,12 +104,10 @@ def judged(claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: in
     comparisons = [done.outcome.comparison for done in results.values()]
     tight = [t for c in comparisons if (t := c.tightness()) is not None]
     numbers = list(claim.numbers(everything)) if claim.numbers else []
-    if not isinstance(finding := claim.finding(everything), str):
-        raise ValueError(f"finding of claim {claim.id} must return text, got {quote(finding)}")
     found: Judged = {
         "verdict": verdict,
         "headline": headline(claim, numbers) if verdict == claim.expected else "",
-        "finding": finding,
+        "finding": _details(claim, verdict, everything),
         "numbers": [asdict(number) for number in numbers],
         "cases": sum(len(c.measured) for c in comparisons) + sum(a["cases"] for a in attacks),
         "undecided": sum(int((~c.decided).sum()) for c in comparisons),
@@ -126,7 +124,7 @@ def judged(claim: Claim, outcomes: Mapping[str, Outcome], profile: str, seed: in
 
 def headline(claim: Claim, numbers: Sequence[Number]) -> str:
     """Return a claim's headline with the numbers in it; raise ``ValueError`` for one not there."""
-    values = {number.key: number.value for number in numbers}
+    values = {number.key: number for number in numbers}
     try:
         return claim.headline.format_map(values)
     except (KeyError, ValueError) as error:
@@ -135,6 +133,16 @@ def headline(claim: Claim, numbers: Sequence[Number]) -> str:
             f"headline of claim {claim.id} must be a template over the keys of its numbers, "
             f"{known}, got {quote(claim.headline)}"
         ) from error
+
+
+def _details(claim: Claim, verdict: str, results: Mapping[str, Result]) -> str:
+    """Return a claim's finding; one that is a text is true of the expected verdict alone."""
+    if isinstance(claim.finding, str):
+        return claim.finding if verdict == claim.expected else f"expected {claim.expected}"
+    said: object = claim.finding(results)
+    if not isinstance(said, str):
+        raise ValueError(f"finding of claim {claim.id} must return text, got {quote(said)}")
+    return said
 
 
 def not_run(claim: Claim, reason: str, profile: str) -> Row:

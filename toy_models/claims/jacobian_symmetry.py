@@ -246,7 +246,7 @@ CLAIM = Claim(
     ),
     expected="conditional",
     headline="Exact denoisers have symmetric Jacobians; those of trained networks are asymmetric "
-    "by up to {most:.0%}.",
+    "by up to {most}.",
     numbers=_numbers,
     source="assumed by the contraction results, section 3",
     kind="identity",

@@ -1,14 +1,16 @@
 r"""Passes through the denoiser, counted: what a corrected run costs beyond the plain one.
 
-A pass is one evaluation of the denoiser on a batch, or one Jacobian product with it. A step that
-evaluates the denoiser once costs Hutchinson's estimator ``m`` products, the exact divergence one
-call and Tweedie's estimator nothing. Where a step evaluates it ``E`` times its Jacobian runs
-through all of them: ``m E`` products, and in forward mode ``E`` evaluations again.
+A pass is one evaluation of the denoiser on a batch, or one Jacobian product with it. On a step that
+evaluates the denoiser once, Hutchinson's estimator takes ``m`` products, the exact divergence one
+call, and Tweedie's estimator nothing. A step of ``E`` evaluations has a Jacobian through all of
+them: ``m E`` products, and in forward mode ``E`` evaluations again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -45,18 +47,14 @@ class Formula(NamedTuple):
     derivative: Callable[[Passes], float]
 
 
-def _plain(p: Passes) -> float:
-    return p.plain
-
-
 def _per_step(p: Passes) -> float:
-    """``m`` products a step, one call for an exact divergence, nothing for Tweedie."""
+    """``m`` products per step, one call for an exact divergence, nothing for Tweedie."""
     estimator = ESTIMATORS[p.run.estimator]
     return len(p.stages) * (estimator.products + estimator.divergences)
 
 
-STATED = Formula(_plain, _plain, _per_step)
-"""As the paper has it: no extra evaluations, ``m`` products a step."""
+STATED = Formula(lambda p: p.plain, lambda p: p.plain, _per_step)
+"""As the paper has it: no extra evaluations, ``m`` products per step."""
 
 
 def _again(p: Passes) -> float:
@@ -73,83 +71,71 @@ def _per_evaluation(p: Passes) -> float:
     return several * p.several + (estimator.products + estimator.divergences) * single
 
 
-def _exactly(measured: list[int], predicted: list[float]) -> Comparison:
-    return Comparison(
-        np.array(measured, float), np.array(predicted, float), np.zeros(len(measured))
-    )
+COUNTS: Mapping[str, Callable[[Passes], int]] = {
+    "reported": lambda p: p.reported,
+    "forward": lambda p: p.forward,
+    "derivative": lambda p: p.products + p.divergences,
+}
+"""What is counted, by the field of the formula that it is compared with."""
 
 
-def compare_reported(p: Passes, formula: Formula) -> Comparison:
-    """Compare the solver's own evaluations with the plain run's."""
-    return _exactly([p.reported], [formula.reported(p)])
+def _exactly(measured: float, predicted: float) -> Comparison:
+    return Comparison(np.array([float(measured)]), np.array([float(predicted)]), np.zeros(1))
 
 
-def compare_forward(p: Passes, formula: Formula) -> Comparison:
-    """Compare all evaluations of the denoiser."""
-    return _exactly([p.forward], [formula.forward(p)])
-
-
-def compare_derivative(p: Passes, formula: Formula) -> Comparison:
-    """Compare passes for derivatives."""
-    return _exactly([p.products + p.divergences], [formula.derivative(p)])
-
-
-def _through(p: Passes, formula: Formula) -> Comparison:  # noqa: ARG001
+def compare_through(p: Passes, formula: Formula) -> Comparison:  # noqa: ARG001
     """Compare all passes with the count through every stage."""
-    return _exactly([p.forward + p.products + p.divergences], [_again(p) + _per_evaluation(p)])
+    return _exactly(p.forward + p.products + p.divergences, _again(p) + _per_evaluation(p))
 
 
-def _draw_single(effort: Effort) -> list[Run]:
-    return _runs(effort, split_solvers()[0], tuple(ESTIMATORS))
-
-
-def _draw_several(effort: Effort) -> list[Run]:
-    return _runs(effort, split_solvers()[1], NONLINEAR_ESTIMATORS)
-
-
-def _runs(effort: Effort, solvers: tuple[str, ...], estimators: tuple[str, ...]) -> list[Run]:
-    processes = ("edm", "vp-linear", "flow") if effort.profile == "full" else ("edm", "vp-linear")
-    steps = (1, 4, 9) if effort.profile == "full" else (4,)
+def _runs(effort: Effort, *, stages: bool) -> list[Run]:
+    """Every solver that evaluates once per step, or every one with stages, and its estimators."""
+    full = effort.profile == "full"
     return [
         Run(solver, estimator, process, n)
-        for solver in solvers
-        for estimator in estimators
-        for process in processes
-        for n in steps
+        for solver in split_solvers()[stages]
+        for estimator in (NONLINEAR_ESTIMATORS if stages else ESTIMATORS)
+        for process in (("edm", "vp-linear", "flow") if full else ("edm", "vp-linear"))
+        for n in ((1, 4, 9) if full else (4,))
     ]
+
+
+def _check(name: str, count: str, *, stages: bool = False) -> Check:
+    def compare(p: Passes, formula: Formula) -> Comparison:
+        return _exactly(COUNTS[count](p), getattr(formula, count)(p))
+
+    return Check(
+        name,
+        method="property",
+        draw=partial(_runs, stages=stages),
+        measure=measure,
+        compare=compare,
+        restore=Run.restore,
+    )
 
 
 def _table(results: Mapping[str, Result]) -> Table:
     rows, seen = [], set()
-    for name in ("derivative passes", "through every evaluation"):
+    for name in (DERIVATIVE, THROUGH):
         for p in results[name].data:
             kind = f"{max(p.stages)} evaluation{'s' if max(p.stages) > 1 else ''}"
             if p.run.process != "edm" or (kind, p.run.estimator) in seen:
                 continue
             seen.add((kind, p.run.estimator))
-            again, products = p.forward - p.plain, p.products + p.divergences
-            n = len(p.stages)
-            rows.append(
-                [
-                    kind,
-                    p.run.solver,
-                    p.run.estimator,
-                    f"{p.plain / n:g}",
-                    f"{again / n:g}",
-                    f"{products / n:g}",
-                ]
-            )
+            counts = p.plain, p.forward - p.plain, p.products + p.divergences
+            shares = (f"{count / len(p.stages):g}" for count in counts)
+            rows.append([kind, p.run.solver, p.run.estimator, *shares])
     columns = ["a step makes", "solver", "estimator", "plain", "again", "derivatives"]
-    return Table("Passes a step, averaged over a run that ends at zero noise", columns, rows)
+    return Table("Passes per step, averaged over a run that ends at zero noise", columns, rows)
 
 
 def _examples(results: Mapping[str, Result]) -> tuple[Passes, Passes]:
     """The runs with the paper's five probes: a solver without stages, and Heun."""
-    runs = results["derivative passes"].data
+    runs = results[DERIVATIVE].data
     five = next(p for p in runs if p.run.estimator == "stein, 5 gaussian vjp")
     heun = next(
         p
-        for p in results["through every evaluation"].data
+        for p in results[THROUGH].data
         if p.run.solver == "heun" and p.run.estimator == "stein, 5 gaussian jvp"
     )
     return five, heun
@@ -171,57 +157,35 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    single, many = split_solvers()
-    five, heun = _examples(results)
-    n = len(heun.stages)
-    total = heun.products + heun.forward - heun.plain
-    return (
-        f"counted on {len(single)} solvers that evaluate once a step: no extra evaluation, m "
-        f"products a step for Hutchinson, none for Tweedie; with the paper's m = 5 the corrected "
-        f"run makes {1 + five.products / five.plain:.0f} times the plain run's passes. For the "
-        f"{len(many)} solvers with stages each product runs through every stage: Heun's {n} steps "
-        f"take {heun.products} products instead of {5 * n} and, in forward mode, "
-        f"{heun.forward - heun.plain} evaluations again ({total} extra passes to its own "
-        f"{heun.plain})"
-    )
-
-
-SINGLE = ("solver evaluations", "all evaluations", "derivative passes")
-
-
 def cost_spaces(claim: Claim) -> list[Space]:
-    """Spaces of the counts: solvers, estimators and numbers of steps."""
-    from steinlab.claims.coefficient.counted_passes import (
-        ESTIMATORS,
-        NONLINEAR_ESTIMATORS,
-        Run,
-        split_solvers,
-    )
+    """Return the spaces of the counts: solvers, estimators and numbers of steps."""
 
     def make(solver: str, estimator: str, process: str, steps: float) -> Cases:
         return Run(solver, estimator, process, int(steps))
 
-    single, several = split_solvers()
     out = []
     for check in claim.checks:
-        many = check.name == "through every evaluation"
+        stages = check.name == THROUGH
         lists = {
-            "solver": several if many else single,
-            "estimator": NONLINEAR_ESTIMATORS if many else tuple(ESTIMATORS),
+            "solver": split_solvers()[stages],
+            "estimator": NONLINEAR_ESTIMATORS if stages else tuple(ESTIMATORS),
             "process": ("edm", "vp-linear", "flow"),
         }
         out.append(picked(check.name, 256, lists, make, Parameter("steps", 1, 13)))
     return out
 
 
+REPORTED, FORWARD, DERIVATIVE = "solver evaluations", "all evaluations", "derivative passes"
+THROUGH = "through every evaluation"
+
+
 CLAIM = Claim(
     id="algorithm-cost",
     title="Cost of the corrected sampler",
-    statement="m Jacobian products a step, each about a pass through the network, and no extra "
+    statement="m Jacobian products per step, each about a pass through the network, and no extra "
     "evaluations of the denoiser",
     latex=(
-        r"m \text{ products } v^{\top} J_u v \text{ a step, } 0 \text{ further evaluations of "
+        r"m \text{ products } v^{\top} J_u v \text{ per step, } 0 \text{ further evaluations of "
         r"} D",
     ),
     expected="conditional",
@@ -234,91 +198,52 @@ CLAIM = Claim(
     ),
     formula=STATED,
     checks=(
-        Check(
-            SINGLE[0],
-            method="property",
-            draw=_draw_single,
-            measure=measure,
-            compare=compare_reported,
-            restore=Run.restore,
-        ),
-        Check(
-            SINGLE[1],
-            method="property",
-            draw=_draw_single,
-            measure=measure,
-            compare=compare_forward,
-            restore=Run.restore,
-        ),
-        Check(
-            SINGLE[2],
-            method="property",
-            draw=_draw_single,
-            measure=measure,
-            compare=compare_derivative,
-            restore=Run.restore,
-        ),
-        Check(
-            "through every evaluation",
-            method="property",
-            draw=_draw_several,
-            measure=measure,
-            compare=_through,
-            restore=Run.restore,
-        ),
+        _check(REPORTED, "reported"),
+        _check(FORWARD, "forward"),
+        _check(DERIVATIVE, "derivative"),
+        replace(_check(THROUGH, "forward", stages=True), compare=compare_through),
     ),
     controls=(
         NegativeControl(
-            "one extra evaluation a step",
+            "one extra evaluation per step",
             STATED._replace(forward=lambda p: p.plain + len(p.stages)),
-            SINGLE[1:2],
+            (FORWARD,),
         ),
         NegativeControl(
-            "m + 1 products a step",
+            "m + 1 products per step",
             STATED._replace(derivative=lambda p: _per_step(p) + len(p.stages)),
-            SINGLE[2:],
+            (DERIVATIVE,),
         ),
         NegativeControl(
-            "m products a run",
+            "m products per run",
             STATED._replace(derivative=lambda p: _per_step(p) / len(p.stages)),
-            SINGLE[2:],
+            (DERIVATIVE,),
         ),
         NegativeControl(
             "evaluations of the correction reported as the solver's",
             STATED._replace(reported=lambda p: p.plain + _per_step(p)),
-            SINGLE[:1],
+            (REPORTED,),
         ),
     ),
     dropped=(
         Dropped(
-            "several evaluations a step: m products a step",
-            Check(
-                "stages, products",
-                method="property",
-                draw=_draw_several,
-                measure=measure,
-                compare=compare_derivative,
-                restore=Run.restore,
-            ),
+            "several evaluations per step: m products per step",
+            _check("stages, products", "derivative", stages=True),
             unstated=True,
         ),
         Dropped(
-            "several evaluations a step: no extra evaluation, in forward mode",
-            Check(
-                "stages, evaluations",
-                method="property",
-                draw=_draw_several,
-                measure=measure,
-                compare=compare_forward,
-                restore=Run.restore,
-            ),
+            "several evaluations per step: no extra evaluation, in forward mode",
+            _check("stages, evaluations", "forward", stages=True),
             unstated=True,
         ),
     ),
-    headline="Costs no extra evaluation for one-evaluation solvers, yet {times:.0f} times the "
+    headline="Costs no extra evaluation for one-evaluation solvers, yet {times} times the "
     "passes with five probes; stages multiply it.",
     numbers=_numbers,
-    finding=_finding,
+    finding="A solver that evaluates the denoiser once per step pays m Jacobian products per "
+    "step by Hutchinson's estimator and nothing by Tweedie's, and evaluates nothing again. In "
+    "Heun, DPM-2 and other solvers with stages each product runs through every stage, and forward "
+    "mode evaluates the stages again: take Tweedie's estimate there.",
     table=_table,
     search=cost_spaces,
 )

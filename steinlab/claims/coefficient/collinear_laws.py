@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln
 
-from analytic import GaussianMixture, NoiseLevel
+from analytic import GaussianMixture
 from analytic.quadrature import composite_rule
 from steinlab.claims.instruments.linear_forms import Identity, combine
-from steinlab.claims.instruments.random_steps import StepCases, draw_levels, log_uniform
+from steinlab.claims.instruments.random_steps import StepCases, draw_levels, level_of, log_uniform
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.step_terms import Problem, Terms, take_step
 from steinlab.solvers import SOLVERS
@@ -29,7 +29,7 @@ from steinlab.verification.claim import Check, Effort
 from steinlab.verification.comparison import Comparison
 
 NODES = (10, 14)
-"""Gauss-Legendre nodes a panel of the coarse and the fine rule; their difference is the error."""
+"""Gauss-Legendre nodes per panel of the coarse and the fine rule; their difference is the error."""
 
 REACH = np.array([0.0, 1.5, 3.0, 4.5, 6.5, 9.0])
 """Breaks about a centre in standard deviations; a mass of 2e-19 lies beyond the last."""
@@ -41,7 +41,7 @@ are kept moderate (ratio within 0.05 to 20), where nothing cancels further."""
 STEPS = (
     ("euler", 3), ("euler", 64), ("heun", 3), ("heun", 8), ("dpmpp-2m", 3), ("dpmpp-2m", 8),
 )  # fmt: skip
-"""Solvers and dimensions; the exact trace of Heun's step costs ``d`` tangents a node."""
+"""Solvers and dimensions; the exact trace of Heun's step costs ``d`` tangents per node."""
 
 FAMILIES = ("edm", "vp-linear", "flow")
 
@@ -83,7 +83,7 @@ def measure(cases: MeridianCases) -> tuple[Any, Terms, Terms, Terms]:
 
 def _integrate(cases: MeridianCases, nodes: int) -> tuple[Terms, Terms]:
     p = cases.problem
-    law, s = p.law.take(0), _plain(p.s)
+    law, s = p.law.take(0), level_of(p.s)
     dim = law.dim
     variance = s.alpha**2 * law.spectra[:, 0] + s.sigma**2
     line, line_weights = composite_rule(_breaks(s.alpha * law.means[:, 0], variance), nodes)
@@ -105,8 +105,8 @@ def _integrate(cases: MeridianCases, nodes: int) -> tuple[Terms, Terms]:
 def _terms(cases: MeridianCases, x: np.ndarray, mass: np.ndarray) -> tuple[Terms, Terms]:
     """Sum the terms over nodes ``(n, d)`` with masses ``(n, K)``, and their absolute values."""
     p = cases.problem
-    law, s, t = p.law.take(0), _plain(p.s), _plain(p.t)
-    plain = Problem(law, s, t, p.solver, None if p.earlier is None else _plain(p.earlier))
+    law, s, t = p.law.take(0), level_of(p.s), level_of(p.t)
+    plain = Problem(law, s, t, p.solver, None if p.earlier is None else level_of(p.earlier))
     step = take_step(plain, x, _past(cases, x))
     u = step.candidate.residual
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
@@ -133,10 +133,6 @@ def _past(cases: MeridianCases, x: np.ndarray) -> np.ndarray | None:
     state = np.zeros_like(x)
     state[:, 0] = float(earlier.sigma[0, 0, 0]) * rng.standard_normal()
     return state
-
-
-def _plain(level: NoiseLevel) -> NoiseLevel:
-    return NoiseLevel(float(level.alpha[0, 0, 0]), float(level.sigma[0, 0, 0]))
 
 
 def _breaks(centers: np.ndarray, variance: np.ndarray) -> np.ndarray:

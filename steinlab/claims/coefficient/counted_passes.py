@@ -51,7 +51,7 @@ class Counting:
         return self.law.divergence(x, level)
 
     def jvp(self, x: Any, level: NoiseLevel, tangent: Any) -> Any:
-        """Return ``D' v``, one product a probe."""
+        """Return ``D' v``, one product per probe."""
         self.products += int(np.prod(tangent.shape[: tangent.ndim - x.ndim]))
         return self.law.jvp(x, level, tangent)
 

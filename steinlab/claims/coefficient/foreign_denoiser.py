@@ -9,46 +9,22 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.claims.instruments.random_steps import draw_law, draw_levels
+from steinlab.claims.instruments.random_steps import draw_law, draw_levels, level_of
+from steinlab.claims.instruments.wrapped_solver import Wrapped
 from steinlab.coefficient.forward_mode import Dual, on_duals
 from steinlab.coefficient.rounding import Sized, on_sizes, on_slopes
 from steinlab.diffusion.denoisers import Denoiser
-from steinlab.solvers import Candidate, History, Solver
+from steinlab.solvers import Candidate, History
 
 
 @dataclass(frozen=True)
-class Foreign:
+class Foreign(Wrapped):
     """A solver run on the denoiser of another law than the states'.
 
     It passes itself the law's extension to whatever carries derivatives or rounding through it.
     """
 
-    inner: Solver
     law: GaussianMixture
-
-    @property
-    def name(self) -> str:
-        """Id of the solver within."""
-        return self.inner.name
-
-    @property
-    def order(self) -> int:
-        """Order of the solver within."""
-        return self.inner.order
-
-    @property
-    def depth(self) -> int:
-        """No history."""
-        return 0
-
-    @property
-    def ends_at_zero(self) -> bool:
-        """As the solver within."""
-        return self.inner.ends_at_zero
-
-    def evaluations(self, t: NoiseLevel) -> int:
-        """As the solver within."""
-        return self.inner.evaluations(t)
 
     def step(
         self,
@@ -80,7 +56,7 @@ COMPONENTS = 3
 
 @dataclass(frozen=True)
 class Shifts:
-    """One step on one pair of laws; a case a size of the shift.
+    """One step on one pair of laws; one case per size of the shift.
 
     At size ``h`` the test law B is A with means moved by ``h m``, variances multiplied by
     ``exp(h v)`` and weights by ``exp(h w)``, with random ``m``, ``v``, ``w``.
@@ -122,7 +98,7 @@ class Shifts:
     def levels(self) -> tuple[NoiseLevel, NoiseLevel]:
         """Return the step, up to 3 long in ``log(sigma/alpha)``."""
         s, t, _ = draw_levels(self._rng(1), 1, self.family, final_zero=False, longest=3.0)
-        return _number(s), _number(t)
+        return level_of(s), level_of(t)
 
     def tests(self) -> GaussianMixture:
         """Return B for every size, a stack."""
@@ -137,7 +113,3 @@ class Shifts:
 
     def _rng(self, part: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, part])
-
-
-def _number(level: NoiseLevel) -> NoiseLevel:
-    return NoiseLevel(float(level.alpha[0, 0, 0]), float(level.sigma[0, 0, 0]))

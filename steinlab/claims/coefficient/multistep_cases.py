@@ -27,7 +27,7 @@ PANELS = np.linspace(-8.5, 8.5, 13)
 """Panels of a standard normal variable; 2e-17 of its mass lies beyond."""
 
 RULES = (9, 12)
-"""Gauss-Legendre nodes a panel: the coarse rule's distance to the fine one is the stated error."""
+"""Gauss-Legendre nodes per panel; the distance of the two rules is the stated error."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analytic import GaussianMixture, NoiseLevel
+from analytic import GaussianMixture
 from analytic.quadrature import expect
+from steinlab.claims.instruments.random_steps import level_of, stacked
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.formulas import stein_numerator
 from steinlab.coefficient.step_terms import Problem, take_step
@@ -33,7 +34,7 @@ from steinlab.verification.significance import Mean
 class Batch(SingleCase):
     """Replicated batches of one first-order step on a two-mode law in one dimension.
 
-    Gaussian probes, ``probes`` a state; 0 stands for the exact divergence.
+    Gaussian probes, ``probes`` per state; 0 stands for the exact divergence.
     """
 
     process: str
@@ -46,14 +47,14 @@ class Batch(SingleCase):
     def problem(self) -> Problem:
         """Return the step, a stack of one."""
         process = PROCESSES[self.process]
-        levels = [process.level_at(r) for r in (self.ratio, self.ratio * np.exp(-self.step))]
-        s, t = (NoiseLevel(*(np.full((1, 1, 1), v) for v in (a.alpha, a.sigma))) for a in levels)
+        ratios = (self.ratio, self.ratio * np.exp(-self.step))
+        s, t = (stacked(process.level_at(ratio)) for ratio in ratios)
         return Problem(LAW, s, t, SOLVERS["euler"], None)
 
 
 LAW = GaussianMixture(np.array([[0.3, 0.7]]), np.array([[-1.0, 1.5]]), np.array([[0.16, 0.49]]))
 DRAWS = 2**18
-"""States drawn a case; batches divide them."""
+"""States drawn per case; batches divide them."""
 
 
 class Ratios(NamedTuple):
@@ -83,7 +84,7 @@ def moments(batch: Batch) -> Moments:
     """Integrate the moments that the ratio's bias and variance are made of."""
     p = batch.problem()
     law = p.law.take(0)
-    s, t = (NoiseLevel(float(a.alpha[0, 0, 0]), float(a.sigma[0, 0, 0])) for a in (p.s, p.t))
+    s, t = level_of(p.s), level_of(p.t)
     gain = s.sigma**2 / s.alpha
 
     def parts(x: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -10,21 +10,24 @@ to A departs from it: Tweedie's estimate ``E_B<u, x - D_A>/E_B|u|^2``, by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from analytic import GaussianMixture, NoiseLevel
+from analytic import GaussianMixture
 from analytic.quadrature import Integral, expect
 from steinlab.claims.coefficient.foreign_denoiser import SHIFTS, Foreign, Shifts
 from steinlab.claims.instruments.linear_forms import (
     Identity,
     compare_integrated,
+    no_drift,
     reference,
     stein,
+    stein_wrong_sign,
     tweedie,
 )
 from steinlab.claims.instruments.linear_forms import Measured as MeasuredTerms
+from steinlab.claims.instruments.random_steps import stacked
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.formulas import stein_numerator
 from steinlab.coefficient.rounding import EPS, ROUNDING
@@ -58,18 +61,14 @@ class Shifted(NamedTuple):
     calibrated: float
 
 
-def _stacked(level: NoiseLevel, count: int) -> NoiseLevel:
-    return NoiseLevel(*(np.full((count, 1, 1), v) for v in (level.alpha, level.sigma)))
-
-
 def measure(case: Shifts) -> Shifted:
     """Integrate the terms for every size, and once under A itself."""
-    s, t = (_stacked(level, len(case)) for level in case.levels())
+    s, t = (stacked(level, len(case)) for level in case.levels())
     law = case.model()
     solver = Foreign(SOLVERS[case.solver], law)
     terms = quadrature_terms(Problem(case.tests(), s, t, solver, None))
     same = GaussianMixture(law.weights[None], law.means[None], law.spectra[None, :, 0])
-    first, second = (_stacked(level, 1) for level in case.levels())
+    first, second = (stacked(level) for level in case.levels())
     own = quadrature_terms(Problem(same, first, second, solver, None)).value
     measured = MeasuredTerms(s.alpha[:, 0, 0], s.sigma[:, 0, 0], terms)
     return Shifted(measured, case, float(own.u_ref[0] / own.u_u[0]))
@@ -193,8 +192,8 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
         ),
         Number("the same, largest", apart.max(), unit="%", better="lower"),
         *(
-            Number(f"departure of {name} at a shift of 0.5, median", value, unit="%")
-            for name, value in (
+            Number(f"departure of {words} at a shift of 0.5, median", value, unit="%")
+            for words, value in (
                 ("Tweedie's estimate", np.median(seen["tweedie"][:, half])),
                 ("a calibrated coefficient", np.median(seen["calibrated"][:, half])),
             )
@@ -203,39 +202,8 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    seen = _departures(results)
-    met = int((~results["shifts"].comparison.violated).sum())
-    bound = {name: seen[name] for name in ("tweedie", "calibrated")}
-    later = results["later step"].comparison
-    apart = later.excess / np.abs(1 - later.predicted)
-    half = [f"{np.median(v[:, SHIFTS.index(0.5)]):.2f}" for v in bound.values()]
-    most = [f"{np.median(v[:, -1]):.2f}" for v in bound.values()]
-    useless = [f"{np.mean(v[:, -1] >= 1):.0%}" for v in bound.values()]
-    return (
-        f"under B's own forward coupling the estimate of Theorem 4.7, which needs nothing but the "
-        f"model, is B's optimum within rounding in {met} of {seen['stein'].size} cases. "
-        f"Tweedie's estimate, which trusts the model's score, and a coefficient calibrated "
-        f"under A depart: at a shift of 0.5 they are off by {half[0]} and "
-        f"{half[1]} of the plain step's distance from the optimum (median), at {SHIFTS[-1]:g} by "
-        f"{most[0]} and {most[1]}, and then no better than the plain step in {useless[0]} and "
-        f"{useless[1]} of the cases. One step later, on states that the model made of B's, "
-        f"Theorem 4.7 itself is off by {np.median(apart):.1e} of that distance (median of "
-        f"{len(apart)} cases), by {np.max(apart):.1e} at most"
-    )
-
-
-def _wrong_sign(alpha: Any, sigma: Any) -> Mapping[str, Any]:
-    return {"u_x": 1 - 1 / alpha, "div": -(sigma**2) / alpha}
-
-
-def _no_drift(alpha: Any, sigma: Any) -> Mapping[str, Any]:
-    return {"div": sigma**2 / alpha}
-
-
 def shift_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     """Spaces of the shift: laws by their seed, moved by any amount."""
-    from steinlab.claims.coefficient.foreign_denoiser import Shifts
 
     def make(family: str, solver: str, seed: float, size: float) -> Cases:
         return Shifts(family, solver, int(seed), (size,))
@@ -274,8 +242,8 @@ CLAIM = Claim(
     ),
     controls=(
         NegativeControl("Tweedie with the model's denoiser", Identity(reference, tweedie)),
-        NegativeControl("wrong sign of the divergence", Identity(reference, _wrong_sign)),
-        NegativeControl("drift term dropped", Identity(reference, _no_drift)),
+        NegativeControl("wrong sign of the divergence", Identity(reference, stein_wrong_sign)),
+        NegativeControl("drift term dropped", Identity(reference, no_drift)),
     ),
     dropped=(
         Dropped(
@@ -292,9 +260,12 @@ CLAIM = Claim(
         ),
     ),
     headline="Theorem 4.7 adapts to a shifted law exactly on noised data, but misses by "
-    "{later:.0%} one step later.",
+    "{later} one step later.",
     numbers=_numbers,
-    finding=_finding,
+    finding="Under the shifted law's own forward coupling the estimate needs nothing but the "
+    "model, and is that law's optimum within rounding. Tweedie's estimate, which trusts the "
+    "model's score, and a calibrated coefficient depart as the shift grows. One step later the "
+    "states are the model's, and Theorem 4.7 departs too: adapt at the first step alone.",
     table=_table,
     search=shift_spaces,
 )

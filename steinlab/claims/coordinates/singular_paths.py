@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
+from steinlab.claims.instruments.random_steps import stacked
 from steinlab.coefficient.step_terms import Problem, Terms, quadrature_terms, sampled_terms
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import SOLVERS
@@ -123,8 +124,7 @@ def _problem(path: str, s: NoiseLevel, t: NoiseLevel) -> Problem:
     stack = GaussianMixture(
         law.weights[None], law.means[None, :, 0], np.broadcast_to(law.spectra[:, 0], (1, 2))
     )
-    s, t = (NoiseLevel(np.full((1, 1, 1), v.alpha), np.full((1, 1, 1), v.sigma)) for v in (s, t))
-    return Problem(stack, s, t, SOLVERS["euler"], None)
+    return Problem(stack, stacked(s), stacked(t), SOLVERS["euler"], None)
 
 
 def _deviations(path: str, s: NoiseLevel, t: NoiseLevel, seed: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Derivations as evidence of a claim: one case a step, and the controls."""
+"""Derivations as evidence of a claim: one case per step, and the controls."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def compare(data: Checked, formula: Any) -> Comparison:
 
 
 def symbolic_check(derivation: Derivation, *, covers: bool) -> Check:
-    """Return the check of a derivation, a case a step.
+    """Return the check of a derivation, one case per step.
 
     Parameters
     ----------

@@ -20,7 +20,13 @@ from analytic.iterates.line import LineIterate
 from analytic.memory import remembering
 from analytic.quadrature import mixture_breaks
 from steinlab.claims.error_bounds.perturbation import FORMS, Perturbed, States, integrate_perturbed
-from steinlab.claims.instruments.random_steps import StepCases, draw_law, log_uniform
+from steinlab.claims.instruments.random_steps import (
+    StepCases,
+    draw_law,
+    level_of,
+    log_uniform,
+    stacked,
+)
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.step_terms import Problem, at, take_step
 from steinlab.diffusion.processes import PROCESSES
@@ -73,7 +79,7 @@ class IterateCases:
         law = GaussianMixture(
             *(np.asarray(case["data"][k])[None] for k in ("weights", "means", "covariances"))
         )
-        levels = tuple(NoiseLevel(*(np.full((1, 1, 1), v) for v in pair)) for pair in case["grid"])
+        levels = tuple(stacked(NoiseLevel(*pair)) for pair in case["grid"])
         return cls.marked(law, levels, case["solver"])
 
     @classmethod
@@ -107,11 +113,6 @@ def step_solver(name: str) -> Solver:
     """The solver of the step at the iterates: first order after a multistep run."""
     solver = SOLVERS[name]
     return SOLVERS["euler"] if solver.depth else solver
-
-
-def level_of(level: NoiseLevel, index: int) -> NoiseLevel:
-    """Return one case of a stack of levels."""
-    return NoiseLevel(float(level.alpha[index, 0, 0]), float(level.sigma[index, 0, 0]))
 
 
 def bending(iterate: LineIterate) -> np.ndarray:

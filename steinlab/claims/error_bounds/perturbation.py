@@ -221,7 +221,10 @@ def measure_pairs(cases: PairCases) -> Perturbed:
     problem, other = cases.problem, cases.other
 
     def states(case: np.ndarray, x: np.ndarray) -> States:
-        law, level = remembering(other.take(case)), _take(problem.s, case)
+        law, level = (
+            remembering(other.take(case)),
+            NoiseLevel(problem.s.alpha[case], problem.s.sigma[case]),
+        )
         score = law.score(x[..., None], level)[..., 0]
         mass = np.exp(law.log_prob(x[..., None], level))
         return States(x, mass, score, np.abs(x), np.abs(score))
@@ -250,10 +253,6 @@ def measure_uniform(cases: PairCases) -> Perturbed:
 
     breaks = center[:, None] + reach[:, None] * np.linspace(-1, 1, 33)
     return integrate_perturbed(problem, states, breaks)
-
-
-def _take(level: NoiseLevel, case: np.ndarray) -> NoiseLevel:
-    return NoiseLevel(level.alpha[case], level.sigma[case])
 
 
 def ratios(data: Perturbed) -> np.ndarray:

@@ -88,7 +88,7 @@ CHOICES: Mapping[str, Callable[[float, float], float]] = {
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A run on a named law; a case a step, from ``first`` on."""
+    """A run on a named law; one case per step, from ``first`` on."""
 
     law: str
     process: str

@@ -1,7 +1,7 @@
 r"""Checks by proof of two bounds: the perturbation bound and the Lipschitz constant of a step.
 
 Both sides are enclosed. A formula is evaluated at the ends of the enclosures that favour it, so a
-violation is proved; where a bound is proved to hold, the finding says on how many cases.
+violation is proved; where a bound is proved to hold, a number says on how many cases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from analytic.certified.perturbation import PerturbationBound, perturbation_boun
 from analytic.certified.steps import ExactStep
 from steinlab.claims.instruments.enclosures import CertifiedCases, certified_check, law_of, listed
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import Check, Result
+from steinlab.verification.claim import Check, Number, Result
 from steinlab.verification.comparison import Comparison
 
 PERTURBATION_CASES = (
@@ -253,41 +253,33 @@ def proved_trapped(read: Callable[[Any], tuple[Any, Any]]) -> Check:
     return certified_check(TRAPPED_CASES, measure=measure_trapped, compare=compare)
 
 
-def proved_constants(read: Callable[[Any], Any]) -> Check:
-    """Check a step's Lipschitz constant; ``read`` finds its bound in a claim's formula."""
+def proved_constants(
+    read: Callable[[Any], Any], compare: Callable[[Constants, Any], Comparison] = compare_lipschitz
+) -> Check:
+    """Check constants of steps; ``read`` finds what they are compared with in a claim's formula."""
     return certified_check(
         LIPSCHITZ_CASES,
         more=MORE_CONSTANTS,
         measure=measure_lipschitz,
-        compare=lambda data, formula: compare_lipschitz(data, read(formula)),
+        compare=lambda data, formula: compare(data, read(formula)),
     )
 
 
-def proved_thresholds(read: Callable[[Any], Any]) -> Check:
-    """Check where steps stop contracting; ``read`` finds the threshold in a claim's formula."""
-    return certified_check(
-        LIPSCHITZ_CASES,
-        more=MORE_CONSTANTS,
-        measure=measure_lipschitz,
-        compare=lambda data, formula: compare_threshold(data, read(formula)),
-    )
-
-
-def proved_bound(results: Mapping[str, Result]) -> str:
-    """Return a finding's part on the perturbation bound, empty where no proof was tried."""
+def proved_bound(results: Mapping[str, Result]) -> list[Number]:
+    """Return on how many listed cases the perturbation bound is proved; none where none ran."""
     if "certified" not in results:
-        return ""
+        return []
     found = [b for part in results["certified"].data for b in getattr(part, "bounds", part).found]
     proved = [b for b in found if b.state.upper <= b.state_bound.lower]
     met = [float(b.state_bound.radius / b.state_bound.mid) for b in found if b not in proved]
-    equal = f", attained within {max(met):.0e} on {len(met)}" if met else ""
-    return f"; proved on {len(proved)} listed cases{equal}"
+    attained = [Number("cases that attain it, gap at most", max(met))] if met else []
+    return [Number("listed cases with a proof", len(proved)), *attained]
 
 
-def enclosed_constants(results: Mapping[str, Result]) -> str:
-    """Return a finding's part on Lipschitz constants, empty where none was enclosed."""
+def enclosed_constants(results: Mapping[str, Result]) -> list[Number]:
+    """Return how tightly Lipschitz constants were enclosed; nothing where none was."""
     if "certified" not in results:
-        return ""
+        return []
     steps = [value for part in results["certified"].data for value in part.step]
     radius = max(float(value.radius / value.mid) for value in steps)
-    return f"; L_T and L_D enclosed to {radius:.0e} on {len(steps)} listed cases"
+    return [Number("relative radius of the enclosed L_T and L_D, largest", radius)]

@@ -20,7 +20,7 @@ from analytic.certified.coefficient import step_terms
 from analytic.certified.laws import ExactMixture
 from analytic.certified.steps import ExactStep
 from steinlab.claims.instruments.linear_forms import Form, Identity
-from steinlab.verification.claim import Check, Effort
+from steinlab.verification.claim import Check, Effort, Number, Result
 from steinlab.verification.comparison import Comparison
 
 BITS = 53
@@ -197,11 +197,12 @@ def certified_check(
     )
 
 
-def radius_sentence(results: Mapping[str, Any], name: str = "certified") -> str:
-    """Return the finding's part about a check of the coefficient, empty where it did not run."""
-    if name not in results:
-        return ""
-    data = results[name].data
-    count = sum(len(part.values) for part in data)
-    radius = float(max(part.radius for part in data))
-    return f"; proved on {count} listed cases to a radius of {radius:.0e} of E|u|^2"
+def proof_radius(results: Mapping[str, Result]) -> list[Number]:
+    """Return the numbers of a coefficient's check by proof; none where it did not run."""
+    if "certified" not in results:
+        return []
+    data = results["certified"].data
+    return [
+        Number("listed cases with a proof", sum(len(part.values) for part in data)),
+        Number("radius of the proofs over E|u|^2", float(max(part.radius for part in data))),
+    ]

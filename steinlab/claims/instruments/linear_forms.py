@@ -42,13 +42,23 @@ def tweedie(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
     return {"u_tweedie": 1.0}
 
 
+def stein_wrong_sign(alpha: Any, sigma: Any) -> Mapping[str, Any]:
+    """Theorem 4.7 with the divergence subtracted: a negative control's right side."""
+    return {"u_x": 1 - 1 / alpha, "div": -(sigma**2) / alpha}
+
+
+def no_drift(alpha: Any, sigma: Any) -> Mapping[str, Any]:
+    """Theorem 4.7 without its drift term: a negative control's right side."""
+    return {"div": sigma**2 / alpha}
+
+
 def wrong_sign(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
-    """``-sigma^2 div u``: a control's right side of Stein's identity."""
+    """``-sigma^2 div u``: a negative control's right side of Stein's identity."""
     return {"div": -(sigma**2)}
 
 
 def no_square(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
-    """``sigma div u``: another."""
+    """``sigma div u``: a negative control's right side of Stein's identity."""
     return {"div": sigma}
 
 

@@ -8,9 +8,9 @@ how far it moves when both lengths are halved once more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -77,6 +77,24 @@ class Convergence(SingleCase):
     process: str
     grid: str
     kind: str
+
+
+@dataclass(frozen=True)
+class PerState(SingleCase):
+    """A run of :data:`STATES`, one case per state."""
+
+    def __len__(self) -> int:
+        """Return the number of states."""
+        return len(STATES)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return the case as JSON."""
+        return {**super().describe(index), "state": index}
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back; all its states are run again."""
+        return cls(**{f.name: case[f.name] for f in fields(cls)})
 
 
 class Observed(NamedTuple):
@@ -207,7 +225,7 @@ def compare_orders(data: Observed, shift: int) -> Comparison:
 def cases(
     solvers: Sequence[str], kind: str, processes: Sequence[str] = PROCESS_NAMES[:2]
 ) -> list[Convergence]:
-    """Return a case a solver, process and grid."""
+    """Return one case per solver, process and grid."""
     return [Convergence(n, p, g, kind) for n in solvers for p in processes for g in SPACINGS]
 
 

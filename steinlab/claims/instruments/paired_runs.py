@@ -172,7 +172,7 @@ def exact_at(name: str, process: str, states: int, seed: int, level: NoiseLevel)
 
 @dataclass(frozen=True)
 class Swept:
-    """Rules at once, on states ``(R, N, d)``: one coefficient a row of the stack.
+    """Rules at once, on states ``(R, N, d)``: one coefficient per row of the stack.
 
     ``track`` gives the exact trajectory by level, for the route ``flow``.
     """
@@ -225,7 +225,7 @@ def largest_gain(step: Step, rng: np.random.Generator, iterations: int = 3) -> f
 
 
 class Outcome(NamedTuple):
-    """A finished setup, one entry a rule of its stack.
+    """A finished setup, one entry per rule of its stack.
 
     ``noise`` is the standard error of the logarithm of the flow error's ratio to the plain run's,
     from the states' squared distances. ``expansion`` is the largest ``|T' v| / |v|`` met on the

@@ -8,13 +8,13 @@ optimum is the posterior mean, not a state of the next level.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from steinlab.claims.instruments.linear_forms import Measured
 from steinlab.claims.instruments.random_steps import StepCases, draw_steps
-from steinlab.claims.instruments.step_checks import integrate_steps
+from steinlab.claims.instruments.step_checks import integrate_steps, on_field
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated
 from steinlab.verification.claim import Check, Effort
@@ -62,19 +62,6 @@ def compare_collapse(data: Collapse, formula: SlackFormula) -> Comparison:
     return Comparison(measured, formula(data.slack), tolerance)
 
 
-class HasCollapse(Protocol):
-    """A claim's formula that states the collapse among other things."""
-
-    @property
-    def collapse(self) -> SlackFormula:
-        """The coefficient as a function of ``1 - kappa``."""
-        ...
-
-
-def _compare_field(data: Collapse, formula: HasCollapse) -> Comparison:
-    return compare_collapse(data, formula.collapse)
-
-
 def collapse_check(family: str, count: int) -> Check:
     """Integrate random Euler steps of a process with ``beta = 1 - kappa``."""
 
@@ -87,11 +74,12 @@ def collapse_check(family: str, count: int) -> Check:
         )
         return [*line, *space]
 
-    return Check(
+    check = Check(
         "collapse",
         method="quadrature",
         draw=draw,
         measure=measure_collapse,
-        compare=_compare_field,
+        compare=compare_collapse,
         restore=StepCases.restore,
     )
+    return on_field(check, "collapse")

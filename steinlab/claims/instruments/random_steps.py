@@ -38,7 +38,7 @@ def log_uniform(rng: np.random.Generator, low: Any, high: Any, size: Any = None)
 
 @dataclass(frozen=True)
 class StepCases:
-    """A stack of steps of one solver: what :class:`Problem` needs, and a seed a case.
+    """A stack of steps of one solver: what :class:`Problem` needs, and a seed per case.
 
     ``dims`` is the dimension of the space a one-dimensional law stands for: beyond its line the
     law is Gaussian with the same variance in ``dims - 1`` directions.
@@ -96,8 +96,19 @@ class StepCases:
         return cls(problem, np.array([case["seed"]]), np.array([case["dim"]]))
 
 
+def level_of(level: NoiseLevel, index: int = 0) -> NoiseLevel:
+    """Return one level of a stack, in numbers."""
+    return NoiseLevel(float(level.alpha[index, 0, 0]), float(level.sigma[index, 0, 0]))
+
+
+def stacked(level: NoiseLevel, count: int = 1) -> NoiseLevel:
+    """Return a stack ``(count, 1, 1)`` of one level."""
+    return NoiseLevel(*(np.full((count, 1, 1), v) for v in (level.alpha, level.sigma)))
+
+
 def _pair(level: NoiseLevel, index: int) -> list[float]:
-    return [float(level.alpha[index, 0, 0]), float(level.sigma[index, 0, 0])]
+    own = level_of(level, index)
+    return [own.alpha, own.sigma]
 
 
 def _level(pairs: Any) -> NoiseLevel:
@@ -170,7 +181,7 @@ def draw_steps(
     longest: Mapping[str, float] = MappingProxyType({}),
     ratios: tuple[float, float] | None = None,
 ) -> list[StepCases]:
-    """Draw about ``count`` cases in stacks, one a solver, family and dimension.
+    """Draw about ``count`` cases in stacks, one per solver, family and dimension.
 
     With ``embed`` the laws are one-dimensional with one shared variance and stand for ``dims``.
     One stack in eight steps to zero noise. ``longest`` shortens the steps of the solvers it names.

@@ -17,7 +17,7 @@ from steinlab.claims.instruments.linear_forms import (
     compare_sampled,
     pool_sampled,
 )
-from steinlab.claims.instruments.random_steps import FAMILIES, StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import FAMILIES, StepCases, draw_steps, level_of
 from steinlab.coefficient.divergence import Divergence, Hutchinson, draw_probes
 from steinlab.coefficient.step_terms import (
     Problem,
@@ -46,14 +46,14 @@ SAMPLED_LONGEST = {"heun": 1.0}
 on sets which a thousand states miss, so its samples say nothing; quadrature covers those."""
 
 STATES = 512
-"""States a sampled case."""
+"""States per sampled case."""
 
 ELEMENTS = 2**21
 """Elements of the largest temporary: sampled stacks are evaluated in parts below it."""
 
 
 def past_states(cases: StepCases) -> np.ndarray | None:
-    """Draw one frozen past state a case from the earlier level's law: independent of ``x``."""
+    """Draw one frozen past state per case from the earlier level's law: independent of ``x``."""
     problem = cases.problem
     if problem.earlier is None:
         return None
@@ -61,13 +61,8 @@ def past_states(cases: StepCases) -> np.ndarray | None:
     for i, seed in enumerate(cases.seeds):
         rng = np.random.default_rng([seed, 1])
         x_star = problem.law.take(i).sample(1, rng)
-        earlier = NoiseLevel(*_scalars(problem.earlier, i))
-        states.append(earlier.noised(x_star, rng))
+        states.append(level_of(problem.earlier, i).noised(x_star, rng))
     return np.stack(states)
-
-
-def _scalars(level: NoiseLevel, index: int) -> tuple[float, float]:
-    return float(level.alpha[index, 0, 0]), float(level.sigma[index, 0, 0])
 
 
 def integrate_steps(cases: StepCases) -> Measured:
@@ -143,6 +138,19 @@ def sample_steps(
         parts.append(sampled_terms(part.problem, x_star, eps, frozen, rng=rng, divergence=probes))
     stacked = (np.concatenate([getattr(p, name) for p in parts]) for name in Terms.names())
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], Terms(*stacked))
+
+
+def on_field(check: Check, field: str) -> Check:
+    """Return a check that compares with one field of the claim's formula."""
+
+    def compare(data: Any, formula: Any) -> Comparison:
+        return check.compare(data, getattr(formula, field))
+
+    def pool(batches: Sequence[Any], formula: Any) -> Comparison:
+        assert check.pool is not None
+        return check.pool(batches, getattr(formula, field))
+
+    return replace(check, compare=compare, pool=pool if check.pool else None)
 
 
 def quadrature_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:

@@ -134,7 +134,7 @@ def spectral_norm(jacobian: np.ndarray) -> np.ndarray:
 
 
 GRID = 2001
-"""States a component's reach is searched on for the supremum of ``D'``."""
+"""States of a component's reach that are searched for the supremum of ``D'``."""
 
 ROUNDS = 18
 """Halvings of the cell around the best state; its width falls to 1e-8 of a panel."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from steinlab.claims.instruments.paired_runs import CLIPPED, Setup
 from steinlab.claims.performance.clipped_gain import (
     CONDITIONS,
+    FINDING,
     SURE,
     cells,
-    finding,
     interval,
     numbers,
     one_cell,
@@ -40,7 +40,7 @@ CLAIM = Claim(
     ),
     expected="conditional",
     headline="Rectified flow: Tweedie's coefficient clipped to [0.5, 1] cuts flow errors by "
-    "{cut:.0%} on average, mostly Heun's and 3M's.",
+    "{cut} on average, mostly Heun's and 3M's.",
     numbers=numbers,
     source="the definition of gamma* at alpha = 1 - t, sigma = t; a question of the review; the "
     "clip from above is ours",
@@ -63,7 +63,7 @@ CLAIM = Claim(
             Setup("Gaussian, 2-D", FLOW.name, "unipc-2", "logsnr", 8, SURE, 0),
         ),
     ),
-    finding=finding,
+    finding=FINDING,
     table=table,
     search=cell_spaces,
 )

@@ -9,34 +9,32 @@ published rule, clipped from below only, loses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from steinlab.claims.instruments.paired_runs import CLIPPED, PUBLISHED, Outcome
-from steinlab.claims.performance.clipped_gain import STATES, stand_in
+from steinlab.claims.performance.clipped_gain import stand_in
 from steinlab.claims.performance.gain_ratios import (
     AS_STATED,
     CHOSEN,
     CLUSTERED,
     COLUMNS,
     EVALUATIONS,
-    FULL_STATES,
     OVERSHOT,
     QUICK_STATES,
-    Design,
-    Runs,
+    cut_number,
+    design_of,
+    interval_numbers,
     mean_check,
-    name_of,
+    outcomes_of,
     over,
     parts_of,
     rows,
-    seed_of,
     solver_rows,
-    tally,
 )
 from steinlab.diffusion.processes import EDM
 from steinlab.verification.claim import (
     Claim,
     Dropped,
-    Effort,
     NegativeControl,
     Number,
     Result,
@@ -48,24 +46,6 @@ APPLIED = tuple(rule for rule in CLIPPED if rule.endswith("VP"))
 OWN = "tweedie 0.1 to 1"
 
 
-def design(effort: Effort) -> Design:
-    """Return every law, solver and grid at 4 evaluations."""
-    states = FULL_STATES if effort.profile == "full" else STATES
-    return Design(EDM.name, (FEW,), 1, 0, states, seed_of(effort))
-
-
-def published(effort: Effort) -> Design:
-    """Return one in three in the quick profile: the published rule's loss needs no more."""
-    full = effort.profile == "full"
-    fraction, states = (1, FULL_STATES) if full else (3, QUICK_STATES)
-    return Design(EDM.name, (FEW,), fraction, 0, states, seed_of(effort))
-
-
-def _runs(results: Mapping[str, Result], check: str) -> Runs:
-    (runs,) = (data for data in results[check].data if isinstance(data, Runs))
-    return runs
-
-
 def without_heun(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the outcomes of every other solver."""
     return [o for o in outcomes if o.setup.solver != "heun"]
@@ -73,48 +53,36 @@ def without_heun(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def _table(results: Mapping[str, Result]) -> Table:
     title = f"Corrected over plain at {FEW} evaluations"
-    kept = (_runs(results, name).outcomes for name in ("gain", "gain, published rule"))
-    outcomes = _runs(results, "gain").outcomes
+    kept = [outcomes_of(results, name) for name in ("gain", "gain, published rule")]
+    outcomes = kept[0]
     rest = without_heun(outcomes)
     heunless = [
         [f"{rule}, without heun", "flow error", *parts_of(over(rest, rule))] for rule in CLIPPED
     ]
-    every = [row for outcomes in kept for row in rows(outcomes)]
+    every = [row for own in kept for row in rows(own)]
     return Table(title, COLUMNS, [*every, *heunless, *solver_rows(outcomes, CLIPPED)])
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    outcomes = _runs(results, "gain").outcomes
+    outcomes = outcomes_of(results, "gain")
     first = over(outcomes, APPLIED[0])
-
-    def cut(name: str, kept: Sequence[Outcome], rule: str, key: str = "") -> Number:
-        return Number(name, 1 - over(kept, rule).mean, unit="%", better="higher", key=key)
-
+    lost = over(outcomes_of(results, "gain, published rule"), PUBLISHED[0])
     return [
-        cut("flow error cut, 0.1 to 1 in VP, mean", outcomes, APPLIED[0], "cut"),
-        Number("its 95 % interval, from", 1 - first.high, unit="%"),
-        Number("its 95 % interval, to", 1 - first.low, unit="%"),
-        cut("the same without Heun", without_heun(outcomes), APPLIED[0]),
-        cut("flow error cut, 0.5 to 1 in VP", outcomes, APPLIED[1]),
-        cut("flow error cut, 0.9 to 1 in VP", outcomes, APPLIED[2]),
-        cut("flow error cut, 0.1 to 1 in EDM's coordinates", outcomes, OWN),
+        cut_number("flow error cut, 0.1 to 1 in VP, mean", outcomes, APPLIED[0], "cut"),
+        *interval_numbers(1 - first.high, 1 - first.low, "%"),
+        cut_number("the same without Heun", without_heun(outcomes), APPLIED[0]),
+        cut_number("flow error cut, 0.5 to 1 in VP", outcomes, APPLIED[1]),
+        cut_number("flow error cut, 0.9 to 1 in VP", outcomes, APPLIED[2]),
+        cut_number("flow error cut, 0.1 to 1 in EDM's coordinates", outcomes, OWN),
+        Number("flow error over plain, published rule, mean", lost.mean, better="lower"),
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    outcomes = _runs(results, "gain").outcomes
-    found = [over(outcomes, rule) for rule in APPLIED]
-    rest = [over(without_heun(outcomes), rule) for rule in APPLIED]
-    lossy = _runs(results, "gain, published rule").outcomes
-    lost = ", ".join(f"{rule} {over(lossy, rule).mean:.3g}" for rule in PUBLISHED)
-    best, rule, where = min(
-        ((o.ratio(rule), rule, o) for o in outcomes for rule in APPLIED), key=lambda c: c[0]
-    )
-    return (
-        f"at {FEW} evaluations, judged in VP: {tally(found)}. Without Heun: {tally(rest)}. The "
-        f"published rule multiplies the error by: {lost}. Best cell: {best:.2g} ({name_of(where)}, "
-        f"{rule})"
-    )
+AT_FEW = partial(design_of, process=EDM.name, evaluations=(FEW,))
+"""Every law, solver and grid at 4 evaluations."""
+
+AT_FEW_OF_PUBLISHED = partial(AT_FEW, fraction=3, states=QUICK_STATES)
+"""One in three in the quick profile: the published rule's loss needs no more."""
 
 
 CLAIM = Claim(
@@ -124,7 +92,7 @@ CLAIM = Claim(
     latex=(r"\frac{\mathrm{error}(\gamma)}{\mathrm{error}(1)} < 1 \text{ at 4 evaluations}",),
     expected="conditional",
     headline="At the largest steps Tweedie's coefficient, clipped to [0.1, 1] in VP, cuts flow "
-    "errors by {cut:.0%}, nearly all Heun's.",
+    "errors by {cut}, nearly all Heun's.",
     numbers=_numbers,
     source="Section 5; the clip from above is ours",
     kind="empirical",
@@ -141,7 +109,7 @@ CLAIM = Claim(
         CHOSEN,
     ),
     formula=AS_STATED,
-    checks=(mean_check("gain", design, APPLIED),),
+    checks=(mean_check("gain", AT_FEW, APPLIED),),
     controls=(
         NegativeControl("gamma = 1.5", OVERSHOT, ("gain",)),
         NegativeControl("gamma = 0.9", stand_in("gamma 0.9"), ("gain",)),
@@ -150,15 +118,17 @@ CLAIM = Claim(
     dropped=(
         Dropped(
             "the published rule, clipped from below only",
-            mean_check("gain, published rule", published, PUBLISHED),
+            mean_check("gain, published rule", AT_FEW_OF_PUBLISHED, PUBLISHED),
             unstated=True,
         ),
         Dropped(
             "in EDM's own coordinates, clipped to [0.1, 1]",
-            mean_check("gain, own coordinates", design, (OWN,)),
+            mean_check("gain, own coordinates", AT_FEW, (OWN,)),
             unstated=True,
         ),
     ),
-    finding=_finding,
+    finding="Nearly all of the mean gain is Heun's: for another solver look at its own row of "
+    "the table first. The correction must be computed and applied in VP coordinates and clipped "
+    "at 1; in EDM's own coordinates the gain is not told from none, and the published rule loses.",
     table=_table,
 )

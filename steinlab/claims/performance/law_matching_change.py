@@ -32,7 +32,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import integrate, mixture_breaks
-from steinlab.claims.instruments.random_steps import log_uniform
+from steinlab.claims.instruments.random_steps import log_uniform, stacked
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.verification.claim import Effort
 from steinlab.verification.comparison import Comparison
@@ -74,8 +74,7 @@ class Batches:
             GaussianMixture(*(np.asarray(case[name][key])[None] for key in KEYS))
             for name in ("data", "batch")
         )
-        alpha, sigma = (np.full((1, 1, 1), value) for value in case["level"])
-        return cls(law, NoiseLevel(alpha, sigma), batch)
+        return cls(law, stacked(NoiseLevel(*case["level"])), batch)
 
 
 KEYS = ("weights", "means", "covariances")

@@ -1,4 +1,4 @@
-"""Solvers with one coefficient 5 % off: the controls of every order check.
+"""Break one coefficient of a solver by 5 %: the negative controls of every order check.
 
 The error is one that a constant denoiser does not notice, so consistency is kept and only the
 order suffers, as with a typing error in a published formula.
@@ -12,6 +12,7 @@ from typing import Any
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
+from steinlab.claims.instruments.wrapped_solver import Wrapped
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.solvers import EULER, Candidate, History, LinearMultistep, LinearStep, Solver
 
@@ -56,26 +57,12 @@ def _moved(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @dataclass(frozen=True)
-class _Bent:
+class _Bent(Wrapped):
     """A solver with stages whose difference from the Euler step is 5 % too large."""
-
-    inner: Solver
-    depth: int = 0
 
     @property
     def name(self) -> str:
         return f"{self.inner.name}, 5 % off"
-
-    @property
-    def order(self) -> int:
-        return self.inner.order
-
-    @property
-    def ends_at_zero(self) -> bool:
-        return self.inner.ends_at_zero
-
-    def evaluations(self, t: NoiseLevel) -> int:
-        return self.inner.evaluations(t)
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History

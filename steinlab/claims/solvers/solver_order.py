@@ -130,7 +130,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Declared and observed orders, over processes and grids", columns, rows)
 
 
-def _capped(results: Mapping[str, Result]) -> list[str]:
+def _started_only(results: Mapping[str, Result]) -> list[str]:
     """Solvers that need a matching start."""
     seen = orders(results, "matching").items() if "matching" in results else ()
     return [name for name, found in seen if found[0].declared > declared_alone(name)]
@@ -141,7 +141,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     worst = max(float(np.max(c.excess[~c.violated], initial=0.0)) for c in comparisons)
     return [
         Number("solvers", len(orders(results, "own"))),
-        Number("of these, with a matching start only", len(_capped(results)), key="capped"),
+        Number("of these, with a matching start only", len(_started_only(results)), key="started"),
         Number("largest distance to the declared order", worst, better="lower"),
         Number("processes", len({d.case.process for d in results["own"].data})),
     ]
@@ -155,14 +155,14 @@ def _finding(results: Mapping[str, Result]) -> str:
         for name, seen in orders(results, kind).items()
         if _wrong(seen)
     ]
-    solvers, capped = orders(results, "own"), _capped(results)
+    solvers, started = orders(results, "own"), _started_only(results)
     right = len(solvers) - len({text.split()[0] for text in wrong})
     which = f"all {right}" if not wrong else f"{right} of {len(solvers)}"
     return (
         f"{which} solvers have their declared order, global and local, on a smooth denoiser and 2 "
         "grids"
         + (f"; not {', '.join(wrong)}" if wrong else "")
-        + (f"; with a matching start only: {', '.join(capped)}" if capped else "")
+        + (f"; with a matching start only: {', '.join(started)}" if started else "")
     )
 
 
@@ -196,7 +196,7 @@ CLAIM = Claim(
     title="Orders of the solvers",
     statement="a solver of order p has global error O(h^p) and local error O(h^(p+1))",
     latex=(r"\text{global error } O(h^p), \qquad \text{local error } O(h^{p+1})",),
-    headline="All {solvers} solvers reach their declared order; {capped} of them only with a "
+    headline="All {solvers} solvers reach their declared order; {started} of them only with a "
     "matching start.",
     numbers=_numbers,
     source="The solvers' papers; docs/solvers.md",

@@ -1,9 +1,7 @@
-"""What follows from a ledger beside the pages: README's counts, expected verdicts, headlines.
+"""What follows from a ledger beside the pages: the README's counts and findings, headlines.
 
-Of the verdicts expected in the ledger's profile only those of the claims that are judged on the
-stored study are adopted from the ledger, since they follow the record; another difference is
-reported and adopted by nobody. The README's counts are of the quick profile, and say where the full
-one differs.
+The counts are of the verdicts that the claims expect. A ledger with another verdict is reported,
+and changes no expectation: that is a field of the claim.
 """
 
 from __future__ import annotations
@@ -17,25 +15,12 @@ from typing import Any
 from steinlab.errors import InputError
 from steinlab.report.terminal import answer
 from steinlab.report.words import HEADLINES, counts
-from steinlab.storage import read_json
-from steinlab.verification.registry import load_claim
-from steinlab.verification.shards import package_of
+from steinlab.verification.registry import claim_ids, load_claim
 
-EXPECTED = {
-    "quick": Path("tests") / "expected_verdicts.json",
-    "full": Path("tests") / "expected_verdicts_full.json",
-}
 BLOCK = re.compile(r"(<!-- (verdicts|findings) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 FEATURED = ("reference-free-coefficient", "integration-error", "clipped-gain")
 """Claims whose answers the README gives."""
-
-
-def adopted(ledger: Mapping[str, Any], expected: Mapping[str, str]) -> dict[str, str]:
-    """Return the expected verdicts with those of the claims on the stored study as found."""
-    found = {row["id"]: row["verdict"] for row in ledger["claims"]}
-    mine = {name: found[name] for name in found if package_of(name) == "gpu_models"}
-    return dict(sorted({**expected, **mine}.items()))
 
 
 def featured(ledger: Mapping[str, Any]) -> str:
@@ -45,13 +30,13 @@ def featured(ledger: Mapping[str, Any]) -> str:
     return "| what we found | the evidence |\n|---|---|\n" + "".join(lines)
 
 
-def verdict_counts(quick: Mapping[str, str], full: Mapping[str, str]) -> str:
-    """Return the README's counts, one line per owner, and where the full profile differs."""
-    rows = [{"id": n, "verdict": v, "owner": load_claim(n).owner} for n, v in sorted(quick.items())]
+def verdict_counts() -> str:
+    """Return the README's counts, one line per owner."""
+    claims = map(load_claim, claim_ids())
+    rows = [{"id": c.id, "verdict": c.expected, "owner": c.owner} for c in claims]
     out = "".join(f"- {line[0].upper()}{line[1:]}\n" for line in counts(rows))
-    others = [f"`{name}` is {full[name]}" for name in sorted(full) if full[name] != quick.get(name)]
-    said = f"where {', '.join(others)}" if others else "with the same verdicts"
-    return f"{out}\n`make verify PROFILE=full` takes eight times the cases, {said}.\n"
+    same = "`make verify PROFILE=full` takes eight times the cases, with the same verdicts."
+    return f"{out}\n{same}\n"
 
 
 def following(root: Path, ledger: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -60,26 +45,21 @@ def following(root: Path, ledger: Mapping[str, Any]) -> tuple[dict[str, str], li
     Raises
     ------
     InputError
-        If the expected verdicts cannot be read, or README.md has no single block of verdicts.
+        If README.md has no single block each of verdicts and of findings.
     """
-    expected = {profile: read_json(root / file, "root") for profile, file in EXPECTED.items()}
-    after = adopted(ledger, expected[ledger["profile"]])
-    expected[ledger["profile"]] = after
     readme = (root / "README.md").read_text(encoding="utf-8")
-    made = {"verdicts": verdict_counts(expected["quick"], expected["full"])}
-    made |= {"findings": featured(ledger)}
+    made = {"verdicts": verdict_counts(), "findings": featured(ledger)}
     names = [found[2] for found in BLOCK.finditer(readme)]
     if sorted(names) != sorted(made):
         raise InputError(f"README.md must hold one block each of {', '.join(made)}, got {names}")
     text = BLOCK.sub(lambda found: found[1] + made[found[2]] + found[3], readme)
     found = {row["id"]: row["verdict"] for row in ledger["claims"]}
     problems = [
-        f"{name}: verdict {found.get(name, 'missing')}, expected {verdict}"
-        for name, verdict in after.items()
-        if found.get(name) != verdict
+        f"{name}: verdict {found.get(name, 'missing')}, expected {expected}"
+        for name in claim_ids()
+        if found.get(name) != (expected := load_claim(name).expected)
     ]
-    target = str(EXPECTED[ledger["profile"]])
-    out = {"README.md": text, target: json.dumps(after, indent=2) + "\n"}
+    out = {"README.md": text}
     if ledger["profile"] == "quick":
         said = {row["id"]: row["headline"] for row in ledger["claims"] if row.get("headline")}
         out[f"steinlab/report/{HEADLINES}"] = json.dumps(said, indent=1) + "\n"

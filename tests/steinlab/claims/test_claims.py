@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,15 +26,8 @@ from steinlab.verification.ledger import (
 from steinlab.verification.significance import Mean, critical
 from tests.steinlab.claims.small import break_source, judged, judged_exactly, shrink
 
-TESTS = Path(__file__).parents[2]
-EXPECTED = json.loads((TESTS / "expected_verdicts.json").read_text())
-EXPECTED_FULL = json.loads((TESTS / "expected_verdicts_full.json").read_text())
 CLAIMS = pytest.mark.parametrize("claim_id", claim_ids())
-
-
-@pytest.mark.parametrize("expected", [EXPECTED, EXPECTED_FULL], ids=["quick", "full"])
-def test_the_expected_verdicts_are_those_that_the_claims_state(expected: dict[str, str]) -> None:
-    assert expected == {claim_id: load_claim(claim_id).expected for claim_id in claim_ids()}
+LONGEST_FINDING = 500
 
 
 def plain(value: Any) -> Any:
@@ -67,8 +59,9 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     row = judge_by_id(claim_id, "quick", 0)
     assert plain(row)["id"] == claim_id
     assert faults({"claims": [row]}) == []
-    assert row["verdict"] == EXPECTED[claim_id]
+    assert row["verdict"] == row["expected"]
     assert row["owner"] in OWNERS
+    assert len(row["finding"]) <= LONGEST_FINDING, row["finding"]
     if row["verdict"] == "not-run":
         assert row["finding"]
         assert not row["cases"]
@@ -136,7 +129,7 @@ def test_another_seed_draws_other_cases(claim_id: str, monkeypatch: pytest.Monke
 def test_verdicts_of_the_quick_profile_do_not_depend_on_the_seed(claim_id: str, seed: int) -> None:
     row = judge_by_id(claim_id, "quick", seed)
     assert faults({"claims": [row]}) == []
-    assert row["verdict"] == EXPECTED[claim_id]
+    assert row["verdict"] == row["expected"]
 
 
 # --- broken formulas ----------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from steinlab.verification.ledger import claim_ids, judge_by_id, load_claim
 from tests.steinlab.claims.small import shrink
 
 ROOT = Path(__file__).parents[3]
-CHARACTERS, WORDS, NUMBERS = 120, 20, 2
+CHARACTERS, WORDS, NUMBERS, FINDING = 120, 20, 2, 500
+ORDERS = {"third-order-as-published", "vp-singularity"}
 CHEAP = ["lipschitz-bound", "algorithm-cost", "shift-adaptation"]
 """Claims that are judged here: their headlines as they are shown."""
 
@@ -29,7 +30,8 @@ def numbers_in(text: str) -> int:
 
 def check_limits(text: str) -> None:
     assert len(text) <= CHARACTERS, (len(text), text)
-    assert len(text.split()) <= WORDS, (len(text.split()), text)
+    words = text.replace(" %", "%").split()
+    assert len(words) <= WORDS, (len(words), text)
     assert numbers_in(text) <= NUMBERS, (numbers_in(text), text)
     assert text.endswith("."), text
 
@@ -52,7 +54,24 @@ def test_a_template_is_within_its_limits(claim_id: str) -> None:
     assert claim.headline
     fields = [field for _, field, _, _ in Formatter().parse(claim.headline) if field is not None]
     assert bool(fields) <= bool(claim.numbers)
-    check_limits(re.sub(r"\{[^}]*\}", "10%", claim.headline))
+    check_limits(re.sub(r"\{[^}]*\}", "10 %", claim.headline))
+
+
+@pytest.mark.parametrize("claim_id", claim_ids())
+def test_a_finding_that_is_a_text_is_short_and_leaves_numbers_to_the_table(claim_id: str) -> None:
+    finding = load_claim(claim_id).finding
+    if isinstance(finding, str):
+        assert 40 < len(finding) <= FINDING, len(finding)
+        assert finding.endswith(".")
+        assert not re.search(r"\d %|\de-\d|\d\.\d{2,}", finding), finding
+
+
+@pytest.mark.parametrize("claim_id", claim_ids())
+def test_a_headline_shows_the_digits_of_the_table(claim_id: str) -> None:
+    """Orders and powers alone are rounded to whole numbers."""
+    specs = {spec for _, _, spec, _ in Formatter().parse(load_claim(claim_id).headline) if spec}
+    assert specs <= {".0f"}
+    assert not specs or claim_id in ORDERS
 
 
 @pytest.mark.parametrize("claim_id", CHEAP)

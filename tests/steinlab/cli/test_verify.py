@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from steinlab.cli import main
 from steinlab.verification.ledger import run
 
+ROOT = Path(__file__).resolve().parents[3]
 IDS = ["asymptotic-equivalence", "vp-singularity"]
 
 LEDGER = {"version", "profile", "seed", "wall_seconds", "environment", "claims"}
@@ -232,6 +234,18 @@ def test_another_verdict_than_expected_exits_1(tmp_path: Path) -> None:
     done = command("verify", "--claims", "vp-singularity", "--expect", file, "--seed", 5)
     assert done.returncode == 1
     assert done.stderr == "steinlab: vp-singularity: verdict conditional, expected refuted\n"
+
+
+def test_the_claims_own_expectations_need_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The template's claim comes out as it expects, and another expectation exits 1."""
+    text = (ROOT / "docs" / "templates" / "my_claim.py").read_text()
+    for name, expected, code in (("right", "holds", 0), ("wrong", "conditional", 1)):
+        stated = f'    expected="{expected}",\n    headline='
+        (tmp_path / f"{name}.py").write_text(text.replace("    headline=", stated))
+        assert main(["verify", str(tmp_path / f"{name}.py"), "--expect", "claims"]) == code
+    assert "my-claim: verdict holds, expected conditional" in capsys.readouterr().err
 
 
 def test_verify_does_not_load_torch() -> None:

@@ -29,7 +29,7 @@ from steinlab.claims.instruments.enclosures import (
     certified_check,
     compare_terms,
     measure_terms,
-    radius_sentence,
+    proof_radius,
 )
 from steinlab.claims.instruments.linear_forms import (
     Identity,
@@ -101,7 +101,7 @@ def test_without_python_flint_a_check_is_not_run_with_the_reason(monkeypatch):
     row = judge(replace(CLAIM, checks=(check,), dropped=()))
     assert row["verdict"] == "not-run"
     assert "pip install" in row["finding"]
-    assert radius_sentence({}) == ""
+    assert proof_radius({}) == []
 
 
 def first_part(cases, **options):
@@ -201,4 +201,4 @@ def test_the_bounds_claims_hold_a_proof_and_do_without_where_flint_is_missing(
     assert all(e["violations"] == 0 and e["detects"] < 1e-8 for e in row["evidence"])
     monkeypatch.setitem(sys.modules, "flint", None)
     assert proof.name not in {check.name for check in runnable(claim)}
-    assert proved_bound({}) == enclosed_constants({}) == ""
+    assert proved_bound({}) == enclosed_constants({}) == []
