@@ -43,11 +43,11 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     ],
     solver: Annotated[str, id_option("steinlab.solvers:SOLVER_IDS", "dpmpp-2m, heun, euler, ...")],
     evaluations: Annotated[
-        int,
+        int | None,
         number_option(
             whole(1, MAX_EVALUATIONS), "Spend this number of function evaluations (NFE) per sample."
         ),
-    ],
+    ] = None,
     correction: Annotated[
         str, id_option("steinlab.corrections:CORRECTIONS", "none, stein, tweedie, ...")
     ] = "none",
@@ -72,7 +72,13 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     ] = "",
     end: Annotated[
         str, typer.Option(metavar="WHERE", help="zero (noise), or the least noisy level.")
-    ] = "zero",
+    ] = "",
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Start from these rows (.npy), noised to the grid's start."
+        ),
+    ] = None,
     samples: Annotated[int, number_option(whole(1, MAX_SAMPLES), "Draw this number.")] = 16,
     seed: SeedOption = 0,
     out: Annotated[
@@ -97,6 +103,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
         end=end,
         samples=samples,
         seed=seed,
+        init=init,
     )
     writer = None if out is None else _writer(Path(out), run)
     with progress_bar(silent) as progress:

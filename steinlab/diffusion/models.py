@@ -7,6 +7,7 @@ argument and returns a :class:`Model` quickly; slow work belongs in ``build``.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
@@ -16,6 +17,7 @@ import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.pictures import UNIT, Display
 from steinlab.diffusion.processes import PROCESSES, Process
 from steinlab.errors import InputError, one_of
@@ -105,6 +107,27 @@ class Model:
         except ValueError as error:
             raise InputError(f"model {self.name}: {error}") from None
 
+    def require_grid(self, grid: Grid, process: Process, *, init: bool = False) -> None:
+        """Raise ``InputError`` unless the model can be sampled on a grid.
+
+        Its levels lie within ``sigma_range``. Where it begins below the process's noisiest level,
+        states hold data: those of a law that is known, or of rows that are given (``init``).
+        """
+        low, high = self.sigma_range or (0.0, math.inf)
+        for level in grid:
+            ratio = float(level.ratio)
+            if level.sigma and not low * (1 - 1e-9) <= ratio <= high * (1 + 1e-9):
+                raise InputError(
+                    f"grid: sigma/alpha must be in {low:.4g} to {high:.4g} for the model "
+                    f"{self.name}, got {ratio:.4g}"
+                )
+        known = init or self.law or self.data_law
+        if not known and grid[0].ratio < process.ratio_max * (1 - 1e-6):
+            raise InputError(
+                f"init must be given for {self.name} on a grid that begins in the middle: a state "
+                f"at sigma/alpha {float(grid[0].ratio):.4g} holds data, and their law is not known"
+            )
+
     def start(self, level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n`` states ``(n, dim)`` at a grid's noisiest level, where sampling starts.
 
@@ -126,6 +149,22 @@ def _built_on(model: Model, device: str) -> Denoiser:
         )
     moved: Denoiser = built.on(device)
     return moved
+
+
+def noised_rows(
+    rows: np.ndarray,
+) -> Callable[[NoiseLevel, int, np.random.Generator], np.ndarray]:
+    """Return a start that noises rows ``(m, d)``, in the manner of :meth:`Model.start`.
+
+    Where as many states are asked for as there are rows, each is noised once, in order; else rows
+    are drawn with replacement.
+    """
+
+    def start(level: NoiseLevel, n: int, rng: np.random.Generator) -> np.ndarray:
+        chosen = rows if n == len(rows) else rows[rng.integers(len(rows), size=n)]
+        return np.asarray(level.noised(chosen, rng))
+
+    return start
 
 
 def registered() -> dict[str, EntryPoint]:

@@ -8,8 +8,9 @@ independent ones, and besides with the law of its data where that is known.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,17 @@ class Request:
     end: str
     metrics: tuple[str, ...] = DEFAULT_METRICS
 
+    def span(self, process: Process) -> Process:
+        """Return the process between the grid's ends, where these are not its own."""
+        bounds: dict[str, Any] = {}
+        if _other(self.noisy, process.ratio_max):
+            bounds["t_max"] = float(process.time(self.noisy.ratio))
+        if self.end != "zero" and _other(self.clean, process.ratio_min):
+            bounds["t_min"] = float(process.time(self.clean.ratio))
+        elif self.noisy.ratio < 2 * process.ratio_min:
+            bounds["t_min"] = float(process.time(LEAST * self.noisy.ratio))
+        return replace(process, **bounds)
+
     def starts(self, subject: Subject, name: str) -> np.ndarray:
         """Draw the states that one of :data:`RUNS` starts from."""
         return subject.start(self.noisy, self.samples, rng_of(self.seed, name))
@@ -220,6 +232,14 @@ class Request:
         draws = (rng_of(self.seed, name) for name in RUNS[1:])
         samples = (self.clean.noised(law.sample(self.samples, rng), rng) for rng in draws)
         return self.target(*samples, law=law if self.end == "zero" else None)
+
+
+LEAST = 1e-3
+"""Ratio, of the noisiest level's, from where a long run steps to zero noise, if that is needed."""
+
+
+def _other(level: NoiseLevel, ratio: float) -> bool:
+    return level.alpha > 0 and not math.isclose(level.ratio, ratio, rel_tol=1e-9)
 
 
 def exact_bench(request: Request, subject: Subject, progress: Progress) -> Bench:
@@ -260,9 +280,10 @@ def follow_run(
     return long_run(
         subject.denoiser,
         states[:FLOW_STATES] if own else states,
-        subject.process,
+        request.span(subject.process),
         final_zero=request.end == "zero",
         estimate_error=own,
+        noisy=None if request.noisy.alpha else request.noisy,
         progress=progress,
     )
 

@@ -23,6 +23,7 @@ import numpy as np
 from steinlab.corrections.calibrated import Calibrated, Table
 from steinlab.corrections.fitted import calibrate
 from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.models import noised_rows
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError
 from steinlab.experiments.bench import (
@@ -40,7 +41,7 @@ from steinlab.experiments.bench import (
 )
 from steinlab.experiments.coefficient_noise import Noise, coefficient_noise, widened
 from steinlab.experiments.results import Row, name_of, packed, restored, to_json
-from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec
+from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init_rows
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution
@@ -166,7 +167,9 @@ def runs_of(spec: CompareSpec) -> Iterator[tuple[SolverSpec, Plan, int, Grid]]:
         except ValueError as error:  # levels that the process does not have
             raise InputError(f"grid {spec.grid}: {error}") from None
         require_beginning(plan.solvers[0], grid, f"solver {entry.label}")
-        yield entry, plan, asked, grid
+        if spec.model:
+            spec.model.require_grid(grid, process, init=spec.init is not None)
+        yield entry, plan, asked or evaluations_on(plan, grid), grid
 
 
 def subject_name(spec: CompareSpec) -> str:
@@ -179,7 +182,12 @@ def subject_name(spec: CompareSpec) -> str:
 def subject_of(spec: CompareSpec) -> Subject:
     """Return what is compared."""
     if spec.model is not None:
-        return Subject.of_model(spec.model, spec.schedule)
+        subject = Subject.of_model(spec.model, spec.schedule)
+        if spec.init is None:
+            return subject
+        rows = init_rows(spec.init, spec.model, "init")
+        name = f"{subject.name} from {key_of(rows)[:16]}"
+        return replace(subject, name=name, start=noised_rows(rows))
     assert spec.data is not None
     return Subject.of_law(spec.data.law(), PROCESSES[spec.schedule], repr(spec.data))
 

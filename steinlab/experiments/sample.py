@@ -6,19 +6,20 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from steinlab.corrections import correction_factory
-from steinlab.diffusion.grids import Grid, grid_name
-from steinlab.diffusion.models import Model, load_model
+from steinlab.diffusion.grids import Grid, given_steps, grid_name, make_grid
+from steinlab.diffusion.models import Model, load_model, noised_rows
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.bench import played
-from steinlab.experiments.specs.compare import CorrectionSpec
+from steinlab.experiments.specs.compare import CorrectionSpec, init_rows
 from steinlab.experiments.specs.solvers import require_beginning
-from steinlab.solvers import Plan, get_solver
+from steinlab.solvers import Plan, evaluations_on, get_solver
 from steinlab.solvers.loop import Prepares
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.step import Diagnostics
@@ -49,28 +50,32 @@ class SampleRun:
     asked: int
     samples: int
     seed: int
+    rows: np.ndarray | None = None
 
     @classmethod
     def of(
         cls,
         model: str,
         solver: str,
-        evaluations: int,
+        evaluations: int | None = None,
         *,
         correction: str = "none",
         gamma_min: float | None = None,
         gamma_max: float | None = None,
         schedule: str = "",
         grid: str = "karras",
-        end: str = "zero",
+        end: str = "",
         samples: int = 16,
         seed: int = 0,
+        init: str | None = None,
     ) -> SampleRun:
         """Return the run that names and numbers as on the command line describe.
 
         The process is the model's own where ``schedule`` is empty.
         :func:`steinlab.solvers.plans.run_within` says how ``evaluations`` are spent. The limits of
         the coefficient are the correction's own from below and :data:`GAMMA_MAX` from above.
+        A grid of given levels is run whole, to where it ends; ``init`` is an array file of rows to
+        start from, noised to its first level.
 
         Raises
         ------
@@ -87,9 +92,17 @@ class SampleRun:
         loaded = load_model(model, "--model")
         process = loaded.process(one_of("--process", schedule or loaded.schedule, PROCESSES))
         found = get_solver(solver, process, field="--solver")
-        if one_of("--end", end, ENDS) == "zero" and not found.ends_at_zero:
-            raise InputError(f"--solver {solver} cannot step to zero noise: give --end least")
         grid = grid_name(grid, "--grid")
+        whole = given_steps(grid) is not None
+        last = "least" if whole and make_grid(process, grid)[-1].sigma else "zero"
+        end = one_of("--end", end or last, ENDS)
+        if whole and end != last:
+            raise InputError(f"--end must be {last}, where the given grid ends, got {end}")
+        if end == "zero" and not found.ends_at_zero:
+            raise InputError(f"--solver {solver} cannot step to zero noise: give --end least")
+        if evaluations is None and not whole:
+            raise InputError(f"--evaluations must be given for the grid {grid}, got none")
+        rows = None if init is None else init_rows(Path(init), loaded, "--init")
         try:
             plan, levels = run_within(found, process, grid, evaluations, final_zero=end == "zero")
         except InputError as error:
@@ -97,6 +110,11 @@ class SampleRun:
         except ValueError as error:  # levels that the process does not have
             raise InputError(f"--grid {grid}: {error}") from None
         require_beginning(found, levels, f"--solver {solver}")
+        try:
+            loaded.require_grid(levels, process, init=rows is not None)
+        except InputError as error:
+            raise InputError(f"--{error}") from None
+        asked = evaluations_on(plan, levels) if evaluations is None else evaluations
         limited = _limited(correction, gamma_min, gamma_max)
         if isinstance(limited.make(), Prepares) and samples < FEWEST_TO_CALIBRATE:
             raise InputError(
@@ -104,7 +122,7 @@ class SampleRun:
                 f"which is fitted to half of them, got {samples}"
             )
         where = (plan, levels, process.name, grid)
-        return cls(loaded, solver, limited, *where, evaluations, samples, seed)
+        return cls(loaded, solver, limited, *where, asked, samples, seed, rows)
 
 
 def _limited(name: str, gamma_min: float | None, gamma_max: float | None) -> CorrectionSpec:
@@ -156,7 +174,8 @@ def draw(run: SampleRun, progress: Callable[[float, str], None] | None = None) -
     tell(0.0, f"loading {run.model.name}")
     start_rng, probe_rng = np.random.default_rng(run.seed).spawn(2)
     denoiser = run.model.denoiser
-    x = run.model.start(run.grid[0], run.samples, start_rng)
+    start = run.model.start if run.rows is None else noised_rows(run.rows)
+    x = start(run.grid[0], run.samples, start_rng)
     tell(0.0, f"step 1 of {steps}")
 
     def after_step(done: int, _x: Any, _level: Any) -> None:

@@ -51,6 +51,7 @@ from steinlab.estimates import richardson
 from steinlab.solvers.adams import IPNDM
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.loop import solve
+from steinlab.solvers.plans import make_plan
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.single import DPMPP_3S
 from steinlab.storage import cache, key_of, sources_key
@@ -105,6 +106,7 @@ def long_run(
     *,
     final_zero: bool = True,
     estimate_error: bool = True,
+    noisy: NoiseLevel | None = None,
     progress: Progress | None = None,
 ) -> LongRun:
     """Follow a denoiser's own flow from the noisiest level of a process to the end of its grids.
@@ -119,6 +121,10 @@ def long_run(
         Whether to end at zero noise or at the least noisy level.
     estimate_error : bool
         Whether to take the coarser run as well, which costs half as much again.
+    noisy : NoiseLevel, optional
+        A level without signal, ``alpha = 0``, where the states are instead: one Euler step, exact
+        up to what ``D`` still moves, leads to the process's noisiest level, or in the finer run to
+        twice its ratio.
     progress : callable, optional
         Called with the fraction done.
 
@@ -133,6 +139,12 @@ def long_run(
     """
     counts = (STEPS, 2 * STEPS) if estimate_error else (2 * STEPS,)
     grids = [make_grid(process, "karras", n + final_zero, final_zero=final_zero) for n in counts]
+    if noisy is not None:
+        tops = (process.ratio_max, 2 * process.ratio_max)[-len(grids) :]
+        grids = [
+            (noisy, process.level_at(top), *grid[top == process.ratio_max :])
+            for top, grid in zip(tops, grids, strict=True)
+        ]
     base = fingerprint(denoiser, x.shape[1], process), sources_key(__name__), final_zero
     total, done = len(x) * sum(len(grid) - 1 for grid in grids), 0
     ends: list[list[np.ndarray]] = [[] for _ in grids]
@@ -166,7 +178,8 @@ def _kept(
     key, store = key_of(*base, SOLVER.name, levels, x), cache("long-runs")
     found: np.ndarray | None = store.get(key, key)
     if found is None:
-        run = solve(denoiser, x, grid, SOLVER, progress=lambda i, _x, _level: tell(i))
+        solver = make_plan(SOLVER, len(grid) - 1, start=(EULER,) if grid[0].alpha == 0 else ())
+        run = solve(denoiser, x, grid, solver, progress=lambda i, _x, _level: tell(i))
         found = np.asarray(run.state)
         store.put(key, key, found)
     return found

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Self
 
 from analytic import GaussianMixture, NoiseLevel
+from steinlab.diffusion.grids import given_steps, grid_name, make_grid
 from steinlab.diffusion.models import Model, load_model
-from steinlab.errors import InputError, quote
-from steinlab.experiments.specs.fields import Level, each, level, mapping, text
+from steinlab.diffusion.processes import PROCESSES
+from steinlab.errors import InputError, one_of, quote
+from steinlab.experiments.specs.fields import (
+    MAX_EVALUATIONS,
+    Level,
+    each,
+    integer,
+    level,
+    mapping,
+    text,
+)
 from steinlab.experiments.specs.laws import MixtureSpec, mixture_from_json
 from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
 
@@ -20,8 +31,8 @@ class CoefficientSpec:
 
     Levels are exact fractions ``(alpha, sigma)``; the properties give them in double precision.
     ``history`` runs from noise to data, like a grid: its last level comes right before ``start``.
-    There is no process: stages of single-step solvers lie where ``log alpha`` and ``log sigma``
-    are interpolated, and ``deis-tab-N``, whose formula needs one, is refused. Of UniPC the step is
+    Without a process, stages of single-step solvers lie where ``log alpha`` and ``log sigma`` are
+    interpolated, and ``deis-tab-N``, whose formula needs one, is refused. Of UniPC the step is
     the predictor's: the state where it begins is given, so nothing corrects it.
     """
 
@@ -31,12 +42,16 @@ class CoefficientSpec:
     solver_id: str
     history: tuple[Level, ...] = ()
     model: Model | None = None
+    process: str = ""
 
     @classmethod
     def from_json(cls, obj: Any) -> Self:
         """Parse ``{"data", "from", "to", "solver", "history"}``; the last may be absent.
 
-        In place of ``data`` may stand ``"model": "name"``.
+        In place of ``data`` may stand ``"model": "name"``, and in place of the levels a step of a
+        grid: ``{"grid", "steps", "step", "process"}``, steps counted from 0, the process by default
+        ``edm``, no ``steps`` for a grid of given levels. The levels passed before are then the
+        history, and stages lie on the process.
 
         Raises
         ------
@@ -44,13 +59,19 @@ class CoefficientSpec:
             Naming the field, the requirement and the value.
         """
         kind = "model" if isinstance(obj, dict) and "model" in obj else "data"
-        fields = mapping(obj, "", [kind, "from", "to", "solver"], ["history"])
+        on_grid = isinstance(obj, dict) and "grid" in obj
+        places = (
+            (["grid", "step"], ["process", "steps"]) if on_grid else (["from", "to"], ["history"])
+        )
+        fields = mapping(obj, "", [kind, "solver", *places[0]], places[1])
         data, model = None, None
         if kind == "data":
             data = mixture_from_json(fields["data"], "data")
         else:
             model = load_model(text(fields["model"], "model"))
         name = text(fields["solver"], "solver")
+        if on_grid:
+            return cls._of_grid(fields, data, model, name)
         if name in ON_PROCESS and name not in SOLVERS:
             family, _, n = name.rpartition("-")
             other = f"; deis-rho-{n} integrates in sigma / alpha" if family == "deis-tab" else ""
@@ -75,6 +96,27 @@ class CoefficientSpec:
             )
         return spec
 
+    @classmethod
+    def _of_grid(
+        cls, fields: dict[str, Any], data: MixtureSpec | None, model: Model | None, name: str
+    ) -> Self:
+        """Return a step of a grid."""
+        process = one_of("process", text(fields.get("process", "edm"), "process"), PROCESSES)
+        grid, steps = grid_name(fields["grid"]), given_steps(fields["grid"])
+        if steps is None:
+            steps = integer(fields.get("steps"), "steps", 1, MAX_EVALUATIONS)
+        elif "steps" in fields:
+            raise InputError(f"steps must be left out for given levels, got {fields['steps']}")
+        place = model.process(process) if model else PROCESSES[process]
+        levels = make_grid(place, grid, steps)
+        i = integer(fields["step"], "step", 0, steps - 1)
+        exact = [(Fraction(one.alpha), Fraction(one.sigma)) for one in levels[: i + 2]]
+        spec = cls(data, exact[i], exact[i + 1], name, (), model, process)
+        past = exact[max(0, i - spec.most_history) : i]
+        if exact[i + 1][1] == 0 and not spec.solver.ends_at_zero:
+            raise InputError(f"step: {name} cannot step to zero noise, got step {i} of {steps}")
+        return replace(spec, history=tuple(past))
+
     @property
     def law(self) -> GaussianMixture | Model:
         """The data law in double precision, or the model."""
@@ -86,7 +128,7 @@ class CoefficientSpec:
     @property
     def solver(self) -> Solver:
         """The solver, aliases resolved."""
-        return get_solver(self.solver_id)
+        return get_solver(self.solver_id, PROCESSES[self.process] if self.process else None)
 
     @property
     def most_history(self) -> int:
@@ -125,11 +167,10 @@ def _require_noise(entry: Level, path: str) -> None:
 
 
 def _require_less_noise(noisy: Level, clean: Level, path: str, other: str) -> None:
-    before, after = noisy[1] / noisy[0], clean[1] / clean[0]
-    if after >= before:
+    if clean[1] * noisy[0] >= noisy[1] * clean[0]:
+        before, after = (quote(one[1] / one[0]) if one[0] else "infinity" for one in (noisy, clean))
         raise InputError(
-            f"{path} must be less noisy than {other}: sigma/alpha must be < {quote(before)}, "
-            f"got {quote(after)}"
+            f"{path} must be less noisy than {other}: sigma/alpha must be < {before}, got {after}"
         )
 
 

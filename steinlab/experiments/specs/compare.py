@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from steinlab.corrections import correction_factory
 from steinlab.diffusion.denoisers import HasDivergence
-from steinlab.diffusion.grids import grid_name
+from steinlab.diffusion.grids import given_steps, grid_name, make_grid
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.experiments.bench import DEFAULT_METRICS
 from steinlab.experiments.specs.fields import (
     MAX_EVALUATIONS,
@@ -28,7 +30,7 @@ from steinlab.experiments.specs.fields import (
     number,
     text,
 )
-from steinlab.experiments.specs.laws import DataSpec, data_from_json
+from steinlab.experiments.specs.laws import DataSpec, data_from_json, read_rows
 from steinlab.experiments.specs.solvers import (
     ENDS,
     Options,
@@ -82,21 +84,26 @@ class CompareSpec:
     schedule: str
     grid: str
     solvers: tuple[SolverSpec, ...]
-    evaluations: tuple[int, ...]
+    evaluations: tuple[int | None, ...]
     corrections: tuple[CorrectionSpec, ...]
     samples: int = DEFAULT_SAMPLES
     seed: int = 0
     end: str = "zero"
     metrics: tuple[str, ...] = DEFAULT_METRICS
+    init: Path | None = None
 
     @classmethod
     def from_json(cls, obj: Any, folder: Path = Path()) -> Self:
         """Parse a comparison.
 
         ``solvers``, ``evaluations`` and one of ``data`` and ``model`` are required; ``process``
-        (or ``schedule``) is the model's or ``edm``, ``grid`` (a name or an object with options,
-        :func:`steinlab.diffusion.grids.grid_name`) is ``karras``, ``corrections`` are ``none`` and
-        ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given.
+        (or ``schedule``) is the model's or ``edm``, ``grid`` (a name, an object with options, or a
+        list of levels, :func:`steinlab.diffusion.grids.grid_name`) is ``karras``, ``corrections``
+        are ``none`` and ``stein``, ``samples`` 10,000 and ``seed`` 0 unless given. A list of levels
+        is run whole and needs no ``evaluations``; its last level is the ``end``.
+
+        ``init`` is an array file of rows that a model's runs start from, noised to the grid's
+        first level.
 
         How a run begins and ends: ``start`` is ``own`` or ``matching``, ``final`` a list such as
         ``[2, 1]`` (:class:`~steinlab.experiments.specs.solvers.Options`), for every solver or, in
@@ -117,15 +124,24 @@ class CompareSpec:
             Naming the field, the requirement and the value.
         """
         optional = ["data", "model", "process", "schedule", "grid", "corrections", "samples"]
-        optional += ["seed", "start", "final", "end", "device", "metrics"]
-        fields = mapping(obj, "", ["solvers", "evaluations"], optional)
+        optional += ["seed", "start", "final", "end", "device", "metrics", "init"]
+        grid = grid_name(obj.get("grid", "karras") if isinstance(obj, dict) else "karras")
+        whole = given_steps(grid) is not None
+        required = ["solvers"] if whole else ["solvers", "evaluations"]
+        fields = mapping(obj, "", required, [*optional, *(["evaluations"] if whole else [])])
         data, model = _law_or_model(fields, folder)
         if "process" in fields and "schedule" in fields:
             raise InputError("process and schedule are two names of one field, got both")
         key = "process" if "process" in fields else "schedule"
         schedule = fields.get(key, model.schedule if model else "edm")
         schedule = one_of(key, text(schedule, key), PROCESSES)
-        end = one_of("end", text(fields.get("end", "zero"), "end"), ENDS)
+        end = fields.get("end", "zero")
+        if whole:
+            last = "zero" if make_grid(schedule, grid)[-1].sigma == 0 else "least"
+            end = fields.get("end", last)
+            if end != last:
+                raise InputError(f"end must be {last}, where the given grid ends, got {quote(end)}")
+        end = one_of("end", text(end, "end"), ENDS)
         given = fields.get("corrections", ["none", "stein"])
         corrections = each(given, "corrections", partial(_correction, folder=folder))
         if model is not None:
@@ -138,9 +154,11 @@ class CompareSpec:
             data,
             model,
             schedule,
-            grid_name(fields.get("grid", "karras")),
+            grid,
             each(fields["solvers"], "solvers", solver),
-            each(fields["evaluations"], "evaluations", budget),
+            each(fields["evaluations"], "evaluations", budget)
+            if "evaluations" in fields
+            else (None,),
             corrections,
             integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 2, MAX_SAMPLES),
             integer(fields.get("seed", 0), "seed", 0, MAX_SEED),
@@ -150,7 +168,29 @@ class CompareSpec:
                 "metrics",
                 lambda name, path: one_of(path, text(name, path), METRICS),
             ),
+            _init(fields, model, folder),
         )
+
+
+def _init(fields: Mapping[str, Any], model: Model | None, folder: Path) -> Path | None:
+    """Return the rows that runs start from; those of an exact law start under it."""
+    if "init" not in fields:
+        return None
+    if model is None or model.law is not None:
+        raise InputError(f"init needs a model whose law is not known, got {quote(fields['init'])}")
+    file = folder / text(fields["init"], "init")
+    init_rows(file, model, "init")
+    return file
+
+
+def init_rows(file: Path, model: Model, field: str) -> np.ndarray:
+    """Return rows ``(n, d)`` of a file, pictures flat, that a model's runs start from."""
+    rows = read_rows(file, field)
+    if rows.shape[1] != model.dim:
+        raise InputError(
+            f"{field} must hold rows of {model.dim} numbers for {model.name}, got {rows.shape[1]}"
+        )
+    return rows
 
 
 def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | None, Model | None]:

@@ -137,12 +137,14 @@ def _out_of_range(obj: Any, path: str) -> InputError:
 
 
 def level(obj: Any, path: str) -> Level:
-    """Return ``[alpha, sigma]`` with ``alpha`` in (0, 1] and ``sigma >= 0``."""
+    """Return ``[alpha, sigma]`` with ``alpha`` in [0, 1], ``sigma >= 0``, not both zero."""
     if not isinstance(obj, list | tuple) or len(obj) != 2:
         raise InputError(f"{path} must be a list [alpha, sigma], got {quote(obj)}")
     alpha, sigma = number(obj[0], f"{path}: alpha"), number(obj[1], f"{path}: sigma")
-    if not 0 < alpha <= 1:
-        raise InputError(f"{path}: alpha must be in (0, 1], got {quote(alpha)}")
+    if not 0 <= alpha <= 1:
+        raise InputError(f"{path}: alpha must be in [0, 1], got {quote(alpha)}")
     if sigma < 0:
         raise InputError(f"{path}: sigma must be >= 0, got {quote(sigma)}")
+    if alpha == sigma == 0:
+        raise InputError(f"{path}: sigma must be > 0 where alpha is 0, got 0")
     return alpha, sigma

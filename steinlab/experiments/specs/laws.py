@@ -53,7 +53,7 @@ class FileSpec:
 
     def law(self) -> EmpiricalMixture:
         """Read the file and return the law of its rows."""
-        return EmpiricalMixture(_read_rows(self.npy, "data.npy"), float(self.bandwidth))
+        return EmpiricalMixture(read_rows(self.npy, "data.npy"), float(self.bandwidth))
 
 
 DataSpec = MixtureSpec | DatasetSpec | FileSpec
@@ -143,7 +143,14 @@ def _bandwidth(fields: dict[str, Any], path: str) -> Fraction:
     return bandwidth
 
 
-def _read_rows(file: Path, path: str) -> np.ndarray:
+def read_rows(file: Path, path: str) -> np.ndarray:
+    """Return an array file's rows ``(n, d)`` in float64, pictures flat; ``path`` names the field.
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read, or holds anything but finite real numbers in rows.
+    """
     try:
         rows = np.load(file, allow_pickle=False)
     except OSError as error:
@@ -157,8 +164,9 @@ def _read_rows(file: Path, path: str) -> np.ndarray:
     if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
         found = getattr(rows, "dtype", "several arrays")
         raise InputError(f"{path} must hold one array of real numbers, got {found}")
-    if rows.ndim != 2 or 0 in rows.shape:
+    if rows.ndim < 2 or 0 in rows.shape:
         raise InputError(f"{path} must hold an array of shape (n, d), got {rows.shape}")
+    rows = rows.reshape(len(rows), -1)
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):
         row, column = (int(i) for i in bad[0])
