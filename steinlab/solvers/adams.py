@@ -33,6 +33,7 @@ on uneven grids whatever ``N``.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -157,6 +158,7 @@ def adams(
     )
 
 
+@functools.cache
 def deis_tab(nodes: int, process: Process) -> LinearMultistep:
     """Return DEIS-tAB on a process, whose time it integrates in.
 
