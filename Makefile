@@ -26,11 +26,12 @@ $(STAMP):
 verify: setup
 	$(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json --expect claims
 
+# neighbours share fixtures and imports: worksteal leaves them to one worker
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" --benchmark-disable
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" --benchmark-disable
 
 test-full: setup
-	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --benchmark-disable
+	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --benchmark-disable
 
 # runs them; what is committed, plots included, stays (steinlab notebooks renews it)
 notebooks: setup

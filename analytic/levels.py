@@ -113,6 +113,8 @@ def require_fit(level: NoiseLevel, shape: tuple[int, ...]) -> None:
     ...
     ValueError: sigma must be a number or (2, 1), up to ones, for states (2, 2), got (2,)
     """
+    if type(level.alpha) is float and type(level.sigma) is float:
+        return  # at once: runs of few states ask a hundred thousand times
     for name, value in (("alpha", level.alpha), ("sigma", level.sigma)):
         own, most = np.shape(value), (*shape[:-1], 1)
         if own and (

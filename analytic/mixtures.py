@@ -198,7 +198,7 @@ class GaussianMixture(ExactDenoiser):
         self, evaluate: Callable[..., tuple[Array, ...]], level: NoiseLevel, *args: Array
     ) -> tuple[Array, ...]:
         """Evaluate in bounded memory; a stack of cases is left whole."""
-        if self.weights.ndim > 1 or np.ndim(level.alpha) or np.ndim(level.sigma):
+        if self.weights.ndim > 1 or _many(level.alpha) or _many(level.sigma):
             return evaluate(*args)
         width = max(1, *(math.prod(arg.shape) // max(arg.shape[-2], 1) for arg in args))
         return by_rows(evaluate, max(1, CHUNK_BYTES // (8 * self.weights.size * width)), *args)
@@ -238,4 +238,9 @@ class GaussianMixture(ExactDenoiser):
 
 def _wide(value: Scalar, x: Array) -> Scalar:
     """Put the component axis into an array of levels; leave a number alone."""
-    return like(value, x)[..., None, :, :] if np.ndim(value) else float(value)
+    return like(value, x)[..., None, :, :] if _many(value) else float(value)
+
+
+def _many(value: Scalar) -> bool:
+    """Whether a level holds an array of values."""
+    return type(value) is not float and np.ndim(value) > 0

@@ -7,9 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from steinlab.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "verify-your-bound.md").read_text(encoding="utf-8")
@@ -45,19 +48,33 @@ def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_short_form_is_judged_as_shown(tmp_path: Path) -> None:
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Return what runs a command in the test's folder and in this process; its output."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*args: str) -> str:
+        code = main(args)
+        out, err = capsys.readouterr()
+        assert code == 0, (args, err)
+        return out
+
+    return command
+
+
+def test_the_short_form_is_judged_as_shown(tmp_path: Path, here: Callable[..., str]) -> None:
     (tmp_path / "my.py").write_text(SHORT)
     shown = re.findall(r"`steinlab (\w+ [^`]*(?:my\.py|cases/too)[^`]*)`", PAGE)
     judged, _, again, searched, chosen, reported = shown[:6]
-    done = run(tmp_path, *judged.split(), "--json", "ledger.json")
-    assert done.returncode == 0, done.stderr
+    done = here(*judged.split(), "--json", "ledger.json")
     _, refuted = json.loads((tmp_path / "ledger.json").read_text())["claims"]
     (lines,) = re.findall(r"```\n(FAILED.*?)```", PAGE, re.DOTALL)
-    assert lines in done.stdout
-    card = run(tmp_path, "show", "my.py::too-sharp", "--ledger", "ledger.json")
-    assert card.returncode == 0, card.stderr
-    assert f"Details     {refuted['finding']}" in card.stdout
-    assert "missed" not in done.stdout
+    assert lines in done
+    card = here("show", "my.py::too-sharp", "--ledger", "ledger.json")
+    assert f"Details     {refuted['finding']}" in card
+    assert "missed" not in done
     assert refuted["verdict"] == "refuted"
     worst = refuted["worst"]
     sigma, measured, bound = re.findall(
@@ -69,10 +86,9 @@ def test_the_short_form_is_judged_as_shown(tmp_path: Path) -> None:
     }
     assert (f"{worst['measured']:.6f}", worst["bound"]) == (measured, float(bound))
     for command in (again, f"{searched} --budget 16", chosen, reported):
-        done = run(tmp_path, *command.split())
-        assert done.returncode == 0, (command, done.stderr)
+        done = here(*command.split())
         named = "too-sharp, cases: smallest counterexample found"
-        assert command != again or named in done.stdout
+        assert command != again or named in done
     assert len(json.loads((tmp_path / "ledger.json").read_text())["claims"]) == 1
     assert (tmp_path / "out" / "report" / "report.html").is_file()
 
@@ -89,23 +105,24 @@ def a_lower_bound_with_a_name_as_long_as_any(law=laws.mixtures(dim=1), s=levels(
 """
 
 
-def test_a_lower_bound_that_fails_names_its_sides_and_its_claim(tmp_path: Path) -> None:
+def test_a_lower_bound_that_fails_names_its_sides_and_its_claim(
+    tmp_path: Path, here: Callable[..., str]
+) -> None:
     """The bound was shown as measured, and a pipe cut ids, owners and verdicts."""
     (tmp_path / "my.py").write_text(LOWER)
-    done = run(tmp_path, "verify", "my.py", "--out", "out")
-    assert done.returncode == 0, done.stderr
+    done = here("verify", "my.py", "--out", "out")
     name = "a-lower-bound-with-a-name-as-long-as-any"
-    row = next(line for line in done.stdout.splitlines() if name in line)
+    row = next(line for line in done.splitlines() if name in line)
     assert "came out refuted" in row
     assert row.endswith("(yours)")
     case = json.loads((tmp_path / "out" / f"{name}.case.json").read_text())
     assert case["shrunk"]
     assert case["measured"] > case["bound"], "compared as bound <= measured"
-    shown = run(tmp_path, "replay", f"out/{name}.case.json").stdout
+    shown = here("replay", f"out/{name}.case.json")
     numbers = dict(re.findall(r"(measured|bound) +\S+ +(\S+)", shown.replace("\u2502", " ")))
     assert float(numbers["measured"]) == case["bound"]
     assert float(numbers["bound"]) == case["measured"]
-    found = " ".join(run(tmp_path, "falsify", "my.py", "--budget", "64").stdout.split())
+    found = " ".join(here("falsify", "my.py", "--budget", "64").split())
     assert f"{name}, cases: smallest counterexample found" in found
     assert "bound / measured" in found
 

@@ -32,6 +32,7 @@ on uneven grids for every ``N > 1``.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -153,6 +154,7 @@ def adams(
     )
 
 
+@functools.cache
 def deis_tab(nodes: int, process: Process) -> LinearMultistep:
     """Return DEIS-tAB, which integrates in the time of a process.
 

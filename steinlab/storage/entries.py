@@ -25,13 +25,14 @@ from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from steinlab.errors import InputError
 from steinlab.storage.files import CHECKSUM, read_sealed, warn, write_sealed
 from steinlab.storage.sources import PACKAGES
+
+if TYPE_CHECKING:  # the command line's help needs files, and no arrays
+    import numpy as np
 
 CACHE_VARIABLE = "STEINLAB_CACHE"
 """Environment variable that moves the cache folder."""
@@ -58,6 +59,7 @@ class Store:
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> store = Store(Path(tempfile.mkdtemp()))
     >>> store.put("run", "its key", (np.arange(2), {"error": float("inf")}))
     >>> store.get("run", "its key"), store.get("run", "another key")
@@ -132,9 +134,12 @@ def key_of(*content: object) -> str:
 
     Examples
     --------
+    >>> import numpy as np
     >>> key_of("a", np.zeros(2)) == key_of("a", np.zeros(2)), key_of("a") == key_of("b")
     (True, False)
     """
+    import numpy as np
+
     digest = hashlib.blake2b(digest_size=20)
     for part in content:
         if isinstance(part, np.ndarray):
@@ -147,6 +152,8 @@ def key_of(*content: object) -> str:
 
 
 def _packed(value: Any) -> bytes:
+    import numpy as np
+
     tree, arrays = encode(value)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -169,12 +176,14 @@ def _order(array: np.ndarray) -> Literal["C", "F"]:
 
 
 def _unpacked(content: bytes) -> Any:
+    import numpy as np
+
     with np.load(io.BytesIO(content + bytes(CHECKSUM)), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return _decoded(json.loads(arrays.pop("entry.json")), arrays)
 
 
-Arrays = Mapping[str, list[np.ndarray]]
+Arrays = Mapping[str, "list[np.ndarray]"]
 
 
 def encode(value: Any) -> tuple[Any, Arrays]:
@@ -189,9 +198,12 @@ def encode(value: Any) -> tuple[Any, Arrays]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> encode((1.5, [True, np.ones(2)]))
     ({'tuple': [1.5, [True, {'array': ['<f8', 0, 'C', 2]}]]}, {'<f8': [array([1., 1.])]})
     """
+    import numpy as np
+
     places: dict[int, list[Any]] = {}
     arrays: dict[str, list[np.ndarray]] = defaultdict(list)
     filled: dict[str, int] = defaultdict(int)
@@ -242,6 +254,7 @@ def encode(value: Any) -> tuple[Any, Arrays]:
 
 def _decoded(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """Return the value of what :func:`encode` returned, its arrays joined by dtype."""
+    import numpy as np
 
     @functools.cache
     def array(name: str, start: int, order: Literal["C", "F"], *shape: int) -> np.ndarray:

@@ -49,8 +49,9 @@ def test_no_torch_until_it_is_needed(code: str) -> None:
     subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
 
 
-def test_the_bare_import_loads_no_numpy() -> None:
-    check = "import sys, steinlab; assert 'numpy' not in sys.modules, 'numpy'"
+@pytest.mark.parametrize("module", ["steinlab", "steinlab.cli"])
+def test_the_bare_import_loads_no_numpy(module: str) -> None:
+    check = f"import sys, {module}; assert 'numpy' not in sys.modules, 'numpy'"
     subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
 
 

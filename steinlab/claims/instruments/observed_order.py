@@ -7,6 +7,7 @@ how far it moves when both lengths are halved once more.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -19,8 +20,10 @@ from analytic.flow.exact import exact_flow
 from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import (
+    SOLVER_IDS,
     Evaluation,
     LinearMultistep,
+    LinearStep,
     Plan,
     Solver,
     get_solver,
@@ -115,9 +118,76 @@ def observe(case: Convergence, alter: Alter = unaltered) -> Observed:
     fewer = FEWER if solver.depth == 0 and solver.order >= 4 else 1
     if case.kind == "local":
         return _observed(case, [_local_error(case, wrong, fewer * h) for h in LENGTHS], order)
+    if wrong is solver and (companions := _companions(case, solver)):
+        start = matching_start(solver) if case.kind == "matching" else ()
+        ends = _ends(case.process, case.grid, start, companions)
+        _, exact, floor = _exact_end(case.process)
+        own = companions.index(solver)
+        return _observed(case, [_distance(end[own], exact, floor) for end in ends], order)
     steps = [n // fewer for n in STEPS]
     errors = errors_of(case, lambda n: _planned(solver, wrong, case.kind, n), steps)
     return _observed(case, errors, order)
+
+
+def _companions(case: Convergence, solver: Solver) -> tuple[LinearMultistep, ...]:
+    """Return the linear multistep solvers that start as this one does, itself among them."""
+    process = PROCESSES[case.process]
+    found = [get_solver(name, process) for name in SOLVER_IDS]
+    same = tuple(
+        one
+        for one in found
+        if isinstance(one, LinearMultistep)
+        and not one.starters
+        and (case.kind == "own" or matching_start(one) == matching_start(solver))
+    )
+    return same if solver in same else ()
+
+
+@lru_cache(maxsize=32)
+def _ends(
+    process: str, grid: str, start: tuple[Solver, ...], solvers: tuple[LinearMultistep, ...]
+) -> list[np.ndarray]:
+    """Return where runs of every number of steps end, ``(S, N, 1)``, the solvers side by side."""
+    x = PROCESSES[process].level_at(TOP).alpha * STATES
+    states, stack = np.stack([x] * len(solvers)), side_by_side(solvers)
+    plans = {n: make_plan(stack, n, start=start) for n in STEPS}
+    return [solve(LAW, states, _grid(process, grid, n), plan).state for n, plan in plans.items()]
+
+
+def side_by_side(solvers: Sequence[LinearMultistep]) -> LinearMultistep:
+    """Return the solver that takes states ``(S, N, d)``, the first axis by one solver each.
+
+    Each state is what its own solver alone makes of it, to the last bit: what a solver lacks has
+    the coefficient 0. The denoiser is evaluated once for all of them.
+    """
+
+    def weights(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> LinearStep:
+        steps = [solver.weights(levels[: solver.width], t) for solver in solvers]
+
+        def columns(parts: Sequence[Sequence[Any]]) -> tuple[np.ndarray, ...]:
+            return tuple(map(_column, itertools.zip_longest(*parts, fillvalue=0.0)))
+
+        return LinearStep(
+            _column([step.kappa for step in steps]),
+            _column([step.one_minus_kappa for step in steps]),
+            columns([step.betas for step in steps]),
+            columns([step.zetas for step in steps]),
+            columns([step.corrector for step in steps]),
+            columns([step.corrector_states for step in steps]),
+            _column([step.kappa if step.carry is None else step.carry for step in steps]),
+        )
+
+    return LinearMultistep(
+        ", ".join(solver.name for solver in solvers),
+        order=min(solver.order for solver in solvers),
+        depth=max(solver.depth for solver in solvers),
+        weights=weights,
+        nodes=max(solver.width for solver in solvers),
+    )
+
+
+def _column(values: Sequence[float]) -> np.ndarray:
+    return np.array(values)[:, None, None]
 
 
 def observe_runs(case: Convergence, run: Callable[[int], Solver | Plan], order: int) -> Observed:
@@ -166,22 +236,27 @@ def _planned(solver: Solver, wrong: Solver, kind: str, steps: int) -> Solver | P
     return make_plan(wrong, steps, start=matching_start(solver))
 
 
-@lru_cache(maxsize=8)
 def _exact_end(process: str) -> tuple[np.ndarray, np.ndarray, float]:
     start, end = (PROCESSES[process].level_at(r) for r in (TOP, BOTTOM))
-    x = start.alpha * STATES
-    flow = exact_flow(LAW, x, start, end)
-    return x, flow.state, float(np.max(flow.error))
+    return start.alpha * STATES, *_led(start, end)
 
 
-def _grid(case: Convergence, steps: int) -> Grid:
-    to, back = SPACINGS[case.grid]
-    return given_grid(PROCESSES[case.process], back(np.linspace(to(TOP), to(BOTTOM), steps + 1)))
+@lru_cache(maxsize=512)
+def _led(s: NoiseLevel, t: NoiseLevel) -> tuple[np.ndarray, float]:
+    """Return where the exact flow leads the states from ``s`` to ``t``, and its largest error."""
+    flow = exact_flow(LAW, s.alpha * STATES, s, t)
+    return flow.state, float(np.max(flow.error))
+
+
+def _grid(process: str, grid: str, steps: int) -> Grid:
+    to, back = SPACINGS[grid]
+    return given_grid(PROCESSES[process], back(np.linspace(to(TOP), to(BOTTOM), steps + 1)))
 
 
 def _global_error(case: Convergence, run: Solver | Plan, steps: int) -> float:
     x, exact, floor = _exact_end(case.process)
-    return _distance(solve(LAW, x, _grid(case, steps), run).state, exact, floor)
+    grid = _grid(case.process, case.grid, steps)
+    return _distance(solve(LAW, x, grid, run).state, exact, floor)
 
 
 def _local_error(case: Convergence, solver: Solver, h: float) -> float:
@@ -193,14 +268,13 @@ def _local_error(case: Convergence, solver: Solver, h: float) -> float:
     ]
     t, s, *earlier = levels
     x = s.alpha * STATES
-    past = tuple(_visited(level, x, s) for level in earlier)
-    exact = exact_flow(LAW, x, s, t)
-    state = solver.step(LAW, x, s, t, past).state
-    return _distance(state, exact.state, float(np.max(exact.error)))
+    past = tuple(_visited(level, s) for level in earlier)
+    return _distance(solver.step(LAW, x, s, t, past).state, *_led(s, t))
 
 
-def _visited(level: NoiseLevel, x: np.ndarray, s: NoiseLevel) -> Evaluation:
-    state = exact_flow(LAW, x, s, level).state
+@lru_cache(maxsize=512)
+def _visited(level: NoiseLevel, s: NoiseLevel) -> Evaluation:
+    state, _ = _led(s, level)
     return Evaluation(level, state, LAW(state, level))
 
 

@@ -23,23 +23,17 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Effort, "count", lambda _, quick: max(1, quick // SMALLER))
 
 
-def judged(claim_id: str, *, without: tuple[str, ...] = ("digits",)) -> dict[str, Any]:
-    """Judge a claim without some of its checks, its finding left out."""
+def judged(claim_id: str, *checks: str) -> dict[str, Any]:
+    """Judge a claim by these of its checks alone, its finding left out."""
     claim = load_claim(claim_id)
-    kept = tuple(check for check in claim.checks if check.name not in without)
-    return judge(
-        replace(claim, checks=kept, finding=lambda _: "", table=None, headline="", numbers=None)
-    )
-
-
-def judged_exactly(claim_id: str) -> dict[str, Any]:
-    """Judge a claim by its deterministic checks alone, no dropped conditions: a second or less."""
-    claim = load_claim(claim_id)
-    kept = tuple(c for c in claim.checks if c.name not in {"digits", "samples", "pairs"})
+    kept = tuple(check for check in claim.checks if check.name in checks)
+    assert len(kept) == len(checks), f"checks must be among {[c.name for c in claim.checks]}"
+    others = {check.name for check in claim.checks} - set(checks)
     return judge(
         replace(
             claim,
             checks=kept,
+            controls=tuple(c for c in claim.controls if not others.issuperset(c.checks or checks)),
             dropped=(),
             finding=lambda _: "",
             table=None,

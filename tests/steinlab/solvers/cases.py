@@ -18,7 +18,7 @@ TOP, BOTTOM = 1.0, 0.3
 """Noise-to-signal ratios between which orders are measured: all solvers are asymptotic there."""
 
 ORDER_TOLERANCE = 0.2
-STEPS = 512
+STEPS = 256
 """Orders are read between ``STEPS / 2`` and ``STEPS`` steps."""
 
 LAW = GaussianMixture([0.4, 0.6], [-1.0, 1.5], [0.3, 0.5])

@@ -45,6 +45,7 @@ def claim_of(module):
     return load_claim(module.replace("_", "-"))
 
 
+@pytest.mark.slow  # test_claim judges them on the ledger's seed
 @pytest.mark.parametrize("module", VERDICTS)
 def test_verdict_controls_and_replay(module):
     claim = claim_of(module)

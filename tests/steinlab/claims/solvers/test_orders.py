@@ -29,8 +29,9 @@ from steinlab.claims.solvers.solver_equivalences import PAIRS, PairCase, compare
 from steinlab.claims.solvers.solver_equivalences import measure as measure_pair
 from steinlab.claims.solvers.third_order_as_published import BUDGETS, few_steps
 from steinlab.diffusion.processes import EDM, PROCESSES
-from steinlab.solvers import SOLVER_IDS, get_solver
+from steinlab.solvers import SOLVER_IDS, get_solver, make_plan, matching_start
 from steinlab.solvers.base import LinearMultistep
+from steinlab.solvers.loop import solve
 from steinlab.verification.comparison import join
 
 
@@ -137,3 +138,25 @@ def test_a_solver_of_the_wrong_order_is_named_and_its_row_marked() -> None:
     finding, rows = said("")
     assert finding.startswith(f"all {len(SOLVER_IDS)} solvers")
     assert not any("WRONG" in cell for row in rows.values() for cell in row)
+
+
+@pytest.mark.parametrize("kind", ["own", "matching"])
+@pytest.mark.parametrize("name", ["unipc-3-noise", "dpmpp-3m-exact", "ipndm-v-4"])
+def test_solvers_side_by_side_end_where_each_ends_alone(name: str, kind: str) -> None:
+    case = Convergence(name, "vp-linear", "karras", kind)
+    solver = get_solver(name, PROCESSES[case.process])
+    start = matching_start(solver) if kind == "matching" else ()
+    companions = observed_order._companions(case, solver)
+    assert solver in companions
+    assert len(companions) > (20 if kind == "own" else 3)
+    grid = observed_order._grid(case.process, case.grid, 7)
+    x = grid[0].alpha * observed_order.STATES
+    together = solve(
+        observed_order.LAW,
+        np.stack([x] * len(companions)),
+        grid,
+        make_plan(observed_order.side_by_side(companions), 7, start=start),
+    ).state
+    for one, end in zip(companions, together, strict=True):
+        alone = solve(observed_order.LAW, x, grid, make_plan(one, 7, start=start)).state
+        np.testing.assert_array_equal(end, alone, err_msg=one.name)
