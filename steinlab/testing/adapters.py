@@ -18,7 +18,7 @@ import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.diffusion.grids import Grid
-from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VP_LINEAR, Process, get_process
+from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process, get_process
 from steinlab.solvers import Plan, Solver, get_solver
 from steinlab.solvers.loop import solve
 from steinlab.testing import noise
@@ -402,14 +402,3 @@ def as_subject(target: Any, kind: str | None = None) -> Subject:
             f"kind must be one of {', '.join((*KIND_OF, 'scheduler'))} for a sampler, got {kind}"
         )
     return KIND_OF[kind](target)
-
-
-__all__ = [
-    "PROCESSES",
-    "as_subject",
-    "from_loop",
-    "from_solver",
-    "from_step",
-    "from_velocity",
-    "kind_of",
-]

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,24 +79,8 @@ class Trimmed:
 
     inner: Subject
 
-    @property
-    def name(self) -> str:
-        """The subject's."""
-        return self.inner.name
-
-    @property
-    def kind(self) -> str:
-        """The subject's."""
-        return self.inner.kind
-
-    @property
-    def processes(self) -> tuple[Process, ...]:
-        """The subject's."""
-        return self.inner.processes
-
-    def own_grid(self, steps: int) -> Grid | None:
-        """Return the subject's."""
-        return self.inner.own_grid(steps)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
     def run(
         self,
@@ -218,7 +202,7 @@ class Bench:
         levels = self.grid("uneven", 12, wide=True)
         if not self.ends_at_zero or not self._overshoots(levels):
             return self.subject
-        trimmed = Trimmed(self.subject)
+        trimmed: Any = Trimmed(self.subject)
         return trimmed if self._reaches(trimmed, levels) else self.subject
 
     def _overshoots(self, levels: Grid) -> bool:

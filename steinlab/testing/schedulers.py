@@ -192,17 +192,12 @@ class Scheduled:
             twice = self._interleaved(scheduler) if steps > 2 else self._interleaved(self._own(5))
             values = [x.sigma if self._is_flow else x.ratio for x in levels]
             sigmas = torch.tensor(values, dtype=torch.float64)
+            middles = sigmas.log().lerp(sigmas.roll(1).log(), 0.5).exp()
             if twice:
-                inner = sigmas[1:-1].repeat_interleave(2)
-                sigmas = torch.cat([sigmas[:1], inner, sigmas[-1:]])
+                middles = torch.cat([sigmas[:1], middles[1:].repeat_interleave(2), sigmas[-1:]])
+                sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
             if hasattr(scheduler, "sigmas_interpol"):
-                middles = sigmas.log().lerp(sigmas.roll(1).log(), 0.5).exp()
                 scheduler.sigmas_interpol = middles
-                if twice:
-                    s = torch.tensor(values, dtype=torch.float64)
-                    middle = s.log().lerp(s.roll(1).log(), 0.5).exp()
-                    ends = middle[1:].repeat_interleave(2)
-                    scheduler.sigmas_interpol = torch.cat([s[:1], ends, s[-1:]])
             scheduler.sigmas = sigmas
             return scheduler
         if self._class.startswith("IPNDM"):
@@ -224,11 +219,10 @@ class Scheduled:
         powers = []
         for k in range(entries * steps):
             i, part = divmod(k, entries)
-            noisy, clean = levels[steps - 1 - i], levels[steps - i]
+            noisy = levels[steps - 1 - i]
             above = levels[max(steps - 2 - i, 0)]
             ratio = noisy.ratio if not part else math.sqrt(noisy.ratio * above.ratio)
             powers.append(1 / (1 + ratio**2))
-            del clean
         scheduler.alphas_cumprod = torch.tensor(powers, dtype=torch.float64)
         scheduler.final_alpha_cumprod = torch.tensor(levels[-1].alpha ** 2, dtype=torch.float64)
         scheduler.one = scheduler.final_alpha_cumprod

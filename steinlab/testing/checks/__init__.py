@@ -110,7 +110,8 @@ class Unit:
     @cached_property
     def _declined(self) -> str:
         kind, check_id, bench = self.check.of, self.check.id, self.bench
-        if kind == "path" and bench.stochastic:
+        path = kind == "path" or check_id in ("own-levels", "own-float32", "own-midway")
+        if path and bench.stochastic:
             return "draws noise: judged by law"
         if check_id.startswith(STEPWISE) and bench.adaptive:
             return f"chooses its own steps: {bench.spent}"

@@ -34,27 +34,24 @@ def deterministic(bench: Bench) -> Found:
         with noise.answered(noise.Seeded(7)):
             return bench.subject.run(bench.line, start, grid).end
 
-    first, second = run(levels), run(levels)
-    if not np.array_equal(first, second, equal_nan=True):
-        gap = float(np.max(np.abs(first - second)))
-        cause = (
-            "it draws random numbers (law=True judges it by law), or keeps its history between runs"
-        )
-        return judged(False, f"two runs differ by {gap:.1e}", gap, 0.0, cause=cause)
+    first = run(levels)
+    draws = "it draws random numbers (law=True judges it by law), or keeps its history between runs"
+    found = _same(first, run(levels), "two runs differ", draws)
+    if found["verdict"] == "fails":
+        return found
     run(other)
-    third = run(levels)
-    if not np.array_equal(first, third, equal_nan=True):
-        gap = float(np.max(np.abs(first - third)))
-        return judged(
-            False,
-            f"after another run the same run differs by {gap:.1e}",
-            gap,
-            0.0,
-            cause="history kept between runs",
-        )
-    if bench.subject.kind == "scheduler" and not bench.stochastic:
+    found = _same(first, run(levels), "after another run the same run differs")
+    if found["verdict"] == "ok" and bench.subject.kind == "scheduler" and not bench.stochastic:
         return _one_object(bench)
-    return judged(True, "to the bit", 0.0, 0.0)
+    return found
+
+
+def _same(
+    a: np.ndarray, b: np.ndarray, what: str, cause: str = "history kept between runs"
+) -> Found:
+    equal = np.array_equal(a, b, equal_nan=True)
+    gap = 0.0 if equal else float(np.max(np.abs(a - b)))
+    return judged(equal, "to the bit" if equal else f"{what} by {gap:.1e}", gap, 0.0, cause=cause)
 
 
 def _one_object(bench: Bench) -> Found:
@@ -69,20 +66,7 @@ def _one_object(bench: Bench) -> Found:
 
     first = run().end
     scheduler.set_timesteps(10)
-    second = run().end
-    same = np.array_equal(first, second, equal_nan=True)
-    gap = 0.0 if same else float(np.max(np.abs(first - second)))
-    return judged(
-        same,
-        (
-            "to the bit, one object used again"
-            if same
-            else f"one object used again differs by {gap:.1e}"
-        ),
-        gap,
-        0.0,
-        cause="history kept between runs",
-    )
+    return _same(first, run().end, "one object used again differs")
 
 
 def batch(bench: Bench) -> Found:

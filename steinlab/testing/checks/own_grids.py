@@ -85,8 +85,6 @@ def _gaps(bench: Bench, steps: int, begin: int = 0) -> tuple[list[float], list[s
 
 def levels(bench: Bench) -> Found:
     """Compare the level that each state has reached with the level asked next, on its own grid."""
-    if bench.stochastic:
-        return declined("draws noise: judged by law")
     (gaps, texts), (more, others) = _gaps(bench, 20), _gaps(bench, 30)
     gaps, texts = gaps + more, texts + others
     worst = int(np.nanargmax([g if np.isfinite(g) else np.inf for g in gaps]))
@@ -105,8 +103,6 @@ def drift(bench: Bench) -> Found:
 
     Against the same levels injected in float64. The bound grows with the number of steps.
     """
-    if bench.stochastic:
-        return declined("draws noise: judged by law")
     subject: Any = bench.subject
     seen: dict[int, float] = {}
     for steps in (20, 100, 500, 999):
@@ -148,8 +144,6 @@ def midway(bench: Bench) -> Found:
     Weights of outputs that are not there do not sum to what is due: one-point data show it by more
     than the ``3e-3`` of the levels reached, if Gaussian data do not.
     """
-    if bench.stochastic:
-        return declined("draws noise: judged by law")
     subject: Any = bench.subject
     worst, at = 0.0, 0
     for begin in (15, 24, 27):
