@@ -161,6 +161,8 @@ def summary(rows: Sequence[Row]) -> str:
     if not wrong:
         return f"conforms: {len(judged)} checks, {len(rows) - len(judged)} declined"
     telling = sorted(wrong, key=lambda row: row.check not in TELLING)
-    causes = dict.fromkeys(row.cause for row in telling if row.cause)
+    causes = list(dict.fromkeys(row.cause for row in telling if row.cause))
+    if len(causes) > 2:
+        causes = [*causes[:2], f"{len(causes) - 2} more above"]
     text = f"FAILS: {len(wrong)} of {len(judged)} ({', '.join(row.check for row in wrong)})."
     return text + (f" Probable cause: {'; '.join(causes)}." if causes else "")

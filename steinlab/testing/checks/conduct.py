@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from analytic import NoiseLevel
 from steinlab.diffusion.grids import Grid
 from steinlab.solvers import EULER
 from steinlab.solvers.loop import solve
@@ -146,6 +147,13 @@ MIDWAY = 3.0
 """Largest error of a short run, in errors of Euler's method on the same levels."""
 
 
+def _single(levels: Grid) -> Grid:
+    """Return levels rounded to float32."""
+    return tuple(
+        NoiseLevel(float(np.float32(one.alpha)), float(np.float32(one.sigma))) for one in levels
+    )
+
+
 def dtype(bench: Bench) -> Found:
     """Return states in the dtype that was given, and keep float64 inside.
 
@@ -155,14 +163,7 @@ def dtype(bench: Bench) -> Found:
     levels = bench.grid("uneven", 6)
     found = {}
     for name in ("float64", "float32"):
-        rounded = (
-            levels
-            if name == "float64"
-            else tuple(
-                type(one)(float(np.float32(one.alpha)), float(np.float32(one.sigma)))
-                for one in levels
-            )
-        )
+        rounded = levels if name == "float64" else _single(levels)
         x = bench.line_states(rounded[0])
         with noise.answered(noise.Seeded(1)) if bench.stochastic else nullcontext():
             found[name] = bench.subject.run(bench.line, x, rounded, dtype=name).dtype
@@ -195,10 +196,7 @@ def float32(bench: Bench) -> Found:
     worst, bound_at, at, units = -1.0, 1.0, 0, 0.0
     size = bench.reading.size if bench.reading is not None and bench.reading.linear else 10.0
     for n in (20, 100):
-        levels = tuple(
-            type(one)(float(np.float32(one.alpha)), float(np.float32(one.sigma)))
-            for one in bench.grid("uneven", n, wide=True)
-        )
+        levels = _single(bench.grid("uneven", n, wide=True))
         x = bench.gaussian_states(levels[0]).astype(np.float32).astype(np.float64)
         full = bench.above.run(bench.gaussian, x, levels).end
         single = bench.above.run(bench.gaussian, x, levels, dtype="float32").end
