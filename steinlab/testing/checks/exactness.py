@@ -10,6 +10,7 @@ from analytic import NoiseLevel
 from steinlab.diffusion.grids import Grid
 from steinlab.testing.bench import Bench
 from steinlab.testing.rows import Found, declined, judged
+from steinlab.testing.subject import LEAST
 
 FAR = 1000.0
 """Size of the second datum, so that what clips or thresholds shows."""
@@ -47,7 +48,10 @@ def one_point(bench: Bench) -> Found:
             subject = bench.subject if zero else other.above
             s, t = levels[0], levels[-1]
             x = s.alpha * data + s.sigma * eps
-            end = subject.run(lambda x, _l: data + 0.0 * x, x, levels).end
+            run = subject.run(lambda x, _l: data + 0.0 * x, x, levels)
+            end = run.end
+            if bench.subject.kind == "velocity" and any(c.level.sigma <= LEAST for c in run.calls):
+                continue  # no velocity carries noise to zero
             scale = np.abs(data) + s.sigma
             gap = np.max(np.abs(end - t.alpha * data - t.sigma * eps) / scale, axis=1)
             one = float(np.max(gap)) if np.all(np.isfinite(gap)) else float("inf")
