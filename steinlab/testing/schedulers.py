@@ -43,7 +43,7 @@ Levels = Sequence[NoiseLevel]
 EDM_DATA = 0.5
 """Deviation of the data in EDM's preconditioning, the schedulers' default ``sigma_data``."""
 
-VARIANCE_EXPLODING = ("Euler", "Heun", "LMS", "KDPM2", "EDM", "DPMSolverSDE")
+VARIANCE_EXPLODING = ("Euler", "Heun", "LMS", "KDPM2", "EDM", "Cosine", "DPMSolverSDE")
 """Beginnings of the names of those that take states ``x0 + sigma eps``."""
 
 
@@ -323,11 +323,12 @@ class Scheduled:
     def _predicted(self, x: np.ndarray, level: NoiseLevel, recorder: Recorder) -> np.ndarray:
         """Return what a network would have predicted for the denoised states."""
         x0 = recorder(x, level)
-        if self._class.startswith("EDM"):
-            power = level.sigma**2 + EDM_DATA**2
-            return np.asarray(
-                (x0 - EDM_DATA**2 / power * x) * power**0.5 / (level.sigma * EDM_DATA)
-            )
+        if self._class.startswith(("EDM", "Cosine")):
+            data = float(self._config.get("sigma_data", EDM_DATA))
+            power = level.sigma**2 + data**2
+            scale = power**0.5 / (level.sigma * data)
+            sign = -1.0 if self._told == "v_prediction" else 1.0
+            return np.asarray(sign * (x0 - data**2 / power * x) * scale)
         if self._told == "sample":
             return x0
         eps = (x - level.alpha * x0) / level.sigma

@@ -88,6 +88,12 @@ def _judged(
     return judged(not fails, text, order.value, expected - tolerance, order.error)
 
 
+def _size(bench: Bench, levels: Grid) -> float:
+    """Return the root mean square error on Gaussian data, infinite where it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt(np.mean(bench.gaussian_error(bench.above, levels) ** 2)))
+
+
 def _on(bench: Bench, name: str) -> Found:
     def error(n: int) -> float:
         levels = bench.grid(name, n)
@@ -113,10 +119,10 @@ def _read(
     order = bench.order(errors, {n: floor(n) for n in errors})
     if order is not None and order.error > DOUBT:
         errors |= {n: error(n) for n in more}
-        a, *_, b = (n for n, e in errors.items() if np.isfinite(e) and e > CLEAR * floor(n))
-        slope = float(np.log(errors[a] / errors[b]) / np.log(b / a))
-        inner = [float(np.log(errors[a] / errors[n]) / np.log(n / a)) for n in errors if n > 2 * a]
-        order = Order(slope, float(np.ptp(inner)) if inner else order.error, errors)
+        good = [n for n, e in errors.items() if np.isfinite(e) and e > CLEAR * floor(n)]
+        a, far = good[0], good[2:]
+        slopes = [float(np.log(errors[a] / errors[n]) / np.log(n / a)) for n in far]
+        order = Order(slopes[-1], float(np.ptp(slopes)) if len(far) > 1 else order.error, errors)
     return order, errors
 
 
@@ -142,8 +148,7 @@ def rough(bench: Bench) -> Found:
         return declined(text)
     errors = {}
     for n in (16, 64, 256):
-        each = bench.gaussian_error(bench.above, bench.alternating(n))
-        errors[n] = float(np.sqrt(np.mean(each**2)))
+        errors[n] = _size(bench, bench.alternating(n))
     floors = {n: bench.floor(n) for n in errors}
     return _judged(bench, bench.order(errors, floors), wanted(bench), ROUGH_TOLERANCE, errors)
 
@@ -156,9 +161,7 @@ def gaussian(bench: Bench) -> Found:
     """
     errors = {}
     for n in DEEP:
-        each = bench.gaussian_error(bench.above, bench.grid("uneven", n, wide=True))
-        with np.errstate(over="ignore"):
-            errors[n] = float(np.sqrt(np.mean(each**2)))
+        errors[n] = _size(bench, bench.grid("uneven", n, wide=True))
     floors = {n: bench.floor(n) for n in DEEP}
     found = _judged(bench, bench.order(errors, floors), wanted(bench), ORDER_TOLERANCE, errors)
     return found
@@ -171,7 +174,7 @@ def graded(bench: Bench) -> Found:
         return bench.graded(np.log(bench.top / bench.bottom) / parts)
 
     def error(parts: int) -> float:
-        return float(np.sqrt(np.mean(bench.gaussian_error(bench.above, grid(parts)) ** 2)))
+        return _size(bench, grid(parts))
 
     def floor(parts: int) -> float:
         return bench.floor(len(grid(parts)) - 1)

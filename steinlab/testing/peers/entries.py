@@ -187,7 +187,8 @@ def _diffusers() -> Iterator[Entry]:  # noqa: PLR0912, PLR0915 - a list
     yield scheduler("EDMDPMSolverMultistep", 2, only=OWN, sigma_schedule="exponential")
     cosine: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "use_karras_sigmas": True}
     yield scheduler("DPMSolverMultistep", 2, only=OWN, **cosine)
-    yield scheduler("CosineDPMSolverMultistep", 2)
+    # its noise is defined from sigma_min on
+    yield scheduler("CosineDPMSolverMultistep", 2, hidden={"sigma_min": 0.02})
     yield scheduler("FlowMatchEulerDiscrete", 1, only=whole)
     shifts: tuple[dict[str, Any], ...] = (
         {"shift": 3.0},
