@@ -31,23 +31,19 @@ if TYPE_CHECKING:
     from steinlab.testing.step_trace import trace
 
 _FACE = {
-    "check_solver": "check",
-    "check_sampler": "check",
-    "check_scheduler": "check",
-    "check_correction": "components",
-    "check_denoiser": "components",
-    "rows_of": "check",
-    "from_step": "adapters",
-    "from_loop": "adapters",
-    "from_velocity": "adapters",
-    "from_solver": "adapters",
-    "from_diffusers": "schedulers",
-    "identify": "methods",
-    "lint_grid": "grid_lint",
-    "trace": "step_trace",
-    "parametrize_with_checks": "parametrize",
-    "ConformanceError": "rows",
-    "Row": "rows",
+    name: module
+    for module, names in {
+        "check": "check_solver check_sampler check_scheduler rows_of",
+        "components": "check_correction check_denoiser",
+        "adapters": "from_step from_loop from_velocity from_solver",
+        "schedulers": "from_diffusers",
+        "methods": "identify",
+        "grid_lint": "lint_grid",
+        "step_trace": "trace",
+        "parametrize": "parametrize_with_checks",
+        "rows": "ConformanceError Row",
+    }.items()
+    for name in names.split()
 }
 """The module of each name."""
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.diffusion.grids import Grid
-from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VP_LINEAR, Process, get_process
+from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process, get_process
 from steinlab.solvers import Plan, Solver, get_solver
 from steinlab.solvers.loop import solve
 from steinlab.testing import noise
 from steinlab.testing.subject import (
+    LEAST,
     Bridge,
     Denoise,
     Recorder,
@@ -43,14 +45,44 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _accepts(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
-    """Return the keywords that a function names, and whether it takes any other."""
+def _parameters(function: Any) -> list[inspect.Parameter]:
     try:
-        parameters = inspect.signature(function).parameters.values()
+        return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        return frozenset(), False
-    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    return frozenset(names), any(p.kind is p.VAR_KEYWORD for p in parameters)
+        return []
+
+
+def _names(function: Any) -> list[str]:
+    """Return the keywords that a function takes."""
+    return [
+        p.name for p in _parameters(function) if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+
+
+def _needed(function: Any) -> list[str]:
+    """Return the positional parameters that have no default."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = [p for p in _parameters(function) if p.kind in kinds]
+    return [p.name for p in found if p.default is p.empty]
+
+
+def _tolerances(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that mean a tolerance: ``rtol``, ``atol``, ``tol``, ``abs_tolerance``."""
+    means = r"(r|a|rel|abs|relative|absolute|local|err|error)?_?tol(erance)?"
+    return tuple(name for name in names if re.fullmatch(means, name.lower()))
+
+
+def _ends(needed: Sequence[str]) -> tuple[int, int] | None:
+    """Return the places in a grid of an adaptive loop's third and fourth parameter, if it has them.
+
+    ``sigma_start, sigma_end`` are first and last, ``sigma_min, sigma_max`` last and first.
+    """
+    last = re.compile(r"(min|end|final|last|stop|to|low)\d*$")
+    if len(needed) != 4:
+        return None
+    return {(False, True): (0, -1), (True, False): (-1, 0)}.get(
+        (bool(last.search(needed[2])), bool(last.search(needed[3])))
+    )
 
 
 def _level_of(
@@ -76,14 +108,22 @@ def _level_of(
 class Foreign:
     """A stranger's function under a bridge: the first that it does not refuse.
 
-    ``drive(bridge, recorder, x, levels)`` calls it once and returns what it returned.
+    ``drive(bridge, recorder, x, levels, **extra)`` calls it once and returns what it returned.
+    ``tolerances`` names the parameters that hold a tolerance.
     """
 
     name: str
     kind: str
     processes: tuple[Process, ...]
-    drive: Callable[[Bridge, Recorder, Any, Sequence[NoiseLevel]], Any]
-    chosen: Bridge | None = field(default=None, init=False)
+    drive: Callable[..., Any]
+    tolerances: tuple[str, ...] = ()
+    ends_at_zero: bool = True
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    chosen: Bridge | None = None
+
+    def at_tolerance(self, tolerance: float) -> Foreign:
+        """Return it with every tolerance that it takes set to one value."""
+        return replace(self, extra={**self.extra, **dict.fromkeys(self.tolerances, tolerance)})
 
     def own_grid(self, steps: int) -> Grid | None:  # noqa: ARG002
         """Return nothing: levels are given."""
@@ -119,7 +159,7 @@ class Foreign:
         recorder = Recorder(denoiser, x.shape)
         given = bridge.give(x)
         what = f"{self.name}, on {len(levels) - 1} steps,"
-        end = called(what, self.drive, bridge, recorder, given, levels)
+        end = called(what, self.drive, bridge, recorder, given, levels, **self.extra)
         if not np.array_equal(bridge.take(given).reshape(x.shape), x.astype(bridge.dtype)):
             raise SubjectError(f"{what} must leave its input states as they are, they were changed")
         return finish(what, end, recorder.calls, bridge, x.shape)
@@ -130,7 +170,8 @@ def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra:
 
     ``model(x, sigma)`` takes a scalar or one sigma per state and returns the denoised state, as in
     k-diffusion and ComfyUI. Keywords ``extra_args``, ``callback``, ``disable`` and, for stochastic
-    loops, ``noise_sampler`` are passed where they are accepted.
+    loops, ``noise_sampler`` are passed where they are accepted. An adaptive loop takes the grid, or
+    its two ends: ``f(model, x, sigma_start, sigma_end, rtol=...)``, or ``sigma_min, sigma_max``.
 
     Examples
     --------
@@ -142,10 +183,13 @@ def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra:
     >>> from_loop(euler).run(lambda x, level: 0 * x, np.ones((1, 1)), grid).end
     array([[0.5]])
     """
-    names, _ = _accepts(function)
+    names = _names(function)
+    ends = _ends(_needed(function))
     quiet = {key: value for key, value in QUIET.items() if key in names and key not in extra}
 
-    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel]) -> Any:
+    def drive(
+        bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel], **given: Any
+    ) -> Any:
         def model(states: Any, sigma: Any, **_: Any) -> Any:
             level = _level_of(sigma, lambda s: NoiseLevel(1.0, s), bridge, len(states))
             return like(recorder(bridge.take(states), level), states)
@@ -154,14 +198,16 @@ def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra:
         drawn = {"noise_sampler": sampler} if "noise_sampler" in names else {}
         sigmas = bridge.give([level.sigma for level in levels])
         before = bridge.take(sigmas).copy()
-        end = function(model, x, sigmas, **{**quiet, **drawn, **extra})
+        asked = (sigmas,) if ends is None else tuple(sigmas[at] for at in ends)
+        end = function(model, x, *asked, **{**quiet, **drawn, **extra, **given})
         if not np.array_equal(bridge.take(sigmas), before):
             raise SubjectError(
                 f"{_name(function)} must leave its sigmas as they are, they were changed"
             )
         return end
 
-    return Foreign(name or _name(function), "loop", (EDM,), drive)
+    tolerances = _tolerances(names)
+    return Foreign(name or _name(function), "loop", (EDM,), drive, tolerances, ends is None)
 
 
 def like(output: np.ndarray, states: Any) -> Any:
@@ -210,14 +256,17 @@ def from_velocity(
 
     ``v(x, t)`` or ``v(t, x)`` as the solver calls it. With ``noise_at=0`` time runs from noise to
     data, ``x_t = t x0 + (1 - t) eps`` and ``v = x0 - eps`` (flow matching); with ``noise_at=1`` it
-    runs backwards, ``x_t = (1 - t) x0 + t eps`` and ``v = eps - x0``.
+    runs backwards, ``x_t = (1 - t) x0 + t eps`` and ``v = eps - x0``. At zero noise and past it the
+    velocity of ``sigma = 1e-6`` is answered, past the start that of the start.
     """
     if noise_at not in (0.0, 1.0):
         raise ValueError(f"noise_at must be 0 or 1, got {noise_at}")
 
-    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel]) -> Any:
+    def drive(
+        bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel], **given: Any
+    ) -> Any:
         def at(time: float) -> NoiseLevel:
-            sigma = time if noise_at else 1.0 - time
+            sigma = min(max(time if noise_at else 1.0 - time, LEAST), 1.0)
             return NoiseLevel(1.0 - sigma, sigma)
 
         def velocity(first: Any, second: Any, **_: Any) -> Any:
@@ -225,16 +274,17 @@ def from_velocity(
             level = _level_of(time, at, bridge, len(states))
             array = bridge.take(states)
             denoised = recorder(array, level)
-            flow = (denoised - array) / level.sigma if np.all(level.sigma) else 0.0 * array
+            flow = (denoised - array) / level.sigma
             return like(-flow if noise_at else flow, states)
 
         times = [level.sigma if noise_at else 1.0 - level.sigma for level in levels]
-        end = function(velocity, x, bridge.give(times))
+        end = function(velocity, x, bridge.give(times), **given)
         if hasattr(end, "shape") and len(end.shape) == len(x.shape) + 1 and len(end) == len(levels):
             return end[-1]  # the whole path
         return end
 
-    return Foreign(name or _name(function), "velocity", (FLOW,), drive)
+    tolerances = _tolerances(_names(function))
+    return Foreign(name or _name(function), "velocity", (FLOW,), drive, tolerances)
 
 
 @dataclass(eq=False)
@@ -317,25 +367,23 @@ def kind_of(target: Any) -> str:  # noqa: PLR0911 - a kind per line
         return "solver"
     if not callable(target):
         raise SubjectError(f"target must be callable or a solver, got {type(target).__name__}")
-    try:
-        parameters = list(inspect.signature(target).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p.name for p in positional if p.default is p.empty]
-    names = [p.name for p in positional]
+    needed, names = _needed(target), _names(target)
     if not needed:
         return "scheduler"  # a factory
     if len(needed) == 2:
         return "correction" if needed[1] in ("rng", "generator") else "denoiser"
+    if _ends(needed):
+        return "loop"
     if len(needed) == 4 or (len(names) >= 4 and names[3] in ("denoise", "denoiser", "model")):
         return "step"
     if len(needed) == 3:
-        timed = needed[2].startswith("t") and not needed[2].startswith("sig")
+        timed = needed[2].startswith("t") and "sig" not in needed[2]
+        timed = timed and not needed[0].startswith("denois")
         return "velocity" if needed[0].startswith("v") or timed else "loop"
     raise SubjectError(
         f"target must be one of {', '.join(('step', 'loop', 'velocity', 'scheduler'))} "
-        f"(say which with --as), got {_name(target)}({', '.join(names)})"
+        f"(say which with --as, and give any further argument a default), got "
+        f"{_name(target)}({', '.join(names)})"
     )
 
 
@@ -354,14 +402,3 @@ def as_subject(target: Any, kind: str | None = None) -> Subject:
             f"kind must be one of {', '.join((*KIND_OF, 'scheduler'))} for a sampler, got {kind}"
         )
     return KIND_OF[kind](target)
-
-
-__all__ = [
-    "PROCESSES",
-    "as_subject",
-    "from_loop",
-    "from_solver",
-    "from_step",
-    "from_velocity",
-    "kind_of",
-]

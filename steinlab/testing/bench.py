@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import Process
 from steinlab.testing import noise
 from steinlab.testing.reading import Reading, read
-from steinlab.testing.subject import Denoise, Run, Subject, SubjectError
+from steinlab.testing.subject import LEAST, Denoise, Run, Subject, SubjectError
 
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24}
 """Half a unit in the last place."""
@@ -79,24 +79,8 @@ class Trimmed:
 
     inner: Subject
 
-    @property
-    def name(self) -> str:
-        """The subject's."""
-        return self.inner.name
-
-    @property
-    def kind(self) -> str:
-        """The subject's."""
-        return self.inner.kind
-
-    @property
-    def processes(self) -> tuple[Process, ...]:
-        """The subject's."""
-        return self.inner.processes
-
-    def own_grid(self, steps: int) -> Grid | None:
-        """Return the subject's."""
-        return self.inner.own_grid(steps)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
     def run(
         self,
@@ -160,8 +144,19 @@ class Bench:
         """Whether it is to be run to zero noise: unless it is declared, or made, to end above."""
         if not self.declared.ends_at_zero:
             return False
+        if self.asks_at_zero:
+            return False
         own = self.subject.own_grid(10)
         return bool(getattr(self.subject, "ends_at_zero", True)) and not (own and own[-1].sigma > 0)
+
+    @cached_property
+    def asks_at_zero(self) -> bool:
+        """Whether it asks for the velocity at zero noise, as general ODE solvers do."""
+        if self.subject.kind != "velocity":
+            return False
+        levels = self.grid("uneven", 6, zero=True)
+        run = self.subject.run(self.line, self.line_states(levels[0]), levels)
+        return any(np.any(call.level.sigma <= LEAST) for call in run.calls)
 
     # levels
 
@@ -207,7 +202,7 @@ class Bench:
         levels = self.grid("uneven", 12, wide=True)
         if not self.ends_at_zero or not self._overshoots(levels):
             return self.subject
-        trimmed = Trimmed(self.subject)
+        trimmed: Any = Trimmed(self.subject)
         return trimmed if self._reaches(trimmed, levels) else self.subject
 
     def _overshoots(self, levels: Grid) -> bool:
@@ -230,17 +225,15 @@ class Bench:
         at a level is that level.
         """
         start = np.array([[levels[0].alpha, levels[0].sigma]])
-        if self.draws == "answered":
-            data = np.array([1.0, 0.0])
 
-            def constant(x: np.ndarray, _level: NoiseLevel) -> np.ndarray:
-                return np.concatenate([data, np.zeros(x.shape[1] - 2)])[None] + 0.0 * x
+        def constant(x: np.ndarray, _level: NoiseLevel) -> np.ndarray:
+            return np.eye(1, x.shape[1]) + 0.0 * x
 
-            run = noise.probed(subject, constant, start, levels)
-            rows = np.concatenate([*(call.state for call in run.calls), run.end])
-            return run, np.stack([rows[:, 0], np.linalg.norm(rows[:, 1:], axis=1)], axis=1)
-        run = subject.run(lambda x, _level: np.array([[1.0, 0.0]]) + 0.0 * x, start, levels)
-        return run, np.concatenate([*(call.state for call in run.calls), run.end])
+        drawn = self.draws == "answered"
+        run = (noise.probed if drawn else _plainly)(subject, constant, start, levels)
+        rows = np.concatenate([*(call.state for call in run.calls), run.end])
+        sigmas = np.linalg.norm(rows[:, 1:], axis=1) if drawn else rows[:, 1]
+        return run, np.stack([rows[:, 0], sigmas], axis=1)
 
     @cached_property
     def reading(self) -> Reading | None:
@@ -248,7 +241,10 @@ class Bench:
         return self.read(self.grid("uneven", 12, wide=True))
 
     def read(self, levels: Grid) -> Reading | None:
-        """Read the coefficients over a grid that ends above zero."""
+        """Read the coefficients over a grid that ends above zero, those of any draws left out."""
+        if self.draws == "answered":
+            with noise.answered(noise.Probes(0)):
+                return read(self.above, levels)
         return None if self.stochastic else read(self.above, levels)
 
     @cached_property
@@ -265,8 +261,8 @@ class Bench:
         def same(a: int | None, b: int | None) -> bool:
             return np.array_equal(once(a), once(b), equal_nan=True)
 
-        if same(None, None) and not (self.declared.law and not same(1, 2)):
-            return "none"
+        if same(1, 2):
+            return "none" if same(None, None) else "own"
         return "answered" if same(1, 1) else "own"
 
     @property
@@ -283,6 +279,11 @@ class Bench:
             x = self.line_states(levels[0])
             counts.append(len(self.subject.run(self.line, x, levels).calls))
         return counts[1] < 2 * counts[0]
+
+    @property
+    def takes_tolerance(self) -> bool:
+        """Whether it has parameters that mean a tolerance."""
+        return bool(getattr(self.subject, "tolerances", ()))
 
     @property
     def spent(self) -> str:
@@ -374,6 +375,12 @@ class Bench:
             math.log(errors[p] / errors[q]) / math.log(q / p) for p, q in ((a, b), (b, c))
         )
         return Order(last, abs(last - first), {n: errors[n] for n in good})
+
+
+def _plainly(
+    subject: Subject, denoiser: Denoise, start: np.ndarray, levels: Sequence[NoiseLevel]
+) -> Run:
+    return subject.run(denoiser, start, levels)
 
 
 PLANE = GaussianMixture(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from steinlab.errors import InputError, one_of
 from steinlab.testing.adapters import as_subject
 from steinlab.testing.bench import Bench, Declared
 from steinlab.testing.checks import CHECKS, generate
 from steinlab.testing.rows import WRONG, ConformanceError, Row, expected, named, summary, table
-from steinlab.testing.subject import Subject
+from steinlab.testing.subject import Subject, SubjectError
 
 
 def rows_of(
@@ -73,10 +75,6 @@ def require_runs(bench: Bench) -> None:
     SubjectError
         If it raises, returns no states, never calls its denoiser, or ends with NaN on easy levels.
     """
-    import numpy as np
-
-    from steinlab.testing.subject import SubjectError
-
     levels = bench.grid("uneven", 6)
     x = bench.line_states(levels[0])
     run = bench.subject.run(bench.line, x, levels)

@@ -29,20 +29,18 @@ def _rows(
         except SubjectError as error:
             found = (False, str(error))
         verdict = "declined" if found is None else ("ok" if found[0] else "fails")
-        rows.append(
-            Row(
-                check,
-                check.replace("-", " "),
-                verdict,
-                found[1] if found else "not offered",
-                case={"check": check},
-            )
-        )
+        title, text = check.replace("-", " "), found[1] if found else "not offered"
+        rows.append(Row(check, title, verdict, text, case={"check": check}))
     rows = expected(rows, xfail)
     remember(name, rows)
     if any(row.verdict in WRONG for row in rows):
         raise ConformanceError(f"{name} · {noun}\n\n{table(rows)}\n\n{summary(rows)}", rows)
     return rows
+
+
+def _off(found: np.ndarray, exact: np.ndarray, least: float = 0.0) -> float:
+    """Return the largest gap relative to the largest exact value, and ``least``."""
+    return float(np.max(np.abs(found - exact)) / (np.max(np.abs(exact)) + least))
 
 
 def check_denoiser(  # noqa: PLR0915 - a function per check
@@ -93,29 +91,22 @@ def check_denoiser(  # noqa: PLR0915 - a function per check
     ask(states(levels[0]), levels[0])
 
     def finite() -> Found:
-        bad = [
-            level.sigma for level in levels if not np.all(np.isfinite(ask(states(level), level)))
-        ]
-        return (
-            not bad,
-            f"not finite at sigma {bad[0]:.4g}"
-            if bad
-            else f"sigma {levels[0].sigma:.3g} to {levels[-1].sigma:.3g}",
-        )
+        for level in levels:
+            if not np.all(np.isfinite(ask(states(level), level))):
+                return False, f"not finite at sigma {level.sigma:.4g}"
+        return True, f"sigma {levels[0].sigma:.3g} to {levels[-1].sigma:.3g}"
 
     def kept() -> Found:
         x = states(levels[2])
         before = x.copy()
         ask(x, levels[2])
-        return bool(np.array_equal(x, before)), "left alone" if np.array_equal(
-            x, before
-        ) else "its input is changed"
+        same = bool(np.array_equal(x, before))
+        return same, "left alone" if same else "its input is changed"
 
     def dtypes() -> Found:
-        got = [
-            str(ask(states(levels[2]).astype(d), levels[2]).dtype) for d in ("float64", "float32")
-        ]
-        return got == ["float64", "float32"], f"float64 gives {got[0]}, float32 gives {got[1]}"
+        names = ["float64", "float32"]
+        got = [str(ask(states(levels[2]).astype(name), levels[2]).dtype) for name in names]
+        return got == names, f"float64 gives {got[0]}, float32 gives {got[1]}"
 
     def twice() -> Found:
         a, b = (ask(states(levels[2]), levels[2]) for _ in range(2))
@@ -127,7 +118,7 @@ def check_denoiser(  # noqa: PLR0915 - a function per check
             x = states(level)
             single = np.concatenate([ask(x[i : i + 1], level) for i in range(len(x))])
             both = ask(x, level)
-            worst = max(worst, float(np.max(np.abs(single - both)) / np.max(np.abs(both))))
+            worst = max(worst, _off(single, both))
         return worst < 1e-6, f"{worst:.0e} from one at a time"
 
     def derivative() -> Found:
@@ -139,9 +130,7 @@ def check_denoiser(  # noqa: PLR0915 - a function per check
             step = 1e-5 * level.sigma
             numeric = (ask(x + step * v, level) - ask(x - step * v, level)) / (2 * step)
             exact = np.asarray(denoiser.jvp(x, level, v)).reshape(x.shape)
-            worst = max(
-                worst, float(np.max(np.abs(numeric - exact)) / (np.max(np.abs(exact)) + 1e-3))
-            )
+            worst = max(worst, _off(numeric, exact, 1e-3))
         return worst < 1e-5, f"{worst:.0e} from central differences"
 
     def divergence() -> Found:
@@ -154,19 +143,14 @@ def check_denoiser(  # noqa: PLR0915 - a function per check
                 e = np.eye(dim)[k] * step
                 total = total + (ask(x + e, level) - ask(x - e, level))[:, k] / (2 * step)
             exact = np.asarray(denoiser.divergence(x, level))
-            worst = max(
-                worst, float(np.max(np.abs(total - exact)) / (np.max(np.abs(exact)) + 1e-3))
-            )
+            worst = max(worst, _off(np.asarray(total), exact, 1e-3))
         return worst < 1e-5, f"{worst:.0e} from central differences"
 
     def posterior() -> Found:
         if law is None:
             return None
-        gaps = [
-            np.max(np.abs(ask(states(level), level) - law(states(level), level)))
-            for level in levels
-        ]
-        worst = float(np.max(gaps))
+        pairs = [(ask(states(level), level), law(states(level), level)) for level in levels]
+        worst = max(float(np.max(np.abs(a - b))) for a, b in pairs)
         return worst <= tolerance, f"{worst:.1e} from the posterior mean, {tolerance:.0e} allowed"
 
     checks: dict[str, Callable[[], Found]] = {
@@ -215,12 +199,8 @@ def check_correction(
         return _step(solver, edm.level_at(pairs[k][0]), edm.level_at(pairs[k][1]))
 
     def ask(step: Step, seed: int = 0) -> tuple[np.ndarray, Any]:
-        made = called(
-            f"{name} on a step from sigma {step.s.sigma:.3g}",
-            one,
-            step,
-            np.random.default_rng(seed),
-        )
+        what = f"{name} on a step from sigma {step.s.sigma:.3g}"
+        made = called(what, one, step, np.random.default_rng(seed))
         if not (isinstance(made, tuple) and len(made) == 2):
             raise SubjectError(
                 f"{name} must return (state, diagnostics), got {type(made).__name__}"
@@ -236,12 +216,9 @@ def check_correction(
 
     def finite() -> Found:
         bad = [s for k, s in enumerate(pairs) if not np.all(np.isfinite(ask(step_of(k))[0]))]
-        return (
-            not bad,
-            f"not finite from sigma {bad[0][0]:g} to {bad[0][1]:g}"
-            if bad
-            else "long, short and last steps",
-        )
+        if bad:
+            return False, f"not finite from sigma {bad[0][0]:g} to {bad[0][1]:g}"
+        return True, "long, short and last steps"
 
     def kept() -> Found:
         step = step_of(1)

@@ -160,14 +160,16 @@ class _Steps:
         variants: list[Solver] = [solver]
         if isinstance(solver, LinearMultistep):
             variants += [solver.narrowed(n) for n in range(solver.width - 1, 0, -1)]
+        starters = getattr(solver, "starters", ())
         out = []
         for i in range(len(self.firsts)):
             each: dict[str, float] = {}
             for k, one in enumerate(variants):
                 label = solver.name if k == 0 else f"{solver.name} of {getattr(one, 'width', 1)}"
-                if getattr(one, "width", 2) == 1:
-                    label = "euler" if getattr(one, "depth", 0) == 0 or k else label
-                each[label if k else solver.name] = self._gap(i, one, solver)
+                if k and getattr(one, "width", 2) == 1:
+                    label = "euler"
+                starts = k == 0 and i < len(starters)
+                each[label] = self._gap(i, starters[i] if starts else one, solver)
             out.append(each)
         return out
 

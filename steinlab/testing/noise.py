@@ -4,6 +4,9 @@ While a source is open, ``torch.randn``, ``torch.randn_like``, ``Tensor.normal_`
 ``numpy.random``'s global functions answer from it, and loops that take a ``noise_sampler`` get one.
 A ``noise_sampler(sigma, sigma_next)`` answers increments of one Brownian motion in sigma, scaled to
 unit variance: overlapping intervals share what they have in common, as a Brownian tree's do.
+
+The real source is drawn from too. Where it repeats itself, seeded anew at every step, so does the
+answer.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from steinlab.testing.subject import Bridge
 class Source(Protocol):
     """What answers draws."""
 
-    def draw(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return fresh standard normals."""
+    def draw(self, real: np.ndarray) -> np.ndarray:
+        """Return standard normals in place of real ones, the same where these are."""
         ...
 
     def between(self, shape: tuple[int, ...], start: float, end: float) -> np.ndarray:
@@ -51,17 +54,21 @@ class Seeded:
     def __init__(self, seed: int | None):
         self.rng = np.random.default_rng(seed)
         self.path: dict[float, np.ndarray] = {}
+        self.drawn: dict[bytes, np.ndarray] = {}
 
-    def draw(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return fresh standard normals."""
-        return self.rng.standard_normal(shape)
+    def draw(self, real: np.ndarray) -> np.ndarray:
+        """Return pseudo-random numbers."""
+        key = real.tobytes()
+        if key not in self.drawn:
+            self.drawn[key] = self.rng.standard_normal(real.shape)
+        return self.drawn[key]
 
     def _at(self, time: float, shape: tuple[int, ...]) -> np.ndarray:
         if time not in self.path:
             known = sorted(self.path)
             below = [t for t in known if t < time]
             above = [t for t in known if t > time]
-            z = self.draw(shape)
+            z = self.rng.standard_normal(shape)
             if not known:
                 self.path[time] = np.zeros(shape)
             elif below and above:
@@ -91,23 +98,21 @@ class Probes:
 
     def __init__(self, first: int, learnt: Probes | None = None):
         self.first = first
-        self.draws = 0
+        self.drawn: dict[bytes, int] = {}
         self.times: set[float] = set()
         self.learnt = learnt
 
     @property
     def size(self) -> int:
         """Coordinates that the draws take."""
-        return self.draws + max(len(self.times) - 1, 0)
+        return len(self.drawn) + max(len(self.times) - 1, 0)
 
-    def draw(self, shape: tuple[int, ...]) -> np.ndarray:
+    def draw(self, real: np.ndarray) -> np.ndarray:
         """Return the next unit vector in every row."""
-        answer = np.zeros(shape)
-        flat = answer.reshape(shape[0], -1)
-        at = self.first + self.draws
-        self.draws += 1
+        answer = np.zeros(real.shape)
+        at = self.first + self.drawn.setdefault(real.tobytes(), len(self.drawn))
         if self.learnt is not None:
-            flat[:, at] = 1.0
+            answer.reshape(len(real), -1)[:, at] = 1.0
         return answer
 
     def between(self, shape: tuple[int, ...], start: float, end: float) -> np.ndarray:
@@ -121,7 +126,9 @@ class Probes:
         flat = answer.reshape(shape[0], -1)
         for k, (a, b) in enumerate(itertools.pairwise(sorted(self.learnt.times))):
             if low <= a and b <= high:
-                flat[:, self.first + self.learnt.draws + k] = sign * ((b - a) / (high - low)) ** 0.5
+                flat[:, self.first + len(self.learnt.drawn) + k] = (
+                    sign * ((b - a) / (high - low)) ** 0.5
+                )
         return answer
 
 
@@ -153,53 +160,47 @@ def answered(source: Source) -> Iterator[None]:
         if "torch" in sys.modules:
             import torch
 
-            stack.enter_context(mock.patch.object(torch, "randn", _randn(source)))
-            stack.enter_context(mock.patch.object(torch, "randn_like", _randn_like(source)))
-            stack.enter_context(mock.patch.object(torch.Tensor, "normal_", _normal(source)))
+            for name in ("randn", "randn_like"):
+                answer = _torch(source, getattr(torch, name))
+                stack.enter_context(mock.patch.object(torch, name, answer))
+            answer = _normal(source, torch.Tensor.normal_)
+            stack.enter_context(mock.patch.object(torch.Tensor, "normal_", answer))
         yield
 
 
 def _numpy(source: Source, name: str) -> Callable[..., Any]:
+    real = getattr(np.random, name)
+
     def answer(*args: Any, **kwargs: Any) -> Any:
-        if name == "randn":
-            return source.draw(tuple(args))
-        size = kwargs.get("size", args[-1] if args else ())
-        shape = tuple(np.atleast_1d(size).astype(int)) if np.size(size) else ()
-        drawn = source.draw(shape)
-        if name == "normal":
-            loc, scale = (*args, 0.0, 1.0)[:2] if len(args) >= 2 else (0.0, 1.0)
-            return kwargs.get("loc", loc) + kwargs.get("scale", scale) * drawn
-        return drawn
-
-    return answer
-
-
-def _randn(source: Source) -> Callable[..., Any]:
-    def answer(*size: Any, dtype: Any = None, **_: Any) -> Any:
-        import torch
-
-        first = size[0] if size else _["size"]
-        shape = tuple(first) if isinstance(first, tuple | list | torch.Size) else tuple(size)
-        return torch.from_numpy(source.draw(tuple(int(n) for n in shape))).to(
-            dtype or torch.float64
+        if name != "normal":
+            return source.draw(np.asarray(real(*args, **kwargs)))
+        loc, scale, size = (*args, *(None,) * 3)[:3]
+        loc, scale = (
+            kwargs.get("loc", loc or 0.0),
+            kwargs.get("scale", 1.0 if scale is None else scale),
         )
+        return loc + scale * source.draw(np.asarray(real(size=kwargs.get("size", size))))
 
     return answer
 
 
-def _randn_like(source: Source) -> Callable[..., Any]:
-    def answer(x: Any, *, dtype: Any = None, **_: Any) -> Any:
+def _torch(source: Source, real: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer ``torch.randn`` and ``torch.randn_like``."""
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
         import torch
 
-        return torch.from_numpy(source.draw(tuple(x.shape))).to(dtype or x.dtype)
+        drawn = real(*args, **kwargs)
+        return torch.from_numpy(source.draw(drawn.cpu().numpy())).to(drawn)
 
     return answer
 
 
-def _normal(source: Source) -> Callable[..., Any]:
-    def answer(x: Any, mean: float = 0.0, std: float = 1.0, **_: Any) -> Any:
+def _normal(source: Source, real: Callable[..., Any]) -> Callable[..., Any]:
+    def answer(x: Any, mean: float = 0.0, std: float = 1.0, **kwargs: Any) -> Any:
         import torch
 
-        return x.copy_(mean + std * torch.from_numpy(source.draw(tuple(x.shape))))
+        drawn = torch.from_numpy(source.draw(real(x, **kwargs).cpu().numpy()))
+        return x.copy_(mean + std * drawn)
 
     return answer

@@ -57,6 +57,29 @@ class Row:
         return out
 
 
+Found = dict[str, Any]
+"""What a check saw: the fields of its row but for its name and its case."""
+
+
+def judged(
+    ok: bool,
+    text: str,
+    measured: float | None = None,
+    bound: float | None = None,
+    error: float | None = None,
+    *,
+    cause: str = "",
+) -> Found:
+    """Return a verdict and its numbers; only a failure has a cause."""
+    told = {"verdict": "ok", "cause": ""} if ok else {"verdict": "fails", "cause": cause}
+    return {**told, "text": text, "measured": measured, "bound": bound, "error": error}
+
+
+def declined(text: str) -> Found:
+    """Say why nothing is said."""
+    return {"verdict": "declined", "text": text}
+
+
 class ConformanceError(AssertionError):
     """A subject that does not conform; ``rows`` holds the whole report."""
 
@@ -89,6 +112,17 @@ def expected(rows: Sequence[Row], xfail: Mapping[str, str]) -> list[Row]:
 def named(check: str, name: str) -> bool:
     """Whether a name means a check: its id, or the beginning of it up to a dash."""
     return check == name or check.startswith(name + "-")
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, two digits of it.
+
+    Examples
+    --------
+    >>> percent(1.5), percent(0.0094)
+    ('150 %', '0.94 %')
+    """
+    return f"{float(f'{100 * share:.2g}'):g} %"
 
 
 LABELS = {
@@ -127,6 +161,8 @@ def summary(rows: Sequence[Row]) -> str:
     if not wrong:
         return f"conforms: {len(judged)} checks, {len(rows) - len(judged)} declined"
     telling = sorted(wrong, key=lambda row: row.check not in TELLING)
-    causes = dict.fromkeys(row.cause for row in telling if row.cause)
+    causes = list(dict.fromkeys(row.cause for row in telling if row.cause))
+    if len(causes) > 2:
+        causes = [*causes[:2], f"{len(causes) - 2} more above"]
     text = f"FAILS: {len(wrong)} of {len(judged)} ({', '.join(row.check for row in wrong)})."
     return text + (f" Probable cause: {'; '.join(causes)}." if causes else "")

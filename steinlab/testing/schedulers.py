@@ -43,7 +43,7 @@ Levels = Sequence[NoiseLevel]
 EDM_DATA = 0.5
 """Deviation of the data in EDM's preconditioning, the schedulers' default ``sigma_data``."""
 
-VARIANCE_EXPLODING = ("Euler", "Heun", "LMS", "KDPM2", "EDM", "DPMSolverSDE")
+VARIANCE_EXPLODING = ("Euler", "Heun", "LMS", "KDPM2", "EDM", "Cosine", "DPMSolverSDE")
 """Beginnings of the names of those that take states ``x0 + sigma eps``."""
 
 
@@ -192,17 +192,12 @@ class Scheduled:
             twice = self._interleaved(scheduler) if steps > 2 else self._interleaved(self._own(5))
             values = [x.sigma if self._is_flow else x.ratio for x in levels]
             sigmas = torch.tensor(values, dtype=torch.float64)
+            middles = sigmas.log().lerp(sigmas.roll(1).log(), 0.5).exp()
             if twice:
-                inner = sigmas[1:-1].repeat_interleave(2)
-                sigmas = torch.cat([sigmas[:1], inner, sigmas[-1:]])
+                middles = torch.cat([sigmas[:1], middles[1:].repeat_interleave(2), sigmas[-1:]])
+                sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
             if hasattr(scheduler, "sigmas_interpol"):
-                middles = sigmas.log().lerp(sigmas.roll(1).log(), 0.5).exp()
                 scheduler.sigmas_interpol = middles
-                if twice:
-                    s = torch.tensor(values, dtype=torch.float64)
-                    middle = s.log().lerp(s.roll(1).log(), 0.5).exp()
-                    ends = middle[1:].repeat_interleave(2)
-                    scheduler.sigmas_interpol = torch.cat([s[:1], ends, s[-1:]])
             scheduler.sigmas = sigmas
             return scheduler
         if self._class.startswith("IPNDM"):
@@ -224,11 +219,10 @@ class Scheduled:
         powers = []
         for k in range(entries * steps):
             i, part = divmod(k, entries)
-            noisy, clean = levels[steps - 1 - i], levels[steps - i]
+            noisy = levels[steps - 1 - i]
             above = levels[max(steps - 2 - i, 0)]
             ratio = noisy.ratio if not part else math.sqrt(noisy.ratio * above.ratio)
             powers.append(1 / (1 + ratio**2))
-            del clean
         scheduler.alphas_cumprod = torch.tensor(powers, dtype=torch.float64)
         scheduler.final_alpha_cumprod = torch.tensor(levels[-1].alpha ** 2, dtype=torch.float64)
         scheduler.one = scheduler.final_alpha_cumprod
@@ -329,11 +323,12 @@ class Scheduled:
     def _predicted(self, x: np.ndarray, level: NoiseLevel, recorder: Recorder) -> np.ndarray:
         """Return what a network would have predicted for the denoised states."""
         x0 = recorder(x, level)
-        if self._class.startswith("EDM"):
-            power = level.sigma**2 + EDM_DATA**2
-            return np.asarray(
-                (x0 - EDM_DATA**2 / power * x) * power**0.5 / (level.sigma * EDM_DATA)
-            )
+        if self._class.startswith(("EDM", "Cosine")):
+            data = float(self._config.get("sigma_data", EDM_DATA))
+            power = level.sigma**2 + data**2
+            scale = power**0.5 / (level.sigma * data)
+            sign = -1.0 if self._told == "v_prediction" else 1.0
+            return np.asarray(sign * (x0 - data**2 / power * x) * scale)
         if self._told == "sample":
             return x0
         eps = (x - level.alpha * x0) / level.sigma

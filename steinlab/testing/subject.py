@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,9 @@ from steinlab.errors import InputError, quote
 
 Denoise = Callable[[np.ndarray, NoiseLevel], np.ndarray]
 """``(x, level) -> x0``, states ``(N, d)`` in NumPy."""
+
+LEAST = 1e-6
+"""Least noise at which a velocity is defined."""
 
 KINDS = ("step", "loop", "scheduler", "velocity", "solver", "correction", "denoiser")
 """What a subject may have been."""
@@ -159,6 +164,8 @@ def finish(
 ) -> Run:
     """Return the run that ended so; refuse what is no array of the states' shape."""
     kind = type(end).__name__
+    if kind in ("coroutine", "generator"):
+        end.close()  # else Python complains that nobody awaited it
     if isinstance(end, tuple | list | dict) or end is None or not hasattr(end, "dtype"):
         raise SubjectError(f"{what} must return the states, an array, got {kind}")
     wanted = (*shape, *(1,) * bridge.axes)
@@ -171,9 +178,13 @@ def finish(
 
 
 def called(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a stranger's code; what it raises becomes one line that names the call."""
+    """Call a stranger's code; what it raises becomes one line that names the call.
+
+    What it prints is dropped: it is run a hundred times, and standard output is the report's.
+    """
     try:
-        return function(*args, **kwargs)
+        with contextlib.redirect_stdout(io.StringIO()):
+            return function(*args, **kwargs)
     except SubjectError:
         raise
     except (Exception, SystemExit) as error:

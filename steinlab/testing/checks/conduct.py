@@ -7,14 +7,14 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from analytic import NoiseLevel
 from steinlab.diffusion.grids import Grid
 from steinlab.solvers import EULER
 from steinlab.solvers.loop import solve
 from steinlab.testing import noise
 from steinlab.testing.bench import EPS, Bench
+from steinlab.testing.rows import Found, declined, judged
 from steinlab.testing.subject import Run, SubjectError
-
-Found = dict[str, object]
 
 
 def deterministic(bench: Bench) -> Found:
@@ -24,7 +24,7 @@ def deterministic(bench: Bench) -> Found:
     its timesteps set anew, too.
     """
     if bench.stochastic and bench.draws == "own":
-        return {"verdict": "declined", "text": "draws from a source of its own"}
+        return declined("draws from a source of its own")
     levels = bench.grid("uneven", 8)
     other = bench.grid("even", 5, wide=True)
 
@@ -35,33 +35,24 @@ def deterministic(bench: Bench) -> Found:
         with noise.answered(noise.Seeded(7)):
             return bench.subject.run(bench.line, start, grid).end
 
-    first, second = run(levels), run(levels)
-    if not np.array_equal(first, second, equal_nan=True):
-        gap = float(np.max(np.abs(first - second)))
-        cause = (
-            "it draws random numbers (law=True judges it by law), or keeps its history between runs"
-        )
-        return {
-            "verdict": "fails",
-            "text": f"two runs differ by {gap:.1e}",
-            "measured": gap,
-            "bound": 0.0,
-            "cause": cause,
-        }
+    first = run(levels)
+    draws = "it draws random numbers (law=True judges it by law), or keeps its history between runs"
+    found = _same(first, run(levels), "two runs differ", draws)
+    if found["verdict"] == "fails":
+        return found
     run(other)
-    third = run(levels)
-    if not np.array_equal(first, third, equal_nan=True):
-        gap = float(np.max(np.abs(first - third)))
-        return {
-            "verdict": "fails",
-            "text": f"after another run the same run differs by {gap:.1e}",
-            "measured": gap,
-            "bound": 0.0,
-            "cause": "history kept between runs",
-        }
-    if bench.subject.kind == "scheduler" and not bench.stochastic:
+    found = _same(first, run(levels), "after another run the same run differs")
+    if found["verdict"] == "ok" and bench.subject.kind == "scheduler" and not bench.stochastic:
         return _one_object(bench)
-    return {"verdict": "ok", "text": "to the bit", "measured": 0.0, "bound": 0.0}
+    return found
+
+
+def _same(
+    a: np.ndarray, b: np.ndarray, what: str, cause: str = "history kept between runs"
+) -> Found:
+    equal = np.array_equal(a, b, equal_nan=True)
+    gap = 0.0 if equal else float(np.max(np.abs(a - b)))
+    return judged(equal, "to the bit" if equal else f"{what} by {gap:.1e}", gap, 0.0, cause=cause)
 
 
 def _one_object(bench: Bench) -> Found:
@@ -76,18 +67,7 @@ def _one_object(bench: Bench) -> Found:
 
     first = run().end
     scheduler.set_timesteps(10)
-    second = run().end
-    same = np.array_equal(first, second, equal_nan=True)
-    gap = 0.0 if same else float(np.max(np.abs(first - second)))
-    return {
-        "verdict": "ok" if same else "fails",
-        "text": "to the bit, one object used again"
-        if same
-        else f"one object used again differs by {gap:.1e}",
-        "measured": gap,
-        "bound": 0.0,
-        "cause": "" if same else "history kept between runs",
-    }
+    return _same(first, run().end, "one object used again differs")
 
 
 def batch(bench: Bench) -> Found:
@@ -104,14 +84,14 @@ def batch(bench: Bench) -> Found:
     gap = float(np.max(np.abs(whole[[0, 4, 8]] - alone)) / np.max(np.abs(whole)))
     bound = 64 * 6 * bench.eps
     fails = not gap <= bound
-    return {
-        "verdict": "fails" if fails else "ok",
-        "text": f"{gap:.0e} from one at a time",
-        "measured": gap,
-        "bound": bound,
-        "error": bench.eps,
-        "cause": "a mean, a norm or a step length is taken over the batch" if fails else "",
-    }
+    return judged(
+        not fails,
+        f"{gap:.0e} from one at a time",
+        gap,
+        bound,
+        bench.eps,
+        cause="a mean, a norm or a step length is taken over the batch",
+    )
 
 
 def _remembers(bench: Bench) -> bool:
@@ -133,11 +113,12 @@ def midway(bench: Bench) -> Found:
     """Start in the middle of a grid, as picture-to-picture does, within thrice Euler's error.
 
     A run that takes a past for granted that is not there errs by more than the first-order method
-    from the same state. Gaussian data, starts at a third and at four fifths of fifteen steps.
+    from the same state. Gaussian data, starts at a third and at four fifths of fifteen steps, and
+    with two steps and one left: a run that short must run at all.
     """
     grid = bench.grid("uneven", 15, wide=True)
     worst = 0.0
-    for begin in (5, 12):
+    for begin in (5, 12, 13, 14):
         levels = grid[begin:]
         x = bench.gaussian_states(levels[0])
         exact = bench.gaussian_end(x, levels[0], levels[-1])
@@ -145,22 +126,32 @@ def midway(bench: Bench) -> Found:
         try:
             end = bench.above.run(bench.gaussian, x, levels).end
         except SubjectError as error:
-            return {"verdict": "declined", "text": str(error)}
-        worst = max(worst, float(np.max(np.abs(end - exact)) / (euler + 100 * bench.eps)))
-        if not np.all(np.isfinite(end)):
-            worst = float("inf")
+            if bench.subject.kind == "scheduler":
+                return declined(str(error))
+            return judged(
+                False, str(error), cause=f"it takes a run to have more than {15 - begin} steps"
+            )
+        share = float(np.max(np.abs(end - exact)) / (euler + 100 * bench.eps))
+        worst = max(worst, share if np.isfinite(share) else np.inf)
     fails = not worst <= MIDWAY
-    return {
-        "verdict": "fails" if fails else "ok",
-        "text": f"{worst:.2g} of Euler's error" + (f"; at most {MIDWAY:g}" if fails else ""),
-        "measured": worst,
-        "bound": MIDWAY,
-        "cause": "a history is assumed that is not there" if fails and _remembers(bench) else "",
-    }
+    return judged(
+        not fails,
+        f"{worst:.2g} of Euler's error" + (f"; at most {MIDWAY:g}" if fails else ""),
+        worst,
+        MIDWAY,
+        cause="a history is assumed that is not there" if fails and _remembers(bench) else "",
+    )
 
 
 MIDWAY = 3.0
 """Largest error of a short run, in errors of Euler's method on the same levels."""
+
+
+def _single(levels: Grid) -> Grid:
+    """Return levels rounded to float32."""
+    return tuple(
+        NoiseLevel(float(np.float32(one.alpha)), float(np.float32(one.sigma))) for one in levels
+    )
 
 
 def dtype(bench: Bench) -> Found:
@@ -172,34 +163,23 @@ def dtype(bench: Bench) -> Found:
     levels = bench.grid("uneven", 6)
     found = {}
     for name in ("float64", "float32"):
-        rounded = (
-            levels
-            if name == "float64"
-            else tuple(
-                type(one)(float(np.float32(one.alpha)), float(np.float32(one.sigma)))
-                for one in levels
-            )
-        )
+        rounded = levels if name == "float64" else _single(levels)
         x = bench.line_states(rounded[0])
         with noise.answered(noise.Seeded(1)) if bench.stochastic else nullcontext():
             found[name] = bench.subject.run(bench.line, x, rounded, dtype=name).dtype
     wrong = [f"{given} gives {got}" for given, got in found.items() if given != got]
     if wrong:
-        return {
-            "verdict": "fails",
-            "text": "; ".join(wrong),
-            "cause": "states are cast to another dtype",
-        }
+        return judged(False, "; ".join(wrong), cause="states are cast to another dtype")
     if not bench.stochastic and bench.eps > 1e-12:
         text = "float64 in and out, but rounded to float32 inside"
-        return {
-            "verdict": "fails",
-            "text": text,
-            "measured": EPS["float32"],
-            "bound": EPS["float64"],
-            "cause": "coefficients or levels are formed in float32",
-        }
-    return {"verdict": "ok", "text": "float64 and float32"}
+        return judged(
+            False,
+            text,
+            EPS["float32"],
+            EPS["float64"],
+            cause="coefficients or levels are formed in float32",
+        )
+    return judged(True, "float64 and float32")
 
 
 UNITS = 16.0
@@ -216,10 +196,7 @@ def float32(bench: Bench) -> Found:
     worst, bound_at, at, units = -1.0, 1.0, 0, 0.0
     size = bench.reading.size if bench.reading is not None and bench.reading.linear else 10.0
     for n in (20, 100):
-        levels = tuple(
-            type(one)(float(np.float32(one.alpha)), float(np.float32(one.sigma)))
-            for one in bench.grid("uneven", n, wide=True)
-        )
+        levels = _single(bench.grid("uneven", n, wide=True))
         x = bench.gaussian_states(levels[0]).astype(np.float32).astype(np.float64)
         full = bench.above.run(bench.gaussian, x, levels).end
         single = bench.above.run(bench.gaussian, x, levels, dtype="float32").end
@@ -229,11 +206,11 @@ def float32(bench: Bench) -> Found:
             worst = loss / bound if np.isfinite(loss) else float("inf")
             units, at, bound_at = loss / EPS["float32"], n, bound
     fails = not worst <= 1
-    return {
-        "verdict": "fails" if fails else "ok",
-        "text": f"{units:.0f} units at {at} steps",
-        "measured": units * EPS["float32"],
-        "bound": bound_at,
-        "error": EPS["float32"],
-        "cause": "coefficients by cancellation in float32" if fails else "",
-    }
+    return judged(
+        not fails,
+        f"{units:.0f} units at {at} steps",
+        units * EPS["float32"],
+        bound_at,
+        EPS["float32"],
+        cause="coefficients by cancellation in float32",
+    )

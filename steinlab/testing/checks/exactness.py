@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.diffusion.grids import Grid
 from steinlab.testing.bench import Bench
-
-Found = dict[str, object]
+from steinlab.testing.rows import Found, declined, judged
+from steinlab.testing.subject import LEAST
 
 FAR = 1000.0
 """Size of the second datum, so that what clips or thresholds shows."""
@@ -27,41 +29,49 @@ def rounding(bench: Bench, steps: int) -> float:
 def one_point(bench: Bench) -> Found:
     """A constant denoiser: the signal and the noise must be carried to the new level unchanged.
 
-    ``x = alpha x* + sigma eps`` at every level, two data of size 1 and 1,000, with two signs of
-    noise, on grids that end above and at zero noise, in every coordinate system that the subject
-    has. Bound: :func:`rounding`, times the largest state.
+    ``x = alpha x* + sigma eps`` at every level, data of 1, 4/3 and 1,000, with two signs of noise,
+    on grids of 12 steps and of 1, 2 and 3, that end above and at zero noise, in every coordinate
+    system that the subject has. Bound: :func:`rounding`, times the largest state.
     """
     worst, where = -1.0, ""
-    data = np.array([1.0, FAR])[:, None] * np.array([[1.0, 1.0]])
-    eps = np.array([[1.0, -1.0], [1.0, -1.0]])
+    data = np.array([1.0, 4 / 3, FAR])[:, None] * np.ones(2)
+    eps = np.array([1.0, -1.0]) * np.ones((3, 1))
     bound, cause = rounding(bench, 12), ""
     for process in bench.subject.processes:
         other = Bench(bench.subject, bench.declared, bench.seed, process)
-        grids = [("above zero", other.grid("uneven", 12, wide=True), other.above)]
-        if bench.ends_at_zero:
-            grids.append(("at zero", other.grid("uneven", 12, wide=True, zero=True), bench.subject))
-        for name, levels, subject in grids:
+        for steps, zero in itertools.product((12, 3, 2, 1), (False, True)):
+            if (zero and not bench.ends_at_zero) or (
+                steps < 12 and bench.subject.kind == "scheduler"
+            ):
+                continue
+            levels = other.grid("uneven", steps, wide=True, zero=zero)
+            subject = bench.subject if zero else other.above
             s, t = levels[0], levels[-1]
             x = s.alpha * data + s.sigma * eps
-            end = subject.run(lambda x, _l: data + 0.0 * x, x, levels).end
+            run = subject.run(lambda x, _l: data + 0.0 * x, x, levels)
+            end = run.end
+            if bench.subject.kind == "velocity" and any(c.level.sigma <= LEAST for c in run.calls):
+                continue  # no velocity carries noise to zero
             scale = np.abs(data) + s.sigma
             gap = np.max(np.abs(end - t.alpha * data - t.sigma * eps) / scale, axis=1)
             one = float(np.max(gap)) if np.all(np.isfinite(gap)) else float("inf")
-            if one > worst:
-                worst, where = one, f"{process.name}, on a grid that ends {name}"
+            if one > worst and worst <= bound:  # the first grid that fails names the cause
+                end_is = "at" if zero else "above"
+                worst = one
+                where = f"{process.name}, on a grid of {steps} steps that ends {end_is} zero"
                 cause = _unfinished(levels, end[0], data[0, 0])
                 if gap[0] <= bound < gap[1]:
-                    cause = (
-                        "states or outputs are clipped: data of size 1 pass, of size 1,000 do not"
-                    )
-    return {
-        "verdict": "ok" if worst <= bound else "fails",
-        "text": f"{worst:.0e}" + ("" if worst <= bound else f" off ({where})"),
-        "measured": worst,
-        "bound": bound,
-        "error": bench.eps,
-        "cause": cause if worst > bound else "",
-    }
+                    cause = "outputs are rounded inside: data of 1 pass, of 4/3 do not"
+                elif gap[0] <= bound < gap[2]:
+                    cause = "states or outputs are clipped: data of 1 pass, of 1,000 do not"
+    return judged(
+        worst <= bound,
+        f"{worst:.0e}" + ("" if worst <= bound else f" off ({where})"),
+        worst,
+        bound,
+        bench.eps,
+        cause=cause,
+    )
 
 
 def _unfinished(levels: Grid, end: np.ndarray, datum: float) -> str:
@@ -84,7 +94,7 @@ def scale(bench: Bench) -> Found:
     assert bench.process is not None
     levels = bench.grid("uneven", 10)
     if any(level.alpha != 1.0 for level in levels):
-        return {"verdict": "declined", "text": "the noise level is not free where alpha varies"}
+        return declined("the noise level is not free where alpha varies")
     x, worst, at = bench.line_states(levels[0]), 0.0, 1.0
     plain = bench.subject.run(bench.line, x, levels).end
     for c in (2.0**-6, 2.0**6):
@@ -99,46 +109,42 @@ def scale(bench: Bench) -> Found:
             worst, at = gap, c
     bound = 16 * rounding(bench, 10)
     wrong = not worst <= bound
-    return {
-        "verdict": "fails" if wrong else "ok",
-        "text": f"{worst:.0e}" + (f" at scale {at:g}" if wrong else ""),
-        "measured": worst,
-        "bound": bound,
-        "error": bench.eps,
-        "cause": "something has a size of its own: a clip, a threshold, a time or a fixed sigma"
-        if wrong
-        else "",
-    }
+    return judged(
+        not wrong,
+        f"{worst:.0e}" + (f" at scale {at:g}" if wrong else ""),
+        worst,
+        bound,
+        bench.eps,
+        cause="something has a size of its own: a clip, a threshold, a time or a fixed sigma",
+    )
 
 
 def end_at_zero(bench: Bench) -> Found:
     """Run to zero noise: finite, and ``D`` of the last call where that is declared."""
     if not bench.ends_at_zero:
-        return {"verdict": "declined", "text": "declared, or made, to end above zero noise"}
+        general = "asks for the velocity at zero noise: a general ODE solver"
+        made = "declared, or made, to end above zero noise"
+        return declined(general if bench.asks_at_zero else made)
     levels = bench.grid("uneven", 10, wide=True, zero=True)
     x = bench.gaussian_states(levels[0])
     run = bench.subject.run(bench.gaussian, x, levels)
     asked_zero = [k + 1 for k, call in enumerate(run.calls) if np.all(call.level.sigma == 0)]
     if not np.all(np.isfinite(run.end)):
         cause = "a logarithm or a quotient of sigma = 0 in the last step"
-        return {"verdict": "fails", "text": "not finite", "cause": cause}
+        return judged(False, "not finite", cause=cause)
     if asked_zero:
         text = f"call {asked_zero[0]} asks the denoiser at zero noise"
-        return {
-            "verdict": "fails",
-            "text": text,
-            "cause": "an evaluation at sigma_next in the last step",
-        }
+        return judged(False, text, cause="an evaluation at sigma_next in the last step")
     if bench.stochastic:
-        return {"verdict": "ok", "text": "finite"}
+        if bench.draws == "own":
+            return judged(True, "finite")
+        left = float(bench.carried(bench.subject, levels)[1][-1][1])
+        bound = rounding(bench, 10)
+        text = "finite" if left <= bound else f"noise of size {left:.2g} is left at zero noise"
+        return judged(left <= bound, text, left, bound, cause="noise is added in the last step")
     last = run.calls[-1].output
     gap = float(np.max(np.abs(run.end - last)) / np.max(np.abs(last)))
     returns = gap <= 64 * max(bench.eps, 2.0**-53)
     text = "returns D" if returns else f"finite, {gap:.0e} from D of the last call"
     wrong = bench.declared.returns_denoised is True and not returns
-    return {
-        "verdict": "fails" if wrong else "ok",
-        "text": text,
-        "measured": gap,
-        "bound": 64 * bench.eps,
-    }
+    return judged(not wrong, text, gap, 64 * bench.eps)

@@ -14,14 +14,13 @@ from analytic import NoiseLevel
 from steinlab.metrics import energy_distance
 from steinlab.testing import noise
 from steinlab.testing.bench import MEAN, Bench
-
-Found = dict[str, object]
+from steinlab.testing.checks.orders import outputs
+from steinlab.testing.rows import Found, declined, judged, percent
 
 STEPS = (24, 48, 96, 192)
-WEAK = 0.7
-"""Least weak order asked where none is declared: a right ancestral Euler is 20 % short in variance
-at
-48 Karras steps, and of order one."""
+SHORT = 0.3
+"""How far below the expected weak order the slope may be: a right ancestral Euler, of order one, is
+20 % short in variance at 48 Karras steps."""
 
 CONVERGED = 1e-7
 """Relative error of the moments below which they count as exact, whatever the slope."""
@@ -54,38 +53,38 @@ def moments(bench: Bench) -> Found:
     """Ask that mean and covariance converge under refinement.
 
     Weak order: the slope of the larger of both errors from 96 to 192 steps, at least the declared
-    one less 0.3, or 0.7 where none is. Its error is how far the slope moves when the steps are
-    halved.
+    one less 0.3. Where none is declared, two of a step that takes two outputs or more, else one.
+    Its error is how far the slope moves when the steps are halved.
     """
     if bench.draws == "own":
-        return {
-            "verdict": "declined",
-            "text": "its draws cannot be answered: torch.randn, randn_like, a noise_sampler can",
-        }
+        return declined(
+            "its draws cannot be answered: torch.randn, randn_like, a noise_sampler can"
+        )
     pairs = {n: moment_errors(bench, n) for n in STEPS}
     errors = [max(pairs[n]) for n in STEPS]
     mean, variance = pairs[STEPS[-1]]
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
-    least = WEAK if bench.declared.order is None else bench.declared.order - 0.3
+    expected = bench.declared.order or outputs(bench)
+    least = expected - SHORT
     small = errors[-1] < max(CONVERGED, 1e3 * bench.eps)
     fine = small or bool(slopes[-1] >= least)
-    sizes = ", ".join(f"{100 * pairs[n][1]:.2g} %" for n in STEPS)
+    sizes = ", ".join(percent(pairs[n][1]) for n in STEPS)
     text = (
         f"weak order {slopes[-1]:.2f}; off in variance by {sizes} at {', '.join(map(str, STEPS))} "
-        f"steps, in mean by {100 * mean:.2g} %"
-    )
+        f"steps, in mean by {percent(mean)}"
+    ) + ("" if fine else f"; {expected} is due")
     cause = ""
     if not fine:
         cause = _cause(bench, variance, slopes[-1])
-    return {
-        "verdict": "ok" if fine else "fails",
-        "text": text,
-        "measured": float(slopes[-1]) if np.isfinite(slopes[-1]) else None,
-        "bound": least,
-        "error": float(abs(slopes[-1] - slopes[-2])) if np.all(np.isfinite(slopes[-2:])) else None,
-        "cause": cause,
-    }
+    return judged(
+        fine,
+        text,
+        float(slopes[-1]) if np.isfinite(slopes[-1]) else None,
+        least,
+        float(abs(slopes[-1] - slopes[-2])) if np.all(np.isfinite(slopes[-2:])) else None,
+        cause=cause,
+    )
 
 
 def _cause(bench: Bench, variance: float, slope: float) -> str:
@@ -99,7 +98,7 @@ def _cause(bench: Bench, variance: float, slope: float) -> str:
         size = "small" if share < 1 else "large"
         return f"the noise at the end is {share:.2g} of what is due: noise too {size}"
     if slope < 0.3:
-        return f"the variance tends to another limit, {100 * variance:.2g} % off"
+        return f"the variance tends to another limit, {percent(variance)} off"
     return "a draw inside the step is independent of the step's, or is used twice"
 
 
@@ -118,15 +117,15 @@ def distance(bench: Bench) -> Found:
         with noise.answered(noise.Seeded(steps)):
             end = bench.above.run(bench.line, x, levels).end
         if not np.all(np.isfinite(end)):
-            return {"verdict": "fails", "text": f"not finite at {steps} steps"}
+            return judged(False, f"not finite at {steps} steps")
         true = levels[-1].noised(bench.line.sample(8000, rng), rng)
         found[steps] = energy_distance(end, true)
     coarse, fine = found[64], found[256]
     ok = fine.value <= 4 * fine.error or fine.value <= 0.25 * coarse.value
-    return {
-        "verdict": "ok" if ok else "fails",
-        "text": f"{fine.value:.1e} ± {fine.error:.0e} at 256 steps, {coarse.value:.1e} at 64",
-        "measured": fine.value,
-        "bound": max(4 * fine.error, 0.25 * coarse.value),
-        "error": fine.error,
-    }
+    return judged(
+        ok,
+        f"{fine.value:.1e} ± {fine.error:.0e} at 256 steps, {coarse.value:.1e} at 64",
+        fine.value,
+        max(4 * fine.error, 0.25 * coarse.value),
+        fine.error,
+    )

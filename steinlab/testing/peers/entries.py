@@ -187,7 +187,8 @@ def _diffusers() -> Iterator[Entry]:  # noqa: PLR0912, PLR0915 - a list
     yield scheduler("EDMDPMSolverMultistep", 2, only=OWN, sigma_schedule="exponential")
     cosine: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "use_karras_sigmas": True}
     yield scheduler("DPMSolverMultistep", 2, only=OWN, **cosine)
-    yield scheduler("CosineDPMSolverMultistep", 2)
+    # its noise is defined from sigma_min on
+    yield scheduler("CosineDPMSolverMultistep", 2, hidden={"sigma_min": 0.02})
     yield scheduler("FlowMatchEulerDiscrete", 1, only=whole)
     shifts: tuple[dict[str, Any], ...] = (
         {"shift": 3.0},
@@ -220,6 +221,7 @@ def _k_diffusion() -> Iterator[Entry]:
     for name, order in (("euler", 1), ("heun", 2), ("dpm_2", 2), ("dpmpp_2m", 2)):
         yield loop(f"sample_{name}", order)
     yield loop("sample_lms", 4)
+    yield loop("sample_dpm_adaptive", None)
     yield loop("sample_dpmpp_2s_ancestral", 2, eta=0.0)
     yield loop("sample_dpmpp_2m_sde", 2, eta=0.0)
     yield loop("sample_dpmpp_2m_sde", 2, eta=0.0, solver_type="heun")
@@ -227,19 +229,10 @@ def _k_diffusion() -> Iterator[Entry]:
     yield loop("sample_dpmpp_sde", 2, hidden={"noise_sampler": _no_noise}, eta=0.0)
 
 
-def velocity(kind: str, sampler: str, order: int, make: Callable[[], Any]) -> Entry:
+def velocity(kind: str, sampler: str, order: int | None, make: Callable[[], Any]) -> Entry:
     """Return an ODE solver on a velocity."""
     own = lambda: from_velocity(make(), name=sampler)  # noqa: E731
-    return Entry(kind, sampler, "", own, order, design=AT_THE_END if sampler in ENDS else {})
-
-
-ENDS = ("heun2", "rk4")
-"""Methods with a stage at the end of the step."""
-
-AT_THE_END = dict.fromkeys(
-    ("one-point", "end-at-zero", "method"),
-    "a general ODE solver, asks for the velocity where the step ends, at zero noise too",
-)
+    return Entry(kind, sampler, "", own, order)
 
 
 def _odeint(method: str) -> Callable[[], Any]:
@@ -249,7 +242,10 @@ def _odeint(method: str) -> Callable[[], Any]:
         def solver(v: Any, x: Any, times: Any) -> Any:
             return odeint(lambda t, y: v(y, t), x, times, method=method)
 
-        return solver
+        def adaptive(v: Any, x: Any, times: Any, *, rtol: float = 1e-7, atol: float = 1e-9) -> Any:
+            return odeint(lambda t, y: v(y, t), x, times, method=method, rtol=rtol, atol=atol)
+
+        return solver if METHODS[method] else adaptive
 
     return make
 
@@ -272,7 +268,16 @@ def _flow_matching(method: str) -> Callable[[], Any]:
     return make
 
 
-METHODS = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4, "explicit_adams": 4}
+METHODS = {
+    "dopri5": None,
+    "bosh3": None,
+    "euler": 1,
+    "midpoint": 2,
+    "heun2": 2,
+    "heun3": 3,
+    "rk4": 4,
+    "explicit_adams": 4,
+}
 
 
 def _on_velocities() -> Iterator[Entry]:

@@ -171,6 +171,12 @@ def _head(versions: Mapping[str, str], records: Sequence[Record]) -> list[str]:
         "remove it after an upgrade. One of them with the whole report, of a factory in a file: "
         "`steinlab check file.py:factory --order 2`.",
         "",
+        "diffusers and torchdiffeq come with `steinlab[peers]`. The others are installed with "
+        "`pip install --no-deps k-diffusion torchsde trampoline azula einops flow-matching`: "
+        "k-diffusion and azula ask for torchvision, of which their samplers need nothing, and "
+        "flow-matching puts a package `tests` beside itself that is better removed. The original "
+        "DPM-Solver code is not on the package index; diffusers' DPM-Solver rows stand for it.",
+        "",
     ]
 
 

@@ -43,7 +43,7 @@ def test_two_hundred_configurations_conform(part: int) -> None:
         conforms(name, process, 1000 + k)
 
 
-@pytest.mark.parametrize("name", [name for name in SOLVER_IDS if name != "pndm"])
+@pytest.mark.parametrize("name", SOLVER_IDS)
 def test_it_is_identified(name: str) -> None:
     found = identify(from_solver(name, "vp-linear"))
     assert found is not None
