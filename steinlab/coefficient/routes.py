@@ -106,10 +106,11 @@ def coefficients(
         Levels passed before ``s``, newest first; see :data:`COUPLING`.
     routes : sequence of str, optional
         ``reference``; ``stein``, on a network by exact traces on the first states, within
-        :data:`TRACE_PRODUCTS`; ``tweedie``; ``three_scalar`` for first-order steps on a mixture;
-        ``stein_hutchinson``, by one Rademacher probe per state, for a model with Jacobian products.
-        By default all that apply. ``certified`` only if named: an enclosure of ``reference`` proved
-        in ball arithmetic, for the binary values of the mixture and the levels.
+        :data:`TRACE_PRODUCTS`, and not from ``alpha = 0``, where it divides by alpha; ``tweedie``;
+        ``three_scalar`` for first-order steps on a mixture; ``stein_hutchinson``, by one Rademacher
+        probe per state, for a model with Jacobian products. By default all that apply.
+        ``certified`` only if named: an enclosure of ``reference`` proved in ball arithmetic, for
+        the binary values of the mixture and the levels.
     samples : int, optional
         For the sampled routes: 200,000 on a law, 1024 on a model.
     seed : int
@@ -185,11 +186,10 @@ def _integrated(
     stack = GaussianMixture(law.weights[None], law.means[None], law.spectra[None, :, 0])
     wide = [NoiseLevel(*(np.full((1, 1, 1), v) for v in (a.alpha, a.sigma))) for a in (s, t)]
     terms = quadrature_terms(Problem(stack, wide[0], wide[1], solver, None))
-    weights = {
-        "reference": {"u_ref": 1.0},
-        "stein": {"u_x": 1 - 1 / s.alpha, "div": s.sigma**2 / s.alpha},
-        "tweedie": {"u_tweedie": 1.0},
-    }
+    weights = {"reference": {"u_ref": 1.0}}
+    if s.alpha:
+        weights["stein"] = {"u_x": 1 - 1 / s.alpha, "div": s.sigma**2 / s.alpha}
+    weights["tweedie"] = {"u_tweedie": 1.0}
     out = {name: _ratio(terms, form) for name, form in weights.items()}
     linear = solver.step(law, np.zeros((1, 1)), s, t, ()).linear
     if linear is not None and len(linear.betas) == 1:
@@ -272,11 +272,10 @@ def _of_law(law: Any, solver: Solver, levels: Levels, *, samples: int, seed: int
     s, rng = levels[0], np.random.default_rng(seed)
     x_star = law.sample(samples, rng)
     step = coupled_step(remembering(law), solver, levels, x_star, rng)
-    gamma = {
-        "reference": reference_route(step, x_star),
-        "stein": stein_route(step, sampled_divergence(step)(step, rng)),
-        "tweedie": tweedie_route(step),
-    }
+    gamma = {"reference": reference_route(step, x_star)}
+    if s.alpha:
+        gamma["stein"] = stein_route(step, sampled_divergence(step)(step, rng))
+    gamma["tweedie"] = tweedie_route(step)
     linear = step.candidate.linear
     if isinstance(law, GaussianMixture) and linear is not None and len(linear.betas) == 1:
         v = law.posterior_variance(step.x, s)
@@ -315,14 +314,13 @@ def _of_model(
     step = coupled_step(model.denoiser, solver, levels, x_star, rng)
     exact = step.candidate.linear is not None and isinstance(step.denoiser, HasDivergence)
     first = step.head(samples if exact else max(2, TRACE_PRODUCTS // model.dim))
-    gamma = {
-        "reference": reference_route(step, x_star),
-        "stein": stein_route(first, Exact()(first, rng)),
-    }
-    if isinstance(model.denoiser, HasJvp):
+    gamma = {"reference": reference_route(step, x_star)}
+    if levels[0].alpha:
+        gamma["stein"] = stein_route(first, Exact()(first, rng))
+    if levels[0].alpha and isinstance(model.denoiser, HasJvp):
         gamma["stein_hutchinson"] = stein_route(step, Hutchinson()(step, rng))
     gamma["tweedie"] = tweedie_route(step)
-    counts = dict.fromkeys(gamma, samples) | {"stein": first.states}
+    counts = dict.fromkeys(gamma, samples) | ({"stein": first.states} if "stein" in gamma else {})
     return Coefficients(gamma, counts, words)
 
 

@@ -248,7 +248,7 @@ def grid_name(grid: Any, field: str = "grid") -> str:
     """
     name, options = _parsed(grid, field)
     if name in GIVEN:
-        return f"{name}:{','.join(f'{value:.17g}' for value in options[name])}"
+        return f"{name}:{','.join(repr(value).removesuffix('.0') for value in options[name])}"
     words = (f"{key}={v if isinstance(v, str) else f'{v:.17g}'}" for key, v in options.items())
     return ":".join([name, *([",".join(words)] if options else [])])
 
@@ -284,7 +284,7 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
         name = grid["name"]
     else:
         raise InputError(
-            f'{field} must be a name, an object such as {{"name": "karras", "rho": 5}} or a list '
+            f'{field} must be a name or an object such as {{"name": "karras", "rho": 5}}, or a list '
             f"of sigma/alpha, got {quote(grid)}"
         )
     return name, _options(one_of(field, name, ALL_GRIDS, "docs/grids.md"), given, field)

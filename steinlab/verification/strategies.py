@@ -251,6 +251,10 @@ def denoisers(
     )
 
 
+MOST_BITS = 2**14
+"""Signs that are drawn one by one, and shrink; more come from a drawn seed."""
+
+
 def probes(shape: tuple[int, ...], *, kind: str = "rademacher") -> st.SearchStrategy[np.ndarray]:
     """Draw probe vectors, or noise: ``rademacher`` signs or ``gaussian`` from a drawn seed.
 
@@ -264,8 +268,15 @@ def probes(shape: tuple[int, ...], *, kind: str = "rademacher") -> st.SearchStra
     if kind == "gaussian":
         return seeds.map(lambda seed: np.random.default_rng(seed).standard_normal(shape))
     size = math.prod(shape)
-    signs = st.lists(st.sampled_from([1.0, -1.0]), min_size=size, max_size=size)
-    return signs.map(lambda values: np.array(values).reshape(shape))
+    if size > MOST_BITS:
+        return seeds.map(lambda seed: np.random.default_rng(seed).choice([1.0, -1.0], shape))
+    count = -(-size // 8)
+
+    def signs(drawn: bytes) -> np.ndarray:
+        bits = np.unpackbits(np.frombuffer(drawn, dtype=np.uint8))[:size]
+        return np.asarray(1.0 - 2.0 * bits).reshape(shape)
+
+    return st.binary(min_size=count, max_size=count).map(signs)
 
 
 @st.composite

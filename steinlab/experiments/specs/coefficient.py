@@ -63,7 +63,7 @@ class CoefficientSpec:
         places = (
             (["grid", "step"], ["process", "steps"]) if on_grid else (["from", "to"], ["history"])
         )
-        fields = mapping(obj, "", [kind, "solver", *places[0]], places[1])
+        fields = mapping(obj, "", [kind, *places[0], "solver"], places[1])
         data, model = None, None
         if kind == "data":
             data = mixture_from_json(fields["data"], "data")

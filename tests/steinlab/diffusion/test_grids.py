@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from analytic import NoiseLevel
-from steinlab.diffusion.grids import GRIDS, given_grid, make_grid, require_grid, require_step
+from steinlab.diffusion.grids import (
+    GRIDS,
+    given_grid,
+    given_steps,
+    grid_name,
+    make_grid,
+    require_grid,
+    require_step,
+)
 from steinlab.diffusion.processes import EDM, PROCESSES, VP_LINEAR, Process
+from steinlab.errors import InputError
 
 ALL = pytest.mark.parametrize("process", PROCESSES.values(), ids=lambda p: p.name)
 
@@ -74,3 +85,43 @@ def test_every_step_of_a_stack_counts() -> None:
         require_step(s, NoiseLevel(one, one * np.array([1.0, 2.0])[:, None, None]))
     with pytest.raises(ValueError, match="sigma must be > 0"):
         require_step(NoiseLevel(one, one * np.array([1.0, 0.0])[:, None, None]), s)
+
+
+def test_given_levels_are_a_grid() -> None:
+    grid = make_grid("vp-linear", [157.0, 10, "1", 0])
+    assert [level.ratio for level in grid] == pytest.approx([157, 10, 1, 0])
+    assert grid == make_grid("vp-linear", "sigmas:157,10,1,0")
+    assert grid == make_grid("vp-linear", {"sigmas": [157, 10, 1, 0]}, 3)
+    flow = make_grid("flow", {"times": [1, 0.7, 0.2]}, final_zero=True)
+    assert [level.sigma for level in flow] == pytest.approx([1.0, 0.7, 0.2])
+    assert flow[0].alpha == 0
+    assert make_grid("flow", ["inf", 1.0])[0] == NoiseLevel(0.0, 1.0)
+    assert grid_name([0.2, 1e-9, 0]) == "sigmas:0.2,1e-09,0"
+    assert (given_steps("sigmas:3,2"), given_steps("karras")) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("grid", "line"),
+    [
+        ([1.0], "grid must be a list of at least 2 numbers, got [1.0]"),
+        ([1.0, 2.0], "grid[1] must be less than the one before, 1, got 2"),
+        ([1.0, -2.0], "grid[1] must be a number >= 0, got -2.0"),
+        ([1.0, True], "grid[1] must be a number >= 0, got true"),
+        ({"times": "1"}, "grid: times must be a list of at least 2 numbers, got 1"),
+        ({"times": [1.5, 0]}, "grid times: t must be in [0, 1] for flow, got 1.5"),
+        ("karras:sigma_max=2,start=0.5", "start and sigma_max both say where it begins, got both"),
+        ("karras:sigma_min=3,sigma_max=2", "sigma_min must be less than sigma_max"),
+        ("leading:sigma_max=2", "option must be one of"),
+    ],
+)
+def test_bad_levels_are_named(grid: object, line: str) -> None:
+    with pytest.raises(InputError, match=re.escape(line)):
+        make_grid("flow", grid, None if isinstance(grid, list | dict) else 4)  # type: ignore[arg-type]
+
+
+@ALL
+@pytest.mark.parametrize("name", ["karras", "logsnr", "time-uniform", "tangent", "beta"])
+def test_a_range_is_cut(process: Process, name: str) -> None:
+    grid = make_grid(process, f"{name}:sigma_min=0.05,sigma_max=3", 6)
+    assert grid[0].ratio == pytest.approx(3, rel=1e-9)
+    assert grid[-2].ratio == pytest.approx(0.05, rel=1e-9)

@@ -150,3 +150,18 @@ def test_bad_arguments(strategy, message) -> None:
 def test_bad_probes() -> None:
     with pytest.raises(ValueError, match="kind must be rademacher or gaussian, got uniform"):
         lab.probes((1,), kind="uniform")
+
+
+@pytest.mark.parametrize("shape", [(), (3, 32, 32), (16, 3, 32, 32)])
+def test_large_probes_are_drawn_within_the_health_check(shape: tuple[int, ...]) -> None:
+    seen = []
+
+    @settings(max_examples=20, database=None)
+    @given(lab.probes(shape))
+    def draw(probe: np.ndarray) -> None:
+        assert probe.shape == shape
+        assert set(np.unique(probe)) <= {-1.0, 1.0}
+        seen.append(probe.copy())
+
+    draw()
+    assert len({probe.tobytes() for probe in seen}) > 1
