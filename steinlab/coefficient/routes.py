@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+from analytic import GaussianMixture, NoiseLevel
 from analytic.memory import remembering
 from analytic.quadrature import expect
 from steinlab.coefficient.divergence import Exact, Hutchinson
@@ -38,6 +38,7 @@ from steinlab.coefficient.step_terms import (
 )
 from steinlab.diffusion.denoisers import Denoiser, HasDivergence, HasJvp
 from steinlab.diffusion.grids import require_step
+from steinlab.diffusion.laws import Law
 from steinlab.diffusion.models import Model, load_model
 from steinlab.errors import InputError, one_of
 from steinlab.estimates import Estimate
@@ -92,7 +93,7 @@ class Coefficients(Mapping[str, Estimate]):
 
 
 def coefficients(
-    law: GaussianMixture | EmpiricalMixture | Model | str,
+    law: Law | Model | str,
     s: NoiseLevel,
     t: NoiseLevel,
     solver: Solver | str,
@@ -112,7 +113,9 @@ def coefficients(
     Parameters
     ----------
     law : law, Model or str
-        A data law with its exact denoiser, or a model or its name.
+        A data law with its exact denoiser (:class:`~steinlab.diffusion.laws.Law`), or a model or
+        its name. Of a law that offers neither ``divergence`` nor ``jvp`` there is no route
+        ``stein``.
     s, t : NoiseLevel
         The step.
     solver : Solver or str
@@ -291,11 +294,12 @@ def _of_law(law: Any, solver: Solver, levels: Levels, *, samples: int, seed: int
     s, rng = levels[0], np.random.default_rng(seed)
     x_star = law.sample(samples, rng)
     step = coupled_step(remembering(law), solver, levels, x_star, rng)
-    gamma = {
-        "reference": reference_route(step, x_star),
-        "stein": stein_route(step, sampled_divergence(step)(step, rng)),
-        "tweedie": tweedie_route(step),
-    }
+    gamma = {"reference": reference_route(step, x_star)}
+    if isinstance(law, HasJvp) or (
+        step.candidate.linear is not None and isinstance(law, HasDivergence)
+    ):
+        gamma["stein"] = stein_route(step, sampled_divergence(step)(step, rng))
+    gamma["tweedie"] = tweedie_route(step)
     linear = step.candidate.linear
     if isinstance(law, GaussianMixture) and linear is not None and len(linear.betas) == 1:
         v = law.posterior_variance(step.x, s)

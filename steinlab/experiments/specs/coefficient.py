@@ -6,11 +6,17 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, Self
 
-from analytic import GaussianMixture, NoiseLevel
+from analytic import NoiseLevel
+from steinlab.diffusion.laws import Law
 from steinlab.diffusion.models import Model, load_model
 from steinlab.errors import InputError, quote
 from steinlab.experiments.specs.fields import Level, items, level, mapping, text
-from steinlab.experiments.specs.laws import MixtureSpec, mixture_from_json
+from steinlab.experiments.specs.laws import (
+    LawSpec,
+    MixtureSpec,
+    law_from_json,
+    mixture_from_json,
+)
 from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
 
 
@@ -25,7 +31,7 @@ class CoefficientSpec:
     the predictor's: the state where it begins is given, so nothing corrects it.
     """
 
-    data: MixtureSpec | None
+    data: MixtureSpec | LawSpec | None
     start: Level
     end: Level
     solver_id: str
@@ -36,7 +42,8 @@ class CoefficientSpec:
     def from_json(cls, obj: Any) -> Self:
         """Parse ``{"data", "from", "to", "solver", "history"}``; the last may be absent.
 
-        In place of ``data`` may stand ``"model": "name"``.
+        In place of ``data`` may stand ``"model": "name"``; ``data`` is a mixture, or
+        ``{"law": "name"}``.
 
         Raises
         ------
@@ -47,7 +54,8 @@ class CoefficientSpec:
         fields = mapping(obj, "", [kind, "from", "to", "solver"], ["history"])
         data, model = None, None
         if kind == "data":
-            data = mixture_from_json(fields["data"], "data")
+            named = isinstance(fields["data"], dict) and "law" in fields["data"]
+            data = (law_from_json if named else mixture_from_json)(fields["data"], "data")
         else:
             model = load_model(text(fields["model"], "model"))
         name = text(fields["solver"], "solver")
@@ -69,7 +77,7 @@ class CoefficientSpec:
         return spec
 
     @property
-    def law(self) -> GaussianMixture | Model:
+    def law(self) -> Law | Model:
         """The data law in double precision, or the model."""
         if self.data is not None:
             return self.data.law()
