@@ -29,13 +29,20 @@ if TYPE_CHECKING:
     from steinlab.corrections.stein import stein
     from steinlab.corrections.tweedie import tweedie
     from steinlab.diffusion.grids import make_grid
+    from steinlab.diffusion.guidance import guided
     from steinlab.diffusion.models import load_model
     from steinlab.diffusion.processes import get_process
     from steinlab.estimates import Estimate
     from steinlab.experiments.compare import compare
     from steinlab.solvers import get_solver
     from steinlab.solvers.loop import Solution, solve
-    from steinlab.testing import check_correction, check_denoiser, check_sampler, check_solver
+    from steinlab.testing import (
+        check_correction,
+        check_denoiser,
+        check_law,
+        check_sampler,
+        check_solver,
+    )
     from steinlab.verification import laws
     from steinlab.verification.arguments import levels, numbers, steps
     from steinlab.verification.expectation import E
@@ -50,6 +57,7 @@ _FACE = {
     "get_process": "steinlab.diffusion.processes:get_process",
     "make_grid": "steinlab.diffusion.grids:make_grid",
     "load_model": "steinlab.diffusion.models:load_model",
+    "guided": "steinlab.diffusion.guidance:guided",
     # how
     "get_solver": "steinlab.solvers:get_solver",
     "solve": "steinlab.solvers.loop:solve",
@@ -73,6 +81,7 @@ _FACE = {
     "check_solver": "steinlab.testing:check_solver",
     "check_correction": "steinlab.testing:check_correction",
     "check_denoiser": "steinlab.testing:check_denoiser",
+    "check_law": "steinlab.testing:check_law",
 }
 """Where each name lives: a module, or what stands in it behind the colon."""
 
@@ -85,6 +94,7 @@ __all__ = [
     "Solution",
     "check_correction",
     "check_denoiser",
+    "check_law",
     "check_sampler",
     "check_solver",
     "claim",
@@ -93,6 +103,7 @@ __all__ = [
     "get_correction",
     "get_process",
     "get_solver",
+    "guided",
     "laws",
     "levels",
     "load_model",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from steinlab.diffusion.guidance import is_guided
+from steinlab.errors import one_of
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Step
 
@@ -17,8 +19,29 @@ def check_sub_batch(states: int, significance: float) -> None:
         raise ValueError(f"significance must be >= 0, got {significance}")
 
 
-def no_moments(step: Step, head: Step) -> str:
+UNDER_GUIDANCE = ("decline", "act")
+"""What a correction that takes the denoiser for a law's posterior mean does under guidance.
+
+The states of a guided flow violate the identities of every law where nothing is wrong, and matching
+them would take the guidance back."""
+
+
+def check_guidance(under_guidance: str) -> None:
+    """Refuse a word that is none of :data:`UNDER_GUIDANCE`."""
+    one_of("under_guidance", under_guidance, UNDER_GUIDANCE)
+
+
+def no_law(step: Step, under_guidance: str) -> str:
+    """Return why the denoiser's law says nothing of a step's states, empty if it does."""
+    if under_guidance == "act" or not is_guided(step.denoiser):
+        return ""
+    return "a guided denoiser is no law's posterior mean (under_guidance: act)"
+
+
+def no_moments(step: Step, head: Step, under_guidance: str) -> str:
     """Return why identities cannot be matched on a sub-batch, empty if they can."""
+    if why := no_law(step, under_guidance):
+        return why
     if not has_noise(step.t):
         return "zero noise"
     enough = head.states >= 3 and step.candidate.state.ndim == 2

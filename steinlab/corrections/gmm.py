@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytic.arrays import Array
-from steinlab.corrections.base import check_sub_batch, no_moments
+from steinlab.corrections.base import check_guidance, check_sub_batch, no_moments
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.flow_oracle import WEAK
 from steinlab.corrections.law_matched import LARGEST, STATES, TRIAL
@@ -95,6 +95,9 @@ class Gmm:
     states : int
         States of the sub-batch, the first of the batch.
     significance : float
+    under_guidance : {"decline", "act"}
+        What to do where the denoiser is guided (:mod:`steinlab.diffusion.guidance`): its flow
+        violates the identity, and matching it would take the guidance back.
     """
 
     directions: Sequence[str] = ("state", "noise", "slope")
@@ -102,8 +105,10 @@ class Gmm:
     significance: float = 2.0
     name: str = "gmm"
     depth: int = 1
+    under_guidance: str = "decline"
 
     def __post_init__(self) -> None:
+        check_guidance(self.under_guidance)
         for direction in self.directions:
             one_of("directions", direction, tuple(DIRECTIONS))
         if len(set(self.directions)) < max(1, len(self.directions)):
@@ -114,7 +119,7 @@ class Gmm:
         """Return the moved candidate, or the candidate with the reason."""
         plain = step.candidate.state
         head = step.head(self.states)
-        if why := no_moments(step, head):
+        if why := no_moments(step, head, self.under_guidance):
             return plain, Diagnostics(1.0, note=f"declined: {why}")
         search = _Search(head, self.directions)
         found, note = _solve(search, self.significance)
@@ -126,7 +131,9 @@ class Gmm:
         return moved(step, move), Diagnostics(gamma, None, note, move, spent)
 
 
-def local(*, states: int = STATES, significance: float = 2.0) -> Gmm:
+def local(
+    *, states: int = STATES, significance: float = 2.0, under_guidance: str = "decline"
+) -> Gmm:
     r"""Return ``gmm`` with a coefficient that varies from sample to sample.
 
     The noise left in sample ``i`` is scaled by ``a + b h_i``, the directions ``noise`` and
@@ -141,7 +148,8 @@ def local(*, states: int = STATES, significance: float = 2.0) -> Gmm:
     matching spends. Against a plain solver that is given those evaluations too: 0.298 with 512
     states, 0.236 with 256, law matching 0.402.
     """
-    return Gmm((*Gmm().directions, "local"), states, significance, "local")
+    directions = (*Gmm().directions, "local")
+    return Gmm(directions, states, significance, "local", under_guidance=under_guidance)
 
 
 @dataclass(frozen=True)

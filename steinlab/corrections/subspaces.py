@@ -18,7 +18,7 @@ import numpy as np
 from array_api_compat import array_namespace, to_device
 
 from analytic.arrays import Array
-from steinlab.corrections.base import check_sub_batch, no_moments
+from steinlab.corrections.base import check_guidance, check_sub_batch, no_moments
 from steinlab.corrections.law_matched import LARGEST, MOST_TRIALS, STATES, TRIAL
 from steinlab.solvers.step import Diagnostics, Step
 
@@ -43,20 +43,25 @@ class LawMatchedSubspaces:
     ----------
     states : int
     significance : float
+    under_guidance : {"decline", "act"}
+        What to do where the denoiser is guided (:mod:`steinlab.diffusion.guidance`): its flow
+        violates the identity, and matching it would take the guidance back.
     """
 
     states: int = STATES
     significance: float = 2.0
+    under_guidance: str = "decline"
     name: str = "law-matched-subspaces"
 
     def __post_init__(self) -> None:
+        check_guidance(self.under_guidance)
         check_sub_batch(self.states, self.significance)
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the scaled candidate, or the candidate with the reason."""
         plain = step.candidate.state
         head = step.head(self.states)
-        if why := no_moments(step, head):
+        if why := no_moments(step, head, self.under_guidance):
             return plain, Diagnostics(1.0, note=f"declined: {why}")
         basis = wide(head.candidate.denoised)
         scales, trials = _scales(head, basis, self.significance)

@@ -8,7 +8,7 @@ import numpy as np
 
 from analytic.arrays import Array
 from steinlab.coefficient.formulas import tweedie_numerator
-from steinlab.corrections.base import DEFAULT_GAMMA_MIN
+from steinlab.corrections.base import DEFAULT_GAMMA_MIN, check_guidance, no_law
 from steinlab.corrections.coordinates import InVP
 from steinlab.corrections.scalar import ScalarCorrection
 from steinlab.errors import one_of
@@ -25,6 +25,7 @@ def tweedie(
     states: int = 0,
     target_error: float = 0.0,
     coordinates: str = "own",
+    under_guidance: str = "decline",
 ) -> ScalarCorrection | InVP:
     """Return the same correction with ``E<u, x - D> / E|u|^2``: no divergence, no extra pass.
 
@@ -35,10 +36,16 @@ def tweedie(
         Sub-batch to estimate from (:class:`ScalarCorrection`).
     coordinates : {"own", "vp"}
         Where gamma is computed and applied; see :class:`steinlab.corrections.coordinates.InVP`.
+    under_guidance : {"decline", "act"}
+        What to do where the denoiser is guided (:mod:`steinlab.diffusion.guidance`): Tweedie's
+        formula does not hold of it, while Stein's route stays exact.
     """
     one_of("coordinates", coordinates, COORDINATES)
+    check_guidance(under_guidance)
 
     def numerator(step: Step, rng: np.random.Generator) -> Array:  # noqa: ARG001
+        if why := no_law(step, under_guidance):
+            raise ValueError(why)
         return tweedie_numerator(step.x, step.candidate.residual, step.candidate.denoised)
 
     own = ScalarCorrection("tweedie", numerator, gamma_min, gamma_max, states, target_error)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from steinlab.testing.check import check_sampler, check_scheduler, check_solver, rows_of
     from steinlab.testing.components import check_correction, check_denoiser
     from steinlab.testing.grid_lint import lint_grid
+    from steinlab.testing.laws import check_law
     from steinlab.testing.methods import identify
     from steinlab.testing.parametrize import parametrize_with_checks
     from steinlab.testing.rows import ConformanceError, Row
@@ -36,6 +37,7 @@ _FACE = {
     "check_scheduler": "check",
     "check_correction": "components",
     "check_denoiser": "components",
+    "check_law": "laws",
     "rows_of": "check",
     "from_step": "adapters",
     "from_loop": "adapters",
@@ -56,6 +58,7 @@ __all__ = [
     "Row",
     "check_correction",
     "check_denoiser",
+    "check_law",
     "check_sampler",
     "check_scheduler",
     "check_solver",

@@ -17,7 +17,7 @@ from steinlab.errors import InputError, quote
 Denoise = Callable[[np.ndarray, NoiseLevel], np.ndarray]
 """``(x, level) -> x0``, states ``(N, d)`` in NumPy."""
 
-KINDS = ("step", "loop", "scheduler", "velocity", "solver", "correction", "denoiser")
+KINDS = ("step", "loop", "scheduler", "velocity", "solver", "correction", "denoiser", "law")
 """What a subject may have been."""
 
 
