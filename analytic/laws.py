@@ -422,12 +422,12 @@ class Circle(ByPosterior):
         one = xp.ones_like(far)
         reach, sigma = alpha * radius * one, sigma * one
         sigma = xp.maximum(sigma, float(xp.finfo(x.dtype).eps) * reach)
-        normal = offset / xp.where(far > 0, far, one)
+        aside = like(np.array([1.0, 0.0]), x) * one  # at the centre any direction serves
+        normal = xp.where(far > 0, offset / xp.where(far > 0, far, one), aside)
         along = xp.stack((-normal[..., 1], normal[..., 0]), axis=-1)
         kappa = (reach / sigma) * (far / sigma)
-        # 2 kappa sin^2(angle / 2) <= FALL
-        window = xp.minimum(xp.sqrt(0.5 * FALL / xp.maximum(kappa, 0.5 * FALL * one)), one)
-        widest = xp.asin(window)  # of half the angle
+        # half the angle, where 2 kappa sin^2 >= 2 kappa (2 half / pi)^2 = FALL
+        widest = 0.5 * math.pi * xp.sqrt(0.5 * FALL / xp.maximum(kappa, 0.5 * FALL * one))
         nodes, weights = gauss_legendre(NODES)
         shape = (NODES, *(1,) * far.ndim)
         node, weight = like(nodes.reshape(shape), x), like(weights.reshape(shape), x)

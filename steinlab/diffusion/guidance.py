@@ -51,10 +51,10 @@ class Guided:
     def weight(self, level: NoiseLevel, x: Array) -> Any:
         """Return ``w`` within the interval, 1 outside: a number, or one a state."""
         low, high = self.interval
-        inside = (level.ratio >= low) & (level.ratio <= high)
-        if not np.ndim(inside):
-            return self.w if inside else 1.0
-        return like(np.where(np.asarray(inside), self.w, 1.0), x)
+        inside = np.asarray((level.ratio >= low) & (level.ratio <= high))
+        if inside.all() or not inside.any():
+            return self.w if inside.all() else 1.0
+        return like(np.where(inside, self.w, 1.0), x)
 
     def _mixed(self, cond: Array, uncond: Array, w: Any) -> Array:
         return uncond + w * (cond - uncond)

@@ -76,7 +76,7 @@ class Completed:
 
     def score(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``(alpha D - x) / sigma^2``."""
-        return (level.alpha * self.law(x, level) - x) / level.sigma**2
+        return (level.alpha * self(x, level) - x) / level.sigma**2
 
     @functools.cached_property
     def _samples(self) -> np.ndarray:

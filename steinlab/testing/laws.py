@@ -124,6 +124,7 @@ class _Tried:
     def __init__(self, law: Law, name: str, count: int, seed: int):
         self.law, self.name, self.count, self.seed = law, name, count, seed
         self.data = self._draw()
+        self.size = float(np.linalg.norm(self.data, axis=1).max())
 
     def _draw(self) -> np.ndarray:
         rng = np.random.default_rng([self.seed, 0])
@@ -166,7 +167,7 @@ class _Tried:
             z = (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
             features = [f(z[:, j]) for f in FEATURES for j in axes]
             products = np.stack([f * rest[:, k] for f in features for k in axes])
-            worst = max(worst, _excess(products, len(levels) * len(products), EXACT))
+            worst = max(worst, _excess(products, len(levels) * len(products), self.size))
         return worst <= 1, f"{worst:.2f} of the limit, {len(levels)} levels"
 
     def tweedie(self, levels: list[NoiseLevel]) -> Found:
@@ -195,20 +196,20 @@ class _Tried:
         far = ((x - centre) ** 2).sum(axis=1) / level.sigma**2
         log_q = -0.5 * far - 0.5 * self.law.dim * math.log(2 * math.pi * level.sigma**2)
         ratio = np.exp(log_q - np.asarray(self.law.log_prob(x, level)))
-        worst = _excess(ratio[None] - 1, 1, EXACT)
+        worst = _excess(ratio[None] - 1, 1, 1.0)
         return worst <= 1, f"mean ratio {ratio.mean():.4f}, {worst:.2f} of the limit"
 
     def mean(self) -> Found:
         """As stated."""
         stated = self._stated("mean")
-        return None if stated is None else _against((self.data - stated).T)
+        return None if stated is None else _against((self.data - stated).T, self.size)
 
     def second_moment(self) -> Found:
         """As stated."""
         stated = self._stated("second_moment")
         if stated is None:
             return None
-        return _against(((self.data**2).sum(axis=1) - stated)[None])
+        return _against(((self.data**2).sum(axis=1) - stated)[None], self.size**2)
 
     def variance(self) -> Found:
         """As stated, and what second moment and mean give where they are stated too."""
@@ -220,7 +221,7 @@ class _Tried:
             gap = abs(float(moment - (mean**2).sum() - stated)) / float(moment)
             return gap <= EXACT, f"{gap:.0e} from second moment less squared mean"
         centre = self.data.mean(axis=0) if mean is None else mean
-        return _against((((self.data - centre) ** 2).sum(axis=1) - stated)[None])
+        return _against((((self.data - centre) ** 2).sum(axis=1) - stated)[None], self.size**2)
 
     def covariance(self) -> Found:
         """As stated, the first coordinates."""
@@ -229,9 +230,8 @@ class _Tried:
             return None
         axes = range(min(AXES, self.law.dim))
         off = self.data - self.data.mean(axis=0)
-        return _against(
-            np.stack([off[:, j] * off[:, k] - stated[j, k] for j in axes for k in axes])
-        )
+        products = np.stack([off[:, j] * off[:, k] - stated[j, k] for j in axes for k in axes])
+        return _against(products, self.size**2)
 
     def zero_noise(self, size: float) -> Found:
         """No worse than ``x / alpha``, whose mean square error is ``(sigma / alpha)^2 d``."""
@@ -250,7 +250,7 @@ class _Tried:
         x = size * np.random.default_rng([self.seed, 9]).standard_normal((16, self.law.dim))
         denoised = self._denoised(x, level)
         if stated is None and np.ptp(denoised, axis=0).max() <= EXACT * size:
-            return _against((self.data - denoised.mean(axis=0)).T)
+            return _against((self.data - denoised.mean(axis=0)).T, self.size)
         stated = denoised.mean(axis=0) if stated is None else stated
         gap = float(np.abs(denoised - stated).max()) / (size + float(np.abs(stated).max()))
         return gap <= EXACT, f"{gap:.0e} from the mean"
@@ -290,14 +290,16 @@ class _Tried:
         return least >= -EXACT, f"least product {least:.0e} of the sizes"
 
 
-def _excess(values: np.ndarray, cases: int, rounding: float) -> float:
-    """Return the largest mean of rows ``(K, n)`` over its limit at a check's level."""
+def _excess(values: np.ndarray, cases: int, size: float) -> float:
+    """Return the largest mean of rows ``(K, n)`` over its limit at a check's level.
+
+    ``size`` is that of the terms whose differences the values are: their rounding is let pass.
+    """
     mean = Mean.of(values)
-    size = np.abs(values).max() if values.size else 1.0
-    limit = mean.limit(mean.value, cases) + rounding * max(float(size), 1e-300)
+    limit = mean.limit(mean.value, cases) + max(EXACT * size, 1e-300)
     return float((np.abs(mean.value) / limit).max())
 
 
-def _against(values: np.ndarray) -> Found:
-    worst = _excess(values, len(values), EXACT)
+def _against(values: np.ndarray, size: float) -> Found:
+    worst = _excess(values, len(values), size)
     return worst <= 1, f"{worst:.2f} of the limit from the samples"
