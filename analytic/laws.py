@@ -9,7 +9,7 @@ exponential of a parabola, or of a cosine:
 A truncated normal's mean and variance by differences of error functions cancel in its tails, a von
 Mises law's ``1 - A^2 - A / kappa`` where ``kappa`` is large. So both are integrated by Gauss and
 Legendre's rule over a window beyond which the density is below ``exp(-40)`` of its top. There the
-logarithm is a parabola, or nearly, that falls by 100 at most, which :data:`NODES` nodes integrate to
+logarithm is a parabola, or nearly, that falls by 100 at most: :data:`NODES` nodes integrate it to
 rounding, and central moments are sums of terms ``>= 0``: they keep their digits at every level and
 in every tail. Measured against mpmath (sigma 1e-6 to 1e6, 100 deviations out): ``D`` within 1e-14
 of the law's size, ``div D`` within a relative 1e-12 besides what a rounding of ``x`` moves it by.
