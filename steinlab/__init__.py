@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from steinlab.corrections.stein import stein
     from steinlab.corrections.tweedie import tweedie
     from steinlab.diffusion.grids import make_grid
+    from steinlab.diffusion.guidance import guided
     from steinlab.diffusion.models import load_model
     from steinlab.diffusion.networks import from_torch
     from steinlab.diffusion.processes import get_process
@@ -36,7 +37,13 @@ if TYPE_CHECKING:
     from steinlab.experiments.compare import compare
     from steinlab.solvers import get_solver
     from steinlab.solvers.loop import Solution, solve
-    from steinlab.testing import check_correction, check_denoiser, check_sampler, check_solver
+    from steinlab.testing import (
+        check_correction,
+        check_denoiser,
+        check_law,
+        check_sampler,
+        check_solver,
+    )
     from steinlab.verification import laws
     from steinlab.verification.arguments import levels, numbers, steps
     from steinlab.verification.expectation import E
@@ -49,6 +56,7 @@ _HOMES = {
     "steinlab.diffusion.grids": ("make_grid",),
     "steinlab.diffusion.models": ("load_model",),
     "steinlab.diffusion.networks": ("from_torch",),
+    "steinlab.diffusion.guidance": ("guided",),
     "steinlab.solvers": ("get_solver",),
     "steinlab.solvers.loop": ("solve", "Solution"),
     "steinlab.corrections": ("get_correction", "stein", "tweedie"),
@@ -58,7 +66,13 @@ _HOMES = {
     "steinlab.verification.short": ("claim",),
     "steinlab.verification.arguments": ("levels", "steps", "numbers"),
     "steinlab.verification.expectation": ("E",),
-    "steinlab.testing": ("check_sampler", "check_solver", "check_correction", "check_denoiser"),
+    "steinlab.testing": (
+        "check_sampler",
+        "check_solver",
+        "check_correction",
+        "check_denoiser",
+        "check_law",
+    ),
 }
 _FACE = {name: (module, name) for module, names in _HOMES.items() for name in names}
 _FACE |= {
@@ -76,6 +90,7 @@ __all__ = [
     "Solution",
     "check_correction",
     "check_denoiser",
+    "check_law",
     "check_sampler",
     "check_solver",
     "claim",
@@ -85,6 +100,7 @@ __all__ = [
     "get_correction",
     "get_process",
     "get_solver",
+    "guided",
     "laws",
     "levels",
     "load_model",

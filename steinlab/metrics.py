@@ -510,6 +510,8 @@ def mode_weights(modes: GaussianMixture, x: np.ndarray) -> np.ndarray:
 
 def covariance_of(law: Any) -> np.ndarray:
     """Return the covariance of a law's states, shape ``(d, d)``."""
+    if hasattr(law, "covariance"):
+        return np.asarray(law.covariance())
     if isinstance(law, EmpiricalMixture):
         rows = law.data - law.mean()
         return np.asarray(rows.T @ rows / len(rows) + law.bandwidth**2 * np.eye(law.dim))

@@ -1,4 +1,4 @@
-"""``steinlab check``: conformance of anyone's sampler, step, scheduler, denoiser or correction."""
+"""``steinlab check``: conformance of anyone's sampler, scheduler, denoiser, correction or law."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def check(  # noqa: PLR0917
     kind: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="KIND", help="step, loop, scheduler, velocity, denoiser or correction."
+            "--as",
+            metavar="KIND",
+            help="step, loop, scheduler, velocity, denoiser, correction or law.",
         ),
     ] = None,
     xfail: Annotated[
@@ -90,15 +92,20 @@ def _judged(
     from steinlab.testing.adapters import as_subject
     from steinlab.testing.check import NOUNS, rows_of, said
     from steinlab.testing.components import check_correction, check_denoiser
+    from steinlab.testing.laws import check_law
     from steinlab.testing.rows import ConformanceError
 
     if kind in SAMPLERS:
         subject = as_subject(found, kind)
         rows = rows_of(subject, order=order, law=law, xfail=xfail)
         return subject.name, f"{subject.name} · {NOUNS[subject.kind]}{said(order, law)}", rows
-    judge: Any = check_denoiser if kind == "denoiser" else check_correction
+    judges: dict[str, Any] = {
+        "denoiser": check_denoiser,
+        "correction": check_correction,
+        "law": check_law,
+    }
     try:
-        rows = judge(found, xfail=xfail)
+        rows = judges[kind](found, xfail=xfail)
     except ConformanceError as error:
         rows = list(error.rows)
     name = str(getattr(found, "__name__", type(found).__name__))

@@ -104,6 +104,7 @@ def _certified(spec: CoefficientSpec) -> tuple[str, str]:
     from analytic.certified.laws import ExactMixture
     from analytic.certified.steps import SOLVERS, ExactStep
     from steinlab.coefficient.certified import certified_gamma
+    from steinlab.experiments.specs.laws import MixtureSpec
 
     if reason := missing():
         raise InputError(f"--certify: {reason}")
@@ -114,8 +115,9 @@ def _certified(spec: CoefficientSpec) -> tuple[str, str]:
             "--certify: history must be empty: it shares the noise of x, which is not certified, "
             f"got {len(spec.history)} levels"
         )
-    if data is None:
-        raise InputError("--certify: SPEC must hold data, got a model")
+    if not isinstance(data, MixtureSpec):
+        found = "data, got a model" if data is None else f"a mixture, got the law {data.name}"
+        raise InputError(f"--certify: SPEC must hold {found}")
     try:
         law = ExactMixture.of(data.weights, data.means, [std**2 for std in data.stds])
         step = ExactStep.of(solver, spec.start, spec.end)

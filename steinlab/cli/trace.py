@@ -50,6 +50,7 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     import numpy as np
 
     from steinlab.diffusion.grids import GRIDS, make_grid
+    from steinlab.diffusion.laws import completed
     from steinlab.diffusion.processes import PROCESSES
     from steinlab.errors import InputError
     from steinlab.experiments.specs.fields import integer, mapping, text
@@ -60,7 +61,7 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     from steinlab.testing.targets import load_target
 
     fields = mapping(read_json(file), "", KEYS, OPTIONAL)
-    law = data_from_json(fields["data"], "data", file.parent).law()
+    law = completed(data_from_json(fields["data"], "data", file.parent).law())
     process = PROCESSES[one_of("process", text(fields["process"], "process"), PROCESSES)]
     grid = one_of("grid", text(fields["grid"], "grid"), GRIDS)
     steps = integer(fields["steps"], "steps", 1, MAX_STEPS)

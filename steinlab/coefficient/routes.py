@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+from analytic import GaussianMixture, NoiseLevel
 from analytic.memory import remembering
 from analytic.quadrature import expect
 from steinlab.coefficient.divergence import Exact, Hutchinson
@@ -37,6 +37,7 @@ from steinlab.coefficient.step_terms import (
 )
 from steinlab.diffusion.denoisers import Denoiser, HasDivergence, HasJvp
 from steinlab.diffusion.grids import require_step
+from steinlab.diffusion.laws import Law
 from steinlab.diffusion.models import Model, load_model
 from steinlab.errors import InputError, one_of
 from steinlab.estimates import Estimate
@@ -78,7 +79,7 @@ class Coefficients(Mapping[str, Estimate]):
 
 
 def coefficients(
-    law: GaussianMixture | EmpiricalMixture | Model | str,
+    law: Law | Model | str,
     s: NoiseLevel,
     t: NoiseLevel,
     solver: Solver | str,
@@ -98,7 +99,9 @@ def coefficients(
     Parameters
     ----------
     law : law, Model or str
-        A data law with its exact denoiser, or a model or its name.
+        A data law with its exact denoiser (:class:`~steinlab.diffusion.laws.Law`), or a model or
+        its name. Of a law that offers neither ``divergence`` nor ``jvp`` there is no route
+        ``stein``.
     s, t : NoiseLevel
         The step.
     solver : Solver or str
@@ -273,7 +276,8 @@ def _of_law(law: Any, solver: Solver, levels: Levels, *, samples: int, seed: int
     x_star = law.sample(samples, rng)
     step = coupled_step(remembering(law), solver, levels, x_star, rng)
     gamma = {"reference": reference_route(step, x_star)}
-    if s.alpha:
+    known = isinstance(law, HasDivergence) and step.candidate.linear is not None
+    if s.alpha and (known or isinstance(law, HasJvp)):
         gamma["stein"] = stein_route(step, sampled_divergence(step)(step, rng))
     gamma["tweedie"] = tweedie_route(step)
     linear = step.candidate.linear

@@ -27,6 +27,7 @@ import numpy as np
 from analytic.arrays import Array
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.flow_oracle import WEAK
+from steinlab.corrections.guidance import check_guidance
 from steinlab.corrections.law_matched import LARGEST, STATES, TRIAL
 from steinlab.corrections.moments import moments, weights
 from steinlab.corrections.subspaces import check_sub_batch, no_moments, wide
@@ -78,6 +79,8 @@ class Gmm:
         Size of the sub-batch, the first states of the batch.
     significance : float
         At about 3 hardly any sampling error is acted on.
+    under_guidance : {"decline", "act"}
+        What to do where the denoiser is guided; see :mod:`steinlab.corrections.guidance`.
     """
 
     directions: Sequence[str] = ("state", "noise", "slope")
@@ -85,8 +88,10 @@ class Gmm:
     significance: float = 2.0
     name: str = "gmm"
     depth: int = 1
+    under_guidance: str = "decline"
 
     def __post_init__(self) -> None:
+        check_guidance(self.under_guidance)
         for direction in self.directions:
             one_of("directions", direction, tuple(DIRECTIONS))
         if len(set(self.directions)) < max(1, len(self.directions)):
@@ -97,7 +102,7 @@ class Gmm:
         """Return the moved candidate, or the candidate with the reason."""
         plain = step.candidate.state
         head = step.head(self.states)
-        if why := no_moments(step, head):
+        if why := no_moments(step, head, self.under_guidance):
             return plain, Diagnostics(1.0, note=f"declined: {why}")
         search = _Search(head, self.directions)
         found, note = _solve(search, self.significance)
@@ -109,7 +114,9 @@ class Gmm:
         return moved(step, move), Diagnostics(gamma, None, note, move, spent)
 
 
-def local(*, states: int = STATES, significance: float = 2.0) -> Gmm:
+def local(
+    *, states: int = STATES, significance: float = 2.0, under_guidance: str = "decline"
+) -> Gmm:
     r"""Return ``gmm`` with a coefficient that varies from sample to sample.
 
     The directions ``noise`` and ``local`` together scale the noise of sample ``i`` by
@@ -118,7 +125,8 @@ def local(*, states: int = STATES, significance: float = 2.0) -> Gmm:
     ``grad D = (alpha / sigma^2) Cov(x* | x)``. At the first step ``h = 0``. Conditions and
     guarantees are those of :class:`Gmm`; it costs one evaluation of the sub-batch more.
     """
-    return Gmm((*Gmm().directions, "local"), states, significance, "local")
+    directions = (*Gmm().directions, "local")
+    return Gmm(directions, states, significance, "local", under_guidance=under_guidance)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from array_api_compat import array_namespace
 from analytic import NoiseLevel
 from analytic.arrays import Array, host
 from steinlab.corrections.directions import DIRECTIONS, moved
+from steinlab.corrections.guidance import check_guidance, no_law
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.errors import one_of
 from steinlab.estimates import Estimate
@@ -82,6 +83,8 @@ class LawMatched:
     target : callable, optional
         The defect to match, by default 0. A network violates the identity by its score error;
         :func:`measured_defect` measures by how much.
+    under_guidance : {"decline", "act"}
+        What to do where the denoiser is guided; see :mod:`steinlab.corrections.guidance`.
     switch : float
     """
 
@@ -90,10 +93,12 @@ class LawMatched:
     significance: float = SIGNIFICANCE
     target: Target | None = None
     switch: float = SWITCH
+    under_guidance: str = "decline"
     name: str = "law-matched"
 
     def __post_init__(self) -> None:
         one_of("part", self.part, PARTS)
+        check_guidance(self.under_guidance)
         if self.states < 2:
             raise ValueError(f"states must be >= 2, got {self.states}")
         if not self.significance >= 0:
@@ -104,6 +109,8 @@ class LawMatched:
         plain = step.candidate.state
         if not has_noise(step.t):
             return plain, Diagnostics(1.0, note="declined: zero noise")
+        if why := no_law(step, self.under_guidance):
+            return plain, Diagnostics(1.0, note=f"declined: {why}")
         head = step.head(self.states)
         if head.states < 2:
             return plain, Diagnostics(1.0, note="declined: states must number at least 2")

@@ -30,6 +30,7 @@ from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
 from analytic.arrays import Array, host, like
+from steinlab.corrections.guidance import no_law
 from steinlab.corrections.law_matched import STATES, LawMatched
 from steinlab.corrections.subspaces import wide
 from steinlab.diffusion.denoisers import Denoiser
@@ -61,24 +62,34 @@ class LawMatchedMoments:
         Size of the sub-batch, the first states of the batch.
     significance, shift_significance : float
         Of the scale in standard errors, and of the shift in deviations of ``X``.
+    under_guidance : {"decline", "act"}
+        What to do where the denoiser is guided; see :mod:`steinlab.corrections.guidance`.
     """
 
     states: int = STATES
     significance: float = 2.0
     shift_significance: float = 2.0
+    under_guidance: str = "decline"
     name: str = "law-matched-moments"
 
     def __post_init__(self) -> None:
-        LawMatched(states=self.states, significance=self.significance)  # names a bad option
+        self._scale()  # names a bad option
         if not self.shift_significance >= 0:
             raise ValueError(f"shift_significance must be >= 0, got {self.shift_significance}")
 
+    def _scale(self) -> LawMatched:
+        return LawMatched(
+            states=self.states,
+            significance=self.significance,
+            under_guidance=self.under_guidance,
+        )
+
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
         """Return the scaled and shifted candidate, or what law matching leaves."""
-        scale = LawMatched(states=self.states, significance=self.significance)
-        state, done = scale(step, rng)
+        state, done = self._scale()(step, rng)
         count = min(self.states, step.states)
-        if not has_noise(step.t) or count < STATES_AN_AXIS or state.ndim != 2:
+        lawless = no_law(step, self.under_guidance)
+        if lawless or not has_noise(step.t) or count < STATES_AN_AXIS or state.ndim != 2:
             return state, done
         head = state[:count, :]
         basis = wide(step.head(count).candidate.denoised)[: count // STATES_AN_AXIS, :]

@@ -18,6 +18,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from analytic.arrays import Array, host
+from steinlab.corrections.guidance import check_guidance, no_law
 from steinlab.corrections.law_matched import LARGEST, MOST_TRIALS, STATES, TRIAL
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Diagnostics, Step
@@ -38,20 +39,29 @@ class LawMatchedSubspaces:
     Neutral, order-preserving and equivariant as :class:`~steinlab.corrections.LawMatched` with
     ``part="state"`` is; in one dimension it is that correction. States are vectors. Costs at least
     two evaluations of the first ``states`` states, one where it declines.
+
+    Parameters
+    ----------
+    states : int
+    significance : float
+    under_guidance : {"decline", "act"}
+        What to do where the denoiser is guided; see :mod:`steinlab.corrections.guidance`.
     """
 
     states: int = STATES
     significance: float = 2.0
+    under_guidance: str = "decline"
     name: str = "law-matched-subspaces"
 
     def __post_init__(self) -> None:
+        check_guidance(self.under_guidance)
         check_sub_batch(self.states, self.significance)
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the scaled candidate, or the candidate with the reason."""
         plain = step.candidate.state
         head = step.head(self.states)
-        if why := no_moments(step, head):
+        if why := no_moments(step, head, self.under_guidance):
             return plain, Diagnostics(1.0, note=f"declined: {why}")
         basis = wide(head.candidate.denoised)
         scales, trials = _scales(head, basis, self.significance)
@@ -72,8 +82,10 @@ def check_sub_batch(states: int, significance: float) -> None:
         raise ValueError(f"significance must be >= 0, got {significance}")
 
 
-def no_moments(step: Step, head: Step) -> str:
+def no_moments(step: Step, head: Step, under_guidance: str) -> str:
     """Return why identities cannot be matched on a sub-batch; the empty string if they can."""
+    if why := no_law(step, under_guidance):
+        return why
     if not has_noise(step.t):
         return "zero noise"
     enough = head.states >= 3 and step.candidate.state.ndim == 2

@@ -284,8 +284,8 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
         name = grid["name"]
     else:
         raise InputError(
-            f'{field} must be a name or an object such as {{"name": "karras", "rho": 5}}, or a list '
-            f"of sigma/alpha, got {quote(grid)}"
+            f'{field} must be a name or an object such as {{"name": "karras", "rho": 5}}, '
+            f"or a list of sigma/alpha, got {quote(grid)}"
         )
     return name, _options(one_of(field, name, ALL_GRIDS, "docs/grids.md"), given, field)
 

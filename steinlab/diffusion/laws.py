@@ -1,19 +1,107 @@
-"""The data laws of the laboratory's own experiments by name, and data sets."""
+"""What a data law is, and laws by name: ours, other packages', and those of the declared design.
+
+A package registers a law by one line of the entry-point group ``steinlab.laws``,
+``name = "package.module:law"``: a law, or a function of no arguments that returns one.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from analytic import EmpiricalMixture, GaussianMixture
+from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+from analytic.arrays import Array
+from analytic.laws import Box, Circle, Segment, student
+from steinlab import plugins
+from steinlab.errors import CRASHES, InputError, one_of, quote
 
-Law = GaussianMixture | EmpiricalMixture
+
+@runtime_checkable
+class Law(Protocol):
+    """A data law with its exact denoiser: what a stranger's law must offer.
+
+    ``law(x, level)`` is ``E[x_star | x]`` for ``x = alpha x_star + sigma eps``, states ``(N, d)``.
+    What else it knows is used where it is there, each as a mixture has it:
+    ``divergence(x, level)`` and ``jvp(x, level, tangent)`` (exact coefficients),
+    ``log_prob(x, level)`` and ``score(x, level)``, ``mean()``, ``second_moment()``,
+    ``variance()``, ``covariance()``, and ``smallest_variance``, a variance below which the law has
+    no structure (0 without a density). ``steinlab.check_law`` tries all of it.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Dimension ``d`` of the states."""
+        ...
+
+    def __call__(self, x: Array, level: NoiseLevel, /) -> Array:
+        """Denoise."""
+        ...
+
+    def sample(self, n: int, rng: np.random.Generator, /) -> np.ndarray:
+        """Draw ``n`` states, shape ``(n, d)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A law with what the exact flow asks for, made of its denoiser and samples where it lacks it.
+
+    The score is ``(alpha D - x) / sigma^2``. Mean and second moment, where they are not stated, are
+    those of :data:`SAMPLES` samples: they scale the integrator's variable and no result.
+    """
+
+    law: Law
+
+    @property
+    def dim(self) -> int:
+        """The law's."""
+        return self.law.dim
+
+    @property
+    def smallest_variance(self) -> float:
+        """The law's, or 0."""
+        return float(getattr(self.law, "smallest_variance", 0.0))
+
+    def __call__(self, x: Array, level: NoiseLevel) -> Array:
+        """Denoise."""
+        return self.law(x, level)
+
+    def score(self, x: Array, level: NoiseLevel) -> Array:
+        """Return ``(alpha D - x) / sigma^2``."""
+        return (level.alpha * self(x, level) - x) / level.sigma**2
+
+    @cached_property
+    def _samples(self) -> np.ndarray:
+        return self.law.sample(SAMPLES, np.random.default_rng(0))
+
+    def mean(self) -> np.ndarray:
+        """Return the mean, or that of samples."""
+        known = getattr(self.law, "mean", lambda: self._samples.mean(axis=0))
+        return np.asarray(known())
+
+    def second_moment(self) -> np.ndarray:
+        """Return ``E|x_star|^2``, or that of samples."""
+        known = getattr(self.law, "second_moment", lambda: (self._samples**2).sum(axis=1).mean())
+        return np.asarray(known())
+
+
+SAMPLES = 10_000
+
+
+def completed(law: Any) -> Any:
+    """Return the law if it knows what the exact flow asks for, else :class:`Completed`."""
+    asked = ("score", "mean", "second_moment", "smallest_variance")
+    return law if all(hasattr(law, name) for name in asked) else Completed(law)
+
+
+Mixture = GaussianMixture | EmpiricalMixture
 
 
 def load_digits() -> np.ndarray:
@@ -81,9 +169,75 @@ LAWS: Mapping[str, Callable[[], GaussianMixture]] = MappingProxyType(
 )
 """Laws of the tournament; the number at the end of a name is the dimension."""
 
+
+def _atoms() -> EmpiricalMixture:
+    return EmpiricalMixture(np.array([[-2.0, 0.0], [0.0, 1.0], [1.0, -1.0], [1.5, 1.0]]))
+
+
+OTHER_LAWS: Mapping[str, Callable[[], Law]] = MappingProxyType(
+    {
+        "box-2": lambda: Box(np.array([-1.0, -0.5]), np.array([1.0, 1.5])),
+        "circle-2": lambda: Circle(1.5, (0.5, 0.0)),
+        "segment-3": lambda: Segment(np.array([-1.0, 0.0, 0.5]), np.array([1.0, 1.0, -0.5])),
+        "atoms-2": _atoms,
+        "student-1": lambda: student(5.0),
+    }
+)
+"""Exact laws that are no mixtures of a few Gaussians: bounded, on a manifold, discrete,
+heavy-tailed. The number at the end is the dimension."""
+
+GROUP = "steinlab.laws"
+"""The entry-point group of other packages' laws."""
+
+
+def load_law(name: str, field: str = "law") -> Law:
+    """Return the law of that name, of this package or of another that registers it.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, one that two packages register, or what is no :class:`Law`.
+
+    Examples
+    --------
+    >>> load_law("student-1").dim
+    1
+    """
+    if name in LAWS:
+        return LAWS[name]()
+    if name in OTHER_LAWS:
+        return OTHER_LAWS[name]()
+    entries = plugins.registered(GROUP, [*LAWS, *OTHER_LAWS])
+    entry = entries[one_of(field, name, [*LAWS, *OTHER_LAWS, *entries])]
+    found: Any = plugins.loaded(entry, field)
+    return as_law(found, f"{field} {name} of the package {plugins.package_of(entry)}")
+
+
+def as_law(found: Any, what: str) -> Law:
+    """Return a law, or what a function of no arguments returns if that is one.
+
+    Raises
+    ------
+    InputError
+        If it lacks a member of :class:`Law`, naming the first.
+    """
+    if isinstance(found, type) or (callable(found) and not hasattr(found, "sample")):
+        try:
+            found = found()
+        except CRASHES as error:
+            raise InputError(
+                f"{what} must be made without arguments, got {type(error).__name__}: {quote(error)}"
+            ) from None
+    for name in ("dim", "sample", "__call__"):
+        if not hasattr(found, name):
+            raise InputError(f"{what} must be a law with {name}, got {type(found).__name__}")
+    law: Law = found
+    return law
+
+
 DIGITS_ROWS, DIGITS_BANDWIDTH = 100, 0.2
 
-PROBLEMS: Mapping[str, Callable[[], Law]] = MappingProxyType(
+PROBLEMS: Mapping[str, Callable[[], Mixture]] = MappingProxyType(
     {
         "two modes, 1-D": lambda: _equal(np.array([-1.0, 1.0]), 0.2**2),
         "three modes, 1-D": lambda: _mixture(
@@ -102,6 +256,6 @@ PROBLEMS: Mapping[str, Callable[[], Law]] = MappingProxyType(
 
 
 @cache
-def problem(name: str) -> Law:
+def problem(name: str) -> Mixture:
     """Return a law of :data:`PROBLEMS`."""
     return PROBLEMS[name]()

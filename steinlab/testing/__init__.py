@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from steinlab.testing.check import check_sampler, check_scheduler, check_solver, rows_of
     from steinlab.testing.components import check_correction, check_denoiser
     from steinlab.testing.grid_lint import lint_grid
+    from steinlab.testing.laws import check_law
     from steinlab.testing.methods import identify
     from steinlab.testing.parametrize import parametrize_with_checks
     from steinlab.testing.rows import ConformanceError, Row
@@ -37,6 +38,7 @@ _FACE = {
         "components": "check_correction check_denoiser",
         "adapters": "from_step from_loop from_velocity from_solver",
         "schedulers": "from_diffusers",
+        "laws": "check_law",
         "methods": "identify",
         "grid_lint": "lint_grid",
         "step_trace": "trace",
@@ -52,6 +54,7 @@ __all__ = [
     "Row",
     "check_correction",
     "check_denoiser",
+    "check_law",
     "check_sampler",
     "check_scheduler",
     "check_solver",

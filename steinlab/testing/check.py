@@ -109,6 +109,7 @@ NOUNS = {
     "solver": "a solver",
     "correction": "a correction",
     "denoiser": "a denoiser",
+    "law": "a law",
 }
 
 

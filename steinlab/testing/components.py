@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from steinlab.testing.subject import SubjectError, called
 Found = tuple[bool, str] | None
 
 
-def _rows(
+def judged(
     name: str, noun: str, checks: Mapping[str, Callable[[], Found]], xfail: Mapping[str, str]
 ) -> list[Row]:
+    """Run checks and return their rows; raise :class:`ConformanceError` where one fails."""
     rows = []
     for check, measure in checks.items():
         try:
@@ -43,7 +44,7 @@ def _off(found: np.ndarray, exact: np.ndarray, least: float = 0.0) -> float:
     return float(np.max(np.abs(found - exact)) / (np.max(np.abs(exact)) + least))
 
 
-def check_denoiser(  # noqa: PLR0915 - a function per check
+def check_denoiser(
     denoiser: Any,
     *,
     dim: int = 2,
@@ -73,12 +74,27 @@ def check_denoiser(  # noqa: PLR0915 - a function per check
     chosen = get_process(process)
     ratios = np.geomspace(max(chosen.ratio_min, 1e-2), chosen.ratio_max, 5)
     levels = [chosen.level_at(float(r)) for r in ratios]
+    name = str(getattr(denoiser, "__name__", type(denoiser).__name__))
+    checks = denoiser_checks(denoiser, name, levels, dim, law=law, tolerance=tolerance)
+    return judged(name, "a denoiser", checks, xfail or {})
+
+
+def denoiser_checks(
+    denoiser: Any,
+    name: str,
+    levels: Sequence[NoiseLevel],
+    dim: int,
+    *,
+    spread: float = 0.8,
+    law: GaussianMixture | None = None,
+    tolerance: float = 1e-9,
+) -> dict[str, Callable[[], Found]]:
+    """Return the checks of :func:`check_denoiser` by id, on data of deviation ``spread``."""
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((6, dim))
-    name = str(getattr(denoiser, "__name__", type(denoiser).__name__))
 
     def states(level: NoiseLevel) -> np.ndarray:
-        return np.asarray(level.alpha * 0.8 * noise[::-1] + level.sigma * noise)
+        return np.asarray(level.alpha * spread * noise[::-1] + level.sigma * noise)
 
     def ask(x: np.ndarray, level: NoiseLevel) -> np.ndarray:
         out = called(f"{name} at sigma {np.ravel(level.sigma)[0]:.4g}", denoiser, x, level)
@@ -164,7 +180,7 @@ def check_denoiser(  # noqa: PLR0915 - a function per check
     }
     if law is not None:
         checks["posterior-mean"] = posterior
-    return _rows(name, "a denoiser", checks, xfail or {})
+    return checks
 
 
 def check_correction(
@@ -251,7 +267,7 @@ def check_correction(
         "deterministic": twice,
         "told-coefficient": told,
     }
-    return _rows(name, "a correction", checks, xfail or {})
+    return judged(name, "a correction", checks, xfail or {})
 
 
 def _step(solver: str, s: NoiseLevel, t: NoiseLevel) -> Step:

@@ -22,7 +22,7 @@ Denoise = Callable[[np.ndarray, NoiseLevel], np.ndarray]
 LEAST = 1e-6
 """Least noise at which a velocity is defined."""
 
-KINDS = ("step", "loop", "scheduler", "velocity", "solver", "correction", "denoiser")
+KINDS = ("step", "loop", "scheduler", "velocity", "solver", "correction", "denoiser", "law")
 """What a subject may have been."""
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from steinlab import plugins
 from steinlab.corrections import CORRECTIONS, get_correction
+from steinlab.diffusion.laws import LAWS, OTHER_LAWS, load_law
 from steinlab.errors import InputError
 from steinlab.solvers import SOLVER_IDS, get_solver
 
@@ -119,7 +120,14 @@ def test_two_packages_with_one_id_are_both_named(installed: Path) -> None:
         sys.path.remove(str(installed / "second"))
 
 
-@pytest.mark.parametrize(("group", "own"), [("solvers", SOLVER_IDS), ("corrections", CORRECTIONS)])
+LAW_NAMES = (*LAWS, *OTHER_LAWS)
+FINDERS = {"solvers": get_solver, "corrections": get_correction, "laws": load_law}
+
+
+@pytest.mark.parametrize(
+    ("group", "own"),
+    [("solvers", SOLVER_IDS), ("corrections", tuple(CORRECTIONS)), ("laws", LAW_NAMES)],
+)
 def test_an_id_of_ours_cannot_be_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, own: tuple[str, ...]
 ) -> None:
@@ -130,7 +138,7 @@ def test_an_id_of_ours_cannot_be_replaced(
         plugins.registered(f"steinlab.{group}", own)
     assert get_solver("euler") is get_solver("ddim")
     with pytest.raises(InputError, match="must be another id in the package impostor"):
-        get_solver("mine") if group == "solvers" else get_correction("mine")
+        FINDERS[group]("mine")
 
 
 @pytest.mark.parametrize(
@@ -156,3 +164,66 @@ def test_what_is_no_solver_is_refused_in_a_line(
         get_solver("mine", EDM)
     assert words.removeprefix("module ") in str(error.value)
     assert "\n" not in str(error.value)
+
+
+LAW_MODULE = """
+import numpy as np
+
+
+class Dice:
+    dim = 1
+    values = np.array([-1.0, 1.0])
+
+    def __call__(self, x, level):
+        return np.tanh(level.alpha * x / level.sigma**2)
+
+    def sample(self, n, rng):
+        return rng.choice(self.values, (n, 1))
+
+
+DICE = Dice()
+NONE = 3
+"""
+
+
+@pytest.fixture
+def dice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dice_law.py").write_text(LAW_MODULE)
+    entries = "[steinlab.laws]\ndice = dice_law:Dice\nthe-dice = dice_law:DICE\n"
+    distribution(tmp_path, "dice", entries + "none = dice_law:NONE\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "dice_law", raising=False)
+    return tmp_path
+
+
+def test_a_law_of_another_package(dice: Path) -> None:
+    assert load_law("dice").dim == load_law("the-dice").dim == 1
+    with pytest.raises(InputError, match="law none of the package dice must be a law with dim"):
+        load_law("none")
+    with pytest.raises(InputError, match=r"^did you mean dice\? .* student-1, dice, "):
+        load_law("dicee")
+    distribution(dice / "second", "other-dice", "[steinlab.laws]\ndice = other:LAW\n")
+    sys.path.insert(0, str(dice / "second"))
+    try:
+        with pytest.raises(InputError, match="one package, got dice and other-dice"):
+            load_law("dice")
+    finally:
+        sys.path.remove(str(dice / "second"))
+
+
+def test_a_law_of_another_package_is_compared_and_asked_for_its_coefficient(dice: Path) -> None:
+    spec = {"data": {"law": "dice"}, "solvers": ["euler"], "evaluations": [4], "samples": 200}
+    (dice / "spec.json").write_text(json.dumps(spec))
+    done = run(dice, "steinlab.cli", "compare", "spec.json", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert all(row["energy_distance"] is not None for row in rows)
+    assert rows[0]["flow_error"] is not None
+    step = {"data": {"law": "dice"}, "from": [1, 1], "to": [1, "1/2"], "solver": "euler"}
+    (dice / "step.json").write_text(json.dumps(step))
+    done = run(dice, "steinlab.cli", "coefficient", "step.json", "--json", "-", "--samples", "500")
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["gamma"]) == {"reference", "tweedie"}
+    done = run(dice, "steinlab.cli", "coefficient", "step.json", "--certify")
+    assert done.returncode == 2
+    assert done.stderr == "steinlab: --certify: SPEC must hold a mixture, got the law dice\n"

@@ -14,17 +14,18 @@ from steinlab.claims.instruments.wrapped_solver import Wrapped
 from steinlab.coefficient.forward_mode import Dual, on_duals
 from steinlab.coefficient.rounding import Sized, on_sizes, on_slopes
 from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.guidance import Guided
 from steinlab.solvers import Candidate, History
 
 
 @dataclass(frozen=True)
 class Foreign(Wrapped):
-    """A solver run on the denoiser of another law than the states'.
+    """A solver run on the denoiser of another law than the states', or on a guided one.
 
     It passes itself the law's extension to whatever carries derivatives or rounding through it.
     """
 
-    law: GaussianMixture
+    law: GaussianMixture | Guided
 
     def step(
         self,
@@ -39,8 +40,10 @@ class Foreign(Wrapped):
         return replace(own, linear=None)
 
 
-def _extended(law: GaussianMixture, x: Any) -> Any:
+def _extended(law: GaussianMixture | Guided, x: Any) -> Any:
     """The law's denoiser for states of this kind."""
+    if isinstance(law, Guided):
+        return Guided(_extended(law.cond, x), _extended(law.uncond, x), law.w)
     if isinstance(x, Sized):
         return on_sizes(law)
     if isinstance(x, Dual):

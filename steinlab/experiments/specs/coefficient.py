@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
 
-from analytic import GaussianMixture, NoiseLevel
+from analytic import NoiseLevel
 from steinlab.diffusion.grids import given_steps, grid_name, make_grid
+from steinlab.diffusion.laws import Law
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError, one_of, quote
@@ -21,7 +22,12 @@ from steinlab.experiments.specs.fields import (
     mapping,
     text,
 )
-from steinlab.experiments.specs.laws import MixtureSpec, mixture_from_json
+from steinlab.experiments.specs.laws import (
+    LawSpec,
+    MixtureSpec,
+    law_from_json,
+    mixture_from_json,
+)
 from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
 
 
@@ -36,7 +42,7 @@ class CoefficientSpec:
     the predictor's: the state where it begins is given, so nothing corrects it.
     """
 
-    data: MixtureSpec | None
+    data: MixtureSpec | LawSpec | None
     start: Level
     end: Level
     solver_id: str
@@ -48,10 +54,10 @@ class CoefficientSpec:
     def from_json(cls, obj: Any) -> Self:
         """Parse ``{"data", "from", "to", "solver", "history"}``; the last may be absent.
 
-        In place of ``data`` may stand ``"model": "name"``, and in place of the levels a step of a
-        grid: ``{"grid", "steps", "step", "process"}``, steps counted from 0, the process by default
-        ``edm``, no ``steps`` for a grid of given levels. The levels passed before are then the
-        history, and stages lie on the process.
+        ``data`` is a mixture or ``{"law": "name"}``. In place of it may stand ``"model": "name"``,
+        and in place of the levels a step of a grid: ``{"grid", "steps", "step", "process"}``, steps
+        counted from 0, the process by default ``edm``, no ``steps`` for a grid of given levels. The
+        levels passed before are then the history, and stages lie on the process.
 
         Raises
         ------
@@ -66,7 +72,8 @@ class CoefficientSpec:
         fields = mapping(obj, "", [kind, *places[0], "solver"], places[1])
         data, model = None, None
         if kind == "data":
-            data = mixture_from_json(fields["data"], "data")
+            named = isinstance(fields["data"], dict) and "law" in fields["data"]
+            data = (law_from_json if named else mixture_from_json)(fields["data"], "data")
         else:
             model = load_model(text(fields["model"], "model"))
         name = text(fields["solver"], "solver")
@@ -98,7 +105,11 @@ class CoefficientSpec:
 
     @classmethod
     def _of_grid(
-        cls, fields: dict[str, Any], data: MixtureSpec | None, model: Model | None, name: str
+        cls,
+        fields: dict[str, Any],
+        data: MixtureSpec | LawSpec | None,
+        model: Model | None,
+        name: str,
     ) -> Self:
         """Return a step of a grid."""
         process = one_of("process", text(fields.get("process", "edm"), "process"), PROCESSES)
@@ -118,7 +129,7 @@ class CoefficientSpec:
         return replace(spec, history=tuple(past))
 
     @property
-    def law(self) -> GaussianMixture | Model:
+    def law(self) -> Law | Model:
         """The data law in double precision, or the model."""
         if self.data is not None:
             return self.data.law()

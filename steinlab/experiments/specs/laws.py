@@ -1,4 +1,4 @@
-"""Data laws as a SPEC.json gives them: mixtures, named data sets, arrays in files."""
+"""Data laws as a SPEC.json gives them: mixtures, laws and data sets by name, arrays in files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from analytic import EmpiricalMixture, GaussianMixture
 from analytic.parameters import WEIGHT_TOLERANCE
-from steinlab.diffusion.laws import DATASETS
+from steinlab.diffusion.laws import DATASETS, Law, load_law
 from steinlab.errors import InputError, one_of, quote
 from steinlab.experiments.specs.fields import at, each, items, mapping, number, text
 
@@ -30,6 +30,17 @@ class MixtureSpec:
         """Return the law in double precision."""
         weights, stds = _floats(self.weights), _floats(self.stds)
         return GaussianMixture(weights, np.array([_floats(m) for m in self.means]), stds**2)
+
+
+@dataclass(frozen=True)
+class LawSpec:
+    """A law by name, of this package or of another."""
+
+    name: str
+
+    def law(self) -> Law:
+        """Return the law."""
+        return load_law(self.name, "data.law")
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class FileSpec:
         return EmpiricalMixture(read_rows(self.npy, "data.npy"), float(self.bandwidth))
 
 
-DataSpec = MixtureSpec | DatasetSpec | FileSpec
+DataSpec = MixtureSpec | LawSpec | DatasetSpec | FileSpec
 
 
 def data_from_json(obj: Any, path: str, folder: Path) -> DataSpec:
@@ -67,6 +78,8 @@ def data_from_json(obj: Any, path: str, folder: Path) -> DataSpec:
     InputError
         Naming the field by its path below ``path``.
     """
+    if isinstance(obj, dict) and "law" in obj:
+        return law_from_json(obj, path)
     if isinstance(obj, dict) and "dataset" in obj:
         fields = mapping(obj, path, ["dataset", "bandwidth"])
         name = one_of(at(path, "dataset"), text(fields["dataset"], at(path, "dataset")), DATASETS)
@@ -77,10 +90,23 @@ def data_from_json(obj: Any, path: str, folder: Path) -> DataSpec:
     if isinstance(obj, dict) and not {"weights", "means", "stds"} & obj.keys():
         found = quote(", ".join(obj) or "nothing")
         raise InputError(
-            f"{path} must hold weights, means, stds, or dataset, bandwidth, or npy, bandwidth, "
-            f"got {found}"
+            f"{path} must hold weights, means, stds, or law, or dataset, bandwidth, "
+            f"or npy, bandwidth, got {found}"
         )
     return mixture_from_json(obj, path)
+
+
+def law_from_json(obj: Any, path: str) -> LawSpec:
+    """Return the law ``{"law": name}``; a stranger's is loaded, so that its faults show here.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, one that two packages register, or what is no law.
+    """
+    name = text(mapping(obj, path, ["law"])["law"], at(path, "law"))
+    load_law(name, at(path, "law"))
+    return LawSpec(name)
 
 
 def mixture_from_json(obj: Any, path: str) -> MixtureSpec:

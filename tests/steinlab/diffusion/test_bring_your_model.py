@@ -26,7 +26,7 @@ from tests.steinlab.diffusion.test_networks import (  # noqa: E402
 
 PAGE = (Path(__file__).parents[3] / "docs" / "bring-your-model.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-WRAPPERS, USE, NAMED = BLOCKS[:3], BLOCKS[3], BLOCKS[4]
+WRAPPERS, USE, GUIDED, NAMED, DIALLED = (BLOCKS[:3], *BLOCKS[3:])
 
 
 def space() -> dict[str, Any]:
@@ -79,8 +79,20 @@ def test_it_samples_and_is_named() -> None:
     assert model.denoiser is names["denoiser"]
 
 
+def test_it_is_guided() -> None:
+    names = run(GUIDED, run(WRAPPERS[0], space()))
+    level = PROCESSES["edm"].level_at(0.8)
+    x = states(level)
+    found = names["kept"](x, level)
+    assert np.abs(found).max() <= 1 + 1e-12
+    # one network in both places: guidance does nothing, and only large states are scaled
+    alone = names["denoiser"](x, level)
+    np.testing.assert_allclose(names["strong"](x, level), alone, atol=1e-6)
+    assert names["strong"].guided
+
+
 def test_a_dialled_error_is_a_tenth_of_the_score() -> None:
-    model = run(BLOCKS[5], {})["model"]
+    model = run(DIALLED, {})["model"]
     for name in ("edm", "vp-linear"):
         level = PROCESSES[name].level_at(0.8)
         assert model.fisher(level).value == pytest.approx(0.1 / level.sigma, rel=1e-12)

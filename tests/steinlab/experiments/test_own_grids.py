@@ -179,6 +179,8 @@ def test_a_coefficient_from_pure_noise() -> None:
     # u = (1 - 9/10) eps - (1/5) m with m = 0: E<u, x> = 1/10, E|u|^2 = 1/100
     for gamma in found.values():
         assert gamma.value == pytest.approx(10, abs=10 * gamma.error + 1e-12)
-    sampled = coefficients(MODES, NoiseLevel(0.0, 1.0), NoiseLevel(0.2, 0.9), "dpmpp-2s", samples=500)
+    sampled = coefficients(
+        MODES, NoiseLevel(0.0, 1.0), NoiseLevel(0.2, 0.9), "dpmpp-2s", samples=500
+    )
     assert set(sampled) == {"reference", "tweedie"}
     assert math.isfinite(sampled["tweedie"].value)

@@ -39,6 +39,7 @@ CONTROLS = [
     ("algorithm-cost", "m products a run", 64),
     ("clipped-gain", "gamma = 1.5, cell by cell", 16),
     ("clipped-gain-flow", "clipped from below only, cell by cell", 128),
+    ("guided-coefficient", "Tweedie with the guided denoiser", 8),
     ("hutchinson-estimator", "half the variance", 32),
     ("hutchinson-estimator", "J for its symmetric part", 128),
     ("integration-error", "gamma = 1.5 instead of the rule, cell by cell", 16),

@@ -1,0 +1,169 @@
+"""``check_law``: ours conform, each check rejects its mutant, and a right law is left in peace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analytic import GaussianMixture, NoiseLevel
+from analytic.laws import Box
+from steinlab.cli import main
+from steinlab.diffusion.laws import OTHER_LAWS, Law
+from steinlab.errors import InputError
+from steinlab.testing import ConformanceError, check_law
+from steinlab.testing.laws import _against
+
+PLANE = GaussianMixture([0.4, 0.6], [[-1.0, 0.2], [1.0, -0.3]], [0.2, 0.4])
+
+
+class Mine:
+    """An exact law with members changed: each is given the right one and its arguments."""
+
+    dim = 2
+
+    def __init__(self, **changed: Callable[..., Any]) -> None:
+        self.changed = changed
+
+    def _of(self, name: str, right: Callable[..., Any], *args: Any) -> Any:
+        return self.changed[name](right, *args) if name in self.changed else right(*args)
+
+    def __call__(self, x: Any, level: Any) -> Any:
+        return self._of("call", PLANE, x, level)
+
+    def sample(self, n: int, rng: Any) -> Any:
+        return self._of("sample", PLANE.sample, n, rng)
+
+    def divergence(self, x: Any, level: Any) -> Any:
+        return self._of("divergence", PLANE.divergence, x, level)
+
+    def jvp(self, x: Any, level: Any, v: Any) -> Any:
+        return self._of("jvp", PLANE.jvp, x, level, v)
+
+    def log_prob(self, x: Any, level: Any) -> Any:
+        return self._of("log_prob", PLANE.log_prob, x, level)
+
+    def mean(self) -> Any:
+        return self._of("mean", PLANE.mean)
+
+    def second_moment(self) -> Any:
+        return self._of("second_moment", PLANE.second_moment)
+
+    def variance(self) -> Any:
+        return self._of("variance", PLANE.variance)
+
+    def covariance(self) -> Any:
+        from steinlab.metrics import covariance_of
+
+        return self._of("covariance", lambda: covariance_of(PLANE))
+
+
+TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+MUTANTS: dict[str, Mine] = {
+    "samples": Mine(sample=lambda f, n, _rng: f(n, np.random.default_rng())),
+    "regression": Mine(sample=lambda f, n, rng: 1.05 * f(n, rng)),
+    "tweedie": Mine(log_prob=lambda f, x, level: f(x, level) * (1 + 1e-4)),
+    "normalised": Mine(log_prob=lambda f, x, level: f(x, level) - 0.1),
+    "mean": Mine(mean=lambda f: f() + 0.1),
+    "second-moment": Mine(second_moment=lambda f: 1.1 * f()),
+    "variance": Mine(variance=lambda f: f() * (1 + 1e-6)),
+    "covariance": Mine(covariance=lambda f: 1.1 * f()),
+    "zero-noise": Mine(call=lambda f, x, level: f(x, level) + 1e-3),
+    "pure-noise": Mine(call=lambda f, x, level: f(x, level) + 1e-6 * (level.alpha == 0)),
+    "symmetric": Mine(call=lambda f, x, level: f(x, level) + 1e-4 * x @ TURN),
+    "monotone": Mine(call=lambda f, x, level: f(x, level) * (1 - 2 * (level.sigma > 0.9))),
+    "divergence": Mine(divergence=lambda f, x, level: 1.001 * f(x, level)),
+    "jvp": Mine(jvp=lambda f, x, level, v: 1.001 * f(x, level, v)),
+    "dtype": Mine(call=lambda f, x, level: f(x, level).astype(np.float64)),
+}
+
+
+@pytest.mark.parametrize("check", MUTANTS)
+def test_each_check_rejects_its_mutant(check: str) -> None:
+    with pytest.raises(ConformanceError) as caught:
+        check_law(MUTANTS[check])
+    assert check in {row.check for row in caught.value.rows if row.verdict == "fails"}
+
+
+def test_the_law_that_the_mutants_are_of_conforms() -> None:
+    assert {row.verdict for row in check_law(Mine())} == {"ok"}
+
+
+@pytest.mark.parametrize("name", OTHER_LAWS)
+def test_our_laws_conform(name: str) -> None:
+    assert isinstance(OTHER_LAWS[name](), Law)
+    assert {row.verdict for row in check_law(name)} <= {"ok", "declined"}
+
+
+class Bare:
+    """What a stranger must bring, and no more."""
+
+    dim = 1
+
+    def __call__(self, x: Any, level: NoiseLevel) -> Any:
+        return level.alpha * x / (level.alpha**2 + level.sigma**2)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal((n, 1))
+
+
+def test_what_is_not_offered_is_declined() -> None:
+    declined = {row.check for row in check_law(Bare) if row.verdict == "declined"}
+    wanted = {"tweedie", "normalised", "mean", "second-moment", "variance", "covariance"}
+    assert declined == wanted | {"symmetric", "divergence", "jvp"}
+
+
+@pytest.mark.parametrize("law", [Box(np.zeros(2), np.ones(2)), OTHER_LAWS["student-1"]()])
+def test_right_laws_raise_no_false_alarm(law: Any) -> None:
+    """At 1.25e-6 a check, 40 seeds of 5 sampled checks fail once in 4000 such tests."""
+    for seed in range(40):
+        assert {row.verdict for row in check_law(law, samples=300, seed=seed)} <= {"ok", "declined"}
+
+
+def test_the_limit_of_a_sampled_check_is_that_of_its_level() -> None:
+    """Scores of right means reach a fixed share of the limit, not all of it, nor a tenth."""
+    rng = np.random.default_rng(0)
+    shares = [_against(rng.standard_normal((1, 400)), 0.0) for _ in range(400)]
+    largest = max(float(found[1].split()[0]) for found in shares if found is not None)
+    assert 0.4 < largest < 0.9  # 400 draws reach 3 of 4.85 standard errors
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [
+        (3, "law must be a law with dim, got int"),
+        (lambda: 1 / 0, "law must be made without arguments, got ZeroDivisionError"),
+        ("box-3", "did you mean box-2"),
+        (Mine(sample=lambda f, n, rng: f(n, rng)[:, :1]), r"must return the shape \(20000, 2\)"),
+    ],
+)
+def test_what_is_no_law_is_refused_in_a_line(law: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        check_law(law)
+    assert "\n" not in str(error.value)
+
+
+def test_expected_failures_are_answered() -> None:
+    rows = check_law(
+        MUTANTS["mean"], xfail={"mean": "known", "variance": "follows", "pure": "too"}, samples=2000
+    )
+    assert {row.check for row in rows if row.verdict == "expected-failure"} >= {"mean"}
+
+
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "from analytic.laws import Circle\nlaw = Circle(2.0)\n"
+    Path("good.py").write_text(code)
+    Path("bad.py").write_text(code + "object.__setattr__(law, 'mean', lambda: law.centre + 1)\n")
+    assert main(["check", "good.py:law", "--as", "law", "--json", "rows.json"]) == 0
+    assert capsys.readouterr().out.startswith("Circle · a law\n")
+    assert json.loads(Path("rows.json").read_text())["kind"] == "law"
+    assert main(["check", "bad.py:law", "--as", "law"]) == 1
+    assert "FAILS" in capsys.readouterr().out
