@@ -336,8 +336,8 @@ CLAIM = Claim(
         NegativeControl("wrong sign of the divergence", Identity(reference, _wrong_sign)),
     ),
     dropped=(Dropped("w > 1: a guided flow", _flow_check("guided flow", _draw_guided)),),
-    headline="Theorem 4.7 stays exact under guidance; Tweedie's estimate misses by {tweedie:.0%}, "
-    "the flow's law by {defect:.0%}.",
+    headline="Theorem 4.7 stays exact under guidance; Tweedie's estimate misses by {tweedie}, "
+    "the flow's law by {defect}.",
     numbers=_numbers,
     finding=_finding,
     table=_table,

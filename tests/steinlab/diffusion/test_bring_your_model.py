@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from steinlab import from_torch  # noqa: E402
 from steinlab.diffusion.models import Model  # noqa: E402
 from steinlab.diffusion.processes import PROCESSES  # noqa: E402
 from tests.steinlab.diffusion.test_networks import (  # noqa: E402
@@ -18,7 +19,7 @@ from tests.steinlab.diffusion.test_networks import (  # noqa: E402
     DIM,
     LAW,
     EdmNet,
-    TimedNet,
+    ExactNet,
     interpolated,
     linear_ratio,
     states,
@@ -26,15 +27,16 @@ from tests.steinlab.diffusion.test_networks import (  # noqa: E402
 
 PAGE = (Path(__file__).parents[3] / "docs" / "bring-your-model.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-WRAPPERS, USE, GUIDED, NAMED, DIALLED = (BLOCKS[:3], *BLOCKS[3:])
+WRAPPERS, DIFFUSERS, (USE, GUIDED, NAMED, DIALLED) = BLOCKS[:4], BLOCKS[4:6], BLOCKS[6:]
 
 
 def space() -> dict[str, Any]:
     return {
         "my_edm_network": EdmNet().float(),
-        "my_eps_network": TimedNet("eps", interpolated).float(),
+        "my_eps_network": ExactNet("eps", interpolated).float(),
         "my_alphas_cumprod": BARS,
-        "my_score_network": TimedNet("score", linear_ratio).float(),
+        "my_flow_network": ExactNet("velocity", lambda t: t / (1 - t), "flow").float(),
+        "my_score_network": ExactNet("score", linear_ratio).float(),
     }
 
 
@@ -43,7 +45,7 @@ def run(code: str, names: dict[str, Any]) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("code", WRAPPERS, ids=["edm", "eps", "score"])
+@pytest.mark.parametrize("code", WRAPPERS, ids=["edm", "eps", "flow", "score"])
 def test_five_lines_wrap_a_network(code: str) -> None:
     assert len([line for line in code.splitlines() if line.strip()]) <= 5
     denoiser = run(code, space())["denoiser"]
@@ -56,15 +58,47 @@ def test_five_lines_wrap_a_network(code: str) -> None:
 
 
 def test_a_network_of_a_variance_exploding_score_is_edm_style() -> None:
-    (text,) = re.findall(r"EDM style: `(lambda x, sigma: .*)`", PAGE)
+    assert (
+        'network of a variance-exploding process too, `net(x, sigma)`: write `prediction="score"`'
+        in PAGE
+    )
+    net = ExactNet("score", lambda sigma: sigma, "edm").double()
+    level, x = PROCESSES["ve"].level_at(0.3), states(PROCESSES["ve"].level_at(0.3))
+    wrapped = from_torch(net, (1, 2, 2), prediction="score", coordinates="edm")
+    np.testing.assert_allclose(wrapped(x, level), LAW(x, level), atol=1e-9)
 
-    def net(x: Any, sigma: Any) -> Any:
-        return (EdmNet()(x, sigma) - x) / sigma[:, None, None, None] ** 2
 
-    x = torch.from_numpy(LAW.sample(5, np.random.default_rng(0))).reshape(-1, 1, 2, 2)
-    sigma = torch.full((5,), 0.3, dtype=torch.float64)
-    wrapped = eval(text, {"net": net})
-    torch.testing.assert_close(wrapped(x, sigma), EdmNet()(x, sigma))
+def test_the_recipes_for_diffusers() -> None:
+    """Small random networks of those classes; what they say is what they say called by hand."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    blocks = {"block_out_channels": (32,), "norm_num_groups": 8, "layers_per_block": 1}
+    unet = diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",), **blocks,
+    )  # fmt: skip
+    dit = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=4, num_layers=1,
+        sample_size=8, num_embeds_ada_norm=10, norm_num_groups=8,
+    )  # fmt: skip
+    names = {"my_scheduler": diffusers.DDPMScheduler(), "my_unet": unet, "my_dit": dit}
+    names["from_torch"] = from_torch
+    for code in DIFFUSERS:
+        run(code, names)
+    level = PROCESSES["vp-linear"].level_at(1.3)
+    pictures = torch.randn(4, 1, 8, 8)
+    with torch.no_grad():
+        time = names["times"](1.3)
+        eps = unet(pictures, torch.full((4,), time)).sample
+    expected = (pictures - level.sigma * eps) / level.alpha
+    torch.testing.assert_close(names["unet"](pictures, level), expected, rtol=1e-4, atol=1e-5)
+    at = PROCESSES["flow"].level(0.6)
+    latents = torch.randn(4, 4, 8, 8)
+    for given, labels in ((names["cats"], [3] * 4), (names["mixed"], [0, 3, 3, 7])):
+        with torch.no_grad():
+            velocity = dit(latents, torch.full((4,), 600.0), torch.tensor(labels)).sample
+        found = given(latents, at)
+        torch.testing.assert_close(found, latents - 0.6 * velocity, rtol=1e-4, atol=1e-5)
 
 
 def test_it_samples_and_is_named() -> None:
