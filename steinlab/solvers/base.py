@@ -1,6 +1,7 @@
 r"""What a solver is: a pure step from one level to the next, the same text on every array library.
 
-All solvers step ``x`` at level ``s`` to a candidate ``T(x)`` at the less noisy level ``t``. With
+All solvers step ``x`` at level ``s`` to a candidate ``T(x)`` at the less noisy level ``t``, or, by
+the same formulas with ``h < 0``, at a noisier one. With
 
     kappa = sigma_t / sigma_s,   beta = alpha_t - kappa alpha_s,   h = lam_t - lam_s,
 
@@ -221,6 +222,9 @@ class LinearMultistep:
     ) -> Candidate:
         """Return ``kappa x + beta_0 D(x) + sum_j (beta_j D_j + zeta_j x_j)`` and its residual.
 
+        Up the noise, a step that ends at ``alpha_t = 0`` is of first order, ``(sigma_t / sigma_s)
+        (x - alpha_s D(x))``: ``lam`` ends at minus infinity, where no polynomial is followed.
+
         Raises
         ------
         ValueError
@@ -228,7 +232,7 @@ class LinearMultistep:
         """
         require_end(self, t)
         seen = (entry.level for entry in history[: self.width - 1])
-        linear = self.weights((s, *seen), t)
+        linear = self.weights((s, *seen), t) if has_signal(t) else first_order(s, t)
         if history and history[0].linear and history[0].linear.corrector:
             linear = _corrected(linear, history[0].linear)
         denoised = denoiser(x, s)
@@ -286,14 +290,17 @@ def first_order(s: NoiseLevel, t: NoiseLevel) -> LinearStep:
     """Coefficients of the first-order step (DDIM), exact for a constant denoiser.
 
     ``beta = (alpha_t - alpha_s) + alpha_s (1 - kappa)``: both terms are >= 0 where signal does
-    not decrease and noise does not increase, so nothing cancels.
+    not decrease and noise does not increase, and <= 0 the other way, so nothing cancels.
     """
     kappa, slack = t.sigma / s.sigma, (s.sigma - t.sigma) / s.sigma
     return LinearStep(kappa, slack, ((t.alpha - s.alpha) + s.alpha * slack,))
 
 
 def log_snr_step(s: NoiseLevel, t: NoiseLevel) -> Any:
-    """``h = lam_t - lam_s`` from exact differences; infinite at ``sigma_t`` or ``alpha_s`` of 0."""
+    """``h = lam_t - lam_s`` from exact differences; infinite at ``sigma_t`` or ``alpha_s`` of 0.
+
+    Negative where ``t`` is the noisier level.
+    """
     if not has_noise(t) and isinstance(t.sigma, float):
         return float("inf")
     if not has_signal(s):

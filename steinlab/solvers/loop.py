@@ -13,7 +13,7 @@ import numpy as np
 from analytic import NoiseLevel
 from analytic.arrays import Array, require_floating
 from steinlab.diffusion.denoisers import Denoiser
-from steinlab.diffusion.grids import Grid, require_grid
+from steinlab.diffusion.grids import Direction, Grid, require_grid
 from steinlab.solvers.base import Evaluation, Solver
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.plans import Plan, plan_of
@@ -112,6 +112,7 @@ def solve(
     progress: Progress | None = None,
     keep_trajectory: bool = False,
     repeated: bool = False,
+    towards: Direction = "data",
 ) -> Solution:
     """Run a solver over a grid, correcting each step.
 
@@ -135,6 +136,9 @@ def solve(
         Whether to replay a grid in which a level comes twice in a row, as some libraries ship
         them. Such a step evaluates the denoiser and moves nothing; multistep solvers do not see
         it, since two outputs at one level have no divided difference.
+    towards : {"data", "noise"}
+        Where the grid leads. To noise, the same solver takes the same steps with ``h < 0``;
+        :func:`steinlab.solvers.inversion.invert` turns a grid round.
 
     Returns
     -------
@@ -143,8 +147,9 @@ def solve(
     Raises
     ------
     ValueError
-        If the grid does not run from noise to data, or ends where the solver cannot, or the states
-        are integers.
+        If the grid does not run from noise to data (or the other way, ``towards`` noise), or ends
+        where the solver cannot, or the states are integers, or a correction, which is made for
+        steps to less noise, is asked for the other way.
     NonFiniteStateError
         If a state turns non-finite, naming the step and the correction.
 
@@ -163,7 +168,14 @@ def solve(
     evaluations = 0
     try:
         for taken in steps(
-            denoiser, x, grid, solver, correction=correction, rng=rng, repeated=repeated
+            denoiser,
+            x,
+            grid,
+            solver,
+            correction=correction,
+            rng=rng,
+            repeated=repeated,
+            towards=towards,
         ):
             x = taken.state
             evaluations += taken.step.candidate.evaluations
@@ -187,6 +199,7 @@ def steps(
     correction: Correction | str | None = None,
     rng: np.random.Generator | None = None,
     repeated: bool = False,
+    towards: Direction = "data",
 ) -> Iterator[Taken]:
     """Yield the steps of a run one by one; :func:`solve` without its bookkeeping.
 
@@ -194,7 +207,7 @@ def steps(
 
     Parameters
     ----------
-    denoiser, x, grid, solver, correction, rng, repeated
+    denoiser, x, grid, solver, correction, rng, repeated, towards
         See :func:`solve`, which raises what this raises.
 
     Yields
@@ -209,7 +222,7 @@ def steps(
     >>> [float(taken.state[0, 0]) for taken in steps(law, np.array([[5.0]]), grid, "euler")]
     [3.0, 1.5]
     """
-    levels: Grid = require_grid(grid, repeated=repeated)
+    levels: Grid = require_grid(grid, repeated=repeated, towards=towards)
     solver = get_solver(solver) if isinstance(solver, str) else solver
     solvers = _replayed(solver, levels) if repeated else plan_of(solver, levels)
     xp = require_floating(x)
@@ -218,6 +231,11 @@ def steps(
 
         correction = get_correction(correction)
     correction = correction or NoCorrection()
+    if towards == "noise" and correction.name != "none":
+        raise ValueError(
+            f"correction must be none towards noise, where no reference was left, "
+            f"got {correction.name}"
+        )
     rng = rng or np.random.default_rng(0)
     if isinstance(correction, Prepares):
         correction = correction.prepare(Run(denoiser, x, levels, solver, rng, repeated))
