@@ -104,7 +104,7 @@ def log_likelihood(
     solver: Solver | str = "dpmpp-3s",
     grid: str | Mapping[str, Any] = "karras",
     steps: int = 64,
-    probes: int | None = None,
+    probes: int | Array | None = None,
     prior: Density | None = None,
     seed: int = 0,
 ) -> LogLikelihood:
@@ -133,9 +133,9 @@ def log_likelihood(
         the process's least noisy but in grids with a range of their own.
     steps : int
         A multiple of 4, at least 4.
-    probes : int, optional
-        Rademacher probes a state, at least 2. By default none where the denoiser knows its
-        divergence or has few coordinates, else :data:`DEFAULT_PROBES`.
+    probes : int or array (P, *x.shape), optional
+        Rademacher probes a state, at least 2, or probes themselves. By default none where the
+        denoiser knows its divergence or has few coordinates, else :data:`DEFAULT_PROBES`.
     prior : callable, optional
         The log density at the noisy end, :func:`normal` say. By default the denoiser's own where it
         has a ``log_prob``, as exact laws do, else normal, ``N(0, sigma^2 I)``, which leaves out the
@@ -231,13 +231,15 @@ class _Widened:
         return array_namespace(z).reshape(z[..., : self.dim], self.shape)
 
 
-def _widened(denoiser: Any, x: Array, probes: int | None, seed: int) -> _Widened:
+def _widened(denoiser: Any, x: Array, probes: int | Array | None, seed: int) -> _Widened:
     rows, same = _flat(x), cast(Denoiser, denoiser)
     shape, dim = tuple(x.shape), int(rows.shape[-1])
     if probes is None and isinstance(denoiser, HasDivergence):
         return _Widened(same, shape, dim, lambda x, s: denoiser.divergence(x, s)[..., None], 1)
-    if probes is not None and probes < 2:
-        raise ValueError(f"probes must be >= 2, whose scatter tells the error, got {probes}")
+    wanted: Any = DEFAULT_PROBES if probes is None else probes
+    count = wanted if isinstance(wanted, int) else len(wanted)
+    if count < 2:
+        raise ValueError(f"probes must be >= 2, whose scatter tells the error, got {count}")
     if not isinstance(denoiser, HasJvp | HasVjp):
         raise ValueError(
             f"denoiser must offer its divergence, jvp or vjp, got {type(denoiser).__name__}; "
@@ -253,12 +255,13 @@ def _widened(denoiser: Any, x: Array, probes: int | None, seed: int) -> _Widened
 
     if probes is None and dim <= DEFAULT_PROBES:
         unit = np.eye(dim).reshape(dim, *(1,) * (rows.ndim - 1), dim)
-        axes = like(np.broadcast_to(unit, (dim, *rows.shape)).reshape(dim, *shape), x)
+        axes = like(np.broadcast_to(unit, (dim, *rows.shape)).copy().reshape(dim, *shape), x)
         xp = array_namespace(x)
         trace = lambda x, s: xp.sum(along(x, s, axes), axis=-1)[..., None]  # noqa: E731
         return _Widened(same, shape, dim, trace, 1)
-    count = probes or DEFAULT_PROBES
-    drawn = draw_probes(x, count, "rademacher", np.random.default_rng(seed))
+    drawn = wanted
+    if isinstance(wanted, int):
+        drawn = draw_probes(x, count, "rademacher", np.random.default_rng(seed))
     return _Widened(same, shape, dim, lambda x, s: along(x, s, drawn), count)
 
 

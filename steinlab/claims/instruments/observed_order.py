@@ -96,21 +96,21 @@ def observe(case: Convergence, alter: Alter = unaltered) -> Observed:
     order = declared(solver, case.kind)
     fewer = FEWER if solver.depth == 0 and solver.order >= 4 else 1
     if case.kind == "local":
-        return _observed(case, [_local_error(case, wrong, fewer * h) for h in LENGTHS], order)
+        return slope_of(case, [_local_error(case, wrong, fewer * h) for h in LENGTHS], order)
     steps = [n // fewer for n in STEPS]
-    errors = errors_of(case, lambda n: _planned(solver, wrong, case.kind, n), steps)
-    return _observed(case, errors, order)
+    errors = errors_of(case, lambda n: planned(solver, wrong, case.kind, n), steps)
+    return slope_of(case, errors, order)
 
 
 def observe_runs(case: Convergence, run: Callable[[int], Solver | Plan], order: int) -> Observed:
     """Measure the global order of the runs that ``run`` gives for a number of steps."""
-    return _observed(case, [_global_error(case, run(n), n) for n in STEPS], order)
+    return slope_of(case, [_global_error(case, run(n), n) for n in STEPS], order)
 
 
 def global_errors(case: Convergence, steps: Sequence[int]) -> list[float]:
     """Return the error of runs of every number of steps, global cases only."""
     solver = get_solver(case.solver, PROCESSES[case.process])
-    return [_global_error(case, _planned(solver, solver, case.kind, n), n) for n in steps]
+    return [_global_error(case, planned(solver, solver, case.kind, n), n) for n in steps]
 
 
 def errors_of(
@@ -120,7 +120,8 @@ def errors_of(
     return [_global_error(case, run(n), n) for n in steps]
 
 
-def _observed(case: Convergence, errors: Sequence[float], order: int) -> Observed:
+def slope_of(case: Convergence, errors: Sequence[float], order: int) -> Observed:
+    """Read the order off the errors of runs with steps halved twice."""
     slopes = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     confidence = float(abs(slopes[-1] - slopes[-2]))
     return Observed(case, float(slopes[-1]), confidence, order, errors[-1])
@@ -142,7 +143,8 @@ def declared(solver: Solver, kind: str) -> int:
     return solver.width + 1 if solver.depth == solver.width else full + 1
 
 
-def _planned(solver: Solver, wrong: Solver, kind: str, steps: int) -> Solver | Plan:
+def planned(solver: Solver, wrong: Solver, kind: str, steps: int) -> Solver | Plan:
+    """Return ``wrong`` started as ``solver`` is in a case of that kind."""
     if kind == "own":
         return wrong
     return make_plan(wrong, steps, start=matching_start(solver))
@@ -163,7 +165,7 @@ def _grid(case: Convergence, steps: int) -> Grid:
 
 def _global_error(case: Convergence, run: Solver | Plan, steps: int) -> float:
     x, exact, floor = _exact_end(case.process)
-    return _distance(solve(LAW, x, _grid(case, steps), run).state, exact, floor)
+    return distance(solve(LAW, x, _grid(case, steps), run).state, exact, floor)
 
 
 def _local_error(case: Convergence, solver: Solver, h: float) -> float:
@@ -178,7 +180,7 @@ def _local_error(case: Convergence, solver: Solver, h: float) -> float:
     past = tuple(_visited(level, x, s) for level in earlier)
     exact = exact_flow(LAW, x, s, t)
     state = solver.step(LAW, x, s, t, past).state
-    return _distance(state, exact.state, float(np.max(exact.error)))
+    return distance(state, exact.state, float(np.max(exact.error)))
 
 
 def _visited(level: NoiseLevel, x: np.ndarray, s: NoiseLevel) -> Evaluation:
@@ -186,7 +188,8 @@ def _visited(level: NoiseLevel, x: np.ndarray, s: NoiseLevel) -> Evaluation:
     return Evaluation(level, state, LAW(state, level))
 
 
-def _distance(state: np.ndarray, exact: np.ndarray, floor: float) -> float:
+def distance(state: np.ndarray, exact: np.ndarray, floor: float) -> float:
+    """Return the root mean square error of a coordinate, clear of the reference's."""
     error = float(np.sqrt(np.mean((state - exact) ** 2)))
     if not error > 10 * floor:
         raise RuntimeError(f"error {error} does not stand clear of the reference's {floor}")
