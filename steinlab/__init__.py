@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from steinlab.diffusion.processes import get_process
     from steinlab.estimates import Estimate
     from steinlab.experiments.compare import compare
+    from steinlab.experiments.likelihood import log_likelihood
     from steinlab.solvers import get_solver
+    from steinlab.solvers.inversion import invert
     from steinlab.solvers.loop import Solution, solve
     from steinlab.testing import check_correction, check_denoiser, check_sampler, check_solver
     from steinlab.verification import laws
@@ -53,6 +55,7 @@ _FACE = {
     # how
     "get_solver": "steinlab.solvers:get_solver",
     "solve": "steinlab.solvers.loop:solve",
+    "invert": "steinlab.solvers.inversion:invert",
     "Solution": "steinlab.solvers.loop:Solution",
     "get_correction": "steinlab.corrections:get_correction",
     "stein": "steinlab.corrections:stein",
@@ -60,6 +63,7 @@ _FACE = {
     # what is found
     "coefficients": "steinlab.coefficient.routes:coefficients",
     "Estimate": "steinlab.estimates:Estimate",
+    "log_likelihood": "steinlab.experiments.likelihood:log_likelihood",
     "compare": "steinlab.experiments.compare:compare",
     # what is held
     "claim": "steinlab.verification.short:claim",
@@ -93,9 +97,11 @@ __all__ = [
     "get_correction",
     "get_process",
     "get_solver",
+    "invert",
     "laws",
     "levels",
     "load_model",
+    "log_likelihood",
     "make_grid",
     "numbers",
     "solve",

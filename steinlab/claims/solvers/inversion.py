@@ -64,7 +64,7 @@ class Span(NamedTuple):
     steps: tuple[int, ...]
 
 
-SHORT = Span(1.0, 0.55, (16, 32, 64))
+SHORT = Span(1.0, 0.6, (12, 24, 48))
 LONG = Span(50.0, 0.02, (2, 4, 8))
 """As far as an image's noise in a few steps."""
 
