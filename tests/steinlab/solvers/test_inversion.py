@@ -170,5 +170,5 @@ def test_a_walk_has_one_direction() -> None:
         require_step(*LEVELS[:2], towards="up")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="from: sigma must be > 0"):
         require_step(NoiseLevel(1.0, 0.0), LEVELS[0], towards="noise")
-    with pytest.raises(ValueError, match="correction must be none towards noise, .* got stein"):
+    with pytest.raises(ValueError, match=r"correction must be none towards noise, .* got stein"):
         solve(PLANE, np.zeros((4, 2)), up, "euler", correction="stein", towards="noise")
