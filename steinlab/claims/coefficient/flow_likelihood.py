@@ -39,12 +39,12 @@ from steinlab.verification.claim import (
 )
 from steinlab.verification.comparison import Comparison
 
-SOLVERS = ("dpmpp-3s", "rk-4", "unipc-3")
+SOLVERS = ("dpmpp-3s", "rk-4", "deis-log-3")
 DIMS = (1, 2, 4, 8)
-STATES, STEPS, FINE = 8, 32, 64
-"""States a case, steps of a run, and of those whose probes' scatter is measured."""
-ERRORS = 4.0
-"""Stated errors within which a case must lie; they are about twice what is off."""
+STATES, STEPS, FEW = 8, 64, 16
+"""States a case; steps of a run, and of one whose steps do not matter."""
+ERRORS = 2.0
+"""The largest stated errors of its states within which a case must lie."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,11 @@ def measure_change(case: Drawn) -> Change:
 
 
 def compare_change(data: Change, rule: Rule) -> Comparison:
-    """Compare at the state that is farthest off, in errors."""
+    """Compare at the state that is farthest off; one state's error alone may vanish by chance."""
     predicted = rule.sign * data.exact
-    tolerance = ERRORS * data.error
-    worst = int(np.argmax(np.abs(data.found - predicted) / tolerance))
-    at = slice(worst, worst + 1)
-    return Comparison(
-        data.found[at], predicted[at], tolerance[at], sampled=True, grade=AGREEMENT_GRADE
-    )
+    worst = int(np.argmax(np.abs(data.found - predicted)))
+    at, tolerance = slice(worst, worst + 1), np.array([ERRORS * data.error.max()])
+    return Comparison(data.found[at], predicted[at], tolerance, sampled=True, grade=AGREEMENT_GRADE)
 
 
 AGREEMENT_GRADE = 5e-3
@@ -152,15 +149,15 @@ def _signed(case: Drawn, steps: int) -> tuple[np.ndarray, float]:
 
 def measure_mean(case: Drawn) -> Probed:
     """Run with every sign vector, and with the exact divergence."""
-    options: dict[str, Any] = {"solver": case.solver, "steps": STEPS}
+    options: dict[str, Any] = {"solver": case.solver, "steps": FEW}
     exact = log_likelihood(case.law(), case.states(1), PROCESSES[case.process], **options)
-    return Probed(case, *_signed(case, STEPS), float(exact.value[0]))
+    return Probed(case, *_signed(case, FEW), float(exact.value[0]))
 
 
 def measure_spread(case: Drawn) -> Spread:
     """Run with every sign vector, and integrate the Jacobian."""
     law, process = case.law(), PROCESSES[case.process]
-    grid = make_grid(process, "logsnr", FINE, final_zero=False)
+    grid = make_grid(process, "logsnr", STEPS, final_zero=False)
     run = invert(law, case.states(1), grid, get_solver("dpmpp-3s"), keep_trajectory=True)
     levels = grid[::-1]
     drives = np.array(
@@ -168,7 +165,7 @@ def measure_spread(case: Drawn) -> Spread:
     )
     logs = np.log([level.ratio for level in levels])
     fine, coarse = (_variance(simpson(drives[::k], x=logs[::k], axis=0)) for k in (1, 2))
-    return Spread(case, *_signed(case, FINE), fine, abs(fine - coarse))
+    return Spread(case, *_signed(case, STEPS), fine, abs(fine - coarse))
 
 
 def _variance(total: np.ndarray) -> float:
@@ -179,9 +176,9 @@ def _variance(total: np.ndarray) -> float:
 
 def compare_mean(data: Probed, rule: Rule) -> Comparison:  # noqa: ARG001
     """Compare the mean over all sign vectors with the value without probes."""
-    size = np.abs(data.values).max() + STEPS * data.case.dim
+    size = np.abs(data.values).max() + FEW * data.case.dim
     return Comparison(
-        np.array([data.values.mean()]), np.array([data.exact]), np.array([100 * STEPS * EPS * size])
+        np.array([data.values.mean()]), np.array([data.exact]), np.array([100 * FEW * EPS * size])
     )
 
 
@@ -301,7 +298,7 @@ CLAIM = Claim(
     conditions=("a smooth law", "the same probe along the whole run"),
     formula=Rule(),
     checks=(
-        _check(CHANGE, 6, DIMS, measure_change, compare_change),
+        _check(CHANGE, 4, DIMS, measure_change, compare_change),
         _check(MEAN, 3, (2, 3), measure_mean, compare_mean),
         _check(VARIANCE, 3, (2, 3), measure_spread, compare_variance),
         _check(EXPONENTIAL, 3, (2,), measure_spread, compare_exponential),

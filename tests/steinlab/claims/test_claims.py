@@ -46,6 +46,7 @@ def plain(value: Any) -> Any:
 WHOLE = {
     "contractivity-trap",
     "edm-drift-vanishes",
+    "flow-likelihood",
     "multistep-hypothesis",
     "perturbation-bound",
     "perturbation-bound-in-trap",
