@@ -144,6 +144,14 @@ def test_without_signal_nothing_is_left_out() -> None:
     assert gap[1] < gap[0]
 
 
+def test_the_normal_density() -> None:
+    x = np.array([[1.0, -2.0], [0.0, 0.5]])
+    law = GaussianMixture([1.0], [[0.0, 0.0]], 9.0)
+    clean = law.log_prob(x, NoiseLevel(1.0, 0.0))
+    np.testing.assert_allclose(normal(x, NoiseLevel(1.0, 3.0)), clean, rtol=1e-14)
+    np.testing.assert_allclose(normal(x[:, None, None], NoiseLevel(1.0, 3.0)), clean, rtol=1e-14)
+
+
 def test_bits_of_a_dimension() -> None:
     found = log_likelihood(PLANE, states(PLANE, EDM, 3), steps=16)
     bits = found.bits_per_dim()
