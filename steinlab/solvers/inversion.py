@@ -30,7 +30,7 @@ import numpy as np
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.diffusion.denoisers import Denoiser
-from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.grids import Grid, require_grid
 from steinlab.estimates import Estimate
 from steinlab.metrics import rms_distance
 from steinlab.solvers.base import Solver
@@ -45,7 +45,8 @@ def upwards(grid: Sequence[NoiseLevel], first: NoiseLevel | None = None) -> Grid
     Raises
     ------
     ValueError
-        If the grid ends at zero noise and ``first`` is not given, or the other way round; if
+        If the grid does not run from noise to data; if it ends at zero noise and ``first`` is not
+        given, or the other way round; if
         ``first`` has no noise, or is not less noisy than the grid's first level.
 
     Examples
@@ -54,7 +55,7 @@ def upwards(grid: Sequence[NoiseLevel], first: NoiseLevel | None = None) -> Grid
     >>> [level.sigma for level in upwards(levels, NoiseLevel(1.0, 0.1))]
     [0.1, 1.0, 4.0]
     """
-    last = grid[-1]
+    last = require_grid(grid)[-1]
     if first is None:
         if not has_noise(last):
             raise ValueError(

@@ -152,7 +152,12 @@ def test_a_first_level_stands_for_zero_noise() -> None:
             {"first": LEVELS[0]},
             "first must have noise, and less than the grid's first level",
         ),
-        (LEVELS[::-1], {}, r"grid step 0: to must be noisier than from: .* must be > 2\.0, got 1"),
+        (
+            LEVELS[::-1],
+            {},
+            r"grid step 0: to must be less noisy than from: .* must be < 0\.5, got 1",
+        ),
+        ((), {}, "grid must hold at least 2 levels, got 0"),
     ],
 )
 def test_bad_grids_get_a_line(grid: Any, options: dict[str, Any], line: str) -> None:
@@ -166,6 +171,8 @@ def test_a_walk_has_one_direction() -> None:
     assert require_grid(up, towards="noise") == up
     with pytest.raises(ValueError, match=r"to must be less noisy than from: .* must be < 0\.5"):
         require_grid(up)
+    with pytest.raises(ValueError, match=r"to must be noisier than from: .* must be > 2\.0, got 1"):
+        require_grid(LEVELS, towards="noise")
     with pytest.raises(ValueError, match="towards must be one of data, noise, got up"):
         require_step(*LEVELS[:2], towards="up")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="from: sigma must be > 0"):
