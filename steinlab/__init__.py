@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from steinlab.diffusion.processes import get_process
     from steinlab.estimates import Estimate
     from steinlab.experiments.compare import compare
+    from steinlab.experiments.likelihood import log_likelihood
     from steinlab.solvers import get_solver
+    from steinlab.solvers.inversion import invert
     from steinlab.solvers.loop import Solution, solve
     from steinlab.testing import (
         check_correction,
@@ -58,11 +60,13 @@ _HOMES = {
     "steinlab.diffusion.networks": ("from_torch",),
     "steinlab.diffusion.guidance": ("guided",),
     "steinlab.solvers": ("get_solver",),
+    "steinlab.solvers.inversion": ("invert",),
     "steinlab.solvers.loop": ("solve", "Solution"),
     "steinlab.corrections": ("get_correction", "stein", "tweedie"),
     "steinlab.coefficient.routes": ("coefficients",),
     "steinlab.estimates": ("Estimate",),
     "steinlab.experiments.compare": ("compare",),
+    "steinlab.experiments.likelihood": ("log_likelihood",),
     "steinlab.verification.short": ("claim",),
     "steinlab.verification.arguments": ("levels", "steps", "numbers"),
     "steinlab.verification.expectation": ("E",),
@@ -101,9 +105,11 @@ __all__ = [
     "get_process",
     "get_solver",
     "guided",
+    "invert",
     "laws",
     "levels",
     "load_model",
+    "log_likelihood",
     "make_grid",
     "numbers",
     "solve",

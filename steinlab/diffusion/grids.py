@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,6 +31,9 @@ KARRAS_RHO = 7.0
 """Exponent of Karras et al. (2022), eq. (5)."""
 
 Grid = tuple[NoiseLevel, ...]
+
+Direction = Literal["data", "noise"]
+"""Where a walk over levels leads: to less noise, as sampling does, or to more, as inversion."""
 
 
 def _karras(process: Process, n: int, *, rho: float = KARRAS_RHO) -> np.ndarray:
@@ -457,7 +460,9 @@ def given_grid(process: Process, ratios: Sequence[float], *, repeated: bool = Fa
     return require_grid(levels, repeated=repeated)
 
 
-def require_grid(grid: Sequence[NoiseLevel], *, repeated: bool = False) -> Grid:
+def require_grid(
+    grid: Sequence[NoiseLevel], *, repeated: bool = False, towards: Direction = "data"
+) -> Grid:
     """Return the grid as a tuple; raise ``ValueError`` unless it runs from noise to data.
 
     Parameters
@@ -466,6 +471,8 @@ def require_grid(grid: Sequence[NoiseLevel], *, repeated: bool = False) -> Grid:
     repeated : bool
         Whether a level may come twice in a row, as in the grids of some libraries: a step of no
         length, which costs an evaluation.
+    towards : {"data", "noise"}
+        Where it must lead instead, if to noise.
     """
     if len(grid) < 2:
         raise ValueError(f"grid must hold at least 2 levels, got {len(grid)}")
@@ -474,7 +481,7 @@ def require_grid(grid: Sequence[NoiseLevel], *, repeated: bool = False) -> Grid:
         if repeated and same:
             continue
         try:
-            require_step(s, t)
+            require_step(s, t, towards=towards)
         except ValueError as error:
             again = (
                 ": a repeated level costs an evaluation and moves nothing; repeated=True replays it"
@@ -483,13 +490,20 @@ def require_grid(grid: Sequence[NoiseLevel], *, repeated: bool = False) -> Grid:
     return tuple(grid)
 
 
-def require_step(s: NoiseLevel, t: NoiseLevel) -> None:
-    """Raise ``ValueError`` unless every step from ``s`` to ``t`` goes towards less noise."""
+def require_step(s: NoiseLevel, t: NoiseLevel, *, towards: Direction = "data") -> None:
+    """Raise ``ValueError`` unless every step from ``s`` to ``t`` leads to less noise, or to more.
+
+    No step leaves zero noise, whose states do not say where noise was taken from.
+    """
     if not _everywhere(s.sigma > 0):
         raise ValueError(f"from: sigma must be > 0, got {s.sigma}")
-    if not _everywhere(t.ratio < s.ratio):
+    if one_of("towards", towards, ("data", "noise")) == "data":
+        right, what, sign = t.ratio < s.ratio, "less noisy", "<"
+    else:
+        right, what, sign = t.ratio > s.ratio, "noisier", ">"
+    if not _everywhere(right):
         raise ValueError(
-            f"to must be less noisy than from: sigma/alpha must be < {s.ratio}, got {t.ratio}"
+            f"to must be {what} than from: sigma/alpha must be {sign} {s.ratio}, got {t.ratio}"
         )
 
 

@@ -228,8 +228,10 @@ def _linear_drift(t: Any) -> Any:
     return 0.5 * (BETA_MIN + (BETA_MAX - BETA_MIN) * t)
 
 
-def _cosine_drift(t: Any) -> Any:
-    return _TURN * np.tan(_TURN * (t + COSINE_OFFSET))
+def _cosine_rates(t: Any, level: NoiseLevel) -> tuple[Any, Any]:
+    """``alpha' = -turn sin(angle) / cos0``, also at ``alpha = 0``."""
+    fall = _TURN * np.sin(_TURN * (t + COSINE_OFFSET)) / _COS0
+    return -fall, fall * level.alpha / level.sigma
 
 
 VP_LINEAR = Process(
@@ -242,7 +244,7 @@ VP_COSINE = Process(
     _cosine_time,
     1e-3,
     0.9946,
-    _vp_rates(_cosine_drift),
+    _cosine_rates,
     1.0,
 )
 VE = Process(

@@ -1,6 +1,7 @@
 r"""What a solver is: a pure step from one level to the next, the same text on every array library.
 
-All solvers step ``x`` at level ``s`` to a candidate ``T(x)`` at the less noisy level ``t``. With
+All solvers step ``x`` at level ``s`` to a candidate ``T(x)`` at the less noisy level ``t``, or, by
+the same formulas with ``h < 0``, at a noisier one. With
 
     kappa = sigma_t / sigma_s,   beta = alpha_t - kappa alpha_s,   h = lam_t - lam_s,
 
@@ -204,6 +205,9 @@ class LinearMultistep:
     ) -> Candidate:
         """Return ``kappa x + beta_0 D(x) + sum_j (beta_j D_j + zeta_j x_j)`` and its residual.
 
+        Up the noise, a step that ends at ``alpha_t = 0`` is of first order, ``(sigma_t / sigma_s)
+        (x - alpha_s D(x))``: ``lam`` ends at minus infinity, where no polynomial is followed.
+
         Raises
         ------
         ValueError
@@ -211,7 +215,7 @@ class LinearMultistep:
         """
         require_end(self, t)
         seen = (entry.level for entry in history[: self.width - 1])
-        linear = self.weights((s, *seen), t)
+        linear = self.weights((s, *seen), t) if has_signal(t) else first_order(s, t)
         if history and history[0].linear and history[0].linear.corrector:
             linear = _corrected(linear, history[0].linear)
         denoised = denoiser(x, s)
@@ -269,14 +273,14 @@ def first_order(s: NoiseLevel, t: NoiseLevel) -> LinearStep:
     """Return the coefficients of the first-order step (DDIM), exact for a constant denoiser.
 
     ``beta = (alpha_t - alpha_s) + alpha_s (1 - kappa)``. Nothing cancels: both terms are >= 0 if
-    ``alpha`` does not decrease and ``sigma`` does not increase.
+    ``alpha`` does not decrease and ``sigma`` does not increase, and <= 0 the other way.
     """
     kappa, slack = t.sigma / s.sigma, (s.sigma - t.sigma) / s.sigma
     return LinearStep(kappa, slack, ((t.alpha - s.alpha) + s.alpha * slack,))
 
 
 def log_snr_step(s: NoiseLevel, t: NoiseLevel) -> Any:
-    """Return ``h = lam_t - lam_s``; infinite where ``sigma_t`` or ``alpha_s`` is 0."""
+    """Return ``h = lam_t - lam_s``: negative up the noise, infinite at zero noise or signal."""
     if not has_noise(t) and isinstance(t.sigma, float):
         return float("inf")
     if not has_signal(s):

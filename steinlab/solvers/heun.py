@@ -5,7 +5,8 @@ step to ``x_hat``, the trapezoid rule simplifies, since ``(y_hat - D)/s' = (y - 
 
     T = kappa x + beta D(x) + c (D(x_hat) - D(x)),   c = alpha_t (s - s') / (2 s').
 
-At ``sigma_t = 0`` the step is Euler's; at ``alpha_s = 0`` it has no limit.
+At ``sigma_t = 0`` and, up the noise, at ``alpha_t = 0`` the step is Euler's; from ``alpha_s = 0``
+it has no limit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from analytic.arrays import Array
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.solvers.base import Candidate, History, first_order, require_signal
 from steinlab.solvers.euler import EULER
-from steinlab.solvers.scalars import has_noise
+from steinlab.solvers.scalars import has_both
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,15 @@ class Heun:
     ends_at_zero: bool = True
 
     def evaluations(self, t: NoiseLevel) -> int:
-        """Two, or one at zero noise."""
-        return 2 if has_noise(t) else 1
+        """Two, or one at zero noise or zero signal."""
+        return 2 if has_both(t) else 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
         """Return the trapezoid step and its residual."""
         euler = EULER.step(denoiser, x, s, t, history)
-        if not has_noise(t):
+        if self.evaluations(t) == 1:
             return euler
         require_signal(self.name, s)
         # s - s' = beta / (kappa alpha_s) * s': no difference of ratios is formed

@@ -13,7 +13,7 @@ import numpy as np
 from analytic import NoiseLevel
 from analytic.arrays import Array, require_floating
 from steinlab.diffusion.denoisers import Denoiser
-from steinlab.diffusion.grids import Grid, require_grid
+from steinlab.diffusion.grids import Direction, Grid, require_grid
 from steinlab.solvers.base import Evaluation, Solver
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.plans import Plan, plan_of
@@ -132,6 +132,7 @@ def solve(
     progress: Progress | None = None,
     keep_trajectory: bool = False,
     repeated: bool = False,
+    towards: Direction = "data",
 ) -> Solution:
     """Run a solver over a grid, correcting each step.
 
@@ -155,14 +156,18 @@ def solve(
         Whether a level may come twice in a row, as in the grids of some libraries. Such a step
         evaluates the denoiser and moves nothing; multistep solvers do not see it, since two outputs
         at one level have no divided difference.
+    towards : {"data", "noise"}
+        Where the grid leads. To noise, the same solver takes the same steps with ``h < 0``;
+        :func:`steinlab.solvers.inversion.invert` turns a grid round.
 
     Raises
     ------
     InputError
         If the solver or the correction is none, or an unknown id.
     ValueError
-        If the grid does not run from noise to data, or ends where the solver cannot, or the states
-        are not real floating.
+        If the grid does not run from noise to data (or the other way, ``towards`` noise), or ends
+        where the solver cannot, or the states are not real floating, or a correction, which is
+        made for steps to less noise, is asked for the other way.
     NonFiniteStateError
         If a state is not finite, naming the step (or the start) and the correction.
 
@@ -186,7 +191,14 @@ def solve(
     evaluations = 0
     try:
         for taken in steps(
-            denoiser, x, grid, solver, correction=correction, rng=rng, repeated=repeated
+            denoiser,
+            x,
+            grid,
+            solver,
+            correction=correction,
+            rng=rng,
+            repeated=repeated,
+            towards=towards,
         ):
             x = taken.state
             evaluations += taken.step.candidate.evaluations
@@ -218,6 +230,7 @@ def steps(
     correction: Correction | str | None = None,
     rng: np.random.Generator | None = None,
     repeated: bool = False,
+    towards: Direction = "data",
 ) -> Iterator[Taken]:
     """Yield the steps of a run one by one; arguments and errors are those of :func:`solve`.
 
@@ -231,7 +244,7 @@ def steps(
     >>> [float(taken.state[0, 0]) for taken in steps(law, np.array([[5.0]]), grid, "euler")]
     [3.0, 1.5]
     """
-    levels: Grid = require_grid(grid, repeated=repeated)
+    levels: Grid = require_grid(grid, repeated=repeated, towards=towards)
     solver = solver if isinstance(solver, Plan) else get_solver(solver)
     solvers = _replayed(solver, levels) if repeated else plan_of(solver, levels)
     xp = require_floating(x)
@@ -241,6 +254,11 @@ def steps(
         from steinlab.corrections import get_correction
 
         correction = get_correction(correction)
+    if towards == "noise" and correction.name != "none":
+        raise ValueError(
+            f"correction must be none towards noise, where no reference was left, "
+            f"got {correction.name}"
+        )
     if not _finite(x, xp):
         raise NonFiniteStateError(
             -1, len(solvers), solver.name, correction.name, Solution(x, 0, ())

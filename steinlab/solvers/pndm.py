@@ -23,12 +23,12 @@ from steinlab.diffusion.processes import Process
 from steinlab.solvers.adams import IPNDM
 from steinlab.solvers.base import Candidate, History, LinearMultistep, first_order, require_signal
 from steinlab.solvers.euler import EULER
-from steinlab.solvers.scalars import has_noise, plain
+from steinlab.solvers.scalars import has_both, plain
 
 
 @dataclass(frozen=True)
 class PseudoRungeKutta:
-    """A step of PNDM's start; four evaluations, one in a step to zero noise."""
+    """A step of PNDM's start; four evaluations, one in a step to zero noise or signal."""
 
     process: Process
     name: str = "pndm-start"
@@ -37,14 +37,14 @@ class PseudoRungeKutta:
     ends_at_zero: bool = True
 
     def evaluations(self, t: NoiseLevel) -> int:
-        """Four, or one at zero noise."""
-        return 4 if has_noise(t) else 1
+        """Four, or one at zero noise or zero signal."""
+        return 4 if has_both(t) else 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
         """Return the step and its residual."""
-        if not has_noise(t):
+        if not has_both(t):
             return EULER.step(denoiser, x, s, t, history)
         require_signal("pndm", s)
         begin, end = (self.process.time(level.ratio) for level in (s, t))

@@ -43,6 +43,11 @@ def has_signal(level: NoiseLevel) -> bool:
     return alpha > 0 if isinstance(alpha, float) else bool(np.all(np.asarray(alpha) > 0))
 
 
+def has_both(level: NoiseLevel) -> bool:
+    """Whether ``alpha > 0`` and ``sigma > 0``, at every case of a stack: ``lam`` is finite."""
+    return has_signal(level) and has_noise(level)
+
+
 def has_noise(level: NoiseLevel) -> bool:
     """Whether ``sigma > 0``, at every case of a stack."""
     sigma = level.sigma

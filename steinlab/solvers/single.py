@@ -2,9 +2,9 @@ r"""Single-step solvers with stages inside the step, placed in ``lam``.
 
 A stage at the fraction ``c`` of the step, ``lam = lam_s + c h``, integrates the polynomial through
 the outputs before it, from ``x``. The step's end integrates the polynomial through the outputs at
-chosen stages (:mod:`steinlab.solvers.exponential`). At ``sigma_t = 0`` the step is Euler's, one
-evaluation. From ``alpha_s = 0`` every stage lies at ``s``: in data form the step is Euler's too, in
-noise form it has no limit.
+chosen stages (:mod:`steinlab.solvers.exponential`). At ``sigma_t = 0`` and, up the noise, at
+``alpha_t = 0`` the step is Euler's, one evaluation. From ``alpha_s = 0`` every stage lies at ``s``:
+in data form the step is Euler's too, in noise form it has no limit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from steinlab.solvers.base import (
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import integrate
 from steinlab.solvers.phi import decaying_moments
-from steinlab.solvers.scalars import exp, has_noise
+from steinlab.solvers.scalars import exp, has_both
 
 Between = Callable[[NoiseLevel, NoiseLevel, float], NoiseLevel]
 """``(s, t, c) -> level`` with ``lam = lam_s + c (lam_t - lam_s)``."""
@@ -85,14 +85,14 @@ class SingleStep:
     ends_at_zero: bool = True
 
     def evaluations(self, t: NoiseLevel) -> int:
-        """One per stage, or one at zero noise."""
-        return 1 + len(self.fractions) if has_noise(t) else 1
+        """One per stage, or one at zero noise or zero signal."""
+        return 1 + len(self.fractions) if has_both(t) else 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
         """Return the step and its residual."""
-        if not has_noise(t):
+        if not has_both(t):
             return EULER.step(denoiser, x, s, t, history)
         stages = (0.0, *self.fractions)
         h = log_snr_step(s, t)
@@ -136,14 +136,14 @@ class Dpm2:
     ends_at_zero: bool = True
 
     def evaluations(self, t: NoiseLevel) -> int:
-        """Two, or one at zero noise."""
-        return 2 if has_noise(t) else 1
+        """Two, or one at zero noise or zero signal."""
+        return 2 if has_both(t) else 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
         """Return the step and its residual."""
-        if not has_noise(t):
+        if not has_both(t):
             return EULER.step(denoiser, x, s, t, history)
         require_signal(self.name, s)
         middle = self.between(s, t, 0.5)
@@ -199,15 +199,15 @@ class TwoStage:
         return cls(name, fraction)
 
     def evaluations(self, t: NoiseLevel) -> int:
-        """Two, or one at zero noise."""
-        return 2 if has_noise(t) else 1
+        """Two, or one at zero noise or zero signal."""
+        return 2 if has_both(t) else 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
         """Return the step and its residual."""
         euler = EULER.step(denoiser, x, s, t, history)
-        if not has_noise(t):
+        if not has_both(t):
             return euler
         linear = first_order(s, t)
         middle = t if self.fraction == 1 else self.between(s, t, self.fraction)

@@ -117,16 +117,16 @@ def observe(case: Convergence, alter: Alter = unaltered) -> Observed:
     order = declared(solver, case.kind)
     fewer = FEWER if solver.depth == 0 and solver.order >= 4 else 1
     if case.kind == "local":
-        return _observed(case, [_local_error(case, wrong, fewer * h) for h in LENGTHS], order)
+        return slope_of(case, [_local_error(case, wrong, fewer * h) for h in LENGTHS], order)
     if wrong is solver and (companions := _companions(case, solver)):
         start = matching_start(solver) if case.kind == "matching" else ()
         ends = _ends(case.process, case.grid, start, companions)
         _, exact, floor = _exact_end(case.process)
         own = companions.index(solver)
-        return _observed(case, [_distance(end[own], exact, floor) for end in ends], order)
+        return slope_of(case, [distance(end[own], exact, floor) for end in ends], order)
     steps = [n // fewer for n in STEPS]
-    errors = errors_of(case, lambda n: _planned(solver, wrong, case.kind, n), steps)
-    return _observed(case, errors, order)
+    errors = errors_of(case, lambda n: planned(solver, wrong, case.kind, n), steps)
+    return slope_of(case, errors, order)
 
 
 def _companions(case: Convergence, solver: Solver) -> tuple[LinearMultistep, ...]:
@@ -192,13 +192,13 @@ def _column(values: Sequence[float]) -> np.ndarray:
 
 def observe_runs(case: Convergence, run: Callable[[int], Solver | Plan], order: int) -> Observed:
     """Measure the global order of the runs that ``run`` gives for a number of steps."""
-    return _observed(case, [_global_error(case, run(n), n) for n in STEPS], order)
+    return slope_of(case, [_global_error(case, run(n), n) for n in STEPS], order)
 
 
 def global_errors(case: Convergence, steps: Sequence[int]) -> list[float]:
     """Return the error of runs of every number of steps, global cases only."""
     solver = get_solver(case.solver, PROCESSES[case.process])
-    return [_global_error(case, _planned(solver, solver, case.kind, n), n) for n in steps]
+    return [_global_error(case, planned(solver, solver, case.kind, n), n) for n in steps]
 
 
 def errors_of(
@@ -208,7 +208,8 @@ def errors_of(
     return [_global_error(case, run(n), n) for n in steps]
 
 
-def _observed(case: Convergence, errors: Sequence[float], order: int) -> Observed:
+def slope_of(case: Convergence, errors: Sequence[float], order: int) -> Observed:
+    """Read the order off the errors of runs with steps halved twice."""
     slopes = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     confidence = float(abs(slopes[-1] - slopes[-2]))
     return Observed(case, float(slopes[-1]), confidence, order, errors[-1])
@@ -230,7 +231,8 @@ def declared(solver: Solver, kind: str) -> int:
     return solver.width + 1 if solver.depth == solver.width else full + 1
 
 
-def _planned(solver: Solver, wrong: Solver, kind: str, steps: int) -> Solver | Plan:
+def planned(solver: Solver, wrong: Solver, kind: str, steps: int) -> Solver | Plan:
+    """Return ``wrong`` started as ``solver`` is in a case of that kind."""
     if kind == "own":
         return wrong
     return make_plan(wrong, steps, start=matching_start(solver))
@@ -256,7 +258,7 @@ def _grid(process: str, grid: str, steps: int) -> Grid:
 def _global_error(case: Convergence, run: Solver | Plan, steps: int) -> float:
     x, exact, floor = _exact_end(case.process)
     grid = _grid(case.process, case.grid, steps)
-    return _distance(solve(LAW, x, grid, run).state, exact, floor)
+    return distance(solve(LAW, x, grid, run).state, exact, floor)
 
 
 def _local_error(case: Convergence, solver: Solver, h: float) -> float:
@@ -269,7 +271,7 @@ def _local_error(case: Convergence, solver: Solver, h: float) -> float:
     t, s, *earlier = levels
     x = s.alpha * STATES
     past = tuple(_visited(level, s) for level in earlier)
-    return _distance(solver.step(LAW, x, s, t, past).state, *_led(s, t))
+    return distance(solver.step(LAW, x, s, t, past).state, *_led(s, t))
 
 
 @lru_cache(maxsize=512)
@@ -278,7 +280,8 @@ def _visited(level: NoiseLevel, s: NoiseLevel) -> Evaluation:
     return Evaluation(level, state, LAW(state, level))
 
 
-def _distance(state: np.ndarray, exact: np.ndarray, floor: float) -> float:
+def distance(state: np.ndarray, exact: np.ndarray, floor: float) -> float:
+    """Return the root mean square error of a coordinate, clear of the reference's."""
     error = float(np.sqrt(np.mean((state - exact) ** 2)))
     if not error > 10 * floor:
         raise RuntimeError(f"error {error} does not stand clear of the reference's {floor}")

@@ -39,6 +39,7 @@ def plain(value: Any) -> Any:
 WHOLE = {
     "contractivity-trap",
     "edm-drift-vanishes",
+    "flow-likelihood",
     "multistep-hypothesis",
     "perturbation-bound",
     "perturbation-bound-in-trap",

@@ -1,0 +1,185 @@
+"""Log likelihoods by the flow, against the densities of exact laws."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from analytic import GaussianMixture, NoiseLevel
+from steinlab.diffusion.networks import edm_denoiser
+from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, Process, get_process
+from steinlab.experiments.likelihood import log_likelihood, normal
+from steinlab.solvers import SOLVER_IDS, get_solver
+
+PLANE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, -0.2]], [[0.2, 0.4], [0.3, 0.1]])
+
+
+def random_law(dim: int, modes: int, seed: int) -> GaussianMixture:
+    rng = np.random.default_rng(seed)
+    widths = rng.uniform(0.05, 0.5, (modes, dim))
+    return GaussianMixture(rng.dirichlet(np.ones(modes)), rng.standard_normal((modes, dim)), widths)
+
+
+def states(law: GaussianMixture, process: Process, n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return process.level_at(process.ratio_min).noised(law.sample(n, rng), rng)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A law's denoiser on pictures, which knows ``D' v`` alone."""
+
+    law: GaussianMixture
+
+    def __call__(self, x: Any, level: NoiseLevel) -> Any:
+        return self.law(x.reshape(len(x), -1), level).reshape(x.shape)
+
+    def jvp(self, x: Any, level: NoiseLevel, v: Any) -> Any:
+        flat = v.reshape(*v.shape[: v.ndim - 3], -1)
+        return self.law.jvp(x.reshape(len(x), -1), level, flat).reshape(v.shape)
+
+
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    st.integers(1, 8),
+    st.integers(1, 4),
+    st.integers(0, 10**6),
+    st.sampled_from(sorted(PROCESSES)),
+    st.sampled_from(["dpmpp-3s", "rk-4", "unipc-3", "deis-log-3"]),
+)
+def test_it_is_the_mixtures_own_density(
+    dim: int, modes: int, seed: int, name: str, solver: str
+) -> None:
+    law, process = random_law(dim, modes, seed), PROCESSES[name]
+    x = states(law, process, 20, seed)
+    found = log_likelihood(law, x, process, solver=solver)
+    gap = np.abs(found.value - law.log_prob(x, found.level))
+    assert found.level.ratio == pytest.approx(process.ratio_min, rel=1e-12)
+    assert np.all(gap < 4 * found.error + 1e-9)
+    assert np.sqrt(np.mean(found.error**2)) < 0.05 * dim
+
+
+@pytest.mark.parametrize("name", SOLVER_IDS)
+def test_every_solver_keeps_its_order(name: str) -> None:
+    process = FLOW.within(0.3, 1.0)  # where all are asymptotic
+    x, solver = states(PLANE, process, 20), get_solver(name, process)
+    exact = PLANE.log_prob(x, process.level_at(process.ratio_min))
+    n = 8 if solver.order >= 4 else 64
+    runs = [log_likelihood(PLANE, x, process, solver=solver, steps=k) for k in (n, 2 * n)]
+    errors = [float(np.sqrt(np.mean((run.value - exact) ** 2))) for run in runs]
+    assert abs(math.log2(errors[0] / errors[1]) - solver.order) < 0.3, errors
+    each = solver.evaluations(NoiseLevel(0.5, 0.5))
+    assert runs[0].evaluations == pytest.approx(1.75 * n * each, rel=0.3)  # PNDM starts dearer
+
+
+def test_the_error_of_the_probes_is_what_it_says() -> None:
+    """Of a hundred states about 68 lie within one error, 90 or more within two."""
+    law = random_law(16, 3, 1)
+    x = states(law, EDM, 100)
+    found = log_likelihood(law, x, steps=32, probes=16)
+    z = np.abs(found.value - law.log_prob(x, found.level)) / found.error
+    assert 0.58 < np.mean(z < 1) < 0.8
+    assert np.mean(z < 2) > 0.88
+    again = log_likelihood(law, x, steps=32, probes=16)
+    other = log_likelihood(law, x, steps=32, probes=16, seed=1)
+    np.testing.assert_array_equal(again.value, found.value)
+    assert np.all(other.value != found.value)
+
+
+def test_the_mean_over_all_probes_is_exact() -> None:
+    x = states(PLANE, EDM, 5)
+    signs = np.array([[1.0, 1.0], [1.0, -1.0]])[:, None] * np.ones((1, 5, 1))
+    found, exact = (log_likelihood(PLANE, x, steps=16, probes=p) for p in (signs, None))
+    np.testing.assert_allclose(found.value, exact.value, rtol=1e-10)
+    assert np.all(found.error > exact.error)
+
+
+def test_networks_and_pictures_agree_with_the_law() -> None:
+    law, x = random_law(4, 2, 3), states(random_law(4, 2, 3), EDM, 6)
+    exact = log_likelihood(law, x, steps=16)
+
+    def net(pictures: Any, sigma: Any) -> Any:
+        flat = pictures.reshape(len(pictures), -1)
+        return law(flat, NoiseLevel(1.0, float(sigma[0]))).reshape(pictures.shape)
+
+    network = edm_denoiser(net, (1, 2, 2), dtype=torch.float64)
+    own = log_likelihood(network, torch.from_numpy(x), steps=16, prior=law.log_prob)
+    assert own.value.dtype == torch.float64
+    np.testing.assert_allclose(own.value.numpy(), exact.value, rtol=1e-9)
+    np.testing.assert_allclose(own.error.numpy(), exact.error, rtol=1e-5)
+    seen = log_likelihood(Pictures(law), x.reshape(6, 1, 2, 2), steps=16, prior=None)
+    bias = exact.value - seen.value
+    spread = float(law.second_moment()) / (2 * 80.0**2)
+    assert np.all(np.abs(bias) < 20 * spread**0.5)
+    long = log_likelihood(network, x, solver="rk-4", steps=64)
+    assert np.all(np.abs(seen.value - long.value) < 2 * seen.error + 2 * long.error)
+
+
+def test_a_normal_prior_understates_the_mean_by_the_divergence_of_the_laws() -> None:
+    law, process = random_law(3, 2, 5), EDM.within(0.002, 5.0)
+    x = states(law, process, 2000)
+    kept = [log_likelihood(law, x, process, steps=16, prior=prior) for prior in (None, normal)]
+    bias = kept[0].value - kept[1].value
+    mean, error = bias.mean(), bias.std() / len(bias) ** 0.5
+    most = float(law.second_moment()) / (2 * 5.0**2)
+    assert -3 * error < mean < most + 3 * error
+
+
+def test_without_signal_nothing_is_left_out() -> None:
+    law = random_law(2, 3, 7)
+    x = states(law, FLOW, 30)
+    found = log_likelihood(law, x, FLOW, solver="rk-4", grid="time-uniform:start=1", prior=normal)
+    fine = log_likelihood(
+        law, x, FLOW, solver="rk-4", grid="time-uniform:start=1", prior=normal, steps=256
+    )
+    gap = [np.abs(f.value - law.log_prob(x, f.level)).max() for f in (found, fine)]
+    assert gap[1] < 2e-3
+    assert gap[1] < gap[0]
+
+
+def test_the_normal_density() -> None:
+    x = np.array([[1.0, -2.0], [0.0, 0.5]])
+    law = GaussianMixture([1.0], [[0.0, 0.0]], 9.0)
+    clean = law.log_prob(x, NoiseLevel(1.0, 0.0))
+    np.testing.assert_allclose(normal(x, NoiseLevel(1.0, 3.0)), clean, rtol=1e-14)
+    np.testing.assert_allclose(normal(x[:, None, None], NoiseLevel(1.0, 3.0)), clean, rtol=1e-14)
+
+
+def test_bits_of_a_dimension() -> None:
+    found = log_likelihood(PLANE, states(PLANE, EDM, 3), steps=16)
+    bits = found.bits_per_dim()
+    np.testing.assert_allclose(bits.value, -found.value / (2 * math.log(2)))
+    np.testing.assert_allclose(bits.error, found.error / (2 * math.log(2)))
+    np.testing.assert_allclose(found.bits_per_dim(2 / 256).value, bits.value + 7)
+    with pytest.raises(ValueError, match="bin_width must be > 0, got 0"):
+        found.bits_per_dim(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"steps": 6}, "steps must be a multiple of 4 and >= 4, got 6"),
+        ({"probes": 1}, "probes must be >= 2, whose scatter tells the error, got 1"),
+        ({"process": "cosine"}, "process must be one of .*, got cosine"),
+        ({"denoiser": lambda x, _: x}, "denoiser must offer its divergence, jvp or vjp, got f"),
+        ({"x": np.zeros((2, 2), dtype=int)}, "x must have a real floating dtype, got int64"),
+    ],
+)
+def test_bad_input_gets_a_line(options: dict[str, Any], line: str) -> None:
+    given: dict[str, Any] = {"denoiser": PLANE, "x": np.zeros((2, 2)), "process": "edm", **options}
+    with pytest.raises(ValueError, match=line) as raised:
+        log_likelihood(given.pop("denoiser"), given.pop("x"), given.pop("process"), **given)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_process_may_be_given() -> None:
+    x = states(PLANE, get_process("ve"), 3)
+    by_name, by_process = (log_likelihood(PLANE, x, p, steps=8) for p in ("ve", PROCESSES["ve"]))
+    np.testing.assert_array_equal(by_name.value, by_process.value)
