@@ -1,7 +1,8 @@
 r"""Draws of a stochastic subject, answered with what is asked for: exact probes or seeded numbers.
 
-While a source is open, ``torch.randn``, ``torch.randn_like``, ``Tensor.normal_`` and
-``numpy.random``'s global functions answer from it, and loops that take a ``noise_sampler`` get one.
+While a source is open, ``torch.randn``, ``torch.randn_like``, ``Tensor.normal_``,
+``numpy.random``'s global functions and the generators that ``numpy.random.default_rng`` makes
+answer from it, and loops that take a ``noise_sampler`` get one.
 A ``noise_sampler(sigma, sigma_next)`` answers increments of one Brownian motion in sigma, scaled to
 unit variance: overlapping intervals share what they have in common, as a Brownian tree's do.
 
@@ -157,6 +158,8 @@ def answered(source: Source) -> Iterator[None]:
         stack.callback(_OPEN.reset, _OPEN.set(source))
         for name in ("randn", "standard_normal", "normal"):
             stack.enter_context(mock.patch.object(np.random, name, _numpy(source, name)))
+        made = _generators(source, np.random.default_rng)
+        stack.enter_context(mock.patch.object(np.random, "default_rng", made))
         if "torch" in sys.modules:
             import torch
 
@@ -182,6 +185,25 @@ def _numpy(source: Source, name: str) -> Callable[..., Any]:
         return loc + scale * source.draw(np.asarray(real(size=kwargs.get("size", size))))
 
     return answer
+
+
+def _generators(source: Source, real: Callable[..., Any]) -> Callable[..., Any]:
+    """Make generators whose normals are answered."""
+
+    class Answered(np.random.Generator):
+        def standard_normal(
+            self, size: Any = None, dtype: Any = np.float64, out: Any = None
+        ) -> Any:
+            drawn = source.draw(np.asarray(super().standard_normal(size, dtype, out)))
+            if out is None:
+                return drawn.astype(dtype)
+            out[...] = drawn
+            return out
+
+        def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
+            return loc + scale * self.standard_normal(size)
+
+    return lambda *args, **kwargs: Answered(real(*args, **kwargs).bit_generator)
 
 
 def _torch(source: Source, real: Callable[..., Any]) -> Callable[..., Any]:

@@ -135,6 +135,15 @@ LABELS = {
 }
 
 
+def _telling(wrong: Sequence[Row]) -> list[Row]:
+    """Return the failures whose cause is worth reading, the most telling first.
+
+    Where two runs differ, whatever else was measured is as random as they are.
+    """
+    random = [row for row in wrong if row.check == "deterministic"]
+    return random or sorted(wrong, key=lambda row: row.check not in TELLING)
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return the report's lines, one per check; a cause is given where it first comes up.
 
@@ -146,9 +155,10 @@ def table(rows: Sequence[Row]) -> str:
     wide = max((len(row.title) for row in rows), default=0) + 2
     lines: list[str] = []
     said: set[str] = set()
+    telling = {row.check for row in _telling([row for row in rows if row.verdict in WRONG])}
     for row in rows:
         lines.append(f"  {row.title:<{wide}}  {LABELS[row.verdict]:<10}  {row.text}".rstrip())
-        if row.cause and row.verdict in WRONG and row.cause not in said:
+        if row.cause and row.check in telling and row.cause not in said:
             said.add(row.cause)
             lines.append(f"  {'':<{wide}}  {'':<10}  probable cause: {row.cause}")
     return "\n".join(lines)
@@ -160,8 +170,7 @@ def summary(rows: Sequence[Row]) -> str:
     wrong = [row for row in rows if row.verdict in WRONG]
     if not wrong:
         return f"conforms: {len(judged)} checks, {len(rows) - len(judged)} declined"
-    telling = sorted(wrong, key=lambda row: row.check not in TELLING)
-    causes = list(dict.fromkeys(row.cause for row in telling if row.cause))
+    causes = list(dict.fromkeys(row.cause for row in _telling(wrong) if row.cause))
     if len(causes) > 2:
         causes = [*causes[:2], f"{len(causes) - 2} more above"]
     text = f"FAILS: {len(wrong)} of {len(judged)} ({', '.join(row.check for row in wrong)})."

@@ -11,13 +11,14 @@ whole table ``alphas_cumprod`` of a scheduler rebuilt with one entry per level w
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import math
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,8 @@ def from_diffusers(
     """
     if hasattr(factory, "set_timesteps") and not isinstance(factory, type):
         built: Any = factory
+        if not hasattr(built, "from_config"):  # a scheduler of another library
+            return Scheduled(lambda: copy.deepcopy(built), prediction, name)
         return Scheduled(lambda: type(built).from_config(built.config), prediction, name)
     return Scheduled(factory, prediction, name)
 
@@ -99,7 +102,10 @@ class Scheduled:
                     f"the factory must return a scheduler with {method}, got {type(one).__name__}"
                 )
         self.name = self.given_name or type(one).__name__
-        self._config = dict(getattr(one, "config", {}))
+        config = getattr(one, "config", {})
+        self._config = dict(
+            config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
+        )
         self._class = type(one).__name__
         self._told = self.prediction or self._config.get("prediction_type") or "epsilon"
 
@@ -214,6 +220,11 @@ class Scheduled:
         options: dict[str, Any] = {"num_train_timesteps": entries * steps, "steps_offset": 0}
         options |= {"timestep_spacing": "leading", "set_alpha_to_one": True}
         known = {key: value for key, value in options.items() if key in self._config}
+        if not hasattr(scheduler, "from_config"):
+            raise SubjectError(
+                f"{self.name} must hold its levels as sigmas, or have from_config, to be given "
+                "levels; a loop f(model, x, sigmas) around it can be checked"
+            )
         scheduler = type(scheduler).from_config(scheduler.config, **known)
         called(f"{self.name}.set_timesteps({steps})", scheduler.set_timesteps, steps)
         powers = []

@@ -23,13 +23,13 @@ from steinlab.solvers import EULER, SOLVER_IDS, get_solver, make_plan, matching_
 PROCESS, GRID = "vp-linear", "logsnr"
 STEPS = (8, 16, 32, 64, 128)
 FAMILIES = {
-    "Euler, Heun": ("euler", "heun"),
+    "Euler, Heun, Runge-Kutta": ("euler", "heun", "rk"),
     "DPM-Solver, single step": ("dpm-2", "dpmpp-2s", "dpmpp-3s", "dpmpp-3s-taylor"),
-    "DPM-Solver++, multistep": ("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "dpmpp-3m-exact"),
+    "DPM-Solver, multistep": ("dpm-2m", "dpm-3m", "dpmpp-2m", "dpmpp-3m"),
     "UniPC": ("unipc",),
     r"DEIS, $\rho$ and $\log$": ("deis-rho", "deis-log"),
     "DEIS, time": ("deis-tab",),
-    "iPNDM": ("ipndm",),
+    "iPNDM, PNDM": ("ipndm", "pndm"),
     "iPNDM, variable step": ("ipndm-v",),
 }
 """A look each; a solver belongs to the longest prefix or name that fits."""

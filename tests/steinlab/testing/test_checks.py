@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from steinlab.testing import ConformanceError, check_sampler, from_loop, rows_of
 from steinlab.testing.checks import CHECKS
-from steinlab.testing.rows import Row, expected
+from steinlab.testing.rows import Row, expected, summary, table
+from steinlab.testing.subject import SubjectError
 from tests.steinlab.testing import fresh, loops
 
 OWN = {check.id for check in CHECKS if check.of == "own"}
@@ -138,3 +144,104 @@ def test_the_weak_order_tells_whether_a_stage_shares_the_noise_of_its_step() -> 
     assert wrong.cause == "a draw inside the step is independent of the step's, or is used twice"
     first = row_of("law", loops.stochastic_midpoint(independent=True), law=True, order=1)
     assert first.verdict == "ok"
+
+
+def ancestral(draw: Any) -> Any:
+    def loop(model: Any, x: Any, sigmas: Any) -> Any:
+        rng = np.random.default_rng(0)
+        for s, t in itertools.pairwise(sigmas):
+            up = (t**2 * (s**2 - t**2) / s**2) ** 0.5
+            down = (t**2 - up**2) ** 0.5
+            x = x + (x - model(x, s)) / s * (down - s)
+            x = x + up * draw(rng, x)
+        return x
+
+    return loop
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng, x: torch.from_numpy(rng.standard_normal(tuple(x.shape))),
+        lambda rng, x: torch.from_numpy(rng.normal(0.0, 1.0, tuple(x.shape))),
+    ],
+)
+def test_a_generator_made_in_a_run_is_answered_even_where_it_is_seeded(draw: Any) -> None:
+    rows = {row.check: row for row in rows_of(ancestral(draw), only=["law", "order-even"])}
+    assert rows["law"].verdict == "ok"
+    assert rows["order-even"].text == "draws noise: judged by law"
+
+
+def test_one_draw_for_a_whole_batch_is_named() -> None:
+    shared = ancestral(lambda _rng, x: torch.randn(1, *x.shape[1:], dtype=x.dtype))
+    assert "shared by all states" in row_of("law-distance", shared).cause
+
+
+def test_a_runge_kutta_method_in_log_sigma_is_exact_in_the_limit_only() -> None:
+    def heun(model: Any, x: Any, sigmas: Any, *, order: int = 2) -> Any:
+        for s, t in itertools.pairwise(sigmas):
+            d = model(x, s)
+            if t == 0:
+                return d
+            h = (s / t).log()
+            slope = x - d
+            ahead = x - h * slope
+            stage = ahead - model(ahead, t) if order == 2 else slope
+            x = x - h * (slope + stage) / 2
+        return x
+
+    rows = rows_of(heun)
+    assert all(row.verdict in {"ok", "declined"} for row in rows), rows
+    (one_point,) = (row for row in rows if row.check == "one-point")
+    assert one_point.text.startswith("met in the limit only: ")
+    assert row_of("one-point", partial(heun, order=1)).verdict == "fails"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_adaptive_method_in_log_sigma_conforms_unless_it_keeps_what_it_rejects(
+    kept: bool,
+) -> None:
+    def pair(model: Any, x: Any, sigma_start: Any, sigma_end: Any, rtol: float = 1e-3) -> Any:
+        s, end, h = float(sigma_start), float(sigma_end), 0.3
+        while s > end * (1 + 1e-12):
+            h = min(h, math.log(s / end))
+            t = max(end, s * math.exp(-h))
+            slope = x - model(x, s)
+            ahead = x - h * slope
+            y = x - h * (slope + ahead - model(ahead, t)) / 2
+            error = float(abs(y - ahead).max() / (rtol * (1 + abs(x).max())))
+            x, s = (y if kept or error <= 1 else x), (t if error <= 1 else s)
+            h *= min(3.0, max(0.2, 0.9 / (error + 1e-12) ** 0.5))
+        return x
+
+    rows = {row.check: row for row in rows_of(pair, only=["tolerance", "rejected", "one-point"])}
+    wrong = {check for check, row in rows.items() if row.verdict == "fails"}
+    assert wrong == ({"tolerance", "rejected", "one-point"} if kept else set())
+
+
+def test_where_two_runs_differ_no_other_cause_is_given() -> None:
+    rows = [
+        Row("scale", "scale", "fails", cause="a clip"),
+        Row("deterministic", "deterministic", "fails", cause="it draws"),
+    ]
+    assert "a clip" not in table(rows) + summary(rows)
+    assert summary(rows).endswith("Probable cause: it draws.")
+
+
+class Bare:
+    """A scheduler of no library: a plain configuration, no ``from_config``."""
+
+    config = SimpleNamespace(prediction_type="epsilon")
+    timesteps = (1, 0)
+
+    def set_timesteps(self, steps: int) -> None:
+        self.timesteps = tuple(range(steps))[::-1]
+
+    def step(self, output: Any, _t: Any, _x: Any) -> tuple[Any]:
+        return (output,)
+
+
+@pytest.mark.parametrize("target", [Bare, Bare()])
+def test_a_scheduler_without_from_config_is_refused_in_one_line(target: Any) -> None:
+    with pytest.raises(SubjectError, match="Bare must hold its levels as sigmas, or have"):
+        rows_of(target)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from steinlab.cli import main
-from steinlab.report.figures import figure_names, load_figure
+from steinlab.report.figures import figure_names, load_figure, observed_orders
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.render import SUFFIXES, render
+from steinlab.solvers import SOLVER_IDS
 
 
 def _compute(seed: int) -> FigureData:
@@ -72,3 +73,8 @@ def test_the_command_lists_and_refuses(tmp_path: Path, capsys: pytest.CaptureFix
     blocked.write_text("")
     assert main(["figures", "coefficient-routes", "--out", str(blocked / "x")]) == 2
     assert "--out must be a folder" in capsys.readouterr().err
+
+
+def test_every_solver_has_a_family_to_be_drawn_in() -> None:
+    families = {observed_orders.family(name) for name in SOLVER_IDS}
+    assert families == set(range(len(observed_orders.FAMILIES)))
