@@ -78,7 +78,7 @@ def test_the_short_form_is_judged_as_shown(tmp_path: Path, here: Callable[..., s
     assert refuted["verdict"] == "refuted"
     worst = refuted["worst"]
     sigma, measured, bound = re.findall(
-        r"standard Gaussian at `sigma = (\S+)`: (\S+) where at most (\S+) is claimed", PAGE
+        r"standard Gaussian at\s`sigma = (\S+)`, (\S+) where at most (\S+) is claimed", PAGE
     )[0]
     assert worst["case"] == {
         "law": {"weights": [1.0], "means": [0.0], "stds": [1.0]},

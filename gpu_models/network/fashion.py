@@ -16,7 +16,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from steinlab.cli.parser import Parser
 from steinlab.errors import InputError
 
 VARIABLE = "STEINLAB_FASHION_MNIST"
@@ -147,11 +146,3 @@ def _bytes(path: Path) -> bytes:
             return file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} must be readable, found: {error}") from error
-
-
-def parser(name: str, description: str) -> Parser:
-    """Return a parser with the options of every command on these data: their folder, the device."""
-    made = Parser(name, description)
-    made.add_argument("--data", help=f"folder of the IDX files ({HOW})")
-    made.add_argument("--device", help="cpu or cuda; by default a GPU where there is one")
-    return made

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from gpu_models.network import fashion
+from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident
 from gpu_models.network.parallel import Group, group_of
 from gpu_models.network.run import Run
@@ -76,7 +77,7 @@ def _preset(wanted: argparse.Namespace) -> Preset:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = fashion.parser("train-fashion", "Train the U-Net on Fashion-MNIST.")
+    parser = fashion_parser("train-fashion", "Train the U-Net on Fashion-MNIST.")
     parser.add_argument("--preset", default="full", help=", ".join(PRESETS))
     parser.add_argument("--out", help="folder of checkpoint, weights and provenance")
     parser.add_argument("--minutes", type=float, help="budget of time, in place of steps")

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from gpu_models.models import FOLDER
 from gpu_models.network import fashion
+from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident, to_pictures
 from gpu_models.network.parallel import pick_device
 from gpu_models.network.unet import parameters_of
@@ -125,7 +126,7 @@ def accuracy(net: Classifier, images: torch.Tensor, labels: torch.Tensor) -> tup
 
 def main(args: Sequence[str]) -> int:
     """Train, write and test the classifier; return the exit code."""
-    parser = fashion.parser("train-classifier", "Train the classifier of Fashion-MNIST.")
+    parser = fashion_parser("train-classifier", "Train the classifier of Fashion-MNIST.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)

@@ -17,6 +17,7 @@ import torch
 
 from gpu_models.models import DISPLAY, FASHION_WEIGHTS, network_denoiser
 from gpu_models.network import fashion
+from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident
 from gpu_models.network.parallel import Group, group_of
 from gpu_models.network.weights import command_line
@@ -127,7 +128,7 @@ def _benches(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = fashion.parser("evaluate", "Draw samples from a weights file and measure them.")
+    parser = fashion_parser("evaluate", "Draw samples from a weights file and measure them.")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--solver", default="dpmpp-2m")

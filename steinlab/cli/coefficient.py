@@ -109,7 +109,10 @@ def _certified(spec: CoefficientSpec) -> tuple[str, str]:
     if reason := missing():
         raise InputError(f"--certify: {reason}")
     solver, data = spec.solver.name, spec.data
-    one_of("--certify: solver", solver, SOLVERS)
+    try:
+        one_of("solver", solver, SOLVERS)
+    except InputError as error:
+        raise InputError(f"--certify: {error}") from None
     if spec.history:
         raise InputError(
             "--certify: history must be empty: it shares the noise of x, which is not certified, "

@@ -60,9 +60,11 @@ def test_ids_of_another_package(installed: Path) -> None:
     solver = get_solver("extrapolated")
     assert (solver.name, solver.order) == ("extrapolated", 2)
     assert get_correction("damped").name == "damped"
-    with pytest.raises(InputError, match=r"^did you mean extrapolated\? .* ddim, extrapolated,"):
+    with pytest.raises(InputError, match=r"^did you mean extrapolated\? solver must be one of"):
         get_solver("extrapolate")
-    with pytest.raises(InputError, match=r"^did you mean damped\? .* auto, damped, got dampd"):
+    with pytest.raises(
+        InputError, match=r"^did you mean damped\? correction must be one of .*, got dampd"
+    ):
         get_correction("dampd")
 
 
@@ -200,7 +202,7 @@ def test_a_law_of_another_package(dice: Path) -> None:
     assert load_law("dice").dim == load_law("the-dice").dim == 1
     with pytest.raises(InputError, match="law none of the package dice must be a law with dim"):
         load_law("none")
-    with pytest.raises(InputError, match=r"^did you mean dice\? .* student-1, dice, "):
+    with pytest.raises(InputError, match=r"^did you mean dice\? law must be one of"):
         load_law("dicee")
     distribution(dice / "second", "other-dice", "[steinlab.laws]\ndice = other:LAW\n")
     sys.path.insert(0, str(dice / "second"))

@@ -144,7 +144,7 @@ def test_an_interrupt_leaves_the_file_as_it_was(monkeypatch, tmp_path, capsys):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("steinlab.experiments.sample.solve", interrupted)
+    monkeypatch.setattr("steinlab.experiments.sample.played", interrupted)
     assert main([*BASE, "--out", str(file)]) == 130
     assert capsys.readouterr().err == "steinlab: interrupted\n"
     assert file.read_bytes() == b"older"

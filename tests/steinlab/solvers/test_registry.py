@@ -37,7 +37,7 @@ def test_every_promised_solver_is_there_under_its_own_name() -> None:
         ("unipc-4-bh1", "order must be 1, 2 or 3 for unipc, got 4"),
         ("deis-tab-0", "order must be 1, 2, 3 or 4 for deis-tab, got 0"),
         ("ipndm-v-5", "order must be 1, 2, 3 or 4 for ipndm-v, got 5"),
-        ("dpmpp-2n", "rk-4-38, ddim, got dpmpp-2n"),
+        ("dpmpp-2n", "see docs/solvers.md), got dpmpp-2n"),
         ("ddmi", "did you mean ddim? "),
         ("unipc-4-noise", "order must be 1, 2 or 3 for unipc, got 4"),
         ("dpm-2@0", "R must be in (0, 1] for dpm-2@R, got 0"),

@@ -183,7 +183,10 @@ BAD = {
         (["check", "unsaid.py:f"], "f, on 6 steps, must run, got E: E"),
         (["check", "coloured.py:f"], "must run, got ValueError: a?[31mb"),
         (["check", "held.py:a.f"], "held.py:a.f must be had, got RuntimeError: no, line 4"),
-        (["check", "off.py:f", "--out", "good.py"], "file must be one that can be written, got "),
+        (
+            ["check", "off.py:f", "--out", "good.py"],
+            "--out must be a folder that can be made, got ",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exits_2(

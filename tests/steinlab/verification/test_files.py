@@ -126,7 +126,7 @@ def test_falsify_searches_a_claim_of_a_file(here: Path, capsys: pytest.CaptureFi
     assert main(["falsify", "one.py", "--budget", "16"]) == 0
     assert said(capsys, "falsify", "my.py") == (
         2,
-        "steinlab: CLAIM must be one claim, my.py::jensen or my.py::too-sharp, got my.py",
+        "steinlab: CLAIM must be one claim, such as my.py::jensen, my.py::too-sharp, got my.py",
     )
     code, line = said(capsys, "falsify", "my.py::jensn")
     assert (code, line.count("\n")) == (2, 0)
