@@ -222,3 +222,11 @@ def test_torch_and_numpy_agree() -> None:
         pytest.approx(d.move, rel=1e-6, abs=1e-8) for d in ours.diagnostics
     ]
     assert replace(ours.diagnostics[0], note="").note == ""
+
+
+def test_a_run_from_pure_noise_is_calibrated() -> None:
+    grid = make_grid("flow", "time-uniform:start=1", 4)
+    x = np.random.default_rng(0).standard_normal((40, PLANE.dim))
+    run = solve(PLANE, x, grid, EULER, correction=Auto(states=20))
+    assert np.isfinite(run.state).all()
+    assert run.diagnostics[0].evaluations > 0
