@@ -6,6 +6,7 @@ Every prediction is affine in the denoised state: ``D = a x + b output``, with `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -47,6 +48,25 @@ class HasVjp(Protocol):
 
     def vjp(self, x: Array, level: NoiseLevel, cotangent: Array, /) -> Array:
         """Return ``D'(x)' v``."""
+
+
+def picture_axes(x: Array, denoiser: Any) -> tuple[int, ...]:
+    """Return the axes of one picture of a denoiser that states its ``shape``, from the end.
+
+    None where the states are flat, or the denoiser has no shape of two axes or more.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> grey = SimpleNamespace(shape=(2, 3))
+    >>> picture_axes(np.zeros((5, 2, 3)), grey), picture_axes(np.zeros((5, 6)), grey)
+    ((-2, -1), ())
+    """
+    shape = tuple(getattr(denoiser, "shape", ()))
+    axes = tuple(range(-len(shape), 0))
+    if len(shape) < 2 or tuple(x.shape[-len(shape) :]) != shape:
+        return ()
+    return () if x.ndim == len(shape) and x.shape[-1] == math.prod(shape) else axes
 
 
 def _require_signal(level: NoiseLevel, prediction: str) -> None:

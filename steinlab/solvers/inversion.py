@@ -34,7 +34,7 @@ from steinlab.diffusion.grids import Grid, require_grid
 from steinlab.estimates import Estimate
 from steinlab.metrics import rms_distance
 from steinlab.solvers.base import Solver
-from steinlab.solvers.loop import Progress, Solution, solve
+from steinlab.solvers.loop import Progress, Solution, in_rows, solve
 from steinlab.solvers.plans import Plan
 from steinlab.solvers.scalars import has_noise
 
@@ -157,7 +157,7 @@ def round_trip(
     Parameters
     ----------
     denoiser, x, grid, solver
-        As for :func:`invert`, ``x`` flat, ``(n >= 2, d)``; the grid ends above zero noise.
+        As for :func:`invert`, two states or more; the grid ends above zero noise.
 
     Examples
     --------
@@ -169,7 +169,8 @@ def round_trip(
     True
     """
     up = invert(denoiser, x, grid, solver).state
-    return rms_distance(_plain(x), _plain(solve(denoiser, up, grid, solver).state))
+    down = solve(denoiser, up, grid, solver).state
+    return rms_distance(*(_plain(in_rows(states, denoiser)) for states in (x, down)))
 
 
 def _plain(x: Any) -> np.ndarray:
