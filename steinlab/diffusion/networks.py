@@ -202,7 +202,9 @@ def _blocks(count: int, size: int) -> list[slice]:
 def _outside(out: torch.Tensor, x: Array) -> Array:
     if isinstance(x, torch.Tensor):
         return out.to(device=x.device, dtype=x.dtype)
-    return out.detach().cpu().numpy().astype(np.asarray(x).dtype)
+    out = out.detach().cpu()
+    out = out.float() if out.dtype == torch.bfloat16 else out  # NumPy has no bfloat16
+    return out.numpy().astype(np.asarray(x).dtype)
 
 
 def _like(output: Any, given: torch.Tensor) -> torch.Tensor:
@@ -300,7 +302,8 @@ def from_torch(
     Raises
     ------
     ValueError
-        For an unknown prediction or coordinates; if the network has dropout or batch statistics and
+        For an unknown prediction or coordinates; for another ``shape``, ``dtype`` or ``time_of``
+        than asked for; if the network has dropout or batch statistics and
         is in training mode; when called, if the network fails.
 
     Examples
@@ -317,7 +320,9 @@ def from_torch(
     """
     one_of("prediction", prediction, PREDICTIONS)
     process = COORDINATES[one_of("coordinates", coordinates, COORDINATES)]
-    clock, inner = time_of or process.time, tuple(int(n) for n in shape)
+    clock, inner = time_of or process.time, _shape(shape)
+    if not callable(clock):
+        raise ValueError(f"time_of must be a function of sigma / alpha, got {clock!r}")
     _require_evaluation(net)
 
     def make(net: Any) -> Function:
@@ -333,7 +338,7 @@ def from_torch(
             scale = own.alpha / level.alpha if level.alpha else own.sigma / level.sigma
             a, b = PREDICTIONS[prediction](own)
             pictures = (x * float(scale)).reshape(-1, *inner)
-            times = _column(float(clock(ratio)), pictures)
+            times = _column(_time(clock, ratio), pictures)
             output = _like(_unwrapped(_called(net, pictures, times, *labels)), pictures)
             out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
             return out
@@ -345,6 +350,8 @@ def from_torch(
 
     own_dtype, own_device = next(iter(_homes(net)), (torch.float32, torch.device("cpu")))
     dtype, device = dtype or own_dtype, str(device or own_device)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype must be a floating one of torch, torch.float32 say, got {dtype!r}")
     _require_device(device)
     made = NetworkDenoiser(
         remake(dtype, device),
@@ -357,6 +364,24 @@ def from_torch(
         gradients=gradients,
     )
     return made if labels is None else made.given(labels)
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Sequence) else (0,)
+    if not all(isinstance(n, int | np.integer) and n > 0 for n in sizes):
+        raise ValueError(f"shape must be a picture's sizes >= 1, (3, 32, 32) say, got {shape!r}")
+    return tuple(int(n) for n in sizes)
+
+
+def _time(clock: Callable[[float], Any], ratio: float) -> float:
+    found = clock(ratio)
+    try:
+        time = float(found)
+    except (TypeError, ValueError):
+        time = math.nan
+    if math.isnan(time):
+        raise ValueError(f"time_of must return a number, at sigma / alpha {ratio:.4g} got {found}")
+    return time
 
 
 def _called(net: Callable[..., Any], *args: torch.Tensor) -> Any:
