@@ -68,7 +68,9 @@ def upwards(grid: Sequence[NoiseLevel], first: NoiseLevel | None = None) -> Grid
             f"first must be left out where the grid ends above zero noise, at sigma {last.sigma}, "
             f"got {first}"
         )
-    if not (has_noise(first) and np.all(first.ratio < grid[0].ratio)):
+    if not (
+        isinstance(first, NoiseLevel) and has_noise(first) and np.all(first.ratio < grid[0].ratio)
+    ):
         raise ValueError(
             f"first must have noise, and less than the grid's first level, {grid[0]}, got {first}"
         )

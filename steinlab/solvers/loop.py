@@ -167,7 +167,7 @@ def solve(
     ValueError
         If the grid does not run from noise to data (or the other way, ``towards`` noise), or ends
         where the solver cannot, or the states are not real floating, or a correction, which is
-        made for steps to less noise, is asked for the other way.
+        made for steps to less noise, is asked for the other way, or of states in autograd's graph.
     NonFiniteStateError
         If a state is not finite, naming the step (or the start) and the correction.
 
@@ -260,6 +260,11 @@ def steps(
         raise ValueError(
             f"correction must be none towards noise, where no reference was left, "
             f"got {correction.name}"
+        )
+    if correction.name != "none" and getattr(x, "requires_grad", False):
+        raise ValueError(
+            f"x must not require gradients with a correction, whose coefficients are no part of "
+            f"the graph, got {correction.name}"
         )
     if not _finite(x, xp):
         raise NonFiniteStateError(
