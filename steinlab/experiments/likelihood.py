@@ -41,7 +41,7 @@ from analytic import NoiseLevel
 from analytic.arrays import Array, like, require_floating
 from steinlab.coefficient.divergence import draw_probes
 from steinlab.diffusion.denoisers import Denoiser, HasDivergence, HasJvp, HasVjp
-from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.grids import given_steps, make_grid
 from steinlab.diffusion.processes import Process, get_process
 from steinlab.estimates import Estimate, richardson
 from steinlab.metrics import student
@@ -168,13 +168,18 @@ def log_likelihood(
     >>> bool(np.all(abs(found.value - law.log_prob(x, found.level)) < 2 * found.error))
     True
     """
-    if steps < 4 or steps % 4:
+    if given_steps(grid) is not None:
+        raise ValueError(
+            "grid must be a named one, whose steps are doubled for the error, got given levels: "
+            "name its ends, karras:sigma_max=80,sigma_min=0.002 say"
+        )
+    if not isinstance(steps, int | np.integer) or steps < 4 or steps % 4:
         raise ValueError(f"steps must be a multiple of 4 and >= 4, got {steps}")
     process = get_process(process)
     solver = get_solver(solver, process) if isinstance(solver, str) else solver
     xp = require_floating(x)
     x, given = in_rows(xp.astype(x, xp.float64), denoiser), tuple(x.shape)
-    wide = _widened(denoiser, x, probes, seed)
+    wide = _widened(denoiser, x, given, probes, seed)
     stated = prior and (lambda end, s: prior(xp.reshape(end, given), s))
     ends, spent = [], 0
     for count in (steps, steps // 2, steps // 4):
@@ -246,13 +251,21 @@ class _Widened:
         return array_namespace(z).reshape(z[..., : self.dim], self.shape)
 
 
-def _widened(denoiser: Any, x: Array, probes: int | Array | None, seed: int) -> _Widened:
+def _widened(
+    denoiser: Any, x: Array, given: tuple[int, ...], probes: int | Array | None, seed: int
+) -> _Widened:
     rows, same = _flat(x), cast(Denoiser, denoiser)
     shape, dim = tuple(x.shape), int(rows.shape[-1])
     if probes is None and isinstance(denoiser, HasDivergence):
         return _Widened(same, shape, dim, lambda x, s: denoiser.divergence(x, s)[..., None], 1)
     wanted: Any = DEFAULT_PROBES if probes is None else probes
-    count = wanted if isinstance(wanted, int) else len(wanted)
+    number = isinstance(wanted, int | np.integer)
+    if not number and tuple(np.shape(wanted)[1:]) not in {shape, given}:
+        raise ValueError(
+            f"probes must be a number or an array (P, *x.shape), x.shape = {given}, got "
+            f"{wanted if np.ndim(wanted) == 0 else np.shape(wanted)}"
+        )
+    count = int(wanted) if number else len(wanted)
     if count < 2:
         raise ValueError(f"probes must be >= 2, whose scatter tells the error, got {count}")
     if not isinstance(denoiser, HasJvp | HasVjp):
@@ -274,12 +287,14 @@ def _widened(denoiser: Any, x: Array, probes: int | Array | None, seed: int) -> 
         xp = array_namespace(x)
         trace = lambda x, s: xp.sum(along(x, s, axes), axis=-1)[..., None]  # noqa: E731
         return _Widened(same, shape, dim, trace, 1)
-    drawn = wanted
-    if isinstance(wanted, int):
+    if number:
         drawn = draw_probes(x, count, "rademacher", np.random.default_rng(seed))
+    else:
+        drawn = array_namespace(x).reshape(wanted, (count, *shape))
     return _Widened(same, shape, dim, lambda x, s: along(x, s, drawn), count)
 
 
 def _flat(x: Array) -> Array:
     """Return states as rows, all but their batch axes in one."""
-    return array_namespace(x).reshape(x, (*x.shape[: batch_axes(x)], -1))
+    count = batch_axes(x)
+    return array_namespace(x).reshape(x, (*x.shape[:count], math.prod(x.shape[count:])))

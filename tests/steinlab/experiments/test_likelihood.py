@@ -167,6 +167,10 @@ def test_bits_of_a_dimension() -> None:
     ("options", "line"),
     [
         ({"steps": 6}, "steps must be a multiple of 4 and >= 4, got 6"),
+        ({"steps": 8.0}, r"steps must be a multiple of 4 and >= 4, got 8\.0"),
+        ({"grid": [80, 1, 0.1]}, "grid must be a named one, whose steps are doubled .* given lev"),
+        ({"probes": 4.0}, r"probes must be a number or an array \(P, \*x\.shape\), .* got 4\.0"),
+        ({"probes": np.ones((4, 3, 2))}, r"probes must be .* got \(4, 3, 2\)"),
         ({"probes": 1}, "probes must be >= 2, whose scatter tells the error, got 1"),
         ({"process": "cosine"}, "process must be one of .*, got cosine"),
         ({"denoiser": lambda x, _: x}, "denoiser must offer its divergence, jvp or vjp, got f"),
@@ -215,3 +219,7 @@ def test_the_error_holds_where_a_run_from_no_signal_loses_order(name: str, solve
     found = log_likelihood(PLANE, x, name, grid="time-uniform:start=1", solver=solver)
     off = abs(found.value - PLANE.log_prob(x, found.level))
     assert np.mean(off > 2 * found.error) <= 0.08
+
+
+def test_no_states_have_no_likelihoods() -> None:
+    assert log_likelihood(PLANE, np.zeros((0, 2)), steps=4).value.shape == (0,)
