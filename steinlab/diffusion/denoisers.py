@@ -17,6 +17,7 @@ import numpy as np
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import require_fit
+from steinlab.errors import InputError
 
 
 class Denoiser(Protocol):
@@ -72,7 +73,7 @@ def picture_axes(x: Array, denoiser: Any) -> tuple[int, ...]:
 def _require_signal(level: NoiseLevel, prediction: str) -> None:
     """Raise ``ValueError`` at ``alpha = 0``, where the noise does not determine ``D``."""
     if not np.all(np.asarray(level.alpha) > 0):
-        raise ValueError(
+        raise InputError(
             f"level: alpha must be > 0 for the prediction {prediction}, got {level.alpha}; "
             "v, velocity and x0 determine D there"
         )

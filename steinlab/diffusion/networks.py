@@ -331,7 +331,7 @@ def from_torch(
             if ratio == 0:
                 return x / float(level.alpha)
             if ratio == math.inf and process is EDM:
-                raise ValueError(
+                raise InputError(
                     f"level: alpha must be > 0 for a network in edm coordinates, got {level.alpha}"
                 )
             own = process.level_at(ratio)
@@ -518,7 +518,7 @@ def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
         slack = 0.0 if math.isinf(log) else 1e-9 * (1 + abs(log))
         if not logs[0] - slack <= log <= logs[-1] + slack:
             low, high = (float(end) for end in ratios[[0, -1]])
-            raise ValueError(f"sigma / alpha must be in {low:.4g} to {high:.4g}, got {ratio:.4g}")
+            raise InputError(f"sigma / alpha must be in {low:.4g} to {high:.4g}, got {ratio:.4g}")
         place = int(np.clip(np.searchsorted(logs, log, side="right") - 1, 0, len(logs) - 2))
         ends = slice(place, place + 2)
         if np.isfinite(logs[ends]).all():
