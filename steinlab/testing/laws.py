@@ -62,10 +62,10 @@ def check_law(
     sigma^2 score``. ``normalised``: ``E q(x) / p(x) = 1`` for a normal density ``q``. ``mean``,
     ``second-moment``, ``variance``, ``covariance``: as stated, against samples. ``zero-noise``:
     ``E|x_star - D|^2 <= (sigma / alpha)^2 d``, true of every law, where the noise is a thousandth
-    of its size: ``D`` is ``x / alpha`` there. ``pure-noise``: ``D`` is the mean at ``alpha = 0``. ``symmetric`` and
-    ``monotone``: ``D'`` is a covariance. Then those of ``check_denoiser`` of a denoiser:
-    ``divergence`` and ``jvp`` against differences, dtype, no state changed. What a law does not
-    offer is ``declined``.
+    of its size: ``D`` is ``x / alpha`` there. ``pure-noise``: ``D`` is the mean at ``alpha = 0``.
+    ``symmetric`` and ``monotone``: ``D'`` is a covariance. Then those of ``check_denoiser`` of a
+    denoiser: ``divergence`` and ``jvp`` against differences, dtype, no state changed.
+    What a law does not offer is ``declined``.
 
     Parameters
     ----------
