@@ -70,6 +70,12 @@ def picture_axes(x: Array, denoiser: Any) -> tuple[int, ...]:
     return () if x.ndim == len(shape) and x.shape[-1] == math.prod(shape) else axes
 
 
+def of_states(denoiser: Any, states: slice) -> Any:
+    """Return the denoiser of some of the states, where it holds something for each: labels say."""
+    restrict = getattr(denoiser, "of_states", None)
+    return denoiser if restrict is None else restrict(states)
+
+
 def _require_signal(level: NoiseLevel, prediction: str) -> None:
     """Raise ``ValueError`` at ``alpha = 0``, where the noise does not determine ``D``."""
     if not np.all(np.asarray(level.alpha) > 0):

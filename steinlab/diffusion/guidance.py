@@ -23,14 +23,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.arrays import Array, like, namespace
-from steinlab.diffusion.denoisers import Denoiser, HasDivergence, HasJvp, HasVjp, picture_axes
+from steinlab.diffusion.denoisers import (
+    Denoiser,
+    HasDivergence,
+    HasJvp,
+    HasVjp,
+    of_states,
+    picture_axes,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,11 @@ class Guided:
     def shape(self) -> tuple[int, ...]:
         """Of one picture, where the conditional denoiser states it; else empty."""
         return tuple(getattr(self.cond, "shape", ()))
+
+    def of_states(self, states: slice) -> Guided:
+        """Return the same guidance of some of the states."""
+        parts = (of_states(part, states) for part in (self.cond, self.uncond))
+        return replace(self, cond=next(parts), uncond=next(parts))
 
     def weight(self, level: NoiseLevel, x: Array) -> Any:
         """Return ``w`` within the interval, 1 outside: a number, or one a state."""
@@ -232,6 +244,10 @@ class Thresholded:
     def shape(self) -> tuple[int, ...]:
         """Of one picture, where the denoiser within states it; else empty."""
         return tuple(getattr(self.denoiser, "shape", ()))
+
+    def of_states(self, states: slice) -> Thresholded:
+        """Return the same of some of the states."""
+        return replace(self, denoiser=of_states(self.denoiser, states))
 
     def __call__(self, x: Array, level: NoiseLevel) -> Array:
         """Denoise and clip."""

@@ -111,6 +111,12 @@ class NetworkDenoiser:
             tensor = tensor.to(self.dtype)
         return replace(self, labels=tensor.to(self.device))
 
+    def of_states(self, states: slice) -> NetworkDenoiser:
+        """Return the denoiser of some of the states, with their labels."""
+        if self.labels is None or not self.labels.ndim:
+            return self
+        return replace(self, labels=self.labels[states])
+
     def in_dtype(self, dtype: torch.dtype) -> NetworkDenoiser:
         """Return the same network, the same parameters, computed in another dtype."""
         return self._remade(dtype, self.device)
