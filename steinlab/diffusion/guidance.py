@@ -166,13 +166,14 @@ def guided(
     >>> guided(cond, uncond, 2.0, rescale=1.0)(x, level)
     array([[0.5, 1. ]])
     """
-    if not math.isfinite(w):
+    if not (_is_number(w) and math.isfinite(w)):
         raise ValueError(f"w must be finite, got {w}")
-    if not 0 <= rescale <= 1:
+    if not (_is_number(rescale) and 0 <= rescale <= 1):
         raise ValueError(f"rescale must be in [0, 1], got {rescale}")
-    low, high = interval
-    if not 0 <= low < high:
+    ends = interval if isinstance(interval, tuple | list) and len(interval) == 2 else (1.0, 0.0)
+    if not (all(map(_is_number, ends)) and 0 <= ends[0] < ends[1]):
         raise ValueError(f"interval must be (low, high) with 0 <= low < high, got {interval}")
+    low, high = ends
     parts = (cond, uncond)
     product = all(isinstance(part, HasJvp) for part in parts)
     exact = product and not rescale and all(isinstance(part, HasDivergence) for part in parts)
@@ -180,6 +181,10 @@ def guided(
     kinds = {(False, False): _Product, (True, False): _Exact, (False, True): _Reverse}
     made = kinds.get((exact, reverse), _ExactReverse) if product else Guided
     return made(cond, uncond, float(w), (float(low), float(high)), float(rescale))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number)
 
 
 def autoguidance(

@@ -249,3 +249,18 @@ def test_grey_pictures_are_rescaled_and_clipped_over_all_their_pixels() -> None:
     end = sl.solve(plain, x, grid, "euler", correction="tweedie").state
     flat = sl.solve(plain, x.reshape(3, 4), grid, "euler", correction="tweedie").state
     np.testing.assert_array_equal(end, flat.reshape(3, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"w": "a"}, "w must be finite, got a"),
+        ({"w": 2.0, "rescale": None}, r"rescale must be in \[0, 1\], got None"),
+        ({"w": 2.0, "interval": 3}, r"interval must be \(low, high\) .*, got 3"),
+        ({"w": 2.0, "interval": (1.0,)}, r"interval must be \(low, high\) .*, got \(1\.0,\)"),
+        ({"w": 2.0, "interval": ("a", "b")}, r"interval must be \(low, high\)"),
+    ],
+)
+def test_what_is_no_number_gets_its_line(options: Any, line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        guided(LAW, LAW, **options)
