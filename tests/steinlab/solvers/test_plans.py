@@ -93,7 +93,7 @@ def test_bad_plans() -> None:
     grid = uneven_grid(EDM)
     with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
         make_plan(EULER, 0)
-    with pytest.raises(ValueError, match="the grid has 6, got 5"):
+    with pytest.raises(ValueError, match="one solver per step, 6 in all, got 5"):
         solve(PLANE, states(grid), grid, make_plan(EULER, 5))
     with pytest.raises(ValueError, match="nodes must be in 1 to 3 for dpmpp-3m, got 4"):
         lowered(DPMPP_3M, 4)
