@@ -15,7 +15,7 @@ class Estimate:
     error: Any
 
 
-def richardson(gap: Any, order: int) -> Any:
+def richardson(gap: Any, order: float) -> Any:
     """Return the error of the finer of two runs, of which one takes steps twice as long.
 
     An error ``c h^order`` leaves ``gap = (2^order - 1) c h^order`` between them, ``h`` the finer's.

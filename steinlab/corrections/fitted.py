@@ -19,6 +19,7 @@ import numpy as np
 from analytic.arrays import Array, host
 from steinlab.corrections.calibrated import Calibrated, Table, table_of
 from steinlab.corrections.flow_oracle import FlowFit, same_start
+from steinlab.diffusion.denoisers import of_states
 from steinlab.errors import InputError
 from steinlab.metrics import energy_distance_of_pairs
 from steinlab.solvers.loop import Run, steps
@@ -73,16 +74,17 @@ def calibrate(
         raise InputError(f"calibration states must be >= {LEAST_STATES}, got {count}")
     states = trajectory(run.denoiser, run.x, run.grid, substeps)
     half = count // 2
+    held = replace(run, denoiser=of_states(run.denoiser, slice(half, None)))
     target = same_start(run.grid, [y[:half, :] for y in states])
     fit = FlowFit(target, directions, SIGNIFICANCE)
-    start = run.x[:half, :]
-    taken = list(steps(run.denoiser, start, run.grid, run.solver, correction=fit, rng=run.rng))
+    start, fitting = run.x[:half, :], of_states(run.denoiser, slice(half))
+    taken = list(steps(fitting, start, run.grid, run.solver, correction=fit, rng=run.rng))
     spent = sum(one.step.candidate.evaluations for one in taken)
     fine = 3 * substeps * (len(run.grid) - 1) + (not has_noise(run.grid[-1]))
     price = fine + spent * (half + 2 * (count - half)) / count
     fitted = table_of(taken, model=model, correction="flow-fit")
     table = replace(fitted, states=count, evaluations=float(price))
-    return table if _helps(run, table, run.x[half:, :], states[-1][half:, :]) else _zeros(table)
+    return table if _helps(held, table, run.x[half:, :], states[-1][half:, :]) else _zeros(table)
 
 
 def _helps(run: Run, table: Table, x: Array, ends: Array) -> bool:
@@ -128,7 +130,8 @@ class Auto:
 
     def prepare(self, run: Run) -> Correction:
         """Return the calibrated correction of this run."""
-        part = replace(run, x=run.x[: self.states, :])
+        few = slice(self.states)
+        part = replace(run, denoiser=of_states(run.denoiser, few), x=run.x[few, :])
         table = calibrate(part, model="this run")
         share = part.x.shape[-2] / run.x.shape[-2]
         return Calibrated(table, self.name, price=table.evaluations * share)

@@ -6,6 +6,7 @@ Every prediction is affine in the denoised state: ``D = a x + b output``, with `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,6 +17,7 @@ import numpy as np
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import require_fit
+from steinlab.errors import InputError
 
 
 class Denoiser(Protocol):
@@ -49,10 +51,35 @@ class HasVjp(Protocol):
         """Return ``D'(x)' v``."""
 
 
+def picture_axes(x: Array, denoiser: Any) -> tuple[int, ...]:
+    """Return the axes of one picture of a denoiser that states its ``shape``, from the end.
+
+    None where the states are flat, or the denoiser has no shape of two axes or more.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> grey = SimpleNamespace(shape=(2, 3))
+    >>> picture_axes(np.zeros((5, 2, 3)), grey), picture_axes(np.zeros((5, 6)), grey)
+    ((-2, -1), ())
+    """
+    shape = tuple(getattr(denoiser, "shape", ()))
+    axes = tuple(range(-len(shape), 0))
+    if len(shape) < 2 or tuple(x.shape[-len(shape) :]) != shape:
+        return ()
+    return () if x.ndim == len(shape) and x.shape[-1] == math.prod(shape) else axes
+
+
+def of_states(denoiser: Any, states: slice) -> Any:
+    """Return the denoiser of some of the states, where it holds something for each: labels say."""
+    restrict = getattr(denoiser, "of_states", None)
+    return denoiser if restrict is None else restrict(states)
+
+
 def _require_signal(level: NoiseLevel, prediction: str) -> None:
     """Raise ``ValueError`` at ``alpha = 0``, where the noise does not determine ``D``."""
     if not np.all(np.asarray(level.alpha) > 0):
-        raise ValueError(
+        raise InputError(
             f"level: alpha must be > 0 for the prediction {prediction}, got {level.alpha}; "
             "v, velocity and x0 determine D there"
         )

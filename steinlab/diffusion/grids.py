@@ -271,6 +271,7 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
             raise InputError(
                 f"{field} must be a name or JSON, got {quote(grid)}: {error}"
             ) from None
+    grid = grid.tolist() if hasattr(grid, "tolist") else grid
     if isinstance(grid, list | tuple):
         return "sigmas", {"sigmas": _values(grid, f"{field}")}
     if isinstance(grid, Mapping) and len(grid) == 1 and next(iter(grid)) in GIVEN:
@@ -362,7 +363,7 @@ def make_grid(
         A key of :data:`ALL_GRIDS`, with options as :func:`grid_name` takes them: ``karras``
         (uniform in ``ratio^(1/rho)``), ``logsnr`` (uniform in ``log ratio``), ``time-uniform`` or
         ``quadratic`` (uniform in ``t`` or ``sqrt t``), ... Or given levels, noise first: a list of
-        ``sigma / alpha``, or of times, ``{"times": [...]}``.
+        ``sigma / alpha``, or an array of them, or of times, ``{"times": [...]}``.
     steps : int, optional
         At least 1; given levels need none.
     final_zero : bool
@@ -388,7 +389,9 @@ def make_grid(
     name, options = _parsed(grid, "grid")
     if name in GIVEN:
         return _given(process, name, options[name], steps)
-    if steps is None or steps < 1:
+    if not isinstance(steps, int | np.integer):
+        raise ValueError(f"steps must be a whole number, got {steps!r}")
+    if steps < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
     make = ALL_GRIDS[name]
     if "start" not in inspect.signature(make).parameters:
@@ -474,6 +477,11 @@ def require_grid(
     towards : {"data", "noise"}
         Where it must lead instead, if to noise.
     """
+    wrong = [level for level in grid if not isinstance(level, NoiseLevel)]
+    if wrong:
+        raise ValueError(
+            f"grid must hold levels, as make_grid(process, grid, steps) returns, got {wrong[0]!r}"
+        )
     if len(grid) < 2:
         raise ValueError(f"grid must hold at least 2 levels, got {len(grid)}")
     for i, (s, t) in enumerate(itertools.pairwise(grid)):

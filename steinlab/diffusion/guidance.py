@@ -23,14 +23,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.arrays import Array, like, namespace
-from steinlab.diffusion.denoisers import Denoiser, HasDivergence, HasJvp, HasVjp
+from steinlab.diffusion.denoisers import (
+    Denoiser,
+    HasDivergence,
+    HasJvp,
+    HasVjp,
+    of_states,
+    picture_axes,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,16 @@ class Guided:
     def guided(self) -> bool:
         """Whether it is another field than the conditional denoiser."""
         return self.w != 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture, where the conditional denoiser states it; else empty."""
+        return tuple(getattr(self.cond, "shape", ()))
+
+    def of_states(self, states: slice) -> Guided:
+        """Return the same guidance of some of the states."""
+        parts = (of_states(part, states) for part in (self.cond, self.uncond))
+        return replace(self, cond=next(parts), uncond=next(parts))
 
     def weight(self, level: NoiseLevel, x: Array) -> Any:
         """Return ``w`` within the interval, 1 outside: a number, or one a state."""
@@ -68,7 +85,8 @@ class Guided:
         out = self._mixed(cond, self.uncond(x, level), w)
         if not self.rescale:
             return out
-        ratio = _ratio(_deviation(cond), _deviation(out))
+        own = _coordinates(x, self)
+        ratio = _ratio(_deviation(cond, own), _deviation(out, own))
         return out * (1 + self.rescale * (ratio - 1))
 
 
@@ -82,7 +100,8 @@ class _Product(Guided):
             return out
         cond = self.cond(x, level)
         y = self._mixed(cond, self.uncond(x, level), w)
-        (a, da), (b, db) = _moved_deviation(cond, along), _moved_deviation(y, out)
+        own = _coordinates(x, self)
+        (a, da), (b, db) = _moved_deviation(cond, along, own), _moved_deviation(y, out, own)
         ratio = _ratio(a, b)
         slope = _ratio(da, b) - ratio * _ratio(db, b)
         return out * (1 + self.rescale * (ratio - 1)) + self.rescale * slope * y
@@ -147,13 +166,14 @@ def guided(
     >>> guided(cond, uncond, 2.0, rescale=1.0)(x, level)
     array([[0.5, 1. ]])
     """
-    if not math.isfinite(w):
+    if not (_is_number(w) and math.isfinite(w)):
         raise ValueError(f"w must be finite, got {w}")
-    if not 0 <= rescale <= 1:
+    if not (_is_number(rescale) and 0 <= rescale <= 1):
         raise ValueError(f"rescale must be in [0, 1], got {rescale}")
-    low, high = interval
-    if not 0 <= low < high:
+    ends = interval if isinstance(interval, tuple | list) and len(interval) == 2 else (1.0, 0.0)
+    if not (all(map(_is_number, ends)) and 0 <= ends[0] < ends[1]):
         raise ValueError(f"interval must be (low, high) with 0 <= low < high, got {interval}")
+    low, high = ends
     parts = (cond, uncond)
     product = all(isinstance(part, HasJvp) for part in parts)
     exact = product and not rescale and all(isinstance(part, HasDivergence) for part in parts)
@@ -161,6 +181,10 @@ def guided(
     kinds = {(False, False): _Product, (True, False): _Exact, (False, True): _Reverse}
     made = kinds.get((exact, reverse), _ExactReverse) if product else Guided
     return made(cond, uncond, float(w), (float(low), float(high)), float(rescale))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number)
 
 
 def autoguidance(
@@ -179,18 +203,20 @@ def is_guided(denoiser: Any) -> bool:
     return bool(getattr(denoiser, "guided", False))
 
 
-def _coordinates(y: Array) -> tuple[int, ...]:
+def _coordinates(y: Array, denoiser: Any) -> tuple[int, ...]:
     """Return the axes of a state, counted from the end: the last of rows, all of pictures."""
+    if axes := picture_axes(y, denoiser):
+        return axes
     return (-1,) if y.ndim <= 3 else tuple(range(1 - y.ndim, 0))
 
 
-def _deviation(y: Array) -> Array:
-    return _moved_deviation(y, 0.0 * y)[0]
+def _deviation(y: Array, own: tuple[int, ...]) -> Array:
+    return _moved_deviation(y, 0.0 * y, own)[0]
 
 
-def _moved_deviation(y: Array, tangent: Array) -> tuple[Array, Array]:
+def _moved_deviation(y: Array, tangent: Array, own: tuple[int, ...]) -> tuple[Array, Array]:
     """Return the deviation over a state's coordinates, and its derivative along tangents of y."""
-    xp, own = namespace(y), _coordinates(y)
+    xp = namespace(y)
     if math.prod(y.shape[axis] for axis in own) < 2:
         raise ValueError(f"x must have 2 coordinates or more to rescale, got {tuple(y.shape)}")
     off = y - xp.mean(y, axis=own, keepdims=True)
@@ -219,13 +245,22 @@ class Thresholded:
         """Whether the denoiser within is guided."""
         return is_guided(self.denoiser)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture, where the denoiser within states it; else empty."""
+        return tuple(getattr(self.denoiser, "shape", ()))
+
+    def of_states(self, states: slice) -> Thresholded:
+        """Return the same of some of the states."""
+        return replace(self, denoiser=of_states(self.denoiser, states))
+
     def __call__(self, x: Array, level: NoiseLevel) -> Array:
         """Denoise and clip."""
         y = self.denoiser(x, level)
         xp = namespace(y)
         if self.percentile is None:
             return xp.clip(y, -self.bound, self.bound)
-        batch = y.ndim - len(_coordinates(y))
+        batch = y.ndim - len(_coordinates(y, self))
         flat = xp.reshape(xp.abs(y), (*y.shape[:batch], -1))
         edge = _quantile(flat, self.percentile)
         edge = xp.maximum(edge, self.bound * xp.ones_like(edge))

@@ -111,6 +111,12 @@ class NetworkDenoiser:
             tensor = tensor.to(self.dtype)
         return replace(self, labels=tensor.to(self.device))
 
+    def of_states(self, states: slice) -> NetworkDenoiser:
+        """Return the denoiser of some of the states, with their labels."""
+        if self.labels is None or not self.labels.ndim:
+            return self
+        return replace(self, labels=self.labels[states])
+
     def in_dtype(self, dtype: torch.dtype) -> NetworkDenoiser:
         """Return the same network, the same parameters, computed in another dtype."""
         return self._remade(dtype, self.device)
@@ -202,7 +208,9 @@ def _blocks(count: int, size: int) -> list[slice]:
 def _outside(out: torch.Tensor, x: Array) -> Array:
     if isinstance(x, torch.Tensor):
         return out.to(device=x.device, dtype=x.dtype)
-    return out.detach().cpu().numpy().astype(np.asarray(x).dtype)
+    out = out.detach().cpu()
+    out = out.float() if out.dtype == torch.bfloat16 else out  # NumPy has no bfloat16
+    return out.numpy().astype(np.asarray(x).dtype)
 
 
 def _like(output: Any, given: torch.Tensor) -> torch.Tensor:
@@ -300,7 +308,8 @@ def from_torch(
     Raises
     ------
     ValueError
-        For an unknown prediction or coordinates; if the network has dropout or batch statistics and
+        For an unknown prediction or coordinates; for another ``shape``, ``dtype`` or ``time_of``
+        than asked for; if the network has dropout or batch statistics and
         is in training mode; when called, if the network fails.
 
     Examples
@@ -317,7 +326,9 @@ def from_torch(
     """
     one_of("prediction", prediction, PREDICTIONS)
     process = COORDINATES[one_of("coordinates", coordinates, COORDINATES)]
-    clock, inner = time_of or process.time, tuple(int(n) for n in shape)
+    clock, inner = time_of or process.time, _shape(shape)
+    if not callable(clock):
+        raise ValueError(f"time_of must be a function of sigma / alpha, got {clock!r}")
     _require_evaluation(net)
 
     def make(net: Any) -> Function:
@@ -326,14 +337,14 @@ def from_torch(
             if ratio == 0:
                 return x / float(level.alpha)
             if ratio == math.inf and process is EDM:
-                raise ValueError(
+                raise InputError(
                     f"level: alpha must be > 0 for a network in edm coordinates, got {level.alpha}"
                 )
             own = process.level_at(ratio)
             scale = own.alpha / level.alpha if level.alpha else own.sigma / level.sigma
             a, b = PREDICTIONS[prediction](own)
             pictures = (x * float(scale)).reshape(-1, *inner)
-            times = _column(float(clock(ratio)), pictures)
+            times = _column(_time(clock, ratio), pictures)
             output = _like(_unwrapped(_called(net, pictures, times, *labels)), pictures)
             out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
             return out
@@ -345,6 +356,8 @@ def from_torch(
 
     own_dtype, own_device = next(iter(_homes(net)), (torch.float32, torch.device("cpu")))
     dtype, device = dtype or own_dtype, str(device or own_device)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype must be a floating one of torch, torch.float32 say, got {dtype!r}")
     _require_device(device)
     made = NetworkDenoiser(
         remake(dtype, device),
@@ -357,6 +370,24 @@ def from_torch(
         gradients=gradients,
     )
     return made if labels is None else made.given(labels)
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Sequence) else (0,)
+    if not all(isinstance(n, int | np.integer) and n > 0 for n in sizes):
+        raise ValueError(f"shape must be a picture's sizes >= 1, (3, 32, 32) say, got {shape!r}")
+    return tuple(int(n) for n in sizes)
+
+
+def _time(clock: Callable[[float], Any], ratio: float) -> float:
+    found = clock(ratio)
+    try:
+        time = float(found)
+    except (TypeError, ValueError):
+        time = math.nan
+    if math.isnan(time):
+        raise ValueError(f"time_of must return a number, at sigma / alpha {ratio:.4g} got {found}")
+    return time
 
 
 def _called(net: Callable[..., Any], *args: torch.Tensor) -> Any:
@@ -493,7 +524,7 @@ def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
         slack = 0.0 if math.isinf(log) else 1e-9 * (1 + abs(log))
         if not logs[0] - slack <= log <= logs[-1] + slack:
             low, high = (float(end) for end in ratios[[0, -1]])
-            raise ValueError(f"sigma / alpha must be in {low:.4g} to {high:.4g}, got {ratio:.4g}")
+            raise InputError(f"sigma / alpha must be in {low:.4g} to {high:.4g}, got {ratio:.4g}")
         place = int(np.clip(np.searchsorted(logs, log, side="right") - 1, 0, len(logs) - 2))
         ends = slice(place, place + 2)
         if np.isfinite(logs[ends]).all():

@@ -34,7 +34,7 @@ from steinlab.diffusion.grids import Grid, require_grid
 from steinlab.estimates import Estimate
 from steinlab.metrics import rms_distance
 from steinlab.solvers.base import Solver
-from steinlab.solvers.loop import Progress, Solution, solve
+from steinlab.solvers.loop import Progress, Solution, in_rows, solve
 from steinlab.solvers.plans import Plan
 from steinlab.solvers.scalars import has_noise
 
@@ -68,7 +68,9 @@ def upwards(grid: Sequence[NoiseLevel], first: NoiseLevel | None = None) -> Grid
             f"first must be left out where the grid ends above zero noise, at sigma {last.sigma}, "
             f"got {first}"
         )
-    if not (has_noise(first) and np.all(first.ratio < grid[0].ratio)):
+    if not (
+        isinstance(first, NoiseLevel) and has_noise(first) and np.all(first.ratio < grid[0].ratio)
+    ):
         raise ValueError(
             f"first must have noise, and less than the grid's first level, {grid[0]}, got {first}"
         )
@@ -157,7 +159,7 @@ def round_trip(
     Parameters
     ----------
     denoiser, x, grid, solver
-        As for :func:`invert`, ``x`` flat, ``(n >= 2, d)``; the grid ends above zero noise.
+        As for :func:`invert`, two states or more; the grid ends above zero noise.
 
     Examples
     --------
@@ -169,7 +171,8 @@ def round_trip(
     True
     """
     up = invert(denoiser, x, grid, solver).state
-    return rms_distance(_plain(x), _plain(solve(denoiser, up, grid, solver).state))
+    down = solve(denoiser, up, grid, solver).state
+    return rms_distance(*(_plain(in_rows(states, denoiser)) for states in (x, down)))
 
 
 def _plain(x: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from analytic import NoiseLevel
 from analytic.arrays import Array, require_floating
-from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.denoisers import Denoiser, picture_axes
 from steinlab.diffusion.grids import Direction, Grid, require_grid
 from steinlab.solvers.base import Evaluation, Solver
 from steinlab.solvers.euler import EULER
@@ -167,7 +167,7 @@ def solve(
     ValueError
         If the grid does not run from noise to data (or the other way, ``towards`` noise), or ends
         where the solver cannot, or the states are not real floating, or a correction, which is
-        made for steps to less noise, is asked for the other way.
+        made for steps to less noise, is asked for the other way, or of states in autograd's graph.
     NonFiniteStateError
         If a state is not finite, naming the step (or the start) and the correction.
 
@@ -182,7 +182,7 @@ def solve(
     array([[1.]])
     """
     trajectory = [x] if keep_trajectory else []
-    given, x = x, _flat(x, denoiser)
+    given, x = x, in_rows(x, denoiser)
 
     def shaped(state: Array) -> Array:
         return state if given.ndim == x.ndim else state.reshape(given.shape)
@@ -214,11 +214,13 @@ def solve(
     return Solution(shaped(x), evaluations, tuple(diagnostics), tuple(trajectory))
 
 
-def _flat(x: Array, denoiser: Denoiser) -> Array:
-    """Return pictures ``(N, *shape)`` of a network that states its shape as ``(N, d)``."""
-    shape = tuple(getattr(denoiser, "shape", ()))
-    pictures = len(shape) > 1 and tuple(x.shape[1:]) == shape
-    return x.reshape(len(x), math.prod(shape)) if pictures else x
+def in_rows(x: Array, denoiser: Denoiser) -> Array:
+    """Return pictures ``(..., *shape)`` of a denoiser that states its shape as ``(..., d)``."""
+    axes = picture_axes(x, denoiser)
+    if not axes:
+        return x
+    count = x.ndim - len(axes)
+    return x.reshape(*x.shape[:count], math.prod(x.shape[count:]))
 
 
 def steps(
@@ -258,6 +260,11 @@ def steps(
         raise ValueError(
             f"correction must be none towards noise, where no reference was left, "
             f"got {correction.name}"
+        )
+    if correction.name != "none" and getattr(x, "requires_grad", False):
+        raise ValueError(
+            f"x must not require gradients with a correction, whose coefficients are no part of "
+            f"the graph, got {correction.name}"
         )
     if not _finite(x, xp):
         raise NonFiniteStateError(

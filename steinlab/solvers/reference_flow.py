@@ -203,6 +203,8 @@ def between(s: NoiseLevel, t: NoiseLevel, substeps: int) -> Grid:
     """Return levels from ``s`` to ``t``, even in ``log ratio`` and in ``log alpha``.
 
     The flow between two levels depends on the ratios passed only, not on the path of ``alpha``.
+    From ``alpha = 0`` the second level has :data:`FLOOR` of the last one's: the step there holds
+    ``D``, which is the law's mean, and errs by the square of that.
 
     Raises
     ------
@@ -212,10 +214,13 @@ def between(s: NoiseLevel, t: NoiseLevel, substeps: int) -> Grid:
     if not has_noise(s):
         raise ValueError(f"s must have noise, sigma > 0, got {s}")
     zero = not has_noise(t)
-    end = NoiseLevel(t.alpha, t.alpha * FLOOR * min(1.0, s.sigma / s.alpha)) if zero else t
-    alphas = np.geomspace(s.alpha, end.alpha, substeps + 1)
-    ratios = np.geomspace(s.sigma / s.alpha, end.sigma / end.alpha, substeps + 1)
+    end = NoiseLevel(t.alpha, t.alpha * FLOOR * min(1.0, s.ratio)) if zero else t
+    top = s if s.alpha else NoiseLevel(FLOOR * t.alpha, s.sigma)
+    alphas = np.geomspace(top.alpha, end.alpha, substeps + 1)
+    ratios = np.geomspace(top.sigma / top.alpha, end.sigma / end.alpha, substeps + 1)
     inner = [NoiseLevel(float(a), float(a * r)) for a, r in zip(alphas, ratios, strict=True)][1:-1]
+    if top is not s:
+        inner = [top, *inner]
     return (s, *inner, end, t) if zero else (s, *inner, t)
 
 
@@ -282,7 +287,7 @@ def _run(
     """Return the end of the fine run, and the state and the level before its last step."""
     levels = between(s, t, substeps)
     for a, b in itertools.pairwise(levels):
-        solver = DPMPP_3S if has_noise(b) else EULER
+        solver = DPMPP_3S if a.alpha and has_noise(b) else EULER
         before, x = x, solver.step(denoiser, x, a, b, ()).state
     return x, before, levels[-2]
 

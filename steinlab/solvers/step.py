@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
-from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.denoisers import Denoiser, of_states
 from steinlab.estimates import Estimate
 from steinlab.solvers.base import Candidate, History, Solver
 
@@ -77,7 +77,10 @@ class Step:
             replace(entry, state=first(entry.state), denoised=first(entry.denoised))
             for entry in self.history
         )
-        return replace(self, x=first(self.x), history=history, candidate=candidate)
+        denoiser = of_states(self.denoiser, slice(n))
+        return replace(
+            self, denoiser=denoiser, x=first(self.x), history=history, candidate=candidate
+        )
 
     def residual(self, x: Any, denoiser: Any) -> Any:
         """Return ``u`` at other states, or on duals, with the same history."""

@@ -58,14 +58,14 @@ def check_law(
     ``samples``: shape, finite, the same from the same generator. ``regression``:
     ``E f(x) (x_star - D(x)) = 0`` for four features of up to four coordinates at four levels; it
     sees an error of D of some 4 % of the posterior's deviation. ``tweedie``:
-    ``D = (x + sigma^2 grad log p) / alpha`` by central differences. ``normalised``:
-    ``E q(x) / p(x) = 1`` for a normal density ``q``. ``mean``, ``second-moment``, ``variance``,
-    ``covariance``: as stated, against samples. ``zero-noise``: ``E|x_star - D|^2 <= (sigma /
-    alpha)^2 d``, true of every law, where the noise is a thousandth of its size: ``D`` is
-    ``x / alpha`` there. ``pure-noise``: ``D`` is the mean at ``alpha = 0``. ``symmetric`` and
-    ``monotone``: ``D'`` is a covariance. Then those of ``check_denoiser`` of a denoiser:
-    ``divergence`` and ``jvp`` against differences, dtype, no state changed. What a law does not
-    offer is ``declined``.
+    ``D = (x + sigma^2 grad log p) / alpha`` by central differences. ``score``: ``alpha D = x +
+    sigma^2 score``. ``normalised``: ``E q(x) / p(x) = 1`` for a normal density ``q``. ``mean``,
+    ``second-moment``, ``variance``, ``covariance``: as stated, against samples. ``zero-noise``:
+    ``E|x_star - D|^2 <= (sigma / alpha)^2 d``, true of every law, where the noise is a thousandth
+    of its size: ``D`` is ``x / alpha`` there. ``pure-noise``: ``D`` is the mean at ``alpha = 0``.
+    ``symmetric`` and ``monotone``: ``D'`` is a covariance. Then those of ``check_denoiser`` of a
+    denoiser: ``divergence`` and ``jvp`` against differences, dtype, no state changed.
+    What a law does not offer is ``declined``.
 
     Parameters
     ----------
@@ -101,6 +101,7 @@ def check_law(
         "samples": tried.drawn,
         "regression": lambda: tried.regression(levels),
         "tweedie": lambda: tried.tweedie(levels),
+        "score": lambda: tried.score(levels),
         "normalised": lambda: tried.normalised(size),
         "mean": tried.mean,
         "second-moment": tried.second_moment,
@@ -186,6 +187,18 @@ class _Tried:
             rounding = 2.0**-52 * np.abs(density(x, level)).max() / SLOPE
             worst = max(worst, float(gap.max() / (unit * (1e-6 + 8 * rounding))))
         return worst <= 1, f"{worst:.1e} of the tolerance, 1e-6 sigma / alpha"
+
+    def score(self, levels: list[NoiseLevel]) -> Found:
+        """``alpha D = x + sigma^2 score``."""
+        if not hasattr(self.law, "score"):
+            return None
+        worst = 0.0
+        for level in levels:
+            x = self._noised(level)[:32]
+            score = np.asarray(called(f"score of {self.name}", self.law.score, x, level))
+            gap = np.abs(x + level.sigma**2 * score - level.alpha * self._denoised(x, level))
+            worst = max(worst, float(gap.max() / (np.abs(x).max() + self.size)))
+        return worst <= EXACT, f"{worst:.0e} from sigma^2 score = alpha D - x"
 
     def normalised(self, size: float) -> Found:
         """``E q / p = 1``, ``q`` the noise around the mean, wide enough that the ratio is small."""

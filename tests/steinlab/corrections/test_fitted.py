@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.corrections import Auto, calibrated, flow_oracle
+from steinlab.corrections import Auto, calibrated, flow_oracle, stein
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.fitted import LEAST_STATES, calibrate
 from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, same_start
 from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.guidance import guided, thresholded
+from steinlab.diffusion.networks import edm_denoiser
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
 from steinlab.metrics import energy_distance
@@ -222,3 +224,28 @@ def test_torch_and_numpy_agree() -> None:
         pytest.approx(d.move, rel=1e-6, abs=1e-8) for d in ours.diagnostics
     ]
     assert replace(ours.diagnostics[0], note="").note == ""
+
+
+def test_a_run_from_pure_noise_is_calibrated() -> None:
+    grid = make_grid("flow", "time-uniform:start=1", 4)
+    x = np.random.default_rng(0).standard_normal((40, PLANE.dim))
+    run = solve(PLANE, x, grid, EULER, correction=Auto(states=20))
+    assert np.isfinite(run.state).all()
+    assert run.diagnostics[0].evaluations > 0
+
+
+def test_states_keep_their_own_labels_where_a_correction_looks_at_some() -> None:
+    def net(x: torch.Tensor, sigma: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x + y[:, None] * sigma[:, None] ** 2).tanh() / (1 + sigma[:, None] ** 2)
+
+    labels = np.linspace(-1.0, 1.0, 16)
+    network = edm_denoiser(net, [2], dtype=torch.float64).given(labels)
+    x = GRID[0].sigma * np.random.default_rng(0).standard_normal((16, 2))
+    for model in (network, guided(network, network.given(0.0), 2.0), thresholded(network)):
+        step = Step.take(model, EULER, x, GRID[0], GRID[1])
+        head = step.head(5)
+        again = Step.take(head.denoiser, EULER, x[:5], GRID[0], GRID[1])
+        np.testing.assert_allclose(again.candidate.state, head.candidate.state, rtol=1e-13)
+    run = solve(network, x, GRID, EULER, correction=stein(states=4))
+    assert not [done.note for done in run.diagnostics if "labels" in done.note]
+    assert np.isfinite(solve(network, x, GRID, EULER, correction=Auto(states=8)).state).all()

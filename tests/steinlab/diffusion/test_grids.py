@@ -125,3 +125,13 @@ def test_a_range_is_cut(process: Process, name: str) -> None:
     grid = make_grid(process, f"{name}:sigma_min=0.05,sigma_max=3", 6)
     assert grid[0].ratio == pytest.approx(3, rel=1e-9)
     assert grid[-2].ratio == pytest.approx(0.05, rel=1e-9)
+
+
+def test_arrays_are_given_levels_and_what_is_no_level_is_told():
+    assert make_grid("edm", np.array([80.0, 1.0, 0.0])) == make_grid("edm", [80, 1, 0])
+    with pytest.raises(ValueError, match=r"steps must be a whole number, got 2\.5"):
+        make_grid("edm", "karras", 2.5)
+    with pytest.raises(ValueError, match=r"grid must hold levels, as make_grid.* got 'k'"):
+        require_grid("karras")
+    with pytest.raises(ValueError, match=r"grid must hold levels, as make_grid.* got 80\.0"):
+        require_grid([80.0, 1.0])

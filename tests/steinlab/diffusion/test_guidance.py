@@ -14,6 +14,7 @@ from steinlab.corrections import get_correction
 from steinlab.diffusion.denoisers import HasDivergence, HasJvp, HasVjp
 from steinlab.diffusion.guidance import autoguidance, classes, guided, is_guided, thresholded
 from steinlab.diffusion.laws import load_law
+from steinlab.diffusion.networks import edm_denoiser
 
 LAW: Any = GaussianMixture(
     [0.2, 0.3, 0.4, 0.1], [[-1.0, 0.0, 1], [0.0, 1, 0], [1.0, 1, 1], [2.0, 0, 1]], 0.1
@@ -227,3 +228,39 @@ def test_other_laws_are_guided_too() -> None:
     expected = 2 * box(x, LEVEL) - circle(x, LEVEL)
     np.testing.assert_allclose(field(x, LEVEL), expected, rtol=1e-12)
     assert isinstance(field, HasDivergence)
+
+
+def test_grey_pictures_are_rescaled_and_clipped_over_all_their_pixels() -> None:
+    mix = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 4)))
+
+    def grey(gain: float) -> Any:
+        def net(x: torch.Tensor, _sigma: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(gain * x.reshape(-1, 4) @ mix).reshape(x.shape)
+
+        return edm_denoiser(net, (2, 2), dtype=torch.float64)
+
+    x = np.random.default_rng(1).standard_normal((3, 2, 2))
+    strong = guided(grey(1.0), grey(0.3), 2.0, rescale=0.7)
+    kept = thresholded(strong, percentile=60, bound=0.1)
+    for one in (strong, kept):
+        flat = one(x.reshape(3, 4), LEVEL)
+        np.testing.assert_allclose(one(x, LEVEL).reshape(3, 4), flat, rtol=1e-13)
+    plain, grid = guided(grey(1.0), grey(0.3), 2.0), sl.make_grid("edm", "karras", 3)
+    end = sl.solve(plain, x, grid, "euler", correction="tweedie").state
+    flat = sl.solve(plain, x.reshape(3, 4), grid, "euler", correction="tweedie").state
+    np.testing.assert_array_equal(end, flat.reshape(3, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"w": "a"}, "w must be finite, got a"),
+        ({"w": 2.0, "rescale": None}, r"rescale must be in \[0, 1\], got None"),
+        ({"w": 2.0, "interval": 3}, r"interval must be \(low, high\) .*, got 3"),
+        ({"w": 2.0, "interval": (1.0,)}, r"interval must be \(low, high\) .*, got \(1\.0,\)"),
+        ({"w": 2.0, "interval": ("a", "b")}, r"interval must be \(low, high\)"),
+    ],
+)
+def test_what_is_no_number_gets_its_line(options: Any, line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        guided(LAW, LAW, **options)

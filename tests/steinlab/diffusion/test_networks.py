@@ -503,6 +503,17 @@ def test_the_time_is_the_customary_one():
             r"level must hold numbers, got arrays of shapes \(2, 1, 1\) and \(2, 1, 1\)",
         ),
         (lambda _: NetworkDenoiser(lambda x, _level: x, 4, rows=0), "rows must be >= 1, got 0"),
+        (lambda _: edm_denoiser(EdmNet(), 4), r"shape must be a picture's sizes >= 1, .*got 4"),
+        (lambda _: edm_denoiser(EdmNet(), (1, -2)), r"shape must be .*got \(1, -2\)"),
+        (lambda _: edm_denoiser(EdmNet(), SHAPE, dtype="float16"), "dtype must be .*got 'float16'"),
+        (lambda _: edm_denoiser(EdmNet(), SHAPE, dtype=torch.int64), "dtype must be a floating"),
+        (lambda _: edm_denoiser(EdmNet(), SHAPE, time_of=1.0), "time_of must be a function of"),
+        (
+            lambda _: edm_denoiser(EdmNet(), SHAPE, time_of=lambda _r: None)(
+                np.ones((2, 4)), LEVEL
+            ),
+            "time_of must return a number, at sigma / alpha .* got None",
+        ),
         (
             lambda _: timed_denoiser(EdmNet(), SHAPE, prediction="noise", time_of=float),
             "prediction must be one of x0, eps, v, score, velocity, .*got noise",
@@ -582,3 +593,12 @@ def test_integer_states_are_refused_as_laws_refuse_them() -> None:
                 denoiser(x, NoiseLevel(1.0, 1.0))
         with pytest.raises(ValueError, match=r"^v must have a real floating dtype, got int64"):
             denoiser.jvp(np.ones((3, 2)), NoiseLevel(1.0, 1.0), np.ones((3, 2), dtype=int))
+
+
+def test_bfloat16_networks_take_numpy_states():
+    x = np.random.default_rng(0).standard_normal((3, DIM))
+    wrapped = edm_denoiser(EdmNet(), SHAPE, dtype=torch.bfloat16)
+    found, tensors = wrapped(x, LEVEL), wrapped(torch.from_numpy(x), LEVEL)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, tensors.detach().numpy())
+    assert wrapped.jvp(x, LEVEL, x).dtype == np.float64

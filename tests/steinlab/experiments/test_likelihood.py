@@ -13,6 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from analytic import GaussianMixture, NoiseLevel
+from steinlab.diffusion.guidance import guided
 from steinlab.diffusion.networks import edm_denoiser
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, Process, get_process
 from steinlab.experiments.likelihood import log_likelihood, normal
@@ -166,6 +167,10 @@ def test_bits_of_a_dimension() -> None:
     ("options", "line"),
     [
         ({"steps": 6}, "steps must be a multiple of 4 and >= 4, got 6"),
+        ({"steps": 8.0}, r"steps must be a multiple of 4 and >= 4, got 8\.0"),
+        ({"grid": [80, 1, 0.1]}, "grid must be a named one, whose steps are doubled .* given lev"),
+        ({"probes": 4.0}, r"probes must be a number or an array \(P, \*x\.shape\), .* got 4\.0"),
+        ({"probes": np.ones((4, 3, 2))}, r"probes must be .* got \(4, 3, 2\)"),
         ({"probes": 1}, "probes must be >= 2, whose scatter tells the error, got 1"),
         ({"process": "cosine"}, "process must be one of .*, got cosine"),
         ({"denoiser": lambda x, _: x}, "denoiser must offer its divergence, jvp or vjp, got f"),
@@ -183,3 +188,38 @@ def test_a_process_may_be_given() -> None:
     x = states(PLANE, get_process("ve"), 3)
     by_name, by_process = (log_likelihood(PLANE, x, p, steps=8) for p in ("ve", PROCESSES["ve"]))
     np.testing.assert_array_equal(by_name.value, by_process.value)
+
+
+@pytest.mark.parametrize("prior", [False, True])
+def test_grey_pictures_are_states_of_all_their_pixels(prior: bool) -> None:
+    mix = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 4)))
+
+    def net(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x.reshape(-1, 4) @ mix).reshape(x.shape) / (1 + sigma[:, None, None])
+
+    def density(x: np.ndarray, level: NoiseLevel) -> np.ndarray:
+        assert x.shape[-2:] == (2, 2)
+        return normal(x.reshape(*x.shape[:-2], 4), level)
+
+    grey = edm_denoiser(net, (2, 2), dtype=torch.float64)
+    x, how = 0.1 * np.random.default_rng(1).standard_normal((3, 2, 2)), {"steps": 8}
+    flat = log_likelihood(grey, x.reshape(3, 4), **how).value
+    stated: Any = {"prior": density} if prior else {}
+    np.testing.assert_array_equal(log_likelihood(grey, x, **how, **stated).value, flat)
+    one = log_likelihood(grey, x[0], **how, **stated).value
+    np.testing.assert_allclose(one, flat[0], rtol=1e-12)
+    strong = guided(grey, grey, 2.0)
+    np.testing.assert_array_equal(log_likelihood(strong, x, **how).value, flat)
+
+
+@pytest.mark.parametrize("name", ["flow", "vp-cosine"])
+@pytest.mark.parametrize("solver", ["rk-4", "dpmpp-3s"])
+def test_the_error_holds_where_a_run_from_no_signal_loses_order(name: str, solver: str) -> None:
+    x = states(PLANE, get_process(name), 100)
+    found = log_likelihood(PLANE, x, name, grid="time-uniform:start=1", solver=solver)
+    off = abs(found.value - PLANE.log_prob(x, found.level))
+    assert np.mean(off > 2 * found.error) <= 0.08
+
+
+def test_no_states_have_no_likelihoods() -> None:
+    assert log_likelihood(PLANE, np.zeros((0, 2)), steps=4).value.shape == (0,)

@@ -14,6 +14,7 @@ import torch
 
 from analytic import NoiseLevel
 from analytic.flow.exact import exact_flow
+from steinlab.cli import main
 from steinlab.coefficient.routes import coefficients
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.models import Model
@@ -184,3 +185,9 @@ def test_a_coefficient_from_pure_noise() -> None:
     )
     assert set(sampled) == {"reference", "tweedie"}
     assert math.isfinite(sampled["tweedie"].value)
+
+
+def test_a_network_that_has_no_pure_noise_says_so(capsys: Any, tmp_path: Path) -> None:
+    out = ["--schedule", "flow", "--solver", "euler", "--out", str(tmp_path / "x.npy")]
+    assert main(["sample", "--model", "ring-mlp", "--grid", "times:1,0.5,0", *out]) == 2
+    assert "level: alpha must be > 0 for a network in edm coordinates" in capsys.readouterr().err

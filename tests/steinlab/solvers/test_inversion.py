@@ -179,3 +179,10 @@ def test_a_walk_has_one_direction() -> None:
         require_step(NoiseLevel(1.0, 0.0), LEVELS[0], towards="noise")
     with pytest.raises(ValueError, match=r"correction must be none towards noise, .* got stein"):
         solve(PLANE, np.zeros((4, 2)), up, "euler", correction="stein", towards="noise")
+
+
+def test_pictures_make_a_round_trip() -> None:
+    network = edm_denoiser(lambda x, sigma: x / (1 + sigma[:, None, None] ** 2), (2, 2))
+    x = np.random.default_rng(0).standard_normal((3, 2, 2))
+    trips = [round_trip(network, y, LEVELS, "heun") for y in (x, x.reshape(3, 4))]
+    assert trips[0] == trips[1]

@@ -278,3 +278,17 @@ def test_a_start_that_is_not_finite_is_named_as_the_start() -> None:
     with pytest.raises(NonFiniteStateError, match=r"^state is not finite in the start ") as caught:
         solve(PLANE, start, GRID, EULER)
     assert (caught.value.step, caught.value.partial.evaluations) == (-1, 0)
+
+
+def test_a_correction_of_states_in_the_graph_is_refused() -> None:
+    """Its coefficient is computed outside: derivatives would be wrong without a word."""
+    network = from_torch(
+        lambda x, sigma: x.tanh() / (1 + sigma[:, None] ** 2),
+        [2],
+        prediction="x0",
+        coordinates="edm",
+        dtype=torch.float64,
+    )
+    x = torch.ones((4, 2), dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match=r"x must not require gradients with a .* got stein"):
+        solve(network, x, make_grid(EDM, "karras", 3), "euler", correction=stein())

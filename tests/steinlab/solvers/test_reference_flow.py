@@ -182,3 +182,13 @@ def test_a_trajectory_is_one_flow_and_torch_agrees() -> None:
     ours = follow(PLANE, x, grid[0], grid[-1])
     theirs = follow(PLANE, torch.as_tensor(x), grid[0], grid[-1])
     np.testing.assert_allclose(theirs.error.numpy(), ours.error, rtol=1e-6)
+
+
+@pytest.mark.parametrize("t", [NoiseLevel(0.5, 0.5), NoiseLevel(0.99, 0.1), CLEAN])
+def test_from_pure_noise_it_is_within_its_error(t: NoiseLevel) -> None:
+    s, x = NoiseLevel(0.0, 1.0), np.random.default_rng(0).standard_normal((50, PLANE.dim))
+    found = follow(PLANE, x, s, t)
+    exact = np.asarray(exact_flow(PLANE, x, s, t).state)
+    off = distances(np.asarray(found.state), exact)
+    assert np.mean(off > found.error) <= 0.04
+    assert off.max() < 0.03

@@ -47,6 +47,9 @@ class Mine:
     def log_prob(self, x: Any, level: Any) -> Any:
         return self._of("log_prob", PLANE.log_prob, x, level)
 
+    def score(self, x: Any, level: Any) -> Any:
+        return self._of("score", PLANE.score, x, level)
+
     def mean(self) -> Any:
         return self._of("mean", PLANE.mean)
 
@@ -68,6 +71,7 @@ MUTANTS: dict[str, Mine] = {
     "samples": Mine(sample=lambda f, n, _rng: f(n, np.random.default_rng())),
     "regression": Mine(sample=lambda f, n, rng: 1.05 * f(n, rng)),
     "tweedie": Mine(log_prob=lambda f, x, level: f(x, level) * (1 + 1e-4)),
+    "score": Mine(score=lambda f, x, level: 1.001 * f(x, level)),
     "normalised": Mine(log_prob=lambda f, x, level: f(x, level) - 0.1),
     "mean": Mine(mean=lambda f: f() + 0.1),
     "second-moment": Mine(second_moment=lambda f: 1.1 * f()),
@@ -114,7 +118,7 @@ class Bare:
 
 def test_what_is_not_offered_is_declined() -> None:
     declined = {row.check for row in check_law(Bare) if row.verdict == "declined"}
-    wanted = {"tweedie", "normalised", "mean", "second-moment", "variance", "covariance"}
+    wanted = {"tweedie", "score", "normalised", "mean", "second-moment", "variance", "covariance"}
     assert declined == wanted | {"symmetric", "divergence", "jvp"}
 
 
