@@ -129,6 +129,8 @@ def _dask(scheduler: str) -> Iterator[Executor]:
         raise InputError(
             f"--scheduler needs the extra steinlab[dask], got {scheduler} without it"
         ) from None
+    if ":" not in scheduler:
+        raise InputError(f"--scheduler must be an address such as tcp://host:8786, got {scheduler}")
     try:
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:

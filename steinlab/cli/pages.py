@@ -74,7 +74,17 @@ def comparison_table(
     """Print the rows of all files as Markdown tables, one per distance."""
     from steinlab.report.pages.comparison import render
 
-    print(render([row for file in files for row in read_json(file, "FILE", float)]))
+    rows: list[Any] = []
+    for file in files:
+        found = read_json(file, "FILE", float)
+        try:
+            render(found)
+        except (TypeError, KeyError, IndexError, AttributeError):
+            raise InputError(
+                f"FILE must hold what `steinlab compare --json FILE` wrote, got {file}"
+            ) from None
+        rows += found
+    print(render(rows))
 
 
 def notebooks(

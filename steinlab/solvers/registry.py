@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 
 from steinlab import plugins
-from steinlab.diffusion.processes import Process
+from steinlab.diffusion.processes import Process, get_process
 from steinlab.errors import InputError, one_of, quote
 from steinlab.solvers.adams import (
     DEIS_LOG,
@@ -66,7 +66,7 @@ ALIASES: Mapping[str, str] = MappingProxyType({"ddim": "euler"})
 
 
 def get_solver(
-    name: Solver | str, process: Process | None = None, *, field: str = "solver"
+    name: Solver | str, process: Process | str | None = None, *, field: str = "solver"
 ) -> Solver:
     """Return a solver by id or alias, or a solver as it is.
 
@@ -75,8 +75,8 @@ def get_solver(
     name : Solver or str
         One of :data:`SOLVER_IDS` or :data:`ALIASES`, an id that another package registers, or
         ``dpm-2@R``, ``dpmpp-2s@R`` with the stage at the fraction ``R`` of the step.
-    process : Process, optional
-        The process of the grid. ``deis-tab-N``, ``pndm`` and ``rk-*`` need it for its time.
+    process : Process or str, optional
+        The process of the grid, or its name. ``deis-tab-N``, ``pndm`` and ``rk-*`` need its time.
         Single-step solvers place their stages on it; without it they interpolate ``log alpha`` and
         ``log sigma``, which is the same for an exact denoiser. Others ignore it.
     field : str
@@ -101,6 +101,7 @@ def get_solver(
         if not (hasattr(name, "step") and hasattr(name, "depth")):
             raise InputError(f"{field} must be an id or a solver, got {quote(name)}")
         return name
+    process = process if process is None else get_process(process)
     if name.partition("@")[0] in AT_FRACTION and "@" in name:
         try:
             solver = TwoStage.of(name)

@@ -371,3 +371,12 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     process.wait(60)
+
+
+def test_a_scheduler_without_a_port_is_refused_before_it_is_asked() -> None:
+    pytest.importorskip("distributed")
+    done = run("verify", "--claims", "vp-singularity", "--scheduler", "nohost", "--no-progress")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "steinlab: --scheduler must be an address such as tcp://host:8786, got nohost\n"
+    )

@@ -114,3 +114,14 @@ def test_another_verdict_than_the_claims_is_told_and_changes_no_count(
     assert (root / "README.md").read_text() == README
     assert "refuted (an aim missed)" in README, "correction-cost is ours, not the paper's"
     assert BLOCK.search(README)
+
+
+def test_a_table_of_what_is_no_comparison_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for obj in ([1, 2], [], {"a": 1}, [{"solver": "heun"}], 3):
+        (tmp_path / "list.json").write_text(json.dumps(obj))
+        assert main(["comparison-table", str(tmp_path / "list.json")]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("steinlab: FILE must hold what `steinlab compare --json FILE` wrote")
+        assert line.count("\n") == 1

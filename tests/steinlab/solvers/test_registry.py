@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from analytic import NoiseLevel
-from steinlab.diffusion.processes import FLOW
+from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import FLOW, PROCESSES
 from steinlab.errors import InputError
 from steinlab.solvers import ON_PROCESS, SOLVER_IDS, SOLVERS, deis_tab, get_solver, unipc
 
@@ -83,3 +85,14 @@ def test_stages_lie_on_the_process_they_were_built_for() -> None:
     assert len(seen) == 2 + 2 + 3 + 2 + 2
     for level in seen:
         assert level.alpha + level.sigma == pytest.approx(1, abs=1e-15)
+
+
+def test_a_process_may_be_named() -> None:
+    grid = make_grid("flow", "logsnr", 3)
+    x = np.ones((1, 1))
+    for name in ("rk-4", "dpmpp-2s", "dpm-2@1/3", "deis-tab-2"):
+        ends = [
+            get_solver(name, process).step(lambda y, _: 0.1 * y, x, grid[0], grid[1], ()).state
+            for process in ("flow", PROCESSES["flow"])
+        ]
+        assert ends[0] == ends[1]
