@@ -48,7 +48,8 @@ class PseudoRungeKutta:
             return EULER.step(denoiser, x, s, t, history)
         require_signal("pndm", s)
         begin, end = (self.process.time(level.ratio) for level in (s, t))
-        middle = self.process.level(plain(begin + 0.5 * (end - begin)))
+        half = begin + 0.5 * (end - begin)
+        middle = self.process.level_at(plain(self.process.ratio(half)))
         denoised = denoiser(x, s)
         first = _slope(x, denoised, s)
         outputs, moved = [first], x

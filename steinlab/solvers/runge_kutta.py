@@ -99,7 +99,7 @@ class RungeKutta:
         for c, row in self.tableau.stages:
             moved = x + h * _combined(row, slopes)
             time = start + c * h
-            level = t if c == 1 else self.process.level(time)
+            level = t if c == 1 else self.process.level_at(plain(self.process.ratio(time)))
             slopes.append(_velocity(moved, denoiser(moved, level), level, self._rates(time, level)))
         change = h * _combined(self.tableau.weights, slopes)
         return Candidate(x + change, -change, denoised, None, len(slopes))

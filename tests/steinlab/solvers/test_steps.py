@@ -12,7 +12,7 @@ import torch
 
 from analytic import NoiseLevel
 from steinlab.coefficient.divergence import Exact
-from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VP_LINEAR, Process
 from steinlab.solvers import EULER, SOLVER_IDS, Evaluation, get_solver, make_plan
 from steinlab.solvers.loop import solve
@@ -167,3 +167,12 @@ def test_which_solvers_cannot_end_at_zero() -> None:
     assert refused == logs | noise | {"dpm-2m", "dpm-3m"}
     on_ve = {name for name in SOLVER_IDS if not get_solver(name, PROCESSES["ve"]).ends_at_zero}
     assert on_ve == refused | {f"deis-tab-{n}" for n in (2, 3, 4)}
+
+
+@pytest.mark.parametrize("name", ["rk-4", "rk-heun", "pndm"])
+def test_levels_beyond_a_processs_times_are_stepped_from(name: str) -> None:
+    """VE's clock goes on past [0, 1]: below sigma 0.01 its time is negative."""
+    grid = make_grid("ve", [80.0, 10.0, 0.02, 0.001])
+    x = np.random.default_rng(0).standard_normal((3, 2))
+    done = solve(PLANE, 80 * x, grid, get_solver(name, "ve"))
+    assert np.isfinite(done.state).all()
