@@ -94,7 +94,10 @@ class SampleRun:
         found = get_solver(solver, process, field="--solver")
         grid = grid_name(grid, "--grid")
         whole = given_steps(grid) is not None
-        last = "least" if whole and make_grid(process, grid)[-1].sigma else "zero"
+        try:
+            last = "least" if whole and make_grid(process, grid)[-1].sigma else "zero"
+        except InputError as error:
+            raise InputError(f"--{error}") from None
         end = one_of("--end", end or last, ENDS)
         if whole and end != last:
             raise InputError(f"--end must be {last}, where the given grid ends, got {end}")

@@ -134,6 +134,8 @@ def test_samples_on_own_grids(tmp_path: Path) -> None:
     x = run.model.start(run.grid[0], 3, rng)
     expected = solve(run.model.denoiser, x, run.grid, run.plan).state
     np.testing.assert_array_equal(done.states, expected)
+    with pytest.raises(InputError, match=r"^--grid times: t must be in \[0, 1\] for flow, got 2"):
+        SampleRun.of("digits", "heun", grid="times:2,0", schedule="flow")
     with pytest.raises(InputError, match="--evaluations must be given for the grid karras, got no"):
         SampleRun.of("digits", "heun")
     with pytest.raises(
