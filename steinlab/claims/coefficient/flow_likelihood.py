@@ -38,11 +38,14 @@ from steinlab.verification.claim import (
     Table,
 )
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.falsify.spaces import SEEDS, Space, picked
 
 SOLVERS = ("dpmpp-3s", "rk-4", "deis-log-3")
 DIMS = (1, 2, 4, 8)
 STATES, STEPS, FEW = 8, 64, 16
 """States a case; steps of a run, and of one whose steps do not matter."""
+PICKED = 64
+"""The most cases that an attack spends on a check."""
 ERRORS = 2.0
 """The largest stated errors of its states within which a case must lie."""
 
@@ -227,6 +230,17 @@ def _check(name: str, count: int, dims: tuple[int, ...], measure: Any, compare: 
     )
 
 
+def _spaces(_: Claim) -> list[Space]:
+    """Return the seeds of every dimension, process and solver; an agreement with errors is left."""
+    dims = {MEAN: (2, 3), VARIANCE: (2, 3), EXPONENTIAL: (2,)}
+    fixed = {"process": sorted(PROCESSES), "solver": SOLVERS}
+
+    def make(dim: int, process: str, solver: str, seed: float) -> Drawn:
+        return Drawn(dim, process, solver, int(seed))
+
+    return [picked(c, PICKED, {"dim": d, **fixed}, make, SEEDS) for c, d in dims.items()]
+
+
 CHANGE, MEAN, VARIANCE, EXPONENTIAL = "the mixture's density", "mean", "variance", "exponential"
 
 
@@ -305,5 +319,5 @@ CLAIM = Claim(
     "and its variance the formula's. The density itself, the exponential of one probe's estimate, "
     "is too large: report log densities, or take more probes.",
     table=_table,
-    search=lambda _: [],
+    search=_spaces,
 )

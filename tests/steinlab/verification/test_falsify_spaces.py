@@ -16,7 +16,13 @@ from steinlab.verification.judge import rerun
 from steinlab.verification.ledger import load_claim, read_case, replay
 from steinlab.verification.registry import claim_ids
 
-DEAR = ("integration-error-decomposition", "solver-order", "third-order-as-published")
+DEAR = (
+    "flow-likelihood",
+    "integration-error-decomposition",
+    "inversion",
+    "solver-order",
+    "third-order-as-published",
+)
 """Claims whose cases take tenths of a second."""
 
 UNSEARCHED = (
@@ -39,11 +45,13 @@ CONTROLS = [
     ("algorithm-cost", "m products per run", 64),
     ("clipped-gain", "gamma = 1.5, cell by cell", 16),
     ("clipped-gain-flow", "clipped from below only, cell by cell", 128),
+    ("flow-likelihood", "half the variance", 4),
     ("guided-coefficient", "Tweedie with the guided denoiser", 8),
     ("hutchinson-estimator", "half the variance", 32),
     ("hutchinson-estimator", "J for its symmetric part", 128),
     ("integration-error", "gamma = 1.5 instead of the rule, cell by cell", 16),
     ("integration-error-decomposition", "denoiser's part dropped", 2),
+    ("inversion", "no gain of even orders", 16),
     ("multistep-hypothesis", "bias of the other sign", 96),
     ("perturbation-bound", "constant lowered by 10 %", 64),
     ("perturbation-bound", "1/alpha dropped", 64),
