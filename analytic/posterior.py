@@ -18,6 +18,10 @@ import numpy as np
 from analytic.arrays import Array, as_rows, like, namespace, un_row
 from analytic.levels import NoiseLevel, Scalar
 
+NEAR = 1e-8
+"""Noise over a component's variance, ``sigma^2 / (alpha^2 l)``, below which both agree in float32.
+"""
+
 
 class ExactDenoiser:
     """What follows from ``denoise``, ``moments``, ``jvp`` and ``dim`` of a law."""
@@ -95,8 +99,22 @@ class Posterior:
 
     @cached_property
     def deltas(self) -> Array:
-        """Component posterior means less ``D``, ``(..., K, N, d)``."""
-        return self.means - self.denoised[..., None, :, :]
+        r"""Component posterior means less ``D``, ``(..., K, N, d)``.
+
+        Far below every width (:data:`NEAR`) the means differ by less than their rounding. There
+        ``alpha mu_k = x - rho_k`` with ``rho_k = Q_k diag(sigma^2 / v_k) Q_k' (x - alpha m_k)``, of
+        size ``sigma^2``, gives the differences.
+        """
+        xp = namespace(self.offset)
+        least = xp.min(xp.min(self.spectrum, axis=-1, keepdims=True), axis=-3, keepdims=True)
+        near = self.sigma**2 < NEAR * self.alpha**2 * least
+        if not xp.any(near):
+            return self.means - self.denoised[..., None, :, :]
+        rest = self._turned(self.offset * (self.sigma / self.v) * self.sigma)
+        apart = (sum_over(self.r * rest, -3)[..., None, :, :] - rest) / self.alpha
+        if xp.all(near):
+            return apart
+        return xp.where(near, apart, self.means - self.denoised[..., None, :, :])
 
     @cached_property
     def moments(self) -> tuple[Array, Array]:
@@ -157,11 +175,12 @@ class Posterior:
 
     @property
     def _precision(self) -> Scalar:
-        """``alpha / sigma^2``, and 0 at ``sigma = 0``, where the posterior is a point."""
+        """``alpha / sigma^2``, and 0 where ``sigma^2`` is no normal number: a point's posterior."""
+        tiny = float(namespace(self.offset).finfo(self.offset.dtype).smallest_normal)
         if not getattr(self.sigma, "ndim", 0):
-            return self.alpha / self.sigma**2 if self.sigma > 0 else 0.0
+            return self.alpha / self.sigma**2 if self.sigma**2 > tiny else 0.0
         xp = namespace(self.sigma)
-        noisy = self.sigma > 0
+        noisy = self.sigma**2 > tiny
         one = xp.ones_like(self.sigma)
         return xp.where(noisy, self.alpha * one / xp.where(noisy, self.sigma**2, one), 0.0 * one)
 

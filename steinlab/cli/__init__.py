@@ -180,7 +180,7 @@ def _require_command(args: list[str]) -> None:
 
 
 def _say(message: str, code: int) -> int:
-    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
     print(
         "steinlab: " + (line if len(line) <= LONGEST else line[:LONGEST] + "..."), file=sys.stderr
     )

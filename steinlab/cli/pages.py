@@ -38,12 +38,13 @@ def pages(
     ] = Path(),
 ) -> int:
     """Renew the pages that are made of records; exit 1 where a verdict is not the expected one."""
+    from steinlab.report.page import read_ledger
     from steinlab.report.pages import made
     from steinlab.report.pages.verdicts import following
 
     if not (root / DOCS).is_dir():
         raise InputError(f"--root must hold the folder docs, got {root}")
-    judged = None if ledger is None else read_json(ledger, "LEDGER.json", float)
+    judged = None if ledger is None else read_ledger(ledger)
     found = made(root / DOCS, judged)
     if only:
         found = {name: found[one_of("--only", name, found)] for name in only.split(",")}

@@ -302,10 +302,12 @@ def _values(values: Any, path: str) -> tuple[float, ...]:
     for i, value in enumerate(values):
         try:
             number = float("nan" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not number >= 0:
             raise InputError(f"{path}[{i}] must be a number >= 0, got {quote(value)}")
+        if number and math.isfinite(number) and not 1e-100 <= number <= 1e100:
+            raise InputError(f"{path}[{i}] must be 0 or from 1e-100 to 1e100, got {quote(value)}")
         if found and not number < found[-1]:
             raise InputError(
                 f"{path}[{i}] must be less than the one before, {found[-1]:g}, got {number:g}"
@@ -337,7 +339,7 @@ def _number(value: Any, path: str, default: float) -> float:
     """Return a number > 0, or 0 if that is the option's default."""
     try:
         number = float("nan" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (0 < number < math.inf or number == default == 0):
         raise InputError(

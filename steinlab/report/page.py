@@ -12,7 +12,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from steinlab.errors import InputError, quote
 from steinlab.report.words import (
     MEANING,
     SHORT,
@@ -37,7 +36,8 @@ from steinlab.report.words import (
     table,
 )
 from steinlab.storage import read_json
-from steinlab.verification.ledger import VERSION, stored_case
+from steinlab.storage.schemas import conforming
+from steinlab.verification.ledger import stored_case
 
 COLUMNS = (
     ("claim", "text"),
@@ -78,19 +78,8 @@ class Picture:
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
-    """Read a ledger; raise ``InputError`` unless it is one of this version."""
-    ledger = read_json(path, "--ledger", float)
-    if not isinstance(ledger, dict) or "version" not in ledger:
-        raise InputError(f"--ledger must hold a ledger with version and claims, got {path}")
-    if ledger["version"] != VERSION:
-        found = quote(ledger["version"])
-        raise InputError(f"--ledger must have version {VERSION}, got {found} in {path}")
-    rows = ledger.get("claims")
-    needed = ("id", "title", "statement", "verdict", "finding", "controls", "evidence")
-    for i, row in enumerate(rows if isinstance(rows, list) else [None]):
-        missing = [k for k in needed if not isinstance(row, dict) or k not in row]
-        if missing:
-            raise InputError(f"--ledger claims[{i}] must have {missing[0]}, missing in {path}")
+    """Read a ledger; raise ``InputError`` unless it conforms to the schema that ships."""
+    ledger: dict[str, Any] = conforming(read_json(path, "--ledger", float), "ledger", "--ledger")
     return ledger
 
 

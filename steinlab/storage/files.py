@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -139,6 +140,9 @@ def warn(line: str) -> None:
     print(f"steinlab: warning: {line}", file=sys.stderr)
 
 
+_HALF = re.compile(r"\\u[dD][89abAB]")
+"""The first of two code units; alone it is no character."""
+
 MAX_SEED = 2**63 - 1
 
 
@@ -164,7 +168,12 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
         raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None
     try:
-        return json.loads(text, parse_float=number, object_pairs_hook=_object)
+        found = json.loads(text, parse_float=number, object_pairs_hook=_object)
+        if _HALF.search(text):  # no file that is written could hold it
+            json.dumps(found, ensure_ascii=False, default=str).encode()
+        return found
+    except UnicodeEncodeError:
+        raise InputError(f"{name} must be valid JSON: {path} holds half a character") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{name} must be valid JSON: {path}, {where}: {error.msg}") from None

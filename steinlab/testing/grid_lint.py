@@ -144,7 +144,8 @@ def _zeros(sigmas: list[float]) -> list[Finding]:
 
 
 def _singles(sigmas: list[float]) -> list[Finding]:
-    single = np.asarray(sigmas, dtype=np.float32)
+    with np.errstate(over="ignore"):  # infinite, and so one number, where float32 ends
+        single = np.asarray(sigmas, dtype=np.float32)
     pairs = enumerate(itertools.pairwise(sigmas))
     at = [i for i, (a, b) in pairs if a != b and single[i] == single[i + 1]]
     if not at:

@@ -360,6 +360,8 @@ def rounded(value: float, error: float | None, unit: str) -> str:
     share = unit == "%"
     value, error = (100 * value, error and 100 * error) if share else (value, error)
     after = f" {unit}" if unit else ""
+    if not math.isfinite(value):
+        return f"{value}{after}"
     if error:
         places = error_places(error)
         return (f"{value:.4g}" if places is None else f"{value:,.{places}f}") + after
@@ -374,6 +376,8 @@ def rounded(value: float, error: float | None, unit: str) -> str:
 
 def error_places(error: float) -> int | None:
     """Return the decimals that show two digits of an error; None where they are too many."""
+    if not 0 < error < math.inf:
+        return None
     places = 1 - math.floor(math.log10(error))
     return max(places, 0) if -4 < places < 8 else None
 

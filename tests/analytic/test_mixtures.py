@@ -318,3 +318,19 @@ def test_no_states_give_no_values() -> None:
 def test_the_variance_of_a_distant_law_keeps_its_digits() -> None:
     law = GaussianMixture([0.5, 0.5], [[1e8, 0.0], [1e8 + 2, 0.0]], 0.25)
     assert law.variance() == 1.5  # E|x|^2 - |E x|^2 is off by its rounding, 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_far_below_its_widths_a_law_is_the_identity(form: str, dtype: Any) -> None:
+    """``D = x + sigma^2 s`` to first order, ``s`` the data's score: no rounding over sigma^2."""
+    law, x = mixture(form), states().astype(dtype)
+    eps, sigmas = float(np.finfo(dtype).eps), (1e-7, 1e-12, 1e-16, 1e-20, 1e-100, 1e-170)
+    each = NoiseLevel(np.ones((7, 1)), np.array([*sigmas, 0.3])[:, None])
+    together = law.divergence(x, each)
+    for i, sigma in enumerate(sigmas):
+        level = NoiseLevel(1.0, sigma)
+        close(law.divergence(x, level), np.full(7, 2.0), 20 * eps + 1e-10)
+        close(law.jacobian(x, level), np.broadcast_to(np.eye(2), (7, 2, 2)), 20 * eps + 1e-10)
+        close(together[i], law.divergence(x, level)[i], 4 * eps)
+    close(together[-1], law.divergence(x, NoiseLevel(1.0, 0.3))[-1], 4 * eps)

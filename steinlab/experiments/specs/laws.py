@@ -13,7 +13,16 @@ from analytic import EmpiricalMixture, GaussianMixture
 from analytic.parameters import WEIGHT_TOLERANCE
 from steinlab.diffusion.laws import DATASETS, Law, load_law
 from steinlab.errors import InputError, one_of, quote
-from steinlab.experiments.specs.fields import at, each, items, mapping, number, text
+from steinlab.experiments.specs.fields import (
+    LARGEST,
+    SMALLEST,
+    at,
+    each,
+    items,
+    mapping,
+    number,
+    text,
+)
 
 Vector = tuple[Fraction, ...]
 
@@ -178,12 +187,13 @@ def read_rows(file: Path, path: str) -> np.ndarray:
         For a file that cannot be read, or holds anything but finite real numbers in rows.
     """
     try:
-        rows = np.load(file, allow_pickle=False)
+        rows = np.load(file, allow_pickle=False, mmap_mode="r")  # its declared size is the file's
     except OSError as error:
         reason = (error.strerror or "not a .npy file").lower()
         raise InputError(f"{path} must name a readable .npy file, got {file}: {reason}") from None
-    except (ValueError, EOFError) as error:
-        reason = "it holds objects" if "Object arrays" in str(error) else "not a .npy file"
+    except Exception as error:  # whatever NumPy's reader of headers makes of a part of a file
+        objects = "objects" in str(error) or "Object arrays" in str(error)
+        reason = "it holds objects" if objects else "not a .npy file, or a part of one"
         raise InputError(
             f"{path} must name a .npy file of real numbers, got {file}: {reason}"
         ) from None
@@ -192,14 +202,16 @@ def read_rows(file: Path, path: str) -> np.ndarray:
         raise InputError(f"{path} must hold one array of real numbers, got {found}")
     if rows.ndim < 2 or 0 in rows.shape:
         raise InputError(f"{path} must hold an array of shape (n, d), got {rows.shape}")
-    rows = rows.reshape(len(rows), -1)
-    bad = np.argwhere(~np.isfinite(rows))
+    rows = np.asarray(rows.reshape(len(rows), -1), dtype=np.float64)
+    size = np.abs(rows)
+    bad = np.argwhere(~((size >= float(SMALLEST)) & (size <= float(LARGEST)) | (rows == 0)))
     if len(bad):
         row, column = (int(i) for i in bad[0])
         raise InputError(
-            f"{path} must be finite, got {rows[row, column]} in row {row}, column {column}"
+            f"{path} must be finite, 0 or of magnitude 1e-100 to 1e100, "
+            f"got {rows[row, column]} in row {row}, column {column}"
         )
-    return rows.astype(np.float64)
+    return rows
 
 
 def _floats(values: Vector) -> np.ndarray:

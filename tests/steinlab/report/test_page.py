@@ -71,9 +71,17 @@ def test_a_claim_unfolds_to_all_that_the_ledger_holds() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "--ledger must have version 1, got 2"),
-        ({"claims": [{"id": "x"}]}, "--ledger claims[0] must have title"),
-        ({"claims": None}, "--ledger claims[0] must have id"),
+        ({"version": 2}, "--ledger: version must be 1, got 2"),
+        ({"claims": [{"id": "x"}]}, "--ledger: claims[0] must hold title, got only id"),
+        ({"claims": None}, "--ledger: claims must be a list, got null"),
+        (
+            {"claims": [{**LEDGER["claims"][0], "controls": [5]}]},
+            "claims[0].controls[0] must be an object, got 5",
+        ),
+        (
+            {"claims": [{**LEDGER["claims"][0], "verdict": "<b>"}]},
+            "claims[0].verdict must be one of proved,",
+        ),
     ],
 )
 def test_a_bad_ledger_is_named(

@@ -1,0 +1,253 @@
+"""Hostile twins of whatever the command line reads: answered, or refused in one line.
+
+Every format, and stored cases of 28 claims. A thousand twins are drawn here, a hundred thousand in
+the slow suite (``TWINS`` of them per door); what once failed stands in ``FAILED``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from steinlab.cli import LONGEST, main
+from tests.fuzz.mutations import garbled, hostile
+from tests.steinlab.report.ledgers import LEDGER
+
+CASES = Path(__file__).parent / "cases"
+SECONDS = 120
+"""A small file is answered or refused within half of them; a loaded machine takes the rest."""
+
+DATA = {"weights": [0.3, 0.7], "means": [[-1, 0], [1, 0.5]], "stds": [0.2, 0.4]}
+COMPARE = {
+    "data": DATA,
+    "process": "edm",
+    "grid": "karras",
+    "solvers": ["euler", "dpmpp-2m"],
+    "evaluations": [3],
+    "corrections": ["none", {"name": "stein", "gamma_max": 1.0}],
+    "samples": 60,
+    "seed": 0,
+}
+COEFFICIENT = {
+    "data": {"weights": ["1/2", "1/2"], "means": [-1, 1], "stds": ["1/5", 0.3]},
+    "from": ["1", 2.0],
+    "to": [1, "1/2"],
+    "solver": "euler",
+}
+HISTORY = {
+    "data": {"weights": [1], "means": [[0, 1]], "stds": [0.3]},
+    "from": ["12/13", "5/13"],
+    "to": [1, 0.1],
+    "solver": "dpmpp-2m",
+    "history": [[0.5, 1]],
+}
+TRACE = {
+    "data": DATA,
+    "process": "edm",
+    "grid": "karras",
+    "steps": 3,
+    "solver": "heun",
+    "samples": 5,
+    "seed": 1,
+    "final_zero": True,
+}
+MINE = Path(__file__).parents[2] / "docs" / "templates" / "my_claim.py"
+JUDGE = ["verify", str(MINE), "--workers", "1", "--no-progress"]
+SPECTRUM = {**COMPARE, "grid": {"sigmas": [80, 5, 1, 0]}, "solvers": ["euler"]}
+
+
+@dataclass(frozen=True)
+class Door:
+    """A good file, and the command that reads it."""
+
+    content: Any
+    args: Callable[[str], list[str]]
+    beside: Callable[[Path], None] = lambda _: None
+    """Writes what the command needs beside it."""
+
+    def twin(self, rng: Random) -> bytes:
+        """Return a hostile twin: of bytes the bytes changed, of a tree the tree too."""
+        if isinstance(self.content, bytes):
+            return garbled(self.content, rng)
+        return hostile(self.content, rng)
+
+    @property
+    def good(self) -> bytes:
+        """The good file."""
+        content = self.content
+        return content if isinstance(content, bytes) else json.dumps(content).encode()
+
+
+def _compare(file: str) -> list[str]:
+    return ["compare", file, "--no-progress", "--json", f"{file}.out"]
+
+
+def _coefficient(file: str) -> list[str]:
+    return ["coefficient", file, "--no-progress", "--samples", "64", "--json", f"{file}.out"]
+
+
+def _array() -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.random.default_rng(0).standard_normal((20, 2)))
+    return out.getvalue()
+
+
+def twin(tree: dict[str, Any], **changes: Any) -> bytes:
+    """Return the bytes of a tree with other values at its top."""
+    return json.dumps({**tree, **changes}).encode()
+
+
+ARRAY, ROW = _array(), LEDGER["claims"][0]
+
+
+def _with_array(folder: Path) -> None:
+    spec = {**SPECTRUM, "data": {"npy": "in.json", "bandwidth": 0.1}}
+    (folder / "spec.json").write_text(json.dumps(spec))
+
+
+DOORS: dict[str, Door] = {
+    "compare": Door(COMPARE, _compare),
+    "compare, own grid": Door(SPECTRUM, _compare),
+    "coefficient": Door(COEFFICIENT, _coefficient),
+    "coefficient, history": Door(HISTORY, _coefficient),
+    "calibrate": Door(
+        {**SPECTRUM, "corrections": ["none"]},
+        lambda file: ["calibrate", file, "--out", f"{file}.out"],
+    ),
+    "trace": Door(TRACE, lambda file: ["trace", file]),
+    "check-grid": Door([80.0, 10, 1.5, 0.3, 0.0], lambda file: ["check-grid", file]),
+    "--expect": Door(
+        {"my-claim": "holds"},
+        lambda file: [*JUDGE, "--expect", file],
+    ),
+    "--ledger": Door(
+        json.loads(json.dumps(LEDGER)),
+        lambda file: ["report", "--ledger", file, "--without-figures", "--out", f"{file}.d"],
+    ),
+    "array": Door(
+        ARRAY, lambda file: _compare(str(Path(file).with_name("spec.json"))), _with_array
+    ),
+    **{
+        f"replay {file.stem}": Door(
+            json.loads(file.read_text(encoding="utf-8")), lambda file: ["replay", file]
+        )
+        for file in sorted(CASES.glob("*.json"))
+    },
+}
+
+
+class TooLong(BaseException):
+    """What the alarm raises: nothing may catch it."""
+
+
+@pytest.fixture(autouse=True)
+def _alarm() -> Iterator[None]:
+    def ring(*_: Any) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGALRM, ring)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def handled(args: list[str], capsys: pytest.CaptureFixture[str]) -> int:
+    """Run a command; require an answer, or one line of refusal."""
+    capsys.readouterr()
+    signal.alarm(SECONDS)
+    try:
+        code = main(args)
+    finally:
+        signal.alarm(0)
+    out, err = capsys.readouterr()
+    assert code in (0, 1, 2)
+    if code == 2:
+        assert out == ""
+        line = err.splitlines()[-1]
+        assert err.startswith("steinlab: ")
+        assert err == f"{line}\n"
+        assert len(line) <= LONGEST + len("steinlab: ...")
+        assert line.isprintable()
+    return code
+
+
+def admit(door: Door, content: bytes, folder: Path, capsys: pytest.CaptureFixture[str]) -> int:
+    """Hand a file to its door; require that a refusal leaves nothing behind."""
+    file, out = folder / "in.json", folder / "in.json.out"
+    file.write_bytes(content)
+    door.beside(folder)
+    code = handled(door.args(str(file)), capsys)
+    assert code != 2 or not out.exists()
+    out.unlink(missing_ok=True)
+    return code
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_the_good_file_is_answered(name: str, tmp_path: Path, capsys: Any) -> None:
+    assert admit(DOORS[name], DOORS[name].good, tmp_path, capsys) == 0
+
+
+# no shrinking: a twin is its own seed
+HERE = settings(
+    phases=[Phase.explicit, Phase.generate],
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+
+
+@pytest.mark.parametrize("name", DOORS)
+@HERE
+@given(rng=st.randoms(use_true_random=False))
+def test_no_twin_is_mishandled(name: str, rng: Random, tmp_path: Path, capsys: Any) -> None:
+    admit(DOORS[name], DOORS[name].twin(rng), tmp_path, capsys)
+
+
+FAILED: tuple[tuple[str, bytes], ...] = (
+    ("compare, own grid", twin(SPECTRUM, grid={"sigmas": [80, 5, 1, 1e-201, 0]})),
+    ("calibrate", twin(SPECTRUM, grid={"sigmas": [10**400, 5, 1, 0]}, corrections=["none"])),
+    ("trace", twin(TRACE, final_zero="\u202e")),
+    ("check-grid", b"[1e60, 1e55, 3]"),
+    ("array", ARRAY.replace(b"(20, 2)", b"'shape'")),
+    ("array", ARRAY.replace(b"(20, 2)", b"(20, (")),
+    ("array", ARRAY.replace(b"(20, 2)", b"(10**9, 2)")),
+    ("array", ARRAY[:-8] + np.array([1e300]).tobytes()),
+    *(
+        ("--ledger", twin(LEDGER, claims=[{**ROW, **change}]))
+        for change in (
+            {"evidence": [{}]},
+            {"evidence": [{"method": "adversarial", "attacks": 3}]},
+            {"controls": [5]},
+            {"controls": [{"name": "x", "rejected": True, "measured": None}]},
+            {"numbers": [{"name": "x", "value": None, "error": None, "unit": ""}]},
+            {"numbers": [{"name": "x", "value": float("nan"), "error": 0.1, "unit": ""}]},
+            {"title": "\ud800"},
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize(("name", "content"), FAILED)
+def test_what_once_failed_is_handled(
+    name: str, content: bytes, tmp_path: Path, capsys: Any
+) -> None:
+    admit(DOORS[name], content, tmp_path, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DOORS)
+def test_no_twin_of_thousands_is_mishandled(name: str, tmp_path: Path, capsys: Any) -> None:
+    for seed in range(int(os.environ.get("TWINS", "3000"))):
+        admit(DOORS[name], DOORS[name].twin(Random(f"{name} {seed}")), tmp_path, capsys)
