@@ -22,6 +22,7 @@ from steinlab.experiments.specs.fields import (
     mapping,
     text,
 )
+from steinlab.experiments.specs.grids import grid_for
 from steinlab.experiments.specs.laws import (
     LawSpec,
     MixtureSpec,
@@ -119,6 +120,7 @@ class CoefficientSpec:
         elif "steps" in fields:
             raise InputError(f"steps must be left out for given levels, got {fields['steps']}")
         place = model.process(process) if model else PROCESSES[process]
+        grid = grid_for(grid, lambda: data.law() if data else model, place)
         levels = make_grid(place, grid, steps)
         i = integer(fields["step"], "step", 0, steps - 1)
         exact = [(Fraction(one.alpha), Fraction(one.sigma)) for one in levels[: i + 2]]
