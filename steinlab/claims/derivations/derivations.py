@@ -45,8 +45,8 @@ AXIOMS: Mapping[str, str] = MappingProxyType(
         "that decay and range hold for each",
         "induction": "induction over the number of steps",
         "eta": "eta = min rho_k",
-        "flow": "the probability flow of Gaussian data is linear, its gain on an axis of variance l "
-        "the root of (l + t'^2)/(l + t^2)",
+        "flow": "the probability flow of Gaussian data is linear, its gain on an axis of variance "
+        "l the root of (l + t'^2)/(l + t^2)",
         "axes": "sums over the principal axes, in which data, denoiser and flow are diagonal; two "
         "stand for any number",
         "trigonometry": "t = c tan a with 0 < a < pi/2, C = cos a, S = sin a; Pythagoras and the "
