@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
@@ -34,6 +33,9 @@ STATES = 1024
 def seen_variance(x: Array, denoised: Array, level: NoiseLevel) -> Array:
     """Return ``l``, the variance per coordinate of the Gaussian that a level sees.
 
+    It is 0 where ``E<D_c, r_c>`` is not positive, as a few states on both sides of a ridge between
+    modes, or states that coincide, may show it: a law's own is a posterior variance.
+
     Parameters
     ----------
     x, denoised : array (N, d), or (C, N, d) with levels (C, 1, 1)
@@ -44,34 +46,47 @@ def seen_variance(x: Array, denoised: Array, level: NoiseLevel) -> Array:
     Returns
     -------
     array
-        ``l``, of one element, ``(C, 1, 1)`` for stacks; nan where ``D = x / alpha`` throughout.
-        It is negative where ``D`` falls with ``x``, which no law's denoiser does on its own states.
+        ``l`` of shape ``()``, ``(C, 1, 1)`` for stacks.
+
+    Raises
+    ------
+    ValueError
+        If there is one state.
 
     Examples
     --------
     >>> from analytic import GaussianMixture
     >>> law, level = GaussianMixture([1.0], [3.0], 0.25), NoiseLevel(0.5, 2.0)
     >>> x = np.array([[1.0], [4.0]])
-    >>> round(float(seen_variance(x, law(x, level), level)[0, 0]), 12)
+    >>> round(float(seen_variance(x, law(x, level), level)), 12)
     0.25
     """
-    signal, noise = _products(x, denoised, level)
-    return level.ratio**2 * signal / noise
-
-
-def _products(x: Array, denoised: Array, level: NoiseLevel) -> tuple[Array, Array]:
-    """``E<D_c, r_c>`` and ``E|r_c|^2`` up to one common factor."""
     xp = array_namespace(x)
-    axes = (-2, -1) if x.ndim <= 3 else None
-    rest = x / level.alpha - denoised
+    signal, residual = centred(x, denoised, level)
+    stack = x.ndim == 3
+    axes: dict[str, Any] = {"axis": (-2, -1), "keepdims": True} if stack else {}
+    shared, noise = xp.sum(signal * residual, **axes), xp.sum(residual * residual, **axes)
+    seen = shared > 0
+    one = xp.ones_like(noise)
+    return level.ratio**2 * xp.where(seen, shared, 0 * one) / xp.where(seen, noise, one)
 
-    def centred(a: Array) -> Array:
-        axis = -2 if x.ndim <= 3 else 0
-        return a - xp.mean(a, axis=axis, keepdims=True)
 
-    residual = centred(rest)
-    signal = xp.sum(centred(denoised) * residual, axis=axes, keepdims=True)
-    return signal, xp.sum(residual * residual, axis=axes, keepdims=True)
+def centred(x: Array, denoised: Array, level: NoiseLevel) -> tuple[Array, Array]:
+    """Return ``D_c`` and ``r_c``, both minus the mean of each case's states.
+
+    Raises
+    ------
+    ValueError
+        If there is one state.
+    """
+    xp = array_namespace(x)
+    axis = -2 if x.ndim <= 3 else 0  # pictures: the first axis counts states
+    if not (x.ndim > 1 and x.shape[axis] >= LEAST_STATES):
+        count = x.shape[axis] if x.ndim > 1 else 1
+        raise ValueError(f"states must be >= {LEAST_STATES} to show a spread, got {count}")
+    both = (denoised, x / level.alpha - denoised)
+    signal, residual = (a - xp.mean(a, axis=axis, keepdims=True) for a in both)
+    return signal, residual
 
 
 def data_deviation(denoiser: Any, x: Array, level: NoiseLevel) -> float:
@@ -85,10 +100,7 @@ def data_deviation(denoiser: Any, x: Array, level: NoiseLevel) -> float:
     ValueError
         If there is one state, or the states show no spread.
     """
-    if not x.shape[-2] >= LEAST_STATES:
-        raise ValueError(f"states must be >= {LEAST_STATES} to show a spread, got {x.shape[-2]}")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = float(seen_variance(x, denoiser(x, level), level).reshape(-1)[0])
+    found = float(seen_variance(x, denoiser(x, level), level))
     if not 0 < found < math.inf:
         raise ValueError(
             f"the states must show a variance > 0 at sigma/alpha {float(level.ratio):.4g}, "

@@ -30,6 +30,7 @@ from steinlab.experiments.specs.laws import (
     mixture_from_json,
 )
 from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
+from steinlab.solvers.base import require_alone
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class CoefficientSpec:
         else:
             model = load_model(text(fields["model"], "model"))
         name = text(fields["solver"], "solver")
+        require_alone(SOLVERS.get(name), "a coefficient per step")
         if on_grid:
             return cls._of_grid(fields, data, model, name)
         if name in ON_PROCESS and name not in SOLVERS:

@@ -150,7 +150,8 @@ class CompareSpec:
         if model is not None:
             _require_exact(corrections, model)
         default = options_from_json(fields, "", Options())
-        how: Any = {"process": PROCESSES[schedule], "default": default, "end": end}
+        how: Any = {"process": PROCESSES[schedule], "default": default}
+        how |= {"end": end, "folder": folder}
         solver = partial(solver_from_json, **how)
         budget = partial(integer, at_least=1, at_most=MAX_EVALUATIONS)
         return cls(
