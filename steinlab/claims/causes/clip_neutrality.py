@@ -48,10 +48,9 @@ POINT, WIDEST = 1e-6, 2.0
 """Standard deviations of the data; beside the first a step to zero noise has nearly gamma* = 1."""
 WIDE = 1.0
 """Least widest deviation in other coordinates: there wide axes fall below 1."""
-GRIDS, STEPS, NODES = ("karras", "logsnr"), (3, 6), (4, 8)
+GRIDS, STEPS, NODES = ("karras", "logsnr"), (3, 6), (4, 6)
 LINES: Mapping[str, Callable[[], Any]] = {
     "two modes": PROBLEMS["two modes, 1-D"],
-    "three modes, unequal": PROBLEMS["three modes, 1-D"],
     "25-mode grid": PROBLEMS["25-mode grid, 2-D"],
     "25-mode grid, narrow": LAWS["grid25-2"],
 }
@@ -120,13 +119,18 @@ class MixtureStep(SingleCase):
         return grid[self.step], grid[self.step + 1]
 
     def measure(self) -> Coefficient:
-        """Integrate over the line; of a product of equal factors the coefficient is a factor's."""
+        """Integrate over the line; of a product of equal factors the coefficient is a factor's.
+
+        Panels end where the flow leads to the breaks of the next level: it is steep between modes.
+        """
         law, (s, t) = line(self.law), self.levels()
+        breaks = exact_flow(law, mixture_breaks(law, t)[:, None], t, s).state[:, 0]
         found = []
         for nodes in NODES:
-            x, weights = composite_rule(mixture_breaks(law, s), nodes)
+            x, weights = composite_rule(np.sort(breaks), nodes)
             mass = weights * np.exp(law.log_prob(x[:, None], s))
-            found.append(coefficient(law, s, t, x[:, None], mass))
+            kept = mass > EPS * mass.max()
+            found.append(coefficient(law, s, t, x[kept, None], mass[kept]))
         coarse, fine = found
         return Coefficient(fine.value, fine.error + abs(fine.value - coarse.value))
 
@@ -254,7 +258,7 @@ CLAIM = Claim(
     ),
     controls=(
         NegativeControl("at least 1.01", 1.01),
-        NegativeControl("at least that of a long Euler step, 2", 2.0),
+        NegativeControl("at least 2", 2.0),
         *symbolic_controls(PROOF),
     ),
     dropped=(
@@ -262,8 +266,8 @@ CLAIM = Claim(
         Dropped("EDM coordinates: VP", _check(VP, _gaussians("vp-linear", 80, WIDE), GaussianStep)),
         Dropped("EDM coordinates: flow", _check(FLOW, _gaussians("flow", 80, WIDE), GaussianStep)),
     ),
-    headline="A clip at 1 leaves the exact flow alone on Gaussians in EDM; a 25-mode grid goes "
-    "down to {grid}.",
+    headline="Clipping at 1 leaves the exact flow of Gaussians alone in EDM; grids of narrow modes "
+    "go down to {grid}.",
     numbers=_numbers,
     finding="In EDM coordinates the exact flow of Gaussian data never wants a coefficient below 1: "
     "what the clip at 1 shortens are overshoots of the solver. Steps that separate three or more "
