@@ -15,18 +15,26 @@ from steinlab.storage import check_target
 
 def calibrate(
     spec_file: SpecArgument,
-    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Write the table here.")],
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Write it here.")],
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Measure a curve for unit-speed-N instead of a table.")
+    ] = False,
 ) -> None:
     """Fit the `calibrated` correction of one solver at one number of function evaluations (NFE).
 
     It is fitted to the SPEC's `samples` states.
     """
-    from steinlab.experiments.compare import calibrate_table
+    from steinlab.experiments.compare import calibrate_curve, calibrate_table
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.storage import read_json
 
     check_target(out, "--out")
     spec = CompareSpec.from_json(read_json(spec_file), spec_file.parent)
+    if curve:
+        found = calibrate_curve(spec)
+        found.save(Path(out))
+        typer.echo(f"{len(found.ratios)} levels, {found.states} states; written to {out}")
+        return
     for name in ("solvers", "evaluations"):
         if len(getattr(spec, name)) != 1:
             raise InputError(f"{name} must hold one entry, got {len(getattr(spec, name))}")

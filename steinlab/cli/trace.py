@@ -49,11 +49,12 @@ def trace(
 def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     import numpy as np
 
-    from steinlab.diffusion.grids import GRIDS, make_grid
+    from steinlab.diffusion.grids import make_grid
     from steinlab.diffusion.laws import completed
     from steinlab.diffusion.processes import PROCESSES
     from steinlab.errors import InputError
     from steinlab.experiments.specs.fields import integer, mapping, text
+    from steinlab.experiments.specs.grids import grid_for
     from steinlab.experiments.specs.laws import data_from_json
     from steinlab.solvers import ALIASES, SOLVER_IDS
     from steinlab.storage import MAX_SEED, read_json
@@ -63,7 +64,7 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     fields = mapping(read_json(file), "", KEYS, OPTIONAL)
     law = completed(data_from_json(fields["data"], "data", file.parent).law())
     process = PROCESSES[one_of("process", text(fields["process"], "process"), PROCESSES)]
-    grid = one_of("grid", text(fields["grid"], "grid"), GRIDS)
+    grid = grid_for(fields["grid"], lambda: law, process)
     steps = integer(fields["steps"], "steps", 1, MAX_STEPS)
     samples = integer(fields.get("samples", DEFAULT_SAMPLES), "samples", 1, MAX_SAMPLES)
     seed = integer(fields.get("seed", 0), "seed", 0, MAX_SEED)

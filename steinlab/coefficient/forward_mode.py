@@ -34,6 +34,9 @@ class Dual(Linear):
     def __mul__(self, scale: Scalar) -> Dual:
         return Dual(self.value * scale, self.tangent * scale)
 
+    def __matmul__(self, matrix: Array) -> Dual:
+        return Dual(self.value @ matrix, self.tangent @ matrix)
+
     def __truediv__(self, scale: Scalar) -> Dual:
         return Dual(self.value / scale, self.tangent / scale)
 

@@ -69,8 +69,17 @@ def _beta(process: Process, n: int, *, alpha: float = 0.6, beta: float = 0.6) ->
     return np.asarray(low + quantiles * (high - low))
 
 
-def _tangent(process: Process, n: int, *, scale: float = 1.0) -> np.ndarray:
-    """``scale tan(angle)``, uniform in the angle (TrigFlow: Lu and Song, 2024, scale 0.5)."""
+def _tangent(process: Process, n: int, *, scale: float | str = 1.0) -> np.ndarray:
+    """``scale tan(angle)``, uniform in the angle (TrigFlow: Lu and Song, 2024, scale 0.5).
+
+    On data ``N(0, c^2)`` a first-order step from angle ``a`` to ``a'`` has ``cos(a - a')`` times
+    the exact gain where ``scale = c``, so equal angles are best for every number of steps (Sabour,
+    Fidler, Kreis, 2024). No one scale is best where directions differ in variance.
+    """
+    if isinstance(scale, str):
+        raise ValueError(
+            "scale must be a number where no law or model is known to take it from, got data"
+        )
     top, bottom = (math.atan(r / scale) for r in (process.ratio_max, process.ratio_min))
     ratios = scale * np.tan(np.linspace(top, bottom, n))
     ratios[0] = process.ratio_max
@@ -221,6 +230,12 @@ ALL_GRIDS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
 process's range; the shifts and :data:`TABLES` have ranges of their own."""
 
 
+DATA = "data"
+"""In place of a number, :data:`OF_DATA`: what the law or model at hand has."""
+
+OF_DATA: Mapping[str, str] = MappingProxyType({"tangent": "scale"})
+"""The option of a grid that is a standard deviation of the data."""
+
 GIVEN = ("sigmas", "times")
 """Grids of given values: of ``sigma / alpha``, or of the process's time."""
 
@@ -260,6 +275,27 @@ def given_steps(grid: Any) -> int | None:
     """Return the number of steps of a grid of given values; None for every other."""
     name, options = _parsed(grid, "grid")
     return len(options[name]) - 1 if name in GIVEN else None
+
+
+def with_data(grid: Any, deviation: Callable[[], float]) -> str:
+    """Return a grid's canonical name, the data's deviation in the place of the word ``data``.
+
+    Parameters
+    ----------
+    grid : str, dict or list
+    deviation : callable
+        Returns the data's standard deviation; called where the grid asks for it.
+
+    Examples
+    --------
+    >>> with_data("tangent:scale=data", lambda: 0.5), with_data("karras", lambda: 0.5)
+    ('tangent:scale=0.5', 'karras')
+    """
+    name, options = _parsed(grid, "grid")
+    key = OF_DATA.get(name)
+    if key is None or options.get(key) != DATA:
+        return grid_name(grid)
+    return grid_name({"name": name, **options, key: deviation()})
 
 
 def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
@@ -323,10 +359,13 @@ def _options(name: str, given: Mapping[str, Any], field: str) -> dict[str, Any]:
         known.setdefault("start", 1.0)
     if name not in TABLES and "start" not in inspect.signature(make).parameters:
         known.update(sigma_min=1.0, sigma_max=1.0)
-    options = {}
+    options: dict[str, Any] = {}
     for key, value in sorted(given.items()):
         default = known[one_of(f"{field} {name}: option", key, known)]
         where = f"{field} {name}: {key}"
+        if value == DATA and OF_DATA.get(name) == key:
+            options[key] = DATA
+            continue
         if isinstance(default, str) and not isinstance(value, str):
             raise InputError(f"{where} must be a word, got {quote(value)}")
         options[key] = value if isinstance(default, str) else _number(value, where, default)

@@ -22,9 +22,10 @@ import numpy as np
 
 from steinlab.corrections.calibrated import Calibrated, Table
 from steinlab.corrections.fitted import calibrate
-from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.models import noised_rows
 from steinlab.diffusion.processes import PROCESSES
+from steinlab.diffusion.spread import seen_variance
 from steinlab.errors import InputError
 from steinlab.experiments.bench import (
     RUNS,
@@ -44,9 +45,10 @@ from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init_rows
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
-from steinlab.solvers.loop import NonFiniteStateError, Run, Solution
+from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
+from steinlab.solvers.unit_speed import Curve
 from steinlab.storage import Store, key_of, read_json, sources_key
 from steinlab.workers import completed, executor_for
 
@@ -70,7 +72,7 @@ class _Task:
         """What a row's random numbers depend on besides the seed."""
         options = self.solver.options
         run = (self.plan.name, options.start, options.final, self.asked)
-        return (*run, self.correction.name, self.correction.options)
+        return (*run, self.correction.name, self.correction.options, *self.solver.digests)
 
 
 def compare(
@@ -120,6 +122,9 @@ class Comparison:
         self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
         for task in self.tasks:
             made = task.correction.make()
+            curve = getattr(task.solver.solver, "curve", None)
+            if curve is not None:
+                curve.require_model(subject_name(spec))
             if isinstance(made, Calibrated):
                 solvers = [one.name for one in task.plan.solvers]
                 made.table.require(subject_name(spec), solvers, task.grid)
@@ -202,6 +207,32 @@ def calibrate_table(spec: CompareSpec) -> Table:
     subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
     x = subject.start(grid[0], spec.samples, rng)
     return calibrate(Run(subject.denoiser, x, grid, plan, rng), model=subject_name(spec))
+
+
+CURVE_STEPS = 48
+"""Steps of the run that measures a curve, uniform in the logarithm of ``sigma / alpha``."""
+
+
+def calibrate_curve(spec: CompareSpec) -> Curve:
+    """Return the speed of a law's or model's own flow by level, for the unit-speed solvers.
+
+    States follow the flow from ``samples`` fresh ones over the process's levels, in
+    :data:`CURVE_STEPS` fine steps; each level's ``w`` is that of the states there. No data are
+    needed; a law's flow has its forward law at every level.
+    """
+    subject, rng = subject_of(spec), rng_of(spec.seed, "curve")
+    grid = make_grid(subject.process, "logsnr", CURVE_STEPS, final_zero=False)
+    x = subject.start(grid[0], spec.samples, rng)
+    found = {}
+    for taken in steps(subject.denoiser, x, grid, "dpmpp-3m-exact"):
+        here = taken.step
+        found[float(here.s.ratio)] = here.x, here.candidate.denoised, here.s
+        x = taken.state
+    found[float(grid[-1].ratio)] = x, subject.denoiser(x, grid[-1]), grid[-1]
+    shares = []
+    for ratio, states in sorted(found.items()):
+        shares.append(ratio**2 / (ratio**2 + float(seen_variance(*states))))
+    return Curve(subject_name(spec), spec.samples, tuple(sorted(found)), tuple(shares))
 
 
 def _key(spec: CompareSpec, subject: Subject, task: _Task) -> str:

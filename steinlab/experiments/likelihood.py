@@ -45,7 +45,7 @@ from steinlab.diffusion.grids import given_steps, make_grid
 from steinlab.diffusion.processes import Process, get_process
 from steinlab.estimates import Estimate, richardson
 from steinlab.metrics import student
-from steinlab.solvers.base import Solver
+from steinlab.solvers.base import Solver, require_alone
 from steinlab.solvers.inversion import invert
 from steinlab.solvers.loop import in_rows
 from steinlab.solvers.registry import get_solver
@@ -177,6 +177,7 @@ def log_likelihood(
         raise ValueError(f"steps must be a multiple of 4 and >= 4, got {steps}")
     process = get_process(process)
     solver = get_solver(solver, process) if isinstance(solver, str) else solver
+    require_alone(solver, "a likelihood")
     xp = require_floating(x)
     x, given = in_rows(xp.astype(x, xp.float64), denoiser), tuple(x.shape)
     wide = _widened(denoiser, x, given, probes, seed)

@@ -45,6 +45,7 @@ def to_json(row: Row) -> dict[str, Any]:
         "solver": row.solver.name,
         "start": row.solver.options.start,
         "final": list(row.solver.options.final),
+        "curve": row.solver.curve or None,
         "end": row.end,
         "evaluations": {"asked": row.asked, "spent": row.spent},
         "steps": row.steps,

@@ -18,6 +18,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.bench import played
 from steinlab.experiments.specs.compare import CorrectionSpec, init_rows
+from steinlab.experiments.specs.grids import grid_for
 from steinlab.experiments.specs.solvers import require_beginning
 from steinlab.solvers import Plan, evaluations_on, get_solver
 from steinlab.solvers.loop import Prepares
@@ -95,6 +96,7 @@ class SampleRun:
         grid = grid_name(grid, "--grid")
         whole = given_steps(grid) is not None
         try:
+            grid = grid_for(grid, lambda: loaded, process)
             last = "least" if whole and make_grid(process, grid)[-1].sigma else "zero"
         except InputError as error:
             raise InputError(f"--{error}") from None

@@ -22,6 +22,7 @@ from analytic import NoiseLevel
 from analytic.arrays import Array
 from analytic.levels import Scalar
 from steinlab.diffusion.denoisers import Denoiser
+from steinlab.errors import InputError
 from steinlab.solvers.scalars import has_noise, has_signal, log_ratio
 
 
@@ -218,15 +219,19 @@ class LinearMultistep:
         linear = self.weights((s, *seen), t) if has_signal(t) else first_order(s, t)
         if history and history[0].linear and history[0].linear.corrector:
             linear = _corrected(linear, history[0].linear)
-        denoised = denoiser(x, s)
-        drive = linear.betas[0] * denoised
-        for beta, entry in zip(linear.betas[1:], history, strict=False):
-            drive = drive + beta * entry.denoised
-        for zeta, entry in zip(linear.zetas, history, strict=False):
-            drive = drive + zeta * entry.state
-        state = linear.kappa * x + drive
-        residual = linear.one_minus_kappa * x - drive
-        return Candidate(state, residual, denoised, linear, 1)
+        return combined(linear, x, denoiser(x, s), history)
+
+
+def combined(linear: LinearStep, x: Array, denoised: Array, history: History) -> Candidate:
+    """Return ``kappa x + beta_0 D(x) + sum_j (beta_j D_j + zeta_j x_j)``, one evaluation spent."""
+    drive = linear.betas[0] * denoised
+    for beta, entry in zip(linear.betas[1:], history, strict=False):
+        drive = drive + beta * entry.denoised
+    for zeta, entry in zip(linear.zetas, history, strict=False):
+        drive = drive + zeta * entry.state
+    state = linear.kappa * x + drive
+    residual = linear.one_minus_kappa * x - drive
+    return Candidate(state, residual, denoised, linear, 1)
 
 
 def _corrected(linear: LinearStep, last: LinearStep) -> LinearStep:
@@ -244,6 +249,25 @@ def _corrected(linear: LinearStep, last: LinearStep) -> LinearStep:
         one_minus_kappa=linear.one_minus_kappa - carry * own,
         zetas=tuple(zeta + carry * c for zeta, c in states),
     )
+
+
+def couples_batch(solver: Any) -> bool:
+    """Whether the step of one state depends on the others of its batch, as the solver says.
+
+    A solver that takes numbers from the batch declares ``couples_batch = True``. What is read off
+    single states, or assumes that states are independent, does not apply to it.
+    """
+    solvers = getattr(solver, "solvers", (solver,))
+    return any(bool(getattr(one, "couples_batch", False)) for one in solvers)
+
+
+def require_alone(solver: Any, what: str) -> None:
+    """Raise ``InputError`` where something needs a solver that takes each state alone."""
+    if couples_batch(solver):
+        raise InputError(
+            f"solver must take each state alone for {what}, got {solver.name}, whose step depends "
+            "on the whole batch"
+        )
 
 
 def require_end(solver: Solver, t: NoiseLevel) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
 from steinlab.diffusion.grids import require_grid
-from steinlab.solvers.base import Solver
+from steinlab.solvers.base import Solver, require_alone
 from steinlab.solvers.loop import solve
 from steinlab.solvers.plans import Plan
 
@@ -126,7 +126,8 @@ def gaussian_run(
     Raises
     ------
     ValueError
-        If the law has several components, or the run is refused by :func:`steinlab.solve`.
+        If the law has several components, the solver does not take each state alone, or the run is
+        refused by :func:`steinlab.solve`.
 
     Examples
     --------
@@ -139,6 +140,7 @@ def gaussian_run(
     (array([0.875]), array([2.]), array([1.75]))
     """
     mean, variances, basis = _parts(law)
+    require_alone(solver, "the closed form of a run")
     start = start or forward_law(law, grid[0])
     # two runs side by side: the linear part from 1, and the mean from its own start
     centres = np.stack([np.zeros(law.dim), mean @ basis])

@@ -26,6 +26,7 @@ from steinlab.solvers.pndm import pndm
 from steinlab.solvers.runge_kutta import TABLEAUX, runge_kutta
 from steinlab.solvers.single import AT_FRACTION, SINGLE, TwoStage, on_process
 from steinlab.solvers.unipc import UNIPC
+from steinlab.solvers.unit_speed import UNIT_SPEED
 
 _FAMILIES: tuple[tuple[Solver, ...], ...] = (
     (EULER,),
@@ -38,6 +39,7 @@ _FAMILIES: tuple[tuple[Solver, ...], ...] = (
     DEIS_LOG,
     IPNDM,
     IPNDM_V,
+    UNIT_SPEED,
 )
 
 SOLVERS: Mapping[str, Solver] = MappingProxyType(

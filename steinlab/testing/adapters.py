@@ -20,6 +20,7 @@ from analytic import NoiseLevel
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process, get_process
 from steinlab.solvers import Plan, Solver, get_solver
+from steinlab.solvers.base import couples_batch
 from steinlab.solvers.loop import solve
 from steinlab.testing import noise
 from steinlab.testing.subject import (
@@ -194,7 +195,7 @@ def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra:
             level = _level_of(sigma, lambda s: NoiseLevel(1.0, s), bridge, len(states))
             return like(recorder(bridge.take(states), level), states)
 
-        sampler = noise.sampler(bridge, recorder.shape)
+        sampler = noise.sampler(bridge, recorder.given)
         drawn = {"noise_sampler": sampler} if "noise_sampler" in names else {}
         sigmas = bridge.give([level.sigma for level in levels])
         before = bridge.take(sigmas).copy()
@@ -296,6 +297,11 @@ class Known:
     name: str
     kind: str = "solver"
     ends_at_zero: bool = True
+
+    @property
+    def couples_batch(self) -> bool:
+        """Whether the solver says that its step depends on the whole batch."""
+        return couples_batch(self.solver)
 
     def own_grid(self, steps: int) -> Grid | None:  # noqa: ARG002
         """Return nothing: levels are given."""

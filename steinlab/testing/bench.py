@@ -224,14 +224,15 @@ class Bench:
         With data and noise as two coordinates, ``x = (alpha, sigma)`` and ``D = (1, 0)``: the state
         at a level is that level.
         """
-        start = np.array([[levels[0].alpha, levels[0].sigma]])
+        signs = [1.0, -1.0] if self.couples_batch else [1.0]
+        start = np.array([[levels[0].alpha, sign * levels[0].sigma] for sign in signs])
 
         def constant(x: np.ndarray, _level: NoiseLevel) -> np.ndarray:
             return np.eye(1, x.shape[1]) + 0.0 * x
 
         drawn = self.draws == "answered"
         run = (noise.probed if drawn else _plainly)(subject, constant, start, levels)
-        rows = np.concatenate([*(call.state for call in run.calls), run.end])
+        rows = np.concatenate([*(call.state[:1] for call in run.calls), run.end[:1]])
         sigmas = np.linalg.norm(rows[:, 1:], axis=1) if drawn else rows[:, 1]
         return run, np.stack([rows[:, 0], sigmas], axis=1)
 
@@ -245,7 +246,12 @@ class Bench:
         if self.draws == "answered":
             with noise.answered(noise.Probes(0)):
                 return read(self.above, levels)
-        return None if self.stochastic else read(self.above, levels)
+        return None if self.stochastic or self.couples_batch else read(self.above, levels)
+
+    @property
+    def couples_batch(self) -> bool:
+        """Whether the subject says that a state's step depends on the others of its batch."""
+        return bool(getattr(self.subject, "couples_batch", False))
 
     @cached_property
     def draws(self) -> str:

@@ -114,17 +114,18 @@ class Recorder:
     """
 
     def __init__(self, denoiser: Denoise, shape: tuple[int, ...]):
-        self.denoiser, self.shape = denoiser, shape
+        # not called shape: the loop takes a denoiser's shape for that of one picture
+        self.denoiser, self.given = denoiser, shape
         self.calls: list[Call] = []
 
     def __call__(self, x: np.ndarray, level: NoiseLevel) -> np.ndarray:
         """Denoise, in the dtype of the states."""
-        if x.size != math.prod(self.shape):
+        if x.size != math.prod(self.given):
             raise SubjectError(
                 f"call {len(self.calls) + 1} of the denoiser must get states of shape "
-                f"{self.shape}, got {tuple(x.shape)}"
+                f"{self.given}, got {tuple(x.shape)}"
             )
-        state = np.array(x, dtype=np.float64).reshape(self.shape)
+        state = np.array(x, dtype=np.float64).reshape(self.given)
         output = self.denoiser(state, level)
         self.calls.append(Call(level, state, output))
         return output.astype(x.dtype).reshape(x.shape)  # a copy: it may be worked on in place

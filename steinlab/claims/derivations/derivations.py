@@ -45,6 +45,16 @@ AXIOMS: Mapping[str, str] = MappingProxyType(
         "that decay and range hold for each",
         "induction": "induction over the number of steps",
         "eta": "eta = min rho_k",
+        "flow": "the probability flow of Gaussian data is linear, its gain on an axis of variance "
+        "l the root of (l + t'^2)/(l + t^2)",
+        "spread": "w = E|x - D|^2/(sigma^2 d) <= 1 for an exact denoiser, so that 1 - w (1 - k^2) "
+        "has a positive root X; letters are less their means, and E[x - D] = 0 keeps the mean",
+        "axes": "sums over the principal axes, in which data, denoiser and flow are diagonal; two "
+        "stand for any number",
+        "trigonometry": "t = c tan a with 0 < a < pi/2, C = cos a, S = sin a; Pythagoras and the "
+        "addition theorems",
+        "compactness": "the product of the cosines is continuous on the compact set of angles with "
+        "a given sum, so has a largest value there: where no pair can be improved",
     }
 )
 """What derivations take for granted, in words."""
@@ -149,6 +159,40 @@ _ALL = (
         "sampling error scale with alpha",
         ("linearity", "coupling", "stein", "scalars", "small-alpha", "limit"),
         "singularity:vp_singularity",
+    ),
+    Derivation(
+        "cosine-law",
+        "on N(0, c^2) a step of Euler has cos(a - a') times the exact gain, a = arctan(t/c); equal "
+        "angles have the largest product",
+        ("flow", "trigonometry", "induction", "compactness"),
+        "gaussian_steps:cosine_law",
+    ),
+    Derivation(
+        "law-scalar",
+        "gamma_law = (1 - X)/(1 - E) = (1 + k)/(1 + X) lies in [(1 + k)/2, 1], the optimum "
+        "1/(1 - k) does not",
+        ("flow", "shrinking"),
+        "gaussian_steps:law_scalar",
+    ),
+    Derivation(
+        "exact-flow-coefficient",
+        "gamma* of the exact flow's step is at least 1 for Gaussian data in EDM",
+        ("flow", "axes", "moving"),
+        "gaussian_steps:exact_flow_coefficient",
+    ),
+    Derivation(
+        "posterior-variance",
+        "sigma^2 d - E|x - alpha D|^2 = alpha^2 V, and E<D, x - alpha D>, its quotient with "
+        "E<x, x - alpha D> times sigma^2 d, and sigma^2 E div D are alpha V",
+        ("linearity", "coupling", "tower", "stein"),
+        "moments:posterior_variance",
+    ),
+    Derivation(
+        "moment-exact-step",
+        "with gamma = (1 + k)/(1 + sqrt(1 - w (1 - k^2))) the state has the next level's total "
+        "variance, for every law",
+        ("linearity", "coupling", "tower", "spread"),
+        "moments:moment_exact_step",
     ),
 )
 

@@ -24,7 +24,8 @@ U_STAR = (1 - kappa) * alpha * M - beta * (M - V)
 """``E<u, x_star>``."""
 
 
-def _algebra() -> Algebra:
+def first_order() -> Algebra:
+    """Return the letters of a step that evaluates an exact denoiser once."""
     return Algebra(
         vectors=(x_star, eps, D),
         scalars=(div_D,),
@@ -114,7 +115,7 @@ def _scalars() -> tuple[Step, ...]:
 
 def three_scalars() -> Proof:
     """``E<u,x>``, ``E div u`` and ``E|u|^2`` from ``M``, ``V`` and the levels."""
-    return Proof(_algebra(), (*_moments(), *_scalars()), PREMISES)
+    return Proof(first_order(), (*_moments(), *_scalars()), PREMISES)
 
 
 def collapse() -> Proof:
@@ -126,7 +127,7 @@ def collapse() -> Proof:
     still = 1 - sigma_next / sigma
     numerator = E(u * (x - x_star))
     return Proof(
-        _algebra(),
+        first_order(),
         (
             Step("EDM and VE", drift, still, given=one),
             Step("rectified flow", drift, still, given=flow),

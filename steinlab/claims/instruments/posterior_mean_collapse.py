@@ -8,7 +8,7 @@ optimum is the posterior mean, not a state of the next level.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,20 +62,28 @@ def compare_collapse(data: Collapse, formula: SlackFormula) -> Comparison:
     return Comparison(measured, formula(data.slack), tolerance)
 
 
-def collapse_check(family: str, count: int) -> Check:
-    """Integrate random Euler steps of a process with ``beta = 1 - kappa``."""
+def collapse_check(
+    family: str,
+    count: int,
+    *,
+    solver: str = "euler",
+    name: str = "collapse",
+    ratios: tuple[float, float] | None = None,
+) -> Check:
+    """Integrate random steps of a process, by default of Euler, where ``beta = 1 - kappa``.
+
+    Steps begin at ``ratios``, by default the family's.
+    """
+    options: dict[str, Any] = {"solvers": (solver,), "families": (family,), "ratios": ratios}
 
     def draw(effort: Effort) -> list[StepCases]:
         n = effort.count(count)
-        line = draw_steps(effort.rng, n // 2, solvers=("euler",), families=(family,))
-        dims = (2, 8, 64)
-        space = draw_steps(
-            effort.rng, n // 2, solvers=("euler",), families=(family,), dims=dims, embed=True
-        )
+        line = draw_steps(effort.rng, n // 2, **options)
+        space = draw_steps(effort.rng, n // 2, dims=(2, 8, 64), embed=True, **options)
         return [*line, *space]
 
     check = Check(
-        "collapse",
+        name,
         method="quadrature",
         draw=draw,
         measure=measure_collapse,

@@ -22,6 +22,7 @@ from steinlab.experiments.specs.fields import (
     mapping,
     text,
 )
+from steinlab.experiments.specs.grids import grid_for
 from steinlab.experiments.specs.laws import (
     LawSpec,
     MixtureSpec,
@@ -29,6 +30,7 @@ from steinlab.experiments.specs.laws import (
     mixture_from_json,
 )
 from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
+from steinlab.solvers.base import require_alone
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class CoefficientSpec:
         else:
             model = load_model(text(fields["model"], "model"))
         name = text(fields["solver"], "solver")
+        require_alone(SOLVERS.get(name), "a coefficient per step")
         if on_grid:
             return cls._of_grid(fields, data, model, name)
         if name in ON_PROCESS and name not in SOLVERS:
@@ -119,6 +122,7 @@ class CoefficientSpec:
         elif "steps" in fields:
             raise InputError(f"steps must be left out for given levels, got {fields['steps']}")
         place = model.process(process) if model else PROCESSES[process]
+        grid = grid_for(grid, lambda: data.law() if data else model, place)
         levels = make_grid(place, grid, steps)
         i = integer(fields["step"], "step", 0, steps - 1)
         exact = [(Fraction(one.alpha), Fraction(one.sigma)) for one in levels[: i + 2]]

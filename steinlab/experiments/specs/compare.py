@@ -30,6 +30,7 @@ from steinlab.experiments.specs.fields import (
     number,
     text,
 )
+from steinlab.experiments.specs.grids import grid_for
 from steinlab.experiments.specs.laws import DataSpec, data_from_json, read_rows
 from steinlab.experiments.specs.solvers import (
     ENDS,
@@ -135,6 +136,8 @@ class CompareSpec:
         key = "process" if "process" in fields else "schedule"
         schedule = fields.get(key, model.schedule if model else "edm")
         schedule = one_of(key, text(schedule, key), PROCESSES)
+        place = model.process(schedule) if model else PROCESSES[schedule]
+        grid = grid_for(grid, lambda: data.law() if data else model, place)
         end = fields.get("end", "zero")
         if whole:
             last = "zero" if make_grid(schedule, grid)[-1].sigma == 0 else "least"
@@ -147,8 +150,9 @@ class CompareSpec:
         if model is not None:
             _require_exact(corrections, model)
         default = options_from_json(fields, "", Options())
-        place: Any = {"process": PROCESSES[schedule], "default": default, "end": end}
-        solver = partial(solver_from_json, **place)
+        how: Any = {"process": PROCESSES[schedule], "default": default}
+        how |= {"end": end, "folder": folder}
+        solver = partial(solver_from_json, **how)
         budget = partial(integer, at_least=1, at_most=MAX_EVALUATIONS)
         return cls(
             data,

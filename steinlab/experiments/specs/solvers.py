@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.specs.fields import at, each, integer, mapping, text
 from steinlab.solvers import SOLVERS, LinearMultistep, Solver, get_solver, matching_start
+from steinlab.solvers.unit_speed import Curve, UnitSpeed
 
 STARTS = ("own", "matching")
 ENDS = ("zero", "least")
@@ -58,6 +61,7 @@ class SolverSpec:
     solver: Solver
     start: tuple[Solver, ...] = ()
     finish: tuple[Solver, ...] = ()
+    curve: str = ""
 
     @property
     def options(self) -> Options:
@@ -66,9 +70,15 @@ class SolverSpec:
         return Options("matching" if self.start else "own", outputs)
 
     @property
+    def digests(self) -> tuple[str, ...]:
+        """Of the file that it names: what it held, for the keys of stored rows."""
+        return (hashlib.sha256(Path(self.curve).read_bytes()).hexdigest(),) if self.curve else ()
+
+    @property
     def label(self) -> str:
         """``dpmpp-3m``, or ``dpmpp-3m start=matching final=2,1`` with options."""
-        words = [self.name, *(["start=matching"] if self.start else [])]
+        words = [self.name, *([f"curve={Path(self.curve).name}"] if self.curve else [])]
+        words += ["start=matching"] if self.start else []
         final = ",".join(str(count) for count in self.options.final)
         return " ".join([*words, *([f"final={final}"] if final else [])])
 
@@ -85,9 +95,9 @@ def options_from_json(fields: dict[str, Any], path: str, default: Options) -> Op
 
 
 def solver_from_json(
-    obj: Any, path: str, *, process: Process, default: Options, end: str
+    obj: Any, path: str, *, process: Process, default: Options, end: str, folder: Path = Path()
 ) -> SolverSpec:
-    """Return the solver that ``"euler"`` or ``{"name": "euler", "start", "final"}`` names.
+    """Return the solver that ``"euler"`` or ``{"name": "euler", "start", "final", "curve"}`` names.
 
     Parameters
     ----------
@@ -98,19 +108,26 @@ def solver_from_json(
         Of the comparison as a whole; an object's own come first.
     end : {"zero", "least"}
         Where the grid ends.
+    folder : Path
+        Where the file of a ``curve`` is looked up.
 
     Raises
     ------
     InputError
         Naming the field; also where the grid ends at zero noise and the solver cannot.
     """
-    options = default
+    options, curve, place = default, "", at(path, "curve")
     if isinstance(obj, dict):
-        fields = mapping(obj, path, ["name"], ["start", "final"])
+        fields = mapping(obj, path, ["name"], ["start", "final", "curve"])
         options = options_from_json(fields, path, default)
+        curve = str(folder / text(fields["curve"], place)) if "curve" in fields else ""
         obj, path = fields["name"], at(path, "name")
     name = text(obj, path)
     solver = get_solver(name, process, field=path)
+    if curve:
+        if not isinstance(solver, UnitSpeed):
+            raise InputError(f"{place} must be left out for {name}, which takes none")
+        solver = replace(solver, curve=Curve.load(Path(curve), place))
     start = matching_start(solver) if options.start == "matching" else ()
     finish: tuple[Solver, ...] = ()
     if isinstance(solver, LinearMultistep):
@@ -121,4 +138,4 @@ def solver_from_json(
             f"{path}: {name} cannot step to sigma = 0; give a first-order last step, "
             f'"final": [1], or stop at the least noisy level, "end": "least"'
         )
-    return SolverSpec(name, solver, start, finish)
+    return SolverSpec(name, solver, start, finish, curve)

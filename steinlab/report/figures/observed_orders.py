@@ -31,6 +31,7 @@ FAMILIES = {
     "DEIS, time": ("deis-tab",),
     "iPNDM, PNDM": ("ipndm", "pndm"),
     "iPNDM, variable step": ("ipndm-v",),
+    "unit speed": ("unit-speed",),
 }
 """A look each; a solver belongs to the longest prefix or name that fits."""
 

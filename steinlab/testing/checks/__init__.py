@@ -72,6 +72,9 @@ CHECKS: tuple[Check, ...] = (
 STEPWISE = ("order", "gaussian", "scale", "method", "batch", "midway", "float32")
 """Checks of a subject that steps as it is told, not as its error estimate says."""
 
+ALONE = ("one-point", "wasted", "method", "batch")
+"""Checks that take states of a batch for independent ones, each with its own datum or answer."""
+
 
 @dataclass(frozen=True, eq=False)
 class Unit:
@@ -113,8 +116,8 @@ class Unit:
         path = kind == "path" or check_id in ("own-levels", "own-float32", "own-midway")
         if path and bench.stochastic:
             return "draws noise: judged by law"
-        if check_id.startswith(STEPWISE) and bench.adaptive:
-            return f"chooses its own steps: {bench.spent}"
+        if reason := _inapplicable(check_id, bench):
+            return reason
         if kind == "law" and not bench.stochastic:
             return "draws no noise: judged by path"
         if kind == "tolerance" and not bench.takes_tolerance:
@@ -122,6 +125,14 @@ class Unit:
         if kind == "own" and bench.subject.own_grid(8) is None:
             return "levels are given"
         return ""
+
+
+def _inapplicable(check_id: str, bench: Bench) -> str:
+    if check_id in ALONE and bench.couples_batch:
+        return "its step depends on the whole batch, as it declares"
+    if check_id.startswith(STEPWISE) and bench.adaptive:
+        return f"chooses its own steps: {bench.spent}"
+    return ""
 
 
 def cause_of(bench: Bench, *, order: bool) -> str:

@@ -24,7 +24,7 @@ from steinlab.testing.methods import identity_of
 from steinlab.testing.rows import Found, declined, judged
 
 GRADED_TOLERANCE = 0.35
-FIXED = ("ipndm-2", "ipndm-3", "ipndm-4")
+FIXED = ("ipndm-2", "ipndm-3", "ipndm-4", "unit-speed-2", "unit-speed-3")
 """Methods whose weights are those of even steps, whatever the levels."""
 
 ROUGH_TOLERANCE = 0.35
@@ -140,12 +140,14 @@ def rough(bench: Bench) -> Found:
     """Read the order on steps of lengths 1, 3, 2, 1, 3, 2, ..., on Gaussian data.
 
     A method that takes its weights from the levels keeps its order; fixed weights, or a step ratio
-    of other levels, fall to one. Methods of fixed weights by design (iPNDM) are declined by name.
+    of other levels, fall to one. Methods of fixed weights by design are declined by name:
+    :data:`FIXED`.
     """
     found = identity_of(bench, bench.reading)
-    if found is not None and found.name in FIXED and (found.known or found.mostly):
-        text = f"{found.name} has fixed weights by design: of order one here"
-        return declined(text)
+    name = found.name if found is not None and (found.known or found.mostly) else ""
+    name = bench.subject.name if bench.couples_batch else name
+    if name in FIXED:
+        return declined(f"{name} has fixed weights by design: of order one here")
     errors = {}
     for n in (16, 64, 256):
         errors[n] = _size(bench, bench.alternating(n))

@@ -137,6 +137,7 @@ def test_verdicts_of_the_quick_profile_do_not_depend_on_the_seed(claim_id: str, 
 
 # --- broken formulas ----------------------------------------------------------------------------
 
+CAUSES = "steinlab.claims.causes"
 FORMS, DIVERGENCE = "steinlab.claims.instruments.linear_forms", "steinlab.coefficient.divergence"
 MUTANTS = [
     ("reference-free-coefficient", "quadrature", FORMS, "stein", "sigma**2 / alpha", "sigma**2"),
@@ -183,6 +184,22 @@ MUTANTS = [
      "1 - 1 / alpha", "1 - alpha"),
     ("vp-singularity", "rates", "steinlab.claims.coordinates.singular_paths", "_deviations",
      "s.sigma**2 / s.alpha", "s.sigma**2"),
+    ("geometry-blindness", "edm", "steinlab.claims.instruments.posterior_mean_collapse",
+     "posterior_mean", "1 / slack", "1.000001 / slack"),
+    ("cosine-law", "run", f"{CAUSES}.cosine_law", "angles", "/ deviation", "* deviation"),
+    ("cosine-law", "equal angles", f"{CAUSES}.cosine_law", "equal", "/ n)", "/ (n - 0.5))"),
+    ("law-scalar", "law", f"{CAUSES}.law_scalar", "law_scalar", "1 - k**2", "1 - k"),
+    ("law-scalar", "epsilon scaling", f"{CAUSES}.law_scalar", "compare_scaled", "1 / formula",
+     "formula"),
+    ("clip-neutrality", "Gaussians", f"{CAUSES}.clip_neutrality", "coefficient", "mass @ (u * off)",
+     "0.5 * mass @ (u * off)"),
+    ("moment-exact-step", "every law", f"{CAUSES}.moment_exact_step", "gamma", "1 - k**2", "1 - k"),
+    ("moment-exact-step", "isotropic", "steinlab.diffusion.spread", "seen_variance",
+     "level.ratio**2", "level.ratio"),
+    ("posterior-variance-estimators", "identities", f"{CAUSES}.posterior_variance_estimators",
+     "estimates", '"orthogonality": noise - power', '"orthogonality": noise - 0.999 * power'),
+    ("posterior-variance-estimators", "isotropic", f"{CAUSES}.posterior_variance_estimators",
+     "batch_estimates", "noise * signal / scale", "noise * signal"),
 ]  # fmt: skip
 
 

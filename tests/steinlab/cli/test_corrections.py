@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from analytic import GaussianMixture, NoiseLevel
 from steinlab.cli import main
 from steinlab.corrections import CORRECTIONS
+from steinlab.diffusion.spread import seen_variance
 
 SPEC: dict[str, Any] = {
     "data": {"weights": [0.3, 0.7], "means": [[-2, 0], [2, 1]], "stds": [0.2, 0.4]},
@@ -131,3 +134,36 @@ def test_a_word_names_the_divergence(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 DIVS = ("exact", "hutchinson")
+
+
+def test_a_curve_is_measured_and_read_beside_the_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its ``w`` is that of the forward law, and a row with it differs from the batch's own."""
+    file = tmp_path / "curve.json"
+    assert main(["calibrate", spec(tmp_path, samples=2000), "--curve", "--out", str(file)]) == 0
+    assert "49 levels, 2000 states" in capsys.readouterr().out
+    found = json.loads(file.read_text())
+    law = GaussianMixture([0.3, 0.7], [[-2, 0], [2, 1]], [0.04, 0.16])
+    for k in (0, 20, 30, 48):
+        level, rng = NoiseLevel(1.0, found["ratios"][k]), np.random.default_rng(k)
+        x = level.noised(law.sample(100_000, rng), rng)
+        seen = float(seen_variance(x, law(x, level), level))
+        assert found["w"][k] == pytest.approx(level.sigma**2 / (seen + level.sigma**2), abs=0.02)
+    stored = {"name": "unit-speed-2", "curve": file.name}
+    read, own, euler = rows(
+        tmp_path, solvers=[stored, "unit-speed-2", "euler"], corrections=["none"]
+    )
+    assert (read["curve"], own["curve"]) == (str(file), None)
+    assert read["flow_error"]["value"] < 0.8 * euler["flow_error"]["value"]
+    assert read["flow_error"]["value"] != own["flow_error"]["value"]
+    for solver, message in (
+        ({"name": "euler", "curve": file.name}, "solvers[0].curve must be left out for euler"),
+        ({"name": "unit-speed-1c", "curve": file.name}, "curve must be left out for unit-speed-1c"),
+        ({"name": "unit-speed-1", "curve": "none.json"}, "curve must be a readable file, got"),
+    ):
+        assert main(["compare", spec(tmp_path, solvers=[solver])]) == 2
+        assert message in capsys.readouterr().err
+    other = {"weights": [1], "means": [[0, 0]], "stds": [1]}
+    assert main(["compare", spec(tmp_path, solvers=[stored], data=other)]) == 2
+    assert "curve must be of the model law " in capsys.readouterr().err

@@ -17,9 +17,9 @@ from steinlab.coefficient.divergence import Exact, Hutchinson, default_divergenc
 from steinlab.coefficient.step_terms import GAUSS_HERMITE_3
 from steinlab.diffusion.autodiff import Differentiable
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
-from steinlab.solvers import EULER, HEUN, SOLVER_IDS, Evaluation, get_solver
+from steinlab.solvers import EULER, HEUN, Evaluation, get_solver
 from steinlab.solvers.step import Step, batch_axes, inner
-from tests.steinlab.solvers.cases import PLANE, states, uneven_grid
+from tests.steinlab.solvers.cases import ALONE, PLANE, states, uneven_grid
 
 S, T = NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6)
 RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def in_swing(name: str, process: Process, kind: Any) -> Step:
 
 
 @pytest.mark.parametrize("process", [EDM, VP_LINEAR, FLOW], ids=lambda p: p.name)
-@pytest.mark.parametrize("name", SOLVER_IDS)
+@pytest.mark.parametrize("name", ALONE)
 def test_every_solver_against_autograd(name: str, process: Process) -> None:
     step = in_swing(name, process, torch.as_tensor)
     x = step.x.clone().requires_grad_(True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
 import pytest
 
-from analytic import NoiseLevel
+from analytic import GaussianMixture, NoiseLevel
+from analytic.flow.exact import gaussian_gain
 from steinlab.diffusion.grids import (
     GRIDS,
     given_grid,
@@ -19,6 +21,8 @@ from steinlab.diffusion.grids import (
 )
 from steinlab.diffusion.processes import EDM, PROCESSES, VP_LINEAR, Process
 from steinlab.errors import InputError
+from steinlab.solvers import EULER
+from steinlab.solvers.gaussian_runs import gaussian_run
 
 ALL = pytest.mark.parametrize("process", PROCESSES.values(), ids=lambda p: p.name)
 
@@ -135,3 +139,23 @@ def test_arrays_are_given_levels_and_what_is_no_level_is_told():
         require_grid("karras")
     with pytest.raises(ValueError, match=r"grid must hold levels, as make_grid.* got 80\.0"):
         require_grid([80.0, 1.0])
+
+
+def test_the_tangent_grid_takes_equal_angles() -> None:
+    """Each Euler step on ``N(0, c^2)`` then keeps the same share of the exact gain."""
+    levels = make_grid(EDM, "tangent:scale=0.3", 6, final_zero=False)
+    angles = np.arctan(np.array([level.ratio for level in levels]) / 0.3)
+    np.testing.assert_allclose(np.diff(angles), np.diff(angles)[0], rtol=1e-9)
+    law = GaussianMixture([1.0], [0.0], 0.09)
+    run = gaussian_run(law, EULER, levels)
+    shares = run.gains[1:, 0] / run.gains[:-1, 0]
+    shares /= [gaussian_gain(np.array([0.09]), s, t)[0] for s, t in itertools.pairwise(levels)]
+    np.testing.assert_allclose(shares, np.cos(np.diff(angles)[0]), rtol=1e-9)
+
+
+def test_scale_data_needs_data() -> None:
+    assert grid_name({"name": "tangent", "scale": "data"}) == "tangent:scale=data"
+    with pytest.raises(InputError, match=r"^grid tangent: scale must be a number where no law or"):
+        make_grid(EDM, "tangent:scale=data", 4)
+    with pytest.raises(InputError, match=r"^grid karras: rho must be a number > 0, got data$"):
+        grid_name("karras:rho=data")

@@ -16,8 +16,10 @@ from analytic import GaussianMixture, NoiseLevel
 from steinlab.diffusion.guidance import guided
 from steinlab.diffusion.networks import edm_denoiser
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, Process, get_process
+from steinlab.errors import InputError
 from steinlab.experiments.likelihood import log_likelihood, normal
-from steinlab.solvers import SOLVER_IDS, get_solver
+from steinlab.solvers import get_solver
+from tests.steinlab.solvers.cases import ALONE
 
 PLANE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, -0.2]], [[0.2, 0.4], [0.3, 0.1]])
 
@@ -67,7 +69,7 @@ def test_it_is_the_mixtures_own_density(
     assert np.sqrt(np.mean(found.error**2)) < 0.05 * dim
 
 
-@pytest.mark.parametrize("name", SOLVER_IDS)
+@pytest.mark.parametrize("name", ALONE)
 def test_every_solver_keeps_its_order(name: str) -> None:
     process = FLOW.within(0.3, 1.0)  # where all are asymptotic
     x, solver = states(PLANE, process, 20), get_solver(name, process)
@@ -223,3 +225,8 @@ def test_the_error_holds_where_a_run_from_no_signal_loses_order(name: str, solve
 
 def test_no_states_have_no_likelihoods() -> None:
     assert log_likelihood(PLANE, np.zeros((0, 2)), steps=4).value.shape == (0,)
+
+
+def test_a_solver_that_couples_the_batch_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^solver must take each state alone for a likelihood, "):
+        log_likelihood(PLANE, np.zeros((3, 2)), solver="unit-speed-2")

@@ -11,8 +11,12 @@ import pytest
 from analytic import GaussianMixture, exact_flow
 from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import FLOW, PROCESSES, VP_LINEAR, Process
-from steinlab.solvers import Plan, Solver, get_solver
+from steinlab.solvers import SOLVER_IDS, Plan, Solver, get_solver
+from steinlab.solvers.base import couples_batch
 from steinlab.solvers.loop import solve
+
+ALONE = tuple(name for name in SOLVER_IDS if not couples_batch(get_solver(name, VP_LINEAR)))
+"""Solvers that step each state alone: the others' coefficients depend on the batch."""
 
 TOP, BOTTOM = 1.0, 0.3
 """Noise-to-signal ratios between which orders are measured: all solvers are asymptotic there."""

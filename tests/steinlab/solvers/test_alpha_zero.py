@@ -23,6 +23,7 @@ TIMES = [0.8, 0.6, 0.45, 0.25, 0.1]
 REFUSED = (
     *("heun", "dpm-2", "pndm"),
     *(f"unipc-{p}-{form}" for form in ("bh1", "noise") for p in (1, 2, 3)),
+    *("unit-speed-1", "unit-speed-1c", "unit-speed-2", "unit-speed-3"),
 )
 """Solvers whose first step has no limit."""
 

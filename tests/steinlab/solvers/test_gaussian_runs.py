@@ -16,7 +16,6 @@ from steinlab.solvers import (
     DPMPP_2M,
     EULER,
     HEUN,
-    SOLVER_IDS,
     LinearMultistep,
     LinearStep,
     get_solver,
@@ -34,7 +33,7 @@ from steinlab.solvers.gaussian_runs import (
     wasserstein_errors,
 )
 from steinlab.solvers.loop import solve
-from tests.steinlab.solvers.cases import ORDER_TOLERANCE, logsnr, quadratic
+from tests.steinlab.solvers.cases import ALONE, ORDER_TOLERANCE, logsnr, quadratic
 
 RTOL = 1e-12
 """Rounding of a dozen steps whose terms are of the states' size."""
@@ -94,7 +93,7 @@ def test_the_multistep_gain_is_its_recurrence():
     np.testing.assert_allclose(gaussian_run(LAW, DPMPP_2M, grid).gains, gains, rtol=RTOL)
 
 
-@pytest.mark.parametrize("name", SOLVER_IDS)
+@pytest.mark.parametrize("name", ALONE)
 @pytest.mark.parametrize("started", [False, True])
 def test_a_run_of_states_is_the_affine_map(name, started):
     for process in SHORT:
@@ -111,7 +110,7 @@ def test_a_run_of_states_is_the_affine_map(name, started):
         np.testing.assert_allclose(states, expected, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("name", SOLVER_IDS)
+@pytest.mark.parametrize("name", ALONE)
 def test_the_forward_laws_mean_is_kept_along_the_grid(name):
     solver = get_solver(name, FLOW)
     grid = make_grid(FLOW, "logsnr", 7, final_zero=solver.ends_at_zero)
@@ -120,7 +119,7 @@ def test_the_forward_laws_mean_is_kept_along_the_grid(name):
     np.testing.assert_allclose(means, expected, rtol=0, atol=RTOL * 10)
 
 
-@pytest.mark.parametrize("name", SOLVER_IDS)
+@pytest.mark.parametrize("name", ALONE)
 @pytest.mark.parametrize("ratios", [quadratic, logsnr])
 def test_the_gain_nears_the_exact_flows_at_the_declared_order(name, ratios):
     for process in (VP_LINEAR, FLOW):
@@ -238,3 +237,8 @@ def test_more_than_one_component_is_refused():
     ):
         with pytest.raises(ValueError, match=r"law must have one component, got .* \(2,\)"):
             call()
+
+
+def test_a_solver_that_couples_the_batch_is_refused():
+    with pytest.raises(ValueError, match=r"^solver must take each state alone for the closed form"):
+        gaussian_run(LAW, get_solver("unit-speed-2"), make_grid(EDM, "karras", 3))

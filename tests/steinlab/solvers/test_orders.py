@@ -25,6 +25,7 @@ from steinlab.solvers import (
 from steinlab.solvers.heun import Heun
 from steinlab.solvers.runge_kutta import RungeKutta
 from steinlab.solvers.single import Dpm2, SingleStep
+from steinlab.solvers.unit_speed import UnitSpeed
 from tests.steinlab.solvers.cases import (
     GRIDS_MEASURED,
     ORDER_TOLERANCE,
@@ -140,7 +141,7 @@ class PerturbedDrive:
 def wrong(solver: Any) -> Any:
     if isinstance(solver, LinearMultistep):
         return replace(solver, weights=Perturbed(solver))
-    assert isinstance(solver, Heun | Dpm2 | SingleStep | RungeKutta)
+    assert isinstance(solver, Heun | Dpm2 | SingleStep | RungeKutta | UnitSpeed)
     return PerturbedDrive(solver)
 
 

@@ -9,6 +9,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.testing import from_solver, identify, rows_of
 from steinlab.testing.rows import table
+from tests.steinlab.solvers.cases import ALONE
 
 CONFIGURATIONS = [
     (name, process)
@@ -51,7 +52,7 @@ def test_pndm_conforms_on_even_steps(process: str, seed: int) -> None:
     assert {row.check for row in rows if row.verdict == "fails"} == {"order-rough", "one-point"}
 
 
-@pytest.mark.parametrize("name", SOLVER_IDS)
+@pytest.mark.parametrize("name", ALONE)
 def test_it_is_identified(name: str) -> None:
     found = identify(from_solver(name, "vp-linear"))
     assert found is not None

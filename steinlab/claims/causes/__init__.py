@@ -1,0 +1,1 @@
+"""Claims on why corrections act as they do: causes in closed form."""
