@@ -183,6 +183,10 @@ MUTANTS = [
      "1 - 1 / alpha", "1 - alpha"),
     ("vp-singularity", "rates", "steinlab.claims.coordinates.singular_paths", "_deviations",
      "s.sigma**2 / s.alpha", "s.sigma**2"),
+    ("per-class-coefficient", "cases", "steinlab.claims.coefficient.per_class_coefficient",
+     "_classes", "x - law(x, step.s)", "x - whole(x, step.s)"),
+    ("per-class-coefficient", "cases", "steinlab.claims.coefficient.per_class_coefficient",
+     "_total", "c.power *", "1.00001 * c.power *"),
 ]  # fmt: skip
 
 

@@ -53,6 +53,7 @@ CONTROLS = [
     ("integration-error-decomposition", "denoiser's part dropped", 2),
     ("inversion", "no gain of even orders", 16),
     ("multistep-hypothesis", "bias of the other sign", 96),
+    ("per-class-coefficient", "weights p_c left out", 4),
     ("perturbation-bound", "constant lowered by 10 %", 64),
     ("perturbation-bound", "1/alpha dropped", 64),
     ("perturbation-bound-in-trap", "constant lowered by 10 %", 64),
