@@ -187,6 +187,13 @@ MUTANTS = [
      "_classes", "x - law(x, step.s)", "x - whole(x, step.s)"),
     ("per-class-coefficient", "cases", "steinlab.claims.coefficient.per_class_coefficient",
      "_total", "c.power *", "1.00001 * c.power *"),
+    ("bound-as-excess-loss", "loss", "steinlab.claims.error_bounds.bound_as_excess_loss",
+     "measure", "means + a * variance", "means + variance"),
+    ("bound-as-excess-loss", "bound", "steinlab.claims.error_bounds.bound_as_excess_loss",
+     "_by_loss", "sigma**2", "sigma"),
+    ("coefficient-concentration", "product laws",
+     "steinlab.claims.coefficient.coefficient_concentration", "Coordinates.divergence",
+     "sum(axis=-1)", "mean(axis=-1)"),
 ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ UNSEARCHED = (
     "tweedie-versus-stein",
     "jacobian-symmetry",
     "correction-tournament",
+    "coefficient-concentration",
     "neural-coefficient",
     "neural-integration-error",
     "neural-clipped-gain",
@@ -39,10 +40,11 @@ UNSEARCHED = (
     "coverage",
     "correction-cost",
 )
-"""Claims without a search space: a whole design, networks, or a stored study."""
+"""Claims without a search space: a whole design, batches drawn by chance, networks, or a stored study."""
 
 CONTROLS = [
     ("algorithm-cost", "m products per run", 64),
+    ("bound-as-excess-loss", "the excess loss times sigma", 32),
     ("clipped-gain", "gamma = 1.5, cell by cell", 16),
     ("clipped-gain-flow", "clipped from below only, cell by cell", 128),
     ("flow-likelihood", "half the variance", 4),

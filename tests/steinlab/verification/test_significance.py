@@ -371,6 +371,7 @@ def controls(claim: Claim, seed: int) -> dict[str, float]:
 
 
 RANDOM = (
+    "coefficient-concentration",
     "edm-drift-vanishes",
     "edm-variance",
     "error-budget",
