@@ -64,7 +64,7 @@ STARTS = (("edm", 1.0), ("vp-linear", 1.0))
 QUANTITIES = ("spread", "bias")
 CASES = len(SHAPES) * len(STARTS) * len(QUANTITIES)
 
-MARGINAL = GaussianMixture([0.5, 0.5], [0.0, 2.0], [1.0, 1.0])
+MARGINAL = GaussianMixture(np.array([0.5, 0.5]), np.array([0.0, 2.0]), np.ones(2))
 """Law of a coordinate: its components want unlike coefficients in VP, 3.2 and 1.3."""
 
 

@@ -191,9 +191,6 @@ MUTANTS = [
      "measure", "means + a * variance", "means + variance"),
     ("bound-as-excess-loss", "bound", "steinlab.claims.error_bounds.bound_as_excess_loss",
      "_by_loss", "sigma**2", "sigma"),
-    ("coefficient-concentration", "product laws",
-     "steinlab.claims.coefficient.coefficient_concentration", "Coordinates.divergence",
-     "sum(axis=-1)", "mean(axis=-1)"),
 ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ UNSEARCHED = (
     "tweedie-versus-stein",
     "jacobian-symmetry",
     "correction-tournament",
+    "batch-coupling",
     "coefficient-concentration",
     "neural-coefficient",
     "neural-integration-error",
@@ -40,7 +41,7 @@ UNSEARCHED = (
     "coverage",
     "correction-cost",
 )
-"""Claims without a search space: a whole design, batches drawn by chance, networks, or a stored study."""
+"""Claims without a search space: a whole design, drawn batches, networks, or a stored study."""
 
 CONTROLS = [
     ("algorithm-cost", "m products per run", 64),
