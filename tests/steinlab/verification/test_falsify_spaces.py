@@ -32,6 +32,8 @@ UNSEARCHED = (
     "tweedie-versus-stein",
     "jacobian-symmetry",
     "correction-tournament",
+    "large-step-counts",
+    "self-consistency-variant",
     "batch-coupling",
     "coefficient-concentration",
     "neural-coefficient",
