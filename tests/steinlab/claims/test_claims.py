@@ -187,6 +187,8 @@ MUTANTS = [
      "_classes", "x - law(x, step.s)", "x - whole(x, step.s)"),
     ("per-class-coefficient", "cases", "steinlab.claims.coefficient.per_class_coefficient",
      "_total", "c.power *", "1.00001 * c.power *"),
+    ("cost-table", "operations", "steinlab.claims.coefficient.cost_table", "operations",
+     "12 + m", "11 + m"),
     ("bound-as-excess-loss", "loss", "steinlab.claims.error_bounds.bound_as_excess_loss",
      "measure", "means + a * variance", "means + variance"),
     ("bound-as-excess-loss", "bound", "steinlab.claims.error_bounds.bound_as_excess_loss",

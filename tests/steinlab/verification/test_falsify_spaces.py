@@ -50,6 +50,7 @@ CONTROLS = [
     ("bound-as-excess-loss", "the excess loss times sigma", 32),
     ("clipped-gain", "gamma = 1.5, cell by cell", 16),
     ("clipped-gain-flow", "clipped from below only, cell by cell", 128),
+    ("cost-table", "probes cost no operation", 4),
     ("flow-likelihood", "half the variance", 4),
     ("guided-coefficient", "Tweedie with the guided denoiser", 8),
     ("hutchinson-estimator", "half the variance", 32),
