@@ -170,19 +170,22 @@ RATIO_CASES = 4 * len(BATCHES) * len(PROBES)
 
 def compare_bias(data: Ratios, formula: Formula) -> Comparison:
     """Compare the measured bias with its expansion."""
-    return _expanded(data.bias, formula.bias(data.batch))
+    return expanded(data.bias, formula.bias(data.batch), RATIO_CASES)
 
 
 def compare_ratio(data: Ratios, formula: Formula) -> Comparison:
     """Compare the mean square error of the ratio with its expansion."""
-    return _expanded(data.variance, formula.ratio(data.batch))
+    return expanded(data.variance, formula.ratio(data.batch), RATIO_CASES)
 
 
-def _expanded(measured: Mean, orders: tuple[float, float]) -> Comparison:
-    """Compare with two orders; what is cut is taken as the next term of a geometric series."""
+def expanded(measured: Mean, orders: tuple[float, float], cases: int) -> Comparison:
+    """Compare with two orders; what is cut is taken as the next term of a geometric series.
+
+    ``cases`` comparisons share the level.
+    """
     first, second = orders
     rest = second**2 / abs(first) if first else 0.0
-    tolerance = measured.limit(measured.value - first - second, RATIO_CASES) + rest
+    tolerance = measured.limit(measured.value - first - second, cases) + rest
     seen, stated, slack = (np.array([v]) for v in (measured.value, first + second, tolerance))
     return Comparison(seen, stated, slack, sampled=True, grade=RATIO_GRADE)
 

@@ -55,6 +55,13 @@ AXIOMS: Mapping[str, str] = MappingProxyType(
         "addition theorems",
         "compactness": "the product of the cosines is continuous on the compact set of angles with "
         "a given sum, so has a largest value there: where no pair can be improved",
+        "classes": "the law of total expectation over finitely many classes: J is the sum of p_c "
+        "times the classes' own; written out for two",
+        "tweedie-q": "D_q and q's score are related by alpha D_q = x + sigma^2 s_q",
+        "tower-q": "q is the law of x = alpha x_star + sigma eps and D_q(x) = E_q[x_star | x], so "
+        "E_q<f(x), x_star> = E_q<f(x), D_q(x)>",
+        "state-form": "(gamma_tilde - gamma_q)^2 E_q|u|^2 <= (sigma^2/alpha)^2 F: the derivation "
+        "perturbation-bound",
     }
 )
 """What derivations take for granted, in words."""
@@ -193,6 +200,20 @@ _ALL = (
         "variance, for every law",
         ("linearity", "coupling", "tower", "spread"),
         "moments:moment_exact_step",
+    ),
+    Derivation(
+        "per-class-coefficient",
+        "J(gamma) - J(gamma_class) = sum p_c E_c|u|^2 (gamma_c - gamma)^2, and the one optimum is "
+        "the mean of the gamma_c by p_c E_c|u|^2",
+        ("linearity", "moving", "classes"),
+        "losses:per_class",
+    ),
+    Derivation(
+        "bound-as-excess-loss",
+        "(sigma^2/alpha)^2 F = E_q|D - D_q|^2 = L_q(D) - mmse_q for a noised law q, so "
+        "|(gamma_tilde - gamma_q) u|^2 <= L_q(D) - mmse_q",
+        ("linearity", "tweedie", "tweedie-q", "tower-q", "state-form"),
+        "losses:excess_loss",
     ),
 )
 

@@ -19,7 +19,13 @@ from analytic.iterates.distances import fisher_rate, truncated_fisher
 from analytic.iterates.line import LineIterate
 from analytic.memory import remembering
 from analytic.quadrature import mixture_breaks
-from steinlab.claims.error_bounds.perturbation import FORMS, Perturbed, States, integrate_perturbed
+from steinlab.claims.error_bounds.perturbation import (
+    FORMS,
+    Perturbed,
+    Sampler,
+    States,
+    integrate_perturbed,
+)
 from steinlab.claims.instruments.random_steps import (
     StepCases,
     draw_law,
@@ -153,8 +159,8 @@ def draw_runs_of_all(effort: Effort, count: int) -> list[IterateCases]:
     return [draw_runs(effort.rng, size, *block) for block in blocks]
 
 
-def measure_iterates(cases: IterateCases) -> Perturbed:
-    """Integrate both sides under the exact law of the iterates, over the initial state."""
+def iterate_states(cases: IterateCases) -> tuple[Sampler, np.ndarray]:
+    """Return the states of ``q`` at initial states, and where the integrands change."""
     law, start = cases.law, cases.levels[0]
     own = mixture_breaks(law, start)
     width = max(len(m) for m in cases.marks)
@@ -176,7 +182,12 @@ def measure_iterates(cases: IterateCases) -> Perturbed:
         mass = np.exp(part.log_prob(x[..., None], levels[0]))
         return States(y, mass, score, np.abs(y) + np.abs(slope * x), size)
 
-    return integrate_perturbed(cases.problem, states, breaks)
+    return states, breaks
+
+
+def measure_iterates(cases: IterateCases) -> Perturbed:
+    """Integrate both sides under the exact law of the iterates, over the initial state."""
+    return integrate_perturbed(cases.problem, *iterate_states(cases))
 
 
 LIPSCHITZ_STATES = 801

@@ -216,8 +216,8 @@ def _integrands(problem: Problem, states: States) -> tuple[np.ndarray, np.ndarra
     return columns([mass * v for v in values]), columns([mass * v for v in sizes])
 
 
-def measure_pairs(cases: PairCases) -> Perturbed:
-    """Integrate a stack of pairs, and ``gamma*`` under ``p``."""
+def pair_states(cases: PairCases) -> tuple[Sampler, np.ndarray]:
+    """Return the states of ``q`` at the nodes, and where the integrands change."""
     problem, other = cases.problem, cases.other
 
     def states(case: np.ndarray, x: np.ndarray) -> States:
@@ -231,8 +231,13 @@ def measure_pairs(cases: PairCases) -> Perturbed:
 
     own = mixture_breaks(other, problem.s)
     model = np.clip(mixture_breaks(problem.law, problem.s), own[:, :1], own[:, -1:])
-    breaks = np.sort(np.concatenate((own, model), axis=1), axis=1)
-    data = integrate_perturbed(problem, states, breaks)
+    return states, np.sort(np.concatenate((own, model), axis=1), axis=1)
+
+
+def measure_pairs(cases: PairCases) -> Perturbed:
+    """Integrate a stack of pairs, and ``gamma*`` under ``p``."""
+    problem = cases.problem
+    data = integrate_perturbed(problem, *pair_states(cases))
     value, size, error = quadrature_terms(problem)
     optimum = value.u_ref / value.u_u
     slack = ROUNDING * EPS * (size.u_ref + np.abs(optimum) * size.u_u)

@@ -10,6 +10,10 @@ one stack from the same start states, the plain solver first. A rule's coefficie
     flow     E<u, x - y> / E|u|^2, y the exact trajectory from the same start at the step's end: the
              scalar that brings each step nearest to it in mean square (laws on the line, where the
              trajectory costs little)
+    ahead    E<u, x - D'(T)> / E|u|^2, D' the denoiser at the candidate, one level on; T itself
+             where no noise is left there (:mod:`steinlab.corrections.lookahead`)
+    consistent
+             E<u, x - y> / E|u|^2, y the first-order step with (D + D'(T)) / 2 for its denoiser
     fixed    1, so that equal limits fix it
 
 clipped to the rule's limits, and the corrected state is ``x - gamma u``. With ``vp`` both are taken
@@ -52,9 +56,10 @@ from steinlab.errors import one_of
 from steinlab.estimates import Estimate
 from steinlab.experiments.bench import Bench, Measured, Subject, Target, played
 from steinlab.metrics import Truth
-from steinlab.solvers import Plan, get_solver
+from steinlab.solvers import Plan, first_order, get_solver
 from steinlab.solvers.loop import steps
 from steinlab.solvers.plans import run_within
+from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Diagnostics, Step, inner
 
 Array = np.ndarray
@@ -99,6 +104,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "tweedie from 0.1": Rule("tweedie", 0.1, math.inf),
         "tweedie 0.1 to 1.1": Rule("tweedie", 0.1, 1.1),
         "gamma 0.9": Rule("fixed", 0.9, 0.9),
+        "ahead from 0.1": Rule("ahead", 0.1, math.inf),
+        "ahead 0.1 to 1": Rule("ahead", 0.1, 1.0),
+        "ahead 0.1 to 1, VP": Rule("ahead", 0.1, 1.0, vp=True),
+        "consistent from 0.1": Rule("consistent", 0.1, math.inf),
+        "consistent 0.1 to 1": Rule("consistent", 0.1, 1.0),
     }
 )
 """Every rule by its name in a stored case. A correction that worsens on purpose is among them."""
@@ -109,12 +119,16 @@ PUBLISHED = ("from 0.1", "from 0.5")
 CLIPPED = tuple(name for name, r in RULES.items() if r.route == "tweedie" and r.high == 1)
 """The definition's coefficient clipped from both sides, in either coordinates."""
 
+AHEAD = tuple(name for name, r in RULES.items() if r.route in ("ahead", "consistent"))
+"""Readings of the self-consistency variant, clipped from below only and from both sides."""
+
 STACKS = (
     (PLAIN, *PUBLISHED, "0.1 to 1", "0.5 to 1", WORSE, BEST),
     (PLAIN, *CLIPPED, "tweedie from 0.1", "tweedie 0.1 to 1.1", "gamma 0.9", WORSE),
     (PLAIN, "0.1 to 2", "0.5 to 2"),
+    (PLAIN, *AHEAD, WORSE),
 )
-"""Rules that are run together. The last are of stored cases only."""
+"""Rules that are run together. Those up to 2 are of stored cases only."""
 
 
 def stack_of(rule: str) -> tuple[str, ...]:
@@ -191,12 +205,16 @@ class Swept:
         shrink = (r_next / r)[:, None, None]
         move = u + (shrink - 1) * x
         power = np.maximum(inner(move, move).mean(axis=-1), np.finfo(float).tiny)
+
+        def towards(clean: Array) -> Array:
+            top = tweedie_numerator(x / r[:, None, None], move, clean)
+            return np.asarray(r_next[:, None] * top)
+
         routes: Mapping[str, Callable[[], Array]] = {
             "stein": lambda: stein_numerator(x, u, sampled_divergence(step)(step, rng), step.s),
-            "tweedie": lambda: (
-                r_next[:, None]
-                * tweedie_numerator(x / r[:, None, None], move, step.candidate.denoised)
-            ),
+            "tweedie": lambda: towards(step.candidate.denoised),
+            "ahead": lambda: towards(ahead(step)),
+            "consistent": lambda: inner(x - retaken(step), u),
             "flow": lambda: inner(x - self.track(step.t), u),
         }
         gamma = np.ones(len(self.rules))
@@ -207,6 +225,19 @@ class Swept:
             gamma, [rule.low for rule in self.rules], [rule.high for rule in self.rules]
         )
         return shrink * x - gamma[:, None, None] * move, Diagnostics(float(gamma[0]))
+
+
+def ahead(step: Step) -> Array:
+    """Return the denoiser's output at the candidate; the candidate itself at zero noise."""
+    there = step.candidate.state
+    return np.asarray(step.denoiser(there, step.t) if has_noise(step.t) else there)
+
+
+def retaken(step: Step) -> Array:
+    """Return the first-order step with the mean of the denoiser's outputs at both of its ends."""
+    linear = first_order(step.s, step.t)
+    clean = 0.5 * (step.candidate.denoised + ahead(step))
+    return np.asarray((1 - linear.one_minus_kappa) * step.x + linear.betas[0] * clean)
 
 
 def largest_gain(step: Step, rng: np.random.Generator, iterations: int = 3) -> float:

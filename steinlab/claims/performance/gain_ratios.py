@@ -75,18 +75,26 @@ class Design:
     spread: int
     states: int
     seed: int
+    solvers: tuple[str, ...] = SOLVERS
+    problems: tuple[str, ...] = tuple(PROBLEMS)
 
     def setups(self) -> list[Setup]:
         """Return the setups, in order."""
         kept = []
         for p, name in enumerate(PROBLEMS):
             for s, solver in enumerate(SOLVERS):
+                if name not in self.problems or solver not in self.solvers:
+                    continue
                 for g, grid in enumerate(DESIGN_GRIDS):
                     for e, budget in enumerate(self.evaluations):
                         if (s + 3 * g + p + self.spread * e) % self.fraction == 0:
                             names = name, self.process, solver, grid
                             kept.append(Setup(*names, budget, self.states, self.seed))
         return kept
+
+
+LISTS = ("evaluations", "solvers", "problems")
+"""Fields of a design that hold several; a stored case of all solvers and problems may lack them."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +112,14 @@ class Whole:
 
     def describe(self, index: int) -> dict[str, Any]:
         """Return one case as JSON."""
-        evaluations = list(self.design.evaluations)
-        return {"rule": self.rules[index], **asdict(self.design), "evaluations": evaluations}
+        lists = {name: list(getattr(self.design, name)) for name in LISTS}
+        return {"rule": self.rules[index], **asdict(self.design), **lists}
 
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
         """Read a case back; its whole design is run again."""
-        fields = {key: case[key] for key in Design.__dataclass_fields__}
-        fields["evaluations"] = tuple(fields["evaluations"])
+        fields = {key: case[key] for key in Design.__dataclass_fields__ if key in case}
+        fields |= {key: tuple(fields[key]) for key in LISTS if key in fields}
         return cls(Design(**fields), (case["rule"],))
 
 

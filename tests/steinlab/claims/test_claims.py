@@ -200,6 +200,16 @@ MUTANTS = [
      "estimates", '"orthogonality": noise - power', '"orthogonality": noise - 0.999 * power'),
     ("posterior-variance-estimators", "isotropic", f"{CAUSES}.posterior_variance_estimators",
      "batch_estimates", "noise * signal / scale", "noise * signal"),
+    ("per-class-coefficient", "cases", "steinlab.claims.coefficient.per_class_coefficient",
+     "_classes", "x - law(x, step.s)", "x - whole(x, step.s)"),
+    ("per-class-coefficient", "cases", "steinlab.claims.coefficient.per_class_coefficient",
+     "_total", "c.power *", "1.00001 * c.power *"),
+    ("cost-table", "operations", "steinlab.claims.coefficient.cost_table", "operations",
+     "12 + m", "11 + m"),
+    ("bound-as-excess-loss", "loss", "steinlab.claims.error_bounds.bound_as_excess_loss",
+     "measure", "means + a * variance", "means + variance"),
+    ("bound-as-excess-loss", "bound", "steinlab.claims.error_bounds.bound_as_excess_loss",
+     "_by_loss", "sigma**2", "sigma"),
 ]  # fmt: skip
 
 

@@ -32,6 +32,10 @@ UNSEARCHED = (
     "tweedie-versus-stein",
     "jacobian-symmetry",
     "correction-tournament",
+    "large-step-counts",
+    "self-consistency-variant",
+    "batch-coupling",
+    "coefficient-concentration",
     "neural-coefficient",
     "neural-integration-error",
     "neural-clipped-gain",
@@ -39,14 +43,16 @@ UNSEARCHED = (
     "coverage",
     "correction-cost",
 )
-"""Claims without a search space: a whole design, networks, or a stored study."""
+"""Claims without a search space: a whole design, drawn batches, networks, or a stored study."""
 
 CONTROLS = [
     ("algorithm-cost", "m products per run", 64),
+    ("bound-as-excess-loss", "the excess loss times sigma", 32),
     ("clipped-gain", "gamma = 1.5, cell by cell", 16),
     ("clipped-gain-flow", "clipped from below only, cell by cell", 128),
     ("clip-neutrality", "at least 2", 64),
     ("cosine-law", "exact steps", 8),
+    ("cost-table", "probes cost no operation", 4),
     ("flow-likelihood", "half the variance", 4),
     ("guided-coefficient", "Tweedie with the guided denoiser", 8),
     ("hutchinson-estimator", "half the variance", 32),
@@ -56,6 +62,7 @@ CONTROLS = [
     ("inversion", "no gain of even orders", 16),
     ("law-scalar", "the plain step", 8),
     ("multistep-hypothesis", "bias of the other sign", 96),
+    ("per-class-coefficient", "weights p_c left out", 4),
     ("perturbation-bound", "constant lowered by 10 %", 64),
     ("perturbation-bound", "1/alpha dropped", 64),
     ("perturbation-bound-in-trap", "constant lowered by 10 %", 64),

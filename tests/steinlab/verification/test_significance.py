@@ -371,6 +371,8 @@ def controls(claim: Claim, seed: int) -> dict[str, float]:
 
 
 RANDOM = (
+    "batch-coupling",
+    "coefficient-concentration",
     "edm-drift-vanishes",
     "edm-variance",
     "error-budget",

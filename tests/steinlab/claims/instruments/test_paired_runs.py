@@ -355,3 +355,15 @@ def test_cases_stored_before_the_rules_were_split_still_replay(rule):
     unknown = {**cell, "rule": "0.2 to 1"}
     with pytest.raises(InputError, match="rule must be one of"):
         replay({"claim": "integration-error", "check": "cells", "case": unknown})
+
+
+def test_a_step_is_retaken_with_the_denoiser_of_both_ends() -> None:
+    law = GaussianMixture(np.ones(1), np.zeros(1), np.full(1, 0.5))
+    x, s, t = np.array([[1.0], [-2.0]]), NoiseLevel(1.0, 2.0), NoiseLevel(1.0, 1.0)
+    step = Step.take(law, EULER, x, s, t)
+    there = step.candidate.state
+    np.testing.assert_allclose(paired_runs.ahead(step), there * 0.5 / 1.5)
+    mean = 0.5 * (x * 0.5 / 4.5 + there * 0.5 / 1.5)
+    np.testing.assert_allclose(paired_runs.retaken(step), 0.5 * x + 0.5 * mean)
+    last = Step.take(law, EULER, x, s, NoiseLevel(1.0, 0.0))
+    np.testing.assert_array_equal(paired_runs.ahead(last), last.candidate.state)
