@@ -31,6 +31,9 @@ from steinlab.solvers.base import Evaluation, couples_batch
 from steinlab.solvers.scalars import has_signal
 from steinlab.solvers.step import Diagnostics, Step
 
+LARGEST = 2.0
+"""Largest ``lambda`` and ``1 / lambda`` of the batch's: Euler's lies in (1, 2)."""
+
 
 @dataclass(frozen=True)
 class EpsilonScale:
@@ -47,8 +50,9 @@ class EpsilonScale:
     ``b = 1``.
 
     It declines where the step begins at ``alpha = 0``; and without ``b`` where fewer than two
-    states show ``c^2``, where a long step overshoots (``E >= 1``, no positive ``lambda``), and on
-    solvers that take their own numbers from the batch.
+    states show ``c^2``, where ``lambda`` is not within a factor of :data:`LARGEST`, as after a long
+    step that overshoots (``E`` near 1 or above), and on solvers that take their own numbers from
+    the batch.
 
     Parameters
     ----------
@@ -68,16 +72,17 @@ class EpsilonScale:
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return ``alpha_t (z + (T_z - z) / lambda)``, or the candidate with the reason."""
+        if not has_signal(step.s):
+            return _left(step, "nothing of the data is left at alpha = 0")
         if self.b is not None:
             scale = self.k * step.s.ratio + self.b
         elif why := self._declined(step):
-            return step.candidate.state, Diagnostics(1.0, note=f"declined: {why}")
+            return _left(step, why)
         else:
             scale = exact_scale(step, float(seen_variance(step.x, step.candidate.denoised, step.s)))
+        if self.b is None and not 1 / LARGEST <= scale <= LARGEST:
+            return _left(step, f"lambda is {scale:.4g}: the step errs by more than its move")
         gamma = 1.0 / float(scale)
-        if not (has_signal(step.s) and 0 < gamma < math.inf):
-            why = f"lambda must be > 0, got {scale:.4g}"
-            return step.candidate.state, Diagnostics(1.0, note=f"declined: {why}")
         drift = (step.t.alpha - step.s.alpha) / step.s.alpha
         back = step.candidate.residual + drift * step.x if drift else step.candidate.residual
         move = {} if drift else {"residual": 1.0 - gamma}
@@ -86,11 +91,13 @@ class EpsilonScale:
     def _declined(self, step: Step) -> str:
         if couples_batch(step.solver):
             return f"{step.solver.name} takes its own numbers from the batch"
-        if not has_signal(step.s):
-            return "nothing of the data is left at alpha = 0"
         if step.states < LEAST_STATES:
             return f"states must number at least {LEAST_STATES}"
         return ""
+
+
+def _left(step: Step, why: str) -> tuple[Array, Diagnostics]:
+    return step.candidate.state, Diagnostics(1.0, note=f"declined: {why}")
 
 
 def exact_scale(step: Step, variance: float) -> float:
