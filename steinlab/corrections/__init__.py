@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from steinlab import plugins
+from steinlab.corrections.epsilon_scale import EpsilonScale
 from steinlab.corrections.fitted import FITTED, Auto, calibrated
-from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.flow_oracle import SpanFloor, flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
@@ -19,6 +20,7 @@ from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
 from steinlab.corrections.subspaces import LawMatchedSubspaces
+from steinlab.corrections.time_shift import TimeShift
 from steinlab.corrections.tweedie import tweedie
 from steinlab.errors import InputError, one_of, quote
 from steinlab.solvers.loop import Prepares, Run
@@ -34,10 +36,13 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "law-matched": LawMatched,
         "law-matched-subspaces": LawMatchedSubspaces,
         "law-matched-moments": LawMatchedMoments,
+        "epsilon-scale": EpsilonScale,
+        "time-shift": TimeShift,
         "gmm": Gmm,
         "local": local,
         "calibrated": calibrated,
         "flow-oracle": flow_oracle,
+        "span-floor": SpanFloor,
         "auto": Auto,
     }
 )
@@ -96,6 +101,7 @@ __all__ = [
     "Auto",
     "Correction",
     "Diagnostics",
+    "EpsilonScale",
     "Gmm",
     "LawMatched",
     "LawMatchedMoments",
@@ -104,6 +110,8 @@ __all__ = [
     "Prepares",
     "Run",
     "ScalarCorrection",
+    "SpanFloor",
+    "TimeShift",
     "calibrated",
     "correction_factory",
     "flow_oracle",

@@ -45,7 +45,6 @@ def to_json(row: Row) -> dict[str, Any]:
         "solver": row.solver.name,
         "start": row.solver.options.start,
         "final": list(row.solver.options.final),
-        "curve": row.solver.curve or None,
         "end": row.end,
         "evaluations": {"asked": row.asked, "spent": row.spent},
         "steps": row.steps,
@@ -65,6 +64,8 @@ def to_json(row: Row) -> dict[str, Any]:
         },
         "coefficient_noise": _noise(row),
     }
+    if row.solver.curve:
+        out["curve"] = row.solver.curve
     if data := {k[len(DATA) :]: v for k, v in row.floor.items() if k.startswith(DATA)}:
         out["data_noise_floor"] = _metrics(data)
     return out

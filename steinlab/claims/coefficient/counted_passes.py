@@ -16,7 +16,7 @@ from steinlab.corrections import stein, tweedie
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVER_IDS, get_solver
-from steinlab.solvers.base import LinearMultistep, Solver
+from steinlab.solvers.base import LinearMultistep, Solver, couples_batch
 from steinlab.solvers.loop import solve
 from steinlab.solvers.plans import plan_of
 from steinlab.solvers.step import Correction, NoCorrection
@@ -142,7 +142,10 @@ def measure(run: Run) -> Passes:
 
 @lru_cache(maxsize=1)
 def split_solvers() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ids of the solvers that evaluate once per step, start included, and the others."""
+    """Return the ids of the solvers that evaluate once per step, start included, and the others.
+
+    Those that couple the batch are left out: the paper's algorithm takes states for independent.
+    """
     process = PROCESSES["edm"]
     t = NoiseLevel(1.0, 0.5)
 
@@ -150,5 +153,7 @@ def split_solvers() -> tuple[tuple[str, ...], tuple[str, ...]]:
         start = solver.starters if isinstance(solver, LinearMultistep) else ()
         return max(one.evaluations(t) for one in (solver, *start))
 
-    many = tuple(n for n in SOLVER_IDS if most(get_solver(n, process)) > 1)
-    return tuple(n for n in SOLVER_IDS if n not in many), many
+    found = {name: get_solver(name, process) for name in SOLVER_IDS}
+    alone = [name for name, solver in found.items() if not couples_batch(solver)]
+    many = tuple(name for name in alone if most(found[name]) > 1)
+    return tuple(name for name in alone if name not in many), many

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import norm
 
 from steinlab.claims.performance.gain_ratios import interval_numbers, seed_of
-from steinlab.experiments.tournament.design import FEW, Cell, cells
+from steinlab.experiments.tournament.design import FEW, RECORDED, Cell, cells
 from steinlab.experiments.tournament.play import play
 from steinlab.experiments.tournament.summary import HURTS, Played, line, ratio
 from steinlab.verification.claim import (
@@ -81,7 +81,7 @@ class One(SingleCase):
 
 @functools.lru_cache(maxsize=8)
 def _cells(fraction: float, seed: int) -> tuple[Cell, ...]:
-    drawn = cells(PROBLEMS, fraction=1.0, seeds=1)
+    drawn = cells(PROBLEMS, fraction=1.0, seeds=1, solvers=RECORDED)
     kept = (c for c in drawn if c.half == "report" and c.evaluations <= FEW)
     return tuple(
         Cell(c.problem, c.process, c.grid, c.solver, c.evaluations, seed)

@@ -8,13 +8,15 @@ from types import MappingProxyType
 from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import FITTED, correction_factory, next_level, stein, tweedie
 from steinlab.corrections.calibrated import Calibrated
+from steinlab.corrections.epsilon_scale import EpsilonScale
 from steinlab.corrections.fitted import Auto, calibrate
-from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.flow_oracle import SpanFloor, flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
 from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.subspaces import LawMatchedSubspaces
+from steinlab.corrections.time_shift import TimeShift
 from steinlab.solvers.loop import Run
 from steinlab.solvers.step import Correction, NoCorrection
 
@@ -47,6 +49,8 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "law-matched, noise": lambda _run: LawMatched(part="noise"),
         "law-matched-subspaces": lambda _run: LawMatchedSubspaces(),
         "law-matched-moments": lambda _run: LawMatchedMoments(),
+        "epsilon-scale": lambda _run: EpsilonScale(),
+        "time-shift": lambda _run: TimeShift(),
         "gmm": lambda _run: Gmm(),
         "local": lambda _run: local(),
         "local, 256 states": lambda _run: local(states=256),
@@ -54,9 +58,10 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "calibrated": _table,
         "auto": lambda _run: Auto(),
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
+        "span-floor": lambda _run: SpanFloor(substeps=SUBSTEPS),
     }
 )
-"""Every entrant; ``none`` is the plain solver, ``flow-oracle`` a reference that nobody can use."""
+"""Every entrant; ``none`` is the plain solver, the last two are references that nobody can use."""
 
 
 def entrant(name: str) -> Make:
@@ -73,5 +78,5 @@ def entrant(name: str) -> Make:
     return lambda _run: factory()
 
 
-REFERENCES = ("flow-oracle",)
+REFERENCES = ("flow-oracle", "span-floor")
 """Entrants that are not set against the plain solver at equal evaluations."""

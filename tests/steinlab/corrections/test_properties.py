@@ -24,8 +24,11 @@ STEIN_MATCHED = (
     "gmm",
     "local",
 )
-KEEP = ("none", *STEIN_MATCHED, "calibrated", "flow-oracle", "auto")
-LOSE = ("stein", "stein-lookahead", "tweedie", "next-level")
+KEEP = (
+    *("none", *STEIN_MATCHED, "calibrated", "flow-oracle", "auto"),
+    *("epsilon-scale", "span-floor"),
+)
+LOSE = ("stein", "stein-lookahead", "tweedie", "next-level", "time-shift")
 """Whether a correction keeps a second-order solver's order, as its docstring says."""
 
 OPTIONS = {name: {"significance": 3.0} for name in STEIN_MATCHED}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from steinlab.diffusion.processes import EDM, VE
+from steinlab.experiments.tournament.design import RECORDED
 from steinlab.solvers import SOLVER_IDS, get_solver, make_plan, matching_start
+from tests.steinlab.solvers import unit_speed_record
 from tests.steinlab.solvers.cases import (
     GRIDS_MEASURED,
     ORDER_TOLERANCE,
@@ -64,3 +69,37 @@ def test_the_worked_example_is_a_solver_of_its_order() -> None:
         for ratios in GRIDS_MEASURED:
             seen = observed_order(lambda _: solver, process, ratios)
             assert seen == pytest.approx(solver.order, abs=ORDER_TOLERANCE)
+
+
+UNIT_SPEED = json.loads(unit_speed_record.FILE.read_text())
+
+
+def over(ours: str, *plain: str, keep: Callable[[str], bool] = lambda _: True) -> str:
+    """Geometric mean of the ratio to the best of the plain solvers, shares and the worst."""
+    found = []
+    for key, row in UNIT_SPEED.items():
+        if keep(key):
+            best = min(row[name] for name in plain)
+            floor = row["floor"]
+            found.append((max(row[ours], 0) + floor) / (max(best, 0) + floor))
+    ratios = np.array(found)
+    mean = float(np.exp(np.mean(np.log(ratios))))
+    return f"{mean:.2f}, {np.mean(ratios < 1):.0%}, {ratios.max():.1f}".replace("%", " %")
+
+
+def test_unit_speed_has_the_recorded_ratios() -> None:
+    part = SOLVERS_PAGE.split("## Unit speed")[1].split("\n## ")[0]
+    assert f"{len(UNIT_SPEED)} cells" in part
+    for name in unit_speed_record.OURS:
+        cells = [over(name, one) for one in ("euler", "dpmpp-2m", "ipndm-3")]
+        cells.append(over(name, *RECORDED))
+        assert f"| {name} | {' | '.join(cells)} |" in part, cells
+    few = over("unit-speed-2", "ipndm-3", keep=lambda key: int(key.rpartition("/")[2]) <= 5)
+    more = over("unit-speed-2", "ipndm-3", keep=lambda key: int(key.rpartition("/")[2]) > 5)
+    assert f"{few.split(',')[0]} at 3 to 5 evaluations, {more.split(',')[0]} at 6 to 10" in part
+
+
+@pytest.mark.slow
+def test_a_part_of_the_record_is_computed_again() -> None:
+    for key, row in unit_speed_record.played(("two-1",)).items():
+        assert row == pytest.approx(UNIT_SPEED[key], rel=1e-3, abs=1e-5)

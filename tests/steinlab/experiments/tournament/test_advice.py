@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from steinlab.diffusion.laws import LAWS
-from steinlab.experiments.tournament.design import BUDGETS, FEW, SOLVERS, Cell, cells
+from steinlab.experiments.tournament.design import BUDGETS, FEW, RECORDED, Cell, cells
 from steinlab.experiments.tournament.play import play
 from steinlab.experiments.tournament.problems import is_exact
 from steinlab.experiments.tournament.record import FULL, read_record
@@ -91,7 +91,7 @@ def test_what_a_table_gains_by_solver() -> None:
     late = [mean(solver, (15, 20)) for solver in ("dpmpp-2m", "dpmpp-3m", "dpmpp-3m-exact")]
     assert f"it has {min(late):.2f} to {max(late):.2f} of the distance" in ADVICE
     assert f"and {mean('ipndm-3', (15, 20)):.2f} with iPNDM" in ADVICE
-    for solver in SOLVERS:
+    for solver in RECORDED:
         assert line("calibrated", where(BOTH, lambda c, s=solver: c.solver == s)).high < 1
 
 
@@ -159,7 +159,8 @@ def test_the_record_says_where_it_was_played_and_the_page_what_it_holds() -> Non
     flow = where(PLAYED, lambda c: c.process == "flow")
     nets = where(PLAYED, lambda c: not is_exact(c.problem))
     rest = len(PLAYED) - len(flow) - len(nets)
-    drawn = cells(tuple(LAWS), fraction=ABOUT["fraction"], seeds=ABOUT["seeds"])
+    about = {"fraction": ABOUT["fraction"], "seeds": ABOUT["seeds"], "solvers": RECORDED}
+    drawn = cells(tuple(LAWS), **about)
     design = ABOUT["cells"] - len(flow) - len(nets)
     assert len(flow) == sum(cell.process == "flow" for cell in drawn)
     assert "28 to 32 cores of a lent H200 host" in ABOUT["note"]
@@ -210,10 +211,10 @@ def test_what_matching_gains_and_costs() -> None:
 
 def test_with_which_solvers_local_gains() -> None:
     """In both halves, also at equal evaluations, which it does not with iPNDM."""
-    few = {s: line("local", where(BOTH, lambda c, s=s: c.solver == s)) for s in SOLVERS}
+    few = {s: line("local", where(BOTH, lambda c, s=s: c.solver == s)) for s in RECORDED}
     late = {
         s: line("local", where(PLAYED, lambda c, s=s: c.solver == s and c.evaluations > FEW))
-        for s in SOLVERS
+        for s in RECORDED
     }
     multistep = few.pop("ipndm-3")
     assert f"with iPNDM {multistep.mean:.2f}, but {multistep.equal:.1f} at equal" in ADVICE
