@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 from steinlab import plugins
-from steinlab.corrections.fitted import FITTED, Auto, calibrated
+from steinlab.corrections.fitted import FITTED, auto_v1, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
+from steinlab.corrections.pilot import pilot
 from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
@@ -38,7 +39,9 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "local": local,
         "calibrated": calibrated,
         "flow-oracle": flow_oracle,
-        "auto": Auto,
+        "auto": auto_v1,
+        "auto-v1": auto_v1,
+        "pilot": pilot,
     }
 )
 """Every correction of this package by id: a factory of its options."""
@@ -93,7 +96,6 @@ __all__ = [
     "CORRECTIONS",
     "DEFAULT_GAMMA_MIN",
     "FITTED",
-    "Auto",
     "Correction",
     "Diagnostics",
     "Gmm",
@@ -104,12 +106,14 @@ __all__ = [
     "Prepares",
     "Run",
     "ScalarCorrection",
+    "auto_v1",
     "calibrated",
     "correction_factory",
     "flow_oracle",
     "get_correction",
     "local",
     "next_level",
+    "pilot",
     "stein",
     "stein_lookahead",
     "tweedie",
