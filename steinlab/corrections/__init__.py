@@ -12,6 +12,7 @@ from typing import Any
 from steinlab import plugins
 from steinlab.corrections.fitted import FITTED, auto_v1, calibrated
 from steinlab.corrections.flow_oracle import flow_oracle
+from steinlab.corrections.gated import gated
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
@@ -42,6 +43,7 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "auto": auto_v1,
         "auto-v1": auto_v1,
         "pilot": pilot,
+        "gated": gated,
     }
 )
 """Every correction of this package by id: a factory of its options."""
@@ -110,6 +112,7 @@ __all__ = [
     "calibrated",
     "correction_factory",
     "flow_oracle",
+    "gated",
     "get_correction",
     "local",
     "next_level",

@@ -84,8 +84,8 @@ def test_no_gain_is_taken_for_one_at_the_stated_rate() -> None:
     rng = np.random.default_rng(0)
     for n in (8, 48):
         zero = np.zeros(n)
-        taken = np.mean([improves(rng.standard_normal(n), zero) for _ in range(8000)])
-        assert abs(taken - 0.02275) < 4 * np.sqrt(0.02275 * 0.97725 / 8000)
+        taken = np.mean([improves(rng.standard_normal(n), zero) for _ in range(20_000)])
+        assert abs(taken - 0.02275) < 4 * np.sqrt(0.02275 * 0.97725 / 20_000)
         assert not improves(np.full(n, np.inf), zero)
 
 
@@ -98,8 +98,10 @@ class Bursting(Perfect):
 
 
 def test_a_run_that_leaves_the_numbers_is_left_to_the_plain_solver() -> None:
+    run = Run(PLANE, start(16), GRID, Bursting())
     with np.errstate(all="ignore"):
-        table = fit_pilot(Run(PLANE, start(16), GRID, Bursting()), model="plane")
+        assert np.isinf(squares(Followed.of(run, 2), NoCorrection())).all()
+        table = fit_pilot(run, model="plane")
     assert table.note.startswith("no gain")
 
 

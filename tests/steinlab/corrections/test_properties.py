@@ -24,7 +24,7 @@ STEIN_MATCHED = (
     "gmm",
     "local",
 )
-KEEP = ("none", *STEIN_MATCHED, "calibrated", "flow-oracle", "auto", "auto-v1", "pilot")
+KEEP = ("none", *STEIN_MATCHED, "calibrated", "flow-oracle", "auto", "auto-v1", "pilot", "gated")
 LOSE = ("stein", "stein-lookahead", "tweedie", "next-level")
 """Whether a correction keeps a second-order solver's order, as its docstring says."""
 
