@@ -58,12 +58,14 @@ def compare(  # noqa: PLR0917
 
     The flow error is the root mean square distance to the ends of the exact probability-flow ODE.
     """
-    from steinlab.experiments.compare import Source, to_json
+    from steinlab.experiments.compare import Source, promises, to_json
 
     check_target(target)
     folder = None if out is None else make_folder(out)
     source = Source(str(spec_file), seed, device, str(folder) if folder else None)
     spec = source.spec()
+    for line in () if silent else promises(spec):
+        typer.echo(f"steinlab: {line}", err=True)
     found: dict[int, Row] = {}
     interrupted = False
     with progress_bar(silent) as progress:

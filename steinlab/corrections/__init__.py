@@ -16,7 +16,7 @@ from steinlab.corrections.gated import gated
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
-from steinlab.corrections.pilot import pilot
+from steinlab.corrections.pilot import auto, pilot
 from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
@@ -40,7 +40,7 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "local": local,
         "calibrated": calibrated,
         "flow-oracle": flow_oracle,
-        "auto": auto_v1,
+        "auto": auto,
         "auto-v1": auto_v1,
         "pilot": pilot,
         "gated": gated,
@@ -108,6 +108,7 @@ __all__ = [
     "Prepares",
     "Run",
     "ScalarCorrection",
+    "auto",
     "auto_v1",
     "calibrated",
     "correction_factory",

@@ -27,8 +27,9 @@ from steinlab.diffusion.denoisers import of_states
 from steinlab.diffusion.grids import Grid
 from steinlab.errors import InputError
 from steinlab.metrics import energy_distance_of_pairs
+from steinlab.solvers.base import Solver
 from steinlab.solvers.loop import Run, steps
-from steinlab.solvers.plans import evaluations_on, plan_of
+from steinlab.solvers.plans import Plan, evaluations_on, plan_of
 from steinlab.solvers.reference_flow import SUBSTEPS, trajectory
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Step
@@ -38,6 +39,9 @@ FITTED = ("residual", "noise", "slope")
 
 SIGNIFICANCE = 2.0
 """Standard errors by which the held-out half must improve, and below which a number is dropped."""
+
+HELD_OUT = "kept only if the held-out half's energy distance falls by two standard errors"
+"""What is known of a calibrated table."""
 
 CALIBRATION_STATES = 1024
 
@@ -84,9 +88,16 @@ def calibrate(
     table = fitting.table(directions, model)
     if table is None or not _helps(held, table):
         table = no_gain(run, directions, model)
-    spent = evaluations_on(run.solver, run.grid) * (half + 2 * (count - half)) / count
-    price = float(fine_price(run.grid, substeps) + spent)
+    share = (half + 2 * (count - half)) / count
+    price = float(calibration_price(run.solver, run.grid, substeps, share))
     return replace(table, states=count, evaluations=price)
+
+
+def calibration_price(
+    solver: Solver | Plan, grid: Grid, substeps: int = SUBSTEPS, runs: float = 1.6
+) -> float:
+    """Return the evaluations per calibration state; ``runs`` of the solver, 8 in 5 at most."""
+    return fine_price(grid, substeps) + runs * evaluations_on(solver, grid)
 
 
 def fine_price(grid: Grid, substeps: int) -> int:
@@ -175,18 +186,28 @@ class FittedOnTheRun:
     ----------
     fit : callable
         ``(run of the first states, model=name) -> table``, such as :func:`calibrate`.
+    price : callable
+        ``(solver, grid) -> evaluations`` per state looked at, at most.
+    guarantee : str
+        What is known of the table, in one sentence.
     states : int
         How many are looked at.
     name : str
     """
 
     fit: Callable[..., Table]
+    price: Callable[[Solver | Plan, Grid], float]
+    guarantee: str
     states: int
     name: str
 
     def __post_init__(self) -> None:
         if self.states < 8:
             raise ValueError(f"states must be >= 8, got {self.states}")
+
+    def spends(self, solver: Solver | Plan, grid: Grid, batch: int) -> float:
+        """Return the evaluations per state of a batch that it spends at most, before it starts."""
+        return self.price(solver, grid) * min(self.states, batch) / batch
 
     def prepare(self, run: Run) -> Correction:
         """Return the table's correction of this run."""
@@ -200,9 +221,17 @@ class FittedOnTheRun:
         raise refused(self.name)
 
 
-def auto_v1(*, states: int = CALIBRATION_STATES) -> FittedOnTheRun:
+def promise(correction: FittedOnTheRun, label: str, spent: float) -> str:
+    """Return in one sentence what a correction spends at most, and what is known of its table."""
+    return (
+        f"{label} looks at the first {correction.states} states and spends {spent:.2g} evaluations "
+        f"per state at most beside the solver's; {correction.guarantee}"
+    )
+
+
+def auto_v1(*, states: int = CALIBRATION_STATES, name: str = "auto-v1") -> FittedOnTheRun:
     """Return ``auto`` as it was before the pilot: :func:`calibrate` on the run's first states."""
-    return FittedOnTheRun(calibrate, states, "auto-v1")
+    return FittedOnTheRun(calibrate, calibration_price, HELD_OUT, states, name)
 
 
 def calibrated(*, table: Path | None = None, states: int = CALIBRATION_STATES) -> Correction:
@@ -217,4 +246,4 @@ def calibrated(*, table: Path | None = None, states: int = CALIBRATION_STATES) -
     """
     if table is not None:
         return Calibrated(Table.load(Path(table)))
-    return FittedOnTheRun(calibrate, states, "calibrated")
+    return auto_v1(states=states, name="calibrated")

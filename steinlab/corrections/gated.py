@@ -14,8 +14,9 @@ their spreads,
     e_k,    y - m,    (y - m) tanh(|y - m|^2 / E|y - m|^2 - 1),    e_k sin(y_k / s_k),
     e_k cos(y_k / s_k).
 
-With ``g`` the means of the products at a level and ``W`` their inverse covariance, that of the run
-whose products scatter less, ``Q = sum over levels of n g' W g``. The correction is kept iff
+With ``g`` the means of the products at a level and ``W`` the inverse covariance of the plain run's,
+``Q = sum over levels of n g' W g``. A correction may collapse the ends or scatter them, and with a
+``W`` of its own its ``Q`` would tell little. It is kept iff
 
     Q (corrected) < 0.9 Q (plain).
 
@@ -115,7 +116,7 @@ def defects(run: Run, plain: Array, moved: Array) -> tuple[float, float]:
     for level in _levels(run.grid, spread):
         noise = like(rng.standard_normal(tuple(plain.shape)), plain)
         found = [_products(run, z, level, noise, basis) for z in (plain, moved)]
-        inverse = weights(min(found, key=lambda one: float(np.log(one.var(axis=0)).sum())))
+        inverse = weights(found[0])
         means = [one.mean(axis=0) for one in found]
         total += [len(plain) * float(g @ inverse @ g) for g in means]
     return float(total[0]), float(total[1])

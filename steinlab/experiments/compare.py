@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steinlab.corrections.calibrated import Calibrated, Table
-from steinlab.corrections.fitted import calibrate
+from steinlab.corrections.fitted import FittedOnTheRun, calibrate, promise
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.models import noised_rows
 from steinlab.diffusion.processes import PROCESSES
@@ -170,6 +170,19 @@ def runs_of(spec: CompareSpec) -> Iterator[tuple[SolverSpec, Plan, int, Grid]]:
         if spec.model:
             spec.model.require_grid(grid, process, init=spec.init is not None)
         yield entry, plan, asked or evaluations_on(plan, grid), grid
+
+
+def promises(spec: CompareSpec) -> Iterator[str]:
+    """Yield what the corrections that look at some states first will spend, and guarantee.
+
+    The most that any run of theirs spends, before it starts.
+    """
+    for entry in spec.corrections:
+        made = entry.make()
+        if isinstance(made, FittedOnTheRun):
+            runs = runs_of(spec)
+            most = max(made.spends(plan, grid, spec.samples) for _, plan, _, grid in runs)
+            yield promise(made, entry.label, most)
 
 
 def subject_name(spec: CompareSpec) -> str:

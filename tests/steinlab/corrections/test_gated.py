@@ -62,6 +62,8 @@ def test_it_keeps_what_helps_and_refuses_what_harms() -> None:
     harmed = solve(PLANE, x, GRID, EULER, correction=Gated(Scaled(1.3)))
     assert harmed.diagnostics[0].note.startswith("plain: round trip Q ")
     np.testing.assert_array_equal(harmed.state, solve(PLANE, x, GRID, EULER).state)
+    collapsed = solve(PLANE, x, GRID, EULER, correction=Gated(Scaled(1e-9)))
+    assert collapsed.diagnostics[0].note.startswith("plain: round trip Q ")
     for name in ("stein", "pilot"):
         exact = solve(PLANE, start(100), GRID, Perfect(), correction=gated(inner=name))
         assert exact.diagnostics[0].note.startswith("plain: round trip Q ")
