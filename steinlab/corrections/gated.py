@@ -27,13 +27,18 @@ a defect of both runs. A guided denoiser is no law's posterior mean, and the run
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
 from analytic.arrays import Array, host, like
+from steinlab.corrections.calibrated import Calibrated, table_of
+from steinlab.corrections.directions import moved
 from steinlab.corrections.gmm import SOLVED
 from steinlab.corrections.moments import AXES, weights
 from steinlab.corrections.prepared import Prepared, first_states, prepared, refused
@@ -41,10 +46,10 @@ from steinlab.corrections.subspaces import wide
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.guidance import is_guided
 from steinlab.errors import InputError
-from steinlab.solvers.loop import NonFiniteStateError, Run, Solution
+from steinlab.solvers.loop import Run, Taken, steps
 from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Step
 
-STATES = 256
+STATES = 512
 LEVELS = 6
 TINY = float(np.finfo(float).tiny)
 SPAN = (0.05, 2.0)
@@ -53,10 +58,12 @@ SPAN = (0.05, 2.0)
 
 @dataclass(frozen=True)
 class Gated:
-    """Try a correction on the first states of the run, then keep it or run plain.
+    """Try a correction on the first states of the run, then keep what it did there or run plain.
 
-    The first step's diagnostics report what the trial spent per state of the batch: both runs, what
-    the correction spent in its own, and an evaluation per level and run.
+    What is kept is what was judged: the moves of the trial, as a table. A correction that does not
+    tell its moves (:class:`~steinlab.solvers.step.Diagnostics`) estimates anew. The first step's
+    diagnostics report what the trial spent per state of the batch: both runs, what the correction
+    spent in its own, and an evaluation per level and run.
 
     Parameters
     ----------
@@ -82,40 +89,50 @@ class Gated:
         paid = made.price if isinstance(made, Prepared) else 0.0
         part = first_states(run, self.states)
         share = part.x.shape[-2] / run.x.shape[-2]
-        (plain, broken), (moved, broke) = (_ended(part, one) for one in (NoCorrection(), made))
-        spent = plain.evaluations + moved.evaluations - paid
-        spent += sum(one.evaluations + one.products for one in moved.diagnostics)
+        plain, fixed = (_trial(part, one) for one in (NoCorrection(), made))
+        spent = sum(one.step.candidate.evaluations for one in (*plain, *fixed)) - paid
+        spent += sum(one.diagnostics.evaluations + one.diagnostics.products for one in fixed)
         kept, note = False, "a trial run left the finite numbers"
-        if not (broken or broke):
-            before, after = defects(part, plain.state, moved.state)
+        if len(plain) == len(fixed) == len(run.grid) - 1:
+            before, after = defects(part, plain[-1].state, fixed[-1].state)
             kept, note = after < SOLVED * before, f"round trip Q {before:.3g} to {after:.3g}"
             spent += 2 * LEVELS
-        if kept:
-            return Prepared(made, self.name, share * spent, f"kept: {note}")
-        return Prepared(NoCorrection(), self.name, share * spent + paid, f"plain: {note}")
+        if not kept:
+            return Prepared(NoCorrection(), self.name, share * spent + paid, f"plain: {note}")
+        if _told(fixed) and not run.repeated:
+            table = Calibrated(table_of(fixed, model="this run", correction=made.name))
+            return Prepared(table, self.name, share * spent + paid, f"kept: {note}")
+        return Prepared(made, self.name, share * spent, f"kept: {note}")
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Refuse: the run is not known."""
         raise refused(self.name)
 
 
-def _ended(run: Run, correction: Correction) -> tuple[Solution, bool]:
-    """Run, and say whether a state left the finite numbers."""
-    try:
-        return run.again(run.x, correction), False
-    except NonFiniteStateError as error:
-        return error.partial, True
+def _trial(run: Run, correction: Correction) -> list[Taken]:
+    """Run step by step, until a state leaves the finite numbers."""
+    how: Any = {"correction": correction, "rng": run.rng, "repeated": run.repeated}
+    taken: list[Taken] = []
+    with suppress(FloatingPointError):
+        taken.extend(steps(run.denoiser, run.x, run.grid, run.solver, **how))
+    return taken
 
 
-def defects(run: Run, plain: Array, moved: Array) -> tuple[float, float]:
+def _told(taken: Sequence[Taken]) -> bool:
+    """Whether the moves that the diagnostics tell are all that the correction did."""
+    pairs = ((moved(one.step, one.diagnostics.move), one.state) for one in taken)
+    return all(np.allclose(host(told), host(state), rtol=1e-9) for told, state in pairs)
+
+
+def defects(run: Run, plain: Array, fixed: Array) -> tuple[float, float]:
     """Return ``Q`` of the plain and of the corrected ends of a run."""
     end, rng = run.grid[-1], run.rng or np.random.default_rng(0)
-    plain, moved = plain / end.alpha, moved / end.alpha
+    plain, fixed = plain / end.alpha, fixed / end.alpha
     basis, spread = wide(plain)[:AXES, :], math.sqrt(float(host(plain).var(axis=0).mean()))
     total = np.zeros(2)
     for level in _levels(run.grid, spread):
         noise = like(rng.standard_normal(tuple(plain.shape)), plain)
-        found = [_products(run, z, level, noise, basis) for z in (plain, moved)]
+        found = [_products(run, z, level, noise, basis) for z in (plain, fixed)]
         inverse = weights(found[0])
         means = [one.mean(axis=0) for one in found]
         total += [len(plain) * float(g @ inverse @ g) for g in means]

@@ -69,6 +69,24 @@ def test_it_keeps_what_helps_and_refuses_what_harms() -> None:
         assert exact.diagnostics[0].note.startswith("plain: round trip Q ")
 
 
+@dataclass(frozen=True)
+class Silent:
+    """Does what ``local`` does and tells nothing of it."""
+
+    name: str = "silent"
+    depth: int = 1
+
+    def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:
+        return local()(step, rng)[0], Diagnostics(1.0)
+
+
+def test_a_correction_that_tells_no_moves_is_kept_as_it_is() -> None:
+    x = start(400)
+    run, bare = (solve(PLANE, x, GRID, EULER, correction=one) for one in (Gated(Silent()), local()))
+    assert run.diagnostics[0].note.startswith("kept")
+    np.testing.assert_array_equal(run.state, bare.state)
+
+
 @pytest.mark.parametrize(("inner", "own"), [(Scaled(1.3), 2.5), (Scaled(0.9), 2.5)])
 def test_the_price_is_what_is_called(inner: Scaled, own: float) -> None:
     """Five steps plain and five corrected, the correction's own, six levels of each."""
@@ -82,9 +100,12 @@ def test_the_price_is_what_is_called(inner: Scaled, own: float) -> None:
 def test_what_the_inner_correction_prepared_is_paid_once() -> None:
     x = start(64)
     bare = solve(PLANE, x, GRID, EULER, correction="pilot").diagnostics[0].evaluations
-    done = solve(PLANE, x, GRID, EULER, correction=gated(inner="pilot", states=16)).diagnostics
-    assert done[0].evaluations == pytest.approx(bare + (5 + 5 + 2 * LEVELS) / 4)
-    assert not any(one.evaluations for one in done[1:])
+    for states, share in ((16, 0.25), (64, 1.0)):
+        fix = gated(inner="pilot", states=states)
+        done = solve(PLANE, x, GRID, EULER, correction=fix).diagnostics
+        assert done[0].evaluations == pytest.approx(bare + share * (5 + 5 + 2 * LEVELS))
+        assert not any(one.evaluations for one in done[1:])
+    assert done[0].note.startswith("kept")
 
 
 def test_a_trial_that_leaves_the_numbers_is_refused() -> None:
