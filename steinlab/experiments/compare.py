@@ -107,6 +107,8 @@ def compare(
 class Comparison:
     """The rows of a specification one by one; what they share is prepared once, if need be.
 
+    ``against`` adds a solver with a correction, where it is not there, on every budget.
+
     Raises
     ------
     InputError
@@ -114,10 +116,19 @@ class Comparison:
         is of another subject or run.
     """
 
-    def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        spec: CompareSpec,
+        folder: Path | None = None,
+        against: tuple[SolverSpec, CorrectionSpec] | None = None,
+    ) -> None:
         self.spec = spec
         self.subject = subject_of(spec)
         self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
+        if against is not None:
+            alone = replace(spec, solvers=against[:1])
+            base = [_Task(*run, against[1]) for run in runs_of(alone)]
+            self.tasks += [task for task in base if task not in self.tasks]
         for task in self.tasks:
             made = task.correction.make()
             if isinstance(made, Calibrated):
