@@ -49,6 +49,9 @@ def test_a_loss_curve_of_gaussian_data_gives_their_advice() -> None:
     squares, ratios = np.square(STDS), np.geomspace(0.002, 80, 60)
     loss = np.sum(squares * ratios[:, None] ** 2 / (squares + ratios[:, None] ** 2), axis=1)
     deviations, counts, misfit = spectrum_of_loss(ratios, loss)
+    for one in STDS:
+        near = np.abs(np.log(deviations / one)) < 0.3
+        assert counts[near].sum() == pytest.approx(1.0, rel=0.1)
     assert misfit < 0.01
     assert counts @ deviations**2 == pytest.approx(squares.sum(), rel=0.02)
     points = np.stack([ratios, loss], axis=1).tolist()
