@@ -32,7 +32,12 @@ def advise(spec_file: SpecArgument, target: JsonOption = None) -> None:
     left = columns[:4]
     table = new_table(title, columns, left=left, caption=caption, box=box.SIMPLE_HEAD)
     for word, one in (("use", found.best), *(("beside", other) for other in found.others)):
-        cells = (word, one.solver, one.grid, one.correction, str(one.evaluations), _error(one))
+        fix = (
+            "none"
+            if isinstance(one.correction, str)
+            else f"pilot states={one.correction['states']}"
+        )
+        cells = (word, one.solver, one.grid, fix, str(one.evaluations), _error(one))
         table.add_row(*cells, style="bold" if word == "use" else "dim")
     show(table, target=target)
     write_json(target, found.to_json())

@@ -25,16 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError
-from steinlab.estimates import finite_or_none
+from steinlab.estimates import finite_or_none, geometric_mean
 from steinlab.experiments.bench import DEFAULT_METRICS, Progress
 from steinlab.experiments.compare import Comparison
 from steinlab.experiments.results import Row, identity
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, correction_from_json
 from steinlab.experiments.specs.solvers import Options, SolverSpec, solver_from_json
-from steinlab.verification.significance import critical
 
 SEEDS = 5
 LEVEL = 0.05
@@ -60,11 +60,9 @@ class Ratio:
         >>> round(found.value, 2), found.verdict, Ratio.of(np.zeros(3), 2).verdict
         (0.5, 'better', 'undecided')
         """
-        n = len(logs)
-        half = float(critical(comparisons, n - 1, level=level)) * float(logs.std(ddof=1)) / n**0.5
-        mean = float(logs.mean())
+        quantile = float(stdtrit(len(logs) - 1, 1 - level / (2 * comparisons)))
         with np.errstate(over="ignore"):
-            return cls(*(float(np.exp(at)) for at in (mean, mean - half, mean + half)))
+            return cls(*(float(end) for end in geometric_mean(logs, quantile)))
 
     @property
     def verdict(self) -> str:

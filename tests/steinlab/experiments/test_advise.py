@@ -12,6 +12,7 @@ import pytest
 
 from analytic import GaussianMixture
 from steinlab.cli import main
+from steinlab.corrections import pilot
 from steinlab.diffusion.processes import EDM
 from steinlab.experiments.advise import advise, spectrum_of_loss
 from steinlab.experiments.bench import flow_ends
@@ -66,7 +67,7 @@ def test_of_a_law_the_winner_is_as_good_as_is_said(tmp_path: Path) -> None:
     """The expected error holds on other states, against the exact flow."""
     found = advise(MODES)
     best = found.best
-    assert best.correction == "pilot"
+    assert best.correction == {"name": "pilot", "states": 96}
     process, law = (
         EDM,
         GaussianMixture(
@@ -77,7 +78,7 @@ def test_of_a_law_the_winner_is_as_good_as_is_said(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     x = grid[0].noised(law.sample(600, rng), rng)
     ends, _ = flow_ends(law, x, grid[0], grid[-1])
-    run = solve(law, x, grid, plan, correction="pilot").state
+    run = solve(law, x, grid, plan, correction=pilot(states=96)).state
     error = float(np.sqrt(np.mean(np.sum((run - ends) ** 2, axis=1))))
     plain = solve(law, x, grid, plan).state
     assert error < 0.8 * np.sqrt(np.mean(np.sum((plain - ends) ** 2, axis=1)))
