@@ -13,7 +13,9 @@ and the answer is as good as the data are Gaussian: modes make every solver wors
 every grid, plain and with a table, each half with the other half's
 (:func:`steinlab.corrections.pilot.cross_fitted`). The least mean square error wins; a table must
 pass the pilot's paired gate besides. The expected error of the winner comes from fresh states,
-which took no part in choosing: the least of many is too small where it was chosen.
+which took no part in choosing: the least of many is too small where it was chosen. Its interval
+is that of these states' scatter, and leaves out errors of states too rare to be among them (on a
+mixture of few modes in 8 dimensions 600 others erred 1.5 to 2 times as much).
 """
 
 from __future__ import annotations
@@ -265,16 +267,17 @@ def _piloted(
         runs.append((entry.label, spec.grid, Run(denoiser, np.empty(0), levels, plan)))
     if not runs:
         raise InputError(f"evaluations must pay for a step of some solver, got {evaluations}")
-    if len({(run.grid[0], run.grid[-1]) for *_, run in runs}) > 1:
+    tops, ends = zip(*((run.grid[0].ratio, run.grid[-1].ratio) for *_, run in runs), strict=True)
+    if not (np.allclose(tops, tops[0], rtol=1e-9) and np.allclose(ends, ends[0], rtol=1e-9)):
         raise InputError("grids must begin and end at the same levels, since errors are compared")
     batches = [subject.start(runs[0][2].grid[0], states, rng) for _ in range(2)]
-    ends = [_ends(runs[0][2], x) for x in batches]
+    reference = [_ends(runs[0][2], x) for x in batches]
     trajectories: dict[Any, Followed] = {}
     found = []
     for label, grid, run in runs:
         if run.grid not in trajectories:
             trajectories[run.grid] = Followed.of(replace(run, x=batches[0]), SUBSTEPS)
-        flow = _to(trajectories[run.grid], replace(run, x=batches[0]), ends[0])
+        flow = _to(trajectories[run.grid], replace(run, x=batches[0]), reference[0])
         plain, moved = plainly(flow), cross_fitted(flow)
         spent = evaluations_on(run.solver, run.grid)
         pilot = {"name": "pilot", "states": states}
@@ -284,13 +287,13 @@ def _piloted(
     found.sort(key=lambda one: one[0].error)
     best, flow = found[0]
     table = flow.table(FITTED, "advice") if best.correction != "none" else None
-    fresh = _to(flow, replace(flow.run, x=batches[1]), ends[1])
+    fresh = _to(flow, replace(flow.run, x=batches[1]), reference[1])
     judged = squares(fresh, NoCorrection() if table is None else Calibrated(table))
     error, low, high = _interval(judged)
-    spread = float(np.sqrt(np.sum(np.var(ends[1], axis=0))))
+    spread = float(np.sqrt(np.sum(np.var(reference[1], axis=0))))
     why = (
         f"least of {len(found)} cross-fitted errors on {states} states; expected error from "
-        f"{states} fresh ones"
+        f"{states} fresh ones, rarer states not in it"
     )
     best = replace(best, error=error, low=low, high=high)
     others = tuple(one for one, _ in found[1 : 1 + OTHERS])
