@@ -15,7 +15,7 @@ every grid, plain and with a table, each half with the other half's
 pass the pilot's paired gate besides. The expected error of the winner comes from fresh states,
 which took no part in choosing: the least of many is too small where it was chosen. Its interval
 is that of these states' scatter, and leaves out errors of states too rare to be among them (on a
-mixture of few modes in 8 dimensions 600 others erred 1.5 to 2 times as much).
+mixture of few modes in 8 dimensions 600 others erred 1.5 to 2.2 times as much).
 """
 
 from __future__ import annotations
