@@ -47,6 +47,7 @@ GPU = "needs a GPU, or hours"
 NOT_RUN = {
     "verify": "minutes; every claim is judged by tests/steinlab/claims",
     "calibrate": "its SPEC.json is not shown; tests/steinlab/corrections runs it",
+    "advise": OWN_TEST,
     "check": OWN_TEST,
     "show": OWN_TEST,
     "trace": OWN_TEST,

@@ -20,6 +20,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from steinlab.cli.advise import advise
 from steinlab.cli.calibrate import calibrate
 from steinlab.cli.check import check
 from steinlab.cli.check_grid import check_grid
@@ -54,8 +55,8 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str | None, Sequence[Callable[..., Any]]] = {
     None: (
-        *(verify, show, falsify, replay, coefficient, compare, calibrate, sample, tournament),
-        *(models, figures, report, check, check_grid, trace),
+        *(verify, show, falsify, replay, coefficient, compare, advise, calibrate, sample),
+        *(tournament, models, figures, report, check, check_grid, trace),
     ),
     "Upkeep of the pages": (pages, notebooks, comparison_table),
 }

@@ -24,15 +24,18 @@ from steinlab.cli.output import (
     whole,
     write_json,
 )
-from steinlab.errors import Interrupted
+from steinlab.errors import InputError, Interrupted
 from steinlab.estimates import plus_minus
 from steinlab.storage import MAX_SEED, STDOUT, check_target, is_stream, make_folder
 
 if TYPE_CHECKING:
     from steinlab.experiments.bench import Progress
     from steinlab.experiments.compare import Row, Source
+    from steinlab.experiments.paired import Paired
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.solvers.step import Diagnostics
+
+MOST_SEEDS = 1000
 
 DATA = "data_energy_distance"
 """The column that networks have besides, where the law of their data is known."""
@@ -48,6 +51,16 @@ def compare(  # noqa: PLR0917
         str | None,
         typer.Option("--out", metavar="DIR", help="Keep finished rows here and resume from them."),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOLVER[+CORRECTION]",
+            help="Say of every row whether it is better, worse or undecided, over several seeds.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, number_option(whole(2, MOST_SEEDS), "Seeds of --against; by default 5.")
+    ] = None,
     workers: WorkersOption = 1,
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Evaluate the network there: cuda, say.")
@@ -58,12 +71,21 @@ def compare(  # noqa: PLR0917
 
     The flow error is the root mean square distance to the ends of the exact probability-flow ODE.
     """
-    from steinlab.experiments.compare import Source, to_json
+    from steinlab.experiments.compare import Source, promises, to_json
 
     check_target(target)
     folder = None if out is None else make_folder(out)
     source = Source(str(spec_file), seed, device, str(folder) if folder else None)
     spec = source.spec()
+    if against is None and seeds is not None:
+        raise InputError(f"--seeds must be left out without --against, got {seeds}")
+    if against is not None and workers > 1:
+        raise InputError(f"--workers must be 1 with --against, got {workers}")
+    for line in () if silent else promises(spec):
+        typer.echo(f"steinlab: {line}", err=True)
+    if against is not None:
+        _answer(spec, against, seeds, silent=silent, folder=folder, target=target)
+        return
     found: dict[int, Row] = {}
     interrupted = False
     with progress_bar(silent) as progress:
@@ -87,6 +109,56 @@ def compare(  # noqa: PLR0917
         where = "stdout" if target == STDOUT else target
         kept = f", written to {where}" if target and rows else ""
         raise Interrupted(f"interrupted after {len(rows)} rows{kept}")
+
+
+def _answer(
+    spec: CompareSpec,
+    against: str,
+    seeds: int | None,
+    *,
+    silent: bool,
+    folder: Path | None,
+    target: str | None,
+) -> None:
+    """Print and write the paired answers."""
+    from steinlab.experiments.paired import SEEDS, against_of, paired, to_json
+
+    other = against_of(against, spec)
+    with progress_bar(silent) as progress:
+        found = paired(spec, other, seeds or SEEDS, progress, folder=folder)
+    show(_answers(found, spec), target=target)
+    write_json(target, to_json(found))
+
+
+def _answers(found: Paired, spec: CompareSpec) -> Table:
+    """One row per answer: ratios with their intervals, the verdict, what it spends besides."""
+    from steinlab.metrics import METRICS
+
+    text = ("solver", "correction", "verdict")
+    measures = [METRICS[name].title for name in found.metrics]
+    columns = ("asked", *text[:2], *measures, "verdict", "spent besides")
+    solver, fix = found.against
+    beside = "" if fix.name == "none" else f" + {fix.label}"
+    title = (
+        f"{spec.schedule}, {spec.grid}, {len(found.seeds)} seeds of {spec.samples} paired starts: "
+        f"ratios to {solver.label}{beside}"
+    )
+    caption = (
+        f"95 % intervals that hold together for {found.comparisons} comparisons; spent besides: "
+        "evaluations per state"
+    )
+    table = new_table(title, columns, left=text, caption=caption, box=box.SIMPLE_HEAD)
+    for one in found.answers:
+        row, colour = one.row, {"better": "bold green", "worse": "red"}.get(one.verdict, "dim")
+        ratios = (
+            "" if r is None else f"{r.value:.3g} ({r.low:.3g} to {r.high:.3g})"
+            for r in one.ratios.values()
+        )
+        stopped = f", stopped in {one.stopped} seeds" if one.stopped else ""
+        label, spent = escape(row.correction.label), f"{one.extra:.2g}" if one.extra else ""
+        verdict = f"[{colour}]{one.verdict}{stopped}[/]"
+        table.add_row(str(row.asked), row.solver.label, label, *ratios, verdict, spent)
+    return table
 
 
 def _found(

@@ -105,6 +105,8 @@ def sample(  # noqa: PLR0917 - typer calls it by name
         seed=seed,
         init=init,
     )
+    if (line := run.promise()) and not silent:
+        typer.echo(f"steinlab: {line}", err=True)
     writer = None if out is None else _writer(Path(out), run)
     with progress_bar(silent) as progress:
         done = draw(run, progress)

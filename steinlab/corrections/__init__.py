@@ -11,11 +11,13 @@ from typing import Any
 
 from steinlab import plugins
 from steinlab.corrections.epsilon_scale import EpsilonScale
-from steinlab.corrections.fitted import FITTED, Auto, calibrated
+from steinlab.corrections.fitted import FITTED, auto_v1, calibrated
 from steinlab.corrections.flow_oracle import SpanFloor, flow_oracle
+from steinlab.corrections.gated import gated
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
 from steinlab.corrections.lookahead import stein_lookahead
+from steinlab.corrections.pilot import auto, pilot
 from steinlab.corrections.scalar import DEFAULT_GAMMA_MIN, ScalarCorrection
 from steinlab.corrections.shifted import LawMatchedMoments
 from steinlab.corrections.stein import next_level, stein
@@ -43,7 +45,10 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "calibrated": calibrated,
         "flow-oracle": flow_oracle,
         "span-floor": SpanFloor,
-        "auto": Auto,
+        "auto": auto,
+        "auto-v1": auto_v1,
+        "pilot": pilot,
+        "gated": gated,
     }
 )
 """Every correction of this package by id: a factory of its options."""
@@ -98,7 +103,6 @@ __all__ = [
     "CORRECTIONS",
     "DEFAULT_GAMMA_MIN",
     "FITTED",
-    "Auto",
     "Correction",
     "Diagnostics",
     "EpsilonScale",
@@ -112,12 +116,16 @@ __all__ = [
     "ScalarCorrection",
     "SpanFloor",
     "TimeShift",
+    "auto",
+    "auto_v1",
     "calibrated",
     "correction_factory",
     "flow_oracle",
+    "gated",
     "get_correction",
     "local",
     "next_level",
+    "pilot",
     "stein",
     "stein_lookahead",
     "tweedie",

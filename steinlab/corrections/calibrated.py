@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -158,9 +158,6 @@ class Calibrated:
     table : Table
     name : str
     depth : int
-    price : float
-        Evaluations per state that the first step reports, with the table's note: what a table cost
-        that was calibrated as the run began.
 
     Raises
     ------
@@ -171,15 +168,11 @@ class Calibrated:
     table: Table
     name: str = "calibrated"
     depth: int = 1
-    price: float = 0.0
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Return the candidate moved as the table says."""
         found = self.table.at(step.solver.name, step.s, step.t)
-        done = Diagnostics(found.gamma, note=found.note, move=found.move)
-        if self.price and found is self.table.steps[0]:
-            done = replace(done, evaluations=self.price, note=self.table.note or found.note)
-        return moved(step, found.move), done
+        return moved(step, found.move), Diagnostics(found.gamma, note=found.note, move=found.move)
 
 
 def _same(pair: tuple[float, float], level: NoiseLevel) -> bool:

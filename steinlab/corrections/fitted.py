@@ -1,4 +1,4 @@
-r"""``calibrated`` and ``auto``: a table fitted to the model's own flow, kept only where it helps.
+r"""``calibrated`` and ``auto-v1``: a table fitted to the model's flow, kept only where it helps.
 
 Calibration first follows the flow finely from some states. It then runs the solver on half of them
 and fits a few numbers at each step (:class:`~steinlab.corrections.flow_oracle.FlowFit`). It drops a
@@ -10,19 +10,26 @@ table's note says so.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from analytic.arrays import Array, host
-from steinlab.corrections.calibrated import Calibrated, Table, table_of
+from steinlab.corrections.calibrated import Calibrated, Table, TableStep, table_of
 from steinlab.corrections.flow_oracle import FlowFit, same_start
+from steinlab.corrections.prepared import Prepared, first_states, refused
 from steinlab.diffusion.denoisers import of_states
+from steinlab.diffusion.grids import Grid
 from steinlab.errors import InputError
 from steinlab.metrics import energy_distance_of_pairs
+from steinlab.solvers.base import Solver
 from steinlab.solvers.loop import Run, steps
+from steinlab.solvers.plans import Plan, evaluations_on, plan_of
 from steinlab.solvers.reference_flow import SUBSTEPS, trajectory
 from steinlab.solvers.scalars import has_noise
 from steinlab.solvers.step import Correction, Diagnostics, NoCorrection, Step
@@ -32,6 +39,9 @@ FITTED = ("residual", "noise", "slope")
 
 SIGNIFICANCE = 2.0
 """Standard errors by which the held-out half must improve, and below which a number is dropped."""
+
+HELD_OUT = "kept only if the held-out half's energy distance falls by two standard errors"
+"""What is known of a calibrated table."""
 
 CALIBRATION_STATES = 1024
 
@@ -72,73 +82,156 @@ def calibrate(
     count = run.x.shape[-2]
     if count < LEAST_STATES:
         raise InputError(f"calibration states must be >= {LEAST_STATES}, got {count}")
-    states = trajectory(run.denoiser, run.x, run.grid, substeps)
+    flow = Followed.of(run, substeps)
     half = count // 2
-    held = replace(run, denoiser=of_states(run.denoiser, slice(half, None)))
-    target = same_start(run.grid, [y[:half, :] for y in states])
-    fit = FlowFit(target, directions, SIGNIFICANCE)
-    start, fitting = run.x[:half, :], of_states(run.denoiser, slice(half))
-    taken = list(steps(fitting, start, run.grid, run.solver, correction=fit, rng=run.rng))
-    spent = sum(one.step.candidate.evaluations for one in taken)
-    fine = 3 * substeps * (len(run.grid) - 1) + (not has_noise(run.grid[-1]))
-    price = fine + spent * (half + 2 * (count - half)) / count
-    fitted = table_of(taken, model=model, correction="flow-fit")
-    table = replace(fitted, states=count, evaluations=float(price))
-    return table if _helps(held, table, run.x[half:, :], states[-1][half:, :]) else _zeros(table)
+    fitting, held = flow.part(slice(half)), flow.part(slice(half, None))
+    table = fitting.table(directions, model)
+    if table is None or not _helps(held, table):
+        table = no_gain(run, directions, model)
+    share = (half + 2 * (count - half)) / count
+    price = float(calibration_price(run.solver, run.grid, substeps, share))
+    return replace(table, states=count, evaluations=price)
 
 
-def _helps(run: Run, table: Table, x: Array, ends: Array) -> bool:
-    """Whether the table lowers the energy distance of the run's ends to the flow's ``ends``."""
-    distances = []
-    for correction in (NoCorrection(), Calibrated(table)):
-        try:
-            state = run.again(x, correction).state
-        except FloatingPointError:
-            return False
-        distances.append(energy_distance_of_pairs(host(state), host(ends)))
-    plain, moved = distances
-    return bool(moved.value + SIGNIFICANCE * math.hypot(moved.error, plain.error) < plain.value)
+def calibration_price(
+    solver: Solver | Plan, grid: Grid, substeps: int = SUBSTEPS, runs: float = 1.6
+) -> float:
+    """Return the evaluations per calibration state; ``runs`` of the solver, 8 in 5 at most."""
+    return fine_price(grid, substeps) + runs * evaluations_on(solver, grid)
 
 
-def _zeros(table: Table) -> Table:
-    steps = tuple(
-        replace(step, move=dict.fromkeys(step.move, 0.0), gamma=1.0, note="")
-        for step in table.steps
-    )
-    return replace(table, steps=steps, note="no gain on the held-out half: the plain solver")
+def fine_price(grid: Grid, substeps: int) -> int:
+    """Return the evaluations per state of the fine run over a grid."""
+    return 3 * substeps * (len(grid) - 1) + (not has_noise(grid[-1]))
 
 
 @dataclass(frozen=True)
-class Auto:
-    """Calibrate on the first states of the run, then apply the table: ``--correction auto``.
-
-    Where the table did not help on the held-out half, the run is the plain solver's. The first
-    step's diagnostics say so, and count the evaluations of the calibration per state of the batch.
+class Followed:
+    """A run with the states of its fine run at every level: what tables are fitted to, and judged.
 
     Parameters
     ----------
-    states : int
-        Calibration states, the first of the batch.
+    run : Run
+    states : tuple of array
+        From the run's own start states.
     """
 
-    states: int = CALIBRATION_STATES
-    name: str = "auto"
+    run: Run
+    states: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, run: Run, substeps: int) -> Self:
+        """Follow the flow of the run's denoiser from its start states."""
+        return cls(run, trajectory(run.denoiser, run.x, run.grid, substeps))
+
+    def part(self, which: slice) -> Self:
+        """Return the same of some of the states."""
+        run = replace(
+            self.run, denoiser=of_states(self.run.denoiser, which), x=self.run.x[which, :]
+        )
+        return type(self)(run, tuple(y[which, :] for y in self.states))
+
+    def table(self, directions: tuple[str, ...], model: str) -> Table | None:
+        """Fit a table to the fine run, step by step on the fitted run's own states.
+
+        None where that run leaves the finite numbers.
+        """
+        run = self.run
+        fit = FlowFit(same_start(run.grid, self.states), directions, SIGNIFICANCE)
+        how: Any = {"correction": fit, "rng": run.rng}
+        try:
+            taken = list(steps(run.denoiser, run.x, run.grid, run.solver, **how))
+        except FloatingPointError:
+            return None
+        return table_of(taken, model=model, correction=fit.name)
+
+    def ends(self, correction: Correction) -> np.ndarray | None:
+        """Return where the run ends with a correction, None where it leaves the finite numbers."""
+        try:
+            return host(self.run.again(self.run.x, correction).state)
+        except FloatingPointError:
+            return None
+
+
+def _helps(held: Followed, table: Table) -> bool:
+    """Whether the table lowers the energy distance of the run's ends to the flow's."""
+    ends = [held.ends(correction) for correction in (NoCorrection(), Calibrated(table))]
+    found = [energy_distance_of_pairs(x, host(held.states[-1])) for x in ends if x is not None]
+    if len(found) < 2:
+        return False
+    plain, moved = found
+    return bool(moved.value + SIGNIFICANCE * math.hypot(moved.error, plain.error) < plain.value)
+
+
+def no_gain(run: Run, directions: tuple[str, ...], model: str) -> Table:
+    """Return the table of no moves, which says that there was no gain."""
+    still = dict.fromkeys(directions, 0.0)
+    solvers = plan_of(run.solver, run.grid)
+    entries = tuple(
+        TableStep(one.name, (s.alpha, s.sigma), (t.alpha, t.sigma), still, 1.0, None)
+        for one, (s, t) in zip(solvers, itertools.pairwise(run.grid), strict=True)
+    )
+    note = "no gain on the held-out half: the plain solver"
+    return Table(model, "flow-fit", run.x.shape[-2], 0.0, entries, note)
+
+
+@dataclass(frozen=True)
+class FittedOnTheRun:
+    """Fit a table to the first states of the run, then apply it.
+
+    Where the table does not help, the run is the plain solver's, and the first step's note says so.
+    The first step's diagnostics count what the table cost per state of the batch.
+
+    Parameters
+    ----------
+    fit : callable
+        ``(run of the first states, model=name) -> table``, such as :func:`calibrate`.
+    price : callable
+        ``(solver, grid) -> evaluations`` per state looked at, at most.
+    guarantee : str
+        What is known of the table, in one sentence.
+    states : int
+        How many are looked at.
+    name : str
+    """
+
+    fit: Callable[..., Table]
+    price: Callable[[Solver | Plan, Grid], float]
+    guarantee: str
+    states: int
+    name: str
 
     def __post_init__(self) -> None:
         if self.states < 8:
             raise ValueError(f"states must be >= 8, got {self.states}")
 
+    def spends(self, solver: Solver | Plan, grid: Grid, batch: int) -> float:
+        """Return the evaluations per state of a batch that it spends at most, before it starts."""
+        return self.price(solver, grid) * min(self.states, batch) / batch
+
     def prepare(self, run: Run) -> Correction:
-        """Return the calibrated correction of this run."""
-        few = slice(self.states)
-        part = replace(run, denoiser=of_states(run.denoiser, few), x=run.x[few, :])
-        table = calibrate(part, model="this run")
+        """Return the table's correction of this run."""
+        part = first_states(run, self.states)
+        table = self.fit(part, model="this run")
         share = part.x.shape[-2] / run.x.shape[-2]
-        return Calibrated(table, self.name, price=table.evaluations * share)
+        return Prepared(Calibrated(table), self.name, table.evaluations * share, table.note)
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Refuse: the run is not known."""
-        raise TypeError("auto must be prepared with the run: use steinlab.solvers.loop.solve")
+        raise refused(self.name)
+
+
+def promise(correction: FittedOnTheRun, label: str, spent: float) -> str:
+    """Return in one sentence what a correction spends at most, and what is known of its table."""
+    return (
+        f"{label} looks at the first {correction.states} states and spends {spent:.2g} evaluations "
+        f"per state at most beside the solver's; {correction.guarantee}"
+    )
+
+
+def auto_v1(*, states: int = CALIBRATION_STATES, name: str = "auto-v1") -> FittedOnTheRun:
+    """Return ``auto`` as it was before the pilot: :func:`calibrate` on the run's first states."""
+    return FittedOnTheRun(calibrate, calibration_price, HELD_OUT, states, name)
 
 
 def calibrated(*, table: Path | None = None, states: int = CALIBRATION_STATES) -> Correction:
@@ -151,4 +244,6 @@ def calibrated(*, table: Path | None = None, states: int = CALIBRATION_STATES) -
     states : int
         Calibration states if no table is given.
     """
-    return Calibrated(Table.load(Path(table))) if table is not None else Auto(states, "calibrated")
+    if table is not None:
+        return Calibrated(Table.load(Path(table)))
+    return auto_v1(states=states, name="calibrated")

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steinlab.corrections.calibrated import Calibrated, Table
-from steinlab.corrections.fitted import calibrate
+from steinlab.corrections.fitted import FittedOnTheRun, calibrate, promise
 from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.models import noised_rows
 from steinlab.diffusion.processes import PROCESSES
@@ -109,6 +109,8 @@ def compare(
 class Comparison:
     """The rows of a specification one by one; what they share is prepared once, if need be.
 
+    ``against`` adds a solver with a correction, where it is not there, on every budget.
+
     Raises
     ------
     InputError
@@ -116,10 +118,19 @@ class Comparison:
         is of another subject or run.
     """
 
-    def __init__(self, spec: CompareSpec, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        spec: CompareSpec,
+        folder: Path | None = None,
+        against: tuple[SolverSpec, CorrectionSpec] | None = None,
+    ) -> None:
         self.spec = spec
         self.subject = subject_of(spec)
         self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
+        if against is not None:
+            alone = replace(spec, solvers=against[:1])
+            base = [_Task(*run, against[1]) for run in runs_of(alone)]
+            self.tasks += [task for task in base if task not in self.tasks]
         for task in self.tasks:
             made = task.correction.make()
             curve = getattr(task.solver.solver, "curve", None)
@@ -175,6 +186,19 @@ def runs_of(spec: CompareSpec) -> Iterator[tuple[SolverSpec, Plan, int, Grid]]:
         if spec.model:
             spec.model.require_grid(grid, process, init=spec.init is not None)
         yield entry, plan, asked or evaluations_on(plan, grid), grid
+
+
+def promises(spec: CompareSpec) -> Iterator[str]:
+    """Yield what the corrections that look at some states first will spend, and guarantee.
+
+    The most that any run of theirs spends, before it starts.
+    """
+    for entry in spec.corrections:
+        made = entry.make()
+        if isinstance(made, FittedOnTheRun):
+            runs = runs_of(spec)
+            most = max(made.spends(plan, grid, spec.samples) for _, plan, _, grid in runs)
+            yield promise(made, entry.label, most)
 
 
 def subject_name(spec: CompareSpec) -> str:

@@ -42,17 +42,7 @@ class Row:
 def to_json(row: Row) -> dict[str, Any]:
     """Return a row as the JSON of ``steinlab compare``; what is not a finite number is null."""
     out = {
-        "solver": row.solver.name,
-        "start": row.solver.options.start,
-        "final": list(row.solver.options.final),
-        "end": row.end,
-        "evaluations": {"asked": row.asked, "spent": row.spent},
-        "steps": row.steps,
-        "correction": row.correction.name,
-        "options": {
-            key: value if isinstance(value, str) else finite_or_none(value)
-            for key, value in row.correction.options
-        },
+        **identity(row),
         **_metrics(row.measured),
         "noise_floor": _metrics({k: v for k, v in row.floor.items() if not k.startswith(DATA)}),
         "coefficients": [_coefficient(i, done) for i, done in enumerate(row.coefficients)],
@@ -69,6 +59,23 @@ def to_json(row: Row) -> dict[str, Any]:
     if data := {k[len(DATA) :]: v for k, v in row.floor.items() if k.startswith(DATA)}:
         out["data_noise_floor"] = _metrics(data)
     return out
+
+
+def identity(row: Row) -> dict[str, Any]:
+    """Return what a row is: the run and the correction."""
+    return {
+        "solver": row.solver.name,
+        "start": row.solver.options.start,
+        "final": list(row.solver.options.final),
+        "end": row.end,
+        "evaluations": {"asked": row.asked, "spent": row.spent},
+        "steps": row.steps,
+        "correction": row.correction.name,
+        "options": {
+            key: value if isinstance(value, str) else finite_or_none(value)
+            for key, value in row.correction.options
+        },
+    }
 
 
 def _metrics(found: Measured) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from steinlab.corrections import correction_factory
+from steinlab.corrections.fitted import FittedOnTheRun, promise
 from steinlab.diffusion.grids import Grid, given_steps, grid_name, make_grid
 from steinlab.diffusion.models import Model, load_model, noised_rows
 from steinlab.diffusion.processes import PROCESSES
@@ -128,6 +129,14 @@ class SampleRun:
             )
         where = (plan, levels, process.name, grid)
         return cls(loaded, solver, limited, *where, asked, samples, seed, rows)
+
+    def promise(self) -> str:
+        """Return what a correction that looks at some states first spends and guarantees."""
+        made = self.correction.make()
+        if not isinstance(made, FittedOnTheRun):
+            return ""
+        spent = made.spends(self.plan, self.grid, self.samples)
+        return promise(made, self.correction.label, spent)
 
 
 def _limited(name: str, gamma_min: float | None, gamma_max: float | None) -> CorrectionSpec:

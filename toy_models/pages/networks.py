@@ -236,7 +236,7 @@ def said(one: Record) -> str:
     heads = {
         STEIN: f"`stein` as published, coefficients {reach(one, STEIN)}",
         CLIPPED: f"`stein` clipped to [0.1, 1], cut to 1 at {idle(one)}",
-        AUTO: f"`auto`, {kept(one)} kept",
+        AUTO: f"`auto-v1`, {kept(one)} kept",
     }
     lines = []
     for fix, head in heads.items():
@@ -275,7 +275,7 @@ def short(found: Mapping[str, Record]) -> str:
         "denoiser's coefficient is `1/(1 - kappa)`, above 1, save at the last step), and it "
         f"{count(CLIPPED, 'flow_error')} (by energy distance it "
         f"{count(CLIPPED, 'energy_distance')}). At the most evaluations it multiplies the flow "
-        f"error, in the geometric mean over the solvers, by {clipped}. `auto` "
+        f"error, in the geometric mean over the solvers, by {clipped}. `auto-v1` "
         f"{count(AUTO, 'flow_error')} (by energy distance it {count(AUTO, 'energy_distance')}, "
         f"by sliced W2 it {count(AUTO, 'sliced_w2')}). "
         "Its calibration is not in the numbers of evaluations: for eight steps it costs "
@@ -291,7 +291,7 @@ def bought(every: Sequence[Record]) -> str:
         few, many = 8, one.most
         if many > few:
             words.append(f"{title(one)}, {best(one, few, AUTO)} against plain {best(one, many)}")
-    return f"Nearest to the flow by `auto` and by more plain steps: {'; '.join(words)}."
+    return f"Nearest to the flow by `auto-v1` and by more plain steps: {'; '.join(words)}."
 
 
 HOW = """\
@@ -303,8 +303,8 @@ corrections:
 - `stein` is the coefficient of Theorem 4.7, estimated on the batch with one Rademacher probe per
   state and clipped from below at 0.1 only, as the paper gives it;
 - `stein in [0.1, 1]` is the same, clipped on both sides;
-- `auto` is a table of moves fitted to the network's flow on the first start states of the run. Half
-  of them decide whether it is kept, so that some of the states measured have fitted it.
+- `auto-v1` is a table of moves fitted to the network's flow on the first start states of the run.
+  Half of them decide whether it is kept, so that some of the states measured have fitted it.
 
 Errors are standard errors over the states and, in corrected rows, include the noise of the
 coefficients. A correction *gains* or *loses* in a cell where the distance, or its logarithm,
@@ -392,7 +392,7 @@ def sizes(found: dict[str, Record]) -> str:
         fitting = 3 * SUBSTEPS
         words[one.content["spec"]["model"]] = (
             f"{one.content['spec']['samples']:,} samples of {one.content['spec']['model']}, of "
-            f"which {one.calibration // 2} fit `auto`'s tables and as many judge them"
+            f"which {one.calibration // 2} fit `auto-v1`'s tables and as many judge them"
         )
     return "; ".join(words.values()) + f" ({fitting} evaluations per step for each, once)"
 

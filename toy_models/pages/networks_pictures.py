@@ -1,7 +1,7 @@
 """Show a network's pictures, plain, corrected and by a long run: ``steinlab networks-pictures``.
 
-The coefficients are estimated on the whole batch, of which the first pictures are shown; ``auto``
-is calibrated on its last states, so that none of those shown has fitted it.
+The coefficients are estimated on the whole batch, of which the first pictures are shown;
+``auto-v1`` is calibrated on its last states, so that none of those shown has fitted it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METHODS = {
     "plain": ("none", {}),
     "stein, as published": ("stein", {}),
     "stein in [0.1, 1]": ("stein", {"gamma_min": 0.1, "gamma_max": 1.0}),
-    "auto": ("auto", {}),
+    "auto-v1": ("auto-v1", {}),
 }
 LONG = "long run"
 SHOWN, ACROSS, FITTING, STATES = 8, 4, 256, 512
@@ -45,7 +45,7 @@ def end_of(model: Model, x: np.ndarray, grid: str, run: tuple[str, int, str]) ->
     plan, levels = run_within(get_solver(solver, process), process, grid, asked)
     name, options = METHODS[method]
 
-    if name == "auto":
+    if name == "auto-v1":
         part = x[-min(FITTING, len(x) // 2) :]
         fitting = Run(model.denoiser, part, levels, plan)
         correction: Any = Calibrated(calibrate(fitting, model=model.name))

@@ -3,7 +3,8 @@
 ``ROWS.json`` is what ``steinlab compare SPEC.json --json ROWS.json`` wrote; where there are
 several, as of parts of the specification, the first one's row counts. A record keeps of each
 row what is asked and spent, the three distances with their errors, the coefficients applied and
-whether a calibrated table was kept, all to six digits.
+whether a calibrated table was kept, all to six digits. Records without a version say ``auto`` of
+what is ``auto-v1`` by now, and are read so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ DISTANCES = {
     "flow_error": "Flow error",
 }
 PLAIN = "plain"
-FIXES = ("stein", "stein in [0.1, 1]", "auto")
+VERSION = 2
+AUTO = "auto-v1"
+FIXES = ("stein", "stein in [0.1, 1]", AUTO)
 DECLINED = "no gain on the held-out half"
 
 SIGNIFICANT = 2.0
@@ -59,6 +62,7 @@ def pair(found: dict[str, float] | None) -> list[float | None] | None:
 def packed(spec: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the record."""
     return {
+        "version": VERSION,
         "spec": spec,
         "floor": {k: pair(v) for k, v in rows[0]["noise_floor"].items()},
         "reference": {
@@ -91,7 +95,13 @@ class Record:
     @classmethod
     def read(cls, file: Path) -> Record:
         """Read a record; it is named for its file."""
-        return cls(file.stem, json.loads(file.read_text(encoding="utf-8")))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if "version" not in content:
+            for one in (*content["rows"], *content["spec"]["corrections"]):
+                for key in ("fix", "name"):
+                    if isinstance(one, dict) and one.get(key) == "auto":
+                        one[key] = AUTO
+        return cls(file.stem, content)
 
     @property
     def rows(self) -> dict[Key, dict[str, Any]]:
@@ -113,9 +123,9 @@ class Record:
 
     @property
     def calibration(self) -> int:
-        """Calibration states of ``auto``."""
+        """Calibration states of ``auto-v1``."""
         found = [c for c in self.content["spec"]["corrections"] if isinstance(c, dict)]
-        return next(int(c["states"]) for c in found if c["name"] == "auto")
+        return next(int(c["states"]) for c in found if c["name"] == AUTO)
 
     def unrun(self) -> dict[int, tuple[int, int]]:
         """Return rows not there and rows asked for, by numbers of evaluations that lack some."""

@@ -146,7 +146,7 @@ class CompareSpec:
                 raise InputError(f"end must be {last}, where the given grid ends, got {quote(end)}")
         end = one_of("end", text(end, "end"), ENDS)
         given = fields.get("corrections", ["none", "stein"])
-        corrections = each(given, "corrections", partial(_correction, folder=folder))
+        corrections = each(given, "corrections", partial(correction_from_json, folder=folder))
         if model is not None:
             _require_exact(corrections, model)
         default = options_from_json(fields, "", Options())
@@ -209,7 +209,8 @@ def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | N
     return None, model.on(text(fields["device"], "device")) if "device" in fields else model
 
 
-def _correction(obj: Any, path: str, folder: Path) -> CorrectionSpec:
+def correction_from_json(obj: Any, path: str, folder: Path) -> CorrectionSpec:
+    """Return the correction that a name or an object with options gives."""
     if isinstance(obj, str):
         correction_factory(obj, path)
         return CorrectionSpec(obj)

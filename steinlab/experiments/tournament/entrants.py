@@ -9,7 +9,7 @@ from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import FITTED, correction_factory, next_level, stein, tweedie
 from steinlab.corrections.calibrated import Calibrated
 from steinlab.corrections.epsilon_scale import EpsilonScale
-from steinlab.corrections.fitted import Auto, calibrate
+from steinlab.corrections.fitted import auto_v1, calibrate
 from steinlab.corrections.flow_oracle import SpanFloor, flow_oracle
 from steinlab.corrections.gmm import Gmm, local
 from steinlab.corrections.law_matched import LawMatched
@@ -56,7 +56,7 @@ ENTRANTS: Mapping[str, Make] = MappingProxyType(
         "local, 256 states": lambda _run: local(states=256),
         "calibrated, local": lambda run: _table(run, "calibrated-local", "local"),
         "calibrated": _table,
-        "auto": lambda _run: Auto(),
+        "auto-v1": lambda _run: auto_v1(),
         "flow-oracle": lambda _run: flow_oracle(substeps=SUBSTEPS),
         "span-floor": lambda _run: SpanFloor(substeps=SUBSTEPS),
     }

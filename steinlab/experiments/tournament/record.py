@@ -2,6 +2,7 @@
 
 The first line says what was played, by which sources and versions, and names the columns; each
 other line is a cell. Of the plain solver at equal evaluations only the energy distance is kept.
+What records of version 1 call ``auto`` is ``auto-v1`` by now, and is read as that.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.measures import MEASURES
 from steinlab.storage import write_bytes
 
-VERSION = 1
+VERSION, READABLE = 2, "1 or 2"
+
+OLD_NAMES: Mapping[int, Mapping[str, str]] = {1: {"auto": "auto-v1"}}
+"""Entrants that records of a version hold under another name."""
 LIBRARIES = ("numpy", "scipy", "torch")
 COLUMNS = (*MEASURES, "energy_error", "extra", "ratio_error")
 OF_TABLE = ("price", "kept")
@@ -63,12 +67,14 @@ def read_record(file: Path, field: str = "--from") -> tuple[dict[str, Any], list
     try:
         lines = gzip.decompress(file.read_bytes()).decode().splitlines()
         head = json.loads(lines[0])
-        if head["version"] != VERSION:
+        if head["version"] not in (1, VERSION):
             raise ValueError(f"version {head['version']}")
-        return head, [_unpacked(json.loads(line), head) for line in lines[1:]]
+        named = OLD_NAMES.get(head["version"], {})
+        head["entrants"] = [named.get(name, name) for name in head["entrants"]]
+        return head, [_unpacked(json.loads(line), head, named) for line in lines[1:]]
     except UNREADABLE as error:
         raise InputError(
-            f"{field} must be a record of version {VERSION}, got {file}: {error}"
+            f"{field} must be a record of version {READABLE}, got {file}: {error}"
         ) from None
 
 
@@ -94,13 +100,15 @@ def _values(found: Mapping[str, Any]) -> list[Any]:
     return row
 
 
-def _unpacked(line: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, Any]:
+def _unpacked(
+    line: Mapping[str, Any], head: Mapping[str, Any], named: Mapping[str, str]
+) -> dict[str, Any]:
     cell = Cell(*line["cell"])
     columns = head["columns"]
     rows = zip(head["entrants"], line["results"], strict=True)
     results = {name: _found(row, columns) for name, row in rows}
     for name, values in line["tables"].items():
-        results[name] |= dict(zip(OF_TABLE, values, strict=True))
+        results[named.get(name, name)] |= dict(zip(OF_TABLE, values, strict=True))
     floors = zip(columns, line["floor"], strict=False)  # the measures are the first columns
     return {
         "cell": vars(cell),

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from steinlab.corrections import Auto, stein
+from steinlab.corrections import auto_v1, stein
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.models import load_model
 from steinlab.estimates import geometric_mean, richardson
@@ -29,14 +29,14 @@ REFERENCE = "ipndm-4"
 METHODS: Mapping[str, Callable[[int], Any]] = {
     "plain": lambda _states: NoCorrection(),
     "stein": lambda _states: stein(gamma_min=LIMITS["gamma_min"], gamma_max=LIMITS["gamma_max"]),
-    "auto": lambda states: Auto(states=states),
+    "auto-v1": lambda states: auto_v1(states=states),
 }
 """Corrections by name, given the number of calibration states."""
 
 LABELS = {
     "plain": "plain",
     "stein": r"$\hat\gamma$ clipped to $[0.1, 1]$",
-    "auto": "calibrated table",
+    "auto-v1": "calibrated table",
 }
 
 

@@ -28,7 +28,7 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("digits-mlp", 160, 80, 97, (3, 5, 8, 12, 20), ("plain", "stein", "auto")),
+    Case("digits-mlp", 160, 80, 97, (3, 5, 8, 12, 20), ("plain", "stein", "auto-v1")),
     Case("galaxies-hsc-32", 16, 0, 65, (5, 8, 12), ("plain", "stein")),
     Case("fashion-edm", 6, 0, 25, (5, 8), ("plain", "stein")),
 )

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from steinlab.claims.performance.correction_tournament import AIM, MEASURE
 from steinlab.errors import InputError
 from steinlab.experiments.tournament.design import FEW
-from steinlab.experiments.tournament.record import FULL, VERSION, read_record
+from steinlab.experiments.tournament.record import FULL, READABLE, read_record
 from steinlab.experiments.tournament.summary import Line, Played, line, ratio
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.panels import plain_ticks, say, take_away
@@ -45,7 +45,7 @@ GROUPS: Mapping[str, Mapping[str, Drawn]] = MappingProxyType(
             "gmm": Drawn(PURPLE, "P", "-."),
             "local": Drawn(BLACK, "X", ":"),
             "calibrated": Drawn(BLUE, "o", "-"),
-            "auto": Drawn(ORANGE, "p", "--"),
+            "auto-v1": Drawn(ORANGE, "p", "--"),
         },
     }
 )
@@ -71,7 +71,7 @@ def compute(seed: int, *, file: Path = FULL) -> FigureData:  # noqa: ARG001
     try:
         about, played = read_record(file)
     except InputError:
-        return FigureData({}, {}, (_absent(f"no record of version {VERSION} in {file.name}"),))
+        return FigureData({}, {}, (_absent(f"no record of version {READABLE} in {file.name}"),))
     half = [one for one in played if one["half"] == HALF and MEASURE in one["floor"]]
     few = [one for one in half if one["cell"]["evaluations"] <= FEW]
     names = [name for name in LOOKS if name in about["entrants"]]

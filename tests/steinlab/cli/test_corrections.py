@@ -13,6 +13,9 @@ from analytic import GaussianMixture, NoiseLevel
 from steinlab.cli import main
 from steinlab.corrections import CORRECTIONS
 from steinlab.diffusion.spread import seen_variance
+from steinlab.solvers.loop import solve
+from tests.steinlab.corrections.test_fitted import GRID, start
+from tests.steinlab.solvers.cases import PLANE
 
 SPEC: dict[str, Any] = {
     "data": {"weights": [0.3, 0.7], "means": [[-2, 0], [2, 1]], "stds": [0.2, 0.4]},
@@ -46,6 +49,32 @@ def test_compare_takes_every_correction(tmp_path: Path) -> None:
     found = rows(tmp_path, corrections=list(CORRECTIONS))
     assert [row["correction"] for row in found] == list(CORRECTIONS)
     assert not any(row["stopped"] for row in found)
+
+
+def test_what_looks_at_states_first_says_its_price_before_it_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An upper bound of what it then reports; nothing where it is to be silent."""
+    fixes = ["none", "auto", {"name": "pilot", "states": 20}, {"name": "auto-v1", "states": 30}]
+    file = spec(tmp_path, corrections=fixes)
+    assert main(["compare", file, "--json", str(tmp_path / "rows.json")]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" looks")[0].removeprefix("steinlab: ") for line in told] == [
+        *("auto", "pilot states=20", "auto-v1 states=30")
+    ]
+    assert "spends 12 evaluations per state at most beside the solver's" in told[0]
+    assert "probability of 2.3 % at most" in told[0]
+    for fix, line in zip(fixes[1:], told, strict=True):
+        made = CORRECTIONS[fix if isinstance(fix, str) else str(fix["name"])]
+        run = solve(PLANE, start(200), GRID, "dpmpp-2m", correction=made(**_options(fix)))
+        most = float(line.split("spends ")[1].split()[0])
+        assert run.diagnostics[0].evaluations <= 1.05 * most
+    assert main(["compare", file, "--no-progress"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def _options(fix: Any) -> dict[str, Any]:
+    return {} if isinstance(fix, str) else {k: v for k, v in fix.items() if k != "name"}
 
 
 def test_options_may_be_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

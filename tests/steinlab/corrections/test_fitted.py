@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.corrections import Auto, calibrated, flow_oracle, stein
+from steinlab.corrections import auto_v1, calibrated, flow_oracle, stein
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.fitted import LEAST_STATES, calibrate
 from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, same_start
@@ -129,7 +129,7 @@ def test_the_table_and_auto_name_what_they_dropped() -> None:
     for step in table.steps:
         for name in step.note.removeprefix("within its error: ").split(", ") if step.note else ():
             assert step.move[name] == 0.0
-    done = solve(PLANE, x, GRID, EULER, correction=Auto(states=24)).diagnostics
+    done = solve(PLANE, x, GRID, EULER, correction=auto_v1(states=24)).diagnostics
     assert [one.note for one in done] == [step.note for step in table.steps]
 
 
@@ -149,7 +149,7 @@ def test_a_table_is_kept_where_it_helps_and_helps_fresh_states() -> None:
     assert table.note == ""
     x, truth = start(1500, seed=7), PLANE.sample(1500, np.random.default_rng(8))
     plain = solve(PLANE, x, GRID, solver).state
-    fixed = solve(PLANE, x, GRID, solver, correction=Auto(600)).state
+    fixed = solve(PLANE, x, GRID, solver, correction=auto_v1(states=600)).state
     before, after = energy_distance(plain, truth), energy_distance(fixed, truth)
     assert after.value + 4 * after.error < before.value
 
@@ -196,7 +196,8 @@ def test_the_price_is_what_is_called(count: int) -> None:
     weighing = Weighing(PLANE)
     table = calibrate(run_of(x, solver, weighing), model="plane", substeps=3)
     assert table.evaluations == pytest.approx(weighing.calls / count, rel=1e-12)
-    done = solve(PLANE, start(4 * count), GRID, solver, correction=Auto(count)).diagnostics
+    fix = auto_v1(states=count)
+    done = solve(PLANE, start(4 * count), GRID, solver, correction=fix).diagnostics
     full = calibrate(run_of(start(4 * count)[:count], solver), model="plane").evaluations
     assert done[0].evaluations == pytest.approx(full / 4)
     assert not any(entry.evaluations for entry in done[1:])
@@ -205,10 +206,10 @@ def test_the_price_is_what_is_called(count: int) -> None:
 def test_too_few_states_are_named() -> None:
     for count in (1, LEAST_STATES - 1):
         with pytest.raises(InputError, match=f"calibration states must be >= 5, got {count}"):
-            solve(PLANE, start(count), GRID, EULER, correction=Auto())
+            solve(PLANE, start(count), GRID, EULER, correction=auto_v1())
     calibrate(run_of(start(LEAST_STATES), EULER), model="plane", substeps=2)
     with pytest.raises(ValueError, match="states must be >= 8, got 7"):
-        Auto(7)
+        auto_v1(states=7)
     with pytest.raises(TypeError, match="must be prepared"):
         calibrated()(step_of(start(9, level=S), EULER), RNG)
 
@@ -216,7 +217,7 @@ def test_too_few_states_are_named() -> None:
 def test_torch_and_numpy_agree() -> None:
     x = start(200)
     ours, theirs = (
-        solve(PLANE, states, GRID, get_solver("ipndm-3"), correction=Auto(100))
+        solve(PLANE, states, GRID, get_solver("ipndm-3"), correction=auto_v1(states=100))
         for states in (x, torch.as_tensor(x))
     )
     np.testing.assert_allclose(theirs.state.numpy(), ours.state, rtol=1e-7, atol=1e-7)
@@ -229,7 +230,7 @@ def test_torch_and_numpy_agree() -> None:
 def test_a_run_from_pure_noise_is_calibrated() -> None:
     grid = make_grid("flow", "time-uniform:start=1", 4)
     x = np.random.default_rng(0).standard_normal((40, PLANE.dim))
-    run = solve(PLANE, x, grid, EULER, correction=Auto(states=20))
+    run = solve(PLANE, x, grid, EULER, correction=auto_v1(states=20))
     assert np.isfinite(run.state).all()
     assert run.diagnostics[0].evaluations > 0
 
@@ -248,4 +249,4 @@ def test_states_keep_their_own_labels_where_a_correction_looks_at_some() -> None
         np.testing.assert_allclose(again.candidate.state, head.candidate.state, rtol=1e-13)
     run = solve(network, x, GRID, EULER, correction=stein(states=4))
     assert not [done.note for done in run.diagnostics if "labels" in done.note]
-    assert np.isfinite(solve(network, x, GRID, EULER, correction=Auto(states=8)).state).all()
+    assert np.isfinite(solve(network, x, GRID, EULER, correction=auto_v1(states=8)).state).all()

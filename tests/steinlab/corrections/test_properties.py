@@ -25,7 +25,7 @@ STEIN_MATCHED = (
     "local",
 )
 KEEP = (
-    *("none", *STEIN_MATCHED, "calibrated", "flow-oracle", "auto"),
+    *("none", *STEIN_MATCHED, "calibrated", "flow-oracle", "auto", "auto-v1", "pilot", "gated"),
     *("epsilon-scale", "span-floor"),
 )
 LOSE = ("stein", "stein-lookahead", "tweedie", "next-level", "time-shift")

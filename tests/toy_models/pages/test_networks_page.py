@@ -61,32 +61,32 @@ def test_gains_and_losses_are_told_by_the_joint_error() -> None:
     rows = [
         row("euler", record.PLAIN, 1.0, 0.3),
         row("euler", "stein", 0.0, 0.4),  # one off, joint error 0.5: exactly two of them
-        row("euler", "auto", -0.01, 0.4),
+        row("euler", "auto-v1", -0.01, 0.4),
         row("euler", "stein in [0.1, 1]", 2.1, 0.4),
         row("heun", record.PLAIN, 1.0, 0.1),
-        row("heun", "auto", 0, 0, stopped="it left the numbers", flow_error=None),
+        row("heun", "auto-v1", 0, 0, stopped="it left the numbers", flow_error=None),
     ]
     rows += [row("ipndm-3", record.PLAIN, 1.0, 0.1), row("ipndm-3", "stein", 900.0, 800.0)]
-    rows += [row("ipndm-3", "auto", 0.1, 0.9)]
+    rows += [row("ipndm-3", "auto-v1", 0.1, 0.9)]
     rows += [row("ddim", record.PLAIN, -0.1, 0.3), row("ddim", "stein", 900.0, 800.0)]
-    rows += [row("ddim", "auto", 0.01, 9.0)]
+    rows += [row("ddim", "auto-v1", 0.01, 9.0)]
     one = record.Record("x", {"rows": rows})
     for solver in ("ipndm-3", "ddim"):  # a factor of 900, known to a factor of 2.4; a tenth, +- 9
-        exploded = [one.outcome(solver, 5, fix, "flow_error") for fix in ("stein", "auto")]
+        exploded = [one.outcome(solver, 5, fix, "flow_error") for fix in ("stein", "auto-v1")]
         assert exploded == ["loss", "even"]
     found = [one.outcome("euler", 5, fix, "flow_error") for fix in record.FIXES]
     assert found == ["even", "loss", "gain"]
-    assert one.outcome("heun", 5, "auto", "flow_error") == "loss"
-    assert tables.tally(one, "auto", "flow_error") == (1, 1, 2)
-    assert tables.cell(one, "heun", 5, "auto", "flow_error") == "stopped"
-    assert tables.cell(one, "euler", 5, "auto", "flow_error") == "**-0.01 ± 0.40**"
+    assert one.outcome("heun", 5, "auto-v1", "flow_error") == "loss"
+    assert tables.tally(one, "auto-v1", "flow_error") == (1, 1, 2)
+    assert tables.cell(one, "heun", 5, "auto-v1", "flow_error") == "stopped"
+    assert tables.cell(one, "euler", 5, "auto-v1", "flow_error") == "**-0.01 ± 0.40**"
 
 
 def test_ratios_are_geometric_means_over_the_solvers() -> None:
     rows = [row(s, record.PLAIN, 2.0, 0.1) for s in ("euler", "heun")]
-    rows += [row("euler", "auto", 1.0, 0.1), row("heun", "auto", 8.0, 0.1)]
+    rows += [row("euler", "auto-v1", 1.0, 0.1), row("heun", "auto-v1", 8.0, 0.1)]
     one = record.Record("x", {"rows": rows})
-    assert one.ratio("auto", "flow_error", 5) == pytest.approx(math.sqrt(0.5 * 4))
+    assert one.ratio("auto-v1", "flow_error", 5) == pytest.approx(math.sqrt(0.5 * 4))
     assert math.isnan(one.ratio("stein", "flow_error", 5))  # not run
     rows.append(row("heun", "stein", 0, 0, flow_error=None, stopped="it left the numbers"))
     assert record.Record("x", {"rows": rows}).ratio("stein", "flow_error", 5) == math.inf

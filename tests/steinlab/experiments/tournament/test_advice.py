@@ -182,8 +182,8 @@ def test_the_record_says_where_it_was_played_and_the_page_what_it_holds() -> Non
     assert f"`local` has {local[0]:.2f}, {local[1]:.3f} and {local[2]:.2f}" in page
 
 
-def test_auto_loses_at_equal_evaluations() -> None:
-    one = line("auto", HALF["report"])
+def test_auto_v1_loses_at_equal_evaluations() -> None:
+    one = line("auto-v1", HALF["report"])
     assert f"gains the same ({one.mean:.3f})" in ADVICE
     assert f"spends {one.extra:.0f} evaluations per state on it" in ADVICE
     assert f"those is better ({one.equal:.1f})" in ADVICE

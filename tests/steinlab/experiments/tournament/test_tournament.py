@@ -27,7 +27,7 @@ from steinlab.experiments.tournament.measures import MEASURES
 from steinlab.experiments.tournament.page import BEGIN, END, write
 from steinlab.experiments.tournament.play import arena, distances, planned, play
 from steinlab.experiments.tournament.problems import MODELS, SLOW, is_exact, load_problem
-from steinlab.experiments.tournament.record import FULL, VERSION, read_record, write_record
+from steinlab.experiments.tournament.record import FULL, READABLE, read_record, write_record
 from steinlab.experiments.tournament.summary import STOPPED, line, ratio
 from steinlab.metrics import rms_distance
 from steinlab.solvers import evaluations_on
@@ -332,12 +332,25 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
     tables = gzip.compress(head + b"\n" + json.dumps(json.loads(first) | {"tables": []}).encode())
     for content in (b"", b"{}", other, gzip.compress(b"[]"), cut, damaged, tables):
         file.write_bytes(content)
-        with pytest.raises(InputError, match=f"--from must be a record of version {VERSION}"):
+        with pytest.raises(InputError, match=f"--from must be a record of version {READABLE}"):
             read_record(file)
     with pytest.raises(InputError, match="cells of one key, got 0 keys"):
         run.stored(tmp_path)
     with pytest.raises(InputError, match=r"got .*nowhere: not found"):
         run.stored(tmp_path / "nowhere")
+
+
+def test_auto_of_a_first_record_is_auto_v1(tmp_path: Path) -> None:
+    """Its numbers are that method's; a record of today may hold the ``auto`` of today."""
+    head, found = read_record(FULL)
+    assert head["version"] == 1
+    assert "auto-v1" in head["entrants"]
+    assert "auto" not in head["entrants"]
+    assert {"price", "kept"} <= found[0]["results"]["calibrated"].keys()
+    assert all("auto" not in one["results"] for one in found)
+    one = {**found[0], "results": {"auto": found[0]["results"]["auto-v1"]}}
+    write_record(tmp_path / "today.gz", [one], {})
+    assert read_record(tmp_path / "today.gz")[0]["entrants"] == ["auto"]
 
 
 def test_a_stopped_run_is_recorded_as_such(tmp_path: Path) -> None:

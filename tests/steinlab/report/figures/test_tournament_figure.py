@@ -101,15 +101,15 @@ def test_no_record_is_said_in_a_line(tmp_path: Path, content: bytes | None) -> N
     assert data.arrays == {}
     (told,) = data.skipped
     assert told.startswith(
-        "full tournament: no record of version 1 in full.jsonl.gz, which steinlab"
+        "full tournament: no record of version 1 or 2 in full.jsonl.gz, which steinlab"
     )
     check(tournament.FIGURE, data)
 
 
 def test_what_the_record_lacks_is_left_out_and_named(tmp_path: Path) -> None:
     data = tournament.compute(0, file=record(tmp_path / "a.gz", without="auto"))
-    assert "auto" not in data.config["entrants"]
-    assert [told.split(",")[0] for told in data.skipped] == ["full tournament: no auto in a.gz"]
+    assert "auto-v1" not in data.config["entrants"]
+    assert [told.split(",")[0] for told in data.skipped] == ["full tournament: no auto-v1 in a.gz"]
     check(tournament.FIGURE, data)
     data = tournament.compute(0, file=record(tmp_path / "b.gz", few=False))
     assert data.skipped[0].startswith("full tournament: no cell or no correction to show in b.gz")
