@@ -42,7 +42,7 @@ TIMES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.98, 1.0)
 """Times of the validation of a velocity."""
 
 Network = Callable[..., torch.Tensor]
-"""``(pictures (N, C, H, W), level (N,)) -> output``; with classes a third argument, labels ``(N,)``."""
+"""``(pictures (N, C, H, W), level (N,)) -> output``; with classes labels ``(N,)`` too."""
 
 
 class Batch(NamedTuple):
@@ -67,8 +67,10 @@ class Objective(NamedTuple):
         Name of the noise level, the network's second argument.
     draw : callable
         ``(count, where) -> levels (count,)`` of one step.
-    noised, target : callable
+    noised : callable
         ``(clean, level, noise) -> pictures``, the level with three trailing axes.
+    target : callable
+        ``(clean, noise) -> pictures``.
     weight : callable
         ``(level (N,), sigma_data) -> (N,)``.
     """
@@ -76,7 +78,7 @@ class Objective(NamedTuple):
     level: str
     draw: Callable[[int, Mapping[str, Any]], torch.Tensor]
     noised: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-    target: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    target: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     weight: Callable[[torch.Tensor, float], torch.Tensor]
 
 
@@ -86,15 +88,15 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
             level="sigma",
             draw=lambda count, where: (P_MEAN + P_STD * torch.randn(count, **where)).exp(),
             noised=lambda clean, sigma, noise: clean + sigma * noise,
-            target=lambda clean, sigma, noise: clean,
+            target=lambda clean, _noise: clean,
             weight=lambda sigma, s: (sigma**2 + s**2) / (sigma * s) ** 2,
         ),
         "flow": Objective(
             level="t",
             draw=lambda count, where: torch.rand(count, **where),
             noised=lambda clean, t, noise: (1 - t) * clean + t * noise,
-            target=lambda clean, t, noise: noise - clean,
-            weight=lambda t, s: torch.ones_like(t),
+            target=lambda clean, noise: noise - clean,
+            weight=lambda t, _: torch.ones_like(t),
         ),
     }
 )
@@ -168,7 +170,7 @@ def _errors(net: Network, batch: Batch, objective: Objective) -> torch.Tensor:
     clean, level, noise, labels = batch
     column, given = level[:, None, None, None], () if labels is None else (labels,)
     found = net(objective.noised(clean, column, noise), level, *given)
-    return (found.float() - objective.target(clean, column, noise)).square().flatten(1).mean(1)
+    return (found.float() - objective.target(clean, noise)).square().flatten(1).mean(1)
 
 
 class LevelError(NamedTuple):

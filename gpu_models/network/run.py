@@ -117,7 +117,8 @@ class Run:
 
     def validated(self) -> list[dict[str, Any]]:
         """Return the averaged network's error on test pictures, and on as many training ones."""
-        trainer, records, count = self.trainer, [], self.preset.validated
+        trainer, count = self.trainer, self.preset.validated
+        records: list[dict[str, Any]] = []
         objective, labelled = trainer.objective, trainer.labels is not None
         test = (self.held_out, self.held_out_labels if labelled else None)
         for part, (data, labels) in (("test", test), ("train", (trainer.data, trainer.labels))):
@@ -125,10 +126,9 @@ class Run:
             found = validate(
                 trainer.mean, some, self.preset.levels, objective=objective, labels=given
             )
-            facts = {"part": part, "pictures": len(some)}
             for level, error, standard in found:
-                errors = {"error": error, "standard_error": standard}
-                records.append({**facts, objective.level: level, **errors})
+                facts = {"part": part, "pictures": len(some), objective.level: level}
+                records.append(facts | {"error": error, "standard_error": standard})
         return records
 
     def save(self) -> None:

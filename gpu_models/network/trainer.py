@@ -120,7 +120,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             levels=(0.1, 1.0, 10.0),
         ),
         "flow": Preset(
-            Settings(replace(FLOW_CONFIG, channels=(48, 96, 128)), dropped=DROPPED),
+            Settings(replace(FLOW_CONFIG, channels=(48, 96, 120)), dropped=DROPPED),
             steps=20000,
             log_every=50,
             save_every=60.0,

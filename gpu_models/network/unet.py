@@ -204,7 +204,7 @@ class NoiseCode(nn.Module):
         self.layer2 = nn.Linear(embedding, embedding)
 
     def forward(self, c_noise: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        """Return ``(N, embedding)``, with a label's code of that shape added before the last step."""
+        """Return ``(N, embedding)``; a label's code of that shape is added before the last step."""
         phase = c_noise[:, None] * self.frequencies.to(c_noise.dtype)
         waves = torch.cat((phase.cos(), phase.sin()), dim=1)
         out = self.layer2(F.silu(self.layer1(waves)))

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analytic import NoiseLevel
+from steinlab.diffusion.options import canonical, named
 from steinlab.diffusion.processes import Process, get_process
 from steinlab.errors import InputError, one_of, quote
 
@@ -252,8 +253,7 @@ def grid_name(grid: Any, field: str = "grid") -> str:
     name, options = _parsed(grid, field)
     if name in GIVEN:
         return f"{name}:{','.join(repr(value).removesuffix('.0') for value in options[name])}"
-    words = (f"{key}={v if isinstance(v, str) else f'{v:.17g}'}" for key, v in options.items())
-    return ":".join([name, *([",".join(words)] if options else [])])
+    return canonical(name, options)
 
 
 def given_steps(grid: Any) -> int | None:
@@ -277,20 +277,11 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
     if isinstance(grid, Mapping) and len(grid) == 1 and next(iter(grid)) in GIVEN:
         ((name, values),) = grid.items()
         return name, {name: _values(values, f"{field}: {name}")}
-    if isinstance(grid, str):
+    if isinstance(grid, str) and grid.partition(":")[0] in GIVEN:
         name, _, tail = grid.partition(":")
-        if name in GIVEN:
-            return name, {name: _values(tail.split(","), f"{field}: {name}")}
-        pairs = (word.partition("=") for word in tail.split(",") if word)
-        given: dict[str, Any] = {key: value for key, _, value in pairs}
-    elif isinstance(grid, Mapping) and isinstance(grid.get("name"), str):
-        given = {key: value for key, value in grid.items() if key != "name"}
-        name = grid["name"]
-    else:
-        raise InputError(
-            f'{field} must be a name or an object such as {{"name": "karras", "rho": 5}}, '
-            f"or a list of sigma/alpha, got {quote(grid)}"
-        )
+        return name, {name: _values(tail.split(","), f"{field}: {name}")}
+    kinds = 'a name or an object such as {"name": "karras", "rho": 5}, or a list of sigma/alpha'
+    name, given = named(grid, field, kinds)
     return name, _options(one_of(field, name, ALL_GRIDS, "docs/grids.md"), given, field)
 
 
