@@ -54,14 +54,14 @@ def network_denoiser(path: Path = FASHION_WEIGHTS, **options: Any) -> NetworkDen
 
 
 def flow_denoiser(
-    label: int | None = None, guidance: float = 1.0, path: Path = FLOW_WEIGHTS, **options: Any
+    label: Any = None, guidance: float = 1.0, path: Path = FLOW_WEIGHTS, **options: Any
 ) -> Denoiser:
     """Return the velocity network of a weights file as a denoiser: of all classes, or of one.
 
     Parameters
     ----------
-    label : int, optional
-        0, a t-shirt, to 9, an ankle boot.
+    label : int or array, optional
+        0, a t-shirt, to 9, an ankle boot; one for all states, or one per state.
     guidance : float
         ``w`` of :func:`steinlab.diffusion.guidance.guided`: with 1 the class alone.
     path : Path
