@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu_models.models import DISPLAY, FLOW_WEIGHTS, flow_denoiser, training_law
+from gpu_models.models import DISPLAY, FLOW_WEIGHTS, flow_denoiser
 from gpu_models.network import fashion
 from gpu_models.network.arguments import fashion_parser
 from gpu_models.network.objective import resident_labels
@@ -61,19 +61,19 @@ def main(args: Sequence[str]) -> int:
     wanted = parser.parse_args(args)
     device = pick_device(wanted.device)
     denoiser = partial(flow_denoiser, path=wanted.weights, device=str(device))
-    test = fashion.load_states("test", wanted.data), fashion.load_labels("test", wanted.data)
-    few = tuple(part[: wanted.pictures] for part in test)
+    states = fashion.load_states("test", wanted.data)[: wanted.pictures]
+    labels = torch.as_tensor(fashion.load_labels("test", wanted.data)[: wanted.pictures].copy())
     began = time.monotonic()
     record: dict[str, Any] = {
         "command": command_line(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }
-    parts = {
+    parts: dict[str, Callable[[], Any]] = {
         "samples": lambda: _samples(denoiser, wanted, device),
-        "round_trips": lambda: _trips(denoiser, *few),
-        "bits": lambda: _bits(denoiser, *few, wanted.steps),
-        "coefficients": lambda: _coefficients(denoiser, wanted.states),
+        "round_trips": lambda: _trips(denoiser, states, labels.long()),
+        "bits": lambda: _bits(denoiser, states, labels.long(), wanted.steps),
+        "coefficients": lambda: _coefficients(denoiser, wanted),
     }
     for name, part in parts.items():
         record[name] = part()
@@ -115,13 +115,13 @@ def _samples(denoiser: Any, wanted: Any, device: torch.device) -> dict[str, Any]
     return {**how, "reference": len(train), "test_pictures": measured(real, known)}
 
 
-def _trips(denoiser: Any, states: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+def _trips(denoiser: Any, states: np.ndarray, labels: torch.Tensor) -> list[dict[str, Any]]:
     """Run noised test pictures up and down the flow's own range, under their labels."""
     level = FLOW.level(FLOW.t_min)
     x = level.noised(states, np.random.default_rng(0))
     found = []
     for w in (1.0, 4.0):
-        one = denoiser(torch.as_tensor(labels.copy()).long(), w)
+        one = denoiser(labels, w)
         for name, counts in TRIPS:
             for steps in counts:
                 grid = make_grid(FLOW, "logsnr", steps, final_zero=False)
@@ -130,13 +130,13 @@ def _trips(denoiser: Any, states: np.ndarray, labels: np.ndarray) -> list[dict[s
     return found
 
 
-def _bits(denoiser: Any, states: np.ndarray, labels: np.ndarray, steps: int) -> dict[str, Any]:
+def _bits(denoiser: Any, states: np.ndarray, labels: torch.Tensor, steps: int) -> dict[str, Any]:
     """Return bits per pixel of test pictures, dequantised, with their labels and without."""
     rng, level = np.random.default_rng(0), FLOW.level(FLOW.t_min)
     filled = states + rng.uniform(-1, 1, states.shape) / 255
     x = level.noised(filled, rng)
     found: dict[str, Any] = {**LIKELIHOOD, "steps": steps, "pictures": len(x)}
-    for name, label in (("label", torch.as_tensor(labels.copy()).long()), ("none", None)):
+    for name, label in (("label", labels), ("none", None)):
         seen = log_likelihood(denoiser(label), x, steps=steps, **LIKELIHOOD)
         each = seen.bits_per_dim(2 * level.alpha / 255)
         found[name] = {
@@ -148,13 +148,15 @@ def _bits(denoiser: Any, states: np.ndarray, labels: np.ndarray, steps: int) -> 
     return found
 
 
-def _coefficients(denoiser: Any, states: int) -> list[dict[str, Any]]:
+def _coefficients(denoiser: Any, wanted: Any) -> list[dict[str, Any]]:
     """Return the coefficients of Euler's steps on noised training pictures of one class."""
-    found = []
+    chosen = fashion.load_labels("train", wanted.data) == CLASS
+    boots = fashion.to_states(fashion.load_images("train", wanted.data)[chosen])
+    found, states = [], wanted.states
     for w in WEIGHTS:
         for ratios in SEVERAL:
             rng = np.random.default_rng(0)
-            x_star = training_law(CLASS).sample(states, rng)
+            x_star = boots[rng.integers(len(boots), size=states)]
             s, t = (FLOW.level_at(ratio) for ratio in ratios)
             euler = get_solver("euler", FLOW)
             step = coupled_step(denoiser(CLASS, w), euler, (s, t, ()), x_star, rng)
