@@ -40,8 +40,15 @@ from steinlab.storage import write_json, write_whole
 WEIGHTS = (1.0, 2.0, 4.0)
 SOLVER, STEPS, START = "dpmpp-2m", 20, "time-uniform:start=1"
 """How samples are drawn: from pure noise."""
+SHOWN = 60
+"""Samples on a sheet, one class a column."""
 TRIPS = (("euler", (8, 16, 32)), ("heun", (8, 16, 32)), ("dpmpp-2m", (8, 16, 32)))
-LIKELIHOOD: dict[str, Any] = {"process": "flow", "solver": "rk-4", "grid": START, "probes": 4}
+LIKELIHOOD: dict[str, Any] = {
+    "process": "flow",
+    "solver": "dpmpp-3s",
+    "grid": "logsnr",
+    "probes": 4,
+}
 SEVERAL = ((1.5, 1.0), (0.5, 0.3))
 """``sigma / alpha`` of Euler's steps whose coefficient is measured."""
 CLASS = 9
@@ -56,7 +63,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--samples", type=int, default=400, help="a weight, equally many a class")
     parser.add_argument("--reference", type=int, default=6000, help="real training pictures")
     parser.add_argument("--pictures", type=int, default=8, help="test pictures of single measures")
-    parser.add_argument("--steps", type=int, default=32, help="of the likelihood's runs")
+    parser.add_argument("--steps", type=int, default=24, help="of the likelihood's runs")
     parser.add_argument("--states", type=int, default=256, help="of the coefficients")
     wanted = parser.parse_args(args)
     device = pick_device(wanted.device)
@@ -100,14 +107,17 @@ def _samples(denoiser: Any, wanted: Any, device: torch.device) -> dict[str, Any]
         return {"FD-classifier": found._asdict(), "accuracy": {"value": share, "error": error}}
 
     count = wanted.samples
-    labels = torch.arange(count, device=device) % fashion.CLASSES
-    noise = np.random.default_rng(0).standard_normal((count, fashion.DIM))
+    rng = np.random.default_rng(0)
+    order = rng.permutation(count)  # so that each of the jackknife's groups holds every class
+    labels = torch.as_tensor(order % fashion.CLASSES, device=device)
+    noise = rng.standard_normal((count, fashion.DIM))
     grid = make_grid(FLOW, START, STEPS)
     runs = []
     for w in WEIGHTS:
         states = solve(denoiser(labels, w), noise, grid, SOLVER).state
         runs.append({"guidance": w, **measured(states, labels)})
-        image = Image.fromarray(sheet(states[:60], fashion.SHAPE, DISPLAY, columns=10))
+        shown = states[np.argsort(order)[:SHOWN]]
+        image = Image.fromarray(sheet(shown, fashion.SHAPE, DISPLAY, columns=10))
         write_whole(wanted.out / f"fashion-flow-{w:g}.png", partial(image.save, format="PNG"))
     real = fashion.load_states("test", wanted.data)[:count]
     known = resident_labels("test", wanted.data, device)[:count]

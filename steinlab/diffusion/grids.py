@@ -222,6 +222,9 @@ ALL_GRIDS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
 process's range; the shifts and :data:`TABLES` have ranges of their own."""
 
 
+LARGEST = 1e100
+"""Of given levels, and its inverse the smallest but 0: their squares stay in double precision."""
+
 GIVEN = ("sigmas", "times")
 """Grids of given values: of ``sigma / alpha``, or of the process's time."""
 
@@ -297,6 +300,11 @@ def _values(values: Any, path: str) -> tuple[float, ...]:
             number = math.nan
         if not number >= 0:
             raise InputError(f"{path}[{i}] must be a number >= 0, got {quote(value)}")
+        if 0 < number < math.inf and not 1 / LARGEST <= number <= LARGEST:
+            raise InputError(
+                f"{path}[{i}] must be 0, infinite or from {1 / LARGEST:g} to {LARGEST:g}, "
+                f"got {quote(value)}"
+            )
         if found and not number < found[-1]:
             raise InputError(
                 f"{path}[{i}] must be less than the one before, {found[-1]:g}, got {number:g}"
@@ -433,7 +441,8 @@ def _cut(process: Process, options: dict[str, Any]) -> Process:
             bounds[bound] = float(process.time(ratio))
             if not 0 <= bounds[bound] <= process.t_end:
                 raise InputError(
-                    f"grid: {option} must be a value of sigma/alpha on {process.name}, "
+                    f"grid: {option} must be a value of sigma/alpha on {process.name}, at most "
+                    f"{float(process.ratio(process.t_end)):.4g} (only given levels go beyond), "
                     f"got {ratio:g}"
                 )
     cut = dataclasses.replace(process, **bounds)
