@@ -18,7 +18,6 @@ from gpu_models.network.weights import command_line, save_weights
 from steinlab.errors import InputError
 from steinlab.storage import read_sealed, write_json, write_sealed
 
-NAME = "fashion-edm"
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -36,6 +35,8 @@ class Run:
         Test pictures.
     checksums : dict
         Of the data's files.
+    held_out_labels : tensor (n,), optional
+        Of the test pictures, where the network takes labels.
     steps : int, optional
         The budget; by default the preset's.
     minutes : float, optional
@@ -48,11 +49,17 @@ class Run:
     out: Path
     held_out: torch.Tensor
     checksums: dict[str, str]
+    held_out_labels: torch.Tensor | None = None
     steps: int | None = None
     minutes: float | None = None
     curve: list[dict[str, float]] = field(default_factory=list)
     validation: list[dict[str, Any]] = field(default_factory=list)
     spent: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The network's name and that of its files, ``fashion-edm`` or ``fashion-flow``."""
+        return f"fashion-{self.trainer.settings.config.objective}"
 
     @property
     def progress(self) -> float:
@@ -110,11 +117,18 @@ class Run:
 
     def validated(self) -> list[dict[str, Any]]:
         """Return the averaged network's error on test pictures, and on as many training ones."""
-        trainer, records = self.trainer, []
-        for part, data in (("test", self.held_out), ("train", trainer.data)):
-            some = data[: self.preset.validated]
-            found = validate(trainer.mean, some, self.preset.levels)
-            records += [{"part": part, "pictures": len(some), **one._asdict()} for one in found]
+        trainer, count = self.trainer, self.preset.validated
+        records: list[dict[str, Any]] = []
+        objective, labelled = trainer.objective, trainer.labels is not None
+        test = (self.held_out, self.held_out_labels if labelled else None)
+        for part, (data, labels) in (("test", test), ("train", (trainer.data, trainer.labels))):
+            some, given = data[:count], None if labels is None else labels[:count]
+            found = validate(
+                trainer.mean, some, self.preset.levels, objective=objective, labels=given
+            )
+            for level, error, standard in found:
+                facts = {"part": part, "pictures": len(some), objective.level: level}
+                records.append(facts | {"error": error, "standard_error": standard})
         return records
 
     def save(self) -> None:
@@ -127,9 +141,9 @@ class Run:
         torch.save(state, content)
         write_sealed(self.out / CHECKPOINT, content.getvalue())
         config = asdict(trainer.settings.config)
-        weights = self.out / f"{NAME}.safetensors"
+        weights = self.out / f"{self.name}.safetensors"
         save_weights(weights, trainer.mean.state_dict(), ARCHITECTURE, VERSION, config)
-        write_json(self.out / f"{NAME}.json", self.provenance(), indent=1, sort_keys=True)
+        write_json(self.out / f"{self.name}.json", self.provenance(), indent=1, sort_keys=True)
 
     def resume(self) -> None:
         """Continue from the checkpoint in ``out``.
@@ -155,7 +169,7 @@ class Run:
         trainer = self.trainer
         device = trainer.group.device
         return {
-            "name": NAME,
+            "name": self.name,
             "architecture": {"name": ARCHITECTURE, "version": VERSION},
             "settings": asdict(trainer.settings),
             "parameters": parameters_of(trainer.net),

@@ -3,7 +3,8 @@
 On several GPUs ``torchrun --nproc-per-node 2 -m steinlab train-fashion ...``: the same training,
 step by step, up to rounding, one process per GPU. ``--out`` receives ``checkpoint.pt`` (all that
 resumes the run), ``fashion-edm.safetensors`` (the averaged weights in half precision) and
-``fashion-edm.json`` (their provenance), each written whole or not at all.
+``fashion-edm.json`` (their provenance), each written whole or not at all; ``fashion-flow`` in their
+place for the presets whose name begins with ``flow``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 
 from gpu_models.network import fashion
 from gpu_models.network.arguments import fashion_parser
-from gpu_models.network.objective import resident
+from gpu_models.network.objective import resident, resident_labels
 from gpu_models.network.parallel import Group, group_of
 from gpu_models.network.run import Run
 from gpu_models.network.trainer import PRESETS, Preset, Trainer
@@ -41,7 +42,8 @@ def _work(wanted: argparse.Namespace, preset: Preset, group: Group) -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     data = resident("train", wanted.data, group.device)
     compiled = group.device.type == "cuda" and not wanted.eager
-    trainer = Trainer(preset.settings, data, group, compiled=compiled)
+    labels = resident_labels("train", wanted.data, group.device)
+    trainer = Trainer(preset.settings, data, group, compiled=compiled, labels=labels)
     if wanted.benchmark is not None:
         found = benchmark(trainer, wanted.benchmark)
         if group.leads:
@@ -52,6 +54,7 @@ def _work(wanted: argparse.Namespace, preset: Preset, group: Group) -> None:
         preset=preset,
         out=Path(wanted.out),
         held_out=resident("test", wanted.data, group.device),
+        held_out_labels=resident_labels("test", wanted.data, group.device),
         checksums=fashion.checksums(wanted.data) if group.leads else {},
         steps=wanted.steps,
         minutes=wanted.minutes,
@@ -117,14 +120,15 @@ def benchmark(trainer: Trainer, seconds: float) -> dict[str, Any]:
     group, batch = trainer.group, trainer.settings.batch
     share = group.share(batch)
     x = torch.randn(share.stop - share.start, *trainer.data.shape[1:], device=group.device)
-    sigma = torch.ones(len(x), device=group.device)
+    level = torch.ones(len(x), device=group.device)
+    given = () if trainer.labels is None else (trainer.labels[: len(x)],)
 
     def train() -> None:
         trainer.advance(0.0)
 
     def evaluate() -> None:
         with torch.no_grad():
-            trainer.mean(x, sigma)
+            trainer.mean(x, level, *given)
 
     return {
         "processes": group.size,

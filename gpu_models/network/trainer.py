@@ -5,14 +5,24 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
-from gpu_models.network.objective import LEVELS, Batch, average, draw, edm_loss, power_of
+from gpu_models.network import fashion
+from gpu_models.network.objective import (
+    LEVELS,
+    OBJECTIVES,
+    TIMES,
+    Batch,
+    average,
+    draw,
+    loss_of,
+    power_of,
+)
 from gpu_models.network.parallel import Group
 from gpu_models.network.unet import UNetConfig, build
 from steinlab.errors import InputError
@@ -37,6 +47,8 @@ class Settings:
         Steps in which it rises from 0; then half a cosine down to 0.
     width : float
         Relative width of the running average of the weights.
+    dropped : float
+        Share of the pictures of a step whose label is withheld, where the network takes labels.
     seed : int
     """
 
@@ -45,11 +57,16 @@ class Settings:
     rate: float = 1e-3
     warmup: int = 300
     width: float = 0.1
+    dropped: float = 0.0
     seed: int = 0
 
 
 SIGMA_DATA = 0.706
 """Standard deviation of the 47 million training pixels in [-1, 1], 0.70605, to three digits."""
+
+DROPPED = 0.1
+"""Share of the labels withheld from a conditional network, for guidance."""
+FLOW_CONFIG = UNetConfig(sigma_data=SIGMA_DATA, objective="flow", classes=fashion.CLASSES)
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,43 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             validated=64,
             levels=(0.1, 1.0, 10.0),
         ),
+        "flow": Preset(
+            Settings(replace(FLOW_CONFIG, channels=(48, 96, 120)), dropped=DROPPED),
+            steps=20000,
+            log_every=50,
+            save_every=60.0,
+            validated=4000,
+            levels=TIMES,
+        ),
+        "flow-small": Preset(
+            Settings(
+                replace(FLOW_CONFIG, channels=(32, 64), blocks=1, embedding=64, patch=2),
+                batch=64,
+                rate=2e-3,
+                warmup=100,
+                width=0.1,
+                dropped=DROPPED,
+            ),
+            steps=5000,
+            log_every=50,
+            save_every=120.0,
+            validated=1000,
+            levels=TIMES,
+        ),
+        "flow-tiny": Preset(
+            Settings(
+                replace(FLOW_CONFIG, channels=(8, 16), blocks=1, embedding=16),
+                batch=32,
+                rate=4e-3,
+                warmup=5,
+                dropped=DROPPED,
+            ),
+            steps=40,
+            log_every=10,
+            save_every=60.0,
+            validated=64,
+            levels=(0.1, 0.5, 1.0),
+        ),
     }
 )
 """Every preset by name."""
@@ -132,12 +186,22 @@ class Trainer:
     group : Group
     compiled : bool
         Whether the loss is compiled: worth it after about a minute on a GPU.
+    labels : tensor (n,), optional
+        Of the pictures, on their device: needed by a network with classes, and not used by others.
     """
 
     def __init__(
-        self, settings: Settings, data: torch.Tensor, group: Group, *, compiled: bool = False
+        self,
+        settings: Settings,
+        data: torch.Tensor,
+        group: Group,
+        *,
+        compiled: bool = False,
+        labels: torch.Tensor | None = None,
     ) -> None:
         self.settings, self.data, self.group = settings, data, group
+        self.objective = OBJECTIVES[settings.config.objective]
+        self.labels = labels if settings.config.classes else None
         self.net: nn.Module = build(settings.config, settings.seed).to(group.device)
         self.mean = copy.deepcopy(self.net).requires_grad_(requires_grad=False).eval()
         self.optimizer = torch.optim.Adam(
@@ -155,7 +219,14 @@ class Trainer:
         """Take one step; return this process's share of the mean loss, still on the device."""
         settings = self.settings
         batch = draw(
-            self.data, settings.batch, settings.seed, self.step, self.group.share(settings.batch)
+            self.data,
+            settings.batch,
+            settings.seed,
+            self.step,
+            self.group.share(settings.batch),
+            objective=self.objective,
+            labels=self.labels,
+            dropped=settings.dropped,
         )
         total = self._backward(batch)
         parameters = [p for p in self.net.parameters() if p.grad is not None]
@@ -185,8 +256,8 @@ class Trainer:
         device = self.group.device
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=device)
-        for i in range(0, len(batch.sigma), self.micro):
-            part = Batch(*(t[i : i + self.micro] for t in batch))
+        for i in range(0, len(batch.level), self.micro):
+            part = batch.rows(slice(i, i + self.micro))
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = self._loss(part) / self.settings.batch
             torch.autograd.backward(loss)
@@ -194,7 +265,8 @@ class Trainer:
         return total
 
     def _loss_of(self, batch: Batch) -> torch.Tensor:
-        return edm_loss(self.net, batch, self.settings.config.sigma_data).sum()
+        s = self.settings.config.sigma_data
+        return loss_of(self.net, batch, s, self.objective).sum()
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on."""
@@ -218,11 +290,13 @@ class Trainer:
         InputError
             If the state is of other settings, naming the first that differs.
         """
-        own, other = asdict(self.settings), state["settings"]
+        kept = state["settings"]
+        config = UNetConfig.of_json(kept["config"])
+        own, other = (asdict(one) for one in (self.settings, Settings(**kept | {"config": config})))
         for name in own:
-            if own[name] != other.get(name):
+            if own[name] != other[name]:
                 raise InputError(
-                    f"{name} must be that of the checkpoint, {other.get(name)}, got {own[name]}"
+                    f"{name} must be that of the checkpoint, {other[name]}, got {own[name]}"
                 )
         self.net.load_state_dict(state["net"])
         self.mean.load_state_dict(state["mean"])

@@ -1,16 +1,29 @@
-r"""A small U-Net denoiser with EDM's preconditioning.
+r"""A small U-Net that denoises, or tells the velocity of a rectified flow.
 
-    D(x; sigma) = c_skip x + c_out F(c_in x, c_noise),
+    c_skip x + c_out F(c_in x, c_noise, label),
+
+``F`` the U-Net and ``s`` the standard deviation of the data. The denoiser ``D(x; sigma)`` of
+``x = x0 + sigma eps`` has EDM's preconditioning,
+
     c_skip = s^2 / (sigma^2 + s^2),  c_out = sigma s / sqrt(sigma^2 + s^2),
-    c_in = 1 / sqrt(sigma^2 + s^2),  c_noise = log(sigma) / 4,
+    c_in = 1 / sqrt(sigma^2 + s^2),  c_noise = log(sigma) / 4;
 
-``s`` the standard deviation of the data. Nothing is in place and attention is written as two
-products, so forward- and reverse-mode derivatives of any order exist on every device.
+the velocity ``v(x; t) = E[eps - x0 | x]`` of ``x = (1 - t) x0 + t eps`` that of the same argument,
+
+    c_skip = (t - (1 - t) s^2) / q,  c_out = s / sqrt(q),
+    c_in = 1 / sqrt(q),  c_noise = t,  q = (1 - t)^2 s^2 + t^2:
+
+``c_skip x`` is the best linear guess and ``c_out`` the deviation of what it leaves, so that ``F``
+has input and target of unit variance. At ``t = 1``, where a state is noise alone, nothing is
+singular. Nothing is in place and attention is written as two products, so forward- and
+reverse-mode derivatives of any order exist on every device.
 
 References
 ----------
 Karras, Aittala, Aila and Laine, "Elucidating the design space of diffusion-based generative
-models", 2022, table 1. Ronneberger et al. 2015; Dhariwal and Nichol 2021 (scale and shift).
+models", 2022, table 1. Liu, Gong and Liu, "Flow straight and fast", 2022. Ho and Salimans,
+"Classifier-free diffusion guidance", 2022. Ronneberger et al. 2015; Dhariwal and Nichol 2021 (scale
+and shift).
 """
 
 from __future__ import annotations
@@ -23,7 +36,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from steinlab.errors import InputError
+from steinlab.errors import InputError, one_of
 
 ARCHITECTURE = "steinlab-edm-unet"
 """Written with the weights and demanded of them."""
@@ -33,6 +46,8 @@ FREQUENCIES = 32
 """Pairs of sine and cosine that code the noise level."""
 CYCLES = (0.25, 8.0)
 """Range of their frequencies, in cycles per unit of ``c_noise``."""
+OBJECTIVES = ("edm", "flow")
+"""What a network is trained for: to denoise, or to tell the velocity."""
 HEAD_CHANNELS = 64
 GROUP_CHANNELS, MOST_GROUPS, NORM_EPS = 4, 32, 1e-5
 HALF = math.sqrt(0.5)
@@ -55,6 +70,13 @@ class UNetConfig:
         Standard deviation of the data's pixels.
     picture : tuple of int
         Channels, height and width.
+    objective : str
+        ``edm`` for a denoiser, ``flow`` for a velocity.
+    classes : int
+        Labels are 0 to ``classes - 1``, and ``classes`` for none. With 0 no label is taken.
+    patch : int
+        Side of the squares of pixels that are taken as channels of one: the finest resolution is
+        the picture's divided by it.
     """
 
     channels: tuple[int, ...] = (64, 128, 256)
@@ -62,9 +84,14 @@ class UNetConfig:
     embedding: int = 256
     sigma_data: float = 0.5
     picture: tuple[int, int, int] = (1, 28, 28)
+    objective: str = "edm"
+    classes: int = 0
+    patch: int = 1
 
     def __post_init__(self) -> None:
-        factor = 2 ** (len(self.channels) - 1)
+        if self.patch < 1:
+            raise InputError(f"patch must be >= 1, got {self.patch}")
+        factor = self.patch * 2 ** (len(self.channels) - 1)
         if not self.channels or any(c < 1 or c % GROUP_CHANNELS for c in self.channels):
             raise InputError(
                 f"channels must be multiples of {GROUP_CHANNELS}, got {list(self.channels)}"
@@ -73,6 +100,9 @@ class UNetConfig:
             raise InputError(f"picture must have sides divisible by {factor}, got {self.picture}")
         if not self.sigma_data > 0:
             raise InputError(f"sigma_data must be > 0, got {self.sigma_data}")
+        one_of("objective", self.objective, OBJECTIVES)
+        if self.classes < 0:
+            raise InputError(f"classes must be >= 0, got {self.classes}")
 
     @classmethod
     def of_json(cls, data: dict[str, Any]) -> UNetConfig:
@@ -173,11 +203,12 @@ class NoiseCode(nn.Module):
         self.layer1 = nn.Linear(2 * FREQUENCIES, embedding)
         self.layer2 = nn.Linear(embedding, embedding)
 
-    def forward(self, c_noise: torch.Tensor) -> torch.Tensor:
-        """Return ``(N, embedding)``."""
+    def forward(self, c_noise: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """Return ``(N, embedding)``; a label's code of that shape is added before the last step."""
         phase = c_noise[:, None] * self.frequencies.to(c_noise.dtype)
         waves = torch.cat((phase.cos(), phase.sin()), dim=1)
-        return F.silu(self.layer2(F.silu(self.layer1(waves))))
+        out = self.layer2(F.silu(self.layer1(waves)))
+        return F.silu(out if label is None else out + label)
 
 
 class UNet(nn.Module):
@@ -186,8 +217,10 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         widths, blocks, code = config.channels, config.blocks, config.embedding
+        self.patch, inputs = config.patch, config.picture[0] * config.patch**2
         self.code = NoiseCode(code)
-        self.first = _conv(config.picture[0], widths[0])
+        self.label = nn.Embedding(config.classes + 1, code) if config.classes else None
+        self.first = _conv(inputs, widths[0])
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for level, c in enumerate(widths):
             self.down.append(nn.ModuleList(ResidualBlock(c, c, code) for _ in range(blocks)))
@@ -201,12 +234,14 @@ class UNet(nn.Module):
             if level:
                 self.grow.append(_conv(c, widths[level - 1]))
         self.norm = GroupNorm(widths[0])
-        self.last = _zeroed(_conv(widths[0], config.picture[0]))
+        self.last = _zeroed(_conv(widths[0], inputs))
 
-    def forward(self, x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
-        """Return ``F(x, c_noise)`` for pictures ``(N, C, H, W)`` and codes ``(N,)``."""
-        code = self.code(c_noise)
-        h, kept = self.first(x), []
+    def forward(
+        self, x: torch.Tensor, c_noise: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return ``F`` for pictures ``(N, C, H, W)``, codes ``(N,)`` and labels ``(N,)``."""
+        code = self.code(c_noise, self.label(labels) if self.label else None)
+        h, kept = self.first(F.pixel_unshuffle(x, self.patch)), []
         for level, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]
                 h = block(h, code)
@@ -219,7 +254,7 @@ class UNet(nn.Module):
                 h = block(torch.cat((h, kept.pop()), dim=1), code)
             if level < len(self.grow):
                 h = self.grow[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
-        out: torch.Tensor = self.last(F.silu(self.norm(h)))
+        out: torch.Tensor = F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)
         return out
 
 
@@ -231,13 +266,31 @@ class EDMDenoiser(nn.Module):
         self.config = config
         self.net = UNet(config)
 
-    def forward(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """Return ``D(x; sigma)`` in the dtype of ``x``."""
+    def forward(
+        self, x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return ``D(x; sigma)`` in the dtype of ``x``; with classes, given labels ``(N,)``."""
         s = self.config.sigma_data
         level = sigma[:, None, None, None]
         total = level**2 + s**2
-        raw = self.net(x / total.sqrt(), sigma.log() / 4)
+        raw = self.net(x / total.sqrt(), sigma.log() / 4, labels)
         out: torch.Tensor = x * (s**2 / total) + raw.to(x.dtype) * (level * s / total.sqrt())
+        return out
+
+
+class FlowVelocity(EDMDenoiser):
+    """The preconditioned network: ``(pictures (N, C, H, W), t (N,)) -> E[eps - x0]``."""
+
+    def forward(
+        self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return ``v(x; t)`` in the dtype of ``x``; with classes, given labels ``(N,)``."""
+        s = self.config.sigma_data
+        time = t[:, None, None, None]
+        total = ((1 - time) * s) ** 2 + time**2
+        raw = self.net(x / total.sqrt(), t, labels)
+        skip = (time - (1 - time) * s**2) / total
+        out: torch.Tensor = x * skip + raw.to(x.dtype) * (s / total.sqrt())
         return out
 
 
@@ -252,7 +305,7 @@ def build(config: UNetConfig, seed: int = 0) -> EDMDenoiser:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = EDMDenoiser(config)
+        net = (FlowVelocity if config.objective == "flow" else EDMDenoiser)(config)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
 

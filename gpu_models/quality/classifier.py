@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from gpu_models.models import FOLDER
 from gpu_models.network import fashion
 from gpu_models.network.arguments import fashion_parser
-from gpu_models.network.objective import resident, to_pictures
+from gpu_models.network.objective import resident, resident_labels, to_pictures
 from gpu_models.network.parallel import pick_device
 from gpu_models.network.unet import parameters_of
 from gpu_models.network.weights import command_line, fill, load_weights, save_weights
@@ -133,12 +133,13 @@ def main(args: Sequence[str]) -> int:
     wanted = parser.parse_args(args)
     device = pick_device(wanted.device)
     began = time.monotonic()
-    images, labels = (resident("train", wanted.data, device), classes("train", wanted.data, device))
+    images = resident("train", wanted.data, device)
+    labels = resident_labels("train", wanted.data, device)
     net = train(images, labels, epochs=wanted.epochs, seed=wanted.seed)
     path = wanted.out / f"{NAME}.safetensors"
     save_weights(path, net.state_dict(), ARCHITECTURE, VERSION, {"widths": list(WIDTHS)})
     kept = load_classifier(path, device)
-    test = (resident("test", wanted.data, device), classes("test", wanted.data, device))
+    test = (resident("test", wanted.data, device), resident_labels("test", wanted.data, device))
     share, error = accuracy(kept, *test)
     record = {
         "name": NAME,
@@ -159,8 +160,3 @@ def main(args: Sequence[str]) -> int:
     write_json(wanted.out / f"{NAME}.json", record, indent=1, sort_keys=True)
     print(f"test accuracy {share:.4f} +- {error:.4f}")
     return 0
-
-
-def classes(part: str, folder: str | None, device: torch.device) -> torch.Tensor:
-    """Return the classes of a part on the device."""
-    return torch.tensor(fashion.load_labels(part, folder).copy(), device=device).long()

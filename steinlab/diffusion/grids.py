@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analytic import NoiseLevel
+from steinlab.diffusion.options import canonical, named
 from steinlab.diffusion.processes import Process, get_process
 from steinlab.errors import InputError, one_of, quote
 
@@ -236,6 +237,9 @@ DATA = "data"
 OF_DATA: Mapping[str, str] = MappingProxyType({"tangent": "scale"})
 """The option of a grid that is a standard deviation of the data."""
 
+LARGEST = 1e100
+"""Of given levels, and its inverse the smallest but 0: their squares stay in double precision."""
+
 GIVEN = ("sigmas", "times")
 """Grids of given values: of ``sigma / alpha``, or of the process's time."""
 
@@ -267,8 +271,7 @@ def grid_name(grid: Any, field: str = "grid") -> str:
     name, options = _parsed(grid, field)
     if name in GIVEN:
         return f"{name}:{','.join(repr(value).removesuffix('.0') for value in options[name])}"
-    words = (f"{key}={v if isinstance(v, str) else f'{v:.17g}'}" for key, v in options.items())
-    return ":".join([name, *([",".join(words)] if options else [])])
+    return canonical(name, options)
 
 
 def given_steps(grid: Any) -> int | None:
@@ -313,20 +316,11 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
     if isinstance(grid, Mapping) and len(grid) == 1 and next(iter(grid)) in GIVEN:
         ((name, values),) = grid.items()
         return name, {name: _values(values, f"{field}: {name}")}
-    if isinstance(grid, str):
+    if isinstance(grid, str) and grid.partition(":")[0] in GIVEN:
         name, _, tail = grid.partition(":")
-        if name in GIVEN:
-            return name, {name: _values(tail.split(","), f"{field}: {name}")}
-        pairs = (word.partition("=") for word in tail.split(",") if word)
-        given: dict[str, Any] = {key: value for key, _, value in pairs}
-    elif isinstance(grid, Mapping) and isinstance(grid.get("name"), str):
-        given = {key: value for key, value in grid.items() if key != "name"}
-        name = grid["name"]
-    else:
-        raise InputError(
-            f'{field} must be a name or an object such as {{"name": "karras", "rho": 5}}, '
-            f"or a list of sigma/alpha, got {quote(grid)}"
-        )
+        return name, {name: _values(tail.split(","), f"{field}: {name}")}
+    kinds = 'a name or an object such as {"name": "karras", "rho": 5}, or a list of sigma/alpha'
+    name, given = named(grid, field, kinds)
     return name, _options(one_of(field, name, ALL_GRIDS, "docs/grids.md"), given, field)
 
 
@@ -342,8 +336,11 @@ def _values(values: Any, path: str) -> tuple[float, ...]:
             number = math.nan
         if not number >= 0:
             raise InputError(f"{path}[{i}] must be a number >= 0, got {quote(value)}")
-        if number and math.isfinite(number) and not 1e-100 <= number <= 1e100:
-            raise InputError(f"{path}[{i}] must be 0 or from 1e-100 to 1e100, got {quote(value)}")
+        if 0 < number < math.inf and not 1 / LARGEST <= number <= LARGEST:
+            raise InputError(
+                f"{path}[{i}] must be 0, infinite or from {1 / LARGEST:g} to {LARGEST:g}, "
+                f"got {quote(value)}"
+            )
         if found and not number < found[-1]:
             raise InputError(
                 f"{path}[{i}] must be less than the one before, {found[-1]:g}, got {number:g}"
@@ -483,7 +480,8 @@ def _cut(process: Process, options: dict[str, Any]) -> Process:
             bounds[bound] = float(process.time(ratio))
             if not 0 <= bounds[bound] <= process.t_end:
                 raise InputError(
-                    f"grid: {option} must be a value of sigma/alpha on {process.name}, "
+                    f"grid: {option} must be a value of sigma/alpha on {process.name}, at most "
+                    f"{float(process.ratio(process.t_end)):.4g} (only given levels go beyond), "
                     f"got {ratio:g}"
                 )
     cut = dataclasses.replace(process, **bounds)

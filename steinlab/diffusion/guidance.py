@@ -22,7 +22,7 @@ Saharia et al., "Photorealistic text-to-image diffusion models with deep languag
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +59,15 @@ class Guided:
     def shape(self) -> tuple[int, ...]:
         """Of one picture, where the conditional denoiser states it; else empty."""
         return tuple(getattr(self.cond, "shape", ()))
+
+    @property
+    def on(self) -> Callable[[str], Guided] | None:
+        """``device -> Guided`` with both parts there, where both are networks; else None."""
+        if not all(hasattr(part, "on") for part in (self.cond, self.uncond)):
+            return None
+        return lambda device: replace(
+            self, cond=self.cond.on(device), uncond=self.uncond.on(device)
+        )
 
     def of_states(self, states: slice) -> Guided:
         """Return the same guidance of some of the states."""

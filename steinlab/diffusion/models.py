@@ -1,14 +1,17 @@
 """Models by name, found through the entry points ``steinlab.models`` and loaded on demand.
 
-A package registers a model by one line, ``name = "package.module:function"``. The function takes no
-argument and returns a :class:`Model` quickly; slow work belongs in ``build``.
+A package registers a model by one line, ``name = "package.module:function"``. The function returns
+a :class:`Model` quickly; slow work belongs in ``build``. Its parameters, all with defaults, are the
+model's options: ``fashion-flow:label=3,guidance=2``, or in a SPEC.json the object
+``{"name": "fashion-flow", "label": 3, "guidance": 2}``.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -18,9 +21,10 @@ import numpy as np
 from analytic import NoiseLevel
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.options import named
 from steinlab.diffusion.pictures import UNIT, Display
 from steinlab.diffusion.processes import PROCESSES, Process
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 
 GROUP = "steinlab.models"
 """The entry-point group."""
@@ -143,7 +147,7 @@ class Model:
 
 def _built_on(model: Model, device: str) -> Denoiser:
     built: Any = model.build()
-    if not hasattr(built, "on"):
+    if getattr(built, "on", None) is None:
         raise InputError(
             f"device must be left out for {model.name}, which is no network, got {device}"
         )
@@ -173,28 +177,45 @@ def registered() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in found}
 
 
-def load_model(name: str, field: str = "model") -> Model:
-    """Return the model of that name.
+def load_model(model: str | Mapping[str, Any], field: str = "model") -> Model:
+    """Return the model of that name, with its options.
+
+    Parameters
+    ----------
+    model : str or mapping
+        A registered name, ``fashion-flow``; with options where the model takes them,
+        ``fashion-flow:label=3,guidance=2`` or ``{"name": "fashion-flow", "label": 3}``. The name of
+        what is returned holds them.
+    field : str
+        The name of the argument in messages.
 
     Raises
     ------
     InputError
-        If no model has the name, or what it needs is missing.
+        If no model has the name, it has no such option or value, or what it needs is missing.
 
     Examples
     --------
     >>> load_model("digits").dim
     64
     """
+    kinds = 'a name or an object such as {"name": "fashion-flow", "label": 3}'
+    name, options = named(model, field, kinds)
     entries = registered()
     entry = entries[one_of(field, name, entries, "steinlab models")]
     try:
-        model: Model = entry.load()()
+        make = entry.load()
+        known = list(inspect.signature(make).parameters)
+        for key in options:
+            if not known:
+                raise InputError(f"{field} {name} must be given without options, got {quote(key)}")
+            one_of(f"{field} {name}: option", key, known)
+        found: Model = make(**options)
     except ImportError as error:
         raise InputError(f"{field} {name} needs what is not installed: {error}") from error
-    if model.missing:
-        raise InputError(f"{field} {name} is not available: {model.missing}")
-    return model
+    if found.missing:
+        raise InputError(f"{field} {name} is not available: {found.missing}")
+    return found
 
 
 def describe() -> list[dict[str, Any]]:

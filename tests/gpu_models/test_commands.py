@@ -56,6 +56,27 @@ def test_tiny_preset_trains_samples_and_evaluates(
     assert (tmp_path / "dpmpp-2m-2.png").stat().st_size > 0
 
 
+def test_tiny_flow_trains_and_is_measured(data: Path, tmp_path: Path) -> None:
+    where = ["--data", str(data), "--out", str(tmp_path), "--device", "cpu"]
+    assert main(["train-fashion", "--preset", "flow-tiny", "--steps", "8", *where]) == 0
+    record = json.loads((tmp_path / "fashion-flow.json").read_text())
+    assert record["settings"]["dropped"] == 0.1
+    assert {each["t"] for each in record["validation"]} == {0.1, 0.5, 1.0}
+    weights = ["--weights", str(tmp_path / "fashion-flow.safetensors")]
+    sizes = ["--samples", "40", "--reference", "60", "--pictures", "2", "--steps", "4"]
+    assert main(["evaluate-flow", *weights, *sizes, "--states", "8", *where]) == 0
+    found = json.loads((tmp_path / "fashion-flow-measures.json").read_text())
+    assert [run["guidance"] for run in found["samples"]["runs"]] == [1.0, 2.0, 4.0]
+    assert 0 <= found["samples"]["test_pictures"]["accuracy"]["value"] <= 1
+    assert len(found["round_trips"]) == 18
+    assert len(found["bits"]["label"]["each"]) == 2
+    for entry in found["coefficients"]:
+        near = entry["reference"]["value"] - entry["stein_hutchinson"]["value"]
+        spread = entry["reference"]["error"] + entry["stein_hutchinson"]["error"]
+        assert abs(near) < 6 * spread
+    assert (tmp_path / "fashion-flow-4.png").stat().st_size > 0
+
+
 def test_benchmark_prints_its_numbers(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--preset", "tiny", "--batch", "2", "--data", str(data), "--device", "cpu"]
     assert main(["train-fashion", *words, "--benchmark", "0.1"]) == 0

@@ -8,7 +8,8 @@ from pathlib import Path
 from gpu_models.models import FOLDER
 from gpu_models.pages import exact
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "fashion-edm.md").read_text(encoding="utf-8")
+PAGES = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (PAGES / "fashion-edm.md").read_text(encoding="utf-8")
 
 
 def record(name: str) -> dict:
@@ -65,6 +66,34 @@ def test_measures_are_the_recorded_ones() -> None:
 def test_floor_is_the_recorded_one() -> None:
     floor = record("fashion-edm-measures")["held_out"]["FD-classifier"]["FD-classifier"]
     assert f"FD-classifier {floor['value']:.3f} +- {floor['error']:.3f}:" in PAGE
+
+
+def test_the_page_on_the_flow_says_what_its_records_say() -> None:
+    page = (PAGES / "fashion-flow.md").read_text(encoding="utf-8")
+    facts, measures = record("fashion-flow"), record("fashion-flow-measures")
+    assert f"{facts['images']:,} pictures in all" in page
+    assert f"for {facts['seconds'] / 60:.0f} minutes" in page
+    errors = {(v["part"], v["t"]): v for v in facts["validation"]}
+    lines = [
+        line.split("|") for line in page.splitlines() if line.startswith(("| 0.", "| 1 | 0.2"))
+    ]
+    assert len(lines) == 7
+    for _, t, *parts, _ in lines:
+        for part, text in zip(("test", "train"), parts, strict=True):
+            found = errors[part, float(t)]
+            assert text.strip() == f"{found['error']:.3f} +- {found['standard_error']:.3f}"
+    for run in measures["samples"]["runs"]:
+        share, distance = run["accuracy"], run["FD-classifier"]
+        (line,) = (
+            each for each in page.splitlines() if each.startswith(f"| w = {run['guidance']:g}")
+        )
+        assert f"{100 * share['value']:.1f} +- {100 * share['error']:.1f} %" in line
+        assert f"{distance['value']:.2f} +- {distance['error']:.2f}" in line
+    for name in ("label", "none"):
+        bits = measures["bits"][name]
+        assert f"{bits['value']:.2f} +- {bits['error']:.2f}" in page
+    for trip in measures["round_trips"]:
+        assert f"{trip['value']:.2g} +- {trip['error']:.1g}" in page
 
 
 def test_the_table_of_the_exact_denoiser_is_the_recorded_one() -> None:

@@ -7,6 +7,10 @@ of the estimates is the value with the exact divergence, to rounding; their vari
 Simpson's rule over the Jacobians of a fine run. In the plane the estimates are two numbers
 ``2 |M_12|`` above and below the mean, so that the exponential's mean is too large by the factor
 ``cosh(2 |M_12|)``.
+
+Of the trained network ``fashion-flow``, where it is installed, no density is known, but each
+process and solver follows the same flow, in coordinates of its own: with the same probe, and up to
+``d log(alpha)``, the volume of ``y = x / alpha``, two of them give one number.
 """
 
 from __future__ import annotations
@@ -14,13 +18,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.integrate import simpson
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.arrays import Array
+from steinlab.claims.instruments.flow_network import network, network_missing, pictures
 from steinlab.coefficient.rounding import EPS
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import PROCESSES
@@ -46,6 +51,10 @@ STATES, STEPS, FEW = 8, 64, 16
 """States a case; steps of a run, and of one whose steps do not matter."""
 PICKED = 64
 """The most cases that an attack spends on a check."""
+NETWORK = "a network's density"
+NETWORK_RATIOS, NETWORK_STEPS = (0.4, 2.5), 8
+"""``sigma / alpha`` between which the network's flow is followed, and in how many steps."""
+NETWORK_FLOWS = (("flow", "vp-linear"), ("dpmpp-3s", "rk-4"))
 ERRORS = 2.0
 """The largest stated errors of its states within which a case must lie."""
 
@@ -77,11 +86,12 @@ class Drawn(SingleCase):
 
 
 class Rule(NamedTuple):
-    """The sign of the divergence; what scales the variance; the bias of the exponential."""
+    """The sign of the divergence; what scales variance, the exponential's bias and the volume."""
 
     sign: float = 1.0
     variance: float = 1.0
     bias: float = 1.0
+    volume: float = 1.0
 
 
 class Change(NamedTuple):
@@ -206,6 +216,57 @@ def _close(found: float, predicted: float, slack: float) -> Comparison:
     return Comparison(seen, stated, tolerance, sampled=True, grade=SPREAD_GRADE)
 
 
+@dataclass(frozen=True)
+class Flows(SingleCase):
+    """The network's density at one noised picture, by two processes with a solver each."""
+
+    processes: tuple[str, str]
+    solvers: tuple[str, str]
+    seed: int
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read the case back."""
+        return cls(tuple(case["processes"]), tuple(case["solvers"]), case["seed"])
+
+
+class Densities(NamedTuple):
+    """Log densities by two processes with the errors of their steps, and their volumes' difference.
+
+    ``volume`` is ``d log(alpha / alpha')`` at the state.
+    """
+
+    values: tuple[float, float]
+    error: float
+    volume: float
+
+
+def measure_flows(case: Flows) -> Densities:
+    """Follow the flow twice with one probe, doubled so that the error is of the steps alone."""
+    rng, (low, high) = np.random.default_rng(case.seed), NETWORK_RATIOS
+    picture = pictures(1)
+    noise, sign = rng.standard_normal(picture.shape), rng.choice([-1.0, 1.0], picture.shape)
+    options: dict[str, Any] = {"probes": np.stack([sign, sign]), "steps": NETWORK_STEPS}
+    options |= {"grid": f"karras:sigma_max={high},sigma_min={low}"}
+    runs = []
+    for name, solver in zip(case.processes, case.solvers, strict=True):
+        level = PROCESSES[name].level_at(low)
+        x = level.alpha * picture + level.sigma * noise
+        runs.append(log_likelihood(network(), x, name, solver=solver, **options))
+    one, other = runs
+    volume = one.dim * np.log(one.level.alpha / other.level.alpha)
+    error = float(one.error[0] + other.error[0])
+    return Densities((float(one.value[0]), float(other.value[0])), error, float(volume))
+
+
+def compare_flows(data: Densities, rule: Rule) -> Comparison:
+    """Compare both densities in one process's coordinates, within their steps' errors."""
+    one, other = data.values
+    predicted = np.array([other - rule.volume * data.volume])
+    tolerance = np.array([ERRORS * data.error])
+    return Comparison(np.array([one]), predicted, tolerance, sampled=True, grade=AGREEMENT_GRADE)
+
+
 def _drawn(dims: tuple[int, ...], count: int, effort: Effort) -> list[Drawn]:
     names, picks = sorted(PROCESSES), range(effort.count(count))
     return [
@@ -259,12 +320,17 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     errors = np.concatenate([data.error for data in changes])
     bias, within = _biases(results), float(np.mean(gaps < 2 * errors))
     one = "bias of the density by one probe"
-    return [
+    found = [
         Number("largest distance to the mixture's log density", gaps.max(), unit="nats", key="gap"),
         Number("states within two errors", within, unit="%", key="within"),
         Number(f"{one}, median", float(np.median(bias)), unit="%", key="bias"),
         Number(f"{one}, largest", bias.max(), unit="%", key="most"),
     ]
+    if NETWORK in results:
+        (data,) = results[NETWORK].data
+        gap = abs(data.values[0] - data.values[1] + data.volume)
+        found.append(Number("distance of a network's densities by two flows", gap, unit="nats"))
+    return found
 
 
 def _table(results: Mapping[str, Result]) -> Table:
@@ -308,11 +374,22 @@ CLAIM = Claim(
         _check(MEAN, 3, (2, 3), measure_mean, compare_mean),
         _check(VARIANCE, 4, (2, 3), measure_spread, compare_variance),
         _check(EXPONENTIAL, 3, (2,), measure_spread, compare_exponential),
+        Check(
+            NETWORK,
+            method="neural",
+            draw=lambda effort: [Flows(*NETWORK_FLOWS, int(effort.rng.integers(2**32)))],
+            measure=measure_flows,
+            compare=compare_flows,
+            restore=Flows.restore,
+            available=network_missing,
+            seconds=5.0,
+        ),
     ),
     controls=(
         NegativeControl("wrong sign of the divergence", Rule(sign=-1.0), (CHANGE,)),
         NegativeControl("half the variance", Rule(variance=0.5), (VARIANCE,)),
         NegativeControl("no bias of the exponential", Rule(bias=0.0), (EXPONENTIAL,)),
+        NegativeControl("the volume left out", Rule(volume=0.0), (NETWORK,)),
     ),
     dropped=(),
     finding="Averaged over all sign vectors, Hutchinson's estimate is the value without probes, "

@@ -5,6 +5,9 @@ same solver, the distance to where it began. Why even orders gain one there stan
 :mod:`steinlab.solvers.inversion`; it is claimed of single steps, whose step down mirrors the step
 up, and not of multistep methods, which start each way at lower order.
 
+The same is looked at on the trained network ``fashion-flow``, where it is installed, on two states
+of 784 coordinates in double precision; its flow is followed by a finer run of order four.
+
 A run that begins at zero noise holds ``y`` fixed up to the first level, of ratio ``e``: off by
 ``e^2 |score| / 2``, of order two in ``e`` whatever the solver.
 """
@@ -12,6 +15,7 @@ A run that begins at zero noise holds ``y`` fixed up to the first level, of rati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -19,6 +23,7 @@ import numpy as np
 
 from analytic import NoiseLevel
 from analytic.flow.exact import exact_flow
+from steinlab.claims.instruments.flow_network import network, network_missing
 from steinlab.claims.instruments.observed_order import (
     FEWER,
     LAW,
@@ -41,6 +46,7 @@ from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.solvers.inversion import invert, round_trip
+from steinlab.solvers.loop import solve
 from steinlab.verification.claim import (
     Cases,
     Check,
@@ -67,11 +73,15 @@ class Span(NamedTuple):
 SHORT = Span(1.0, 0.6, (12, 24, 48))
 LONG = Span(50.0, 0.02, (2, 4, 8))
 """As far as an image's noise in a few steps."""
+NETWORK = Span(1.0, 0.6, (3, 6, 12))
+FINE = 12
+"""Steps of the run that stands for the network's flow."""
 
 FIRST = (0.02, 0.01, 0.005)
 """Ratios of the first level of noise."""
 
 GRID, TRIP = "karras", "round trip"
+NETWORK_UP, NETWORK_TRIP = "network, up", "network, round trip"
 
 
 def _gains(name: str) -> bool:
@@ -91,34 +101,64 @@ class Rule(NamedTuple):
     gain: int
 
 
+class Flow(NamedTuple):
+    """A denoiser, states where runs begin, where its flow leads them, and the error of that."""
+
+    denoiser: Any
+    start: np.ndarray
+    end: np.ndarray
+    floor: float
+
+
 @lru_cache(maxsize=8)
-def _exact_end(process: str, span: Span) -> tuple[np.ndarray, np.ndarray, float]:
+def _exact(process: str, span: Span) -> Flow:
     low, high = (PROCESSES[process].level_at(ratio) for ratio in (span.bottom, span.top))
     x = low.alpha * STATES
     flow = exact_flow(LAW, x, low, high)
-    return x, flow.state, float(np.max(flow.error))
+    return Flow(LAW, x, flow.state, float(np.max(flow.error)))
 
 
-def observe(case: Convergence, alter: Alter = unaltered, span: Span = SHORT) -> Observed:
+@lru_cache(maxsize=1)
+def _of_network(process: str, span: Span) -> Flow:
+    import torch
+
+    denoiser = network().in_dtype(torch.float64)
+    noise = np.random.default_rng(0).standard_normal((2, denoiser.dim))
+    down = given_grid(PROCESSES[process], [np.inf, 4 * span.top, 2 * span.top, span.bottom])
+    x = solve(denoiser, noise, down, "euler").state
+    solver = get_solver("rk-4", PROCESSES[process])
+    fine, half = (
+        invert(denoiser, x, _spaced(process, GRID, span, n), solver).state
+        for n in (FINE, FINE // 2)
+    )
+    return Flow(denoiser, x, fine, float(np.abs(fine - half).max()))
+
+
+def observe(
+    case: Convergence,
+    alter: Alter = unaltered,
+    span: Span = SHORT,
+    flow: Callable[[str, Span], Flow] = _exact,
+) -> Observed:
     """Measure the order of runs up, or of round trips."""
     solver = get_solver(case.solver, PROCESSES[case.process])
     wrong, kind = alter(solver), "own" if case.kind == TRIP else case.kind
     fewer = FEWER if solver.depth == 0 and solver.order >= 4 else 1
-    x, exact, floor = _exact_end(case.process, span)
+    denoiser, x, exact, floor = flow(case.process, span)
     errors = []
     for n in (max(1, count // fewer) for count in span.steps):
-        run, grid = planned(solver, wrong, kind, n), _grid(case, span, n)
+        run, grid = planned(solver, wrong, kind, n), _spaced(case.process, case.grid, span, n)
         if case.kind == TRIP:
-            errors.append(round_trip(LAW, x, grid, run).value)
+            errors.append(round_trip(denoiser, x, grid, run).value)
         else:
-            errors.append(distance(invert(LAW, x, grid, run).state, exact, floor))
+            errors.append(distance(invert(denoiser, x, grid, run).state, exact, floor))
     return slope_of(case, errors, declared(solver, kind))
 
 
-def _grid(case: Convergence, span: Span, steps: int) -> Grid:
-    to, back = SPACINGS[case.grid]
+def _spaced(process: str, grid: str, span: Span, steps: int) -> Grid:
+    to, back = SPACINGS[grid]
     ratios = back(np.linspace(to(span.top), to(span.bottom), steps + 1))
-    return given_grid(PROCESSES[case.process], list(ratios))
+    return given_grid(PROCESSES[process], list(ratios))
 
 
 def observe_first(case: Convergence) -> Observed:
@@ -163,6 +203,16 @@ def _check(
     )
 
 
+def _network_check(name: str, solvers: Sequence[str], kind: str) -> Check:
+    return replace(
+        _check(name, solvers, kind, partial(observe, span=NETWORK, flow=_of_network)),
+        method="neural",
+        draw=lambda _: [Convergence(one, "flow", GRID, kind) for one in solvers],
+        available=network_missing,
+        seconds=5.0,
+    )
+
+
 def _spaces(claim: Claim) -> list[Space]:
     """Spaces of the orders: the solvers of a check, on every process."""
 
@@ -192,13 +242,18 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     kinds = ("up", "up, matching start", TRIP)
     worst = max(results[name].comparison.excess.max() for name in kinds)
     first = max(data.error for data in results["first level"].data)
-    return [
+    on_network = [results[name] for name in (NETWORK_UP, NETWORK_TRIP) if name in results]
+    found = [
         Number("solvers", len(_seen(results, "up"))),
         Number("of these, in a round trip", len(_seen(results, TRIP)), key="tripped"),
         Number("largest distance to the expected order", worst, better="lower"),
         Number("Heun's error one way over that of a round trip", _flattered(results), key="times"),
         Number(f"error of holding the state up to e = {FIRST[-1]}", first, key="first"),
     ]
+    if on_network:
+        most = max(result.comparison.excess.max() for result in on_network)
+        found.append(Number("distance to the order on a network", most, better="lower"))
+    return found
 
 
 def _table(results: Mapping[str, Result]) -> Table:
@@ -236,11 +291,15 @@ CLAIM = Claim(
         _check("up, matching start", STARTED, "matching"),
         _check(TRIP, SINGLE, TRIP),
         _check("first level", ("euler",), "own", observe_first),
+        _network_check(NETWORK_UP, ("euler", "heun", "dpmpp-2m"), "matching"),
+        _network_check(NETWORK_TRIP, ("euler", "heun"), TRIP),
     ),
     controls=(
         NegativeControl("orders one higher", Rule(1, 1)),
         NegativeControl("orders one lower", Rule(-1, 1)),
         NegativeControl("no gain of even orders", Rule(0, 0), (TRIP,)),
+        NegativeControl("orders one higher, on a network", Rule(1, 1), (NETWORK_UP,)),
+        NegativeControl("no gain of even orders, on a network", Rule(0, 0), (NETWORK_TRIP,)),
     ),
     dropped=(
         *(

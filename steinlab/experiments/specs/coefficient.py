@@ -77,7 +77,7 @@ class CoefficientSpec:
             named = isinstance(fields["data"], dict) and "law" in fields["data"]
             data = (law_from_json if named else mixture_from_json)(fields["data"], "data")
         else:
-            model = load_model(text(fields["model"], "model"))
+            model = load_model(fields["model"])
         name = text(fields["solver"], "solver")
         require_alone(SOLVERS.get(name), "a coefficient per step")
         if on_grid:

@@ -205,7 +205,7 @@ def _law_or_model(fields: Mapping[str, Any], folder: Path) -> tuple[DataSpec | N
         if "device" in fields:
             raise InputError(f"device needs a model, got {fields['device']} with data")
         return data_from_json(fields["data"], "data", folder), None
-    model = load_model(text(fields["model"], "model"))
+    model = load_model(fields["model"])
     return None, model.on(text(fields["device"], "device")) if "device" in fields else model
 
 

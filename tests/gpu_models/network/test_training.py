@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_models.network.objective import average, draw, edm_loss, power_of, validate
+from gpu_models.network import fashion
+from gpu_models.network.objective import (
+    OBJECTIVES,
+    average,
+    draw,
+    loss_of,
+    power_of,
+    validate,
+)
 from gpu_models.network.parallel import Group
 from gpu_models.network.run import Run
 from gpu_models.network.trainer import PRESETS, Preset, Settings, Trainer, learning_rate
@@ -69,10 +77,10 @@ def test_weighted_loss_of_the_best_linear_denoiser_is_one_at_every_level() -> No
     generator = torch.Generator().manual_seed(1)
     data = torch.randint(256, (2000, 1, 28, 28), dtype=torch.uint8, generator=generator)
     batch = draw(data, 2000, 0, 0, slice(None))
-    each = edm_loss(linear, batch, bytes_deviation())
+    each = loss_of(linear, batch, bytes_deviation(), OBJECTIVES["edm"])
     z = (each.mean() - 1) / (each.std() / math.sqrt(len(each)))
     assert abs(float(z)) < 4
-    logs = batch.sigma.log()
+    logs = batch.level.log()
     assert abs(float(logs.mean()) + 1.2) < 4 * 1.2 / math.sqrt(2000)
     assert abs(float(logs.std()) - 1.2) < 4 * 1.2 / math.sqrt(4000)
 
@@ -80,10 +88,53 @@ def test_weighted_loss_of_the_best_linear_denoiser_is_one_at_every_level() -> No
 def test_validation_is_the_closed_form(pictures: torch.Tensor) -> None:
     s = bytes_deviation()
     for found in validate(linear, pictures, (0.1, 1.0, 10.0)):
-        exact = found.sigma**2 * s**2 / (found.sigma**2 + s**2)
+        exact = found.level**2 * s**2 / (found.level**2 + s**2)
         assert abs(found.error - exact) < 5 * found.standard_error
     again = validate(linear, pictures, (0.1,))
     assert again == validate(linear, pictures, (0.1,))
+
+
+def best_velocity(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """The best linear guess of ``eps - x0`` for independent uniform bytes."""
+    s, time = bytes_deviation(), t[:, None, None, None]
+    return x * (time - (1 - time) * s**2) / ((1 - time) ** 2 * s**2 + time**2)
+
+
+def test_error_of_the_best_linear_velocity_is_the_closed_form(pictures: torch.Tensor) -> None:
+    s = bytes_deviation()
+    levels = (0.0, 0.1, 0.5, 0.9, 1.0)
+    for found in validate(best_velocity, pictures, levels, objective=OBJECTIVES["flow"]):
+        exact = s**2 / ((1 - found.level) ** 2 * s**2 + found.level**2)
+        assert abs(found.error - exact) < 5 * found.standard_error
+
+
+def test_times_are_uniform_and_a_share_of_the_labels_is_withheld(pictures: torch.Tensor) -> None:
+    labels = torch.arange(64) % 10
+    flow = {"objective": OBJECTIVES["flow"], "labels": labels, "dropped": 0.1}
+    batch = draw(pictures, 4000, 0, 0, slice(None), **flow)
+    assert float(batch.level.min()) >= 0
+    assert float(batch.level.max()) < 1
+    assert abs(float(batch.level.mean()) - 0.5) < 4 * math.sqrt(1 / 12 / 4000)
+    none = (batch.labels == fashion.CLASSES).double()
+    assert abs(float(none.mean()) - 0.1) < 4 * math.sqrt(0.09 / 4000)
+    kept = batch.labels < fashion.CLASSES
+    clean = (batch.clean[kept] * 127.5 + 127.5).round().to(torch.uint8)
+    rows = (clean[:, None] == pictures[None]).flatten(2).all(2).int().argmax(1)
+    assert torch.equal(labels[rows], batch.labels[kept])
+    again = draw(pictures, 4000, 0, 0, slice(5, 9), **flow)
+    assert torch.equal(again.labels, batch.labels[5:9])
+
+
+def test_labels_and_objective_reach_the_network(pictures: torch.Tensor) -> None:
+    config = dataclasses.replace(SETTINGS.config, objective="flow", classes=10, patch=2)
+    settings = dataclasses.replace(SETTINGS, config=config, batch=64, dropped=0.5)
+    labels = torch.arange(64) % 10
+    trainer = Trainer(settings, pictures, ALONE, labels=labels)
+    before = trainer.net.net.label.weight.clone()
+    for _ in range(3):
+        trainer.advance(0.0)
+    moved = (trainer.net.net.label.weight - before).abs().sum(1)
+    assert bool((moved > 0).all())
 
 
 def test_batch_depends_on_seed_and_step_alone(pictures: torch.Tensor) -> None:
@@ -141,7 +192,7 @@ def test_running_out_of_memory_halves_the_part(
     loss = tight._loss
 
     def limited(batch: torch.Tensor) -> torch.Tensor:
-        if len(batch.sigma) > 3:
+        if len(batch.level) > 3:
             raise torch.OutOfMemoryError
         return loss(batch)
 

@@ -52,6 +52,36 @@ def test_preconditioning_keeps_targets_at_unit_variance() -> None:
     torch.testing.assert_close(net(x, sigma), expected)
 
 
+FLOW = dataclasses.replace(SMALL, objective="flow", classes=3, patch=2)
+
+
+def test_velocity_has_input_and_target_of_unit_variance() -> None:
+    s, t = 0.7, torch.linspace(0, 1, 11, dtype=torch.float64)
+    q = (1 - t) ** 2 * s**2 + t**2
+    c_skip, c_out = (t - (1 - t) * s**2) / q, s / q.sqrt()
+    # of the target eps - x0 less c_skip ((1 - t) x0 + t eps), for independent x0 and eps
+    variance = ((1 - c_skip * t) ** 2 + (1 + c_skip * (1 - t)) ** 2 * s**2) / c_out**2
+    torch.testing.assert_close(variance, torch.ones_like(t))
+    net = disturbed(FLOW)
+    x, labels = torch.randn(len(t), 1, 28, 28, dtype=torch.float64), torch.arange(len(t)) % 4
+    column = [c[:, None, None, None] for c in (c_skip, c_out, 1 / q.sqrt())]
+    expected = column[0] * x + column[1] * net.net(column[2] * x, t, labels)
+    torch.testing.assert_close(net(x, t, labels), expected)
+    assert not torch.allclose(net(x, t, labels), net(x, t, torch.full_like(labels, 3)))
+
+
+def test_patches_are_channels_of_coarser_pictures() -> None:
+    net = disturbed(FLOW)
+    assert net.net.first.in_channels == net.net.last.out_channels == 4
+    x, t = torch.zeros(1, 1, 28, 28, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    with torch.no_grad():
+        net.net.last.weight.zero_()
+        net.net.last.bias.copy_(torch.arange(4.0))
+    out = net.net(x, t, torch.zeros(1, dtype=torch.long))[0, 0]
+    expected = torch.tensor([[0.0, 1.0], [2.0, 3.0]], dtype=torch.float64).repeat(14, 14)
+    torch.testing.assert_close(out, expected)
+
+
 def test_products_agree_with_differences_and_each_other() -> None:
     denoiser = edm_denoiser(disturbed(), SMALL.picture, dtype=torch.float64)
     rng = np.random.default_rng(0)
@@ -101,6 +131,9 @@ def test_full_preset_fits_in_half_precision() -> None:
     with torch.device("meta"):
         net = build(PRESETS["full"].settings.config)
     assert 2 * parameters_of(net) < HALF_PRECISION_LIMIT
+    with torch.device("meta"):
+        flow = build(PRESETS["flow"].settings.config)
+    assert 2 * parameters_of(flow) < 8e6
 
 
 def test_configuration_survives_json() -> None:
@@ -116,6 +149,10 @@ def test_configuration_survives_json() -> None:
         ({"channels": (8, 10)}, "channels must be multiples of 4"),
         ({"channels": (8,) * 4}, "picture must have sides divisible by 8"),
         ({"sigma_data": 0.0}, "sigma_data must be > 0"),
+        ({"objective": "flaw"}, "did you mean flow\\? objective must be one of edm, flow"),
+        ({"classes": -1}, "classes must be >= 0, got -1"),
+        ({"patch": 0}, "patch must be >= 1, got 0"),
+        ({"channels": (8, 8), "patch": 4}, "picture must have sides divisible by 8"),
     ],
 )
 def test_bad_configuration_is_named(change: dict[str, object], words: str) -> None:

@@ -205,7 +205,8 @@ def test_a_model_in_place_of_data(spec_file, capsys):
     ("change", "message"),
     [
         ({"model": "digts"}, "did you mean digits? model must be one of "),
-        ({"model": 3}, "model must be a string, got 3"),
+        ({"model": 3}, "model must be a name or an object such as "),
+        ({"model": {"name": "digits", "label": 3}}, "digits must be given without options"),
         ({"data": MIXTURE}, "SPEC must hold only model, from, to, solver, history"),
         ({"from": [1, 0]}, "from: sigma must be > 0"),
     ],

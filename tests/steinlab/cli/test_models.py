@@ -54,6 +54,33 @@ def test_a_model_that_lacks_its_weights_is_refused(monkeypatch):
     assert steinlab.diffusion.models.describe()[0]["state"] == "weights: run `fetch bare`"
 
 
+def optional(*, width: float = 1.0) -> steinlab.diffusion.models.Model:
+    """Stand in for a model with an option."""
+    if not float(width) > 0:
+        raise InputError(f"width must be > 0, got {width}")
+    return steinlab.diffusion.models.Model(
+        f"optional:width={width}", 1, "0", "nowhere", "edm", build=lambda: None
+    )
+
+
+def test_options_reach_the_model_as_word_or_object(monkeypatch):
+    monkeypatch.setattr(steinlab.diffusion.models, "optional", optional, raising=False)
+    group = steinlab.diffusion.models.GROUP
+    entry = EntryPoint("optional", "steinlab.diffusion.models:optional", group)
+    monkeypatch.setattr(steinlab.diffusion.models, "registered", lambda: {"optional": entry})
+    assert load_model("optional").name == "optional:width=1.0"
+    assert load_model("optional:width=2").name == "optional:width=2"
+    assert load_model({"name": "optional", "width": 2}).name == "optional:width=2"
+    for given, message in (
+        ("optional:wdth=2", r"did you mean width\? model optional: option must be one of width"),
+        ("optional:width=0", "width must be > 0, got 0"),
+        ({"width": 2}, "model must be a name or an object such as"),
+        (["optional"], "model must be a name or an object such as"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_model(given)
+
+
 def test_digits_is_the_exact_denoiser_of_its_rows():
     model, rows = load_model("digits"), DATASETS["digits"]()
     assert model.denoiser is model.exact_law

@@ -111,6 +111,8 @@ def test_given_levels_are_a_grid() -> None:
         ([1.0, 2.0], "grid[1] must be less than the one before, 1, got 2"),
         ([1.0, -2.0], "grid[1] must be a number >= 0, got -2.0"),
         ([1.0, True], "grid[1] must be a number >= 0, got true"),
+        ([1e300, 1.0], "grid[0] must be 0, infinite or from 1e-100 to 1e+100, got 1e+300"),
+        ([1.0, 1e-300], "grid[1] must be 0, infinite or from 1e-100 to 1e+100, got 1e-300"),
         ({"times": "1"}, "grid: times must be a list of at least 2 numbers, got 1"),
         ({"times": [1.5, 0]}, "grid times: t must be in [0, 1] for flow, got 1.5"),
         ("karras:sigma_max=2,start=0.5", "start and sigma_max both say where it begins, got both"),
