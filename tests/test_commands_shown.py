@@ -60,6 +60,7 @@ NOT_RUN = {
     "galaxy-budget": GPU,
     "study": GPU,
     "evaluate": GPU,
+    "evaluate-flow": GPU,
     "bench-exact": GPU,
     "train": "a minute or more; tests/toy_models trains less",
     "train-fashion": GPU,
