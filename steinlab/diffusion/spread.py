@@ -55,6 +55,7 @@ def seen_variance(x: Array, denoised: Array, level: NoiseLevel) -> Array:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from analytic import GaussianMixture
     >>> law, level = GaussianMixture([1.0], [3.0], 0.25), NoiseLevel(0.5, 2.0)
     >>> x = np.array([[1.0], [4.0]])

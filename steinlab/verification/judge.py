@@ -466,7 +466,7 @@ def rerun(claim: Claim, check_name: str, case: Any) -> Comparison:
         if isinstance(case, Mapping) and JOINT in case:
             return _rejoin(claim, check, case)
         batch: Any = check.restore(case)
-        described = [batch.describe(i) for i in range(len(batch))]
+        described = [json.loads(json.dumps(batch.describe(i))) for i in range(len(batch))]
         index = described.index(json.loads(json.dumps(case)))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(

@@ -50,10 +50,11 @@ def ledger(**changes: str) -> dict[str, Any]:
             "finding": "f",
             "cases": 1,
             "controls": [],
+            "evidence": [],
         }
         for name, verdict in EXPECTED.items()
     ]
-    return {"profile": "quick", "seed": 0, "claims": rows}
+    return {"version": 1, "profile": "quick", "seed": 0, "claims": rows}
 
 
 def renewed(root: Path, content: dict[str, Any], *options: str) -> int:
