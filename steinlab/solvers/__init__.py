@@ -25,7 +25,14 @@ from steinlab.solvers.plans import (
     plan_of,
 )
 from steinlab.solvers.pndm import pndm
-from steinlab.solvers.registry import ALIASES, ON_PROCESS, SOLVER_IDS, SOLVERS, get_solver
+from steinlab.solvers.registry import (
+    ALIASES,
+    ON_PROCESS,
+    SOLVER_IDS,
+    SOLVERS,
+    STOCHASTIC,
+    get_solver,
+)
 from steinlab.solvers.runge_kutta import runge_kutta
 from steinlab.solvers.unipc import unipc
 
@@ -41,6 +48,7 @@ __all__ = [
     "ON_PROCESS",
     "SOLVERS",
     "SOLVER_IDS",
+    "STOCHASTIC",
     "Candidate",
     "Evaluation",
     "History",

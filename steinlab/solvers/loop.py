@@ -11,10 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from analytic import NoiseLevel
-from analytic.arrays import Array, require_floating
+from analytic.arrays import Array, like, require_floating
 from steinlab.diffusion.denoisers import Denoiser, picture_axes
 from steinlab.diffusion.grids import Direction, Grid, require_grid
-from steinlab.solvers.base import Evaluation, Solver
+from steinlab.errors import InputError
+from steinlab.solvers.base import Evaluation, Noise, Solver, noises
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.plans import Plan, plan_of
 from steinlab.solvers.registry import get_solver
@@ -117,6 +118,23 @@ class Prepares(Protocol):
         """Return the correction of this run, before its first step."""
 
 
+Draw = Callable[[int, int, Array], Noise]
+"""``(step, count, x) -> count`` arrays of standard normals, of the shape and kind of ``x``."""
+
+
+def normals(seed: int) -> Draw:
+    """Return normals that depend on the seed, the step and a state's place in the batch.
+
+    States at the same place have the same ones in batches of every size, in every array library.
+    """
+
+    def draw(step: int, count: int, x: Array) -> Noise:
+        rngs = (np.random.default_rng([seed, step, k]) for k in range(count))
+        return tuple(like(rng.standard_normal(tuple(x.shape)), x) for rng in rngs)
+
+    return draw
+
+
 Progress = Callable[[int, Array, NoiseLevel], None]
 """Called after each step with the number of steps done, the state and its level."""
 
@@ -129,6 +147,8 @@ def solve(
     *,
     correction: Correction | str | None = None,
     rng: np.random.Generator | None = None,
+    seed: int = 0,
+    noise: Draw | None = None,
     progress: Progress | None = None,
     keep_trajectory: bool = False,
     repeated: bool = False,
@@ -149,7 +169,11 @@ def solve(
     correction : Correction or str, optional
         A correction, or its id for default options; by default none.
     rng : numpy Generator, optional
-        Draws probes; by default seeded with 0.
+        Draws a correction's probes and the seed of a stochastic solver's :func:`normals`.
+    seed : int
+        Seed of ``rng`` where none is given.
+    noise : callable, optional
+        Draws the normals of a stochastic solver instead.
     progress : callable, optional
     keep_trajectory : bool
     repeated : bool
@@ -163,7 +187,8 @@ def solve(
     Raises
     ------
     InputError
-        If the solver or the correction is none, or an unknown id.
+        If the solver or the correction is none, or an unknown id; or a stochastic solver is to be
+        corrected, or to run towards noise.
     ValueError
         If the grid does not run from noise to data (or the other way, ``towards`` noise), or ends
         where the solver cannot, or the states are not real floating, or a correction, which is
@@ -197,6 +222,8 @@ def solve(
             solver,
             correction=correction,
             rng=rng,
+            seed=seed,
+            noise=noise,
             repeated=repeated,
             towards=towards,
         ):
@@ -231,6 +258,8 @@ def steps(
     *,
     correction: Correction | str | None = None,
     rng: np.random.Generator | None = None,
+    seed: int = 0,
+    noise: Draw | None = None,
     repeated: bool = False,
     towards: Direction = "data",
 ) -> Iterator[Taken]:
@@ -256,6 +285,13 @@ def steps(
         from steinlab.corrections import get_correction
 
         correction = get_correction(correction)
+    drawing = next((one.name for one in solvers if noises(one)), "")
+    if drawing and correction.name != "none":
+        raise InputError(
+            f"correction must be none for {drawing}, whose step draws noise, got {correction.name}"
+        )
+    if drawing and towards == "noise":
+        raise InputError(f"solver must draw no noise towards noise, got {drawing}")
     if towards == "noise" and correction.name != "none":
         raise ValueError(
             f"correction must be none towards noise, where no reference was left, "
@@ -270,7 +306,9 @@ def steps(
         raise NonFiniteStateError(
             -1, len(solvers), solver.name, correction.name, Solution(x, 0, ())
         )
-    rng = rng or np.random.default_rng(0)
+    rng = rng or np.random.default_rng(seed)
+    if drawing and noise is None:
+        noise = normals(int(rng.integers(2**63)))
     if isinstance(correction, Prepares):
         correction = correction.prepare(Run(denoiser, x, levels, solver, rng, repeated))
     depth = max(solver.depth, getattr(correction, "depth", 0))
@@ -279,7 +317,9 @@ def steps(
     evaluations = 0
     for i, (one, (s, t)) in enumerate(zip(solvers, itertools.pairwise(levels), strict=True)):
         still = repeated and s == t
-        step = Step.take(denoiser, one, x, s, t, history=history)
+        count = noises(one)
+        drawn = noise(i, count, x) if noise is not None and count else ()
+        step = Step.take(denoiser, one, x, s, t, history=history, noise=drawn)
         state, done = (x, Diagnostics(1.0)) if still else correction(step, rng)
         evaluations += step.candidate.evaluations
         diagnostics.append(done)
