@@ -45,6 +45,7 @@ from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init_rows
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
+from steinlab.solvers.base import noises
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
@@ -126,7 +127,9 @@ class Comparison:
     ) -> None:
         self.spec = spec
         self.subject = subject_of(spec)
-        self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
+        self.tasks = [
+            _Task(*run, one) for run in runs_of(spec) for one in spec.corrections_of(run[0])
+        ]
         if against is not None:
             alone = replace(spec, solvers=against[:1])
             base = [_Task(*run, against[1]) for run in runs_of(alone)]
@@ -280,6 +283,8 @@ def _solve(
 def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
     found: Measured | None = None
     noise: Noise | None = None
+    if noises(task.plan):
+        bench = replace(bench, ends=None)
 
     def again(index: np.ndarray, part: str) -> np.ndarray:
         half, stop = _solve(task, bench, spec.seed, bench.start[index], part)
@@ -314,7 +319,8 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
 def _note(task: _Task, bench: Bench, noise: Noise | None) -> str:
     price = evaluations_on(task.plan, task.grid)
     spends = f"spends {price} of {task.asked} evaluations" if price < task.asked else ""
-    notes = (spends, bench.reference.note, noise.note if noise else "")
+    by_law = "flow_error does not apply: its steps draw noise" if noises(task.plan) else ""
+    notes = (spends, bench.reference.note, noise.note if noise else "", by_law)
     return "; ".join(note for note in notes if note)
 
 

@@ -23,6 +23,7 @@ from steinlab.experiments.tournament.problems import FINE, SLOW, load_problem
 from steinlab.experiments.tournament.summary import ratio
 from steinlab.metrics import EnergyRows, Samples
 from steinlab.solvers import Plan, get_solver
+from steinlab.solvers.base import noises
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, solve
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fine_run, follow
@@ -105,6 +106,7 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     """
     own = arena(cell.problem, cell.process, cell.seed, states)
     plan, grid = planned(cell, own.subject.process, cell.evaluations)
+    own = _judged(own, plan)
 
     def run(correction: Correction) -> tuple[Solution, NonFiniteStateError | None]:
         rng = rng_of(cell.seed, cell.key, correction.name)
@@ -150,6 +152,11 @@ def _measured(
     return out
 
 
+def _judged(own: Arena, plan: Plan) -> Arena:
+    """Return the arena without the flow's ends where a solver draws noise: it is judged by law."""
+    return replace(own, ends=None) if noises(plan) else own
+
+
 def _spread(own: Arena, correction: Correction) -> float:
     """Return what a state of a batch in use pays of what a state here was charged.
 
@@ -171,7 +178,8 @@ def _plainly(*given: Any) -> dict[str, Any]:
     own = arena(problem, process, seed, states)
     cell = Cell(problem, process, grid, solver, budget, seed)
     plan, levels = planned(cell, own.subject.process, budget)
-    return distances(own, solve(own.subject.denoiser, own.start, levels, plan).state)
+    end = solve(own.subject.denoiser, own.start, levels, plan, seed=seed).state
+    return distances(_judged(own, plan), end)
 
 
 def distances(own: Arena, state: np.ndarray, beside: EnergyRows | None = None) -> dict[str, Any]:
