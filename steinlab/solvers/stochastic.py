@@ -276,7 +276,7 @@ class PosteriorNoise:
 SEEDS_1 = ReverseSde("seeds-1", 1)
 SEEDS_2 = ReverseSde("seeds-2", 2, fractions=(0.5,), combined=(1,))
 SEEDS_3 = ReverseSde("seeds-3", 2, fractions=(1 / 3, 2 / 3), combined=(0, 2))
-SDE_DPMPP_2M = ReverseSde("sde-dpmpp-2m", 1, depth=1, moments=midpoint)
+SDE_DPMPP_2M = ReverseSde("sde-dpmpp-2m", 2, depth=1, moments=midpoint)
 
 STOCHASTIC = (SEEDS_1, SEEDS_2, SEEDS_3, SDE_DPMPP_2M, Churn(), PosteriorNoise())
 """The solvers of this file."""
