@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel
+from steinlab.claims.solvers.broken_solvers import SPLIT_NOISE
 from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, FLOW, VE, VP_LINEAR, Process
 from steinlab.errors import InputError
@@ -21,7 +22,7 @@ from steinlab.solvers.base import couples_batch, noises
 from steinlab.solvers.gaussian_runs import flow_distance, forward_law, gaussian_run
 from steinlab.solvers.inversion import invert
 from steinlab.solvers.loop import normals, solve
-from steinlab.solvers.stochastic import SEEDS_2, Churn, PosteriorNoise
+from steinlab.solvers.stochastic import Churn, PosteriorNoise
 from steinlab.solvers.unit_speed import Curve
 from steinlab.testing import from_solver, rows_of
 from tests.steinlab.solvers.cases import EVERY_PROCESS, PLANE, states, uneven_grid
@@ -61,26 +62,8 @@ def test_weak_order(name: str, process: Process) -> None:
     assert math.log2(coarse / fine) == pytest.approx(solver.order, abs=0.1)
 
 
-class Split:
-    """SEEDS-2 whose stage has a share of a noise of its own, and the end another."""
-
-    name, order, depth, ends_at_zero, noises = "split", 2, 0, True, 3
-    evaluations = SEEDS_2.evaluations
-
-    def __init__(self, share: float):
-        self.share = share
-
-    def step(self, denoiser: Any, x: Any, s: Any, t: Any, history: Any, *, noise: Any) -> Any:
-        own, first, last = noise
-        found = SEEDS_2.step(denoiser, x, s, t, history, noise=(self.share * own, last))
-        q = t.ratio / s.ratio
-        moved = t.sigma * math.sqrt(q * (1 - q)) * (first - self.share * own)
-        return replace(found, state=found.state + moved)
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_stage_with_other_noise_than_the_end_is_of_order_one(share: float) -> None:
-    coarse, fine = (variance_gap(Split(share), EDM, n) for n in (128, 256))
+def test_a_stage_with_other_noise_than_the_end_is_of_order_one() -> None:
+    coarse, fine = (variance_gap(SPLIT_NOISE, EDM, n) for n in (128, 256))
     assert math.log2(coarse / fine) == pytest.approx(1, abs=0.1)
 
 
