@@ -74,7 +74,7 @@ def compare(data: tuple[str, float], orders: Mapping[str, float]) -> Comparison:
 
 def _check(name: str, solvers: Sequence[str], count: int) -> Check:
     def draw(effort: Any) -> list[Setting]:
-        n, kinds = effort.count(count), LISTS["process"]
+        n, kinds = max(effort.count(count), len(solvers)), LISTS["process"]
         numbers = (effort.rng.uniform(low, high, n).tolist() for low, high in RANGES.values())
         rows = enumerate(zip(*numbers, strict=True))
         return [Setting(solvers[i % len(solvers)], kinds[i % len(kinds)], *row) for i, row in rows]
@@ -115,7 +115,7 @@ CLAIM = Claim(
     headline="SEEDS-3 is of weak order two, as SEEDS-2 and SDE-DPM-Solver++(2M), which asks for "
     "one evaluation per step.",
     numbers=_numbers,
-    finding="The third stage of SEEDS lowers the constant and not the order. Where stage and end of "
+    finding="The third stage of SEEDS lowers the constant, not the order. Where stage and end of "
     "SEEDS-2 draw independently it falls to order one: a port's stages must share the noise.",
     search=lambda _: [picked(CHECK, 192, LISTS, Setting, *LIMITS)],
 )
