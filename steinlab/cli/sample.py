@@ -41,7 +41,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     model: Annotated[
         str, id_option("steinlab.diffusion.models:registered", "One that `steinlab models` lists.")
     ],
-    solver: Annotated[str, id_option("steinlab.solvers:SOLVER_IDS", "dpmpp-2m, heun, euler, ...")],
+    solver: Annotated[str, id_option("steinlab.solvers:KNOWN_IDS", "dpmpp-2m, heun, euler, ...")],
     evaluations: Annotated[
         int | None,
         number_option(

@@ -36,7 +36,7 @@ def tournament(  # noqa: PLR0917
     solvers: Annotated[
         str | None,
         id_option(
-            "steinlab.solvers:SOLVER_IDS",
+            "steinlab.solvers:KNOWN_IDS",
             "Play these solvers only, other packages' too.",
             metavar="ID,ID",
         ),

@@ -56,7 +56,7 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     from steinlab.experiments.specs.fields import integer, mapping, text
     from steinlab.experiments.specs.grids import grid_for
     from steinlab.experiments.specs.laws import data_from_json
-    from steinlab.solvers import ALIASES, SOLVER_IDS, STOCHASTIC, get_solver
+    from steinlab.solvers import ALIASES, KNOWN_IDS, get_solver
     from steinlab.solvers.base import require_path
     from steinlab.storage import MAX_SEED, read_json
     from steinlab.testing.adapters import as_subject, from_solver
@@ -72,7 +72,7 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     if ("solver" in fields) == ("target" in fields):
         raise InputError("SPEC must hold a solver or a target, one of the two")
     if "solver" in fields:
-        known = [*SOLVER_IDS, *STOCHASTIC, *ALIASES]
+        known = [*KNOWN_IDS, *ALIASES]
         name = one_of("solver", text(fields["solver"], "solver"), known, "docs/solvers.md")
         require_path(get_solver(name, process), "a trace to the flow's end")
         subject = from_solver(name, process)

@@ -27,6 +27,7 @@ from steinlab.solvers.plans import (
 from steinlab.solvers.pndm import pndm
 from steinlab.solvers.registry import (
     ALIASES,
+    KNOWN_IDS,
     ON_PROCESS,
     SOLVER_IDS,
     SOLVERS,
@@ -45,6 +46,7 @@ __all__ = [
     "EULER",
     "HEUN",
     "IPNDM",
+    "KNOWN_IDS",
     "ON_PROCESS",
     "SOLVERS",
     "SOLVER_IDS",

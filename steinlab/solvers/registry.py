@@ -65,6 +65,9 @@ SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
 STOCHASTIC: Mapping[str, Any] = MappingProxyType({one.name: one for one in _STOCHASTIC})
 """Solvers whose steps draw noise, by id: they keep the law."""
 
+KNOWN_IDS: tuple[str, ...] = (*SOLVER_IDS, *STOCHASTIC)
+"""Every id of this package but for aliases."""
+
 GROUP = "steinlab.solvers"
 """The entry-point group by which other packages register solvers: a solver, or a function of a
 process that returns one."""
@@ -136,7 +139,7 @@ def get_solver(
 
 def _foreign(name: str, process: Process | None, field: str) -> Solver:
     """Return a solver of another package."""
-    ids = [*SOLVER_IDS, *STOCHASTIC, *ALIASES]
+    ids = [*KNOWN_IDS, *ALIASES]
     entries = plugins.registered(GROUP, ids)
     entry = entries[one_of(field, name, [*ids, *entries], "docs/solvers.md")]
     found = plugins.loaded(entry, field)
@@ -161,14 +164,10 @@ def _foreign(name: str, process: Process | None, field: str) -> Solver:
 
 def _require_order(name: str, field: str) -> None:
     """Raise where a known family is asked for an order that it does not have."""
-    if name in (*SOLVER_IDS, *STOCHASTIC, *ALIASES):
+    if name in (*KNOWN_IDS, *ALIASES):
         return
     family, _, tail = name.removesuffix("-bh1").removesuffix("-noise").rpartition("-")
-    numbers = [
-        one.rpartition("-")
-        for one in (*SOLVER_IDS, *STOCHASTIC)
-        if one.rpartition("-")[0] == family
-    ]
+    numbers = [one.rpartition("-") for one in KNOWN_IDS if one.rpartition("-")[0] == family]
     orders = sorted(number for _, _, number in numbers if number.isdigit())
     if orders and tail.lstrip("-").isdigit():
         raise InputError(f"{field}: order must be {_listed(orders)} for {family}, got {tail}")

@@ -18,7 +18,7 @@ from steinlab.experiments.bench import played
 from steinlab.experiments.tournament.measures import QuickTruth
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import SEQUENTIAL
-from steinlab.solvers import SOLVER_IDS, STOCHASTIC, get_solver
+from steinlab.solvers import KNOWN_IDS, get_solver
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.registry import GROUP
 
@@ -30,8 +30,7 @@ STATES, FLOORS, WORST = 2000, 8, 100.0
 
 def registered() -> tuple[str, ...]:
     """Return every solver's id, other packages' too."""
-    own = (*SOLVER_IDS, *STOCHASTIC)
-    return (*own, *plugins.registered(GROUP, own))
+    return (*KNOWN_IDS, *plugins.registered(GROUP, KNOWN_IDS))
 
 
 def compute(

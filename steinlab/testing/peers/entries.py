@@ -208,7 +208,6 @@ def _diffusers() -> Iterator[Entry]:  # noqa: PLR0912, PLR0915 - a list
     yield scheduler("FlowMatchHeunDiscrete", 2)
     yield drawing(scheduler("EulerAncestralDiscrete", 1))
     yield drawing(scheduler("DDPM", 1, hidden=PLAIN))
-    yield drawing(scheduler("KDPM2AncestralDiscrete", 2))
     sde: dict[str, Any] = {"algorithm_type": "sde-dpmsolver++"}
     for order in (1, 2):
         yield drawing(scheduler("DPMSolverMultistep", order, solver_order=order, **sde))
