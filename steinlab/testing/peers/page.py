@@ -70,6 +70,12 @@ FINDINGS = (
         ),
     ),
     Finding(
+        "The single-step SDE solver of order two is of weak order one: the end of its step draws "
+        "anew what its stage drew, instead of sharing it",
+        ("law",),
+        ("diffusers DPMSolverSinglestep",),
+    ),
+    Finding(
         "The third-order multistep SDE solver is of weak order two: with no noise inside its step "
         "the variance is right to second order",
         ("law",),
