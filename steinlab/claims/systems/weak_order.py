@@ -28,7 +28,7 @@ ORDERS |= {"seeds-2": 2, "seeds-3": 2, "sde-dpmpp-2m": 2}
 RANGES = {"top": (0.5, 2.0), "span": (0.5, 1.5), "bend": (-0.4, 0.4)}
 """Of a grid: its first ratio, its length in ``log(sigma / alpha)``, how uneven its steps are."""
 STEPS, VARIANCES = (48, 96), np.array([0.02, 0.3, 1.0, 4.0])
-LAW = GaussianMixture([1.0], np.ones((1, len(VARIANCES))), VARIANCES[None])
+LAW = GaussianMixture(np.ones(1), np.ones((1, len(VARIANCES))), VARIANCES[None])
 CHECK, SPLIT, TOLERANCE = "orders", SPLIT_NOISE.name, 0.2
 LISTS = {"solver": tuple(ORDERS), "process": sorted(PROCESSES)}
 LIMITS = [Parameter(name, *limit) for name, limit in RANGES.items()]
@@ -68,8 +68,8 @@ def measure(case: Setting) -> tuple[str, float]:
 
 def compare(data: tuple[str, float], orders: Mapping[str, float]) -> Comparison:
     """Compare the slope with the order; what is of higher order still moves a slope."""
-    values = (np.array([float(v)]) for v in (data[1], orders[data[0]], TOLERANCE))
-    return Comparison(*values, sampled=True, grade=0.25)
+    slope, order, tolerance = np.array([[data[1]], [orders[data[0]]], [TOLERANCE]])
+    return Comparison(slope, order, tolerance, sampled=True, grade=0.25)
 
 
 def _check(name: str, solvers: Sequence[str], count: int) -> Check:
