@@ -126,6 +126,12 @@ def normals(seed: int) -> Draw:
     """Return normals that depend on the seed, the step and a state's place in the batch.
 
     States at the same place have the same ones in batches of every size, in every array library.
+
+    Examples
+    --------
+    >>> (few,), (many,) = (normals(0)(0, 1, np.zeros((n, 2))) for n in (1, 5))
+    >>> bool((few == many[:1]).all())
+    True
     """
 
     def draw(step: int, count: int, x: Array) -> Noise:

@@ -93,9 +93,8 @@ def _numbers(results: Any) -> list[Number]:
 CLAIM = Claim(
     id="weak-order",
     title="Weak orders of solvers that draw noise",
-    statement="on Gaussian data mean and variance of seeds-1 (SDE-DPM-Solver++(1), Euler "
-    "ancestral), euler-churn and posterior-noise are of weak order 1, those of seeds-2, seeds-3 "
-    "and sde-dpmpp-2m of order 2",
+    statement="on Gaussian data mean and variance of seeds-1, euler-churn and posterior-noise are "
+    "of weak order 1, those of seeds-2, seeds-3 and sde-dpmpp-2m of order 2",
     latex=(
         r"\max\left(|\mathbb{E}x_n - \alpha m|,\ |\operatorname{Var} x_n - \alpha^2 c^2 - "
         r"\sigma^2|\right) = C h^p + O(h^{p+1}), \qquad p \in \{1, 2\}",
