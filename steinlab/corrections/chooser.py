@@ -2,8 +2,8 @@ r"""``chooser``: a pilot that chooses the solver of the run on its own fine run.
 
 The first ``n`` states follow the flow by one fine run, as the pilot's do
 (:mod:`steinlab.corrections.pilot`). From the same states, over the same grid, run the asked solver
-and every candidate that spends no more: plain, and with a table of three directions that the other
-half of the states fitted. State by state
+and every candidate, which spends one evaluation per step, the least there is: plain, and with a
+table of three directions that the other half of the states fitted. State by state
 
     delta_i = |y_i (candidate) - fine_i|^2 - |y_i (asked solver, plain) - fine_i|^2,
 
@@ -13,8 +13,9 @@ number of candidates, so that a choice among many is made no more lightly than o
 
 Guarantee: a candidate that brings the run no nearer to the fine run in mean square than the asked
 solver does is chosen with probability 2.3 % at most, as far as the mean of ``n`` differences is
-normal and the halves' tables stand for the one of all. It says nothing of solvers that were not
-asked for, of the law's other distances, nor of states so rare that the pilot holds none.
+normal and the halves' tables stand for the one of all. It says nothing of the
+candidates among themselves, of the law's other distances, nor of states so rare that the pilot
+holds none.
 
 A solver that follows the flow exactly is kept, to rounding. The order is that of the chosen solver.
 Distances turn, shift and scale with the data, so the choice does too where its tables do.
@@ -43,7 +44,9 @@ from steinlab.solvers.base import Solver
 from steinlab.solvers.loop import Run
 from steinlab.solvers.plans import Plan, evaluations_on
 from steinlab.solvers.registry import get_solver
+from steinlab.solvers.scalars import has_signal
 from steinlab.solvers.step import NoCorrection
+from steinlab.solvers.unit_speed import UnitSpeed
 
 CANDIDATES = ("euler", "dpmpp-2m", "dpmpp-3m-exact", "unipc-2", "ipndm-3", "unit-speed-3")
 
@@ -57,10 +60,10 @@ GUARANTEE = (
 
 
 def candidates(solver: Solver | Plan, grid: Grid) -> Iterator[Solver | Plan]:
-    """Yield the asked solver, then the others that spend no more on the grid."""
+    """Yield the asked solver, then the others that can begin where the grid does."""
     yield solver
-    for one in map(get_solver, CANDIDATES):
-        if one.name != solver.name and evaluations_on(one, grid) <= evaluations_on(solver, grid):
+    for one in (get_solver(name) for name in CANDIDATES if name != solver.name):
+        if has_signal(grid[0]) or not isinstance(one, UnitSpeed):
             yield one
 
 
@@ -84,7 +87,8 @@ def choose(run: Run, *, model: str, substeps: int = SUBSTEPS) -> Prepared:
     for solver in candidates(run.solver, run.grid):
         flow = replace(asked, run=replace(run, solver=solver))
         price += RUNS * evaluations_on(solver, run.grid)
-        found += [(plainly(flow), flow, False), (cross_fitted(flow), flow, True)]
+        own = plain if solver is run.solver else plainly(flow)
+        found += [(own, flow, False), (cross_fitted(flow), flow, True)]
     better = [one for one in found if improves(one[0], plain, len(found) - 1)]
     if not better:
         note = f"no candidate gains on {count} states: {run.solver.name}, plain"
