@@ -115,7 +115,10 @@ class Prepares(Protocol):
     """A correction that depends on the whole run."""
 
     def prepare(self, run: Run) -> Correction:
-        """Return the correction of this run, before its first step."""
+        """Return the correction of this run, before its first step.
+
+        One with a ``solver`` of its own has that take the steps.
+        """
 
 
 Draw = Callable[[int, int, Array], Noise]
@@ -283,7 +286,8 @@ def steps(
     """
     levels: Grid = require_grid(grid, repeated=repeated, towards=towards)
     solver = solver if isinstance(solver, Plan) else get_solver(solver)
-    solvers = _replayed(solver, levels) if repeated else plan_of(solver, levels)
+    taking = _replayed if repeated else plan_of
+    solvers = taking(solver, levels)
     xp = require_floating(x)
     if correction is None:
         correction = NoCorrection()
@@ -317,6 +321,8 @@ def steps(
         noise = normals(int(rng.integers(2**63)))
     if isinstance(correction, Prepares):
         correction = correction.prepare(Run(denoiser, x, levels, solver, rng, repeated))
+        solver = getattr(correction, "solver", None) or solver
+        solvers = taking(solver, levels)
     depth = max(solver.depth, getattr(correction, "depth", 0))
     history: tuple[Evaluation, ...] = ()
     diagnostics: list[Diagnostics] = []
