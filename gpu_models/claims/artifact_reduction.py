@@ -7,8 +7,6 @@ is FID. The criterion is that of :mod:`gpu_models.claims.gains`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gpu_models.claims.gains import (
     COUNTED,
     FAIR_CONTROLS,
@@ -26,7 +24,8 @@ from gpu_models.claims.gains import (
     table,
 )
 from gpu_models.study.pairs import RULE
-from steinlab.verification.claim import Number, Result
+from steinlab.verification.claim import Results
+from steinlab.verification.quantities import Number
 
 QUANTITIES = {
     "artifacts": "artifact rate",
@@ -35,7 +34,7 @@ QUANTITIES = {
 }
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     pairs = results["mean"].data[0].pairs
     (artifacts, words), *distances = QUANTITIES.items()
     return [
@@ -45,7 +44,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     rates = [run["artifacts"] for run in study().runs.values() if "artifacts" in run]
     floor = f"; test pictures themselves: {rates[0]['floor']:.2%} +- {rates[0]['floor_error']:.1%}"
     pairs = results["mean"].data[0].pairs

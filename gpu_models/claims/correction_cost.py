@@ -19,8 +19,9 @@ import numpy as np
 
 from gpu_models.claims.gains import WHERE, Asked, missing, study, study_check
 from gpu_models.study.stored import Record
-from steinlab.verification.claim import Claim, NegativeControl, Number, Result, Table
+from steinlab.verification.claim import Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 AIM = 1.1
 TABLE, BATCHES = "calibrated table", "stein, sub-batch"
@@ -120,7 +121,7 @@ def price(row: Record, steps: int) -> float | None:
     return (row["ratio"] - 1) * steps / row["products"] if row["products"] else None
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     sampled, table = results["time"].data[0].rows
     low, high = sampled["ratio_range"]
     return [
@@ -133,7 +134,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:  # noqa: ARG001
+def _finding(results: Results) -> str:  # noqa: ARG001
     found = cost()
     states, rows = max(timed(found).items())
     cheap = [row for row in rows if row["correction"] != "plain"]
@@ -162,7 +163,7 @@ def prices(found: Record) -> str:
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     title = "Cost of a run: medians over rounds, products per state"
     return Table(title, COLUMNS, cost_rows(cost()))
 

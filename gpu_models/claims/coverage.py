@@ -42,8 +42,9 @@ from gpu_models.claims.gains import (
 )
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import RULE, SHARES, Pair, Summary, pairs_of, summary
-from steinlab.verification.claim import Check, NegativeControl, Number, Result
+from steinlab.verification.claim import Check, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 REPORTED = ("dpmpp-2m", "dpmpp-3m", "unipc-2", "heun")
 """The solvers that the paper reports gains with."""
@@ -113,7 +114,7 @@ def _place_rows(pairs: Pairs) -> list[list[str]]:
     ]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     data = results["mean"].data[0]
     gains, places = _gains(data, RULE)
     return [
@@ -125,7 +126,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     data = results["mean"].data[0]
     asked = len(REPORTED) * len(study().size.grids)
     gains, places = _gains(data, RULE)

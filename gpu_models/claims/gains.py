@@ -37,16 +37,9 @@ from gpu_models.study.pairs import (
 )
 from gpu_models.study.stored import Stored, stored
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import (
-    COUNTS_AS,
-    Check,
-    Claim,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import COUNTS_AS, Check, Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import critical
 
 WHERE = "fashion-edm, EDM; the stored study: its configuration and device stand in the evidence"
@@ -247,10 +240,10 @@ def rows(pairs: Pairs, quantities: Mapping[str, str]) -> list[list[str]]:
 def table(
     quantities: Mapping[str, str],
     more: Callable[[Pairs], list[list[str]]] = lambda _: [],
-) -> Callable[[Mapping[str, Result]], Table]:
+) -> Callable[[Results], Table]:
     """Return the function that makes a claim's table, with ``more`` rows below."""
 
-    def made(results: Mapping[str, Result]) -> Table:
+    def made(results: Results) -> Table:
         title = "Corrected over plain: geometric mean over setups, cells decided one by one"
         pairs = results["mean"].data[0].pairs
         return Table(title, COLUMNS, [*rows(pairs, quantities), *more(pairs)])

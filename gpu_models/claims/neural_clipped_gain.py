@@ -11,7 +11,7 @@ errors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from gpu_models.claims.gains import (
     CONTROLS,
@@ -33,7 +33,8 @@ from gpu_models.claims.gains import (
 )
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import CLIPPED, Pair, Summary, summary
-from steinlab.verification.claim import Dropped, Number, Result
+from steinlab.verification.claim import Dropped, Results
+from steinlab.verification.quantities import Number
 
 QUANTITY = "flow_error"
 QUANTITIES = {QUANTITY: "flow error"}
@@ -60,7 +61,7 @@ def _solver_rows(pairs: Pairs) -> list[list[str]]:
     ]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     pairs = results["mean"].data[0].pairs
     found = fair(pairs, QUANTITY)
     cuts = [1 - s.mean for s in found.values()]
@@ -78,7 +79,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     pairs = results["mean"].data[0].pairs
     labels, found = (LABELS[rule] for rule in RULES), fair(pairs, QUANTITY)
     missing = ", ".join(label for label in labels if label not in found)

@@ -8,8 +8,6 @@ exact laws; it, Theorem 4.7 clipped to [0.1, 1] and the calibrated table are sho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gpu_models.claims.gains import (
     CONTROLS,
     COUNTED,
@@ -28,12 +26,13 @@ from gpu_models.claims.gains import (
     table,
 )
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, RULE, summary
-from steinlab.verification.claim import Number, Result
+from steinlab.verification.claim import Results
+from steinlab.verification.quantities import Number
 
 QUANTITIES = {"flow_error": "flow error"}
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     pairs = results["mean"].data[0].pairs
     ((quantity, words),) = QUANTITIES.items()
     found = summary(pairs[RULE], quantity)
@@ -46,7 +45,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     pairs = results["mean"].data[0].pairs
     return (
         f"fashion-edm, {scope(study())}; the flow is the network's own, not the data's"

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from steinlab.verification.claim import COUNTS_AS, error_places, rounded
+from steinlab.verification.claim import COUNTS_AS
+from steinlab.verification.quantities import error_places, rounded
 
 MEANING = {
     "proved": "a symbolic derivation, checked step by step, under the stated axioms",

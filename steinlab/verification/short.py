@@ -22,7 +22,7 @@ import numpy as np
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.errors import CRASHES, InputError, quote
 from steinlab.verification.arguments import Strategy, Values
-from steinlab.verification.claim import FULL_FACTOR, Check, Claim, Effort, NegativeControl, Result
+from steinlab.verification.claim import FULL_FACTOR, Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.expectation import Ball, Relation, ball
 from steinlab.verification.falsify.spaces import Parameter, Space
@@ -395,7 +395,7 @@ def _words(kind: Any) -> str:
     return " ".join(map(str, kind)) if isinstance(kind, tuple) else str(kind)
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     c = results[CHECK].comparison
     count, violated, undecided = len(c.measured), int(c.violated.sum()), int((~c.decided).sum())
     rest = f"; {undecided} undecided" if undecided else ""

@@ -32,17 +32,10 @@ from steinlab.coefficient.error_budget import (
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import critical
 from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples, split
 
@@ -159,7 +152,7 @@ def _with(**changes: float) -> Weights:
     return MappingProxyType({**dict.fromkeys(PARTS, 1.0), **changes})
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     toys, galaxies = split(results["levels"])
     for case, budget in [*toys[: len(RUNS) * STEPS], *galaxies]:
@@ -171,13 +164,13 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("gamma estimated on 16 states, less gamma*: the parts", columns, rows)
 
 
-def _leading(results: Mapping[str, Result]) -> list[str]:
+def _leading(results: Results) -> list[str]:
     """Name the largest part of every level."""
     parts = [budget.parts for _, budget in split(results["levels"])[0]]
     return [max(own, key=lambda name: abs(own[name].value)) for own in parts]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     pairs, leading = split(results["levels"])[0], _leading(results)
     closed = sum(not compare(budget, CLAIM.formula).violated[0] for _, budget in pairs)
     mlp = [budget for case, budget in pairs if case.model == "digits-mlp"]
@@ -193,7 +186,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     leading, pairs = _leading(results), split(results["levels"])[0]
     rest = [name for name in PARTS if name in leading and name not in ("batch", "drift")]
     last = [b for c, b in pairs if c.model == "digits-mlp" and c.index == STEPS - 1]

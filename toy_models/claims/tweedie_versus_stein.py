@@ -13,7 +13,7 @@ law and the states' being two mixtures; on trained networks they are sampled und
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,17 +30,10 @@ from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step, inner
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
 from toy_models.claims.networks import (
     GALAXY,
@@ -201,7 +194,7 @@ def _draw_networks(effort: Effort) -> Sequence[NetworkSteps]:
     return [*toys, *(NetworkSteps(*GALAXY_RUN, index, int(seeds[0])) for index in galaxies)]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     toys, galaxies = split(results["networks"])
     for case, d in [*toys[: len(RUNS) * STEPS], *galaxies]:
@@ -211,7 +204,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("gamma_tilde - gamma_tweedie under p, Euler's step", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     lines, nets = results["mixtures"].comparison, split(results["networks"])[0]
     z = [float((d.gap - correct(d.alpha, d.sigma) * d.along)[0] / d.error[0]) for _, d in nets]
     return [
@@ -226,7 +219,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     where = ", ".join(
         f"{name} at sigma/alpha {float((d.sigma / d.alpha)[0]):.3g}"
         for name, d in _surest(split(results["networks"])[0])

@@ -29,19 +29,11 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import LAWS, PROBLEMS
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 GAUSSIANS, MIXTURES, VP, FLOW = "Gaussians", "mixtures", "Gaussians in VP", "Gaussians in flow"
 POINT, WIDEST = 1e-6, 2.0
@@ -188,7 +180,7 @@ def _check(name: str, draw: Any, kind: type[SingleCase]) -> Check:
     )
 
 
-def _lowest(results: Mapping[str, Result]) -> list[list[Any]]:
+def _lowest(results: Results) -> list[list[Any]]:
     """Return, a law, its steps, those below 1, the smallest coefficient, and its step."""
     found, out = results[MIXTURES], []
     pairs: list[tuple[Any, Coefficient]] = list(zip(found.batches, found.data, strict=True))
@@ -201,11 +193,11 @@ def _lowest(results: Mapping[str, Result]) -> list[list[Any]]:
     return out
 
 
-def _below(results: Mapping[str, Result], name: str) -> float:
+def _below(results: Results, name: str) -> float:
     return float(np.mean([data.value < 1 for data in results[name].data]))
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     rows, gammas = _lowest(results), [data.value for data in results[GAUSSIANS].data]
     whole, least = sum(row[1] for row in rows), min(float(row[3]) for row in rows)
     return [
@@ -217,7 +209,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     columns = ["law", "steps", "below 1", "smallest", "at"]
     return Table("gamma* of the exact flow's steps in EDM", columns, _lowest(results))
 

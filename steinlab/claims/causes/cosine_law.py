@@ -29,19 +29,11 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import EULER
 from steinlab.solvers.gaussian_runs import gaussian_run
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 RUN, BEST, ONE = "run", "equal angles", "one scale"
 SCALES = (0.05, 0.5, 2.0)
@@ -245,7 +237,7 @@ def _ends(n: int) -> dict[str, tuple[float, ...]]:
     return out
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     (ours, best), (eight, _) = results["three scales"].data
     kept = np.array([data.ratio for data in results[RUN].data])
     return [
@@ -257,7 +249,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     found = [_ends(n) for n in COUNTS]
     rows = [[name, *(f"{v:.3g}" for ends in found for v in ends[name])] for name in found[0]]
     columns = ["grid", *(f"{n} steps, to {end}" for n in COUNTS for end in ("0.002", "0"))]

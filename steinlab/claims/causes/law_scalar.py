@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,19 +31,11 @@ from steinlab.claims.causes.gaussian_axis import (
 )
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.diffusion.grids import make_grid
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 Formula = Callable[[float, float], float]
 """``(k, v) -> gamma``, ``v = c^2 / (c^2 + sigma^2)``."""
@@ -129,7 +121,7 @@ SEEN = (0.25, 0.5, 1.0)
 """Deviations of the data for which the table names constants."""
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     gammas = np.array([law_scalar(*data.told) for data in results[LAW].data])
     optima = np.array([1 / (1 - data.told[0]) for data in results[LAW].data])
     return [
@@ -140,7 +132,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     grid = [level.sigma for level in make_grid("edm", "karras", 13)]
     rows = []
     for c in SEEN:

@@ -16,7 +16,7 @@ variance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,17 +32,10 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated
 from steinlab.diffusion.spread import seen_variance
 from steinlab.solvers import EULER
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 LAWS, GAUSSIANS, AXES = "every law", "isotropic", "principal axes"
 
@@ -199,7 +192,7 @@ def _batches(name: str, widths: str, axes: bool, count: int = 60) -> Check:
     return _check(name, _draw(widths, axes, count), measure_batch, compare_batch, Batch)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     whole = results[LAWS]
     off = np.abs(whole.comparison.measured / whole.comparison.predicted - 1)
     shares = np.concatenate([d.terms.value.u_u / ((1 - d.k) ** 2 * d.noise) for d in whole.data])

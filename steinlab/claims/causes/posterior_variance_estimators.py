@@ -17,7 +17,6 @@ the self-normalised numerator and denominator share their noise. For isotropic G
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,17 +30,10 @@ from steinlab.claims.instruments.step_checks import integrate_steps
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated, Terms
 from steinlab.diffusion.laws import LAWS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 FOUR = ("Stein", "orthogonality", "self-normalised", "trace")
 ISOTROPIC, DEVIATION = "isotropic", "deviation"
@@ -223,7 +215,7 @@ def _check(name: str, method: str, kind: Any, *steps: Any) -> Check:
     )
 
 
-def _largest(results: Mapping[str, Result]) -> dict[str, list[float]]:
+def _largest(results: Results) -> dict[str, list[float]]:
     """Return, an estimate, its largest deviation over the laws at each level."""
     rows: list[Deviations] = list(results[DEVIATION].data)
     return {
@@ -232,7 +224,7 @@ def _largest(results: Mapping[str, Result]) -> dict[str, list[float]]:
     }
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     found = _largest(results)
     return [
         Number(
@@ -244,7 +236,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = [[name, *(f"{v:.2g}" for v in row)] for name, row in _largest(results).items()]
     title = f"Relative deviation from V, {BATCH} states in 8 dimensions, the larger of two laws"
     return Table(title, ["estimate", *(f"sigma {s:g}" for s in NOISE)], rows)

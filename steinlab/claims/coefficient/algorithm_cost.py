@@ -24,19 +24,11 @@ from steinlab.claims.coefficient.counted_passes import (
     measure,
     split_solvers,
 )
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 
 class Formula(NamedTuple):
@@ -114,7 +106,7 @@ def _check(name: str, count: str, *, stages: bool = False) -> Check:
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows, seen = [], set()
     for name in (DERIVATIVE, THROUGH):
         for p in results[name].data:
@@ -129,7 +121,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Passes per step, averaged over a run that ends at zero noise", columns, rows)
 
 
-def _examples(results: Mapping[str, Result]) -> tuple[Passes, Passes]:
+def _examples(results: Results) -> tuple[Passes, Passes]:
     """The runs with the paper's five probes: a solver without stages, and Heun."""
     runs = results[DERIVATIVE].data
     five = next(p for p in runs if p.run.estimator == "stein, 5 gaussian vjp")
@@ -141,7 +133,7 @@ def _examples(results: Mapping[str, Result]) -> tuple[Passes, Passes]:
     return five, heun
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     five, heun = _examples(results)
     total = heun.products + heun.forward - heun.plain
     return [

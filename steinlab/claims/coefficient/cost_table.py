@@ -17,7 +17,7 @@ products are counted as calls: what is done inside belongs to the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -30,19 +30,11 @@ from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import stein, tweedie
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Correction, Step
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import Cases, SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 TWEEDIE, PRODUCTS = "tweedie", ("jvp", "vjp")
 PROBES = (1, 2, 5)
@@ -189,12 +181,7 @@ def _check(name: str) -> Check:
         return Comparison(np.array([seen]), np.array([right]), np.zeros(1))
 
     return Check(
-        name,
-        method="property",
-        draw=_sizes,
-        measure=measure,
-        compare=compare,
-        restore=Size.restore,
+        name, method="property", draw=_sizes, measure=measure, compare=compare, restore=Size.restore
     )
 
 
@@ -204,7 +191,7 @@ def _slope(route: str, probes: int) -> float:
     return (two - one) / 64
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     five = _slope(PRODUCTS[1], FIVE)
     outweighed = "parameters per coordinate above which products weigh more, at two operations each"
     return [
@@ -216,7 +203,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     rows = []
     for route, m in ((TWEEDIE, 0), *((PRODUCTS[1], m) for m in PROBES)):
         found = measure(Size(route, m, 8, 8))

@@ -32,18 +32,11 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.experiments.likelihood import log_likelihood
 from steinlab.solvers import get_solver
 from steinlab.solvers.inversion import invert
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 SOLVERS = ("dpmpp-3s", "rk-4", "deis-log-3")
 DIMS = (1, 2, 4, 8)
@@ -305,16 +298,16 @@ def _spaces(_: Claim) -> list[Space]:
 CHANGE, MEAN, VARIANCE, EXPONENTIAL = "the mixture's density", "mean", "variance", "exponential"
 
 
-def _rows(results: Mapping[str, Result], name: str) -> list[Any]:
+def _rows(results: Results, name: str) -> list[Any]:
     return list(results[name].data)
 
 
-def _biases(results: Mapping[str, Result]) -> np.ndarray:
+def _biases(results: Results) -> np.ndarray:
     """By how much the exponential's mean is too large, a share."""
     return np.asarray(np.cosh(np.sqrt([d.formula for d in _rows(results, EXPONENTIAL)])) - 1)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     changes = _rows(results, CHANGE)
     gaps = np.concatenate([np.abs(data.found - data.exact) for data in changes])
     errors = np.concatenate([data.error for data in changes])
@@ -333,7 +326,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     return found
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = [
         [
             d.case.dim,

@@ -49,20 +49,11 @@ from steinlab.diffusion.guidance import classes, guided
 from steinlab.diffusion.laws import Completed
 from steinlab.diffusion.processes import FLOW
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import Cases, SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("edm", "vp-linear", "flow")
 SOLVER_NAMES = ("euler", "heun")
@@ -246,7 +237,7 @@ def _draw_guided(effort: Effort) -> Sequence[GuidedFlow]:
     ]
 
 
-def _apart(results: Mapping[str, Result]) -> dict[float, np.ndarray]:
+def _apart(results: Results) -> dict[float, np.ndarray]:
     """``|gamma_Tweedie - gamma*| / |gamma*|`` by weight."""
     steps = results["class coupling"]
     out: dict[float, list[float]] = {}
@@ -258,7 +249,7 @@ def _apart(results: Mapping[str, Result]) -> dict[float, np.ndarray]:
     return {w: np.array(gaps) for w, gaps in out.items()}
 
 
-def _defects(results: Mapping[str, Result]) -> dict[float, np.ndarray]:
+def _defects(results: Results) -> dict[float, np.ndarray]:
     """``E<y - m, y - D>/sigma^2 - 1`` by weight."""
     out: dict[float, list[float]] = {}
     for name in ("flow", "guided flow"):
@@ -271,7 +262,7 @@ def _defects(results: Mapping[str, Result]) -> dict[float, np.ndarray]:
     return {w: np.array(values) for w, values in out.items()}
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     apart, defects = _apart(results), _defects(results)
     guided_only = np.concatenate([gaps for w, gaps in apart.items() if w > 1])
     off = np.concatenate([np.abs(values) for w, values in defects.items() if w > 1])
@@ -300,7 +291,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     return found
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     apart, defects = _apart(results), _defects(results)
     rows = [
         [

@@ -42,18 +42,11 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
 
 DIMS = (2, 3, 4, 6)
@@ -203,11 +196,11 @@ def _draw_batches(effort: Effort) -> list[Batch]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     return ratio_table(results[BIAS].data)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     rademacher, gaussian = (
         np.concatenate([d.variance for d in results[f"variance, {law}"].data]) for law in ENUMERATED
     )

@@ -18,7 +18,8 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS, Evaluation
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Cases, Claim, Effort, SingleCase
+from steinlab.verification.cases import Cases, SingleCase
+from steinlab.verification.claim import Claim, Effort
 from steinlab.verification.falsify.spaces import Parameter, RowSpace, Space
 
 MULTISTEP = ("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "ipndm-2", "ipndm-3")

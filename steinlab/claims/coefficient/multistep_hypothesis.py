@@ -16,7 +16,7 @@ It is zero when the history's noise is independent of ``x``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -46,17 +46,9 @@ from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Terms, take_step, terms_at
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 
 class Formula(NamedTuple):
@@ -139,7 +131,7 @@ def _draw_2m(effort: Effort) -> list[StepCases]:
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for solver in MULTISTEP:
         own = [d for d in results[SHARED].data if d.solver == solver]
@@ -156,7 +148,7 @@ def _helps(data: Sequence[Biased]) -> float:
     return float(np.mean([abs(d.stein - d.reference) <= abs(1 - d.reference) for d in data]))
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     data, pool = results[SHARED].data, results["repaired, samples"].pooled
     gap = np.array([abs(d.reference - d.stein) for d in data])
     assert pool is not None

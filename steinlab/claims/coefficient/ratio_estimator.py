@@ -26,7 +26,8 @@ from steinlab.coefficient.formulas import stein_numerator
 from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import SingleCase, Table
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.quantities import Table
 from steinlab.verification.significance import Mean
 
 

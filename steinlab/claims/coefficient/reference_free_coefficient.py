@@ -33,15 +33,8 @@ from steinlab.claims.instruments.step_checks import (
     sampled_check,
 )
 from steinlab.coefficient.step_terms import sampled_terms
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.quantities import Number
 
 
 def _no_alpha(alpha: Any, sigma: Any) -> Mapping[str, Any]:
@@ -91,7 +84,7 @@ def _draw_euler(effort: Effort) -> list[StepCases]:
     return draw_steps(effort.rng, effort.count(64), solvers=("euler",), dims=(2, 8))
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     exact = results["quadrature"].comparison
     gap = np.abs(exact.measured - exact.predicted) / np.maximum(np.abs(exact.measured), 1)
     scales = [

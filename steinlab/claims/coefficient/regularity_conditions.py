@@ -42,16 +42,9 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_steps, log_
 from steinlab.claims.instruments.step_checks import quadrature_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 
 def compare_steep(data: SteepMeasured, identity: Identity) -> Comparison:
@@ -90,7 +83,7 @@ def _draw_still(effort: Effort) -> list[Still]:
     return [Still(r, 0.5 * r, int(effort.rng.integers(2**32))) for r in ratios]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     slopes = np.concatenate([d.slope for d in results["steep slopes"].data])
     bent, large = (results[name].comparison for name in ("steep slopes", "large steps"))
     gap, off = (

@@ -9,7 +9,7 @@ to A departs from it: Tweedie's estimate ``E_B<u, x - D_A>/E_B|u|^2``, by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,19 +35,11 @@ from steinlab.coefficient.step_terms import Integrated, Problem, quadrature_term
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import inner
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("edm", "vp-linear", "flow")
 SOLVER_NAMES = ("euler", "heun")
@@ -151,7 +143,7 @@ def _draw_later(effort: Effort) -> Sequence[Shifts]:
     ]
 
 
-def _departures(results: Mapping[str, Result]) -> dict[str, np.ndarray]:
+def _departures(results: Results) -> dict[str, np.ndarray]:
     """``|gamma - gamma_B*|`` over that of the plain step, ``(laws, sizes)``, by estimator."""
     found = [gammas(d) for d in results["shifts"].data if isinstance(d, Shifted)]
     best = np.array([g["optimum"] for g in found])
@@ -161,7 +153,7 @@ def _departures(results: Mapping[str, Result]) -> dict[str, np.ndarray]:
     }
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     seen = _departures(results)
     rows = []
     for i, size in enumerate(SHIFTS):
@@ -178,7 +170,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table(title, columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     seen, later = _departures(results), results["later step"].comparison
     apart = later.excess / np.abs(1 - later.predicted)
     half = SHIFTS.index(0.5)

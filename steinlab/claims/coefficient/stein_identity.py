@@ -23,16 +23,9 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.instruments.step_checks import STATES, couple, quadrature_check, sampled_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import GAUSS_HERMITE_3, Problem, Terms
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 
 def left(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
@@ -201,7 +194,7 @@ def _other_noise(name: str, noise: Callable[..., np.ndarray]) -> Check:
     )
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     fields, pool = results["fields"].comparison, results["samples"].pooled
     jump = results["discontinuous field"].comparison
     relative = fields.excess[fields.decided] / np.abs(fields.measured[fields.decided])
@@ -252,9 +245,7 @@ CLAIM = Claim(
         NegativeControl("sigma instead of sigma^2", Identity(left, no_square)),
         NegativeControl("alpha dropped: x - x_star", Identity(reference, right)),
         NegativeControl(
-            "sigma instead of sigma^2, on samples",
-            Identity(left, no_square),
-            ("samples",),
+            "sigma instead of sigma^2, on samples", Identity(left, no_square), ("samples",)
         ),
         *symbolic_controls(DERIVATION),
     ),

@@ -17,7 +17,7 @@ refined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -51,16 +51,9 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, first_order
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("edm", "flow", "vp-linear")
 
@@ -199,7 +192,7 @@ START = 1.0
 """Noise-to-signal ratio at which the map's steps begin."""
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     rows = []
     for name in ("edm", "flow", "vp-linear"):
         for length in STEPS:
@@ -214,7 +207,7 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
     return Table(title, columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     *_, (steps, top, expansive) = grid_maxima()
     edm, flow_edges, vp = (d.found for d in results["triangle"].data)
     flat = np.concatenate((edm, flow_edges))

@@ -16,7 +16,7 @@ with ``c`` of :mod:`steinlab.solvers.heun` and ``D'_hat`` at the Euler state. Sp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,16 +28,9 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_levels, dra
 from steinlab.claims.instruments.step_jacobians import Slopes, measure, measure_secants
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.solvers import HEUN
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 DIMS = (1, 2, 3, 8)
 
@@ -157,7 +150,7 @@ def _check(name: str, solver: str, compare: Any, *, count: int, **options: Any) 
     )
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     names = ("exact denoisers", "perturbed", "secants")
     exact, bent, secant = (results[name].comparison for name in names)
     gap = np.abs(exact.measured / exact.predicted - 1)[exact.decided]

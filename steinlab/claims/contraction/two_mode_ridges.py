@@ -14,7 +14,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import given_grid, make_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import EULER, first_order
-from steinlab.verification.claim import SingleCase
+from steinlab.verification.cases import SingleCase
 
 NARROW = 1e-26
 """Variance of modes that stand for point masses."""

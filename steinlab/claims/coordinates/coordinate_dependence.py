@@ -28,16 +28,9 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem, Terms, take_step
 from steinlab.diffusion.processes import EDM, VP_LINEAR
 from steinlab.solvers import EULER
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("vp-linear", "flow")
 STATES = 256
@@ -214,7 +207,7 @@ def quoted() -> list[tuple[float, float, float, float]]:
     return rows
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     rows: list[Sequence[Any]] = [
         [f"{a:g} to {b:g}", f"{vp:.4g}", f"{edm:.4g}", f"{q[2]:g}", f"{q[3]:g}"]
         for (a, b, vp, edm), q in zip(quoted(), QUOTED, strict=True)
@@ -224,7 +217,7 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
     return Table(f"One DDIM step, modes at +-{mode:.4f}, deviation {spread:.4f}", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     c = results["coefficients"]
     ours, edm = (
         np.concatenate([getattr(d, side)[0].u_ref / getattr(d, side)[0].u_u for d in c.data])[

@@ -62,11 +62,10 @@ from steinlab.verification.claim import (
     Dropped,
     Effort,
     NegativeControl,
-    Number,
-    Result,
-    Table,
+    Results,
 )
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
 
 READINGS = ("coefficient", "relative", "state")
@@ -276,7 +275,7 @@ def _draw_smooth(effort: Effort) -> list[StepCases]:
 INSIDE, OUTSIDE, FAR = "random steps", "random steps, larger alpha", "data far away"
 
 
-def _both(results: Mapping[str, Result], *checks: str) -> list[Both]:
+def _both(results: Results, *checks: str) -> list[Both]:
     return [d for name in checks for d in results[name].data]
 
 
@@ -288,7 +287,7 @@ def _ratios(data: Sequence[Both], reading: str, estimator: str) -> np.ndarray:
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for where, check in ((f"alpha <= {SMALL:g}", INSIDE), (f"alpha > {SMALL:g}", OUTSIDE)):
         data = _both(results, check)
@@ -303,7 +302,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Deviation per state, EDM over VP coordinates, the same steps", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     data = {name: _both(results, name) for name in (INSIDE, OUTSIDE)}
     ratios = {name: _ratios(d, "coefficient", "probed") for name, d in data.items()}
     share = {name: (r <= 1).mean() for name, r in ratios.items()}

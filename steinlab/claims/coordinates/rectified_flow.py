@@ -40,10 +40,7 @@ from steinlab.claims.performance.integration_error import (
     table,
 )
 from steinlab.diffusion.processes import FLOW
-from steinlab.verification.claim import (
-    Claim,
-    NegativeControl,
-)
+from steinlab.verification.claim import Claim, NegativeControl
 
 THEOREM = Identity(reference, stein)
 

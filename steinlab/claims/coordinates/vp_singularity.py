@@ -31,16 +31,9 @@ from steinlab.claims.coordinates.singular_paths import (
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.linear_forms import Identity
 from steinlab.claims.instruments.step_checks import on_field, quadrature_check
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ def _remainder(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
     return {"u_x": alpha, "u_ref": -alpha}
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     values = {d.path: d.values for d in results["rates"].data}
     fixed, ratio = values["fixed"], values["ratio"]
     return [
@@ -185,9 +178,7 @@ CLAIM = Claim(
         ),
         NegativeControl("EDM coordinates diverge too", _with("fixed", edm=-1), ("rates",)),
         NegativeControl(
-            "cancellation leaves half",
-            Formula(RATES, Identity(_cancels, _half)),
-            ("cancellation",),
+            "cancellation leaves half", Formula(RATES, Identity(_cancels, _half)), ("cancellation",)
         ),
         *symbolic_controls(DERIVATION),
     ),

@@ -12,7 +12,7 @@ loss towards it, above ``E[x_star | x_start]`` which an invertible run keeps, is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -40,17 +40,10 @@ from steinlab.claims.instruments.random_steps import draw_law, draw_levels
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Space
+from steinlab.verification.quantities import Number
 
 FAMILIES = ("edm", "vp-linear", "flow")
 
@@ -187,7 +180,7 @@ def _draw_runs(effort: Effort) -> list[IterateCases]:
     return [cases for cases in runs if len(cases)]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     tight = np.concatenate([ratios(_by_loss(d)) for d in results["bound"].data])
     share = np.concatenate([d.excess / d.loss for d in results["loss"].data])
     c = results["loss of a run"].comparison

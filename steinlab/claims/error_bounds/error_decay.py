@@ -25,8 +25,9 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.loop import solve
 from steinlab.solvers.step import Diagnostics, Step, inner
-from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Number, Result
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def _draw_runs(effort: Effort) -> Sequence[Run]:
     return [*runs, *digits]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     runs = results["product"].data
     factors = [rho(run.terms)[0] for run in runs]
     loose = np.median(

@@ -8,7 +8,6 @@ false with this constant, and with any constant that does not know how far apart
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -41,16 +40,8 @@ from steinlab.claims.instruments.random_steps import draw_law, draw_levels
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import VP_LINEAR
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.quantities import Number, Table
 
 STEP_SOLVERS = ("euler", "heun")
 
@@ -125,7 +116,7 @@ def _draw_reweighted(effort: Effort) -> list[PairCases]:  # noqa: ARG001
     return [PairCases(Problem(p, s, t, SOLVERS["euler"], None), q)]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     data = results["optimum under p"].data[0]
     assert isinstance(data, Perturbed)
     off = np.abs(data.tilde / data.power - data.optimum)
@@ -147,7 +138,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     )
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     random, searched, exact = (
         np.concatenate([ratios(d) for d in results[name].data])
         for name in ("pairs", "search", "iterates")

@@ -11,7 +11,8 @@ import numpy as np
 from steinlab.claims.instruments.step_spaces import FAMILIES, law_parameters, levels_at, mixtures
 from steinlab.coefficient.step_terms import Problem
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import Cases, Claim
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Claim
 from steinlab.verification.falsify.spaces import Parameter, RowSpace, Space
 
 

@@ -12,7 +12,7 @@ All states of a run are functions of its start, so no step brings ``Err`` below
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +24,9 @@ from steinlab.claims.instruments.posterior_mean_collapse import (
     posterior_mean,
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,7 @@ def _check(
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = [
         [
             p.case.law,
@@ -132,7 +124,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table(title, columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     free = results["growth, estimated"].data
     grown = sum(bool(np.any(p.next_err > p.column("err"))) for p in free)
     worse = sum(bool(p.after[-1] > p.met[0].err) for p in free)

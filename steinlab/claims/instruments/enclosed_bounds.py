@@ -6,7 +6,7 @@ violation is proved; where a bound is proved to hold, a number says on how many 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -20,8 +20,9 @@ from analytic.certified.perturbation import PerturbationBound, perturbation_boun
 from analytic.certified.steps import ExactStep
 from steinlab.claims.instruments.enclosures import CertifiedCases, certified_check, law_of, listed
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import Check, Number, Result
+from steinlab.verification.claim import Check, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 PERTURBATION_CASES = (
     listed("euler", "4/5 3/5", "12/13 5/13", "modes", states={
@@ -265,7 +266,7 @@ def proved_constants(
     )
 
 
-def proved_bound(results: Mapping[str, Result]) -> list[Number]:
+def proved_bound(results: Results) -> list[Number]:
     """Return on how many listed cases the perturbation bound is proved; none where none ran."""
     if "certified" not in results:
         return []
@@ -276,7 +277,7 @@ def proved_bound(results: Mapping[str, Result]) -> list[Number]:
     return [Number("listed cases with a proof", len(proved)), *attained]
 
 
-def enclosed_constants(results: Mapping[str, Result]) -> list[Number]:
+def enclosed_constants(results: Results) -> list[Number]:
     """Return how tightly Lipschitz constants were enclosed; nothing where none was."""
     if "certified" not in results:
         return []

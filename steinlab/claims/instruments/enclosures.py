@@ -20,8 +20,9 @@ from analytic.certified.coefficient import step_terms
 from analytic.certified.laws import ExactMixture
 from analytic.certified.steps import ExactStep
 from steinlab.claims.instruments.linear_forms import Form, Identity
-from steinlab.verification.claim import Check, Effort, Number, Result
+from steinlab.verification.claim import Check, Effort, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 BITS = 53
 """Working precision of listed cases in the quick profile; 128 in the full."""
@@ -197,7 +198,7 @@ def certified_check(
     )
 
 
-def proof_radius(results: Mapping[str, Result]) -> list[Number]:
+def proof_radius(results: Results) -> list[Number]:
     """Return the numbers of a coefficient's check by proof; none where it did not run."""
     if "certified" not in results:
         return []

@@ -31,7 +31,8 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import Cases, Claim, SingleCase
+from steinlab.verification.cases import Cases, SingleCase
+from steinlab.verification.claim import Claim
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Space, picked
 

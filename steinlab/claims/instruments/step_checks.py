@@ -33,7 +33,8 @@ from steinlab.diffusion.laws import load_digits
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Check, Effort, SingleCase
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Effort
 from steinlab.verification.comparison import Comparison
 
 CLAIMED_SOLVERS = ("euler", "heun", "dpmpp-2m")

@@ -12,7 +12,8 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.verification.claim import FULL_FACTOR, Cases, Check, Effort
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import FULL_FACTOR, Check, Effort
 from steinlab.verification.falsify.spaces import Parameter, Space
 
 LIGHTEST = math.exp(-8)

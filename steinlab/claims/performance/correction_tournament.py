@@ -22,18 +22,10 @@ from steinlab.claims.performance.gain_ratios import interval_numbers, seed_of
 from steinlab.experiments.tournament.design import FEW, RECORDED, Cell, cells
 from steinlab.experiments.tournament.play import play
 from steinlab.experiments.tournament.summary import HURTS, Played, line, ratio
-from steinlab.verification.claim import (
-    FAMILY_LEVEL,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import FAMILY_LEVEL, Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 AIM = 0.25
 MEASURE = "energy_distance"
@@ -132,12 +124,12 @@ def _each(effort: Effort) -> Sequence[One]:
     return [One(cell) for whole in _whole(effort) for cell in whole.cells]
 
 
-def _lines(results: Mapping[str, Result]) -> list[Any]:
+def _lines(results: Results) -> list[Any]:
     played = results["mean"].data[0]
     return [line(name, played) for name in ENTRANTS if name != "none"]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     found = {one.entrant: one for one in _lines(results)}
     own, single = found["calibrated"], results["cells"].comparison
     return [
@@ -154,7 +146,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     columns = ["correction", "cells", "mean", "95 %", "improved", "worst", "spent"]
     rows = [
         [

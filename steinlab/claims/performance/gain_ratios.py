@@ -35,17 +35,11 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import PROBLEMS
 from steinlab.estimates import geometric_mean
 from steinlab.metrics import METRICS
-from steinlab.verification.claim import (
-    COUNTS_AS,
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    Number,
-    Result,
-)
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import COUNTS_AS, Check, Claim, Effort, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number
 from steinlab.verification.significance import critical
 
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
@@ -360,7 +354,7 @@ def design_of(
     return Design(process, evaluations, fraction, spread, states, seed_of(effort))
 
 
-def outcomes_of(results: Mapping[str, Result], check: str) -> list[Outcome]:
+def outcomes_of(results: Results, check: str) -> list[Outcome]:
     """Return the outcomes of a check on one design."""
     return list(results[check].data[0].outcomes)
 

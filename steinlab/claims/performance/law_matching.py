@@ -16,7 +16,7 @@ identity, and what the sampling of a batch makes of its root
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -29,16 +29,9 @@ from steinlab.claims.instruments.step_checks import on_field
 from steinlab.claims.performance import law_matching_batches as batches
 from steinlab.claims.performance import law_matching_change as change
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 SCALE = 1.02
 """By which the states of the control are off."""
@@ -113,7 +106,7 @@ IDENTITY = Check(
 )
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     exact, bound = (results[name].comparison for name in ("identity", "change"))
     share = (bound.measured / bound.predicted)[bound.decided]
     roots = results["roots"].data

@@ -24,7 +24,8 @@ from steinlab.corrections.law_matched import LawMatched, defect
 from steinlab.diffusion.laws import problem
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Effort, SingleCase
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Effort
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import square_band
 

@@ -15,7 +15,7 @@ one dimension ``Phi~'`` is the ratio of densities ``p~_s(y) / p~_end(Phi~(y))``.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -31,18 +31,11 @@ from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import get_solver
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 RANGE = (10.0, 0.1)
 """Noise-to-signal ratios of the runs."""
@@ -176,7 +169,7 @@ def _draw(effort: Effort) -> Sequence[Run]:
     ]
 
 
-def _shares(results: Mapping[str, Result]) -> list[Parts]:
+def _shares(results: Results) -> list[Parts]:
     runs = results["split"].data
     return [p for p in runs if p.run.process == EDM.name and p.run.error > 0]
 
@@ -185,7 +178,7 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for p in _shares(results):
         sizes = (_rms(v) for v in (p.total, p.local.sum(axis=0), p.denoiser))
@@ -195,7 +188,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Root mean square parts of the end's error, EDM", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     parts = {(p.run.solver, p.run.steps): p for p in _shares(results)}
     steps = sorted(n for name, n in parts if name == "dpmpp-2m")
     shown = [

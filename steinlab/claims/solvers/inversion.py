@@ -14,7 +14,7 @@ A run that begins at zero noise holds ``y`` fixed up to the first level, of rati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -47,19 +47,11 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.solvers.inversion import invert, round_trip
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Space, picked
+from steinlab.verification.quantities import Number, Table
 
 
 class Span(NamedTuple):
@@ -228,17 +220,17 @@ def _spaces(claim: Claim) -> list[Space]:
     return [one for one in spaces if one.check in names]
 
 
-def _seen(results: Mapping[str, Result], name: str) -> dict[str, Observed]:
+def _seen(results: Results, name: str) -> dict[str, Observed]:
     return {data.case.solver: data for data in results[name].data}
 
 
-def _flattered(results: Mapping[str, Result]) -> float:
+def _flattered(results: Results) -> float:
     """How many times smaller Heun's error is in a round trip than one way."""
     up, trip = (_seen(results, name)["heun"].error for name in ("up", TRIP))
     return up / trip
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     kinds = ("up", "up, matching start", TRIP)
     worst = max(results[name].comparison.excess.max() for name in kinds)
     first = max(data.error for data in results["first level"].data)
@@ -256,7 +248,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     return found
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     up, trip = _seen(results, "up"), _seen(results, TRIP)
     rows = []
     for name, seen in up.items():

@@ -33,17 +33,11 @@ from steinlab.coefficient.rounding import EPS, ROUNDING, Sized, on_sizes
 from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE
 from steinlab.solvers import Evaluation, Solver, get_solver
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, RowSpace, Space, picked
+from steinlab.verification.quantities import Number
 
 Pair = tuple[Solver, str, tuple[str, ...]]
 """A solver typed from its paper, the id of ours that equals it, and the processes where."""
@@ -165,7 +159,7 @@ def _draw(effort: Effort) -> Sequence[PairCase]:
     ]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     c = results["pairs"].comparison
     return [
         Number("identities", len(PAIRS)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,17 +35,9 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 PUBLISHED, CORRECTED = "dpmpp-3m", "dpmpp-3m-exact"
 
@@ -116,7 +108,7 @@ def _run(solver: Solver, matching: bool, steps: int) -> Solver | Plan:
     return make_plan(solver, steps, start=matching_start(solver)) if matching else solver
 
 
-def _order(results: Mapping[str, Result], name: str, label: str, key: str = "") -> Number:
+def _order(results: Results, name: str, label: str, key: str = "") -> Number:
     """Return the mean of a check's observed orders, with the largest error or spread."""
     seen = results[name].data
     mean = float(np.mean([data.order for data in seen]))
@@ -124,7 +116,7 @@ def _order(results: Mapping[str, Result], name: str, label: str, key: str = "") 
     return Number(label, mean, error, better="higher", key=key)
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     errors = few_steps()
     rows: list[Sequence[Any]] = [
         [label, *("" if e is None else f"{e:.3g}" for e in row)] for label, row in errors.items()
@@ -136,7 +128,7 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
     return Table(title, ["form", *(f"{b} evaluations" for b in BUDGETS)], rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     errors = few_steps()
     pairs = zip(errors[FORMS[0].label], errors[FORMS[2].label], strict=True)
     ratios = [corrected / printed for printed, corrected in pairs if printed and corrected]

@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from steinlab.verification.claim import Cases, Check, Effort
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Effort
 
 
 @dataclass(frozen=True)
