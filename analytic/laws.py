@@ -27,8 +27,6 @@ Robert, "Simulation of truncated normal variables", Statistics and Computing 5, 
 Mardia and Jupp, "Directional Statistics", 2000, section 3.5.4.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

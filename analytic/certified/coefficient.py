@@ -14,8 +14,6 @@ which is what ``acb.integral`` asks for. Beyond ``REACH`` a polynomial bound of 
 integrated against each Gaussian in closed form and added to the radius.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping
 from fractions import Fraction

@@ -12,8 +12,6 @@ and the denoiser is ``D = D_y e + b + G w`` with, for component means ``mu_k = b
     D_y = sum r_k mu_k,   G = sum r_k g_k,   d(D_y)/dy = G + (alpha/sigma^2) Var_r(mu).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction

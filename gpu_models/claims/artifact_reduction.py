@@ -5,8 +5,6 @@ test pictures are. FD-EffLite0 is measured in the headline runs alone, FD-classi
 is FID. The criterion is that of :mod:`gpu_models.claims.gains`.
 """
 
-from __future__ import annotations
-
 from gpu_models.claims.gains import (
     COUNTED,
     FAIR_CONTROLS,

@@ -8,8 +8,6 @@ extremes (of five rounds they enclose the true median with probability 15/16). P
 per step and state: ``m``, and ``m n / N`` on a sub-batch of ``n`` of ``N`` states.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from functools import partial

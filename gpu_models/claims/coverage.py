@@ -5,8 +5,6 @@ evaluations, and less mode collapse. Here a *setup* is one of those solvers on o
 budgets; mode collapse shows in recall (Kynkaanniemi et al. 2019), and precision is watched too.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self

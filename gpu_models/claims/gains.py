@@ -9,8 +9,6 @@ more checks show that the mean's criterion can be met: by the plain solver with 
 evaluations``, and by the ``calibrated`` table, which is ours.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

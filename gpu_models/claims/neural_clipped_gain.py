@@ -9,8 +9,6 @@ See :mod:`gpu_models.claims.gains` for the criterion and :mod:`gpu_models.study.
 errors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from gpu_models.claims.gains import (

@@ -13,8 +13,6 @@ whatever the network, and an exact denoiser's coefficient is ``1/(1 - kappa)``. 
 states; the joint errors used here take them as independent.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

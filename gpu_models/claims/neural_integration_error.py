@@ -6,8 +6,6 @@ exact laws; it, Theorem 4.7 clipped to [0.1, 1] and the calibrated table are sho
 :mod:`gpu_models.claims.gains` for the criterion and :mod:`gpu_models.study.pairs` for the errors.
 """
 
-from __future__ import annotations
-
 from gpu_models.claims.gains import (
     CONTROLS,
     COUNTED,

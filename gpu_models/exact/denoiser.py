@@ -10,8 +10,6 @@ and little else. With ``mass``, ``second`` and ``rest`` divided by the weight of
 and ``D``, ``V`` and ``div D`` follow as there.
 """
 
-from __future__ import annotations
-
 import math
 import weakref
 from collections.abc import Callable

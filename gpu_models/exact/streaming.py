@@ -18,8 +18,6 @@ by one of three methods:
   and bf16 only.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The network against the exact denoiser of its training set: error, divergence, coefficient."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Training in bf16 with a running average: one step, its memory, and what resumes it."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Mapping

@@ -8,8 +8,6 @@ generates. Theorem 4.7 holds for every denoiser under either coupling, so ``stei
 ``reference`` agree within their errors; ``tweedie`` differs by the score error along ``u``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A package registers a law by one line of the entry-point group ``steinlab.laws``
 ``name = "package.module:law"``: a law, or a function of no arguments that returns one.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """What the numbers of a ledger's row mean, in words a reader can check."""
 
-from __future__ import annotations
-
 import functools
 import html
 import json

@@ -1,7 +1,5 @@
 """Solvers: one small file per family, one line each in the registry."""
 
-from __future__ import annotations
-
 from steinlab.solvers.adams import IPNDM, deis_tab
 from steinlab.solvers.base import (
     Candidate,

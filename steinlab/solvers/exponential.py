@@ -24,8 +24,6 @@ The DPM-Solver++ multistep solvers (Lu et al., 2022) are of this form. With ``h 
 The published 3M has ``c = 1`` and is of order two; the expansion of ``D`` gives ``c = 2``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from analytic import NoiseLevel

@@ -1,7 +1,5 @@
 """The registry: every solver by id, one line per family."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType

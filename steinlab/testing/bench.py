@@ -12,8 +12,6 @@ how far it moves when all are doubled. An error below ``100`` times the referenc
 rounding ``size * eps * n``, is not read.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

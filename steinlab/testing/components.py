@@ -1,7 +1,5 @@
 """Checks of parts: a denoiser ``(x, level) -> x0``, a correction ``(step, rng) -> state, ...``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -7,8 +7,6 @@ as far as the mean's law is Student's: ``|x|^2`` of a law with few moments has l
 others compare to rounding and have none.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any

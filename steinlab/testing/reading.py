@@ -7,8 +7,6 @@ drawn at random tells whether the subject is linear at all; one that clips, adap
 not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

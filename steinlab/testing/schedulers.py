@@ -9,8 +9,6 @@ whole table ``alphas_cumprod`` of a scheduler rebuilt with one entry per level w
 ``step`` may not cast to float32. On its own grid (:meth:`Scheduled.own_grid`) nothing is touched.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import logging

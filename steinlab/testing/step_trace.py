@@ -5,8 +5,6 @@ contributes ``F(x_{i+1}, s_{i+1}) - F(x_i, s_i)``: its local error, carried to t
 telescopes to the run's whole error, exactly.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -6,8 +6,6 @@ falsifier searches them, a case is what was written, replay reads it, and shrink
 numbers towards 0, 1 or fewer digits and the kind towards a smaller one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

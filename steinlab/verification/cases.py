@@ -1,7 +1,5 @@
 """Batches of cases: what a check draws, measures together, and writes down one by one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, Self

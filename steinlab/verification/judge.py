@@ -3,8 +3,6 @@
 Run one check of a claim, and the negative controls that it may reject.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Mapping, Sequence

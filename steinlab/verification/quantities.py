@@ -1,7 +1,5 @@
 """What a claim found, as terminal, page and headline show it: numbers, and tables."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -10,8 +10,6 @@ samples: an exact trace takes 1,024 Jacobian products, several seconds per state
 in ``docs/networks.md``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache

@@ -7,8 +7,6 @@ Nothing makes a network's Jacobian symmetric; a trained one is so only where it 
 galaxies' Jacobians, 1,024 x 1,024, are estimated: ``E|(J -+ J') v|^2 = |J -+ J'|_F^2``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

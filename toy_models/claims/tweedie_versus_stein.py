@@ -11,8 +11,6 @@ law and the states' being two mixtures; on trained networks they are sampled und
 ``p`` of their data, whose exact denoiser gives ``(sigma^2/alpha)(s_model - s_p) = D_model - D``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial

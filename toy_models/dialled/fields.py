@@ -9,8 +9,6 @@ of the states, ``z = x / sqrt(alpha^2 + sigma^2)``, at every level:
 Their mean square is a finite sum of values of the law's characteristic function.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 

@@ -4,8 +4,6 @@ r"""The data of the trained toys: 2-D laws of a known shape, and 8 x 8 digits.
 ``checkerboard`` and ``spirals`` can only be sampled.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -11,8 +11,6 @@ or more narrow modes the exact flow itself falls below 1, and in VP or flow coor
 on Gaussian data too.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

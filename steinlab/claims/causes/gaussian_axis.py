@@ -1,7 +1,5 @@
 """Gaussian data on one axis in EDM coordinates: what a step of Euler does there, as it is coded."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

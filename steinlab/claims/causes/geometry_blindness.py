@@ -7,8 +7,6 @@ modes nor widths nor dimension, so that it cannot adapt to them, and need not be
 coordinates, and for steps of more evaluations, the optimum does depend on the law.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -10,8 +10,6 @@ step, is this correction with ``lambda = 1/gamma_law``. The optimum towards ``x_
 ``1/(1 - k) > 1``: where the one shortens the step, the other lengthens it.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable

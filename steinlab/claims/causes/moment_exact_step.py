@@ -14,8 +14,6 @@ return ``D``. ``w`` is self-normalised, ``1 - E<D_c, r_c>/E<x_c, r_c>``
 variance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple

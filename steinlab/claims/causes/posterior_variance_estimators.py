@@ -14,8 +14,6 @@ the self-normalised numerator and denominator share their noise. For isotropic G
 ``V`` from any two states.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple

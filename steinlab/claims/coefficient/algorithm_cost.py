@@ -6,8 +6,6 @@ call, and Tweedie's estimator nothing. A step of ``E`` evaluations has a Jacobia
 them: ``m E`` products, and in forward mode ``E`` evaluations again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial

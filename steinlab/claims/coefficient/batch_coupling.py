@@ -15,8 +15,6 @@ say of the means of ``q`` and ``q + m' psi``, whose variances are integrals: an 
 whatever ``m'`` is, with little noise.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -12,8 +12,6 @@ however many coordinates it has. In VP components want unlike coefficients, and 
 falling with ``d``; in EDM and in flow a first-order step wants ``1/(1 - kappa)`` in every one.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -9,8 +9,6 @@ on the half-plane ``x = (x_1, r, 0, ..., 0)``, the solver runs in all ``d`` dime
 Unlike laws with one shared variance, these do not factorise: the responsibilities depend on ``r``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -15,8 +15,6 @@ Counted is the correction as this package has it, on arrays that count what is d
 products are counted as calls: what is done inside belongs to the network.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache

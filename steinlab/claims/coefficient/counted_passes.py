@@ -1,7 +1,5 @@
 """Runs on a denoiser that counts the passes made through it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache

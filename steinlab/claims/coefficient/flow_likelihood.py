@@ -13,8 +13,6 @@ process and solver follows the same flow, in coordinates of its own: with the sa
 ``d log(alpha)``, the volume of ``y = x / alpha``, two of them give one number.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass

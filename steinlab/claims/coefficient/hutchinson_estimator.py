@@ -13,8 +13,6 @@ vectors, or over a tensor Gauss-Hermite rule that is exact for the quartic polyn
 The ratio ``gamma_hat`` is that of :mod:`steinlab.claims.coefficient.ratio_estimator`.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

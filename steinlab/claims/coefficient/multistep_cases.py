@@ -1,7 +1,5 @@
 """One step of a multistep solver in one dimension, integrated over ``(x_star, eps)``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache

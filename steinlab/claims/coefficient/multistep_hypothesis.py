@@ -14,8 +14,6 @@ its history, ``T = kappa x + sum beta_j D_j + sum zeta_j x_j``, with ``V_j = E|x
 It is zero when the history's noise is independent of ``x``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

@@ -4,8 +4,6 @@ r"""The optimum of the mean-square objective.
 ``J``, at ``-1, 0, 1``, and compared with the formula: two routes without a common integral.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

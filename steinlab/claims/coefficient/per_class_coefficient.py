@@ -8,8 +8,6 @@ is integrated directly, its parabola is not used: ``E_c|x - gamma u - x_star|^2`
 the class's law.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple

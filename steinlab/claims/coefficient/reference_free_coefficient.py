@@ -1,7 +1,5 @@
 """Theorem 4.7: the coefficient without a reference sample."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -7,8 +7,6 @@ Lipschitz constant. To show it, a denoiser ``D + A tanh(x / w)`` makes the step'
 derivative almost everywhere is zero, and the identity is lost.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial

@@ -7,8 +7,6 @@ to A departs from it: Tweedie's estimate ``E_B<u, x - D_A>/E_B|u|^2``, by
 ``(sigma^2/alpha) E_B<u, s_A - s_B>/E_B|u|^2``, and a coefficient calibrated under A.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

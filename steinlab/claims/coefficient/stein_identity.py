@@ -1,7 +1,5 @@
 r"""Stein's identity under the forward coupling, for solver residuals and for arbitrary fields."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple

@@ -15,8 +15,6 @@ two modes at ``+-R``, ``x = 0``, the product of the steps' ``T'`` tends to ``Phi
 refined.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

@@ -14,8 +14,6 @@ and both are equalities; a negative or rotating direction of ``D'`` makes them s
 with ``c`` of :mod:`steinlab.solvers.heun` and ``D'_hat`` at the Euler state. Spectral norms.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

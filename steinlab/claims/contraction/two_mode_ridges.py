@@ -1,7 +1,5 @@
 """Two modes and the ridge between them: slopes of steps and of the exact flow at ``x = 0``."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

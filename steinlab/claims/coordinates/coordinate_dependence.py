@@ -12,8 +12,6 @@ integrals in EDM coordinates, and the corrected states, mapped back, differ by
         = (gamma_x - 1) (1 - alpha / alpha') y + (gamma_y - gamma_x) u_y.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Section 4.5: at ``alpha = 1`` the drift term vanishes and the coefficient is a divergence."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -33,8 +33,6 @@ are steps with ``rms(alpha x_star) <= sigma / 4`` (:data:`NEAR`) too, where it i
 most; data far from the origin are a dropped condition of their own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

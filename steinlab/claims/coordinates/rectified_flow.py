@@ -8,8 +8,6 @@ from ``t = 0.999``; the definition's coefficient clipped from both sides has a c
 (:mod:`steinlab.claims.performance.clipped_gain_flow`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 

@@ -1,7 +1,5 @@
 r"""Derivations of the coefficient: its optimum, without a reference, at ``alpha = 1``, near 1."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy as sp

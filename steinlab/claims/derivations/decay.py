@@ -1,7 +1,5 @@
 r"""Derivation of Theorem 4.8: one step, the range of ``rho``, and ``N`` steps by induction."""
 
-from __future__ import annotations
-
 import sympy as sp
 
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals

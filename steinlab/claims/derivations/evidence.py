@@ -1,7 +1,5 @@
 """Derivations as evidence of a claim: one case per step, and the controls."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self

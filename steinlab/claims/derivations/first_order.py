@@ -1,7 +1,5 @@
 r"""Derivations for a step that evaluates an exact denoiser once: ``T = kappa x + beta D``."""
 
-from __future__ import annotations
-
 import sympy as sp
 
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals

@@ -5,8 +5,6 @@ On an axis of variance ``l`` a step from ``t`` to ``t' = t - h`` has the exact g
 ``w = t^2/(l + t^2)``.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy as sp

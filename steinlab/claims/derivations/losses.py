@@ -1,7 +1,5 @@
 r"""Derivations of losses: per class, and of a denoiser beside that of the states' own law."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals

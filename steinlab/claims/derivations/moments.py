@@ -3,8 +3,6 @@ r"""Derivations of second moments at a level and after a moment-exact step.
 Letters stand for vectors less their means, which changes no premise: ``E[x - alpha D] = 0``.
 """
 
-from __future__ import annotations
-
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals
 from steinlab.claims.derivations.first_order import (
     PREMISES,

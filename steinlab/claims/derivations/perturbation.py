@@ -5,8 +5,6 @@ coefficient there, ``gamma_q`` the optimum for the model's own denoiser; ``gap``
 discrepancy ``s_model - s_q``.
 """
 
-from __future__ import annotations
-
 import sympy as sp
 
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals

@@ -8,8 +8,6 @@ of ``gamma*``, for ``E<u,x>``, which the drift term divides by ``alpha``, and fo
 exponents of their quotients follow.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy as sp

@@ -5,8 +5,6 @@ the plain one by ``|gamma* - 1| |u|_{L2} <= |T - x_star|_{L2}``: it vanishes wit
 distance to the *reference sample*. A candidate that is accurate as an ODE step is another matter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

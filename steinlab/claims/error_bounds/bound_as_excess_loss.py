@@ -10,8 +10,6 @@ The states of a run are no such sum. What they were started from is an ``x_star`
 loss towards it, above ``E[x_star | x_start]`` which an invertible run keeps, is another number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple

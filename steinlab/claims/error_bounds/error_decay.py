@@ -5,8 +5,6 @@ Many steps: the error measured at the end of a run with reference-based coeffici
 product of ``1 - rho_k`` and against ``(1 - min rho)^N``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self

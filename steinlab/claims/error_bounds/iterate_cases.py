@@ -5,8 +5,6 @@ next step is the one whose coefficient is looked at. A multistep run is followed
 step, since its own candidate is no function of the state alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self

@@ -10,8 +10,6 @@ Stein's identity under ``q`` gives ``gamma_tilde - gamma_q = (sigma^2/alpha) E_q
 E_q|u|^2``; the left side is computed from ``div u``, without ``s_q``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ model's own denoiser this is Stein's identity and Cauchy-Schwarz. For the optimu
 false with this constant, and with any constant that does not know how far apart the modes are.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

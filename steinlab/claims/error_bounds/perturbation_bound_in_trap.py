@@ -6,8 +6,6 @@ bound is checked like anywhere else. Where the run has folded space, ``q`` has s
 like ``A c^(-3/2)``, so a number read off at one resolution is meaningless.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Spaces that hold a mixture, or two, and a step or a run between noise levels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

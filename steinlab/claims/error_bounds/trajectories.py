@@ -1,7 +1,5 @@
 """Runs that record, at every step, the coefficient by reference beside the one without."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self

@@ -10,8 +10,6 @@ All states of a run are functions of its start, so no step brings ``Err`` below
 (:mod:`steinlab.claims.instruments.posterior_mean_collapse`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

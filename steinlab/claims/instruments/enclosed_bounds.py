@@ -4,8 +4,6 @@ Both sides are enclosed. A formula is evaluated at the ends of the enclosures th
 violation is proved; where a bound is proved to hold, a number says on how many cases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction

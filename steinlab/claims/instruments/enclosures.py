@@ -6,8 +6,6 @@ listed, in exact fractions; nothing is drawn. The ledger's doubles limit what a 
 to ``2^-53``; the radii themselves are in :attr:`Enclosed.radius`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction

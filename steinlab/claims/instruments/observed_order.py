@@ -5,8 +5,6 @@ Global: runs of ``n`` and ``2 n`` steps between two levels. Local: one step of l
 how far it moves when both lengths are halved once more.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -5,8 +5,6 @@ whose last term vanishes for the exact ``D``. The corrected state is then ``D(x)
 optimum is the posterior mean, not a state of the next level.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

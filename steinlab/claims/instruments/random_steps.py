@@ -1,7 +1,5 @@
 """Random steps on random laws, drawn as stacks and written down one by one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType

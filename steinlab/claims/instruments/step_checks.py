@@ -1,7 +1,5 @@
 """Checks that several claims share: steps by quadrature, by samples, and on the digits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -13,8 +13,6 @@ ratio; it is left out of ``cells`` and judged as a dropped condition, so that it
 is not hidden.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial

@@ -8,8 +8,6 @@ ratio, whose two runs are paired, at a level shared by as many cells as the whol
 noise floor of true samples stands on both sides of every ratio.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -6,8 +6,6 @@ it does not: in EDM's own coordinates the mean at so few evaluations is not told
 published rule, clipped from below only, loses.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

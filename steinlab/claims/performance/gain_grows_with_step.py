@@ -9,8 +9,6 @@ rule's ratio at 4 is below that at 10 too, because its loss grows with the numbe
 Judged is the definition's coefficient clipped to [0.1, 1] and [0.5, 1] in VP coordinates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -11,8 +11,6 @@ cell's ratio exceeds ``WORST`` by more than its states' sampling error, at the f
 The parts are checks of their own. Runs that break off, and ratios beyond ``CAP``, count as ``CAP``.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

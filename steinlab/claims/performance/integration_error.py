@@ -8,8 +8,6 @@ below only. The design and the criterion are those of
 coefficient so clipped has a claim of its own (:mod:`steinlab.claims.performance.clipped_gain`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

@@ -5,8 +5,6 @@ grid is not such a limit: the optimum towards ``x_star`` of a short step is not 
 length (``1/(1 - kappa)`` in EDM). What the clip lets through is then an error in every step.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from steinlab.claims.instruments.paired_runs import CLIPPED

@@ -13,8 +13,6 @@ identity, and what the sampling of a batch makes of its root
 (:mod:`steinlab.claims.performance.law_matching_batches`).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import replace

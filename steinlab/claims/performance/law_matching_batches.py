@@ -10,8 +10,6 @@ for the scale of the state; the batch's mean in the place of ``m`` adds nothing 
 ``E N = 0``. Isotropic Gaussian data: ``F' = 2`` and ``Var(c) = 1 / (2 n d)``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -22,8 +22,6 @@ within ``R sigma^2 / v`` (Popoviciu). Where modes are so far apart that ``nu <= 
 several roots, and nothing is promised.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self

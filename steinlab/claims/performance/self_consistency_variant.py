@@ -10,8 +10,6 @@ The first is the kinder one, and is judged. It evaluates the denoiser once more 
 the last: a run of 5 spends 9, which the second condition dropped counts.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

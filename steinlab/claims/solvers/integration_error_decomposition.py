@@ -12,8 +12,6 @@ carried to the end by the flow (Lady Windermere's fan), and the formula of Aleks
 one dimension ``Phi~'`` is the ratio of densities ``p~_s(y) / p~_end(Phi~(y))``.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

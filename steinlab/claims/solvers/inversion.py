@@ -12,8 +12,6 @@ A run that begins at zero noise holds ``y`` fixed up to the first level, of rati
 ``e^2 |score| / 2``, of order two in ``e`` whatever the solver.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial

@@ -7,8 +7,6 @@ tolerance is the running rounding error of both runs: every step's own, carried 
 (:class:`steinlab.coefficient.rounding.Sized`).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

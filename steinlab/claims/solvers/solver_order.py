@@ -1,7 +1,5 @@
 """Every solver's declared order, observed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Whether DPM-Solver++(3M), as published and as every peer ships it, is of order three."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The decay identity along a run, and what iterating the reference-free coefficient does."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 

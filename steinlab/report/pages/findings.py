@@ -6,8 +6,6 @@ by an entry point of the group ``steinlab.findings``, a function of solvers and 
 evaluations that returns paragraphs.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
