@@ -82,14 +82,15 @@ class Check:
     name : str
     method : str
         One of :data:`METHODS`.
+    restore : callable
+        ``JSON of one case -> cases``, for replay; or the class of the cases, whose ``restore`` is
+        that.
     draw : callable
         ``Effort -> batches of cases``.
     measure : callable
         ``cases -> data``; expensive, done once.
     compare : callable
         ``(data, formula) -> Comparison`` with one entry per case; cheap.
-    restore : callable
-        ``JSON of one case -> cases``, for replay.
     pool : callable, optional
         ``(data of all batches, formula) -> Comparison``: a joint test of a sampled check.
     covers : bool
@@ -111,12 +112,12 @@ class Check:
     """
 
     name: str
-    _: KW_ONLY
     method: str
+    restore: Callable[[Mapping[str, Any]], Cases] | type[Any]
+    _: KW_ONLY
     draw: Callable[[Effort], Sequence[Cases]]
     measure: Callable[[Any], Any]
     compare: Callable[[Any, Any], Comparison]
-    restore: Callable[[Mapping[str, Any]], Cases]
     pool: Callable[[Sequence[Any], Any], Comparison] | None = None
     covers: bool = False
     available: Callable[[], str] | None = None
@@ -126,8 +127,10 @@ class Check:
     seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an unknown method."""
+        """Refuse an unknown method; take the function where the class of the cases is given."""
         one_of(f"method of check {self.name}", self.method, METHODS)
+        if isinstance(self.restore, type):
+            object.__setattr__(self, "restore", self.restore.restore)
 
     def missing(self) -> str:
         """Return why the check cannot run here, empty if it can."""

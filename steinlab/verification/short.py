@@ -327,11 +327,11 @@ def claim(
             checks=(
                 Check(
                     CHECK,
-                    method="quadrature",
+                    "quadrature",
+                    of,
                     draw=of.draw,
                     measure=of.measure,
                     compare=of.compare,
-                    restore=of.restore,
                     locate=of.locate,
                 ),
             ),

@@ -221,11 +221,11 @@ CLAIM = Claim(
     checks=(
         Check(
             "levels",
-            method="neural",
+            "neural",
+            Level,
             draw=_draw,
             measure=measure,
             compare=compare,
-            restore=Level.restore,
             partly=_left_out,
         ),
     ),

@@ -173,9 +173,7 @@ def _mixtures(effort: Effort) -> Sequence[MixtureStep]:  # noqa: ARG001
 
 
 def _check(name: str, draw: Any, kind: type[SingleCase]) -> Check:
-    return Check(
-        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=kind.restore
-    )
+    return Check(name, "quadrature", kind, draw=draw, measure=measure, compare=compare)
 
 
 def _lowest(results: Results) -> list[list[Any]]:

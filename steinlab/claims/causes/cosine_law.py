@@ -215,9 +215,7 @@ def _scales(effort: Effort) -> list[Scales]:  # noqa: ARG001
 
 
 def _check(name: str, draw: Any, measure: Any, compare: Any, restore: Any) -> Check:
-    return Check(
-        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=restore
-    )
+    return Check(name, "quadrature", restore, draw=draw, measure=measure, compare=compare)
 
 
 def _ends(n: int) -> dict[str, tuple[float, ...]]:

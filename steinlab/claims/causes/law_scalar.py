@@ -99,9 +99,7 @@ def _drawn(effort: Effort, *, other: bool = False) -> list[Axis]:
 
 
 def _check(name: str, compare: Any, draw: Any = _drawn) -> Check:
-    return Check(
-        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=Axis.restore
-    )
+    return Check(name, "quadrature", Axis, draw=draw, measure=measure, compare=compare)
 
 
 def constant(deviation: float) -> float:

@@ -181,9 +181,7 @@ def _draw(widths: str, axes: bool, count: int) -> Callable[[Effort], list[Batch]
 
 
 def _check(name: str, draw: Any, measure: Any, compare: Any, kind: Any) -> Check:
-    return Check(
-        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=kind.restore
-    )
+    return Check(name, "quadrature", kind, draw=draw, measure=measure, compare=compare)
 
 
 def _batches(name: str, widths: str, axes: bool, count: int = 60) -> Check:

@@ -208,9 +208,7 @@ def _draw_batches(effort: Effort) -> list[Batches]:
 def _check(name: str, method: str, kind: Any, *steps: Any) -> Check:
     """Return a check of its three steps: draw, measure, compare."""
     draw, measure, compare = steps
-    return Check(
-        name, method=method, draw=draw, measure=measure, compare=compare, restore=kind.restore
-    )
+    return Check(name, method, kind, draw=draw, measure=measure, compare=compare)
 
 
 def _largest(results: Results) -> dict[str, list[float]]:

@@ -95,12 +95,7 @@ def _check(name: str, count: str, *, stages: bool = False) -> Check:
         return _exactly(COUNTS[count](p), getattr(formula, count)(p))
 
     return Check(
-        name,
-        method="property",
-        draw=partial(_runs, stages=stages),
-        measure=measure,
-        compare=compare,
-        restore=Run.restore,
+        name, "property", Run, draw=partial(_runs, stages=stages), measure=measure, compare=compare
     )
 
 

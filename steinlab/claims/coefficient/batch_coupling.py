@@ -250,14 +250,7 @@ CLAIM = Claim(
     ),
     formula=limit,
     checks=(
-        Check(
-            "batches",
-            method="monte-carlo",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=Coupled.restore,
-        ),
+        Check("batches", "monte-carlo", Coupled, draw=_draw, measure=measure, compare=compare),
     ),
     controls=(
         NegativeControl("independent outputs", lambda _: 0.0),

@@ -209,12 +209,7 @@ def _numbers(results: Results) -> list[Number]:
 
 
 PRODUCTS = Check(
-    "product laws",
-    method="monte-carlo",
-    draw=_draw,
-    measure=measure,
-    compare=compare,
-    restore=Product.restore,
+    "product laws", "monte-carlo", Product, draw=_draw, measure=measure, compare=compare
 )
 STATED = Formula(ratio_variance, ratio_bias, lambda case: case.states * case.dim)
 

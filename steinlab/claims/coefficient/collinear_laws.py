@@ -160,11 +160,11 @@ def restore(case: Mapping[str, Any]) -> MeridianCases:
 
 MERIDIAN = Check(
     "line times radius",
-    method="quadrature",
+    "quadrature",
+    restore,
     draw=draw,
     measure=measure,
     compare=compare,
-    restore=restore,
     seconds=8,
 )
 """Collinear mixtures in 3, 8 and 64 dimensions."""

@@ -178,9 +178,7 @@ def _check(name: str) -> Check:
         seen, right = float(getattr(data, name)), float(getattr(formula, name)(data.size))
         return Comparison(np.array([seen]), np.array([right]), np.zeros(1))
 
-    return Check(
-        name, method="property", draw=_sizes, measure=measure, compare=compare, restore=Size.restore
-    )
+    return Check(name, "property", Size, draw=_sizes, measure=measure, compare=compare)
 
 
 def _slope(route: str, probes: int) -> float:

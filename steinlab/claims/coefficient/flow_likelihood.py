@@ -274,11 +274,11 @@ def _drawn(dims: tuple[int, ...], count: int, effort: Effort) -> list[Drawn]:
 def _check(name: str, count: int, dims: tuple[int, ...], measure: Any, compare: Any) -> Check:
     return Check(
         name,
-        method="quadrature",
+        "quadrature",
+        Drawn,
         draw=lambda effort: _drawn(dims, count, effort),
         measure=measure,
         compare=compare,
-        restore=Drawn.restore,
     )
 
 
@@ -367,11 +367,11 @@ CLAIM = Claim(
         _check(EXPONENTIAL, 3, (2,), measure_spread, compare_exponential),
         Check(
             NETWORK,
-            method="neural",
+            "neural",
+            Flows,
             draw=lambda effort: [Flows(*NETWORK_FLOWS, int(effort.rng.integers(2**32)))],
             measure=measure_flows,
             compare=compare_flows,
-            restore=Flows.restore,
             available=network_missing,
             seconds=5.0,
         ),

@@ -321,14 +321,7 @@ def guided_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
 
 
 def _flow_check(name: str, draw: Any) -> Check:
-    return Check(
-        name,
-        method="quadrature",
-        draw=draw,
-        measure=measure,
-        compare=compare_flow,
-        restore=GuidedFlow.restore,
-    )
+    return Check(name, "quadrature", GuidedFlow, draw=draw, measure=measure, compare=compare_flow)
 
 
 CLAIM = Claim(
@@ -353,22 +346,22 @@ CLAIM = Claim(
     checks=(
         Check(
             "class coupling",
-            method="quadrature",
+            "quadrature",
+            GuidedStep,
             draw=_draw,
             measure=measure,
             compare=compare_integrated,
-            restore=GuidedStep.restore,
         ),
         _flow_check("flow", _draw_flows),
         Check(
             NETWORK,
-            method="neural",
+            "neural",
+            NetworkStep,
             draw=lambda effort: [
                 NetworkStep(w, int(effort.rng.integers(2**32))) for w in NETWORK_WEIGHTS
             ],
             measure=measure,
             compare=compare_network,
-            restore=NetworkStep.restore,
             available=network_missing,
             seconds=5.0,
         ),

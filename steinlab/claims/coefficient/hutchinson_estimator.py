@@ -253,11 +253,11 @@ def _no_probes(batch: Batch) -> tuple[float, float]:
 def _probe_check(kind: str, law: str) -> Check:
     return Check(
         f"{kind}, {law}",
-        method="property",
+        "property",
+        StepCases,
         draw=_draw_probed,
         measure=partial(measure_probes, law=law),
         compare=compare_mean if kind == "mean" else compare_variance,
-        restore=StepCases.restore,
     )
 
 
@@ -333,12 +333,7 @@ class TiltedSpace:
 
 
 OF_RATIO = Check(
-    BIAS,
-    method="monte-carlo",
-    draw=_draw_batches,
-    measure=measure_ratio,
-    compare=compare_bias,
-    restore=Batch.restore,
+    BIAS, "monte-carlo", Batch, draw=_draw_batches, measure=measure_ratio, compare=compare_bias
 )
 
 CLAIM = Claim(

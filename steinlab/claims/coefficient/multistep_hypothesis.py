@@ -185,22 +185,22 @@ def _integrated(
 ) -> Check:
     return Check(
         name,
-        method="quadrature",
+        "quadrature",
+        HistoryCase,
         draw=partial(draw_histories, shared=shared),
         measure=integrate_case,
         compare=compare,
-        restore=HistoryCase.restore,
     )
 
 
 def _sampled(name: str, measure: Callable[[StepCases], Measured]) -> Check:
     check = Check(
         name,
-        method="monte-carlo",
+        "monte-carlo",
+        StepCases,
         draw=_draw_2m,
         measure=measure,
         compare=compare_sampled,
-        restore=StepCases.restore,
         pool=pool_sampled,
     )
     return on_field(check, "identity")

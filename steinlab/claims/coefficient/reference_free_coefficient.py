@@ -61,11 +61,11 @@ def shared_history(*families: str) -> Dropped:
 
     check = Check(
         "shared history",
-        method="monte-carlo",
+        "monte-carlo",
+        StepCases,
         draw=draw,
         measure=_shared_history,
         compare=compare_sampled,
-        restore=StepCases.restore,
     )
     return Dropped("2M history that shares the noise of x", check, unstated=True)
 
@@ -145,11 +145,11 @@ CLAIM = Claim(
             "states coupled with 1.1 sigma",
             Check(
                 "wide noise",
-                method="monte-carlo",
+                "monte-carlo",
+                StepCases,
                 draw=_draw_euler,
                 measure=_wide_noise,
                 compare=compare_sampled,
-                restore=StepCases.restore,
                 pool=pool_sampled,
             ),
         ),

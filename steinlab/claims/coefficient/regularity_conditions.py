@@ -179,11 +179,11 @@ CLAIM = Claim(
         replace(quadrature_check(400), name="large steps"),
         Check(
             "steep slopes",
-            method="quadrature",
+            "quadrature",
+            SteepCases,
             draw=partial(draw_steep, count=180),
             measure=integrate_steep,
             compare=compare_steep,
-            restore=SteepCases.restore,
         ),
     ),
     controls=(
@@ -200,14 +200,7 @@ CLAIM = Claim(
     dropped=tuple(
         Dropped(
             why,
-            Check(
-                name,
-                method="quadrature",
-                draw=draw,
-                measure=measure,
-                compare=compare,
-                restore=restore,
-            ),
+            Check(name, "quadrature", restore, draw=draw, measure=measure, compare=compare),
         )
         for name, why, draw, measure, compare, restore in CONDITIONS
     ),

@@ -220,16 +220,7 @@ CLAIM = Claim(
         "unstated: that coupling holds; states which the model has stepped to do not follow it",
     ),
     formula=Identity(reference, stein),
-    checks=(
-        Check(
-            "shifts",
-            method="quadrature",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=Shifts.restore,
-        ),
-    ),
+    checks=(Check("shifts", "quadrature", Shifts, draw=_draw, measure=measure, compare=compare),),
     controls=(
         NegativeControl("Tweedie with the model's denoiser", Identity(reference, tweedie)),
         NegativeControl("wrong sign of the divergence", Identity(reference, stein_wrong_sign)),
@@ -240,11 +231,11 @@ CLAIM = Claim(
             "states that the model's step made of B's",
             Check(
                 "later step",
-                method="quadrature",
+                "quadrature",
+                Shifts,
                 draw=_draw_later,
                 measure=measure_later,
                 compare=compare_later,
-                restore=Shifts.restore,
             ),
             unstated=True,
         ),

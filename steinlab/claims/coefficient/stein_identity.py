@@ -183,11 +183,11 @@ def _uniform(rng: np.random.Generator, eps: np.ndarray) -> np.ndarray:
 def _other_noise(name: str, noise: Callable[..., np.ndarray]) -> Check:
     return Check(
         name,
-        method="monte-carlo",
+        "monte-carlo",
+        StepCases,
         draw=_draw_plane,
         measure=partial(_cubic, noise=noise),
         compare=compare_sampled,
-        restore=StepCases.restore,
         pool=pool_sampled,
     )
 
@@ -228,11 +228,11 @@ CLAIM = Claim(
     checks=(
         Check(
             "fields",
-            method="quadrature",
+            "quadrature",
+            FieldCases,
             draw=_draw_lines,
             measure=integrate_fields,
             compare=compare_fields,
-            restore=FieldCases.restore,
         ),
         quadrature_check(1000),
         sampled_check(1500),
@@ -252,11 +252,11 @@ CLAIM = Claim(
             "discontinuous field sign(x - mean)",
             Check(
                 "discontinuous field",
-                method="quadrature",
+                "quadrature",
+                StepCases,
                 draw=_draw_jumps,
                 measure=_broken,
                 compare=compare_fields,
-                restore=StepCases.restore,
             ),
         ),
         Dropped("states coupled with 1.1 sigma", _other_noise("wide noise", _wide)),

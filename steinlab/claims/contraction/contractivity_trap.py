@@ -239,11 +239,11 @@ def _lost(data: Edge) -> np.ndarray:
 
 AT_A_STATE = Check(
     "step at a state",
-    method="property",
+    "property",
+    StepCases,
     draw=partial(_draw, count=100, families=("edm",)),
     measure=measure_growth,
     compare=compare_growth,
-    restore=StepCases.restore,
 )
 
 CLAIM = Claim(
@@ -261,21 +261,21 @@ CLAIM = Claim(
     checks=(
         Check(
             "triangle",
-            method="property",
+            "property",
+            StepCases,
             draw=partial(_draw, count=300, families=FAMILIES),
             measure=find_edge,
             compare=compare_edge,
-            restore=StepCases.restore,
         ),
         AT_A_STATE,
         replace(AT_A_STATE, name="flow at a state", method="quadrature", compare=compare_flow),
         Check(
             "refined grid",
-            method="quadrature",
+            "quadrature",
+            Ridge,
             draw=_draw_ridges,
             measure=measure_refined,
             compare=compare_refined,
-            restore=Ridge.restore,
         ),
         proved_constants(lambda formula: formula.threshold, compare_threshold),
     ),

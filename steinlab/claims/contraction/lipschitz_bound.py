@@ -140,11 +140,11 @@ def _draw(
 def _check(name: str, solver: str, compare: Any, *, count: int, **options: Any) -> Check:
     return Check(
         name,
-        method="property",
+        "property",
+        StepCases,
         draw=partial(_draw, solver=solver, count=count),
         measure=partial(measure, **options),
         compare=compare,
-        restore=StepCases.restore,
     )
 
 
@@ -215,11 +215,11 @@ CLAIM = Claim(
         _check("perturbed", "euler", compare_first, count=200, bend=True),
         Check(
             "secants",
-            method="property",
+            "property",
+            StepCases,
             draw=partial(_draw, solver="euler", count=160, dims=(1,)),
             measure=measure_secants,
             compare=compare_secants,
-            restore=StepCases.restore,
         ),
         _check("2M, past frozen", "dpmpp-2m", compare_multistep, count=160),
         _check("Heun", "heun", compare_heun, count=160),

@@ -267,19 +267,19 @@ CLAIM = Claim(
     checks=(
         Check(
             "coefficients",
-            method="quadrature",
+            "quadrature",
+            StepCases,
             draw=_draw_coefficients,
             measure=integrate_both,
             compare=compare_coefficients,
-            restore=StepCases.restore,
         ),
         Check(
             "states",
-            method="property",
+            "property",
+            StepCases,
             draw=_draw_states,
             measure=correct_both,
             compare=compare_states,
-            restore=StepCases.restore,
         ),
     ),
     controls=(

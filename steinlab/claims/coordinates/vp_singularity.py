@@ -156,14 +156,7 @@ CLAIM = Claim(
     ),
     formula=Formula(RATES, IDENTITY),
     checks=(
-        Check(
-            "rates",
-            method="quadrature",
-            draw=_draw_paths,
-            measure=measure,
-            compare=compare,
-            restore=Path.restore,
-        ),
+        Check("rates", "quadrature", Path, draw=_draw_paths, measure=measure, compare=compare),
         on_field(
             replace(quadrature_check(600, families=("vp-linear",)), name="cancellation"), "identity"
         ),
@@ -187,11 +180,11 @@ CLAIM = Claim(
             "alpha'/alpha kept: gamma* finite all the same",
             Check(
                 "gamma at fixed ratio",
-                method="quadrature",
+                "quadrature",
+                _GammaPath,
                 draw=_draw_ratio_paths,
                 measure=measure,
                 compare=_compare_finite,
-                restore=_GammaPath.restore,
             ),
             unstated=True,
         ),

@@ -105,11 +105,11 @@ def symbolic_check(derivation: Derivation, *, covers: bool) -> Check:
 
     return Check(
         f"derivation {derivation.name}",
-        method="symbolic",
+        "symbolic",
+        StepCases,
         draw=draw,
         measure=measure,
         compare=compare,
-        restore=StepCases.restore,
         covers=covers,
         notes=notes,
     )

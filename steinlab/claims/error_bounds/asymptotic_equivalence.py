@@ -118,11 +118,11 @@ CLAIM = Claim(
             "accurate as an ODE step: the grid refined",
             Check(
                 "refined",
-                method="quadrature",
+                "quadrature",
+                StepCases,
                 draw=_draw_refined,
                 measure=integrate_steps,
                 compare=_compare_refined,
-                restore=StepCases.restore,
             ),
             unstated=True,
         ),

@@ -199,14 +199,7 @@ def loss_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     return [PairSpace(check, *kind, 96) for check in ("loss", "bound") for kind in kinds]
 
 
-LOSS = Check(
-    "loss",
-    method="quadrature",
-    draw=_draw,
-    measure=measure,
-    compare=compare_loss,
-    restore=PairCases.restore,
-)
+LOSS = Check("loss", "quadrature", PairCases, draw=_draw, measure=measure, compare=compare_loss)
 RUNS = replace(
     LOSS,
     name="scores of a run",

@@ -213,12 +213,7 @@ def _numbers(results: Results) -> list[Number]:
 
 ONE_STEP = quadrature_check(1000)
 PRODUCT = Check(
-    "product",
-    method="property",
-    draw=_draw_runs,
-    measure=measure_run,
-    compare=compare_product,
-    restore=Run.restore,
+    "product", "property", Run, draw=_draw_runs, measure=measure_run, compare=compare_product
 )
 DERIVATION = DERIVATIONS["error-decay"]
 

@@ -167,11 +167,11 @@ def _lowered(data: Perturbed) -> np.ndarray:
 
 PAIRS = Check(
     "pairs",
-    method="quadrature",
+    "quadrature",
+    PairCases,
     draw=_draw_pairs,
     measure=measure_pairs,
     compare=compare_bounds,
-    restore=PairCases.restore,
 )
 
 CLAIM = Claim(
@@ -204,11 +204,11 @@ CLAIM = Claim(
         replace(PAIRS, name="search", draw=_draw_search),
         Check(
             "iterates",
-            method="quadrature",
+            "quadrature",
+            IterateCases,
             draw=_draw_iterates,
             measure=measure_iterates,
             compare=compare_bounds,
-            restore=IterateCases.restore,
         ),
         proved_perturbations(lambda bounds: bounds.coefficient),
     ),

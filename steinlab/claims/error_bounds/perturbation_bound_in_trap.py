@@ -238,20 +238,15 @@ def _none(lips: np.ndarray) -> np.ndarray:
 
 
 EXPANSIVE = Check(
-    "expansive",
-    method="quadrature",
-    draw=_draw_expansive,
-    measure=measure,
-    compare=compare,
-    restore=IterateCases.restore,
+    "expansive", "quadrature", IterateCases, draw=_draw_expansive, measure=measure, compare=compare
 )
 FOLDS = Check(
     "folds",
-    method="quadrature",
+    "quadrature",
+    FoldedCases,
     draw=partial(_draw_folded, count=5),
     measure=measure_folded,
     compare=compare_rate,
-    restore=FoldedCases.restore,
 )
 
 CLAIM = Claim(

@@ -94,12 +94,7 @@ def _check(
 ) -> Check:
     method = "monte-carlo" if compare is compare_coefficient else "property"
     return Check(
-        name,
-        method=method,
-        draw=_draw(choice, *steps),
-        measure=measure,
-        compare=compare,
-        restore=Trajectory.restore,
+        name, method, Trajectory, draw=_draw(choice, *steps), measure=measure, compare=compare
     )
 
 

@@ -186,11 +186,11 @@ def certified_check(
 
     return Check(
         name,
-        method="certified",
+        "certified",
+        CertifiedCases,
         draw=draw,
         measure=measure,
         compare=compare,
-        restore=CertifiedCases.restore,
         covers=covers,
         available=missing,
     )

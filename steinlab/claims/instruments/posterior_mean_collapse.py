@@ -81,11 +81,6 @@ def collapse_check(
         return [*line, *space]
 
     check = Check(
-        name,
-        method="quadrature",
-        draw=draw,
-        measure=measure_collapse,
-        compare=compare_collapse,
-        restore=StepCases.restore,
+        name, "quadrature", StepCases, draw=draw, measure=measure_collapse, compare=compare_collapse
     )
     return on_field(check, "collapse")

@@ -164,11 +164,11 @@ def quadrature_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check
 
     return Check(
         "quadrature",
-        method="quadrature",
+        "quadrature",
+        StepCases,
         draw=draw,
         measure=integrate_steps,
         compare=compare_integrated,
-        restore=StepCases.restore,
     )
 
 
@@ -188,11 +188,11 @@ def sampled_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:
 
     return Check(
         "samples",
-        method="monte-carlo",
+        "monte-carlo",
+        StepCases,
         draw=draw,
         measure=sample_steps,
         compare=compare_sampled,
-        restore=StepCases.restore,
         pool=pool_sampled,
     )
 
@@ -287,10 +287,10 @@ def digits_check(*, processes: Sequence[str] = ("edm", "vp-linear", "flow")) -> 
 
     return Check(
         "digits",
-        method="monte-carlo",
+        "monte-carlo",
+        DigitsCases,
         draw=draw,
         measure=digits_terms,
         compare=compare_sampled,
-        restore=DigitsCases.restore,
         pool=_pool_digits,
     )

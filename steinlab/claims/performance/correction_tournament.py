@@ -189,21 +189,15 @@ CLAIM = Claim(
     checks=(
         Check(
             "mean",
-            method="property",
+            "property",
+            Fraction,
             draw=_whole,
             measure=measure,
             compare=compare_mean,
-            restore=Fraction.restore,
             seconds=20,
         ),
         Check(
-            "cells",
-            method="property",
-            draw=_each,
-            measure=measure,
-            compare=compare_cells,
-            restore=One.restore,
-            seconds=20,
+            "cells", "property", One, draw=_each, measure=measure, compare=compare_cells, seconds=20
         ),
     ),
     controls=(

@@ -305,14 +305,7 @@ def mean_check(name: str, draw: Callable[[Effort], Design], rules: tuple[str, ..
     def whole(effort: Effort) -> Sequence[Whole]:
         return [Whole(draw(effort), rules)]
 
-    return Check(
-        name,
-        method="property",
-        draw=whole,
-        measure=measure_whole,
-        compare=compare_mean,
-        restore=Whole.restore,
-    )
+    return Check(name, "property", Whole, draw=whole, measure=measure_whole, compare=compare_mean)
 
 
 def cells_check(
@@ -328,11 +321,11 @@ def cells_check(
 
     return Check(
         name,
-        method="property",
+        "property",
+        Cells,
         draw=cells,
         measure=measure_cells,
         compare=compare,
-        restore=Cells.restore,
         notes=lambda: {COUNTS_AS: CAP / WORST},
     )
 

@@ -96,11 +96,11 @@ def _draw(effort: Effort, *, count: int) -> list[StepCases]:
 
 IDENTITY = Check(
     "identity",
-    method="quadrature",
+    "quadrature",
+    StepCases,
     draw=functools.partial(_draw, count=400),
     measure=measure,
     compare=compare,
-    restore=StepCases.restore,
 )
 
 
@@ -133,12 +133,7 @@ FORMULAS = Formulas(right, change.slope, 1.0, batches.variance)
 
 def _sampled(name: str, measured: Callable[[Any], Any], compared: Any, field: str) -> Check:
     check = Check(
-        name,
-        method="monte-carlo",
-        draw=batches.draw,
-        measure=measured,
-        compare=compared,
-        restore=batches.Sampled.restore,
+        name, "monte-carlo", batches.Sampled, draw=batches.draw, measure=measured, compare=compared
     )
     return on_field(check, field)
 
@@ -211,11 +206,11 @@ CLAIM = Claim(
         on_field(
             Check(
                 "change",
-                method="quadrature",
+                "quadrature",
+                change.Batches,
                 draw=change.draw,
                 measure=change.measure,
                 compare=change.compare,
-                restore=change.Batches.restore,
             ),
             "slope",
         ),

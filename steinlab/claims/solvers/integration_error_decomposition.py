@@ -231,16 +231,7 @@ CLAIM = Claim(
     owner="laboratory",
     conditions=("the model's flow is differentiable in its start",),
     formula=split,
-    checks=(
-        Check(
-            "split",
-            method="quadrature",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=Run.restore,
-        ),
-    ),
+    checks=(Check("split", "quadrature", Run, draw=_draw, measure=measure, compare=compare),),
     controls=(
         NegativeControl("local errors not carried", lambda p: p.bare.sum(axis=0) + p.denoiser),
         NegativeControl(

@@ -183,14 +183,7 @@ def _check(
         processes = PROCESS_NAMES if effort.profile == "full" else ("flow",)
         return [Convergence(one, process, GRID, kind) for one in solvers for process in processes]
 
-    return Check(
-        name,
-        method="quadrature",
-        draw=draw,
-        measure=measure,
-        compare=compare,
-        restore=Convergence.restore,
-    )
+    return Check(name, "quadrature", Convergence, draw=draw, measure=measure, compare=compare)
 
 
 def _network_check(name: str, solvers: Sequence[str], kind: str) -> Check:

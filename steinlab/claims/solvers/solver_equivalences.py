@@ -196,16 +196,7 @@ CLAIM = Claim(
     owner="peer",
     conditions=("the same start and the same rule at the end",),
     formula=0.0,
-    checks=(
-        Check(
-            "pairs",
-            method="property",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=PairCase.restore,
-        ),
-    ),
+    checks=(Check("pairs", "property", PairCase, draw=_draw, measure=measure, compare=compare),),
     controls=(
         NegativeControl("increments 5 % too long", 0.05),
         NegativeControl("increments off by 1e-6", 1e-6),

@@ -54,11 +54,11 @@ def order_check(kind: str, solvers: Sequence[str]) -> Check:
     """Observe the orders of solvers on every process and grid."""
     return Check(
         kind,
-        method="quadrature",
+        "quadrature",
+        Convergence,
         draw=_draw(kind, solvers),
         measure=observe,
         compare=compare_orders,
-        restore=Convergence.restore,
         seconds=4,
     )
 
@@ -72,11 +72,11 @@ def falsified_check(family: str, solver: str) -> Check:
 
     return Check(
         f"falsified {family}",
-        method="quadrature",
+        "quadrature",
+        Convergence,
         draw=draw,
         measure=partial(observe, alter=falsify),
         compare=compare_orders,
-        restore=Convergence.restore,
     )
 
 

@@ -56,11 +56,11 @@ def _check(name: str, solver: str, kind: str, **options: Any) -> Check:
 
     return Check(
         name,
-        method="quadrature",
+        "quadrature",
+        Convergence,
         draw=draw,
         measure=partial(observe, **options),
         compare=compare_stated,
-        restore=Convergence.restore,
     )
 
 
@@ -176,11 +176,11 @@ CLAIM = Claim(
             "c = 2 with one uncorrected Euler step at the start",
             Check(
                 "c = 2, one Euler step",
-                method="quadrature",
+                "quadrature",
+                Convergence,
                 draw=lambda _: cases((CORRECTED,), "matching", PROCESS_NAMES[:2]),
                 measure=_with_euler_start,
                 compare=compare_stated,
-                restore=Convergence.restore,
             ),
         ),
         Dropped(
