@@ -328,7 +328,7 @@ def claim(
                 Check(
                     CHECK,
                     "quadrature",
-                    of,
+                    of.restore,
                     draw=of.draw,
                     measure=of.measure,
                     compare=of.compare,
