@@ -32,7 +32,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import critical
 from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples, split
@@ -119,13 +119,8 @@ def compare(data: Budget, weights: Weights) -> Comparison:
     degrees of freedom of one.
     """
     explained = sum(weights[name] * part.value for name, part in data.parts.items())
-    return Comparison(
-        np.array([explained]),
-        np.array([data.total.value]),
-        np.array([critical(FAMILY, data.states - 1) * data.error]),
-        sampled=True,
-        grade=GRADE,
-    )
+    tolerance = critical(FAMILY, data.states - 1) * data.error
+    return single(explained, data.total.value, tolerance, sampled=True, grade=GRADE)
 
 
 def _draw(effort: Effort) -> Sequence[Level]:

@@ -21,15 +21,16 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import exact_flow
 from analytic.quadrature import composite_rule, mixture_breaks
-from steinlab.claims.causes.gaussian_axis import LEVELS, log_uniform, single
+from steinlab.claims.causes.gaussian_axis import LEVELS
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
+from steinlab.claims.instruments.random_steps import log_uniform
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import LAWS, PROBLEMS
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
 from steinlab.verification.quantities import Number, Table
 
@@ -151,8 +152,8 @@ def _gaussians(process: str, count: int, least: float = POINT) -> Any:
 
     def draw(effort: Effort) -> Sequence[GaussianStep]:
         rng, count_ = effort.rng, effort.count(count)
-        widest = log_uniform(rng, (least, WIDEST), count_)
-        ratio = log_uniform(rng, LEVELS, count_)
+        widest = log_uniform(rng, least, WIDEST, count_)
+        ratio = log_uniform(rng, *LEVELS, count_)
         left = np.where(np.arange(count_) % 4 == 0, 0.0, 0.99 * rng.random(count_))
         seeds = rng.integers(2**31, size=count_)
         widest[0], ratio[0] = least, LEVELS[1]

@@ -23,15 +23,16 @@ from scipy.optimize import minimize, minimize_scalar
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
-from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS, log_uniform, single
+from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
+from steinlab.claims.instruments.random_steps import log_uniform
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import EULER
 from steinlab.solvers.gaussian_runs import gaussian_run
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
 from steinlab.verification.quantities import Number, Table
 
@@ -82,7 +83,7 @@ class Run(SingleCase):
             grid = make_grid("edm", name, self.steps, final_zero=False)
             return np.array([level.sigma for level in grid])
         rng = np.random.default_rng(self.seed)
-        drawn = np.sort(log_uniform(rng, LEVELS, self.steps + 1))[::-1].copy()
+        drawn = np.sort(log_uniform(rng, *LEVELS, self.steps + 1))[::-1].copy()
         drawn[-1] *= self.seed % 2
         return drawn
 
@@ -197,7 +198,7 @@ def compare_scales(data: tuple[float, float], formula: Formula) -> Comparison:  
 
 
 def _runs(effort: Effort) -> list[Run]:
-    drawn = log_uniform(effort.rng, DEVIATIONS, effort.count(120))
+    drawn = log_uniform(effort.rng, *DEVIATIONS, effort.count(120))
     seeds = effort.rng.integers(2**31, size=len(drawn))
     return [
         Run(float(c), 1 + i % 10, int(seed), i % 4 == 3)
@@ -206,7 +207,7 @@ def _runs(effort: Effort) -> list[Run]:
 
 
 def _one_scale(effort: Effort) -> list[Scales]:
-    drawn = log_uniform(effort.rng, DEVIATIONS, effort.count(4))
+    drawn = log_uniform(effort.rng, *DEVIATIONS, effort.count(4))
     return [Scales((float(c),), 2 + i % 3) for i, c in enumerate(drawn)]
 
 

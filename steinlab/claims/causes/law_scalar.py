@@ -19,19 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import brentq
 
-from steinlab.claims.causes.gaussian_axis import (
-    DEVIATIONS,
-    LEVELS,
-    euler_step,
-    log_uniform,
-    parts,
-    single,
-)
+from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS, euler_step, parts
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
+from steinlab.claims.instruments.random_steps import log_uniform
 from steinlab.diffusion.grids import make_grid
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
 from steinlab.verification.quantities import Number, Table
 
@@ -91,8 +85,8 @@ def compare_scaled(data: Measured, formula: Formula) -> Comparison:
 def _drawn(effort: Effort, *, other: bool = False) -> list[Axis]:
     """Draw steps, one in eight to zero noise."""
     count = effort.count(24 if other else 200)
-    c, seen = (log_uniform(effort.rng, DEVIATIONS, count) for _ in range(2))
-    sigma = log_uniform(effort.rng, LEVELS, count)
+    c, seen = (log_uniform(effort.rng, *DEVIATIONS, count) for _ in range(2))
+    sigma = log_uniform(effort.rng, *LEVELS, count)
     finer = np.where(np.arange(count) % 8 == 7, 0.0, sigma * effort.rng.random(count))
     columns = np.stack([c, sigma, finer, seen if other else c], axis=1)
     return [Axis(*row) for row in columns.tolist()]

@@ -22,9 +22,9 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import exact_flow
-from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS, log_uniform, single
+from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, draw_steps, log_uniform
 from steinlab.claims.instruments.step_checks import integrate_steps
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated
@@ -32,7 +32,7 @@ from steinlab.diffusion.spread import seen_variance
 from steinlab.solvers import EULER
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
 LAWS, GAUSSIANS, AXES = "every law", "isotropic", "principal axes"
@@ -111,7 +111,7 @@ class Step(NamedTuple):
 def measure_batch(case: Batch) -> Step:
     """Draw law and states; the states' mean is off the data's by some deviations."""
     rng = np.random.default_rng(case.seed)
-    width = log_uniform(rng, DEVIATIONS, case.dim)
+    width = log_uniform(rng, *DEVIATIONS, case.dim)
     basis = np.linalg.qr(rng.standard_normal((case.dim, case.dim)))[0]
     if case.widths == "one":
         width, basis = np.full(case.dim, width[0]), np.eye(case.dim)
@@ -171,7 +171,7 @@ def _draw(widths: str, axes: bool, count: int) -> Callable[[Effort], list[Batch]
     def draw(effort: Effort) -> list[Batch]:
         rng, out = effort.rng, []
         for i in range(effort.count(count)):
-            sigma = float(log_uniform(rng, LEVELS, 1)[0])
+            sigma = float(log_uniform(rng, *LEVELS, 1)[0])
             finer = 0.0 if i % 4 == 0 else sigma * float(rng.random())
             seed = int(rng.integers(2**31))
             out.append(Batch(2 + i % 7, 2 + i % 5, sigma, finer, widths, axes, seed))

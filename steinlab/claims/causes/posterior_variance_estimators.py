@@ -21,16 +21,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS, log_uniform, single
+from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, draw_steps, log_uniform
 from steinlab.claims.instruments.step_checks import integrate_steps
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated, Terms
 from steinlab.diffusion.laws import LAWS
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number, Table
 
 FOUR = ("Stein", "orthogonality", "self-normalised", "trace")
@@ -195,7 +195,7 @@ def _draw_scalars(effort: Effort) -> list[StepCases]:
 
 def _draw_isotropic(effort: Effort) -> list[Isotropic]:
     count = effort.count(60)
-    sigma, c = (log_uniform(effort.rng, limits, count) for limits in (LEVELS, DEVIATIONS))
+    sigma, c = (log_uniform(effort.rng, *limits, count) for limits in (LEVELS, DEVIATIONS))
     rows = zip(sigma.tolist(), c.tolist(), effort.rng.integers(2**31, size=count), strict=True)
     return [Isotropic(2 + i % 7, 2 + i % 5, s, w, int(seed)) for i, (s, w, seed) in enumerate(rows)]
 

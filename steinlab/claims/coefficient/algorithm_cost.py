@@ -11,8 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-
 from steinlab.claims.coefficient.counted_passes import (
     ESTIMATORS,
     LAW,
@@ -24,7 +22,7 @@ from steinlab.claims.coefficient.counted_passes import (
 )
 from steinlab.verification.cases import Cases
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
 from steinlab.verification.quantities import Number, Table
 
@@ -70,7 +68,7 @@ COUNTS: Mapping[str, Callable[[Passes], int]] = {
 
 
 def _exactly(measured: float, predicted: float) -> Comparison:
-    return Comparison(np.array([float(measured)]), np.array([float(predicted)]), np.zeros(1))
+    return single(float(measured), float(predicted), 0.0)
 
 
 def compare_through(p: Passes, formula: Formula) -> Comparison:  # noqa: ARG001

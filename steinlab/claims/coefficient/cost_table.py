@@ -30,7 +30,7 @@ from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Correction, Step
 from steinlab.verification.cases import Cases, SingleCase
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
 from steinlab.verification.quantities import Number, Table
 
@@ -175,8 +175,7 @@ def _sizes(effort: Effort) -> list[Size]:
 
 def _check(name: str) -> Check:
     def compare(data: Counts, formula: Formula) -> Comparison:
-        seen, right = float(getattr(data, name)), float(getattr(formula, name)(data.size))
-        return Comparison(np.array([seen]), np.array([right]), np.zeros(1))
+        return single(getattr(data, name), getattr(formula, name)(data.size), 0.0)
 
     return Check(name, "property", Size, draw=_sizes, measure=measure, compare=compare)
 

@@ -32,7 +32,7 @@ from steinlab.solvers import get_solver
 from steinlab.solvers.inversion import invert
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Space, picked
 from steinlab.verification.quantities import Number, Table
 
@@ -181,9 +181,7 @@ def _variance(total: np.ndarray) -> float:
 def compare_mean(data: Probed, rule: Rule) -> Comparison:  # noqa: ARG001
     """Compare the mean over all sign vectors with the value without probes."""
     size = np.abs(data.values).max() + FEW * data.case.dim
-    return Comparison(
-        np.array([data.values.mean()]), np.array([data.exact]), np.array([100 * FEW * EPS * size])
-    )
+    return single(data.values.mean(), data.exact, 100 * FEW * EPS * size)
 
 
 def compare_variance(data: Spread, rule: Rule) -> Comparison:
@@ -253,9 +251,8 @@ def measure_flows(case: Flows) -> Densities:
 def compare_flows(data: Densities, rule: Rule) -> Comparison:
     """Compare both densities in one process's coordinates, within their steps' errors."""
     one, other = data.values
-    predicted = np.array([other - rule.volume * data.volume])
-    tolerance = np.array([ERRORS * data.error])
-    return Comparison(np.array([one]), predicted, tolerance, sampled=True, grade=AGREEMENT_GRADE)
+    predicted, slack = other - rule.volume * data.volume, ERRORS * data.error
+    return single(one, predicted, slack, sampled=True, grade=AGREEMENT_GRADE)
 
 
 def _drawn(dims: tuple[int, ...], count: int, effort: Effort) -> list[Drawn]:

@@ -16,7 +16,7 @@ the guided flow does for ``w = 1`` only: matching would take the guidance back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from steinlab.claims.instruments.linear_forms import (
     compare_sampled,
     reference,
     stein,
+    stein_wrong_sign,
     tweedie,
 )
 from steinlab.claims.instruments.random_steps import draw_law, draw_levels
@@ -51,7 +52,7 @@ from steinlab.diffusion.processes import FLOW
 from steinlab.solvers import SOLVERS
 from steinlab.verification.cases import Cases, SingleCase
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
 from steinlab.verification.quantities import Number, Table
 
@@ -196,8 +197,7 @@ def measure(case: GuidedStep | GuidedFlow | NetworkStep) -> Any:
 
 def compare_flow(data: FlowIdentity, identity: Identity) -> Comparison:  # noqa: ARG001
     """Compare the flow's own law with the identity of a denoiser's law."""
-    one = np.ones(1)
-    return Comparison(data.value * one, one, data.error * one, grade=GRADE)
+    return single(data.value, 1.0, data.error, grade=GRADE)
 
 
 def compare_network(data: Measured, identity: Identity) -> Comparison:
@@ -306,10 +306,6 @@ def _table(results: Results) -> Table:
     return Table(title, columns, rows)
 
 
-def _wrong_sign(alpha: Any, sigma: Any) -> Mapping[str, Any]:
-    return {"u_x": 1 - 1 / alpha, "div": -(sigma**2) / alpha}
-
-
 def guided_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     """Spaces of the guided step: laws and levels by their seed, any weight."""
 
@@ -368,7 +364,7 @@ CLAIM = Claim(
     ),
     controls=(
         NegativeControl("Tweedie with the guided denoiser", Identity(reference, tweedie)),
-        NegativeControl("wrong sign of the divergence", Identity(reference, _wrong_sign)),
+        NegativeControl("wrong sign of the divergence", Identity(reference, stein_wrong_sign)),
         NegativeControl(
             "Tweedie with the guided network", Identity(reference, tweedie), (NETWORK,)
         ),

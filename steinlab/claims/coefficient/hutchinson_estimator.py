@@ -42,7 +42,7 @@ from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
 from steinlab.verification.cases import Cases
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space
 from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
@@ -177,8 +177,7 @@ def expanded(measured: Mean, orders: tuple[float, float], cases: int) -> Compari
     first, second = orders
     rest = second**2 / abs(first) if first else 0.0
     tolerance = measured.limit(measured.value - first - second, cases) + rest
-    seen, stated, slack = (np.array([v]) for v in (measured.value, first + second, tolerance))
-    return Comparison(seen, stated, slack, sampled=True, grade=RATIO_GRADE)
+    return single(measured.value, first + second, tolerance, sampled=True, grade=RATIO_GRADE)
 
 
 RATIO_GRADE = 0.25

@@ -45,7 +45,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Terms, take_step, terms_at
 from steinlab.solvers.step import Step
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number, Table
 
 
@@ -74,14 +74,14 @@ def history_bias(data: Biased) -> float:
 
 def compare_independent(data: Biased, formula: Any) -> Comparison:  # noqa: ARG001
     """Compare the reference coefficient with Theorem 4.7's."""
-    return Comparison(np.array([data.reference]), np.array([data.stein]), np.array([data.error]))
+    return single(data.reference, data.stein, data.error)
 
 
 def compare_bias(data: Biased, formula: Formula) -> Comparison:
     """Compare their difference with the formula."""
     measured, predicted = data.reference - data.stein, formula.bias(data)
     tolerance = data.error + ROUNDING * EPS * (abs(data.reference) + abs(data.stein))
-    return Comparison(np.array([measured]), np.array([predicted]), np.array([tolerance]))
+    return single(measured, predicted, tolerance)
 
 
 STATES = 512

@@ -41,7 +41,7 @@ from steinlab.claims.instruments.step_checks import quadrature_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
 
@@ -57,8 +57,7 @@ def compare_tail(data: Sides, identity: Identity) -> Comparison:
         sum(c * values[name] for name, c in form(data.alpha, data.sigma).items())
         for form in identity
     )
-    tolerance = ROUNDING * EPS * data.size
-    return Comparison(np.array([left]), np.array([right]), np.array([tolerance]))
+    return single(left, right, ROUNDING * EPS * data.size)
 
 
 def _draw_tails(effort: Effort) -> list[Tail]:
@@ -73,7 +72,7 @@ def _draw_line(effort: Effort) -> list[StepCases]:
 
 def compare_unique(count: int, identity: Identity) -> Comparison:  # noqa: ARG001
     """Check that one coefficient alone is best."""
-    return Comparison(np.array([float(count)]), np.ones(1), np.zeros(1))
+    return single(count, 1.0, 0.0)
 
 
 def _draw_still(effort: Effort) -> list[Still]:

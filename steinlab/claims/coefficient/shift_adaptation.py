@@ -35,7 +35,7 @@ from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import inner
 from steinlab.verification.cases import Cases
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
 from steinlab.verification.quantities import Number, Table
 
@@ -88,16 +88,11 @@ LATER_SHIFT = 0.5
 """Size of the shift in the dropped condition."""
 
 
-class Later(NamedTuple):
-    """The second step's ``<u, x - x_star>``, estimate's numerator and ``|u|^2``, integrated."""
+def measure_later(case: Shifts) -> Integral:
+    """Integrate ``<u, x - x_star>``, the estimate's numerator and ``|u|^2`` of the second step.
 
-    integral: Integral
-
-
-def measure_later(case: Shifts) -> Later:
-    """Integrate the second of two steps: its states are the model's, a function of the first's.
-
-    ``E[x_star | x]`` under B at the first step's states ``x`` is B's own denoiser there.
+    Its states are the model's, a function of the first's; ``E[x_star | x]`` under B at the first
+    step's states ``x`` is B's own denoiser there.
     """
     law, test, solver = case.model(), case.tests().take(0), SOLVERS[case.solver]
     s, t = case.levels()
@@ -111,16 +106,15 @@ def measure_later(case: Shifts) -> Later:
         free = stein_numerator(later, u, div, t)
         return np.stack((inner(later - test(x, s), u), free, inner(u, u)), axis=-1)
 
-    return Later(expect(terms, test, s))
+    return expect(terms, test, s)
 
 
-def compare_later(data: Later, identity: Identity) -> Comparison:  # noqa: ARG001
+def compare_later(data: Integral, identity: Identity) -> Comparison:  # noqa: ARG001
     """Compare the optimum with the estimate, per unit of ``E|u|^2``."""
-    value, size, error = (np.ravel(part) for part in vars(data.integral).values())
+    value, size, error = (np.ravel(part) for part in vars(data).values())
     slack = error + ROUNDING * EPS * size
     optimum, free, power = value
-    tolerance = (slack[0] + slack[1]) / power
-    return Comparison(np.array([free / power]), np.array([optimum / power]), np.array([tolerance]))
+    return single(free / power, optimum / power, (slack[0] + slack[1]) / power)
 
 
 def _draw(effort: Effort) -> Sequence[Shifts]:

@@ -50,7 +50,7 @@ from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, first_order
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("edm", "flow", "vp-linear")
@@ -158,10 +158,7 @@ def compare_flow(data: Growth, formula: Formula) -> Comparison:
 
 def compare_refined(data: Refined, formula: Formula) -> Comparison:
     """Compare the refined grids' limit with the exact flow's expansion."""
-    predicted = formula.limit(data.ridge)
-    return Comparison(
-        np.array([data.limit]), np.array([predicted]), np.array([data.error]), sampled=True
-    )
+    return single(data.limit, formula.limit(data.ridge), data.error, sampled=True)
 
 
 def _draw(effort: Effort, *, count: int, families: Sequence[str]) -> list[StepCases]:

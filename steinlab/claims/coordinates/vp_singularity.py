@@ -32,7 +32,7 @@ from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_co
 from steinlab.claims.instruments.linear_forms import Identity
 from steinlab.claims.instruments.step_checks import on_field, quadrature_check
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
 
@@ -119,8 +119,8 @@ def _half(alpha: Any, sigma: Any) -> Mapping[str, Any]:
 
 def _compare_finite(data: Measured, formula: Formula) -> Comparison:  # noqa: ARG001
     """Whether ``gamma*`` stays finite on a path: its exponent against 0."""
-    measured = np.array([rate(data.path, data.values["gamma"])])
-    return Comparison(measured, np.zeros(1), np.full(1, RATE_TOLERANCE), sampled=True)
+    exponent = rate(data.path, data.values["gamma"])
+    return single(exponent, 0.0, RATE_TOLERANCE, sampled=True)
 
 
 class _GammaPath(Path):

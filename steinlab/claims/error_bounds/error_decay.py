@@ -24,7 +24,7 @@ from steinlab.solvers import SOLVERS
 from steinlab.solvers.loop import solve
 from steinlab.solvers.step import Diagnostics, Step, inner
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
 
@@ -161,14 +161,10 @@ def compare_product(run: Decay, formula: Formula) -> Comparison:
     """Compare the end's error with the product of ``1 - rho_k``, relative to the start's."""
     factors = 1 - formula.rho(run.terms)
     # every state carries eps times the largest state met; errors at the end are relative to it
-    slip = np.sqrt(run.size * run.end) / run.start + run.end / run.start
+    left = run.end / run.start
+    slip = np.sqrt(run.size * run.end) / run.start + left
     tolerance = ROUNDING * EPS * factors.shape[-1] * (1 + slip)
-    return Comparison(
-        np.array([run.end / run.start]),
-        factors.prod(axis=-1),
-        np.array([tolerance]),
-        scale=np.array([run.end / run.start]),
-    )
+    return single(left, factors.prod(axis=-1).item(), tolerance, scale=np.array([left]))
 
 
 def compare_bound(run: Decay, formula: Formula) -> Comparison:

@@ -31,7 +31,7 @@ from steinlab.solvers import (
 from steinlab.solvers.loop import solve
 from steinlab.verification.cases import Cases, SingleCase
 from steinlab.verification.claim import Claim
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Space, picked
 
 ORDER_TOLERANCE = 0.2
@@ -289,13 +289,8 @@ def distance(state: np.ndarray, exact: np.ndarray, floor: float) -> float:
 
 def compare_orders(data: Observed, shift: int) -> Comparison:
     """Compare an observed order with the declared one plus ``shift`` (0 for the claim)."""
-    return Comparison(
-        np.array([data.order]),
-        np.array([float(data.declared + shift)]),
-        np.array([ORDER_TOLERANCE]),
-        sampled=True,
-        grade=0.3,
-    )
+    expected = data.declared + shift
+    return single(data.order, expected, ORDER_TOLERANCE, sampled=True, grade=0.3)
 
 
 def cases(

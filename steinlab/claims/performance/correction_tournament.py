@@ -22,7 +22,7 @@ from steinlab.experiments.tournament.play import play
 from steinlab.experiments.tournament.summary import HURTS, Played, line, ratio
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import FAMILY_LEVEL, Check, Claim, Effort, NegativeControl, Results
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number, Table
 
 AIM = 0.25
@@ -92,10 +92,8 @@ def measure(batch: Fraction | One) -> tuple[Played, ...]:
 
 def compare_mean(played: Sequence[Played], entrant: str) -> Comparison:
     """The interval's upper end against the aim."""
-    high = np.array([line(entrant, played).high])
-    return Comparison(
-        high, np.array([AIM]), np.zeros(1), upper=True, sampled=True, grade=GRADES["mean"]
-    )
+    high = line(entrant, played).high
+    return single(high, AIM, 0.0, upper=True, sampled=True, grade=GRADES["mean"])
 
 
 def compare_cells(played: Sequence[Played], entrant: str) -> Comparison:

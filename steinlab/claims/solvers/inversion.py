@@ -26,13 +26,13 @@ from steinlab.claims.instruments.observed_order import (
     FEWER,
     LAW,
     ORDER_DRAWN,
-    ORDER_TOLERANCE,
     PROCESS_NAMES,
     SPACINGS,
     STATES,
     Alter,
     Convergence,
     Observed,
+    compare_orders,
     declared,
     distance,
     planned,
@@ -164,13 +164,7 @@ def observe_first(case: Convergence) -> Observed:
 def compare(data: Observed, rule: Rule) -> Comparison:
     """Compare an observed order with the one that is expected."""
     gain = rule.gain if data.case.kind == TRIP and data.declared % 2 == 0 else 0
-    return Comparison(
-        np.array([data.order]),
-        np.array([float(data.declared + gain + rule.shift)]),
-        np.array([ORDER_TOLERANCE]),
-        sampled=True,
-        grade=0.3,
-    )
+    return compare_orders(data, gain + rule.shift)
 
 
 def _check(
