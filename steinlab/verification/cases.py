@@ -34,9 +34,36 @@ class SingleCase:
 
     def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the case as JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {f.name: _turned(getattr(self, f.name), tuple, list) for f in fields(self)}
 
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
         """Read the case back."""
-        return cls(**case)
+        return cls(**{name: _turned(value, list, tuple) for name, value in case.items()})
+
+
+def _turned(value: Any, kind: type, other: type) -> Any:
+    """Return a value with sequences of one kind, and those within them, as another."""
+    return other(_turned(one, kind, other) for one in value) if isinstance(value, kind) else value
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of cases that are JSON objects themselves."""
+
+    dataset: ClassVar[str | None] = None
+
+    rows: tuple[Mapping[str, Any], ...]
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self.rows)
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return a case."""
+        return dict(self.rows[index])
+
+    @classmethod
+    def restore(cls, case: Mapping[str, Any]) -> Self:
+        """Read a case back."""
+        return cls((case,))

@@ -13,7 +13,7 @@ ComfyUI's ``kl_optimal`` is the tangent grid of ``c = 1`` whose zero is appended
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -175,15 +175,6 @@ class Scales(SingleCase):
 
     deviations: tuple[float, ...]
     steps: int
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {"deviations": list(self.deviations), "steps": self.steps}
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Scales:
-        """Read the case back."""
-        return cls(tuple(case["deviations"]), case["steps"])
 
 
 def measure_scales(case: Scales) -> tuple[float, float]:

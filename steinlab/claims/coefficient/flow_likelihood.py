@@ -14,9 +14,8 @@ process and solver follows the same flow, in coordinates of its own: with the sa
 """
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import simpson
@@ -212,11 +211,6 @@ class Flows(SingleCase):
     processes: tuple[str, str]
     solvers: tuple[str, str]
     seed: int
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(tuple(case["processes"]), tuple(case["solvers"]), case["seed"])
 
 
 class Densities(NamedTuple):

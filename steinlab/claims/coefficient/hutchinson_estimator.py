@@ -34,7 +34,14 @@ from steinlab.claims.coefficient.ratio_estimator import (
 from steinlab.claims.instruments.random_steps import StepCases, draw_steps
 from steinlab.claims.instruments.step_checks import couple
 from steinlab.claims.instruments.step_jacobians import drive_size, residual_jacobian
-from steinlab.claims.instruments.step_spaces import FAMILIES, LIGHTEST, MEAN, STD, levels_at
+from steinlab.claims.instruments.step_spaces import (
+    FAMILIES,
+    LIGHTEST,
+    MEAN,
+    STD,
+    levels_at,
+    one_less,
+)
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem, take_step
@@ -325,10 +332,7 @@ class TiltedSpace:
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Leave out one component."""
         k = self.components
-        if k == 1:
-            return []
-        smaller = replace(self, components=k - 1)
-        return [(smaller, np.delete(values, np.arange(6) * k + i)) for i in range(k)]
+        return one_less(self, values, (np.arange(6) * k + i for i in range(k)))
 
 
 OF_RATIO = Check(

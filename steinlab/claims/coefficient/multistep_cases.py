@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,23 +41,6 @@ class HistoryCase(SingleCase):
     levels: tuple[tuple[float, float], ...]
     solver: str
     past: tuple[float, ...] | None
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {
-            "data": dict(self.data),
-            "levels": [list(level) for level in self.levels],
-            "solver": self.solver,
-            "past": None if self.past is None else list(self.past),
-        }
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        past = case["past"]
-        levels = tuple((a, s) for a, s in case["levels"])
-        frozen = None if past is None else tuple(past)
-        return cls(case["data"], levels, case["solver"], frozen)
 
     def law(self) -> GaussianMixture:
         """Return the data law."""

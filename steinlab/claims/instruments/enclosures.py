@@ -7,9 +7,8 @@ to ``2^-53``; the radii themselves are in :attr:`Enclosed.radius`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from analytic.certified.coefficient import step_terms
 from analytic.certified.laws import ExactMixture
 from analytic.certified.steps import ExactStep
 from steinlab.claims.instruments.linear_forms import Form, Identity
+from steinlab.verification.cases import Rows
 from steinlab.verification.claim import Check, Effort, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.quantities import Number
@@ -26,31 +26,13 @@ BITS = 53
 """Working precision of listed cases in the quick profile; 128 in the full."""
 
 
-@dataclass(frozen=True)
-class CertifiedCases:
+class CertifiedCases(Rows):
     """Listed steps in exact fractions, each a JSON object.
 
     Keys: ``data`` (and ``states``, the law of ``x`` itself, for the perturbation bound) with
     ``weights``, ``means``, ``variances``; ``from``, ``to``; ``solver``; ``past``, if any, a level
     and a state; ``bits``. Numbers are strings such as ``"3/5"``.
     """
-
-    dataset: ClassVar[str | None] = None
-
-    cases: tuple[Mapping[str, Any], ...]
-
-    def __len__(self) -> int:
-        """Return the number of cases."""
-        return len(self.cases)
-
-    def describe(self, index: int) -> dict[str, Any]:
-        """Return one case as JSON."""
-        return dict(self.cases[index])
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read one case back, exactly."""
-        return cls((case,))
 
     def steps(self) -> list[tuple[ExactMixture, ExactStep, int]]:
         """Return law, step and precision of every case."""
@@ -60,7 +42,7 @@ class CertifiedCases:
                 ExactStep.of(case["solver"], case["from"], case["to"], _past(case)),
                 int(case.get("bits", BITS)),
             )
-            for case in self.cases
+            for case in self.rows
         ]
 
 

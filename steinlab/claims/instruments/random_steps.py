@@ -55,13 +55,8 @@ class StepCases:
     def describe(self, index: int) -> dict[str, Any]:
         """Return one case as JSON."""
         p = self.problem
-        law = p.law.take(index)
         out: dict[str, Any] = {
-            "data": {
-                "weights": law.weights.tolist(),
-                "means": law.means.tolist(),
-                "covariances": law.covariances.tolist(),
-            },
+            "data": law_json(p.law, index),
             "from": _pair(p.s, index),
             "to": _pair(p.t, index),
             "solver": p.solver.name,
@@ -84,14 +79,24 @@ class StepCases:
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
         """Read one case back, to the last digit."""
-        law = GaussianMixture(
-            *(np.asarray(case["data"][k])[None] for k in ("weights", "means", "covariances"))
-        )
+        law = read_law(case["data"])
         earlier = _level([case["history"][0]]) if case.get("history") else None
         problem = Problem(
             law, _level([case["from"]]), _level([case["to"]]), SOLVERS[case["solver"]], earlier
         )
         return cls(problem, np.array([case["seed"]]), np.array([case["dim"]]))
+
+
+def law_json(laws: GaussianMixture, index: int) -> dict[str, Any]:
+    """Return one law of a stack as JSON."""
+    law = laws.take(index)
+    return {name: getattr(law, name).tolist() for name in ("weights", "means", "covariances")}
+
+
+def read_law(data: Mapping[str, Any]) -> GaussianMixture:
+    """Return a stack of the law that was written."""
+    parts = (data[name] for name in ("weights", "means", "covariances"))
+    return GaussianMixture(*(np.asarray(part)[None] for part in parts))
 
 
 def level_of(level: NoiseLevel, index: int = 0) -> NoiseLevel:
