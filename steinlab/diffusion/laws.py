@@ -36,15 +36,12 @@ class Law(Protocol):
     @property
     def dim(self) -> int:
         """Dimension ``d`` of the states."""
-        ...
 
     def __call__(self, x: Array, level: NoiseLevel, /) -> Array:
         """Denoise."""
-        ...
 
     def sample(self, n: int, rng: np.random.Generator, /) -> np.ndarray:
         """Draw ``n`` states, shape ``(n, d)``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Checks of parts: a denoiser ``(x, level) -> x0``, a correction ``(step, rng) -> state, ...``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from steinlab.solvers.step import Step
 from steinlab.testing.bench import PLANE
 from steinlab.testing.check import remember
 from steinlab.testing.rows import WRONG, ConformanceError, Row, expected, summary, table
-from steinlab.testing.subject import SubjectError, called
+from steinlab.testing.subject import Levels, SubjectError, called
 
 Found = tuple[bool, str] | None
 
@@ -80,7 +80,7 @@ def check_denoiser(
 def denoiser_checks(
     denoiser: Any,
     name: str,
-    levels: Sequence[NoiseLevel],
+    levels: Levels,
     dim: int,
     *,
     spread: float = 0.8,

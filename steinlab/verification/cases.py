@@ -10,16 +10,13 @@ class Cases(Protocol):
 
     def __len__(self) -> int:
         """Return the number of cases."""
-        ...
 
     @property
     def dataset(self) -> str | None:
         """Name of the data set the cases are about, if any."""
-        ...
 
     def describe(self, index: int) -> dict[str, Any]:
         """Return case ``index`` as JSON; the check's ``restore`` reads it back."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -45,33 +45,27 @@ class Space(Protocol):
     @property
     def drawn(self) -> int:
         """Cases that the check draws in the full profile: the attack there spends no more."""
-        ...
 
     @property
     def check(self) -> str:
         """Name of the check that is attacked."""
-        ...
 
     @property
     def name(self) -> str:
         """What distinguishes the space."""
-        ...
 
     @property
     def parameters(self) -> Sequence[Parameter]:
         """The numbers searched."""
-        ...
 
     def build(self, values: np.ndarray, seeds: np.ndarray) -> Cases | Rows:
         """Return the cases of values ``(P, n)`` and seeds ``(P,)``, one or several per row.
 
         They are one batch with as many cases per row, or one batch per row.
         """
-        ...
 
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Return smaller spaces with values ``(n',)`` in them to try instead of ``(n,)``."""
-        ...
 
 
 @runtime_checkable
@@ -81,11 +75,9 @@ class Searchable(Protocol):
     @property
     def searchable(self) -> bool:
         """Whether the falsifier has parameters for such cases."""
-        ...
 
     def spaces(self, check: Check, effort: Effort) -> Sequence[Space]:
         """Return the spaces of a check that draws such cases, read off its draws."""
-        ...
 
 
 @dataclass(frozen=True)
