@@ -239,7 +239,6 @@ CLAIM = Claim(
         ),
         NegativeControl("m products a run", Formula(products=lambda m, _: m), ("products",)),
     ),
-    dropped=(),
     finding=_finding,
     table=_table,
     search=lambda _claim: [],

@@ -520,7 +520,6 @@ gain_claim = partial(
     owner="paper",
     tried=tried(),
     formula=AS_STATED,
-    dropped=(),
     search=lambda _claim: [],
 )
 """A claim of the paper that a correction reduces a quantity of the stored runs."""

@@ -281,7 +281,6 @@ CLAIM = Claim(
         ),
         NegativeControl("constant halved", Formula(constant=0.5), ("bound",)),
     ),
-    dropped=(),
     finding=_finding,
     table=_table,
     search=lambda _claim: [],

@@ -39,7 +39,7 @@ class SingleCase:
         return cls(**{name: _turned(value, list, tuple) for name, value in case.items()})
 
 
-def _turned(value: Any, kind: type, other: type) -> Any:
+def _turned(value: Any, kind: Any, other: Any) -> Any:
     """Return a value with sequences of one kind, and those within them, as another."""
     return other(_turned(one, kind, other) for one in value) if isinstance(value, kind) else value
 

@@ -162,7 +162,7 @@ class Dropped:
     unstated: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A statement of a paper and everything needed to judge it.
 
@@ -197,7 +197,7 @@ class Claim:
     formula: Any
     checks: tuple[Check, ...]
     controls: tuple[NegativeControl, ...]
-    dropped: tuple[Dropped, ...]
+    dropped: tuple[Dropped, ...] = ()
     finding: str | Callable[[Results], str]
     table: Callable[[Results], Table] | None = None
     search: Callable[[Claim], Sequence[Any]] | None = None

@@ -320,7 +320,6 @@ def claim(
                 ),
             ),
             controls=tuple(NegativeControl(label, control) for label, control in controls.items()),
-            dropped=(),
             finding=_finding,
             search=lambda _: of.spaces(),
             headline=(headline or said).replace("{", "{{").replace("}", "}}"),

@@ -231,7 +231,6 @@ CLAIM = Claim(
         NegativeControl("probe noise left out", _with(probes=0.0)),
         NegativeControl("the step's own change left out", _with(residual=0.0)),
     ),
-    dropped=(),
     finding=_finding,
     table=_table,
 )

@@ -270,7 +270,6 @@ CLAIM = Claim(
         NegativeControl("sigma instead of sigma^2", lambda alpha, sigma: sigma / alpha),
         NegativeControl("1/alpha dropped", lambda _alpha, sigma: sigma**2, ("mixtures",)),
     ),
-    dropped=(),
     finding=_finding,
     table=_table,
 )

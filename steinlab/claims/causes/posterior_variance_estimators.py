@@ -277,7 +277,6 @@ CLAIM = Claim(
         NegativeControl("Stein's on a batch", Formula(judged="Stein"), (DEVIATION,)),
         *symbolic_controls(PROOF),
     ),
-    dropped=(),
     headline="Estimates V within {own} at every noise level once self-normalised; Stein's form "
     "misses by {stein} times V.",
     numbers=_numbers,

@@ -259,7 +259,6 @@ CLAIM = Claim(
         ),
         NegativeControl("m' of the other sign", lambda m: limit(m._replace(slope=-m.slope))),
     ),
-    dropped=(),
     finding="One coefficient moves a whole batch, so its outputs share an error and their averages "
     "do not sharpen as those of independent ones: the more so, the noisier the step. Tweedie's "
     "estimate couples nothing in EDM and little in VP; a coefficient fixed beforehand couples "

@@ -258,7 +258,6 @@ CLAIM = Claim(
             ("products",),
         ),
     ),
-    dropped=(),
     finding="Beside the Jacobian products the correction is cheap: a few operations on every "
     "number of the batch, as the paper says. The products weigh more in every network with more "
     "than a couple of parameters per coordinate. The sums are a barrier: no state moves before all "

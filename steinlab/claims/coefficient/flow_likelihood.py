@@ -373,7 +373,6 @@ CLAIM = Claim(
         NegativeControl("no bias of the exponential", Rule(bias=0.0), (EXPONENTIAL,)),
         NegativeControl("the volume left out", Rule(volume=0.0), (NETWORK,)),
     ),
-    dropped=(),
     finding="Averaged over all sign vectors, Hutchinson's estimate is the value without probes, "
     "and its variance the formula's. The density itself, the exponential of one probe's estimate, "
     "is too large: report log densities, or take more probes.",

@@ -369,7 +369,6 @@ CLAIM = Claim(
         NegativeControl("a bias of order 1/sqrt(B)", FORMULA._replace(bias=_root_law), (BIAS,)),
         NegativeControl("probes add no variance", FORMULA._replace(ratio=_no_probes), (SQUARE,)),
     ),
-    dropped=(),
     headline="Hutchinson's estimate is unbiased; the bias of gamma_hat falls like 1/B and stays "
     "within {share} of its deviation.",
     numbers=_numbers,

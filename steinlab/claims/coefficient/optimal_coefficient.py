@@ -145,7 +145,6 @@ CLAIM = Claim(
         NegativeControl("E<u, T - x_star> / E|u|^2", lambda terms: optimum(terms) - 1),
         *symbolic_controls(DERIVATION),
     ),
-    dropped=(),
     headline="gamma* minimises the mean-square error; {moved} of the steps tried want a gamma "
     "well away from 1.",
     numbers=_numbers,

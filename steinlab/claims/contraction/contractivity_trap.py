@@ -296,7 +296,6 @@ CLAIM = Claim(
             "refining the grid cures it", FORMULA._replace(limit=lambda _: 0.0), ("refined grid",)
         ),
     ),
-    dropped=(),
     headline="Refining the grid does not restore contraction: L_T still reaches {top} with "
     "{steps} steps.",
     numbers=_numbers,

@@ -307,7 +307,6 @@ CLAIM = Claim(
             ("states",),
         ),
     ),
-    dropped=(),
     headline="Changing coordinates moves gamma* by over 10 % in {apart} of steps, and the "
     "corrected state with it.",
     numbers=_numbers,

@@ -86,7 +86,6 @@ CLAIM = Claim(
         NegativeControl("gamma = 1.5 instead of the rule", Formula(judged=OVERSHOT), ("mean",)),
         NegativeControl("gamma = 1.5 instead of the oracle", Formula(judged=OVERSHOT), ("oracle",)),
     ),
-    dropped=(),
     headline="Theorem 4.7 carries over to rectified flow, its gain does not: the published rule "
     "multiplies the error by {rule}.",
     numbers=numbers,

@@ -256,7 +256,6 @@ CLAIM = Claim(
         ),
         *symbolic_controls(DERIVATION),
     ),
-    dropped=(),
     finding="The factors hold to rounding and multiply over runs, digits included. The bound "
     "with eta = min rho is loose; eta = mean rho would do, by the inequality of arithmetic and "
     "geometric means. All with gamma* of the data at hand: see trajectory-decay for runs without.",

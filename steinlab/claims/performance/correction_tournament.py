@@ -209,7 +209,6 @@ CLAIM = Claim(
             ("cells",),
         ),
     ),
-    dropped=(),
     finding="The table is fitted for one model, solver, grid and number of evaluations, so fit "
     "your own; its price is paid once and not counted. A single comparison may look worse by its "
     "own noise, which the limit allows for. Exact denoisers in up to 8 dimensions only.",

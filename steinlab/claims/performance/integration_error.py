@@ -122,7 +122,6 @@ CLAIM = Claim(
         NegativeControl("gamma = 1.5 instead of the rule, cell by cell", OVERSHOT, ("cells",)),
         NegativeControl("gamma = 1.5 instead of the oracle", OVERSHOT, ("oracle",)),
     ),
-    dropped=(),
     finding="Clipped from below only, the rule worsens every solver on average wherever a step "
     "expands; the oracle, which knows the exact flow, shows that a gain was there to be had. Do "
     "not use it as published: take the definition's coefficient clipped at 1 (clipped-gain). The "

@@ -242,7 +242,6 @@ CLAIM = Claim(
             "last local error dropped", lambda p: p.local[:-1].sum(axis=0) + p.denoiser
         ),
     ),
-    dropped=(),
     finding="Both parts, each carried to the end by the flow, add up to the whole distance. More "
     "steps shrink the first part alone: once the denoiser's part leads, a better denoiser helps "
     "and a finer grid does not. Two modes in one dimension, where the flow's derivative is known.",

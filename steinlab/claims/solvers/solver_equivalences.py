@@ -202,7 +202,6 @@ CLAIM = Claim(
         NegativeControl("increments off by 1e-6", 1e-6),
         NegativeControl("increments off by 1e-10", 1e-10),
     ),
-    dropped=(),
     finding="Each pair agrees within the running rounding error, on every process that it names "
     "and on uneven grids. The formulas are typed anew from the papers; two modes in one "
     "dimension. Take either name: they are one method.",
