@@ -193,10 +193,7 @@ def _interval(y: Array, reach: Any, sigma: Any) -> _Interval:
     mean = 1 - begin - (0.5 * (low + high) + half * centre)
     top = 0.5 * (xp.maximum(away, 0.0 * one) / sigma) ** 2
     return _Interval(
-        xp.log(0.5 * half * total) - top,
-        xp.where(y < 0, -mean, mean),
-        half**2 * spread,
-        sigma,
+        xp.log(0.5 * half * total) - top, xp.where(y < 0, -mean, mean), half**2 * spread, sigma
     )
 
 

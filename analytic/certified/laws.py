@@ -75,9 +75,7 @@ class ExactMixture:
         kept = [k for k, value in enumerate(w) if value > 0]
         total = sum(w, Fraction(0))
         return cls(
-            tuple(w[k] / total for k in kept),
-            tuple(m[k] for k in kept),
-            tuple(v[k] for k in kept),
+            tuple(w[k] / total for k in kept), tuple(m[k] for k in kept), tuple(v[k] for k in kept)
         )
 
     @property

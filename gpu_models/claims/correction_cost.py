@@ -228,10 +228,7 @@ CLAIM = Claim(
         "a table's price is paid once and not counted",
     ),
     formula=Formula(),
-    checks=(
-        _check("time", _aimed, compare_time),
-        _check("products", _counted, compare_products),
-    ),
+    checks=(_check("time", _aimed, compare_time), _check("products", _counted, compare_products)),
     controls=(
         NegativeControl("every time doubled", Formula(scale=2.0), ("time",)),
         NegativeControl(

@@ -236,8 +236,7 @@ def rows(pairs: Pairs, quantities: Mapping[str, str]) -> list[list[str]]:
 
 
 def table(
-    quantities: Mapping[str, str],
-    more: Callable[[Pairs], list[list[str]]] = lambda _: [],
+    quantities: Mapping[str, str], more: Callable[[Pairs], list[list[str]]] = lambda _: []
 ) -> Callable[[Results], Table]:
     """Return the function that makes a claim's table, with ``more`` rows below."""
 
@@ -441,10 +440,7 @@ def notes() -> Mapping[str, Any]:
 
 
 def mean_check(
-    name: str,
-    families: Sequence[str],
-    quantities: Sequence[str],
-    about: Sequence[str] = (RULE,),
+    name: str, families: Sequence[str], quantities: Sequence[str], about: Sequence[str] = (RULE,)
 ) -> Check:
     """Return the check of the families' means, in the quantities that enough setups have."""
 
@@ -456,10 +452,7 @@ def mean_check(
 
 
 def cells_check(
-    name: str,
-    families: Sequence[str],
-    quantities: Sequence[str],
-    about: Sequence[str] = (RULE,),
+    name: str, families: Sequence[str], quantities: Sequence[str], about: Sequence[str] = (RULE,)
 ) -> Check:
     """Return the check of every run of the families, in every quantity that it has."""
 

@@ -14,14 +14,7 @@ from steinlab.solvers.base import (
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
-from steinlab.solvers.plans import (
-    Plan,
-    evaluations_on,
-    lowered,
-    make_plan,
-    matching_start,
-    plan_of,
-)
+from steinlab.solvers.plans import Plan, evaluations_on, lowered, make_plan, matching_start, plan_of
 from steinlab.solvers.pndm import pndm
 from steinlab.solvers.registry import ALIASES, ON_PROCESS, SOLVER_IDS, SOLVERS, get_solver
 from steinlab.solvers.runge_kutta import runge_kutta

@@ -92,10 +92,6 @@ DPMPP_3M = LinearMultistep("dpmpp-3m", order=2, depth=2, weights=exponential_wei
 """DPM-Solver++(3M) as published and as every peer has it (``c = 1``)."""
 
 DPMPP_3M_EXACT = LinearMultistep(
-    "dpmpp-3m-exact",
-    order=2,
-    depth=2,
-    weights=exponential_weights(decaying_moments),
-    full_order=3,
+    "dpmpp-3m-exact", order=2, depth=2, weights=exponential_weights(decaying_moments), full_order=3
 )
 """DPM-Solver++(3M) with ``c = 2``: of order three if its first two steps are accurate enough."""

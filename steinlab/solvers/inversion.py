@@ -145,10 +145,7 @@ def invert(
 
 
 def round_trip(
-    denoiser: Denoiser,
-    x: Array,
-    grid: Sequence[NoiseLevel],
-    solver: Solver | Plan | str,
+    denoiser: Denoiser, x: Array, grid: Sequence[NoiseLevel], solver: Solver | Plan | str
 ) -> Estimate:
     """Return the root mean square distance of states to where up and down again leads them.
 

@@ -45,11 +45,7 @@ and magnifies the rounding of what it differs by 1e4."""
 
 
 def check_law(
-    law: Any,
-    *,
-    samples: int = SAMPLES,
-    seed: int = 0,
-    xfail: Mapping[str, str] | None = None,
+    law: Any, *, samples: int = SAMPLES, seed: int = 0, xfail: Mapping[str, str] | None = None
 ) -> list[Row]:
     r"""Check a law, a factory of one, or the law of a name.
 

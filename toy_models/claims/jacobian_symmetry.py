@@ -22,13 +22,7 @@ from steinlab.diffusion.laws import load_digits
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.quantities import Number, Table
-from toy_models.claims.networks import (
-    GALAXY,
-    network,
-    own_samples,
-    with_galaxies,
-    without_galaxies,
-)
+from toy_models.claims.networks import GALAXY, network, own_samples, with_galaxies, without_galaxies
 
 DIGITS_ROWS, DIGITS_BANDWIDTH = 200, 0.2
 FIELD = 1e-3

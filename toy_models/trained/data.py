@@ -97,8 +97,7 @@ DATA: Mapping[str, Data] = MappingProxyType(
         "ring": _mixture(ring, "8 modes of deviation 0.2 on a circle of radius 2"),
         "grid25": _mixture(grid25, "5 x 5 modes of deviation 0.15, one unit apart"),
         "digits": _mixture(
-            digits,
-            f"scikit-learn load_digits / 16 (UCI, 1998), bandwidth {DIGITS_BANDWIDTH}",
+            digits, f"scikit-learn load_digits / 16 (UCI, 1998), bandwidth {DIGITS_BANDWIDTH}"
         ),
     }
 )

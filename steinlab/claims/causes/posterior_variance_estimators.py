@@ -173,8 +173,7 @@ def measure_batches(case: Batches) -> Deviations:
     found = batch_estimates(x.reshape(shape), denoised.reshape(shape), case.sigma)
     found["trace"] = case.sigma**2 * divergence.reshape(REPEATS, BATCH).mean(axis=1)
     return Deviations(
-        case,
-        {n: float(np.sqrt(np.mean((v / variance.mean() - 1) ** 2))) for n, v in found.items()},
+        case, {n: float(np.sqrt(np.mean((v / variance.mean() - 1) ** 2))) for n, v in found.items()}
     )
 
 

@@ -93,11 +93,7 @@ def _no_square(first: Any, second: Any, p: float, gamma: float, step: Any) -> An
     expected="proved",
 )
 def per_class_coefficient(
-    first: Any = PAIR,
-    second: Any = LAWS,
-    p: Any = SHARES,
-    gamma: Any = GAMMAS,
-    step: Any = STEPS,
+    first: Any = PAIR, second: Any = LAWS, p: Any = SHARES, gamma: Any = GAMMAS, step: Any = STEPS
 ) -> Any:
     """One coefficient per class."""
     found = _classes(first, second, p, step)

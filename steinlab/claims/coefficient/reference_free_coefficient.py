@@ -7,11 +7,7 @@ import numpy as np
 
 from steinlab.claims.coefficient.collinear_laws import MERIDIAN
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
-from steinlab.claims.instruments.enclosures import (
-    COEFFICIENT_CASES,
-    certified_check,
-    proof_radius,
-)
+from steinlab.claims.instruments.enclosures import COEFFICIENT_CASES, certified_check, proof_radius
 from steinlab.claims.instruments.linear_forms import (
     Identity,
     Measured,

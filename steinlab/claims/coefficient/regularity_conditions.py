@@ -198,8 +198,7 @@ CLAIM = Claim(
     ),
     dropped=tuple(
         Dropped(
-            why,
-            Check(name, "quadrature", restore, draw=draw, measure=measure, compare=compare),
+            why, Check(name, "quadrature", restore, draw=draw, measure=measure, compare=compare)
         )
         for name, why, draw, measure, compare, restore in CONDITIONS
     ),

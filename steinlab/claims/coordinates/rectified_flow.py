@@ -13,30 +13,15 @@ from functools import partial
 
 import numpy as np
 
-from steinlab.claims.instruments.linear_forms import (
-    Identity,
-    no_drift,
-    reference,
-    stein,
-)
+from steinlab.claims.instruments.linear_forms import Identity, no_drift, reference, stein
 from steinlab.claims.instruments.posterior_mean_collapse import (
     SlackFormula,
     collapse_check,
     posterior_mean,
 )
 from steinlab.claims.instruments.step_checks import on_field, quadrature_check
-from steinlab.claims.performance.gain_ratios import (
-    AS_STATED,
-    CLUSTERED,
-    OVERSHOT,
-    Judged,
-)
-from steinlab.claims.performance.integration_error import (
-    checks,
-    design,
-    numbers,
-    table,
-)
+from steinlab.claims.performance.gain_ratios import AS_STATED, CLUSTERED, OVERSHOT, Judged
+from steinlab.claims.performance.integration_error import checks, design, numbers, table
 from steinlab.diffusion.processes import FLOW
 from steinlab.verification.claim import Claim, NegativeControl
 

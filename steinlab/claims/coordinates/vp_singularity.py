@@ -55,11 +55,7 @@ def compare(data: Measured, formula: Formula) -> Comparison:
     measured = np.array([rate(data.path, data.values[name]) for name in rates])
     predicted = np.array([float(value) for value in rates.values()])
     return Comparison(
-        measured,
-        predicted,
-        np.full(len(measured), RATE_TOLERANCE),
-        sampled=True,
-        grade=0.05,
+        measured, predicted, np.full(len(measured), RATE_TOLERANCE), sampled=True, grade=0.05
     )
 
 

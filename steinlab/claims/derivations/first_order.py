@@ -157,11 +157,7 @@ def collapse() -> Proof:
                 "no more than the plain error",
                 V,
                 E((x - x_star) ** 2),
-                (
-                    (1, "a square is not negative"),
-                    (-2, "tower in x"),
-                    (-2, "tower in D"),
-                ),
+                ((1, "a square is not negative"), (-2, "tower in x"), (-2, "tower in D")),
                 AT_MOST,
             ),
         ),

@@ -45,12 +45,7 @@ def per_class() -> Proof:
         steps=(
             excess(1, u_1, r_1, gamma_1),
             excess(2, u_2, r_2, gamma_2),
-            Step(
-                "all classes",
-                J - J_classes,
-                spread,
-                by=("linearity", "moving", "classes"),
-            ),
+            Step("all classes", J - J_classes, spread, by=("linearity", "moving", "classes")),
             Step(
                 "the one coefficient is the weighted mean",
                 gamma_star * whole,

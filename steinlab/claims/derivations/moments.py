@@ -75,10 +75,7 @@ def moment_exact_step() -> Proof:
     """``E|x - gamma u|^2 = E|x_star|^2 + sigma'^2 d`` for ``gamma = (1 + k)/(1 + X)``."""
     moved = (1 - k**2) / (1 + gain)
     return Proof(
-        Algebra(
-            vectors=(x_star, eps, D),
-            definitions=((x, x_star + sigma * eps),),
-        ),
+        Algebra(vectors=(x_star, eps, D), definitions=((x, x_star + sigma * eps),)),
         (
             Step(
                 "power of the state",

@@ -68,10 +68,7 @@ def _forms() -> tuple[Step, ...]:
             "coefficient form, squared",
             OFF**2,
             C**2 * F,
-            (
-                (sigma**4 / (alpha**2 * E(u**2) ** 2), "Cauchy-Schwarz"),
-                (OFF + DRIVE, "deviation"),
-            ),
+            ((sigma**4 / (alpha**2 * E(u**2) ** 2), "Cauchy-Schwarz"), (OFF + DRIVE, "deviation")),
             AT_MOST,
         ),
         Step(

@@ -112,9 +112,7 @@ def _sampling() -> tuple[Step, ...]:
     return (
         error("fixed level: alpha error", alpha * (part - g * moved**2), fixed, {}),
         Step(
-            "fixed level: its variance",
-            Normal(fixed**2, e),
-            2 * (1 - kappa) ** 2 + beta**2 * m**2,
+            "fixed level: its variance", Normal(fixed**2, e), 2 * (1 - kappa) ** 2 + beta**2 * m**2
         ),
         error("fixed ratio: error", part - g / alpha * moved**2, (c - 1) * m * e, RATIO),
         error("fixed ratio: |u|^2 / alpha^2", moved**2 / alpha**2, (c - 1) ** 2 * m**2, RATIO),

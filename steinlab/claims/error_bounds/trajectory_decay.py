@@ -87,10 +87,7 @@ def _draw(choice: str, first: int, last: int) -> Callable[[Effort], Sequence[Tra
 
 
 def _check(
-    name: str,
-    choice: str,
-    steps: tuple[int, int],
-    compare: Callable[[Path, Formula], Comparison],
+    name: str, choice: str, steps: tuple[int, int], compare: Callable[[Path, Formula], Comparison]
 ) -> Check:
     method = "monte-carlo" if compare is compare_coefficient else "property"
     return Check(

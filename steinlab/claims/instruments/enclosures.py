@@ -68,11 +68,7 @@ LAWS: Mapping[str, Mapping[str, Any]] = {
         "means": [["-1"], ["3/2"]],
         "variances": ["4/25", "49/100"],
     },
-    "modes": {
-        "weights": ["1/2", "1/2"],
-        "means": [["-3"], ["3"]],
-        "variances": ["1/4", "1/4"],
-    },
+    "modes": {"weights": ["1/2", "1/2"], "means": [["-3"], ["3"]], "variances": ["1/4", "1/4"]},
     "space": {
         "weights": ["1/4", "3/4"],
         "means": [["1", "2", *["0"] * 62], ["4", "-2", *["0"] * 62]],

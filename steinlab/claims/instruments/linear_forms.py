@@ -91,9 +91,7 @@ def compare_integrated(data: Measured, identity: Identity) -> Comparison:
             )
     power = value.u_u
     return Comparison(
-        measured=sides[0] / power,
-        predicted=sides[1] / power,
-        tolerance=tolerance / power,
+        measured=sides[0] / power, predicted=sides[1] / power, tolerance=tolerance / power
     )
 
 

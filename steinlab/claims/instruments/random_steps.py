@@ -196,12 +196,7 @@ def draw_steps(
     for i, (name, family, dim) in enumerate(blocks):
         solver = SOLVERS[name]
         s, t, earlier = draw_levels(
-            rng,
-            size,
-            family,
-            final_zero=i % 8 == 7,
-            longest=longest.get(name, 8.0),
-            ratios=ratios,
+            rng, size, family, final_zero=i % 8 == 7, longest=longest.get(name, 8.0), ratios=ratios
         )
         shape = "shared" if embed else covariances[i % len(covariances)]
         law = draw_law(rng, size, 1 + int(rng.integers(4)), 1 if embed else dim, shape)

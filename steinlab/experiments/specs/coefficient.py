@@ -21,12 +21,7 @@ from steinlab.experiments.specs.fields import (
     text,
 )
 from steinlab.experiments.specs.grids import grid_for
-from steinlab.experiments.specs.laws import (
-    LawSpec,
-    MixtureSpec,
-    law_from_json,
-    mixture_from_json,
-)
+from steinlab.experiments.specs.laws import LawSpec, MixtureSpec, law_from_json, mixture_from_json
 from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
 from steinlab.solvers.base import require_alone
 
