@@ -186,3 +186,10 @@ def called(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -
         raise SubjectError(
             f"{what} must run, got {type(error).__name__}: {quote(error)}"
         ) from error
+
+
+def shaped(what: str, out: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return what a stranger's code gave as an array; refuse another shape."""
+    if tuple(np.shape(out)) != shape:
+        raise SubjectError(f"{what} must return the shape {shape}, got {tuple(np.shape(out))}")
+    return np.asarray(out)

@@ -31,6 +31,7 @@ from steinlab.claims.instruments.linear_forms import (
     Measured,
     compare_integrated,
     compare_sampled,
+    gammas,
     reference,
     stein,
     stein_wrong_sign,
@@ -39,7 +40,6 @@ from steinlab.claims.instruments.linear_forms import (
 from steinlab.claims.instruments.random_steps import draw_law, draw_levels
 from steinlab.coefficient.divergence import Hutchinson
 from steinlab.coefficient.step_terms import (
-    Integrated,
     Problem,
     Terms,
     quadrature_terms,
@@ -205,15 +205,6 @@ def compare_network(data: Measured, identity: Identity) -> Comparison:
     return replace(compare_sampled(data, identity), grade=NETWORK_GRADE)
 
 
-def gammas(data: Measured) -> dict[str, float]:
-    """Return the optimum, and the estimates by Stein's route and by Tweedie's."""
-    assert isinstance(data.terms, Integrated)
-    value, alpha, sigma = data.terms.value, data.alpha[0], data.sigma[0]
-    free = (1 - 1 / alpha) * value.u_x[0] + sigma**2 / alpha * value.div[0]
-    parts = {"optimum": value.u_ref[0], "stein": free, "tweedie": value.u_tweedie[0]}
-    return {name: float(part / value.u_u[0]) for name, part in parts.items()}
-
-
 def _draw(effort: Effort) -> Sequence[GuidedStep]:
     return [
         GuidedStep(family, solver, int(effort.rng.integers(2**32)), w)
@@ -244,8 +235,8 @@ def _apart(results: Results) -> dict[float, np.ndarray]:
     for case, data in zip(steps.batches, steps.data, strict=True):
         assert isinstance(case, GuidedStep)
         found = gammas(data)
-        gap = abs(found["tweedie"] - found["optimum"]) / abs(found["optimum"])
-        out.setdefault(case.w, []).append(gap)
+        gap = np.abs(found["tweedie"] - found["optimum"]) / np.abs(found["optimum"])
+        out.setdefault(case.w, []).append(float(gap[0]))
     return {w: np.array(gaps) for w, gaps in out.items()}
 
 

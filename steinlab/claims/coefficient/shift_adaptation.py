@@ -15,6 +15,7 @@ import numpy as np
 from analytic import GaussianMixture
 from analytic.quadrature import Integral, expect
 from steinlab.claims.coefficient.foreign_denoiser import SHIFTS, Foreign, Shifts
+from steinlab.claims.instruments import linear_forms
 from steinlab.claims.instruments.linear_forms import (
     Identity,
     compare_integrated,
@@ -29,7 +30,7 @@ from steinlab.claims.instruments.random_steps import stacked
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.formulas import stein_numerator
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import Integrated, Problem, quadrature_terms, take_step
+from steinlab.coefficient.step_terms import Problem, quadrature_terms, take_step
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import inner
@@ -71,17 +72,8 @@ def compare(data: Shifted, identity: Identity) -> Comparison:
 
 def gammas(data: Shifted) -> dict[str, np.ndarray]:
     """Return the optimum under B, the three ways to come near it, and plain, each ``(C,)``."""
-    terms = data.measured.terms
-    assert isinstance(terms, Integrated)
-    alpha, sigma, value = data.measured.alpha, data.measured.sigma, terms.value
-    free = (1 - 1 / alpha) * value.u_x + sigma**2 / alpha * value.div
-    return {
-        "optimum": value.u_ref / value.u_u,
-        "stein": free / value.u_u,
-        "tweedie": value.u_tweedie / value.u_u,
-        "calibrated": np.full(len(alpha), data.calibrated),
-        "plain": np.ones(len(alpha)),
-    }
+    found, one = linear_forms.gammas(data.measured), np.ones(len(data.measured.alpha))
+    return {**found, "calibrated": data.calibrated * one, "plain": one}
 
 
 LATER_SHIFT = 0.5
