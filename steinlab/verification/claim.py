@@ -129,9 +129,9 @@ class Check:
     def __post_init__(self) -> None:
         """Refuse an unknown method; take the function where the class of the cases is given."""
         one_of(f"method of check {self.name}", self.method, METHODS)
-        given: Any = self.restore
-        if isinstance(given, type):
-            object.__setattr__(self, "restore", given.restore)
+        if isinstance(self.restore, type):
+            kind: Any = self.restore
+            object.__setattr__(self, "restore", kind.restore)
 
     def missing(self) -> str:
         """Return why the check cannot run here, empty if it can."""

@@ -183,7 +183,7 @@ def expanded(measured: Mean, orders: tuple[float, float], cases: int) -> Compari
     """
     first, second = orders
     rest = second**2 / abs(first) if first else 0.0
-    tolerance = measured.limit(measured.value - first - second, cases) + rest
+    tolerance = float(measured.limit(measured.value - first - second, cases)) + rest
     return single(measured.value, first + second, tolerance, sampled=True, grade=RATIO_GRADE)
 
 

@@ -88,7 +88,7 @@ def measure_perturbations(cases: CertifiedCases) -> Perturbations:
     steps = cases.steps()
     found = [
         perturbation_bound(law, law_of(case["states"]), step, bits=bits)
-        for case, (law, step, bits) in zip(cases.cases, steps, strict=True)
+        for case, (law, step, bits) in zip(cases.rows, steps, strict=True)
     ]
     columns = zip(
         *(
