@@ -45,7 +45,7 @@ def _turned(value: Any, kind: Any, other: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Rows:
+class JsonCases:
     """A batch of cases that are JSON objects themselves."""
 
     dataset: ClassVar[str | None] = None

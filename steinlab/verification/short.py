@@ -22,7 +22,7 @@ import numpy as np
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.errors import CRASHES, InputError, quote
 from steinlab.verification.arguments import Strategy, Values
-from steinlab.verification.cases import Rows
+from steinlab.verification.cases import JsonCases
 from steinlab.verification.claim import FULL_FACTOR, Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.expectation import Ball, Relation, ball
@@ -64,7 +64,7 @@ class Property:
     arguments: tuple[tuple[str, Strategy], ...]
     cases: int
 
-    def draw(self, effort: Effort) -> list[Rows]:
+    def draw(self, effort: Effort) -> list[JsonCases]:
         """Draw cases: kinds in turn, so that each has its share, numbers at random."""
         spaces, count = self.spaces(), effort.count(self.cases)
         rows = []
@@ -74,18 +74,18 @@ class Property:
             columns = [p.at(units[:, j]) for j, p in enumerate(space.parameters)]
             (row,) = space.build(np.stack(columns, axis=1), units[:, 0]).rows
             rows.append(row)
-        return [Rows(tuple(rows))]
+        return [JsonCases(tuple(rows))]
 
     def read(self, case: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a case."""
         return {name: strategy.read(case[name]) for name, strategy in self.arguments}
 
-    def restore(self, case: Mapping[str, Any]) -> Rows:
+    def restore(self, case: Mapping[str, Any]) -> JsonCases:
         """Read one case back."""
         self.read(case)
-        return Rows((json.loads(json.dumps(dict(case))),))
+        return JsonCases((json.loads(json.dumps(dict(case))),))
 
-    def measure(self, cases: Rows) -> Sides:
+    def measure(self, cases: JsonCases) -> Sides:
         """Ask the property about every case, and about neighbours of one that violates it.
 
         An expectation states its error; what a property computes of plain numbers, ``1 - kappa``
@@ -200,13 +200,13 @@ class PropertySpace:
             rest = rest[count:]
         return out
 
-    def build(self, values: np.ndarray, seeds: np.ndarray) -> Rows:  # noqa: ARG002
+    def build(self, values: np.ndarray, seeds: np.ndarray) -> JsonCases:  # noqa: ARG002
         """Return the cases of values ``(P, n)``."""
         rows = []
         for parts in map(self._parts, values):
             named = zip(self._named, parts, strict=True)
             rows.append({name: one.write(kind, part) for (name, one, kind), part in named})
-        return Rows(tuple(rows))
+        return JsonCases(tuple(rows))
 
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Make one argument simpler."""

@@ -14,6 +14,7 @@ on Gaussian data too.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -212,16 +213,13 @@ def _table(results: Results) -> Table:
 
 
 def _spaces(_: Claim) -> list[Space]:
-    def make(dim: int, seed: float, widest: float, ratio: float, left: float) -> GaussianStep:
-        return GaussianStep("edm", dim, widest, ratio, left, int(seed))
-
     numbers = (
         SEEDS,
         Parameter("widest", POINT, WIDEST, True),
         Parameter("ratio", *LEVELS, True),
         Parameter("left", 0.0, 0.99),
     )
-    return [picked(GAUSSIANS, 512, {"dim": range(1, 7)}, make, *numbers)]
+    return [picked(GAUSSIANS, 512, {"dim": range(1, 7)}, partial(GaussianStep, "edm"), *numbers)]
 
 
 PROOF = DERIVATIONS["exact-flow-coefficient"]

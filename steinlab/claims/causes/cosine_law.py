@@ -247,12 +247,9 @@ def _table(results: Results) -> Table:  # noqa: ARG001
 
 
 def _spaces(_: Claim) -> list[Space]:
-    def make(steps: int, tangent: bool, seed: float, deviation: float) -> Run:
-        return Run(deviation, steps, int(seed), tangent)
-
     lists = {"steps": range(1, 11), "tangent": (False, True)}
     scale = Parameter("deviation", *DEVIATIONS, True)
-    return [picked(name, 512, lists, make, SEEDS, scale) for name in (RUN, BEST)]
+    return [picked(name, 512, lists, Run, SEEDS, scale) for name in (RUN, BEST)]
 
 
 FORMULA = Formula(cosines, equal)

@@ -20,7 +20,6 @@ from steinlab.claims.coefficient.counted_passes import (
     measure,
     split_solvers,
 )
-from steinlab.verification.cases import Cases
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
@@ -142,10 +141,6 @@ def _numbers(results: Results) -> list[Number]:
 
 def cost_spaces(claim: Claim) -> list[Space]:
     """Return the spaces of the counts: solvers, estimators and numbers of steps."""
-
-    def make(solver: str, estimator: str, process: str, steps: float) -> Cases:
-        return Run(solver, estimator, process, int(steps))
-
     out = []
     for check in claim.checks:
         stages = check.name == THROUGH
@@ -154,7 +149,7 @@ def cost_spaces(claim: Claim) -> list[Space]:
             "estimator": NONLINEAR_ESTIMATORS if stages else tuple(ESTIMATORS),
             "process": ("edm", "vp-linear", "flow"),
         }
-        out.append(picked(check.name, 256, lists, make, Parameter("steps", 1, 13)))
+        out.append(picked(check.name, 256, lists, Run, Parameter("steps", 1, 13, whole=True)))
     return out
 
 

@@ -28,7 +28,7 @@ from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import stein, tweedie
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Correction, Step
-from steinlab.verification.cases import Cases, SingleCase
+from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
@@ -210,13 +210,10 @@ def _table(results: Results) -> Table:  # noqa: ARG001
 
 def size_spaces(claim: Claim) -> list[Space]:
     """Spaces of every check: routes, states and dimensions."""
-
-    def make(route: str, probes: int, batch: float, dim: float) -> Cases:
-        return Size(route, probes, int(batch), int(dim))
-
-    numbers = Parameter("batch", 2, 4096, True), Parameter("dim", 1, 256, True)
+    limits = (("batch", 2, 4096), ("dim", 1, 256))
+    numbers = [Parameter(*one, log=True, whole=True) for one in limits]
     lists = {"route": PRODUCTS, "probes": PROBES}
-    return [picked(check.name, 64, lists, make, *numbers) for check in claim.checks]
+    return [picked(check.name, 64, lists, Size, *numbers) for check in claim.checks]
 
 
 CLAIM = Claim(

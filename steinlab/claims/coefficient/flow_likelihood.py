@@ -277,11 +277,7 @@ def _spaces(_: Claim) -> list[Space]:
     """Return the seeds of every dimension, process and solver; an agreement with errors is left."""
     dims = {MEAN: (2, 3), VARIANCE: (2, 3), EXPONENTIAL: (2,)}
     fixed = {"process": sorted(PROCESSES), "solver": SOLVERS}
-
-    def make(dim: int, process: str, solver: str, seed: float) -> Drawn:
-        return Drawn(dim, process, solver, int(seed))
-
-    return [picked(c, PICKED, {"dim": d, **fixed}, make, SEEDS) for c, d in dims.items()]
+    return [picked(c, PICKED, {"dim": d, **fixed}, Drawn, SEEDS) for c, d in dims.items()]
 
 
 CHANGE, MEAN, VARIANCE, EXPONENTIAL = "the mixture's density", "mean", "variance", "exponential"

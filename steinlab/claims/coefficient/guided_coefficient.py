@@ -50,7 +50,7 @@ from steinlab.diffusion.guidance import classes, guided
 from steinlab.diffusion.laws import Completed
 from steinlab.diffusion.processes import FLOW
 from steinlab.solvers import SOLVERS
-from steinlab.verification.cases import Cases, SingleCase
+from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
@@ -299,12 +299,8 @@ def _table(results: Results) -> Table:
 
 def guided_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     """Spaces of the guided step: laws and levels by their seed, any weight."""
-
-    def make(family: str, solver: str, seed: float, w: float) -> Cases:
-        return GuidedStep(family, solver, int(seed), w)
-
     lists = {"family": FAMILIES, "solver": SOLVER_NAMES}
-    return [picked("class coupling", 384, lists, make, SEEDS, Parameter("w", -2.0, 8.0))]
+    return [picked("class coupling", 384, lists, GuidedStep, SEEDS, Parameter("w", -2.0, 8.0))]
 
 
 def _flow_check(name: str, draw: Any) -> Check:

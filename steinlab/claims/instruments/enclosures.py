@@ -17,7 +17,7 @@ from analytic.certified.coefficient import step_terms
 from analytic.certified.laws import ExactMixture
 from analytic.certified.steps import ExactStep
 from steinlab.claims.instruments.linear_forms import Form, Identity
-from steinlab.verification.cases import Rows
+from steinlab.verification.cases import JsonCases
 from steinlab.verification.claim import Check, Effort, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.quantities import Number
@@ -26,7 +26,7 @@ BITS = 53
 """Working precision of listed cases in the quick profile; 128 in the full."""
 
 
-class CertifiedCases(Rows):
+class CertifiedCases(JsonCases):
     """Listed steps in exact fractions, each a JSON object.
 
     Keys: ``data`` (and ``states``, the law of ``x`` itself, for the perturbation bound) with

@@ -8,7 +8,7 @@ how far it moves when both lengths are halved once more.
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -29,7 +29,7 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.loop import solve
-from steinlab.verification.cases import Cases, SingleCase
+from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Space, picked
@@ -313,9 +313,5 @@ def order_spaces(claim: Claim) -> list[Space]:
         batches: Any = check.draw(effort_for(claim.id, check.name, "full", 0))
         solvers, (kind,) = sorted({b.solver for b in batches}), {b.kind for b in batches}
         lists = {"solver": solvers, "process": PROCESS_NAMES, "grid": tuple(SPACINGS)}
-
-        def make(solver: str, process: str, grid: str, kind: str = kind) -> Cases:
-            return Convergence(solver, process, grid, kind)
-
-        out.append(picked(check.name, ORDER_DRAWN, lists, make))
+        out.append(picked(check.name, ORDER_DRAWN, lists, partial(Convergence, kind=kind)))
     return out

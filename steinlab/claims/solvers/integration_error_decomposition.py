@@ -29,7 +29,6 @@ from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import get_solver
 from steinlab.solvers.loop import solve
-from steinlab.verification.cases import Cases
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
@@ -205,13 +204,9 @@ def _numbers(results: Results) -> list[Number]:
 
 def decomposition_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     """Spaces of the split error: runs of any length on laws off by any share."""
-
-    def make(solver: str, process: str, steps: float, error: float) -> Cases:
-        return Run(solver, process, int(steps), error)
-
     lists = {"solver": SOLVERS, "process": ("edm", "vp-linear", "flow")}
-    numbers = (Parameter("steps", 2, 21), Parameter("error", 1e-3, 0.2, True))
-    return [picked("split", 32, lists, make, *numbers)]
+    numbers = (Parameter("steps", 2, 21, whole=True), Parameter("error", 1e-3, 0.2, True))
+    return [picked("split", 32, lists, Run, *numbers)]
 
 
 CLAIM = Claim(

@@ -45,7 +45,6 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.solvers.inversion import invert, round_trip
 from steinlab.solvers.loop import solve
-from steinlab.verification.cases import Cases
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Space, picked
@@ -194,11 +193,8 @@ def _spaces(claim: Claim) -> list[Space]:
     """Spaces of the orders: the solvers of a check, on every process."""
 
     def space(check: str, solvers: Sequence[str], kind: str) -> Space:
-        def make(solver: str, process: str) -> Cases:
-            return Convergence(solver, process, GRID, kind)
-
         lists: dict[str, Any] = {"solver": solvers, "process": PROCESS_NAMES}
-        return picked(check, ORDER_DRAWN, lists, make)
+        return picked(check, ORDER_DRAWN, lists, partial(Convergence, grid=GRID, kind=kind))
 
     names = {check.name for check in claim.checks}
     spaces = [space("up", SOLVER_IDS, "own"), space(TRIP, SINGLE, TRIP)]

@@ -31,7 +31,6 @@ from steinlab.coefficient.rounding import EPS, ROUNDING, Sized, on_sizes
 from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE
 from steinlab.solvers import Evaluation, Solver, get_solver
-from steinlab.verification.cases import Cases
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, RowSpace, Space, picked
@@ -170,10 +169,8 @@ def equivalence_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     """Spaces of the equivalences: each pair, its processes and uneven grids."""
 
     def space(pair: str) -> Space:
-        def make(process: str, seed: float) -> Cases:
-            return PairCase(pair, process, int(seed))
-
-        found = picked("pairs", 512, {"process": PAIRS[pair][2]}, make, SEEDS)
+        lists = {"process": PAIRS[pair][2]}
+        found = picked("pairs", 512, lists, partial(PairCase, pair), SEEDS)
         assert isinstance(found, RowSpace)
         return RowSpace("pairs", pair, found.drawn, found.parameters, found.make)
 

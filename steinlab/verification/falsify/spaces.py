@@ -18,12 +18,16 @@ from steinlab.verification.claim import Check, Effort
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number between two limits, searched on a logarithmic scale if ``log``."""
+    """A number between two limits, searched on a logarithmic scale if ``log``.
+
+    Of one that is ``whole`` only the whole part is handed to what :func:`picked` makes.
+    """
 
     name: str
     low: float
     high: float
     log: bool = False
+    whole: bool = False
 
     def at(self, unit: np.ndarray) -> np.ndarray:
         """Return the values at positions in [0, 1]."""
@@ -108,8 +112,7 @@ def index(name: str, count: int) -> Parameter:
     return Parameter(name, 0.0, math.nextafter(count, 0))
 
 
-SEEDS = Parameter("seed", 0, 2**31)
-"""A seed by its whole part."""
+SEEDS = Parameter("seed", 0, 2**31, whole=True)
 
 
 Lists = Mapping[str, Sequence[Any]]
@@ -118,11 +121,15 @@ Lists = Mapping[str, Sequence[Any]]
 def picked(
     check: str, drawn: int, lists: Lists, make: Callable[..., Cases], *numbers: Parameter
 ) -> Space:
-    """Return a space of choices from lists and further numbers, all handed to ``make`` by name."""
+    """Return a space of choices from lists and further numbers, all handed to ``make`` by name.
+
+    ``make`` may be the class of the cases itself.
+    """
 
     def row(of: Mapping[str, float]) -> Cases:
         chosen = {name: options[int(of[name])] for name, options in lists.items()}
-        return make(**chosen, **{p.name: of[p.name] for p in numbers})
+        found = {p.name: int(of[p.name]) if p.whole else of[p.name] for p in numbers}
+        return make(**chosen, **found)
 
     parameters = (*(index(name, len(options)) for name, options in lists.items()), *numbers)
     name = ", ".join(f"{name} (of {len(options)})" for name, options in lists.items())
