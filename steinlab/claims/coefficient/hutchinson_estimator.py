@@ -31,7 +31,7 @@ from steinlab.claims.coefficient.ratio_estimator import (
     ratio_table,
     ratio_variance,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, drawing
 from steinlab.claims.instruments.step_checks import couple
 from steinlab.claims.instruments.step_jacobians import drive_size, residual_jacobian
 from steinlab.claims.instruments.step_spaces import (
@@ -149,16 +149,14 @@ def compare_variance(data: Probed, formula: Formula) -> Comparison:
     return Comparison(data.variance, formula.probe(data), tolerance)
 
 
-def _draw_probed(effort: Effort) -> list[StepCases]:
-    return draw_steps(
-        effort.rng,
-        effort.count(240),
-        solvers=("euler", "heun"),
-        families=("edm", "vp-linear"),
-        dims=DIMS,
-        covariances=("diagonal", "full"),
-        longest={"heun": 2.0},
-    )
+_draw_probed = drawing(
+    240,
+    solvers=("euler", "heun"),
+    families=("edm", "vp-linear"),
+    dims=DIMS,
+    covariances=("diagonal", "full"),
+    longest={"heun": 2.0},
+)
 
 
 BATCHES = (64, 256)

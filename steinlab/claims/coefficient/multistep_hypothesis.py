@@ -38,13 +38,13 @@ from steinlab.claims.instruments.linear_forms import (
     reference,
     stein,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, drawing
 from steinlab.claims.instruments.step_checks import couple, on_field
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Terms, take_step, terms_at
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl, Results
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number, Table
 
@@ -117,16 +117,14 @@ def _shared(cases: StepCases) -> tuple[Step, np.ndarray, Terms]:
     return step, past, terms_at(step, x_star, Exact(), np.random.default_rng(0))
 
 
-def _draw_2m(effort: Effort) -> list[StepCases]:
-    return draw_steps(
-        effort.rng,
-        effort.count(480),
-        solvers=("dpmpp-2m",),
-        families=("edm", "vp-linear", "flow"),
-        dims=(1, 3, 8, 24),
-        covariances=("scalar", "diagonal"),
-        longest={"dpmpp-2m": 2.0},
-    )
+_draw_2m = drawing(
+    480,
+    solvers=("dpmpp-2m",),
+    families=("edm", "vp-linear", "flow"),
+    dims=(1, 3, 8, 24),
+    covariances=("scalar", "diagonal"),
+    longest={"dpmpp-2m": 2.0},
+)
 
 
 def _table(results: Results) -> Table:

@@ -18,7 +18,7 @@ from steinlab.claims.instruments.linear_forms import (
     stein,
     stein_wrong_sign,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, drawing
 from steinlab.claims.instruments.step_checks import (
     STATES,
     couple,
@@ -27,7 +27,7 @@ from steinlab.claims.instruments.step_checks import (
     sampled_check,
 )
 from steinlab.coefficient.step_terms import sampled_terms
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl, Results
 from steinlab.verification.quantities import Number
 
 
@@ -51,15 +51,11 @@ def _shared_history(cases: StepCases) -> Measured:
 
 def shared_history(*families: str) -> Dropped:
     """Return the control on 2M candidates whose history shares the noise of ``x``."""
-
-    def draw(effort: Effort) -> list[StepCases]:
-        return draw_steps(effort.rng, effort.count(64), solvers=("dpmpp-2m",), families=families)
-
     check = Check(
         "shared history",
         "monte-carlo",
         StepCases,
-        draw=draw,
+        draw=drawing(64, solvers=("dpmpp-2m",), families=families),
         measure=_shared_history,
         compare=compare_sampled,
     )
@@ -72,10 +68,6 @@ def _wide_noise(cases: StepCases) -> Measured:
     x_star, eps = couple(cases, STATES)
     terms = sampled_terms(problem, x_star, 1.1 * eps, None, rng=np.random.default_rng(0))
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], terms)
-
-
-def _draw_euler(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(64), solvers=("euler",), dims=(2, 8))
 
 
 def _numbers(results: Results) -> list[Number]:
@@ -143,7 +135,7 @@ CLAIM = Claim(
                 "wide noise",
                 "monte-carlo",
                 StepCases,
-                draw=_draw_euler,
+                draw=drawing(64, solvers=("euler",), dims=(2, 8)),
                 measure=_wide_noise,
                 compare=compare_sampled,
                 pool=pool_sampled,

@@ -36,7 +36,7 @@ from steinlab.claims.instruments.linear_forms import (
     stein,
     stein_wrong_sign,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps, log_uniform
+from steinlab.claims.instruments.random_steps import StepCases, drawing, log_uniform
 from steinlab.claims.instruments.step_checks import quadrature_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
@@ -66,8 +66,7 @@ def _draw_tails(effort: Effort) -> list[Tail]:
     return [Tail(a.alpha, a.sigma, float(0.2 + effort.rng.random())) for a in levels]
 
 
-def _draw_line(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(60), solvers=("euler", "heun"))
+_draw_line = drawing(60, solvers=("euler", "heun"))
 
 
 def compare_unique(count: int, identity: Identity) -> Comparison:  # noqa: ARG001

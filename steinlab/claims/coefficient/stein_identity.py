@@ -17,7 +17,7 @@ from steinlab.claims.instruments.linear_forms import (
     reference,
     wrong_sign,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, draw_steps, drawing
 from steinlab.claims.instruments.step_checks import STATES, couple, quadrature_check, sampled_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import GAUSS_HERMITE_3, Problem, Terms
@@ -145,16 +145,8 @@ def _draw_lines(effort: Effort) -> list[StepCases]:
     return [FieldCases(c.problem, c.seeds, c.dims) for c in lines]
 
 
-def _draw_jumps(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(64), solvers=("euler",))
-
-
 def _broken(cases: StepCases) -> FieldData:
     return integrate_fields(cases, STEP)
-
-
-def _draw_plane(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(64), solvers=("euler",), dims=(2, 8))
 
 
 def _cubic(cases: StepCases, noise: Callable[..., np.ndarray]) -> Measured:
@@ -185,7 +177,7 @@ def _other_noise(name: str, noise: Callable[..., np.ndarray]) -> Check:
         name,
         "monte-carlo",
         StepCases,
-        draw=_draw_plane,
+        draw=drawing(64, solvers=("euler",), dims=(2, 8)),
         measure=partial(_cubic, noise=noise),
         compare=compare_sampled,
         pool=pool_sampled,
@@ -254,7 +246,7 @@ CLAIM = Claim(
                 "discontinuous field",
                 "quadrature",
                 StepCases,
-                draw=_draw_jumps,
+                draw=drawing(64, solvers=("euler",)),
                 measure=_broken,
                 compare=compare_fields,
             ),

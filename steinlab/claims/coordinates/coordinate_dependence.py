@@ -20,13 +20,13 @@ import numpy as np
 
 from analytic import GaussianMixture
 from steinlab.claims.coefficient.optimal_coefficient import settled
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps, stacked
+from steinlab.claims.instruments.random_steps import StepCases, drawing, drawing_embedded, stacked
 from steinlab.claims.instruments.step_checks import couple, integrate_steps
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem, Terms, take_step
 from steinlab.diffusion.processes import EDM, VP_LINEAR
 from steinlab.solvers import EULER
-from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.claim import Check, Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.quantities import Number, Table
 
@@ -181,17 +181,6 @@ def compare_states(data: States, formula: Formula) -> Comparison:
     )
 
 
-def _draw_coefficients(effort: Effort) -> list[StepCases]:
-    n = effort.count(400)
-    line = draw_steps(effort.rng, n // 2, solvers=("euler",), families=FAMILIES)
-    options: dict[str, Any] = {"families": FAMILIES, "dims": (2, 8, 64), "embed": True}
-    return [*line, *draw_steps(effort.rng, n - n // 2, solvers=("euler",), **options)]
-
-
-def _draw_states(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(100), solvers=("euler",), families=FAMILIES)
-
-
 def quoted() -> list[tuple[float, float, float, float]]:
     """Return ``alpha, alpha', gamma*`` in VP and in EDM for the quoted steps."""
     rows = []
@@ -269,7 +258,7 @@ CLAIM = Claim(
             "coefficients",
             "quadrature",
             StepCases,
-            draw=_draw_coefficients,
+            draw=drawing_embedded(400, solvers=("euler",), families=FAMILIES),
             measure=integrate_both,
             compare=compare_coefficients,
         ),
@@ -277,7 +266,7 @@ CLAIM = Claim(
             "states",
             "property",
             StepCases,
-            draw=_draw_states,
+            draw=drawing(100, solvers=("euler",), families=FAMILIES),
             measure=correct_both,
             compare=compare_states,
         ),

@@ -41,7 +41,7 @@ import numpy as np
 
 from analytic.quadrature import columns, integrate, mixture_breaks
 from steinlab.claims.coordinates.coordinate_dependence import to_edm
-from steinlab.claims.instruments.random_steps import RATIOS, StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import RATIOS, StepCases, draw_steps, drawing
 from steinlab.claims.instruments.step_checks import couple
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING
@@ -264,12 +264,6 @@ def _steps(effort: Effort, quick: int, ratios: tuple[float, float]) -> list[Step
     return draw_steps(effort.rng, count, solvers=("euler",), families=family, ratios=ratios)
 
 
-def _draw_smooth(effort: Effort) -> list[StepCases]:
-    return draw_steps(
-        effort.rng, effort.count(SMOOTH), solvers=("euler",), families=("vp-linear", "edm")
-    )
-
-
 INSIDE, OUTSIDE, FAR = "random steps", "random steps, larger alpha", "data far away"
 
 
@@ -355,7 +349,7 @@ CLAIM = Claim(
             SAMPLED,
             "monte-carlo",
             StepCases,
-            draw=_draw_smooth,
+            draw=drawing(SMOOTH, solvers=("euler",), families=("vp-linear", "edm")),
             measure=sample,
             compare=compare_sampled,
         ),

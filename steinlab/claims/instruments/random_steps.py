@@ -1,6 +1,6 @@
 """Random steps on random laws, drawn as stacks and written down one by one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -204,3 +204,23 @@ def draw_steps(
         seeds = rng.integers(2**32, size=size)
         out.append(StepCases(problem, seeds, np.full(size, dim)))
     return out
+
+
+Draw = Callable[[Effort], list[StepCases]]
+"""What a check draws its steps by."""
+
+
+def drawing(count: int, **options: Any) -> Draw:
+    """Return what draws ``count`` cases in the quick profile by :func:`draw_steps`."""
+    return lambda effort: draw_steps(effort.rng, effort.count(count), **options)
+
+
+def drawing_embedded(count: int, dims: Sequence[int] = (2, 8, 64), **options: Any) -> Draw:
+    """Return what draws half of the cases on a line, half on laws of a line embedded in space."""
+
+    def draw(effort: Effort) -> list[StepCases]:
+        n = effort.count(count)
+        line = draw_steps(effort.rng, n // 2, **options)
+        return [*line, *draw_steps(effort.rng, n - n // 2, dims=dims, embed=True, **options)]
+
+    return draw

@@ -15,7 +15,13 @@ from steinlab.claims.instruments.linear_forms import (
     compare_sampled,
     pool_sampled,
 )
-from steinlab.claims.instruments.random_steps import FAMILIES, StepCases, draw_steps, level_of
+from steinlab.claims.instruments.random_steps import (
+    FAMILIES,
+    StepCases,
+    drawing,
+    drawing_embedded,
+    level_of,
+)
 from steinlab.coefficient.divergence import Divergence, Hutchinson, draw_probes
 from steinlab.coefficient.step_terms import (
     Problem,
@@ -154,14 +160,8 @@ def on_field(check: Check, field: str) -> Check:
 
 def quadrature_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:
     """Integrate random steps in one dimension and on collinear laws in up to 64."""
-
-    def draw(effort: Effort) -> list[StepCases]:
-        n = effort.count(count)
-        options: dict[str, Any] = {"solvers": CLAIMED_SOLVERS, "families": families}
-        line = draw_steps(effort.rng, n // 2, **options)
-        space = draw_steps(effort.rng, n - n // 2, dims=QUADRATURE_DIMS[1:], embed=True, **options)
-        return [*line, *space]
-
+    dims = QUADRATURE_DIMS[1:]
+    draw = drawing_embedded(count, dims, solvers=CLAIMED_SOLVERS, families=families)
     return Check(
         "quadrature",
         "quadrature",
@@ -174,18 +174,14 @@ def quadrature_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check
 
 def sampled_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:
     """Sample random steps on laws of every covariance in 1 to 64 dimensions."""
-
-    def draw(effort: Effort) -> list[StepCases]:
-        return draw_steps(
-            effort.rng,
-            effort.count(count),
-            solvers=CLAIMED_SOLVERS,
-            families=families,
-            dims=SAMPLED_DIMS,
-            covariances=("scalar", "diagonal", "full"),
-            longest=SAMPLED_LONGEST,
-        )
-
+    draw = drawing(
+        count,
+        solvers=CLAIMED_SOLVERS,
+        families=families,
+        dims=SAMPLED_DIMS,
+        covariances=("scalar", "diagonal", "full"),
+        longest=SAMPLED_LONGEST,
+    )
     return Check(
         "samples",
         "monte-carlo",

@@ -22,12 +22,12 @@ import numpy as np
 
 from analytic import NoiseLevel
 from analytic.quadrature import integrate, mixture_breaks
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, drawing
 from steinlab.claims.instruments.step_checks import on_field
 from steinlab.claims.performance import law_matching_batches as batches
 from steinlab.claims.performance import law_matching_change as change
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.quantities import Number
 
@@ -90,15 +90,11 @@ def right(alpha: np.ndarray, sigma: np.ndarray) -> np.ndarray:  # noqa: ARG001
     return np.asarray(sigma**2)
 
 
-def _draw(effort: Effort, *, count: int) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(count), solvers=("euler",))
-
-
 IDENTITY = Check(
     "identity",
     "quadrature",
     StepCases,
-    draw=functools.partial(_draw, count=400),
+    draw=drawing(400, solvers=("euler",)),
     measure=measure,
     compare=compare,
 )
@@ -241,7 +237,7 @@ CLAIM = Claim(
             replace(
                 IDENTITY,
                 name="scaled",
-                draw=functools.partial(_draw, count=64),
+                draw=drawing(64, solvers=("euler",)),
                 measure=functools.partial(measure, scale=SCALE),
             ),
         ),
