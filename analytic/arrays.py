@@ -1,7 +1,5 @@
 """Array operations that the array API standard lacks, on arrays of any library."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -144,11 +144,7 @@ Distances = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def energy_rows(
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    within: np.ndarray | None = None,
-    distances: Distances = cdist,
+    x: np.ndarray, y: np.ndarray, *, within: np.ndarray | None = None, distances: Distances = cdist
 ) -> EnergyRows:
     """Return the rows of :func:`energy_distance`; ``within`` is :func:`mean_within` of ``y``."""
     to_y, to_x = _distance_sums(x, y, distances)

@@ -3,8 +3,6 @@
 All three answer to :class:`concurrent.futures.Executor`; nothing else is asked of them.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence

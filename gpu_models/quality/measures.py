@@ -186,10 +186,7 @@ def precision_recall(
     """
     if not 1 <= k < min(len(samples), len(reference)):
         raise ValueError(f"k must be in 1 to {min(len(samples), len(reference)) - 1}, got {k}")
-    return (
-        _share(_inside(samples, reference, k)),
-        _share(_inside(reference, samples, k)),
-    )
+    return (_share(_inside(samples, reference, k)), _share(_inside(reference, samples, k)))
 
 
 def _inside(points: torch.Tensor, manifold: torch.Tensor, k: int) -> torch.Tensor:

@@ -7,8 +7,6 @@ Exit codes: 0 done, 1 not trustworthy or a defect of the laboratory (with a trac
 (one line on stderr), 130 interrupted, 143 told to end.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -82,8 +82,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     samples: Annotated[int, number_option(whole(1, MAX_SAMPLES), "Draw this number.")] = 16,
     seed: SeedOption = 0,
     out: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write them here: .png, .npy or .npz."),
+        str | None, typer.Option(metavar="FILE", help="Write them here: .png, .npy or .npz.")
     ] = None,
     silent: ProgressOption = False,
 ) -> None:

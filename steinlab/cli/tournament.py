@@ -1,7 +1,5 @@
 """``steinlab tournament``: every correction on many problems, against the plain solver."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Annotated

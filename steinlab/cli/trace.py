@@ -1,7 +1,5 @@
 """``steinlab trace``: which step of a run contributes what to its final error."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

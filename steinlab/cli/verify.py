@@ -75,8 +75,7 @@ def verify(  # noqa: PLR0917
     workers: WorkersOption = "auto",
     seed: SeedOption = 0,
     scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
+        str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler.")
     ] = None,
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")

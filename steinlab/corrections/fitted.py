@@ -50,11 +50,7 @@ LEAST_STATES = 5
 
 
 def calibrate(
-    run: Run,
-    *,
-    model: str,
-    directions: tuple[str, ...] = FITTED,
-    substeps: int = SUBSTEPS,
+    run: Run, *, model: str, directions: tuple[str, ...] = FITTED, substeps: int = SUBSTEPS
 ) -> Table:
     """Fit a table to the flow of the run's denoiser from the run's states, and judge it.
 

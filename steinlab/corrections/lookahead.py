@@ -36,11 +36,5 @@ def stein_lookahead(
         return tweedie_numerator(step.x, step.candidate.residual, ahead)
 
     return ScalarCorrection(
-        "stein-lookahead",
-        numerator,
-        gamma_min,
-        gamma_max,
-        states,
-        target_error,
-        evaluations=1,
+        "stein-lookahead", numerator, gamma_min, gamma_max, states, target_error, evaluations=1
     )

@@ -10,8 +10,6 @@ flow grids do elsewhere. Grids over the process's range have ``sigma_min`` and `
 ends in ``sigma / alpha``. A list of ``sigma / alpha`` or of times, :data:`GIVEN`, is a grid too.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import itertools

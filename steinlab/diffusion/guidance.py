@@ -197,11 +197,7 @@ def _is_number(value: Any) -> bool:
 
 
 def autoguidance(
-    model: Denoiser,
-    weaker: Denoiser,
-    w: float,
-    *,
-    interval: tuple[float, float] = (0.0, math.inf),
+    model: Denoiser, weaker: Denoiser, w: float, *, interval: tuple[float, float] = (0.0, math.inf)
 ) -> Guided:
     """Return a model guided by a weaker version of itself: :func:`guided`, ``w = 1`` the model."""
     return guided(model, weaker, w, interval=interval)

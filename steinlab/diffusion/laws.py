@@ -4,8 +4,6 @@ A package registers a law by one line of the entry-point group ``steinlab.laws``
 ``name = "package.module:law"``: a law, or a function of no arguments that returns one.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -38,15 +36,12 @@ class Law(Protocol):
     @property
     def dim(self) -> int:
         """Dimension ``d`` of the states."""
-        ...
 
     def __call__(self, x: Array, level: NoiseLevel, /) -> Array:
         """Denoise."""
-        ...
 
     def sample(self, n: int, rng: np.random.Generator, /) -> np.ndarray:
         """Draw ``n`` states, shape ``(n, d)``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,6 @@ is that of these states' scatter, and leaves out errors of states too rare to be
 mixture of few modes in 8 dimensions 600 others erred 1.5 to 2.2 times as much).
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence

@@ -299,10 +299,7 @@ def flow_ends(
 
 
 def follow_run(
-    request: Request,
-    subject: Subject,
-    name: str,
-    progress: Callable[[float], None] | None = None,
+    request: Request, subject: Subject, name: str, progress: Callable[[float], None] | None = None
 ) -> LongRun:
     """Return one of :data:`RUNS`; the first has its errors and at most ``FLOW_STATES`` states."""
     own = name == RUNS[0]

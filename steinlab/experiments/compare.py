@@ -8,8 +8,6 @@ long runs come first, each in a process, and reach the others through the cache
 seed and on what they are.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools

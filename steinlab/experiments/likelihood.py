@@ -27,8 +27,6 @@ Rademacher probe gives ``v' M v``, of variance ``2 sum_{i != j} (M_s)_ij^2``, ``
 part.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ the first-order step is ``T = kappa x + beta D(x)``. The residual ``u = x - T(x)
 ``1 - kappa = (sigma_s - sigma_t) / sigma_s``, never as a difference of nearly equal states.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace

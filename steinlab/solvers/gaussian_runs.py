@@ -19,8 +19,6 @@ Pierret and Galerne, "Diffusion models for Gaussian distributions: exact solutio
 errors", 2024, arXiv 2405.14250.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

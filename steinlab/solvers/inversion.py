@@ -20,8 +20,6 @@ so that a round trip flatters a solver of even order. The exact flow does not
 (:func:`analytic.flow.exact.exact_flow`, :func:`steinlab.solvers.reference_flow.follow`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -147,10 +145,7 @@ def invert(
 
 
 def round_trip(
-    denoiser: Denoiser,
-    x: Array,
-    grid: Sequence[NoiseLevel],
-    solver: Solver | Plan | str,
+    denoiser: Denoiser, x: Array, grid: Sequence[NoiseLevel], solver: Solver | Plan | str
 ) -> Estimate:
     """Return the root mean square distance of states to where up and down again leads them.
 

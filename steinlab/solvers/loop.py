@@ -1,7 +1,5 @@
 """The one sampling loop."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The registry: every solver by id, one line per family."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -10,15 +8,7 @@ from typing import Any
 from steinlab import plugins
 from steinlab.diffusion.processes import Process, get_process
 from steinlab.errors import InputError, one_of, quote
-from steinlab.solvers.adams import (
-    DEIS_LOG,
-    DEIS_RHO,
-    DPM_2M,
-    DPM_3M,
-    IPNDM,
-    IPNDM_V,
-    deis_tab,
-)
+from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, DPM_2M, DPM_3M, IPNDM, IPNDM_V, deis_tab
 from steinlab.solvers.base import Solver
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT

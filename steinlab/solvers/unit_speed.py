@@ -46,8 +46,6 @@ with coefficients from the batch; divergences hold those fixed, which is right u
 A run depends on ``z`` and ``S`` only: every process takes the same one.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

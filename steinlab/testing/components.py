@@ -1,8 +1,6 @@
 """Checks of parts: a denoiser ``(x, level) -> x0``, a correction ``(step, rng) -> state, ...``."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from steinlab.solvers.step import Step
 from steinlab.testing.bench import PLANE
 from steinlab.testing.check import remember
 from steinlab.testing.rows import WRONG, ConformanceError, Row, expected, summary, table
-from steinlab.testing.subject import SubjectError, called
+from steinlab.testing.subject import Levels, SubjectError, called, shaped
 
 Found = tuple[bool, str] | None
 
@@ -82,7 +80,7 @@ def check_denoiser(
 def denoiser_checks(
     denoiser: Any,
     name: str,
-    levels: Sequence[NoiseLevel],
+    levels: Levels,
     dim: int,
     *,
     spread: float = 0.8,
@@ -97,12 +95,8 @@ def denoiser_checks(
         return np.asarray(level.alpha * spread * noise[::-1] + level.sigma * noise)
 
     def ask(x: np.ndarray, level: NoiseLevel) -> np.ndarray:
-        out = called(f"{name} at sigma {np.ravel(level.sigma)[0]:.4g}", denoiser, x, level)
-        if tuple(np.shape(out)) != x.shape:
-            raise SubjectError(
-                f"{name} must return states of shape {x.shape}, got {tuple(np.shape(out))}"
-            )
-        return np.asarray(out)
+        what = f"{name} at sigma {np.ravel(level.sigma)[0]:.4g}"
+        return shaped(what, called(what, denoiser, x, level), x.shape)
 
     ask(states(levels[0]), levels[0])
 

@@ -7,8 +7,6 @@ as far as the mean's law is Student's: ``|x|^2`` of a law with few moments has l
 others compare to rounding and have none.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +17,7 @@ from analytic import NoiseLevel
 from steinlab.diffusion.laws import Law, as_law, load_law
 from steinlab.testing.components import Found, denoiser_checks, judged
 from steinlab.testing.rows import Row
-from steinlab.testing.subject import SubjectError, called
+from steinlab.testing.subject import called, shaped
 from steinlab.verification.significance import Mean
 
 SAMPLES = 20_000
@@ -47,11 +45,7 @@ and magnifies the rounding of what it differs by 1e4."""
 
 
 def check_law(
-    law: Any,
-    *,
-    samples: int = SAMPLES,
-    seed: int = 0,
-    xfail: Mapping[str, str] | None = None,
+    law: Any, *, samples: int = SAMPLES, seed: int = 0, xfail: Mapping[str, str] | None = None
 ) -> list[Row]:
     r"""Check a law, a factory of one, or the law of a name.
 
@@ -130,12 +124,8 @@ class _Tried:
     def _draw(self) -> np.ndarray:
         rng = np.random.default_rng([self.seed, 0])
         out = called(f"sample of {self.name}", self.law.sample, self.count, rng)
-        shape = (self.count, self.law.dim)
-        if tuple(np.shape(out)) != shape:
-            raise SubjectError(
-                f"sample of {self.name} must return the shape {shape}, got {tuple(np.shape(out))}"
-            )
-        return np.asarray(out, dtype=np.float64)
+        drawn = shaped(f"sample of {self.name}", out, (self.count, self.law.dim))
+        return drawn.astype(np.float64)
 
     def _noised(self, level: NoiseLevel, part: int = 1) -> np.ndarray:
         rng = np.random.default_rng([self.seed, part])
@@ -143,10 +133,7 @@ class _Tried:
 
     def _denoised(self, x: np.ndarray, level: NoiseLevel) -> np.ndarray:
         what = f"{self.name} at alpha {level.alpha:.4g}, sigma {level.sigma:.4g}"
-        out = called(what, self.law, x, level)
-        if tuple(np.shape(out)) != x.shape:
-            raise SubjectError(f"{what} must return {x.shape}, got {tuple(np.shape(out))}")
-        return np.asarray(out, dtype=np.float64)
+        return shaped(what, called(what, self.law, x, level), x.shape).astype(np.float64)
 
     def _stated(self, name: str) -> np.ndarray | None:
         known = getattr(self.law, name, None)

@@ -4,8 +4,6 @@ The error is one that a constant denoiser does not notice, so consistency is kep
 order suffers, as with a typing error in a published formula.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The SPEC.json of ``steinlab coefficient``: one step of one solver on one mixture or model."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, replace
 from fractions import Fraction

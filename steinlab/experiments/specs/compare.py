@@ -1,7 +1,5 @@
 """The SPEC.json of ``steinlab compare``: solvers x corrections x evaluations on one law."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import math

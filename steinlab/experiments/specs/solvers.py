@@ -1,7 +1,5 @@
 """Solvers as a SPEC.json gives them: an id, how the run starts and what its last steps combine."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from functools import partial

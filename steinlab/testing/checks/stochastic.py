@@ -6,8 +6,6 @@ the mean, the start's deviation and each draw as coordinates of one run
 draws of a Brownian path included: an exact moment recursion, no Monte Carlo.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from analytic import NoiseLevel

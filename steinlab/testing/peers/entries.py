@@ -6,8 +6,6 @@ choose a grid change nothing of the method, so there the checks of a scheduler's
 alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """``docs/conformance.md``, made of a record."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

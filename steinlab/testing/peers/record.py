@@ -1,7 +1,5 @@
 """Judge the entries and keep what was seen: one JSON line per entry, after a line of versions."""
 
-from __future__ import annotations
-
 import json
 import math
 import time
