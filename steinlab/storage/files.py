@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -155,7 +156,7 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
     name : str
         What messages call the file.
     number : callable
-        What a number with a point becomes.
+        What a number with a point becomes; ``float`` admits finite ones only.
 
     Raises
     ------
@@ -168,7 +169,9 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
         raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None
     try:
-        found = json.loads(text, parse_float=number, object_pairs_hook=_object)
+        floats = {"parse_float": _finite, "parse_constant": _finite} if number is float else {}
+        options = {"parse_float": number, **floats}
+        found = json.loads(text, object_pairs_hook=_object, **options)
         if _HALF.search(text):  # no file that is written could hold it
             json.dumps(found, ensure_ascii=False, default=str).encode()
         return found
@@ -183,6 +186,13 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         raise InputError(f"{name} must be valid JSON: {path}: {error}") from None
     except ValueError:  # the interpreter's limit on the digits of an integer
         raise InputError(f"{name} must be valid JSON: {path} holds an endless integer") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise InputError(f"numbers must be finite, got {quote(text)}")
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

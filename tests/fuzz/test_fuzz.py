@@ -234,6 +234,8 @@ FAILED: tuple[tuple[str, bytes], ...] = (
             {"numbers": [{"name": "x", "value": None, "error": None, "unit": ""}]},
             {"numbers": [{"name": "x", "value": float("nan"), "error": 0.1, "unit": ""}]},
             {"title": "\ud800"},
+            {"worst": {**LEDGER["claims"][0]["worst"], "case": {"x": float("nan")}}},
+            {"latex": ["x^2^3", "{" * 3000]},
         )
     ),
 )
