@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,12 @@ def fill(net: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> Non
     net.load_state_dict(dict(tensors))
 
 
-def command_line() -> str:
+def command_line(words: Sequence[str] | None = None) -> str:
     """Return the command that was given, with ``DIR`` for the folders of this machine."""
-    words, folders = sys.argv[1:], ("--data", "--out", "--weights")
-    hidden = ["DIR" if before in folders else word for before, word in pairwise(["", *words])]
-    return shlex.join(["steinlab", *hidden])
+    given, folders = sys.argv[1:] if words is None else words, ("--data", "--out", "--weights")
+
+    def shown(before: str, word: str) -> str:
+        name, equals, _ = word.partition("=")
+        return "DIR" if before in folders else f"{name}=DIR" if equals and name in folders else word
+
+    return shlex.join(["steinlab", *(shown(*pair) for pair in pairwise(["", *given]))])

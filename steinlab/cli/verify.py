@@ -25,7 +25,7 @@ from steinlab.cli.output import (
     write_json,
 )
 from steinlab.cli.show import card_of, stored_ledger
-from steinlab.errors import InputError, Interrupted, one_of
+from steinlab.errors import InputError, Interrupted, message, one_of
 from steinlab.storage import STDOUT, check_target, make_folder, read_json
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _trusted(ledger: dict[str, Any], expected: dict[str, str] | None, traceback:
         expected = {row["id"]: row["expected"] for row in ledger["claims"] if row["expected"]}
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
-        print(f"steinlab: {problem}", file=sys.stderr)
+        print(f"steinlab: {message(problem)}", file=sys.stderr)
     crashes = [row["crash"] for row in ledger["claims"] if "crash" in row]
     if traceback:
         print(*crashes, sep="\n", end="", file=sys.stderr)
