@@ -12,6 +12,7 @@ from typing import Any
 from gpu_models.study.design import Cell, Size, cells
 from steinlab.errors import InputError
 from steinlab.storage.lines import append_line, read_lines
+from steinlab.storage.schemas import conforming
 
 VERSION = 1
 
@@ -103,9 +104,9 @@ def read(folder: Path) -> Stored | None:
     found: dict[str, Record] = {}
     where: dict[str, str] = {}
     for file in _files(folder):
-        first, *lines = read_lines(file) or [{}]
-        if first.get("version") != VERSION:
-            raise InputError(f"version must be {VERSION} in {file}, got {first.get('version')}")
+        first, *lines = _lines(file) or [{"version": None}]
+        if first["version"] != VERSION:
+            raise InputError(f"version must be {VERSION} in {file}, got {first['version']}")
         if head is not None and first != head:
             raise InputError(f"configuration must be that of its siblings in {file}, got another")
         head = first
@@ -161,7 +162,7 @@ class Records:
         self.found: dict[str, Record] = {}
         head = json.loads(json.dumps({"version": VERSION, "config": config}))
         for file in _files(folder):
-            lines = read_lines(file) or [head]
+            lines = _lines(file) or [head]
             if lines[0] != head:
                 raise InputError(
                     f"--out must hold no study or one of this configuration, got another in {file}"
@@ -181,6 +182,11 @@ class Records:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("study-*.jsonl"))
+
+
+def _lines(file: Path) -> list[Record]:
+    lines: list[Record] = conforming(read_lines(file), "study", str(file))
+    return lines
 
 
 def study_of(folder: Path | None) -> Stored:

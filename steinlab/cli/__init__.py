@@ -152,7 +152,8 @@ def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911, PLR0912 - 
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:
             return BROKEN_PIPE
-        return _say(f"output must be one that can be written: {error.strerror.lower()}", 2)
+        reason = os.strerror(error.errno).lower()
+        return _say(f"output must be one that can be written: {reason}", 2)
     except Exception as error:
         # typer carries its own copy of click or uses the installed one: tell by the interface
         if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):

@@ -27,6 +27,7 @@ from steinlab.cli.output import (
 from steinlab.cli.show import card_of, stored_ledger
 from steinlab.errors import InputError, Interrupted, message, one_of
 from steinlab.storage import STDOUT, check_target, make_folder, read_json
+from steinlab.storage.schemas import conforming
 
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
@@ -173,12 +174,10 @@ def _expected(path: str | None, known: list[str]) -> dict[str, str]:
     from steinlab.verification.ledger import VERDICTS
     from steinlab.verification.registry import LIST
 
-    content = read_json(Path(path), "--expect")
-    if not isinstance(content, dict):
-        raise InputError(f"--expect must hold an object of claim ids and verdicts, got {path}")
+    content: dict[str, str] = conforming(read_json(Path(path), "--expect"), "expect", "--expect")
     for claim_id, verdict in content.items():
         one_of("--expect claim", claim_id, known, LIST)
-        one_of(f"--expect {claim_id}", str(verdict), VERDICTS)
+        one_of(f"--expect {claim_id}", verdict, VERDICTS)
     return content
 
 

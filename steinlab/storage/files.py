@@ -12,7 +12,7 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -189,6 +189,38 @@ def write_text(file: Path, text: str) -> None:
 def write_json(file: Path, value: Any, **options: Any) -> None:
     """Write JSON, whole or not at all; ``options`` are those of :func:`json.dumps`."""
     write_text(file, json.dumps(value, **options) + "\n")
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON's object with a checksum of the rest as ``sum``.
+
+    Examples
+    --------
+    >>> sealed({"gamma": 0.5})
+    {'gamma': 0.5, 'sum': '5da50189bba42ee8'}
+    """
+    return {**value, "sum": _checksum(value)}
+
+
+def read_sealed_json(path: Path, name: str) -> Any:
+    """Return what was written of :func:`sealed`, without its checksum; an older file has none.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_json`, and where the checksum differs.
+    """
+    found = read_json(path, name, float)
+    if isinstance(found, dict) and "sum" in found:
+        given = found.pop("sum")
+        if given != _checksum(found):
+            changed = "its checksum differs; a file of one's own has none"
+            raise InputError(f"{name} must be as it was written, got {path}: {changed}")
+    return found
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @functools.cache
