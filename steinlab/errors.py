@@ -10,6 +10,9 @@ from typing import Any
 LONGEST = 60
 """Characters of a value that a message quotes."""
 
+LONGEST_LINE = 380
+"""Characters of a message."""
+
 MOST, SHOWN = 12, 4
 """Options that a message names all, and how many of more."""
 
@@ -38,9 +41,25 @@ def quote(value: Any) -> str:
     >>> quote(Fraction(11, 10)), quote("a"), quote([1, None])
     ('1.1', 'a', '[1, null]')
     """
-    text = " ".join(_words(value).split())
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    text = _visible(_words(value))
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def message(text: str) -> str:
+    r"""Return text as a message: on one line, cut at :data:`LONGEST_LINE` characters.
+
+    Examples
+    --------
+    >>> message("a\nb\x1b[31m"), len(message("x" * 1000))
+    ('a b?[31m', 383)
+    """
+    line = _visible(text)
+    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "..."
+
+
+def _visible(text: str) -> str:
+    """Return text on one line, with a ? for what would change a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def _words(value: Any) -> str:

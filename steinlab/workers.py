@@ -5,6 +5,7 @@ All three answer to :class:`concurrent.futures.Executor`; nothing else is asked 
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -15,13 +16,17 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 from steinlab.errors import InputError
+from steinlab.storage import warn
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+ATTEMPTS = 3
+"""How often processes are started where they die, before that is an error."""
 
 CONNECT_SECONDS = 10
 """How long a Dask scheduler may take to answer."""
@@ -78,10 +83,57 @@ class _Pool(ProcessPoolExecutor):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+
+class Workers(Executor):
+    """Processes of this machine, started anew where one died; ``deaths`` counts how often."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.deaths = number, 0
+        self._pool = self._new()
+
+    def _new(self) -> _Pool:
+        return _Pool(self.number, get_context("spawn"), initializer=_begin)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Hand a call to a process."""
+        try:
+            return self._pool.submit(fn, *args, **kwargs)
+        except BrokenExecutor as error:
+            self.renew(error)
+            return self._pool.submit(fn, *args, **kwargs)
+
+    def renew(self, error: BrokenExecutor) -> None:
+        """Start the processes anew, unless that is done; raise the error the last time."""
+        if not self._pool._broken:
+            return
+        self.deaths += 1
+        if self.deaths == ATTEMPTS:
+            raise error
+        warn(f"a worker process died, {self.deaths} so far; what it was at runs again")
+        self.shutdown(wait=False)
+        self._pool = self._new()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the processes end."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
     def kill(self) -> None:
         """End the processes, whatever they are at."""
-        for process in list((self._processes or {}).values()):
+        for process in list((self._pool._processes or {}).values()):
             process.kill()
+
+
+def _begin() -> None:
+    """Begin a worker process, which ends when the process that started it has ended."""
+    one_thread()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
@@ -109,7 +161,7 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
         yield SerialExecutor()
     else:
         with thread_limits():
-            pool = _Pool(workers, get_context("spawn"), initializer=one_thread)
+            pool = Workers(workers)
             try:
                 yield pool
             except BaseException:
@@ -146,10 +198,12 @@ def completed(
 ) -> Iterator[tuple[T, R | Exception]]:
     """Run ``call`` on every job; yield jobs with their results or errors as they are finished.
 
+    A job whose process died runs again.
+
     Raises
     ------
     BrokenExecutor
-        If the executor lost its workers; jobs not yielded are not done.
+        If the processes die again and again; jobs not yielded are not done.
     """
     ahead = 1 if isinstance(executor, SerialExecutor) else max(len(jobs), 1)
     left = list(reversed(jobs))
@@ -162,8 +216,10 @@ def completed(
         for future in done:
             job = running.pop(future)
             error = future.exception()
-            if isinstance(error, BrokenExecutor):
-                raise error
-            if error is not None and not isinstance(error, Exception):
+            if isinstance(error, BrokenExecutor) and isinstance(executor, Workers):
+                executor.renew(error)
+                left.append(job)
+                continue
+            if isinstance(error, BrokenExecutor) or not isinstance(error, Exception | None):
                 raise error
             yield job, future.result() if error is None else error

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from steinlab.errors import InputError
-from steinlab.storage import write_bytes
+from steinlab.storage import key_of, write_bytes
 
 KEY = "steinlab"
 """Of the file's metadata: one entry, for the format keeps several in no fixed order."""
@@ -35,6 +35,7 @@ def save_weights(
         if not bool(torch.isfinite(t).all()):
             raise ValueError(f"{name} must be finite in half precision")
     facts = {"architecture": architecture, "version": version, "config": config}
+    facts["content"] = _content(half)
     write_bytes(path, save(half, {KEY: json.dumps(facts, sort_keys=True)}))
 
 
@@ -55,13 +56,20 @@ def load_weights(
             facts = json.loads((file.metadata() or {}).get(KEY, "{}"))
             _require(path, "architecture", architecture, facts)
             _require(path, "version", version, facts)
-            names = list(file.keys())
-            return {name: file.get_tensor(name).float() for name in names}, facts["config"]
+            half = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if "content" in facts:  # older files have none
+                _require(path, "content", _content(half), facts)
+            return {name: t.float() for name, t in half.items()}, facts["config"]
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         size = path.stat().st_size
         raise InputError(
             f"{path} must be a whole safetensors file, found {size} bytes: {error}"
         ) from error
+
+
+def _content(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return a key of names and values, to the last bit."""
+    return key_of(*(part for name in sorted(tensors) for part in (name, tensors[name].numpy())))
 
 
 def _require(path: Path, field: str, expected: Any, facts: Mapping[str, Any]) -> None:
@@ -86,8 +94,12 @@ def fill(net: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> Non
     net.load_state_dict(dict(tensors))
 
 
-def command_line() -> str:
+def command_line(words: Sequence[str] | None = None) -> str:
     """Return the command that was given, with ``DIR`` for the folders of this machine."""
-    words, folders = sys.argv[1:], ("--data", "--out", "--weights")
-    hidden = ["DIR" if before in folders else word for before, word in pairwise(["", *words])]
-    return shlex.join(["steinlab", *hidden])
+    given, folders = sys.argv[1:] if words is None else words, ("--data", "--out", "--weights")
+
+    def shown(before: str, word: str) -> str:
+        name, equals, _ = word.partition("=")
+        return "DIR" if before in folders else f"{name}=DIR" if equals and name in folders else word
+
+    return shlex.join(["steinlab", *(shown(*pair) for pair in pairwise(["", *given]))])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import torch
 from gpu_models.models import FASHION_WEIGHTS, load_network
 from gpu_models.network import fashion
 from gpu_models.network.parallel import pick_device
+from gpu_models.network.weights import command_line
 from gpu_models.quality.features import EXTRACTORS
 from gpu_models.quality.measures import Bench
 from gpu_models.study.cells import again, run_cell
@@ -131,8 +131,8 @@ def _config(wanted: argparse.Namespace, lab: Lab) -> dict[str, Any]:
 
 def _environment(device: torch.device, args: Sequence[str]) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    words = ["steinlab", "study", *args]
-    return {"device": name, "torch": torch.__version__, "command": shlex.join(words)}
+    command = command_line(["study", *args])
+    return {"device": name, "torch": torch.__version__, "command": command}
 
 
 def _benches(wanted: argparse.Namespace, lab: Lab, device: torch.device) -> list[Bench]:

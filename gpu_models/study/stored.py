@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -12,7 +11,8 @@ from typing import Any
 
 from gpu_models.study.design import Cell, Size, cells
 from steinlab.errors import InputError
-from steinlab.storage import write_text
+from steinlab.storage.lines import append_line, read_lines
+from steinlab.storage.schemas import conforming
 
 VERSION = 1
 
@@ -104,7 +104,7 @@ def read(folder: Path) -> Stored | None:
     found: dict[str, Record] = {}
     where: dict[str, str] = {}
     for file in _files(folder):
-        first, *lines = _lines(file)
+        first, *lines = _lines(file) or [{"version": None}]
         if first["version"] != VERSION:
             raise InputError(f"version must be {VERSION} in {file}, got {first['version']}")
         if head is not None and first != head:
@@ -162,44 +162,30 @@ class Records:
         self.found: dict[str, Record] = {}
         head = json.loads(json.dumps({"version": VERSION, "config": config}))
         for file in _files(folder):
-            lines = _lines(file)
-            if not lines or lines[0] != head:
+            lines = _lines(file) or [head]
+            if lines[0] != head:
                 raise InputError(
                     f"--out must hold no study or one of this configuration, got another in {file}"
                 )
             self.found |= {line["key"]: line["value"] for line in lines[1:]}
-        if not self.path.exists():
-            self._append(head)
+        if not (self.path.exists() and self.path.stat().st_size):
+            append_line(self.path, head)
 
     def get(self, key: str, make: Callable[[], Record]) -> Record:
         """Return a finished piece, or make it and keep it."""
         if key not in self.found:
             value = make()
-            self._append({"key": key, "value": value})
+            append_line(self.path, {"key": key, "value": value})
             self.found[key] = json.loads(json.dumps(value))
         return self.found[key]
-
-    def _append(self, line: Record) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("study-*.jsonl"))
 
 
-def _lines(path: Path) -> list[Record]:
-    """Return the whole lines of a file; the last may have been cut off as it was written."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        lines = [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
-        raise InputError(f"--out must hold whole lines of JSON, got {path}: {error}") from None
-    if whole != text:
-        write_text(path, whole)
+def _lines(file: Path) -> list[Record]:
+    lines: list[Record] = conforming(read_lines(file), "study", str(file))
     return lines
 
 

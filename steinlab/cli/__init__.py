@@ -7,10 +7,12 @@ Exit codes: 0 done, 1 not trustworthy or a defect of the laboratory (with a trac
 (one line on stderr), 130 interrupted, 143 told to end.
 """
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,13 +37,13 @@ from steinlab.cli.show import show
 from steinlab.cli.tournament import tournament
 from steinlab.cli.trace import trace
 from steinlab.cli.verify import verify
-from steinlab.errors import InputError, Interrupted, Terminated, one_of
+from steinlab.errors import InputError, Interrupted, Terminated, message, one_of
 
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 128 + signal.SIGTERM, 141
 """Exit codes: stopped by the user, told to end, and a reader of the output that has gone."""
 
-LONGEST = 380
-"""Characters of a message."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a disk that takes no more."""
 
 app = typer.Typer(
     name="steinlab",
@@ -114,7 +116,7 @@ def _root(
         typer.echo(context.get_help())
 
 
-def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911
+def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911, PLR0912 - one per ending
     """Run the command line and return its exit code.
 
     Parameters
@@ -128,6 +130,7 @@ def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911
     try:
         _require_command(given)
         code = app(given, prog_name="steinlab", standalone_mode=False)
+        sys.stdout.flush()
     except (InputError, Interrupted) as error:
         return _say(str(error), 2 if isinstance(error, InputError) else INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
@@ -140,12 +143,21 @@ def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911
         if isinstance(error.__context__, BrokenPipeError):
             return BROKEN_PIPE  # nobody reads on, as in ``steinlab show | head``
         raise RuntimeError(f"a claim must not end the process, got SystemExit: {error}") from error
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, *FULL):
+            raise
+        with suppress(OSError):  # what is left of the output goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            return BROKEN_PIPE
+        reason = os.strerror(error.errno).lower()
+        return _say(f"output must be one that can be written: {reason}", 2)
     except Exception as error:
         # typer carries its own copy of click or uses the installed one: tell by the interface
         if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
             raise
-        message = str(error.format_message()).strip().rstrip(".")
-        return _say(message[:1].lower() + message[1:], 2)
+        said = str(error.format_message()).strip().rstrip(".")
+        return _say(said[:1].lower() + said[1:], 2)
     if code == INTERRUPTED:
         return _say("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
@@ -178,9 +190,6 @@ def _require_command(args: list[str]) -> None:
         one_of("command", word, known, "steinlab --help")
 
 
-def _say(message: str, code: int) -> int:
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
-    print(
-        "steinlab: " + (line if len(line) <= LONGEST else line[:LONGEST] + "..."), file=sys.stderr
-    )
+def _say(text: str, code: int) -> int:
+    print(f"steinlab: {message(text)}", file=sys.stderr)
     return code

@@ -24,7 +24,8 @@ from steinlab.cli.output import (
     write_json,
 )
 from steinlab.errors import InputError, Interrupted, choices
-from steinlab.storage import check_target, make_folder
+from steinlab.storage import check_target, make_folder, read_sealed_json, sealed
+from steinlab.storage.schemas import conforming
 
 if TYPE_CHECKING:
     from steinlab.verification.claim import Claim
@@ -58,7 +59,6 @@ def falsify(  # noqa: PLR0917
     silent: ProgressOption = False,
 ) -> None:
     """Search laws, levels, solvers and steps for the worst case of a claim."""
-    from steinlab.storage import read_json
     from steinlab.verification.falsify import Search, spaces_of
     from steinlab.verification.registry import load_claim, only
     from steinlab.verification.shards import sources_of
@@ -74,7 +74,8 @@ def falsify(  # noqa: PLR0917
     sources = sources_of(address)
     search = Search(claim, spaces, seed)
     if state is not None and state.exists():
-        search.restore(read_json(state, "--out", float), sources, str(state))
+        found = conforming(read_sealed_json(state, "--out"), "search", "--out")
+        search.restore(found, sources, str(state))
     before = search.spent
     try:
         interrupted = _run(search, budget, silent, lambda: _save(search, state, sources))
@@ -106,7 +107,7 @@ def _refusal(claim: Claim) -> str:
 
 def _save(search: Search, state: Path | None, sources: str) -> None:
     if state is not None:
-        write_json(str(state), search.to_json(sources))
+        write_json(str(state), sealed(search.to_json(sources)))
 
 
 def _run(search: Search, budget: int, silent: bool, save: Callable[[], None]) -> bool:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from steinlab.cli import output
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, message, one_of
 from steinlab.storage import check_target
 
 LEDGER = Path("ledger.json")
@@ -84,7 +84,7 @@ def _show(claim: str, stored: Mapping[str, Any] | None, path: Path, target: str 
     output.show(*card_of(row, found, case if case.is_file() else None), target=target)
     problems = faults({"claims": [row]})
     for problem in problems:
-        print(f"steinlab: {problem}", file=sys.stderr)
+        print(f"steinlab: {message(problem)}", file=sys.stderr)
     return 1 if problems else 0
 
 

@@ -25,8 +25,9 @@ from steinlab.cli.output import (
     write_json,
 )
 from steinlab.cli.show import card_of, stored_ledger
-from steinlab.errors import InputError, Interrupted, one_of
+from steinlab.errors import InputError, Interrupted, message, one_of
 from steinlab.storage import STDOUT, check_target, make_folder, read_json
+from steinlab.storage.schemas import conforming
 
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
@@ -157,7 +158,7 @@ def _trusted(ledger: dict[str, Any], expected: dict[str, str] | None, traceback:
         expected = {row["id"]: row["expected"] for row in ledger["claims"] if row["expected"]}
     problems = [*faults(ledger), *differences(ledger, expected)]
     for problem in problems:
-        print(f"steinlab: {problem}", file=sys.stderr)
+        print(f"steinlab: {message(problem)}", file=sys.stderr)
     crashes = [row["crash"] for row in ledger["claims"] if "crash" in row]
     if traceback:
         print(*crashes, sep="\n", end="", file=sys.stderr)
@@ -172,12 +173,10 @@ def _expected(path: str | None, known: list[str]) -> dict[str, str]:
     from steinlab.verification.ledger import VERDICTS
     from steinlab.verification.registry import LIST
 
-    content = read_json(Path(path), "--expect")
-    if not isinstance(content, dict):
-        raise InputError(f"--expect must hold an object of claim ids and verdicts, got {path}")
+    content: dict[str, str] = conforming(read_json(Path(path), "--expect"), "expect", "--expect")
     for claim_id, verdict in content.items():
         one_of("--expect claim", claim_id, known, LIST)
-        one_of(f"--expect {claim_id}", str(verdict), VERDICTS)
+        one_of(f"--expect {claim_id}", verdict, VERDICTS)
     return content
 
 

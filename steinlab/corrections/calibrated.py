@@ -7,10 +7,8 @@ A table keeps, for every step of one calibration run, what the correction added 
 from __future__ import annotations
 
 import itertools
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,10 +17,11 @@ import numpy as np
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.corrections.directions import DIRECTIONS, moved
-from steinlab.errors import InputError
+from steinlab.errors import InputError, one_of
 from steinlab.solvers.loop import Taken
 from steinlab.solvers.step import Diagnostics, Step
-from steinlab.storage import write_json
+from steinlab.storage import read_sealed_json, sealed, write_json
+from steinlab.storage.schemas import conforming
 
 VERSION = 1
 LEVEL_TOLERANCE = 1e-9
@@ -105,7 +104,7 @@ class Table:
 
     def save(self, file: Path) -> None:
         """Write the table as JSON."""
-        write_json(file, {"version": VERSION, **asdict(self)}, indent=1)
+        write_json(file, sealed({"version": VERSION, **asdict(self)}), indent=1)
 
     @classmethod
     def load(cls, file: Path, *, model: str | None = None) -> Self:
@@ -116,35 +115,24 @@ class Table:
         InputError
             If the file is no table of this version, or belongs to another model.
         """
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            version = found.pop("version")
-            steps = tuple(_step(entry) for entry in found.pop("steps"))
-            table = cls(steps=steps, **found)
-        except OSError as error:
-            raise InputError(
-                f"table must be a readable file, got {file}: {error.strerror}"
-            ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"table must be a calibration table, got {file}: {type(error).__name__}: {error}"
-            ) from None
-        if version != VERSION:
-            raise InputError(f"table must have version {VERSION}, got {version} in {file}")
+        found = conforming(read_sealed_json(file, "table"), "table", "table")
+        del found["version"]
+        steps = tuple(map(_step, found.pop("steps")))
+        known = {one.name: found[one.name] for one in fields(cls) if one.name in found}
+        table = cls(steps=steps, **known)
         if model is not None:
             table.require_model(model)
         return table
 
 
 def _step(entry: Mapping[str, Any]) -> TableStep:
-    move = {str(name): float(amount) for name, amount in entry["move"].items()}
-    unknown = sorted(set(move) - set(DIRECTIONS))
-    if unknown or not all(math.isfinite(amount) for amount in move.values()):
-        raise ValueError(f"move must give finite numbers for {', '.join(DIRECTIONS)}, got {move}")
+    move = {name: float(amount) for name, amount in entry["move"].items()}
+    for name in move:
+        one_of("move of a table", name, DIRECTIONS)
     start, end = (tuple(float(v) for v in entry[key]) for key in ("start", "end"))
     error = None if entry["error"] is None else float(entry["error"])
-    gamma, note = float(entry["gamma"]), str(entry.get("note", ""))
-    return TableStep(str(entry["solver"]), start, end, move, gamma, error, note)  # type: ignore[arg-type]
+    gamma, note = float(entry["gamma"]), entry.get("note", "")
+    return TableStep(entry["solver"], start, end, move, gamma, error, note)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

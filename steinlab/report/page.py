@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from steinlab.report.words import (
@@ -21,7 +20,6 @@ from steinlab.report.words import (
     case_name,
     contradicted,
     counts,
-    escape,
     grouped,
     labels,
     mathml,
@@ -31,11 +29,10 @@ from steinlab.report.words import (
     not_looked_at,
     number,
     owner_of,
-    pretty,
     rejected,
-    table,
 )
 from steinlab.storage import read_json
+from steinlab.storage.html import render
 from steinlab.storage.schemas import conforming
 from steinlab.verification.ledger import stored_case
 
@@ -51,30 +48,36 @@ COLUMNS = (
 )
 
 
+ASSETS = ("page.html", "page.css", "page.js")
+
+ABSENT: Row = {
+    **dict.fromkeys(("headline", "tried", "kind"), ""),
+    **dict.fromkeys(("latex", "conditions", "numbers"), ()),
+    **dict.fromkeys(("cases", "undecided", "detects", "worst", "table")),
+}
+"""What a row holds where an older ledger says nothing."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A rendered figure: its name, what it shows, the claims it illustrates, the PNG."""
 
     name: str
     title: str
-    claims: tuple[str, ...]
+    claims: frozenset[str]
     png: bytes
 
     @classmethod
     def read(cls, folder: Path, name: str) -> Picture:
         """Read what ``steinlab figures`` wrote."""
-        record = read_json(folder / f"{name}.json", name)
+        record = conforming(read_json(folder / f"{name}.json", name), "figure", name)
         png = (folder / f"{name}.png").read_bytes()
-        return cls(name, record["title"], tuple(record["claims"]), png)
+        return cls(name, record["title"], frozenset(record["claims"]), png)
 
-    def html(self) -> str:
-        """Return the picture, embedded."""
-        data = base64.b64encode(self.png).decode("ascii")
-        return (
-            f'<figure><img alt="{escape(self.title)}" loading="lazy" '
-            f'src="data:image/png;base64,{data}"><figcaption>{escape(self.title)} '
-            f"(<code>steinlab figures {escape(self.name)}</code>)</figcaption></figure>"
-        )
+    @property
+    def data(self) -> str:
+        """The picture as base64 digits."""
+        return base64.b64encode(self.png).decode("ascii")
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
@@ -92,185 +95,99 @@ def page(ledger: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
         Of version 1, as ``steinlab verify --json`` writes it.
     pictures : sequence of Picture
     """
-    rows = list(ledger["claims"])
-    assets = files("steinlab.report")
-    template = Template((assets / "page.html").read_text(encoding="utf-8"))
-    cases = {row["id"]: stored_case(row) for row in rows if row.get("worst")}
-    loose = [p for p in pictures if not set(p.claims) & {row["id"] for row in rows}]
-    return template.substitute(
-        style=(assets / "page.css").read_text(encoding="utf-8"),
-        script=(assets / "page.js").read_text(encoding="utf-8"),
-        summary=_summary(ledger),
-        chips=_chips(rows),
-        findings=_findings(rows) + _left_out(rows),
-        head=_head(),
-        body="".join(_claim(row, pictures) for row in rows),
-        gallery="".join(p.html() for p in loose),
-        provenance=_provenance(ledger),
-        cases=json.dumps(cases).replace("<", "\\u003c"),  # it cannot end its script element
+    assets = {one: (files("steinlab.report") / one).read_text("utf-8") for one in ASSETS}
+    rows: list[Row] = [{**ABSENT, **row} for row in ledger["claims"]]
+    verdicts = [row["verdict"] for row in rows]
+    return render(
+        assets["page.html"],
+        assets["page.css"],
+        assets["page.js"],
+        ledger=ledger,
+        rows=rows,
+        ids={row["id"] for row in rows},
+        cases=sum(row["cases"] or 0 for row in rows),
+        chips=[(v, MEANING[v], verdicts.count(v)) for v in MEANING if v in verdicts],
+        findings=_findings(rows),
+        left_out=not_looked_at(rows),
+        columns=COLUMNS,
+        worst={row["id"]: stored_case(row) for row in rows if row["worst"]},
+        pictures=pictures,
+        provenance={
+            "profile": ledger.get("profile"),
+            "seed": ledger.get("seed"),
+            "wall time": f"{ledger.get('wall_seconds', '-')} s",
+            **ledger.get("environment", {}),
+        },
+        whose=WHOSE,
+        short=SHORT,
+        **{one.__name__.lstrip("_"): one for one in SAID},
     )
 
 
-def _summary(ledger: Mapping[str, Any]) -> str:
-    rows = ledger["claims"]
-    cases = sum(row.get("cases", 0) for row in rows)
-    return (
-        f"{len(rows)} claims, {cases:,} cases, {rejected(rows)} controls rejected; "
-        f"profile {escape(ledger.get('profile', '-'))}, seed {escape(ledger.get('seed', '-'))}"
-    )
-
-
-def _chips(rows: Sequence[Row]) -> str:
-    out = []
-    for verdict, words in MEANING.items():
-        count = sum(row["verdict"] == verdict for row in rows)
-        if count:
-            out.append(
-                f'<button class="chip {verdict}" data-verdict="{verdict}" aria-pressed="true" '
-                f'title="{escape(words)}">{verdict} <b>{count}</b></button>'
-            )
-    return "".join(out)
-
-
-def _findings(rows: Sequence[Row]) -> str:
-    out = []
-    for (owner, verdicts), line in zip(grouped(rows).items(), counts(rows), strict=True):
-        said = line.removeprefix(f"{WHOSE[owner]}: ")
-        out.append(f"<h3>{escape(WHOSE[owner].capitalize())} <small>{escape(said)}</small></h3>")
-        for verdict, group in verdicts.items():
-            items = "".join(
-                f'<li><a href="#{escape(r["id"])}">{escape(r["title"])}</a>: '
-                f"{escape(_sentence(r.get('headline') or r['finding']))}</li>"
-                for r in group
-            )
-            out.append(
-                f'<section class="group"><h4><span class="badge {verdict}">{verdict}</span> '
-                f"<small>{escape(meaning(verdict, owner))}</small></h4><ul>{items}</ul></section>"
-            )
-    return "".join(out)
-
-
-def _left_out(rows: Sequence[Row]) -> str:
-    """What could not be looked at here, once for all claims."""
-    items = "".join(
-        f"<li>{escape(reason)} <small>({escape(where)})</small></li>"
-        for reason, where in not_looked_at(rows)
-    )
-    return (
-        f'<section id="left-out"><h3>Not looked at</h3><ul>{items}</ul></section>' if items else ""
-    )
+def _findings(rows: Sequence[Row]) -> list[tuple[str, str, Mapping[str, Sequence[Row]]]]:
+    """Return every owner, how many of whose claims came to which verdict, and the rows by it."""
+    lines = zip(grouped(rows).items(), counts(rows), strict=True)
+    return [(who, line.removeprefix(f"{WHOSE[who]}: "), by) for (who, by), line in lines]
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else text + "."
 
 
-def _head() -> str:
-    return "".join(
-        f'<th scope="col" aria-sort="none" data-kind="{kind}"><button>{escape(name)}</button></th>'
-        for name, kind in COLUMNS
-    )
-
-
-def _claim(row: Row, pictures: Sequence[Picture]) -> str:
+def _cells(row: Row) -> list[tuple[str, str, Any]]:
+    """Return the columns of a row: name, what it shows, what it is sorted by."""
     words, share = nearest(row)
-    detects = row.get("detects")
+    detects, owner = row["detects"], owner_of(row)
     cells = (
-        (f"<b>{escape(row['title'])}</b><br><code>{escape(row['id'])}</code>", row["title"]),
-        (f'<span class="badge {row["verdict"]}">{row["verdict"]}</span>', row["verdict"]),
-        (number(row.get("cases")), row.get("cases") or 0),
-        (number(row.get("undecided")), row.get("undecided") or 0),
-        (escape(words), share if math.isfinite(share) else 1e308),
+        ("", row["title"]),
+        ("", row["verdict"]),
+        (number(row["cases"]), row["cases"] or 0),
+        (number(row["undecided"]), row["undecided"] or 0),
+        (words, share if math.isfinite(share) else 1e308),
         (number(detects), -1 if detects is None else detects),
         (rejected([row]), len(row["controls"])),
-        (escape(SHORT[owner_of(row)]), owner_of(row)),
+        (SHORT[owner], owner),
     )
-    tds = "".join(
-        f'<td data-label="{escape(name)}" data-value="{escape(value)}">{shown}</td>'
-        for (name, _), (shown, value) in zip(COLUMNS, cells, strict=True)
-    )
-    search = escape(
-        f"{row['id']} {row['title']} {row['statement']} {row.get('headline', '')} "
-        f"{row['finding']} {SHORT[owner_of(row)]}".lower()
-    )
-    return (
-        f'<tbody class="claim" id="{escape(row["id"])}" data-verdict="{row["verdict"]}" '
-        f'data-search="{search}"><tr class="row" tabindex="0" role="button" '
-        f'aria-expanded="false">{tds}</tr><tr class="detail" hidden><td colspan="{len(COLUMNS)}">'
-        f"{_detail(row, pictures)}</td></tr></tbody>"
-    )
-
-
-def _detail(row: Row, pictures: Sequence[Picture]) -> str:
-    typeset = "".join(f'<div class="scroll">{mathml(f)}</div>' for f in row.get("latex", ()))
-    conditions = "".join(f"<li>{escape(c)}</li>" for c in row.get("conditions", ()))
-    numbers = [(n["name"], measured(n), n["better"]) for n in row.get("numbers", ())]
-    parts = [
-        f"<p><b>Statement</b> ({escape(row.get('source', '-'))}): {escape(row['statement'])}</p>",
-        typeset,
-        f"<p><b>Verdict</b> ({escape(SHORT[owner_of(row)])}): {row['verdict']}, "
-        f"{escape(meaning(row['verdict'], owner_of(row)))}.</p>",
-        f"<p><b>Answer.</b> {escape(row['headline'])}</p>" if row.get("headline") else "",
-        table(("found", "value", "better"), numbers) if numbers else "",
-        f"<p><b>Details.</b> {escape(_sentence(row['finding']))}</p>",
-        *(f"<p><b>{n}.</b> {escape(_sentence(t))}</p>" for n, t in _remarks(row).items() if t),
-        f"<p><b>Conditions</b></p><ul>{conditions}</ul>" if conditions else "",
-        "".join(p.html() for p in pictures if row["id"] in p.claims),
-        f"<p><b>Evidence</b></p>{_evidence(row)}",
-        f"<p><b>Controls</b> (each must be rejected)</p>{_controls(row)}",
-    ]
-    if row.get("table"):
-        made = row["table"]
-        parts.append(f"<p><b>{escape(made['title'])}</b></p>{table(made['columns'], made['rows'])}")
-    parts.append(_worst(row))
-    return "".join(parts)
+    return [(name, *cell) for (name, _), cell in zip(COLUMNS, cells, strict=True)]
 
 
 def _remarks(row: Row) -> dict[str, str]:
     """What else the row says about how it was judged, by name; empty where it says nothing."""
     left = "; ".join(f"{where}: {reason}" for reason, where in not_looked_at([row]))
     return {
-        "Tried": str(row.get("tried") or ""),
+        "Tried": row["tried"],
         "Contradicted": contradicted(row),
         "Attacked": attacked(row),
         "Not looked at": left,
     }
 
 
-def _evidence(row: Row) -> str:
+def _found(row: Row) -> list[tuple[str, str, str]]:
+    return [(one["name"], measured(one), one["better"]) for one in row["numbers"]]
+
+
+def _evidence(row: Row) -> list[list[Any]]:
     keys = ("method", "check", "cases", "undecided", "violations", "worst_over_tolerance")
-    columns = ("method", "check", "cases", "undecided", "violations", "worst / tolerance")
-    return table(columns, [[entry.get(key, "") for key in keys] for entry in row["evidence"]])
+    return [[entry.get(key, "") for key in keys] for entry in row["evidence"]]
 
 
-def _controls(row: Row) -> str:
-    return table(
-        ("control", "rejected", "measured"),
-        [[c["name"], "yes" if c["rejected"] else "NO", c.get("measured")] for c in row["controls"]],
-    )
+def _controls(row: Row) -> list[tuple[str, str, Any]]:
+    return [
+        (c["name"], "yes" if c["rejected"] else "NO", c.get("measured")) for c in row["controls"]
+    ]
 
 
-def _worst(row: Row) -> str:
-    case = stored_case(row)
-    if case is None:
-        return ""
-    name = f"{row['id']}.json"
-    named = {label: case[key] for key, label in labels(row.get("kind", "")).items()}
-    numbers = ", ".join(f"{n} {number(named[n])}" for n in ("measured", "bound", "tolerance"))
-    return (
-        f"<p><b>{escape(case_name(case).capitalize())}</b>: {numbers}. Replay it to the last "
-        f'digit: <a class="save" data-claim="{escape(row["id"])}" href="#{escape(row["id"])}">save '
-        f"{escape(name)}</a>, then <code>steinlab replay {escape(name)}</code>.</p>"
-        f"<details><summary>the case</summary><pre>{pretty(case)}</pre></details>"
-    )
+def _numbers(row: Row, case: Mapping[str, Any]) -> str:
+    named = {label: case[key] for key, label in labels(row["kind"]).items()}
+    return ", ".join(f"{n} {number(named[n])}" for n in ("measured", "bound", "tolerance"))
 
 
-def _provenance(ledger: Mapping[str, Any]) -> str:
-    facts = {
-        "profile": ledger.get("profile"),
-        "seed": ledger.get("seed"),
-        "wall time": f"{ledger.get('wall_seconds', '-')} s",
-        **ledger.get("environment", {}),
-    }
-    items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
-    return f"<dl>{items}</dl>"
+def _pretty(case: Mapping[str, Any]) -> str:
+    return json.dumps(case, indent=1)
+
+
+SAID = (
+    *(number, rejected, meaning, owner_of, mathml, case_name),
+    *(_sentence, _cells, _remarks, _found, _evidence, _controls, _numbers, _pretty),
+)
+"""What the template calls, by name."""

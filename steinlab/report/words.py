@@ -4,9 +4,12 @@ import functools
 import html
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
 
 from steinlab.verification.claim import COUNTS_AS
 from steinlab.verification.quantities import error_places, rounded
@@ -182,23 +185,28 @@ def _came(entry: Mapping[str, Any], kind: str) -> str:
     return f"comes to {share} of the {limit}"
 
 
-def escape(value: Any) -> str:
-    """Return text for HTML."""
-    return html.escape(str(value), quote=True)
-
-
-def mathml(latex: str) -> str:
+def mathml(latex: str) -> Markup:
     """Return a formula as a block of MathML, with its LaTeX as the text alternative.
+
+    Where it is no formula that can be set, its text.
 
     Examples
     --------
-    >>> mathml("x^2").startswith("<math")
-    True
+    >>> mathml("x^2").startswith("<math"), mathml("<")[:5], mathml("{<")
+    (True, '<math', Markup('<code>{&lt;</code>'))
     """
-    from latex2mathml.converter import convert
+    from latex2mathml.converter import convert_to_element
 
-    made: str = convert(latex, display="block")
-    return made.replace("<math ", f'<math aria-label="{html.escape(latex, quote=True)}" ', 1)
+    try:
+        made = convert_to_element(latex, display="block")
+    except Exception:  # of a dozen kinds without a common parent; endless nesting
+        return Markup("<code>{}</code>").format(latex)
+    for part in made.iter():
+        part.text = html.unescape(part.text or "")  # a symbol comes as its reference
+        for key in ("href", "class", "style"):  # a formula leads nowhere and looks like one
+            part.attrib.pop(key, None)
+    made.set("aria-label", latex)
+    return Markup(ElementTree.tostring(made, encoding="unicode", short_empty_elements=False))
 
 
 def number(value: Any) -> str:
@@ -330,20 +338,3 @@ def _share(entry: Mapping[str, Any]) -> tuple[float, str]:
     parts = zip(*(pooled.get(k, ()) for k in ("measured", "predicted", "tolerance")), strict=True)
     joint = [abs(m - p) / t if t else math.inf for m, p, t in parts]
     return max([float(entry.get("worst_over_tolerance", 0.0)), *joint]), "tolerance"
-
-
-def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
-    """Return an HTML table of texts; HTML in a cell is escaped."""
-    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(number(c))}</td>" for c in row) + "</tr>" for row in rows
-    )
-    return (
-        f'<div class="scroll"><table class="inner"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def pretty(value: Any) -> str:
-    """Return JSON, indented and escaped."""
-    return escape(json.dumps(value, indent=1))

@@ -47,7 +47,6 @@ A run depends on ``z`` and ``S`` only: every process takes the same one.
 """
 
 import itertools
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,8 @@ from steinlab.solvers.base import (
 )
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.scalars import has_signal
-from steinlab.storage import write_json
+from steinlab.storage import read_sealed_json, sealed, write_json
+from steinlab.storage.schemas import conforming
 
 LEAST_FACTOR, MOST_FACTOR = 1 / 4, 3 / 2
 """Range of ``l~ / l``."""
@@ -123,7 +123,7 @@ class Curve:
     def save(self, file: Path) -> None:
         """Write the curve as JSON."""
         found = {"version": VERSION, "kind": "curve", "model": self.model, "states": self.states}
-        write_json(file, {**found, "ratios": self.ratios, "w": self.shares}, indent=1)
+        write_json(file, sealed({**found, "ratios": self.ratios, "w": self.shares}), indent=1)
 
     @classmethod
     def load(cls, file: Path, field: str = "curve") -> Self:
@@ -134,21 +134,9 @@ class Curve:
         InputError
             If the file is none of this version.
         """
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if (found["kind"], found["version"]) != ("curve", VERSION):
-                raise ValueError(f"kind and version are {found['kind']}, {found['version']}")
-            pairs = (tuple(float(v) for v in found[key]) for key in ("ratios", "w"))
-            return cls(str(found["model"]), int(found["states"]), *pairs)
-        except OSError as error:
-            raise InputError(
-                f"{field} must be a readable file, got {file}: {error.strerror}"
-            ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{field} must be a file of `steinlab calibrate --curve`, got {file}: "
-                f"{type(error).__name__}: {error}"
-            ) from None
+        found = conforming(read_sealed_json(file, field), "curve", field)
+        ratios, shares = (tuple(float(v) for v in found[key]) for key in ("ratios", "w"))
+        return cls(found["model"], found["states"], ratios, shares)
 
 
 @dataclass(frozen=True)

@@ -2,103 +2,160 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
+import math
 import os
 import re
+import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
-from steinlab.errors import InputError, quote
+from steinlab.errors import InputError, message, quote
 
 STDOUT = "-"
+
+
+@contextmanager
+def refusing(refusal: str) -> Iterator[None]:
+    """Raise ``InputError`` in place of an error of the file system: the refusal and its reason."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise InputError(f"{refusal}: {reason}") from error
 
 
 def check_target(target: str | None, option: str = "--json") -> None:
     """Raise ``InputError`` unless the file can be written: called before the work."""
     if target is None or target == STDOUT:
         return
-    file = Path(target)
-    if file.is_dir():
-        raise InputError(f"{option} must name a file, got the folder {target}")
-    if not file.parent.is_dir():
-        raise InputError(f"{option} must name a file in an existing folder, got {target}")
-    needed = [file] if is_stream(file) else [file if file.exists() else file.parent, file.parent]
-    if not all(os.access(one, os.W_OK) for one in needed):
-        raise InputError(f"{option} must name a file that can be written, got {target}")
+    file, refusal = Path(target), f"{option} must name a file that can be written, got {target}"
+    if "\0" in target:
+        raise InputError(refusal)
+    with refusing(refusal):
+        if file.is_dir():
+            raise InputError(f"{option} must name a file, got the folder {target}")
+        if not file.parent.is_dir():
+            raise InputError(f"{option} must name a file in an existing folder, got {target}")
+        if not (is_stream(file) or not file.exists() or os.access(file, os.W_OK)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if not is_stream(file):
+            handle, part = _part(file)
+            os.close(handle)
+            Path(part).unlink()
+
+
+def _part(file: Path) -> tuple[int, str]:
+    """Make the hidden file that is to replace another, in its folder."""
+    return tempfile.mkstemp(dir=file.resolve().parent, prefix=f".{file.name[:100]}.")
 
 
 def is_stream(file: Path) -> bool:
     """Whether a name is that of a device, a pipe or an open file, which is written, never replaced.
 
     ``/dev/stdout`` is one wherever stdout leads, and so is a link to it.
+
+    Raises
+    ------
+    InputError
+        If it is a disk or a socket, which is never written.
     """
     if not file.exists():
         return False
     if file.is_symlink():
         named = file.absolute().parts[1] in ("dev", "proc")
         return named or is_stream(file.parent / file.readlink())
+    if file.is_block_device() or file.is_socket():
+        raise InputError(f"file must be one that can be written, got the device {file}")
     return not file.is_file()
 
 
 def check_folder(out: str) -> None:
     """Raise ``InputError`` unless the folder that ``--out`` names can be made and written."""
-    folder = Path(out)
-    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise InputError(f"--out must be a folder that can be made, got {out}: see {nearest}")
+    with _folder(out):
+        nearest = next(one for one in (Path(out), *Path(out).absolute().parents) if one.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is no folder")
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
 
 
 def make_folder(out: str) -> Path:
     """Make the folder that ``--out`` names; raise ``InputError`` unless it can be written."""
     folder = Path(out)
-    try:
+    with _folder(out):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out must be a folder that can be made, got {out}: {error}") from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"--out must be a folder that can be written, got {out}")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     return folder
+
+
+def _folder(out: str) -> AbstractContextManager[None]:
+    refusal = f"--out must be a folder that can be made, got {out}"
+    if "\0" in out:
+        raise InputError(refusal)
+    return refusing(refusal)
 
 
 def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill the file, which appears whole or not at all (a temporary one, renamed).
 
-    A link is followed. A device, a pipe and an open file (:func:`is_stream`) are written to.
+    A link is followed. A device, a pipe and an open file (:func:`is_stream`) are written to. What
+    has returned outlasts a loss of power.
 
     Raises
     ------
     InputError
-        If the folder cannot be made or written, or the disk is full.
+        If the folder cannot be made or written, or the disk is full: an older file stays.
     """
     part = None
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if is_stream(file):
-            with file.open("ab") as out:
+        with refusing(f"file must be one that can be written, got {file}"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if is_stream(file):
+                with file.open("ab") as out:
+                    write(out)
+                return
+            end = file.resolve()
+            handle, part = _part(end)
+            with os.fdopen(handle, "wb") as out:
                 write(out)
-            return
-        end = Path(os.path.realpath(file))
-        handle, part = tempfile.mkstemp(dir=end.parent, prefix=f".{end.name}.")
-        with os.fdopen(handle, "wb") as out:
-            write(out)
-            out.flush()
-            os.fsync(out.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(part).chmod(0o666 & ~mask)  # mkstemp's own mode is private
-        Path(part).replace(end)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise InputError(f"file must be one that can be written, got {file}: {reason}") from error
+                out.flush()
+                os.fsync(out.fileno())
+            Path(part).chmod(_mode(end))  # mkstemp's own mode is private
+            Path(part).replace(end)
+            sync_folder(end.parent)
     finally:
         if part is not None:  # gone where it was renamed
-            Path(part).unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(part).unlink()
+
+
+def _mode(file: Path) -> int:
+    """Return the mode of a file, or that of a new one."""
+    if file.exists():
+        return stat.S_IMODE(file.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's names to the disk, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -134,14 +191,48 @@ def write_json(file: Path, value: Any, **options: Any) -> None:
     write_text(file, json.dumps(value, **options) + "\n")
 
 
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON's object with a checksum of the rest as ``sum``.
+
+    Examples
+    --------
+    >>> sealed({"gamma": 0.5})
+    {'gamma': 0.5, 'sum': '5da50189bba42ee8'}
+    """
+    return {**value, "sum": _checksum(value)}
+
+
+def read_sealed_json(path: Path, name: str) -> Any:
+    """Return what was written of :func:`sealed`, without its checksum; an older file has none.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_json`, and where the checksum differs.
+    """
+    found = read_json(path, name, float)
+    if isinstance(found, dict) and "sum" in found:
+        given = found.pop("sum")
+        if given != _checksum(found):
+            changed = "its checksum differs; a file of one's own has none"
+            raise InputError(f"{name} must be as it was written, got {path}: {changed}")
+    return found
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @functools.cache
 def warn(line: str) -> None:
     """Print a warning on stderr, the same one once."""
-    print(f"steinlab: warning: {line}", file=sys.stderr)
+    print(f"steinlab: warning: {message(line)}", file=sys.stderr)
 
 
-_HALF = re.compile(r"\\u[dD][89abAB]")
-"""The first of two code units; alone it is no character."""
+HIDDEN = re.compile(
+    r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What text never holds: control and bidirectional characters, and halves of characters."""
 
 MAX_SEED = 2**63 - 1
 
@@ -155,7 +246,7 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
     name : str
         What messages call the file.
     number : callable
-        What a number with a point becomes.
+        What a number with a point becomes; ``float`` admits finite ones only.
 
     Raises
     ------
@@ -168,12 +259,12 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
         raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None
     try:
-        found = json.loads(text, parse_float=number, object_pairs_hook=_object)
-        if _HALF.search(text):  # no file that is written could hold it
-            json.dumps(found, ensure_ascii=False, default=str).encode()
+        number, other = (_finite, _finite) if number is float else (number, None)
+        found = json.loads(
+            text, parse_float=number, parse_constant=other, object_pairs_hook=_object
+        )
+        _require_visible(found)
         return found
-    except UnicodeEncodeError:
-        raise InputError(f"{name} must be valid JSON: {path} holds half a character") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{name} must be valid JSON: {path}, {where}: {error.msg}") from None
@@ -183,6 +274,25 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         raise InputError(f"{name} must be valid JSON: {path}: {error}") from None
     except ValueError:  # the interpreter's limit on the digits of an integer
         raise InputError(f"{name} must be valid JSON: {path} holds an endless integer") from None
+
+
+def _require_visible(tree: Any) -> None:
+    """Raise ``InputError`` where a text holds what would change a terminal or a line of text."""
+    left = [tree]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            if HIDDEN.search(one):
+                raise InputError(f"text must hold visible characters, got {quote(one)}")
+        elif isinstance(one, dict | list):
+            left += [*one, *(one.values() if isinstance(one, dict) else ())]
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise InputError(f"numbers must be finite, got {quote(text)}")
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

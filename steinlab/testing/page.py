@@ -1,8 +1,8 @@
 """A report as one self-contained page."""
 
 from collections.abc import Sequence
-from html import escape
 
+from steinlab.storage.html import render
 from steinlab.testing.rows import LABELS, WRONG, Row, summary
 
 STYLE = """
@@ -14,25 +14,27 @@ td { border-top: 1px solid #ccc; }
 .cause { color: #555; }
 """
 
+TEMPLATE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
+<title>{{ head }}</title><style>{{ style }}</style></head>
+<body><h1>{{ head }}</h1>
+<p>{{ summary }}</p>
+<table><thead><tr><th>Check</th><th>Verdict</th><th>Seen</th></tr></thead><tbody>
+{% for row in rows %}
+<tr><td>{{ row.title }}</td>
+<td class="{{ "wrong" if row.verdict in wrong }}">{{ labels[row.verdict] }}</td>
+<td>{{ row.text }}
+{% if row.cause %}
+<br><span class="cause">Probable cause: {{ row.cause }}</span>
+{% endif %}
+</td></tr>
+{% endfor %}
+</tbody></table></body></html>
+"""
+
 
 def page(head: str, rows: Sequence[Row]) -> str:
     """Return the report of a subject as HTML."""
-    body = "\n".join(
-        f"<tr><td>{escape(row.title)}</td>"
-        f'<td class="{"wrong" if row.verdict in WRONG else ""}">{LABELS[row.verdict]}</td>'
-        f"<td>{escape(row.text)}"
-        + (
-            f'<br><span class="cause">Probable cause: {escape(row.cause)}</span>'
-            if row.cause
-            else ""
-        )
-        + "</td></tr>"
-        for row in rows
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(head)}</title>"
-        f"<style>{STYLE}</style></head>\n<body><h1>{escape(head)}</h1>\n<p>{escape(summary(rows))}</p>\n"
-        f"<table><thead><tr><th>Check</th><th>Verdict</th><th>Seen</th></tr></thead><tbody>\n{body}\n"
-        "</tbody></table></body></html>\n"
-    )
+    told = {"head": head, "summary": summary(rows), "rows": rows, "wrong": WRONG, "labels": LABELS}
+    return render(TEMPLATE, STYLE, **told)

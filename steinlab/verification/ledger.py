@@ -8,8 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from steinlab.errors import CRASHES, InputError, quote
+from steinlab.errors import CRASHES, InputError
 from steinlab.storage import read_json
+from steinlab.storage.schemas import conforming
 from steinlab.verification import registry
 from steinlab.verification.claim import VERDICTS
 from steinlab.verification.judge import rerun
@@ -164,27 +165,7 @@ def replay(case: Mapping[str, Any]) -> dict[str, Any]:
         ) from error
 
 
-REQUIRED = ("version", "claim", "check", "case", "measured", "bound", "tolerance")
-
-
 def read_case(path: Path) -> dict[str, Any]:
     """Read a stored case; raise ``InputError`` for another version or missing fields."""
-    case = read_json(path, "CASE", float)
-    if not isinstance(case, dict):
-        raise InputError(f"{path} must hold a stored case, an object, got {type(case).__name__}")
-    missing = [key for key in REQUIRED if key not in case]
-    if missing:
-        raise InputError(f"{path} must hold a stored case with {missing[0]}, which is missing")
-    if isinstance(case["version"], bool) or case["version"] != VERSION:
-        raise InputError(f"version must be {VERSION} in {path}, got {quote(case['version'])}")
-    file = case.get("file", {})
-    if not isinstance(file, dict) or ("file" in case and {*file} != {"path", "sha256"}):
-        raise InputError(f"file must be an object of path and sha256 in {path}, got {quote(file)}")
-    for keys, kind, words in (
-        (("claim", "check"), str, "text"),
-        (("measured", "bound", "tolerance"), int | float, "a number"),
-    ):
-        for key in keys:
-            if not isinstance(case[key], kind) or isinstance(case[key], bool):
-                raise InputError(f"{key} must be {words} in {path}, got {quote(case[key])}")
+    case: dict[str, Any] = conforming(read_json(path, "CASE", float), "case", "CASE")
     return case

@@ -16,9 +16,6 @@ from steinlab.verification.row import Row
 from steinlab.verification.shards import Shards
 from steinlab.workers import SerialExecutor, completed, executor_for, one_thread
 
-ATTEMPTS = 3
-"""How often a pool whose worker died is started, before what is left counts as crashed."""
-
 
 def run_unit(unit: Unit) -> Report:
     """Run one unit wherever it is sent; a check that crashes becomes a report that says so."""
@@ -109,35 +106,27 @@ def rows(
     shards: Shards | None,
 ) -> Iterable[tuple[str, Row]]:
     """Run what is not stored; yield each claim's row when its last unit is finished."""
-    plan: Plan | None = None
-    reports: dict[Unit, Report] = {}
     waiting = list(claims)
-    for _ in range(ATTEMPTS):
-        with executor_for(workers, scheduler) as executor:
-            executor.submit(one_thread)  # workers start while this process loads the claims
-            if plan is None:
-                plan = Plan.of(claims, *effort)
-                reports.update(_stored(plan, shards))
-            left = [u for units in plan.units.values() for u in units if u not in reports]
-            if not isinstance(executor, SerialExecutor):
-                left = longest_first(left, plan.seconds, shards)
+    with executor_for(workers, scheduler) as executor:
+        executor.submit(one_thread)  # workers start while this process loads the claims
+        plan = Plan.of(claims, *effort)
+        reports = _stored(plan, shards)
+        left = [u for units in plan.units.values() for u in units if u not in reports]
+        if not isinstance(executor, SerialExecutor):
+            left = longest_first(left, plan.seconds, shards)
+        yield from _finished(plan, waiting, reports, effort)
+        try:
+            for unit, answer in completed(executor, run_unit, left):
+                if isinstance(answer, Exception):
+                    answer = Report(None, Crash.from_error(answer), 0.0)  # noqa: PLW2901
+                reports[unit] = answer
+                if shards:
+                    shards.put(unit, reports[unit])
+                yield from _finished(plan, waiting, reports, effort)
+        except BrokenExecutor as error:
+            broken = Report(None, Crash.from_error(error), 0.0)
+            reports = {**dict.fromkeys(left, broken), **reports}
             yield from _finished(plan, waiting, reports, effort)
-            try:
-                for unit, answer in completed(executor, run_unit, left):
-                    if isinstance(answer, Exception):
-                        answer = Report(None, Crash.from_error(answer), 0.0)  # noqa: PLW2901
-                    reports[unit] = answer
-                    if shards:
-                        shards.put(unit, reports[unit])
-                    yield from _finished(plan, waiting, reports, effort)
-            except BrokenExecutor as error:  # a worker process died: what is left runs anew
-                broken = Crash.from_error(error)
-                continue
-            return
-    assert plan is not None
-    units = [u for units in plan.units.values() for u in units if u not in reports]
-    reports.update({unit: Report(None, broken, 0.0) for unit in units})
-    yield from _finished(plan, waiting, reports, effort)
 
 
 def _stored(plan: Plan, shards: Shards | None) -> dict[Unit, Report]:

@@ -21,7 +21,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from steinlab.cli import LONGEST, main
+from steinlab.cli import main
+from steinlab.errors import LONGEST_LINE
 from tests.fuzz.mutations import garbled, hostile
 from tests.steinlab.report.ledgers import LEDGER
 
@@ -178,7 +179,7 @@ def handled(args: list[str], capsys: pytest.CaptureFixture[str]) -> int:
         line = err.splitlines()[-1]
         assert err.startswith("steinlab: ")
         assert err == f"{line}\n"
-        assert len(line) <= LONGEST + len("steinlab: ...")
+        assert len(line) <= LONGEST_LINE + len("steinlab: ...")
         assert line.isprintable()
     return code
 
@@ -234,6 +235,8 @@ FAILED: tuple[tuple[str, bytes], ...] = (
             {"numbers": [{"name": "x", "value": None, "error": None, "unit": ""}]},
             {"numbers": [{"name": "x", "value": float("nan"), "error": 0.1, "unit": ""}]},
             {"title": "\ud800"},
+            {"worst": {**LEDGER["claims"][0]["worst"], "case": {"x": float("nan")}}},
+            {"latex": ["x^2^3", "{" * 3000]},
         )
     ),
 )

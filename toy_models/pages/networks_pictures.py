@@ -101,7 +101,12 @@ def draw(source: Path, target: Path) -> None:
                 ax.set_title(method, fontsize=8)
         line[0].set_ylabel(f"{solver}, {asked}", fontsize=8)
     fig.suptitle(f"{words['model']}, {words['grid']} grid; rows: solver, evaluations", fontsize=8)
-    fig.savefig(target, dpi=100, metadata={"Software": None})
+    options: dict[str, Any] = {
+        "format": target.suffix[1:] or "png",
+        "dpi": 100,
+        "metadata": {"Software": None},
+    }
+    write_whole(target, lambda out: fig.savefig(out, **options))
 
 
 def main(args: Sequence[str]) -> int:

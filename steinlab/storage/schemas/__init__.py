@@ -67,7 +67,7 @@ def title(name: str) -> str:
     return str(schema(name)["title"])
 
 
-def _requirement(error: Any) -> str:
+def _requirement(error: Any) -> str:  # noqa: PLR0911 - one per keyword
     asked = error.validator_value
     match error.validator:
         case "type":
@@ -79,6 +79,8 @@ def _requirement(error: Any) -> str:
             return f"be {asked}"
         case "minimum":
             return f"be >= {asked}"
+        case "minItems" | "maxItems":
+            return f"hold {asked} entries"
         case "required":
             return f"hold {next(key for key in asked if key not in error.instance)}"
         case _:

@@ -1,6 +1,5 @@
 """Judge the entries and keep what was seen: one JSON line per entry, after a line of versions."""
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from steinlab.errors import InputError
+from steinlab.storage.lines import append_line, read_lines
 from steinlab.testing.check import rows_of
 from steinlab.testing.peers.entries import Entry, entries
 from steinlab.testing.peers.libraries import MissingLibrary, versions
@@ -51,13 +51,12 @@ def judge(
     """Yield the record of every entry; those that ``path`` holds already are not judged again."""
     held = {name_of(one): one for one in read(path)[1]} if path and path.exists() else {}
     if path and not path.exists():
-        path.write_text(json.dumps({"versions": versions()}) + "\n", encoding="utf-8")
+        append_line(path, {"versions": versions()})
     for i, entry in enumerate(chosen, 1):
         start = time.perf_counter()
         one = held.get(entry.name) or judged(entry)
         if path and entry.name not in held:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(one) + "\n")
+            append_line(path, one)
         if progress:
             print(f"{i}/{len(chosen)} {entry.name} {time.perf_counter() - start:.0f} s", flush=True)
         yield one
@@ -77,7 +76,7 @@ def read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
         If the file is no record.
     """
     try:
-        first, *rest = (json.loads(line) for line in path.read_text("utf-8").splitlines() if line)
+        first, *rest = read_lines(path)
         own = {entry.name: (i, entry) for i, entry in enumerate(entries())}
         for one in rest:
             if name_of(one) in own:

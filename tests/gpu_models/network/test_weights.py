@@ -162,6 +162,17 @@ def test_cuda_that_is_absent_is_refused() -> None:
             pick_device(name)
 
 
+def test_a_flipped_bit_of_a_weight_is_refused(tmp_path: Path) -> None:
+    file = saved(tmp_path / "w.safetensors")
+    whole = bytearray(file.read_bytes())
+    for place in (-1, -100, -5000):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match="must have content "):
+            load_weights(file, ARCHITECTURE, VERSION)
+
+
 def test_unknown_metadata_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

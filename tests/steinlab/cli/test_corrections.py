@@ -134,7 +134,7 @@ def test_bad_input_to_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert words in capsys.readouterr().err
     missing = spec(tmp_path, corrections=[{"name": "calibrated", "table": "none.json"}])
     assert main(["compare", missing]) == 2
-    assert "table must be a readable file" in capsys.readouterr().err
+    assert "table must be a readable JSON file" in capsys.readouterr().err
 
 
 def test_an_exact_divergence_of_a_network_is_refused_in_one_line(
@@ -189,7 +189,7 @@ def test_a_curve_is_measured_and_read_beside_the_spec(
     for solver, message in (
         ({"name": "euler", "curve": file.name}, "solvers[0].curve must be left out for euler"),
         ({"name": "unit-speed-1c", "curve": file.name}, "curve must be left out for unit-speed-1c"),
-        ({"name": "unit-speed-1", "curve": "none.json"}, "curve must be a readable file, got"),
+        ({"name": "unit-speed-1", "curve": "none.json"}, "curve must be a readable JSON file, got"),
     ):
         assert main(["compare", spec(tmp_path, solvers=[solver])]) == 2
         assert message in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,20 @@ def test_a_table_of_another_model_solver_or_grid_is_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 1, got 2"),
-        ({"steps": [{"solver": "euler"}]}, "KeyError"),
-        ({"surplus": 1}, "unexpected keyword"),
+        ({"version": 2}, "version must be 1, got 2"),
+        ({"steps": [{"solver": "euler"}]}, r"steps\[0\] must hold start, got only solver"),
+        (
+            {"steps": [], "sum": "0"},
+            "table must be as it was written, got .*: its checksum differs",
+        ),
     ],
 )
 def test_a_bad_table_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     file = tmp_path / "table.json"
     table()[0].save(file)
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    found = json.loads(file.read_text())
+    del found["sum"]
+    file.write_text(json.dumps({**found, **change}))
     with pytest.raises(InputError, match=message):
         Table.load(file)
 
@@ -75,18 +81,36 @@ def test_an_unknown_direction_or_an_infinite_move_is_refused(tmp_path: Path) -> 
     file = tmp_path / "table.json"
     table()[0].save(file)
     found = json.loads(file.read_text())
-    for move in ({"sideways": 0.1}, {"residual": float("inf")}):
+    del found["sum"]
+    for move, message in (
+        ({"sideways": 0.1}, "move of a table must be one of .*, got sideways"),
+        ({"residual": float("inf")}, "numbers must be finite, got Infinity"),
+    ):
         found["steps"][0]["move"] = move
         file.write_text(json.dumps(found))
-        with pytest.raises(InputError, match="move must give finite numbers"):
+        with pytest.raises(InputError, match=message):
             Table.load(file)
 
 
+def test_every_flipped_bit_of_a_number_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "table.json"
+    made = table()[0]
+    made.save(file)
+    whole = file.read_bytes()
+    start = whole.index(b'"move"')
+    for place in range(8 * start, 8 * whole.index(b"}", start)):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << (place % 8)
+        file.write_bytes(damaged)
+        with suppress(InputError):
+            assert Table.load(file) == made  # the same number in other words, say
+
+
 def test_a_missing_file_and_garbage_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must be a readable file"):
+    with pytest.raises(InputError, match="must be a readable JSON file"):
         Table.load(tmp_path / "none.json")
     (tmp_path / "garbage.json").write_text("{")
-    with pytest.raises(InputError, match="must be a calibration table"):
+    with pytest.raises(InputError, match="table must be valid JSON"):
         Table.load(tmp_path / "garbage.json")
 
 

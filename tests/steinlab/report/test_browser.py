@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from steinlab.report.page import Picture, page
-from tests.steinlab.report.ledgers import LEDGER, PNG
+from tests.steinlab.report.ledgers import BREAKOUT, HOSTILE, LEDGER, PNG
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -38,8 +38,12 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("report")
-    pictures = [Picture("p", "a picture", ("solver-equivalences",), PNG)]
+    pictures = [Picture("p", "a picture", frozenset({"solver-equivalences"}), PNG)]
     (made / "report.html").write_text(page(LEDGER, pictures), encoding="utf-8")
+    hostile = page(HOSTILE, [Picture("p", BREAKOUT, frozenset(), PNG)])
+    (made / "hostile.html").write_text(hostile, encoding="utf-8")
+    inline = f"<script>window.broken = 5</script><b style='color: red' onclick=''>{BREAKOUT}</b>"
+    (made / "slipped.html").write_text(hostile.replace("<main>", f"<main>{inline}"), "utf-8")
     return made
 
 
@@ -78,6 +82,35 @@ def test_it_loads_without_errors_or_requests(loaded: Any) -> None:
     ]
     assert urls
     assert all(url.startswith(("file:", "data:", "chrome")) for url in urls), urls
+
+
+def clicked(browser: Any) -> None:
+    browser.find_element("id", "unfold").click()
+    browser.execute_script(
+        "document.querySelectorAll('a, math *').forEach(e => e.dispatchEvent("
+        "new MouseEvent('click', {bubbles: true, cancelable: true})))"
+    )
+
+
+def test_a_hostile_ledger_is_shown_and_runs_nothing(browser: Any, folder: Path) -> None:
+    browser.get((folder / "hostile.html").as_uri())
+    assert len(shown(browser)) == 3
+    clicked(browser)
+    assert browser.execute_script("return window.broken") is None
+    assert browser.get_log("browser") == []  # nothing was there for the policy to stop
+    assert "{{ 7 * 7 }}" in browser.find_element("css selector", ".detail").text
+    head = browser.find_element("css selector", "#ledger > thead th:nth-child(3) button")
+    head.click()
+    assert len(shown(browser)) == 3
+
+
+def test_markup_that_slipped_in_would_not_run(browser: Any, folder: Path) -> None:
+    """The policy is the second lock: here the first is broken by hand."""
+    browser.get((folder / "slipped.html").as_uri())
+    clicked(browser)
+    assert browser.execute_script("return window.broken") is None
+    assert any("Content Security Policy" in one["message"] for one in browser.get_log("browser"))
+    assert len(shown(browser)) == 3
 
 
 def test_it_filters_by_words_and_verdict(loaded: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -9,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from steinlab.cli import main
 from steinlab.report.page import Picture, page
-from steinlab.report.words import escape, mathml
+from steinlab.report.words import mathml
 from steinlab.verification.registry import claim_ids, load_claim
-from tests.steinlab.report.ledgers import LEDGER, PNG
+from tests.steinlab.report.ledgers import BREAKOUT, HOSTILE, LEDGER, PNG
 
 VOID = {"meta", "link", "input", "img", "br"}
 
@@ -36,7 +39,7 @@ class Balanced(HTMLParser):
 
 def test_the_page_is_well_formed_and_self_contained() -> None:
     parser = Balanced()
-    text = page(LEDGER, [Picture("p", "a picture", ("solver-equivalences",), PNG)])
+    text = page(LEDGER, [Picture("p", "a picture", frozenset({"solver-equivalences"}), PNG)])
     parser.feed(text)
     assert parser.open == []
     assert parser.sources
@@ -44,11 +47,43 @@ def test_the_page_is_well_formed_and_self_contained() -> None:
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/1998/Math)", text)
 
 
-def test_text_of_a_ledger_cannot_become_markup() -> None:
-    row = {**LEDGER["claims"][0], "finding": "<script>alert(1)</script> & more"}
-    text = page({**LEDGER, "claims": [row]})
-    assert "<script>alert" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
+def test_no_text_of_a_file_becomes_markup() -> None:
+    text = page(HOSTILE, [Picture("p", BREAKOUT, frozenset(), PNG)])
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert all(source.startswith(("#", "data:")) for source in parser.sources)
+    assert len(re.findall("<script", text)) == 2
+    assert not re.search("<img (?!alt=)", text)
+
+
+def test_the_policy_names_our_own_style_and_script_only() -> None:
+    text = page(LEDGER)
+    (policy,) = re.findall(r'Policy" content="([^"]*)"', text)
+    policy = policy.replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for kind in ("style", "script"):
+        (content,) = re.findall(f"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+@pytest.mark.parametrize(
+    "latex",
+    [
+        r"\text{<script>alert(1)</script>}",
+        r"\href{javascript:alert(1)}{x}",
+        r"\style{position:fixed}{x}",
+        "x^2^3 <b>",
+        "{" * 3000,
+        "",
+    ],
+)
+def test_a_hostile_formula_is_text(latex: str) -> None:
+    made = mathml(latex)
+    assert not re.search("<script|<b>", made)
+    assert not re.search(' (href|style|class)="', made)
 
 
 def test_every_formula_of_the_page_is_typeset() -> None:

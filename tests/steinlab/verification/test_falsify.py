@@ -310,7 +310,8 @@ def test_bad_input_is_one_line(args, message, refused) -> None:
         ({"seed": 5}, "seed must be 0"),
         ({"claim": "y"}, "claim must be vp-singularity"),
         ({"islands": []}, "must hold a search that was stored by falsify"),
-        ({"rng": None}, "must hold a search that was stored by falsify"),
+        ({"rng": None}, "rng must be an object, got null"),
+        ({"spent": 9, "sum": "0"}, "must be as it was written, got"),
     ],
 )
 def test_a_foreign_state_is_one_line(change, message, tmp_path, refused) -> None:
