@@ -4,6 +4,8 @@ A network sees flat states reshaped to its pictures, in EDM coordinates ``x / al
 ratio ``sigma / alpha`` or in those it was trained in, on its device and in its dtype, a bounded
 number of rows at a time. What it returns comes back in the library, dtype and device of the state,
 so the solvers keep float64 states around a float32 network, as EDM's reference sampler does.
+Around a network in half precision states are scaled, and its output turned into ``D``, in the wider
+of float32 and the states' own dtype; what the network is given is rounded once.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
 from steinlab.errors import InputError, one_of
 
 Function = Callable[..., torch.Tensor]
-"""``(states (N, d), level) -> D (N, d)`` in the network's dtype, each state on its own; with labels
-``(states, level, labels (N, ...))``."""
+"""``(states (N, d), level) -> D (N, d)`` in the network's dtype or, where that is half precision, in
+a wider one, each state on its own; with labels ``(states, level, labels (N, ...))``."""
 
 DEFAULT_ROWS = 1024
 """States that a network sees at once."""
@@ -173,7 +175,7 @@ class NetworkDenoiser:
         require_floating(v, "v")
         shape = np.broadcast_shapes(tuple(v.shape), tuple(x.shape))
         number = math.prod(shape[: len(shape) - x.ndim])
-        probes = self._inside(v).expand(shape).reshape(number, *states.shape)
+        probes = self._inside(v, states.dtype).expand(shape).reshape(number, *states.shape)
         few = max(1, min(self.rows, number))
         columns = [
             torch.cat(
@@ -194,10 +196,12 @@ class NetworkDenoiser:
             raise ValueError(f"labels must be one, or one per state ({count}), got {len(labels)}")
         return (labels,)
 
-    def _inside(self, x: Array) -> torch.Tensor:
+    def _inside(self, x: Array, dtype: torch.dtype | None = None) -> torch.Tensor:
         if isinstance(x, np.ndarray):
             x = np.array(x)  # torch takes neither negative strides nor, quietly, read-only memory
-        return torch.as_tensor(x).to(device=self.device, dtype=self.dtype)
+        x = torch.as_tensor(x)
+        wide = torch.promote_types(x.dtype, torch.float32) if _is_half(self.dtype) else self.dtype
+        return x.to(device=self.device, dtype=dtype or wide)
 
 
 def _blocks(count: int, size: int) -> list[slice]:
@@ -205,12 +209,14 @@ def _blocks(count: int, size: int) -> list[slice]:
     return [slice(i, i + size) for i in range(0, max(count, 1), size)]
 
 
+def _is_half(dtype: torch.dtype) -> bool:
+    return dtype.itemsize < torch.float32.itemsize
+
+
 def _outside(out: torch.Tensor, x: Array) -> Array:
     if isinstance(x, torch.Tensor):
         return out.to(device=x.device, dtype=x.dtype)
-    out = out.detach().cpu()
-    out = out.float() if out.dtype == torch.bfloat16 else out  # NumPy has no bfloat16
-    return out.numpy().astype(np.asarray(x).dtype)
+    return out.detach().cpu().numpy().astype(np.asarray(x).dtype)
 
 
 def _like(output: Any, given: torch.Tensor) -> torch.Tensor:
@@ -269,6 +275,7 @@ def from_torch(
     prediction: str,
     coordinates: str,
     time_of: Callable[[float], Any] | None = None,
+    time_dtype: torch.dtype | None = None,
     dtype: torch.dtype | None = None,
     device: str | None = None,
     rows: int = DEFAULT_ROWS,
@@ -300,6 +307,9 @@ def from_torch(
         ``sigma / alpha -> t``; by default the coordinates' own time: ``sigma`` (edm), the linear
         schedule's in [0, 1] (vp), ``sigma / (alpha + sigma)`` (flow). :func:`discrete_times` makes
         it of ``alphas_cumprod``.
+    time_dtype : torch.dtype, optional
+        Of ``t``, by default the network's: float32 for a network in half precision that embeds
+        times in float32, as diffusers' do. (bfloat16 has no 999, float16 no 999.3.)
     dtype, device : optional
         By default the network's own. Elsewhere a copy of the network is moved.
     rows, gradients, labels
@@ -309,8 +319,9 @@ def from_torch(
     ------
     ValueError
         For an unknown prediction or coordinates; for another ``shape``, ``dtype`` or ``time_of``
-        than asked for; if the network has dropout or batch statistics and
-        is in training mode; when called, if the network fails.
+        than asked for; if the network has dropout or batch statistics in training mode, then or
+        when called; when called, if the network fails, or at a time beyond the whole numbers of a
+        ``time_dtype`` of half precision.
 
     Examples
     --------
@@ -329,13 +340,21 @@ def from_torch(
     clock, inner = time_of or process.time, _shape(shape)
     if not callable(clock):
         raise ValueError(f"time_of must be a function of sigma / alpha, got {clock!r}")
-    _require_evaluation(net)
+    _require_evaluation(_watched(net))
+    for field, kind in (("dtype", dtype), ("time_dtype", time_dtype)):
+        if kind and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+            raise ValueError(
+                f"{field} must be a floating one of torch, torch.float32 say, got {kind!r}"
+            )
 
-    def make(net: Any) -> Function:
+    def make(net: Any, dtype: torch.dtype) -> Function:
+        watched = _watched(net)
+
         def function(x: torch.Tensor, level: NoiseLevel, *labels: torch.Tensor) -> torch.Tensor:
             ratio = _ratio(level)
             if ratio == 0:
                 return x / float(level.alpha)
+            _require_evaluation(watched)
             if ratio == math.inf and process is EDM:
                 raise InputError(
                     f"level: alpha must be > 0 for a network in edm coordinates, got {level.alpha}"
@@ -344,20 +363,19 @@ def from_torch(
             scale = own.alpha / level.alpha if level.alpha else own.sigma / level.sigma
             a, b = PREDICTIONS[prediction](own)
             pictures = (x * float(scale)).reshape(-1, *inner)
-            times = _column(_time(clock, ratio), pictures)
-            output = _like(_unwrapped(_called(net, pictures, times, *labels)), pictures)
-            out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
+            given = pictures.to(dtype)
+            times = _column(_time(clock, ratio), given, time_dtype or dtype)
+            output = _like(_unwrapped(_called(net, given, times, *labels)), given)
+            out: torch.Tensor = (a * pictures + b * output.to(x.dtype)).reshape(x.shape)
             return out
 
         return function
 
     def remake(dtype: torch.dtype, device: str) -> Function:
-        return make(_moved(net, dtype, device))
+        return make(_moved(net, dtype, device), dtype)
 
     own_dtype, own_device = next(iter(_homes(net)), (torch.float32, torch.device("cpu")))
     dtype, device = dtype or own_dtype, str(device or own_device)
-    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise ValueError(f"dtype must be a floating one of torch, torch.float32 say, got {dtype!r}")
     _require_device(device)
     made = NetworkDenoiser(
         remake(dtype, device),
@@ -415,16 +433,25 @@ def _moved(net: Any, dtype: torch.dtype, device: str) -> Any:
     return copy.deepcopy(net).to(device=device, dtype=dtype)
 
 
-def _require_evaluation(net: Any) -> None:
-    """Refuse a network whose output would be random, or depend on the other states."""
-    if isinstance(net, torch.nn.Module):
-        kinds = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._BatchNorm)
-        for module in net.modules():
-            if isinstance(module, kinds) and module.training and getattr(module, "p", True):
-                raise ValueError(
-                    f"net must be in evaluation mode, call net.eval() first: "
-                    f"its {type(module).__name__} is training"
-                )
+def _watched(net: Any) -> list[Any]:
+    """Return the modules that must not train: where their output is random, or depends on other
+    states, and the network itself if it does not train now."""
+    if not isinstance(net, torch.nn.Module):
+        return []
+    nn = torch.nn.modules
+    kinds = (nn.dropout._DropoutNd, nn.batchnorm._BatchNorm, nn.MultiheadAttention, nn.RNNBase)
+    random = (one for one in net.modules() if isinstance(one, kinds))
+    kept = [one for one in random if getattr(one, "p", getattr(one, "dropout", True))]
+    return kept if net.training else [*kept, net]
+
+
+def _require_evaluation(watched: Sequence[Any]) -> None:
+    for part in watched:
+        if part.training:
+            raise ValueError(
+                f"net must be in evaluation mode, call net.eval() first: "
+                f"its {type(part).__name__} is training"
+            )
 
 
 def edm_denoiser(net: Callable[..., Any], shape: Sequence[int], **options: Any) -> NetworkDenoiser:
@@ -534,5 +561,12 @@ def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
     return time_of
 
 
-def _column(value: float, pictures: torch.Tensor) -> torch.Tensor:
-    return torch.full((len(pictures),), value, dtype=pictures.dtype, device=pictures.device)
+def _column(value: float, pictures: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """One time per picture; refused where neighbouring whole numbers are one in the dtype."""
+    most = 2 / torch.finfo(dtype).eps
+    if _is_half(dtype) and abs(value) > most:
+        raise InputError(
+            f"time_of must return at most {most:g}, where whole numbers of {dtype} end, got "
+            f"{value:g}: pass time_dtype=torch.float32 if the network takes times in it"
+        )
+    return torch.full((len(pictures),), value, dtype=dtype, device=pictures.device)
