@@ -28,8 +28,8 @@ from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
 from steinlab.errors import InputError, one_of
 
 Function = Callable[..., torch.Tensor]
-"""``(states (N, d), level) -> D (N, d)`` in the network's dtype or, where that is half precision, in
-a wider one, each state on its own; with labels ``(states, level, labels (N, ...))``."""
+"""``(states (N, d), level) -> D (N, d)``, each state on its own; with labels ``(states, level,
+labels (N, ...))``. In the network's dtype or, where that is half precision, in a wider one."""
 
 DEFAULT_ROWS = 1024
 """States that a network sees at once."""
@@ -341,10 +341,10 @@ def from_torch(
     if not callable(clock):
         raise ValueError(f"time_of must be a function of sigma / alpha, got {clock!r}")
     _require_evaluation(_watched(net))
-    for field, kind in (("dtype", dtype), ("time_dtype", time_dtype)):
-        if kind and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+    for name, kind in (("dtype", dtype), ("time_dtype", time_dtype)):
+        if kind is not None and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
             raise ValueError(
-                f"{field} must be a floating one of torch, torch.float32 say, got {kind!r}"
+                f"{name} must be a floating one of torch, torch.float32 say, got {kind!r}"
             )
 
     def make(net: Any, dtype: torch.dtype) -> Function:
@@ -434,8 +434,10 @@ def _moved(net: Any, dtype: torch.dtype, device: str) -> Any:
 
 
 def _watched(net: Any) -> list[Any]:
-    """Return the modules that must not train: where their output is random, or depends on other
-    states, and the network itself if it does not train now."""
+    """Return the modules that must not train, and the network itself if it does not train now.
+
+    While they train, their output is random, or depends on other states.
+    """
     if not isinstance(net, torch.nn.Module):
         return []
     nn = torch.nn.modules

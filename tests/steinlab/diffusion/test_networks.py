@@ -721,7 +721,7 @@ def test_times_that_half_precision_does_not_tell_apart():
     wide = from_torch(net, [2], dtype=torch.bfloat16, time_dtype=torch.float32, **times)
     np.testing.assert_allclose(wide(x, LEVEL), (x - 0.6) / 0.8, rtol=1e-12)
     assert from_torch(net, [2], dtype=torch.float16, **times)(x, LEVEL) == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="time_dtype must be a floating one of torch, .* got 32"):
+    with pytest.raises(ValueError, match=r"time_dtype must be a floating one of torch, .* got 32"):
         from_torch(net, [2], time_dtype=32, **times)
 
 
