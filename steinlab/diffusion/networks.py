@@ -199,9 +199,9 @@ class NetworkDenoiser:
     def _inside(self, x: Array, dtype: torch.dtype | None = None) -> torch.Tensor:
         if isinstance(x, np.ndarray):
             x = np.array(x)  # torch takes neither negative strides nor, quietly, read-only memory
-        x = torch.as_tensor(x)
-        wide = torch.promote_types(x.dtype, torch.float32) if _is_half(self.dtype) else self.dtype
-        return x.to(device=self.device, dtype=dtype or wide)
+        given: torch.Tensor = torch.as_tensor(x)
+        own, wide = self.dtype, torch.promote_types(given.dtype, torch.float32)
+        return given.to(device=self.device, dtype=dtype or (wide if _is_half(own) else own))
 
 
 def _blocks(count: int, size: int) -> list[slice]:

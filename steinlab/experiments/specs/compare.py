@@ -113,7 +113,7 @@ class CompareSpec:
         solver that cannot step to zero noise needs ``"final": [1]`` or ``"end": "least"``.
 
         ``metrics`` are names in :data:`steinlab.metrics.METRICS`, by default
-        :data:`DEFAULT_METRICS`.
+        :data:`DEFAULT_METRICS`. ``round_trip`` runs up the noise and down again once more.
 
         ``device`` is where a model's network is evaluated, such as ``cuda``.
 
