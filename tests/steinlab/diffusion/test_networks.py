@@ -18,6 +18,7 @@ from steinlab.diffusion.denoisers import (  # noqa: E402
     HasJvp,
     HasVjp,
 )
+from steinlab.diffusion.grids import make_grid  # noqa: E402
 from steinlab.diffusion.networks import (  # noqa: E402
     COORDINATES,
     NetworkDenoiser,
@@ -517,6 +518,19 @@ def test_a_table_may_start_without_noise_and_end_without_signal():
     assert 3 < time_of(5.0) < time_of(50.0) < 4
 
 
+def test_a_table_in_float32_has_the_levels_of_its_grids():
+    """Its first and last levels, 3e-4 off, were said to be outside of it."""
+    bars = (1 - torch.linspace(1e-4, 0.02, 1000)).cumprod(0)
+    assert bars.dtype == torch.float32
+    time_of = discrete_times(bars)
+    for name, ends in (("trailing", (999, 249)), ("linspace", (999, 0))):
+        grid = make_grid("vp-linear", name, 4)[:-1]
+        found = [time_of(level.ratio) for level in (grid[0], grid[-1])]
+        assert found == pytest.approx(ends, abs=0.02)
+    with pytest.raises(ValueError, match=r"sigma / alpha must be in 0\.01 to 157\.4, got 158"):
+        time_of(158.0)
+
+
 def test_the_time_is_the_customary_one():
     time_of = discrete_times(BARS)
     for index in (0, 1, 250, 499):
@@ -532,6 +546,12 @@ def test_the_time_is_the_customary_one():
     ("call", "message"),
     [
         (lambda d: d(np.ones((2, 3)), LEVEL), "x must have 4 coordinates, got 3"),
+        (
+            lambda d: d(np.ones((5, 2, 2, 1)), LEVEL),
+            r"x must hold pictures \(1, 2, 2\), got \(5, 2, 2, 1\)",
+        ),
+        (lambda d: d([[1.0] * 4], LEVEL), "x must be an array of numbers, got list"),
+        (lambda d: d.given("cat"), "labels must be numbers, got cat"),
         (lambda d: d.jvp(np.ones((2, 3)), LEVEL, np.ones((1, 2, 3))), "x must have 4 coordinates"),
         (
             lambda d: d(np.ones((2, 4)), NoiseLevel(np.ones((2, 1, 1)), np.ones((2, 1, 1)))),
