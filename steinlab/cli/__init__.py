@@ -62,7 +62,11 @@ COMMANDS: Mapping[str | None, Sequence[Callable[..., Any]]] = {
 }
 for _panel, _commands in COMMANDS.items():
     for _command in _commands:
-        app.command(_command.__name__.replace("_", "-"), rich_help_panel=_panel)(_command)
+        app.command(
+            _command.__name__.replace("_", "-"),
+            rich_help_panel=_panel,
+            context_settings={"ignore_unknown_options": _command is check_grid},  # numbers below 0
+        )(_command)
 
 
 def _summary(entry: EntryPoint) -> str:

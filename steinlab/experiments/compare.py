@@ -11,7 +11,7 @@ seed and on what they are.
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.base import noises
+from steinlab.solvers.inversion import there_and_back
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
@@ -293,7 +294,7 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
     with np.errstate(over="ignore", invalid="ignore"):  # squares of finite states may overflow
         run, stop = _solve(task, bench, spec.seed, bench.start)
         if stop is None:
-            found = bench.measured(run.state)
+            found = replace(bench, back=_back(task, bench)).measured(run.state)
             if any(done.estimate is not None for done in run.diagnostics):
                 noise = coefficient_noise(bench, run.state, again)
                 found = widened(found, noise)
@@ -312,6 +313,13 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
         end=spec.end,
         noise=noise,
     )
+
+
+def _back(task: _Task, bench: Bench) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return the way up the noise and down again, where there is a level to begin it at."""
+    if len(task.grid) < 3 and not task.grid[-1].sigma:
+        return None
+    return lambda x: there_and_back(bench.subject.denoiser, x, task.grid, task.plan)
 
 
 def _note(task: _Task, bench: Bench, noise: Noise | None) -> str:

@@ -188,8 +188,9 @@ def called(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -
         ) from error
 
 
-def shaped(what: str, out: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return what a stranger's code gave as an array; refuse another shape."""
+def shaped(what: str, shape: tuple[int, ...], function: Any, *args: Any) -> np.ndarray:
+    """Call what a subject offers; refuse a result of another shape, naming both."""
+    out = called(what, function, *args)
     if tuple(np.shape(out)) != shape:
         raise SubjectError(f"{what} must return the shape {shape}, got {tuple(np.shape(out))}")
     return np.asarray(out)

@@ -42,7 +42,7 @@ STATES, STEPS, FEW = 8, 64, 16
 PICKED = 64
 """The most cases that an attack spends on a check."""
 NETWORK = "a network's density"
-NETWORK_RATIOS, NETWORK_STEPS = (0.4, 2.5), 8
+NETWORK_RATIOS, NETWORK_STEPS = (0.4, 2.5), 12
 """``sigma / alpha`` between which the network's flow is followed, and in how many steps."""
 NETWORK_FLOWS = (("flow", "vp-linear"), ("dpmpp-3s", "rk-4"))
 ERRORS = 2.0

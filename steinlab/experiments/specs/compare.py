@@ -114,7 +114,7 @@ class CompareSpec:
         A solver whose steps draw noise has rows without correction only, measured by law.
 
         ``metrics`` are names in :data:`steinlab.metrics.METRICS`, by default
-        :data:`DEFAULT_METRICS`.
+        :data:`DEFAULT_METRICS`. ``round_trip`` runs up the noise and down again once more.
 
         ``device`` is where a model's network is evaluated, such as ``cuda``.
 
