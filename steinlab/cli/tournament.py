@@ -11,7 +11,7 @@ from steinlab.errors import one_of
 
 
 def tournament(  # noqa: PLR0917
-    profile: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    profile: Annotated[str, typer.Option(help="quick, full or second.")] = "quick",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep finished cells here, and resume.")
     ] = None,

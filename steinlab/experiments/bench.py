@@ -282,6 +282,7 @@ def flow_ends(
     noisy: NoiseLevel,
     clean: NoiseLevel,
     *,
+    rtol: float = FLOW_RTOL,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where the flow leads states ``(n, d)``, and the error of each ``(n,)``.
@@ -294,7 +295,7 @@ def flow_ends(
     if edge:
         size = math.sqrt(float(law.second_moment()) / law.dim)
         end = NoiseLevel(clean.alpha, clean.alpha * NEARLY_CLEAN * size)
-    flow = exact_flow(law, x, noisy, end, rtol=FLOW_RTOL, progress=progress)
+    flow = exact_flow(law, x, noisy, end, rtol=rtol, progress=progress)
     if not edge:
         return flow.state, flow.error
     ends = clean.alpha * law(flow.state, end)

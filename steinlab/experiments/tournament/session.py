@@ -108,6 +108,7 @@ def _about(given: Wish, profile: Profile) -> dict[str, Any]:
         "fraction": profile.fraction,
         "seeds": profile.seeds,
         "states": profile.states,
+        **({} if profile.first_seed is None else {"first_seed": profile.first_seed}),
         "cells": sum(len(group) for group in groups(profile)),
         "key": key_of(profile),
         "versions": versions(),
