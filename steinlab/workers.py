@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
-from steinlab.errors import InputError
-from steinlab.storage import warn
+from steinlab.errors import InputError, warn
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -20,8 +20,9 @@ from steinlab.solvers.stochastic import PosteriorNoise
 from steinlab.solvers.unit_speed import Curve
 from steinlab.verification import laws
 from steinlab.verification.arguments import numbers, steps
-from steinlab.verification.claim import Number, Result
+from steinlab.verification.claim import Result
 from steinlab.verification.expectation import E
+from steinlab.verification.quantities import Number
 from steinlab.verification.short import CHECK, claim
 
 STEP, LAW, CENTRE = steps(tuple(PROCESSES), "euler"), laws.mixtures(), numbers(-3.0, 3.0)

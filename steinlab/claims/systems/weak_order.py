@@ -19,9 +19,11 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import get_solver
 from steinlab.solvers.gaussian_runs import forward_law, gaussian_run
 from steinlab.solvers.unit_speed import Curve
-from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl, Number, SingleCase
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, picked
+from steinlab.verification.quantities import Number
 
 ORDERS = {"seeds-1": 1, "euler-churn": 1, "posterior-noise": 1}
 ORDERS |= {"seeds-2": 2, "seeds-3": 2, "sde-dpmpp-2m": 2}
