@@ -45,10 +45,11 @@ from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init_rows
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
+from steinlab.solvers.linear_family import LinearTable, fit_table
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
 from steinlab.solvers.plans import run_within
-from steinlab.solvers.reference_flow import fingerprint
-from steinlab.solvers.searched_grids import STATES, Found, search_grid
+from steinlab.solvers.reference_flow import fingerprint, trajectory
+from steinlab.solvers.searched_grids import STATES, Counted, Found, search_grid
 from steinlab.solvers.unit_speed import Curve
 from steinlab.storage import Store, cache, key_of, read_json, sources_key
 from steinlab.workers import completed, executor_for
@@ -138,6 +139,8 @@ class Comparison:
             curve = getattr(task.solver.solver, "curve", None)
             if curve is not None:
                 curve.require_model(subject_name(spec))
+            if isinstance(task.solver.solver, LinearTable):
+                task.solver.solver.require(subject_name(spec), task.grid)
             if isinstance(made, Calibrated):
                 solvers = [one.name for one in task.plan.solvers]
                 made.table.require(subject_name(spec), solvers, task.grid)
@@ -261,6 +264,20 @@ def calibrate_table(spec: CompareSpec) -> Table:
     subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
     x = subject.start(grid[0], spec.samples, rng)
     return calibrate(Run(subject.denoiser, x, grid, plan, rng), model=subject_name(spec))
+
+
+def fit_linear(spec: CompareSpec) -> LinearTable:
+    """Return the linear steps that follow the flow of the first budget's grid, fitted.
+
+    Its states are ``samples`` fresh ones; a fine run stands for the flow. The solver says how many
+    steps the budget pays for, and the least of its error is that of the family.
+    """
+    _, _, _, grid = next(runs_of(spec))
+    subject, rng = subject_of(spec), rng_of(spec.seed, "linear")
+    x, counted = subject.start(grid[0], spec.samples, rng), Counted(subject.denoiser)
+    _, *targets = trajectory(counted, x, grid)
+    table = fit_table(counted, x, grid, targets, subject_name(spec))
+    return replace(table, spent=counted.calls)
 
 
 CURVE_STEPS = 48

@@ -56,8 +56,8 @@ def to_json(row: Row) -> dict[str, Any]:
         },
         "coefficient_noise": _noise(row),
     }
-    if row.solver.curve:
-        out["curve"] = row.solver.curve
+    if row.solver.file:
+        out[row.solver.kind] = row.solver.file
     if row.searched:
         out["searched_grid"] = dict(row.searched)
     if data := {k[len(DATA) :]: v for k, v in row.floor.items() if k.startswith(DATA)}:
