@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,31 +62,49 @@ class Path(SingleCase):
         return GaussianMixture(np.ones(1), rng.standard_normal((1, DIM)), deviations[None] ** 2)
 
 
-def singular_values(case: Path) -> np.ndarray:
-    """Return those of a trajectory from its last state, over the root of their squares' sum."""
+class Spread(NamedTuple):
+    """Of a trajectory's states less the last: singular values over the root of their squares' sum.
+
+    ``parts`` is what their number should be at most, ``length`` that root over the last state's
+    norm.
+    """
+
+    parts: int
+    values: np.ndarray
+    length: float
+
+    @property
+    def dimension(self) -> int:
+        """Singular values that rounding does not explain."""
+        return int((self.values > LEAST).sum())
+
+    @property
+    def beyond(self) -> float:
+        """Root mean square share beyond three dimensions."""
+        return float(np.linalg.norm(self.values[PUBLISHED:]))
+
+
+def measure(case: Path) -> Spread:
+    """Follow a trajectory."""
     law, grid = case.law(), make_grid("edm", "karras", STEPS)
     rng = np.random.default_rng([case.seed, 1])
     x = grid[0].noised(law.sample(1, rng), rng)
     path = np.concatenate(solve(law, x, grid, SOLVER, keep_trajectory=True).trajectory)
     found = np.linalg.svd(path[:-1] - path[-1], compute_uv=False)
-    return np.asarray(found / np.linalg.norm(found))
-
-
-def measure(case: Path) -> tuple[int, np.ndarray]:
-    """Return what the dimension should be at most, and the singular values."""
-    return case.parts, singular_values(case)
+    size = float(np.linalg.norm(found))
+    return Spread(case.parts, found / size, size / float(np.linalg.norm(path[-1])))
 
 
 LEAST = 2**12 * EPS
 """Singular values above it are counted: states are sums of up to that many roundings."""
 
 
-def compare(data: tuple[int, np.ndarray], formula: Any) -> Comparison:
+def compare(data: Spread, formula: Any) -> Comparison:
     """Bound the dimension by the number of modes or variances."""
-    return single(float((data[1] > LEAST).sum()), formula(data[0]), 0.0, upper=True)
+    return single(float(data.dimension), formula(data.parts), 0.0, upper=True)
 
 
-def compare_published(data: tuple[int, np.ndarray], formula: Any) -> Comparison:  # noqa: ARG001
+def compare_published(data: Spread, formula: Any) -> Comparison:  # noqa: ARG001
     """Bound it by three."""
     return compare(data, lambda _: PUBLISHED)
 
@@ -95,22 +113,13 @@ PATHS = Ranges(Path, {"parts": range(1, PUBLISHED + 1), "kind": (MODES, SCALES)}
 MORE = Ranges(Path, {"parts": range(4, 7), "kind": (MODES, SCALES)})
 
 
-def beyond(values: np.ndarray) -> float:
-    """Share of a trajectory that lies beyond three dimensions, root mean square."""
-    return float(np.linalg.norm(values[PUBLISHED:]))
-
-
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    digits = [values for _, values in results[DIGITS].data]
+    found = results[DIGITS].data
+    shares = [one.beyond for one in found], [one.beyond * one.length for one in found]
     return [
-        Number(
-            "part of a digit's trajectory beyond rank 3", float(np.mean([*map(beyond, digits)]))
-        ),
-        Number(
-            "dimensions of a digit's trajectory of 24 steps",
-            max(int((values > LEAST).sum()) for values in digits),
-            key="digits",
-        ),
+        Number("dimensions of a digit's trajectory, 24 steps", found[0].dimension, key="digits"),
+        Number("its part beyond rank 3, over its length", float(np.mean(shares[0])), unit="%"),
+        Number("the same over the digit's size", float(np.mean(shares[1])), unit="%"),
     ]
 
 
@@ -149,6 +158,7 @@ CLAIM = Claim(
     numbers=_numbers,
     finding="A trajectory needs one dimension per mode of equal width, or per distinct variance, "
     "and no more, in any dimension of the data. Three are enough where the data have three; digits "
-    "need nearly all that the steps span, though little of the trajectory lies beyond the third.",
+    "need nearly all that the steps span. Little of the way lies beyond the third, but the way is "
+    "mostly noise: of the picture it is a visible part.",
     search=lambda _: [PATHS.space("up to three")],
 )
