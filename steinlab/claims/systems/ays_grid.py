@@ -178,8 +178,8 @@ CLAIM = Claim(
             unstated=True,
         ),
     ),
-    headline="kl_optimal is optimal on data of deviation 1 only: on 0.5 its KL is {edm} times the "
-    "least.",
+    headline="kl_optimal is optimal for data of unit deviation alone: on EDM's its KL is {edm} "
+    "times the least.",
     numbers=_numbers,
     finding="Equal angles are best for data of one scale whose size they are told. The shipped "
     "schedule is told 1 and appends a last step outside the angles. Align Your Steps optimises a "

@@ -161,7 +161,7 @@ CLAIM = Claim(
     numbers=_numbers,
     finding="The search weighs every scale by its size: the large ones come out well and the small "
     "ones late, which W2 likes and a divergence need not. In W2 it comes near the best grid there "
-    "is; g = 1 is then better than the published 1.15, which helps the divergence.",
+    "is; a smaller g than the published one is then better, and worse in the divergence.",
     table=_table,
     search=lambda _: [DRAWN.space(W2)],
 )
