@@ -17,16 +17,21 @@ def calibrate(
     curve: Annotated[
         bool, typer.Option("--curve", help="Measure a curve for unit-speed-N instead of a table.")
     ] = False,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Fit a linear-table, a solver of its own, instead.")
+    ] = False,
 ) -> None:
     """Fit the `calibrated` correction of one solver at one number of function evaluations (NFE).
 
     It is fitted to the SPEC's `samples` states.
     """
-    from steinlab.experiments.compare import calibrate_curve, calibrate_table
+    from steinlab.experiments.compare import calibrate_curve, calibrate_table, fit_linear
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.storage import read_json
 
     check_target(out, "--out")
+    if curve and linear:
+        raise InputError("--curve and --linear must not stand together, got both")
     spec = CompareSpec.from_json(read_json(spec_file), spec_file.parent)
     if curve:
         found = calibrate_curve(spec)
@@ -36,6 +41,14 @@ def calibrate(
     for name in ("solvers", "evaluations"):
         if len(getattr(spec, name)) != 1:
             raise InputError(f"{name} must hold one entry, got {len(getattr(spec, name))}")
+    if linear:
+        made = fit_linear(spec)
+        made.save(Path(out))
+        typer.echo(
+            f"{len(made.rows)} steps, {made.states} states, {made.spent} evaluations each; "
+            f"written to {out}"
+        )
+        return
     table = calibrate_table(dataclasses.replace(spec, corrections=()))
     table.save(Path(out))
     kept = table.note or "it brings held-out states nearer to the flow"

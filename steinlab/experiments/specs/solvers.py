@@ -14,6 +14,8 @@ from steinlab.errors import InputError, one_of
 from steinlab.experiments.specs.fields import at, each, integer, mapping, text
 from steinlab.solvers import SOLVERS, LinearMultistep, Solver, get_solver, matching_start
 from steinlab.solvers.base import noises
+from steinlab.solvers.linear_family import NAME as TABLE
+from steinlab.solvers.linear_family import LinearTable
 from steinlab.solvers.step import Step
 from steinlab.solvers.stochastic import PosteriorNoise
 from steinlab.solvers.unit_speed import Curve, UnitSpeed
@@ -63,7 +65,12 @@ class SolverSpec:
     solver: Solver
     start: tuple[Solver, ...] = ()
     finish: tuple[Solver, ...] = ()
-    curve: str = ""
+    file: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What its file holds."""
+        return "table" if isinstance(self.solver, LinearTable) else "curve"
 
     @property
     def options(self) -> Options:
@@ -74,12 +81,12 @@ class SolverSpec:
     @property
     def digests(self) -> tuple[str, ...]:
         """Of the file that it names: what it held, for the keys of stored rows."""
-        return (hashlib.sha256(Path(self.curve).read_bytes()).hexdigest(),) if self.curve else ()
+        return (hashlib.sha256(Path(self.file).read_bytes()).hexdigest(),) if self.file else ()
 
     @property
     def label(self) -> str:
         """``dpmpp-3m``, or ``dpmpp-3m start=matching final=2,1`` with options."""
-        words = [self.name, *([f"curve={Path(self.curve).name}"] if self.curve else [])]
+        words = [self.name, *([f"{self.kind}={Path(self.file).name}"] if self.file else [])]
         words += ["start=matching"] if self.start else []
         final = ",".join(str(count) for count in self.options.final)
         return " ".join([*words, *([f"final={final}"] if final else [])])
@@ -111,7 +118,7 @@ def solver_from_json(
     end : {"zero", "least"}
         Where the grid ends.
     folder : Path
-        Where the file of a ``curve`` is looked up.
+        Where the file of a ``curve``, or of a ``linear-table``'s ``table``, is looked up.
 
     Raises
     ------
@@ -119,6 +126,10 @@ def solver_from_json(
         Naming the field; also where the grid ends at zero noise and the solver cannot.
     """
     options, curve, place = default, "", at(path, "curve")
+    if obj == TABLE or (isinstance(obj, dict) and obj.get("name") == TABLE):
+        fields = mapping(obj, path, ["name", "table"])
+        file = str(folder / text(fields["table"], at(path, "table")))
+        return SolverSpec(TABLE, LinearTable.load(Path(file), at(path, "table")), file=file)
     if isinstance(obj, dict):
         fields = mapping(obj, path, ["name"], ["start", "final", "curve"])
         options = options_from_json(fields, path, default)
