@@ -31,7 +31,7 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import Cases, Claim, SingleCase
+from steinlab.verification.claim import Cases, Check, Claim, Effort, Number, Result, SingleCase
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Space, picked
 
@@ -304,6 +304,39 @@ def cases(
 ) -> list[Convergence]:
     """Return one case per solver, process and grid."""
     return [Convergence(n, p, g, kind) for n in solvers for p in processes for g in SPACINGS]
+
+
+def stated_check(
+    name: str,
+    solvers: Sequence[str],
+    order: int,
+    measure: Callable[[Convergence], Observed] = observe,
+) -> Check:
+    """Compare the global orders of solvers, each started by itself, with a stated one."""
+
+    def draw(effort: Effort) -> list[Convergence]:
+        processes = PROCESS_NAMES if effort.profile == "full" else PROCESS_NAMES[:1]
+        return cases(solvers, "own", processes)
+
+    def compare(data: Observed, shift: int) -> Comparison:
+        return compare_orders(data._replace(declared=order), shift)
+
+    return Check(
+        name,
+        method="quadrature",
+        draw=draw,
+        measure=measure,
+        compare=compare,
+        restore=Convergence.restore,
+    )
+
+
+def order_number(results: Mapping[str, Result], check: str, label: str, key: str) -> Number:
+    """Return the mean of a check's observed orders, with the largest error or spread."""
+    seen = results[check].data
+    mean = float(np.mean([data.order for data in seen]))
+    error = max(abs(data.order - mean) + data.confidence for data in seen)
+    return Number(label, mean, error, better="higher", key=key)
 
 
 ORDER_DRAWN = 48

@@ -1,0 +1,1 @@
+"""Claims on the few-step systems of others, each by one file."""
