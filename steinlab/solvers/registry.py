@@ -120,8 +120,9 @@ def get_solver(
             solver = AT_FRACTION[name.partition("@")[0]](name)
         except ValueError as error:
             raise InputError(f"{field}: {error}") from None
-        placed = process is not None and hasattr(solver, "between")
-        return on_process(solver, process) if placed else solver
+        if process is None or not hasattr(solver, "between"):
+            return solver
+        return on_process(solver, process)
     _require_order(name, field)
     name = ALIASES.get(name, name)
     if name not in SOLVER_IDS:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,16 +91,15 @@ def compare(data: Moved, place: Place) -> Comparison:
     predicted = data.moved[0] * velocity[k] / velocity[0]
     # s^2 divides by R - 1, of which the ratio of velocities is a smooth function
     slack = ROUNDING * EPS * (1 + abs(predicted)) * 100 / (1 - case.left)
-    return Comparison(*(np.array([v]) for v in (data.moved[k], predicted, slack)))
+    found, told, tolerance = (np.array([v]) for v in (data.moved[k], predicted, slack))
+    return Comparison(found, told, tolerance)
 
 
 def _check(name: str, coordinate: int) -> Check:
     def draw(effort: Effort) -> list[Planar]:
-        rows = [
-            [effort.rng.uniform(*limits) for limits in FOUND.values()]
-            for _ in range(effort.count(40))
-        ]
-        return [Planar(*row, coordinate) for row in rows]
+        columns = [effort.rng.uniform(*limits, effort.count(40)) for limits in FOUND.values()]
+        rows: Any = np.stack(columns, axis=1).tolist()
+        return [Planar(*row, coordinate=coordinate) for row in rows]
 
     return Check(
         name,

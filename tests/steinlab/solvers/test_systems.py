@@ -7,9 +7,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from analytic import NoiseLevel
+from analytic import GaussianMixture, NoiseLevel, exact_flow
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR
+from steinlab.solvers.dpm_v3 import dpm_v3, of_gaussian, of_outputs
 from steinlab.solvers.loop import solve
 from steinlab.solvers.parallel import Parallel
 from tests.steinlab.solvers.cases import PLANE, end, same, states, uneven_grid
@@ -70,3 +72,51 @@ def test_parallel_slopes_with_scaled_directions(stages: tuple[tuple[float, float
 @pytest.mark.parametrize("process", [EDM, VP_LINEAR, FLOW], ids=lambda p: p.name)
 def test_amed_in_the_middle_is_dpm_solver_2(process) -> None:
     same(end("amed@1/2", process, zero=True), end("dpm-2", process, zero=True))
+
+
+# --- DPM-Solver-v3 --------------------------------------------------------------------------------
+
+
+def data_form(lam):
+    return 1 + 0 * np.asarray(lam), 0 * np.asarray(lam), 0 * np.asarray(lam)
+
+
+@pytest.mark.parametrize("process", [EDM, VP_LINEAR, FLOW], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    ("order", "name"), [(1, "euler"), (2, "dpmpp-2m-heun"), (3, "dpmpp-3m-exact")]
+)
+def test_v3_of_the_data_form_is_dpm_solver_pp(order, name, process) -> None:
+    same(end(dpm_v3(order, data_form), process, zero=True), end(name, process, zero=True))
+
+
+MEAN, VARIANCE = np.array([1.0, -2.0]), np.array([0.3, 4.0])
+DIAGONAL = GaussianMixture([1.0], MEAN[None], np.diag(VARIANCE)[None])
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_v3_is_exact_on_a_diagonal_gaussian_in_torch_too(order) -> None:
+    grid = uneven_grid(VP_LINEAR)
+    x = states(grid, DIAGONAL)
+    exact = exact_flow(DIAGONAL, x, grid[0], grid[-1]).state
+    solver = dpm_v3(order, of_gaussian(MEAN, VARIANCE))
+    for start in (x, torch.from_numpy(x)):
+        found = solve(DIAGONAL, start, grid, solver).state
+        np.testing.assert_allclose(np.asarray(found), exact, rtol=1e-11, atol=1e-11)
+    candidate = solver.step(DIAGONAL, x, grid[0], grid[1], ())
+    np.testing.assert_allclose(candidate.residual, x - candidate.state, atol=1e-12)
+
+
+def test_v3_statistics_measured_on_trajectories_are_those_of_the_law() -> None:
+    lam = np.linspace(-2.0, 2.0, 41)
+    levels = [NoiseLevel(1.0, math.exp(-v)) for v in lam]
+    x = levels[0].noised(DIAGONAL.sample(4_000, np.random.default_rng(0)), np.random.default_rng(1))
+    z = np.stack([exact_flow(DIAGONAL, x, levels[0], level).state for level in levels])
+    outputs = np.stack([DIAGONAL(y, level) for y, level in zip(z, levels, strict=True)])
+    found, exact = of_outputs(lam, z, outputs), of_gaussian(MEAN, VARIANCE)
+    at = np.array([-1.5, 0.0, 1.5])
+    np.testing.assert_allclose(found(at)[0], exact(at)[0], atol=0.1)
+
+
+def test_v3_has_three_orders() -> None:
+    with pytest.raises(ValueError, match="order must be 1, 2 or 3 for dpm-v3, got 4"):
+        dpm_v3(4, data_form)
