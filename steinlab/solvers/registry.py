@@ -19,6 +19,7 @@ from steinlab.solvers.adams import (
     deis_tab,
 )
 from steinlab.solvers.base import Solver
+from steinlab.solvers.compensated import Compensated, dc
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
@@ -63,9 +64,9 @@ ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
 are not in :data:`SOLVERS` need one."""
 
 AT_FRACTION: Mapping[str, Callable[[str], Solver]] = MappingProxyType(
-    {"dpm-2": TwoStage.of, "dpmpp-2s": TwoStage.of, "amed": amed, "pfdiff": pfdiff}
+    {"dpm-2": TwoStage.of, "dpmpp-2s": TwoStage.of, "amed": amed, "pfdiff": pfdiff, "dc": dc}
 )
-"""Solvers whose stage may lie elsewhere, ``NAME@R``."""
+"""Solvers with a number in their name, ``NAME@R``: where the stage lies, or DC-Solver's ratio."""
 
 SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
 """Every id of this package."""
@@ -87,7 +88,7 @@ def get_solver(
     ----------
     name : Solver or str
         One of :data:`SOLVER_IDS` or :data:`ALIASES`, an id that another package registers, or a
-        family of :data:`AT_FRACTION` with its stage at the fraction ``R`` of the step, ``NAME@R``.
+        family of :data:`AT_FRACTION` with its number, ``NAME@R``.
     process : Process or str, optional
         The process of the grid, or its name. ``deis-tab-N``, ``pndm`` and ``rk-*`` need its time.
         Single-step solvers place their stages on it; without it they interpolate ``log alpha`` and
@@ -120,9 +121,9 @@ def get_solver(
             solver = AT_FRACTION[name.partition("@")[0]](name)
         except ValueError as error:
             raise InputError(f"{field}: {error}") from None
-        if process is None or not hasattr(solver, "between"):
-            return solver
-        return on_process(solver, process)
+        if process is not None and hasattr(solver, "between"):
+            solver = on_process(solver, process)
+        return solver.on(process) if isinstance(solver, Compensated) else solver
     _require_order(name, field)
     name = ALIASES.get(name, name)
     if name not in SOLVER_IDS:

@@ -61,15 +61,15 @@ def along(process: Process) -> Between:
     return between
 
 
-def fraction_of(name: str) -> float:
-    """Return the ``R`` of ``NAME@R``, as ``0.3`` or ``1/3``; ``ValueError`` outside (0, 1]."""
+def fraction_of(name: str, most: int = 1) -> float:
+    """Return the ``R`` of ``NAME@R``, as ``0.3`` or ``1/3``; ``ValueError`` outside (0, most]."""
     family, _, text = name.partition("@")
     try:
         fraction = float(Fraction(text))
     except (ValueError, ZeroDivisionError):
         fraction = 0.0
-    if not 0 < fraction <= 1:
-        raise ValueError(f"R must be in (0, 1] for {family}@R, got {text}")
+    if not 0 < fraction <= most:
+        raise ValueError(f"R must be in (0, {most}] for {family}@R, got {text}")
     return fraction
 
 

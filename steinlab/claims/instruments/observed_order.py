@@ -306,6 +306,13 @@ def cases(
     return [Convergence(n, p, g, kind) for n in solvers for p in processes for g in SPACINGS]
 
 
+def check_of(name: str, draw: Any, measure: Any, compare: Any, restore: Any) -> Check:
+    """Return a check whose cases are enumerated and whose evidence is deterministic."""
+    return Check(
+        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=restore
+    )
+
+
 def stated_check(
     name: str,
     solvers: Sequence[str],
@@ -321,14 +328,7 @@ def stated_check(
     def compare(data: Observed, shift: int) -> Comparison:
         return compare_orders(data._replace(declared=order), shift)
 
-    return Check(
-        name,
-        method="quadrature",
-        draw=draw,
-        measure=measure,
-        compare=compare,
-        restore=Convergence.restore,
-    )
+    return check_of(name, draw, measure, compare, Convergence.restore)
 
 
 def order_number(results: Mapping[str, Result], check: str, label: str, key: str) -> Number:

@@ -93,10 +93,10 @@ def compare(data: Moved, formula: Formula) -> Comparison:
 def _check(name: str, angle: float) -> Check:
     def draw(effort: Effort) -> list[OneStep]:
         count = effort.count(24)
-        columns = [effort.rng.uniform(*limits, count) for limits in RANGES.values()]
-        ratios = log_uniform(effort.rng, *RATIOS, count)
-        rows: Any = np.stack([*columns[:3], ratios, columns[3]], axis=1).tolist()
-        return [OneStep(NAMES[i % len(NAMES)], *row, angle=angle) for i, row in enumerate(rows)]
+        columns = {k: effort.rng.uniform(*limits, count) for k, limits in RANGES.items()}
+        columns["ratio"] = log_uniform(effort.rng, *RATIOS, count)
+        rows = [{k: float(v[i]) for k, v in columns.items()} for i in range(count)]
+        return [OneStep(NAMES[i % 3], angle=angle, **row) for i, row in enumerate(rows)]
 
     return Check(name, method="quadrature", draw=draw, measure=measure, compare=compare,
                  restore=OneStep.restore)  # fmt: skip

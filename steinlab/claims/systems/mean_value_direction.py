@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -98,8 +98,8 @@ def compare(data: Moved, place: Place) -> Comparison:
 def _check(name: str, coordinate: int) -> Check:
     def draw(effort: Effort) -> list[Planar]:
         columns = [effort.rng.uniform(*limits, effort.count(40)) for limits in FOUND.values()]
-        rows: Any = np.stack(columns, axis=1).tolist()
-        return [Planar(*row, coordinate=coordinate) for row in rows]
+        rows = np.stack(columns, axis=1).tolist()
+        return [Planar(**dict(zip(FOUND, row, strict=True)), coordinate=coordinate) for row in rows]
 
     return Check(
         name,

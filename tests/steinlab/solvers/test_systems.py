@@ -10,10 +10,16 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel, exact_flow
+from steinlab.coefficient.divergence import Exact
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR
+from steinlab.errors import InputError
+from steinlab.solvers import get_solver
+from steinlab.solvers.compensated import Compensated
 from steinlab.solvers.dpm_v3 import dpm_v3, of_gaussian, of_outputs
 from steinlab.solvers.loop import solve
 from steinlab.solvers.parallel import Parallel
+from steinlab.solvers.principal import Principal
+from steinlab.solvers.step import Step
 from tests.steinlab.solvers.cases import PLANE, end, same, states, uneven_grid
 
 
@@ -120,3 +126,97 @@ def test_v3_statistics_measured_on_trajectories_are_those_of_the_law() -> None:
 def test_v3_has_three_orders() -> None:
     with pytest.raises(ValueError, match="order must be 1, 2 or 3 for dpm-v3, got 4"):
         dpm_v3(4, data_form)
+
+
+# --- DC-Solver and PAS ----------------------------------------------------------------------------
+
+
+def test_dc_moves_outputs_along_the_last_three_of_which_the_older_are_moved() -> None:
+    grid, sigmas, x = edm()
+    rhos = dict(zip(sigmas, (1.0, 1.0, 1.3, 0.8, 1.2, 0.9), strict=False))
+    y, outputs = x, []
+    for i, (s, t) in enumerate(itertools.pairwise(sigmas)):
+        outputs.append(PLANE(y, NoiseLevel(1.0, s)))
+        if i > 1:
+            a, b, c = sigmas[i], sigmas[i - 1], sigmas[i - 2]
+            at = b + rhos[s] * (a - b)
+            outputs[-1] = (
+                (at - b) * (at - c) / ((a - b) * (a - c)) * outputs[-1]
+                + (at - a) * (at - c) / ((b - a) * (b - c)) * outputs[-2]
+                + (at - a) * (at - b) / ((c - a) * (c - b)) * outputs[-3]
+            )
+        drive = outputs[-1]
+        if i:
+            drive = drive + (outputs[-1] - outputs[-2]) * math.log(s / t) / (
+                2 * math.log(sigmas[i - 1] / s)
+            )
+        y = t / s * y + (1 - t / s) * drive
+    solver = Compensated("dc", lambda level: rhos[level.sigma])
+    same(solve(PLANE, x, grid, solver).state, y)
+
+
+@pytest.mark.parametrize("process", [EDM, VP_LINEAR, FLOW], ids=lambda p: p.name)
+def test_dc_of_ratio_one_is_its_base_and_takes_the_processes_time(process) -> None:
+    same(end("dc@1", process, zero=True), end("dpmpp-2m", process, zero=True))
+    grid = uneven_grid(process)
+    x = states(grid)
+    in_time, in_ratio = (
+        solve(PLANE, x, grid, get_solver("dc@1.2", where)).state for where in (process, None)
+    )
+    assert np.allclose(in_time, in_ratio, rtol=1e-12) == (process is EDM)
+
+
+def test_dc_has_ratios_up_to_two() -> None:
+    with pytest.raises(InputError, match=r"R must be in \(0, 2\] for dc@R, got 3"):
+        get_solver("dc@3")
+
+
+def basis_by_hand(x: np.ndarray, path: list[np.ndarray]) -> np.ndarray:
+    """One state's directions: ``path`` is the first state and the directions, the own one last."""
+    own, rows = path[-1], np.stack(path)
+    principal = np.linalg.svd(rows - rows.mean(axis=0))[2][:3]
+    found = [own / np.linalg.norm(own)]
+    for v in principal:
+        rest = v - sum((u @ v) * u for u in found)
+        rest = rest / np.linalg.norm(rest)
+        found.append(rest if (x - path[0]) @ rest > 0 else -rest)
+    return np.stack(found)
+
+
+WIDE = GaussianMixture(
+    [0.3, 0.7],
+    np.random.default_rng(1).standard_normal((2, 8)),
+    np.random.default_rng(2).uniform(0.05, 2, (2, 8)),
+)
+
+
+def test_pas_takes_shared_coordinates_in_the_principal_directions() -> None:
+    sigmas = np.geomspace(20, 0.05, 6)
+    grid = [NoiseLevel(1.0, s) for s in sigmas]
+    x = states(tuple(grid), WIDE, n=3)
+    chosen = dict.fromkeys(sigmas[2:], (2.0, 0.3, -0.2, 0.1))
+    ends = []
+    for first in x:
+        y, path = first, [first]
+        for s, t in itertools.pairwise(sigmas):
+            own = (y - WIDE(y[None], NoiseLevel(1.0, s))[0]) / s
+            if s in chosen:
+                own = np.array(chosen[s]) @ basis_by_hand(y, [*path, own])
+            path.append(own)
+            y = y + (t - s) * own
+        ends.append(y)
+    solver = Principal("pas", lambda level: chosen.get(level.sigma))
+    for start in (x, torch.from_numpy(x)):
+        found = np.asarray(solve(WIDE, start, grid, solver).state)
+        np.testing.assert_allclose(found, np.stack(ends), rtol=1e-9, atol=1e-9)
+    plain = Principal("pas", lambda _: None)
+    same(solve(WIDE, x, grid, plain).state, solve(WIDE, x, grid, "euler").state)
+
+
+def test_pas_has_no_divergence() -> None:
+    x = states((EDM.level_at(2.0),))
+    solver = Principal("pas", lambda _: (1.0,))
+    step = Step.take(PLANE, solver, x, EDM.level_at(2.0), EDM.level_at(1.0))
+    np.testing.assert_allclose(step.candidate.residual, x - step.candidate.state, atol=1e-13)
+    with pytest.raises(ValueError, match="must have a divergence, got pas"):
+        Exact()(step, np.random.default_rng(0))
