@@ -45,6 +45,7 @@ from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init_rows
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
+from steinlab.solvers.fitted_steps import FAMILIES, Numbers, fit
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
@@ -136,6 +137,8 @@ class Comparison:
             curve = getattr(task.solver.solver, "curve", None)
             if curve is not None:
                 curve.require_model(subject_name(spec))
+            if task.solver.numbers is not None:
+                task.solver.numbers.require(subject_name(spec), task.grid)
             if isinstance(made, Calibrated):
                 solvers = [one.name for one in task.plan.solvers]
                 made.table.require(subject_name(spec), solvers, task.grid)
@@ -231,6 +234,25 @@ def calibrate_table(spec: CompareSpec) -> Table:
     subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
     x = subject.start(grid[0], spec.samples, rng)
     return calibrate(Run(subject.denoiser, x, grid, plan, rng), model=subject_name(spec))
+
+
+def calibrate_solver(spec: CompareSpec, name: str) -> Numbers:
+    """Return the numbers of a fitted solver, on ``samples`` fresh states.
+
+    Its grid is that of the first budget for the solver's price, or for DPM-Solver-v3 the process's
+    levels in :data:`CURVE_STEPS` steps.
+    """
+    subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
+    process = PROCESSES[spec.schedule]
+    if name in FAMILIES:
+        family = FAMILIES[name]
+        solver = family.make(lambda _: family.start, process)
+        zero = spec.end == "zero"
+        _, grid = run_within(solver, process, spec.grid, spec.evaluations[0], final_zero=zero)
+    else:
+        grid = make_grid(subject.process, "logsnr", CURVE_STEPS, final_zero=False)
+    x = subject.start(grid[0], spec.samples, rng)
+    return fit(name, subject.denoiser, x, grid, process, model=subject_name(spec))
 
 
 CURVE_STEPS = 48

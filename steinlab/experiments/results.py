@@ -56,6 +56,8 @@ def to_json(row: Row) -> dict[str, Any]:
     }
     if row.solver.curve:
         out["curve"] = row.solver.curve
+    if row.solver.table:
+        out["table"] = row.solver.table
     if data := {k[len(DATA) :]: v for k, v in row.floor.items() if k.startswith(DATA)}:
         out["data_noise_floor"] = _metrics(data)
     return out

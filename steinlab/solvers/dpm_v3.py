@@ -85,11 +85,12 @@ def of_gaussian(mean: Any, variance: Any) -> Statistics:
     return statistics
 
 
-def of_outputs(lam: Sequence[float], z: np.ndarray, denoised: np.ndarray) -> Statistics:
-    r"""Measure the statistics on trajectories; cubic between their levels, constant beyond.
+def measured(lam: Sequence[float], z: np.ndarray, denoised: np.ndarray) -> np.ndarray:
+    r"""Return ``l``, ``s``, ``b`` by level and coordinate, ``(3, n, d)``, from trajectories.
 
-    For an exact denoiser ``E dD_i/dz_i = E D_i (z_i - D_i) e^(2 lam)`` (Stein's identity): no
-    derivative of the model is needed.
+    For an exact denoiser ``E dD_i/dz_i = E D_i n_i`` with ``n = (z - D) e^(2 lam)`` (Stein's
+    identity): no derivative of the model is needed. ``E z_i n_i = 1`` by the same identity, so that
+    ``z n - 1`` is a control variate, with which a Gaussian's ``l`` is exact from any states.
 
     Parameters
     ----------
@@ -99,16 +100,30 @@ def of_outputs(lam: Sequence[float], z: np.ndarray, denoised: np.ndarray) -> Sta
         ``x / alpha`` and ``D`` on the flow's trajectories, ``(n, states, d)``.
     """
     at = np.asarray(lam, dtype=float)
-    scale = np.exp(2 * at)[:, None]
-    share = 1 - scale * np.mean(denoised * (z - denoised), axis=1)
+    own, output = (a - a.mean(axis=1, keepdims=True) for a in (z, denoised))
+    noise = np.exp(2 * at)[:, None, None] * (own - output)
+    share = _mean_with_control(1 - output * noise, own * noise - 1)
     rest = (1 - share[:, None]) * z - denoised
     slope = CubicSpline(at, rest).derivative()(at)
     centred = rest - rest.mean(axis=1, keepdims=True)
     spread, size = np.mean(centred**2, axis=1), np.mean(rest**2, axis=1)
     varies = spread > np.finfo(float).eps * size
     s = np.where(varies, np.mean(centred * slope, axis=1) / np.where(varies, spread, 1.0), 0.0)
-    b = slope.mean(axis=1) - s * rest.mean(axis=1)
-    curves = [CubicSpline(at, values) for values in (share, s, b)]
+    return np.stack([share, s, slope.mean(axis=1) - s * rest.mean(axis=1)])
+
+
+def _mean_with_control(values: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """Return the mean over states of values, by another column whose mean is known to be 0."""
+    spread = np.mean((zero - zero.mean(axis=1, keepdims=True)) ** 2, axis=1)
+    shared = np.mean((values - values.mean(axis=1, keepdims=True)) * zero, axis=1)
+    slope = np.where(spread > 0, shared / np.where(spread > 0, spread, 1.0), 0.0)
+    return np.asarray(values.mean(axis=1) - slope * zero.mean(axis=1))
+
+
+def interpolated(lam: Sequence[float], values: np.ndarray) -> Statistics:
+    """Return statistics ``(3, n, d)`` as functions: cubic between levels, constant beyond."""
+    at = np.asarray(lam, dtype=float)
+    curves = [CubicSpline(at, part) for part in values]
 
     def statistics(lam: Any) -> tuple[Any, Any, Any]:
         one, two, three = (curve(np.clip(lam, at[0], at[-1])) for curve in curves)
@@ -192,8 +207,9 @@ class DpmV3(LinearMultistep):
         require_end(self, t)
         seen = (entry.level for entry in history[: self.width - 1])
         linear, offset = self.constants((s, *seen), t)
-        found = combined(_like(linear, x), x, denoiser(x, s), history)
-        offset = like(offset, x)
+        states = getattr(x, "value", x)  # of dual numbers
+        found = combined(_like(linear, states), x, denoiser(x, s), history)
+        offset = like(offset, states)
         return Candidate(found.state + offset, found.residual - offset, found.denoised, None, 1)
 
 

@@ -24,6 +24,7 @@ from array_api_compat import array_namespace
 from analytic import NoiseLevel
 from analytic.arrays import Array, like
 from steinlab.diffusion.denoisers import Denoiser
+from steinlab.errors import InputError
 from steinlab.solvers.base import Candidate, History, require_signal
 from steinlab.solvers.euler import EULER
 
@@ -70,7 +71,7 @@ class Principal:
 
         Raises
         ------
-        ValueError
+        InputError
             For dual numbers: a basis has no derivative here, and the step no divergence.
         """
         chosen = self.coordinates(s)
@@ -78,7 +79,9 @@ class Principal:
         if chosen is None:
             return plain
         if hasattr(x, "tangent"):
-            raise ValueError(f"solver must have a divergence, got {self.name}, which has none")
+            raise InputError(
+                f"correction must need no divergence for {self.name}, whose directions have none"
+            )
         require_signal(self.name, s)
         basis = self.basis(x, s, plain.denoised, history)
         xp = array_namespace(basis)
