@@ -24,6 +24,7 @@ from steinlab.claims.instruments.observed_order import (
     order_number,
     order_spaces,
     stated_check,
+    value_of,
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
@@ -79,7 +80,7 @@ class Fitted(SingleCase):
 
 def _compare(gain: float, shift: int) -> Comparison:  # noqa: ARG001
     """Compare a gain over the exact one with 1."""
-    return Comparison(np.array([gain]), np.ones(1), np.array([100 * ROUNDING * EPS]))
+    return value_of(gain, 1.0, 100 * ROUNDING * EPS)
 
 
 def _fit(name: str, which: int, apart: float) -> Check:

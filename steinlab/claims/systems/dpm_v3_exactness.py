@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from analytic import GaussianMixture
 from analytic.flow.exact import exact_flow
+from steinlab.claims.instruments.observed_order import check_of, uniform_rows, value_of
 from steinlab.claims.instruments.random_steps import log_uniform
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
@@ -85,21 +87,18 @@ def compare(data: Moved, formula: Formula) -> Comparison:
     solver = dpm_v3(1, formula(data.law.means[0], data.variances))
     found = float(solver.step(data.law, data.start, s, t, ()).state[0, 0])
     # what drives the step is a difference of terms as large as the state where it begins
-    scale = np.array([np.abs(data.start).max() + np.abs(data.law.means).max()])
-    measured, exact = np.array([found]), data.end[0, :1]
-    return Comparison(measured, exact, 4 * ROUNDING * EPS * scale, scale=scale)
+    scale = float(np.abs(data.start).max() + np.abs(data.law.means).max())
+    return value_of(found, data.end[0, 0], 4 * ROUNDING * EPS * scale, scale=np.array([scale]))
 
 
 def _check(name: str, angle: float) -> Check:
     def draw(effort: Effort) -> list[OneStep]:
-        count = effort.count(24)
-        columns = {k: effort.rng.uniform(*limits, count) for k, limits in RANGES.items()}
-        columns["ratio"] = log_uniform(effort.rng, *RATIOS, count)
-        rows = [{k: float(v[i]) for k, v in columns.items()} for i in range(count)]
-        return [OneStep(NAMES[i % 3], angle=angle, **row) for i, row in enumerate(rows)]
+        rows = uniform_rows(effort, RANGES, effort.count(24))
+        ratios = log_uniform(effort.rng, *RATIOS, len(rows)).tolist()
+        pairs = enumerate(zip(rows, ratios, strict=True))
+        return [OneStep(NAMES[i % 3], angle=angle, ratio=r, **row) for i, (row, r) in pairs]
 
-    return Check(name, method="quadrature", draw=draw, measure=measure, compare=compare,
-                 restore=OneStep.restore)  # fmt: skip
+    return check_of(name, draw, measure, compare, OneStep.restore)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
@@ -113,22 +112,9 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 def _spaces(_: Claim) -> list[Space]:
     numbers = [Parameter(name, *limits, False) for name, limits in RANGES.items()]
 
-    def make(**of: Any) -> OneStep:
-        return OneStep(**of, angle=0.0)
-
-    lists = {"process": NAMES}
-    return [picked("diagonal", 192, lists, make, *numbers, Parameter("ratio", *RATIOS, True))]
-
-
-def _data_form(mean: np.ndarray, variance: np.ndarray) -> Statistics:
-    """Return the statistics with ``l = 1``."""
-    right = of_gaussian(mean, variance)
-
-    def statistics(lam: Any) -> tuple[Any, Any, Any]:
-        share, slope, added = right(lam)
-        return 1 + 0 * share, slope, added
-
-    return statistics
+    numbers.append(Parameter("ratio", *RATIOS, True))
+    make = partial(OneStep, angle=0.0)
+    return [picked("diagonal", 192, {"process": NAMES}, make, *numbers)]
 
 
 CLAIM = Claim(
@@ -150,7 +136,7 @@ CLAIM = Claim(
     formula=of_gaussian,
     checks=(_check("diagonal", 0.0),),
     controls=(
-        NegativeControl("l = 1, the data form", _data_form),
+        NegativeControl("l = 1, the data form", lambda m, v: of_gaussian(m, 0 * v)),
         NegativeControl("b left out", lambda _, v: of_gaussian(0.0, v)),
     ),
     dropped=(Dropped("diagonal: the axes turned by 45 degrees", _check("turned", 45.0)),),

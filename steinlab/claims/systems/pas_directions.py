@@ -20,7 +20,7 @@ from scipy.stats import chi
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
-from steinlab.claims.instruments.observed_order import check_of
+from steinlab.claims.instruments.observed_order import check_of, value_of
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import Evaluation, History
@@ -36,7 +36,7 @@ from steinlab.verification.claim import (
 )
 from steinlab.verification.comparison import Comparison
 
-QUANTILES, STEPS, SPREAD = 6, 6, (0.05, 2.0)
+QUANTILES, STEPS, SPREAD = 3, 6, (0.05, 2.0)
 SHARE, SCATTER, MORE = "the step in the span", "shared coordinates", "six variances"
 SIZES = (64, 1024)
 """Dimensions per variance between which the scatter's slope is read."""
@@ -57,8 +57,7 @@ class Trajectories(SingleCase):
         values = np.geomspace(*SPREAD, self.variances) ** 2
         law = GaussianMixture(np.ones(1), np.zeros((1, self.variances)), np.diag(values)[None])
         levels = make_grid("edm", self.grid, STEPS)
-        parts = min(QUANTILES, 3) if self.variances > 3 else QUANTILES
-        lengths = chi.ppf((np.arange(parts) + 0.5) / parts, self.size) / math.sqrt(self.size)
+        lengths = chi.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES, self.size) / self.size**0.5
         x = np.array(list(itertools.product(lengths, repeat=self.variances)))
         x = x * np.sqrt(values + levels[0].sigma ** 2)
         first, history = x, _NOTHING
@@ -100,13 +99,12 @@ def measure_slope(case: Trajectories) -> float:
 
 def compare_share(share: float, slope: float) -> Comparison:  # noqa: ARG001
     """Compare the part in the span with all of it."""
-    return Comparison(np.array([share]), np.ones(1), np.array([100 * ROUNDING * EPS]))
+    return value_of(share, 1.0, 100 * ROUNDING * EPS)
 
 
 def compare_slope(slope: float, predicted: float) -> Comparison:
     """Compare a slope with the predicted one."""
-    found, told, tolerance = (np.array([v]) for v in (slope, predicted, 0.05))
-    return Comparison(found, told, tolerance, sampled=True, grade=0.3)
+    return value_of(slope, predicted, 0.05, sampled=True, grade=0.3)
 
 
 def _draw(*variances: int) -> Callable[[Effort], list[Trajectories]]:
