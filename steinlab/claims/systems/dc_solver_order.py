@@ -115,8 +115,8 @@ CLAIM = Claim(
         r"\tilde D_i = P(t_{i-1} + \rho\,(t_i - t_{i-1})): \qquad "
         r"\tilde D_i - D_i = (\rho - 1)(t_i - t_{i-1})\, \dot D + O(h^2)",
     ),
-    headline="Needs a new ratio for every grid: a constant one other than 1 has order "
-    "{constant:.0f}, one near 1 keeps {tending:.0f}.",
+    headline="Has order {constant:.0f} with a constant ratio; one that tends to unity keeps order "
+    "{tending:.0f}.",
     numbers=_numbers,
     source="DC-Solver (Zhao et al., 2024), dynamic compensation with three outputs",
     kind="order",

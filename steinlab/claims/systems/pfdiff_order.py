@@ -34,8 +34,8 @@ CLAIM = Claim(
         r"z = y + R\,H\, e_{\text{last}}, \quad y' = y + H\, e(z), \quad R = \tfrac{h}{k+1}: "
         r"\text{error} = \left(R - \tfrac12\right) H^2\, \dot e + O(h^3)",
     ),
-    headline="PFDiff-1_1 and 3_2 reach order {middle:.0f}; 2_1 and 2_2, their springboard off the "
-    "middle, have order {elsewhere:.0f}.",
+    headline="Reaches order {middle:.0f} with the springboard halfway through the step; anywhere "
+    "else it has order {elsewhere:.0f}.",
     numbers=_numbers,
     source="PFDiff (Wang et al., 2025), algorithm 1 with DDIM",
     kind="order",
