@@ -48,6 +48,9 @@ STEPS = (64, 128, 256)
 LENGTHS = (0.02, 0.01, 0.005)
 """Steps of the global runs; lengths of the single steps in the grid's variable."""
 
+HALF = (32, 64, 128)
+"""Steps of runs whose steps are dear."""
+
 FEWER = 4
 """How many times fewer steps, and longer, show the order of a single-step method of order four:
 in the others' it errs no more than the reference."""
@@ -190,9 +193,14 @@ def _column(values: Sequence[float]) -> np.ndarray:
     return np.array(values)[:, None, None]
 
 
-def observe_runs(case: Convergence, run: Callable[[int], Solver | Plan], order: int) -> Observed:
+def observe_runs(
+    case: Convergence,
+    run: Callable[[int], Solver | Plan],
+    order: int,
+    steps: Sequence[int] = STEPS,
+) -> Observed:
     """Measure the global order of the runs that ``run`` gives for a number of steps."""
-    return slope_of(case, [_global_error(case, run(n), n) for n in STEPS], order)
+    return slope_of(case, errors_of(case, run, steps), order)
 
 
 def global_errors(case: Convergence, steps: Sequence[int]) -> list[float]:

@@ -17,6 +17,7 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
 from steinlab.claims.instruments.observed_order import (
+    HALF,
     Convergence,
     Observed,
     check_of,
@@ -92,7 +93,7 @@ def _fit(name: str, which: int, apart: float) -> Check:
 
 
 def _tending(case: Convergence) -> Observed:
-    return observe_runs(case, lambda n: Compensated("dc", lambda _: 1 + 2 / n), 2)
+    return observe_runs(case, lambda n: Compensated("dc", lambda _: 1 + 2 / n), 2, HALF)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from steinlab.claims.instruments.observed_order import (
+    HALF,
     Convergence,
     Observed,
     observe_runs,
@@ -32,7 +33,7 @@ def _observed(pseudo: bool, case: Convergence) -> Observed:
     """Observe the method about a Gaussian of another mean and width than the law's modes."""
     solver = dpm_v3(3, of_gaussian(0.2, 0.5), pseudo=pseudo)
     start = matching_start(DPMPP_3M_EXACT)
-    return observe_runs(case, lambda n: make_plan(solver, n, start=start), STATED)
+    return observe_runs(case, lambda n: make_plan(solver, n, start=start), STATED, HALF)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
