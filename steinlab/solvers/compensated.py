@@ -38,7 +38,7 @@ from steinlab.solvers.phi import interpolatory
 from steinlab.solvers.single import fraction_of
 
 FAR = 16
-"""Past outputs that are read back: a run of few steps has no more; beyond, they count as they are."""
+"""Past outputs that are read back, more than a run of few steps has; older ones do not count."""
 
 
 def in_ratio(level: NoiseLevel) -> Any:
