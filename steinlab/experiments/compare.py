@@ -44,6 +44,7 @@ from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.base import noises
+from steinlab.solvers.fitted_steps import FAMILIES, Numbers, fit
 from steinlab.solvers.inversion import there_and_back
 from steinlab.solvers.linear_family import LinearTable, fit_table
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
@@ -139,8 +140,9 @@ class Comparison:
             curve = getattr(task.solver.solver, "curve", None)
             if curve is not None:
                 curve.require_model(subject_name(spec))
-            if isinstance(task.solver.solver, LinearTable):
-                task.solver.solver.require(subject_name(spec), task.grid)
+            for table in (task.solver.numbers, task.solver.solver):
+                if isinstance(table, Numbers | LinearTable):
+                    table.require(subject_name(spec), task.grid)
             if isinstance(made, Calibrated):
                 solvers = [one.name for one in task.plan.solvers]
                 made.table.require(subject_name(spec), solvers, task.grid)
@@ -281,6 +283,25 @@ def fit_linear(spec: CompareSpec) -> LinearTable:
     _, *targets = trajectory(counted, x, grid)
     table = fit_table(counted, x, grid, targets, subject_name(spec))
     return replace(table, spent=counted.calls)
+
+
+def calibrate_solver(spec: CompareSpec, name: str) -> Numbers:
+    """Return the numbers of a fitted solver, on ``samples`` fresh states.
+
+    Its grid is that of the first budget for the solver's price, or for DPM-Solver-v3 the process's
+    levels in :data:`CURVE_STEPS` steps.
+    """
+    subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
+    process = PROCESSES[spec.schedule]
+    if name in FAMILIES:
+        family = FAMILIES[name]
+        solver = family.make(lambda _: family.start, process)
+        zero = spec.end == "zero"
+        _, grid = run_within(solver, process, spec.grid, spec.evaluations[0], final_zero=zero)
+    else:
+        grid = make_grid(subject.process, "logsnr", CURVE_STEPS, final_zero=False)
+    x = subject.start(grid[0], spec.samples, rng)
+    return fit(name, subject.denoiser, x, grid, process, model=subject_name(spec))
 
 
 CURVE_STEPS = 48
