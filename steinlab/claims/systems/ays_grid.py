@@ -31,11 +31,11 @@ from steinlab.claims.causes.cosine_law import (
     kl_optimal,
     tangent,
 )
-from steinlab.claims.causes.gaussian_axis import LEVELS, single
+from steinlab.claims.causes.gaussian_axis import LEVELS
 from steinlab.claims.instruments.ranges import Ranges
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number, Table
 
 UNIT, EDM_DATA, THREE = "1", "0.5", "0.05 0.5 2"

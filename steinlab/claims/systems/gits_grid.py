@@ -15,7 +15,6 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.claims.causes.cosine_law import SCALES, divergence
-from steinlab.claims.causes.gaussian_axis import single
 from steinlab.claims.instruments.ranges import Ranges
 from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import EDM
@@ -24,7 +23,7 @@ from steinlab.solvers.gaussian_runs import flow_distance, forward_law
 from steinlab.solvers.searched_grids import search_grid
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number, Table
 

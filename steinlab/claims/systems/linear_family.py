@@ -17,7 +17,6 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
-from steinlab.claims.causes.gaussian_axis import single
 from steinlab.claims.instruments.observed_order import LAW, STATES
 from steinlab.claims.instruments.ranges import Ranges
 from steinlab.claims.solvers.solver_equivalences import RANGE, run_sized
@@ -30,7 +29,7 @@ from steinlab.solvers.gaussian_runs import gaussian_run
 from steinlab.solvers.linear_family import LinearTable, as_table, fit_table
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import NoiseLevel
-from steinlab.claims.causes.gaussian_axis import single
 from steinlab.claims.instruments.ranges import Ranges
 from steinlab.claims.systems.gits_grid import law_of
 from steinlab.coefficient.rounding import EPS, ROUNDING
@@ -28,7 +27,7 @@ from steinlab.solvers.loop import solve
 from steinlab.solvers.searched_grids import Task, followed, oss
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number
 

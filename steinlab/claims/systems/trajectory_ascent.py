@@ -20,14 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import EmpiricalMixture, NoiseLevel
-from steinlab.claims.causes.gaussian_axis import single
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.ranges import Ranges
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import load_law
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number
 

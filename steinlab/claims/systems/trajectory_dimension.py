@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import EmpiricalMixture, GaussianMixture
-from steinlab.claims.causes.gaussian_axis import single
 from steinlab.claims.instruments.ranges import Ranges
 from steinlab.coefficient.rounding import EPS
 from steinlab.diffusion.grids import make_grid
@@ -28,7 +27,7 @@ from steinlab.diffusion.laws import load_digits
 from steinlab.solvers.loop import solve
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
 MODES, SCALES, DIGITS = "modes of one width", "variances", "digits"
