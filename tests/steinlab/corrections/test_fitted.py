@@ -12,7 +12,7 @@ import torch
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.corrections import auto_v1, calibrated, flow_oracle, stein
 from steinlab.corrections.directions import DIRECTIONS
-from steinlab.corrections.fitted import LEAST_STATES, calibrate
+from steinlab.corrections.fitted import LEAST_STATES, calibrate, calibration_price
 from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, same_start
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.guidance import guided, thresholded
@@ -196,6 +196,8 @@ def test_the_price_is_what_is_called(count: int) -> None:
     weighing = Weighing(PLANE)
     table = calibrate(run_of(x, solver, weighing), model="plane", substeps=3)
     assert table.evaluations == pytest.approx(weighing.calls / count, rel=1e-12)
+    runs = 2 - (count // 2) / count  # of the solver: one half is fitted on, the other judges twice
+    assert table.evaluations == pytest.approx(calibration_price(solver, GRID, 3, runs), rel=1e-12)
     fix = auto_v1(states=count)
     done = solve(PLANE, start(4 * count), GRID, solver, correction=fix).diagnostics
     full = calibrate(run_of(start(4 * count)[:count], solver), model="plane").evaluations

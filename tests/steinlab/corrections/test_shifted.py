@@ -73,6 +73,12 @@ def test_the_shift_is_shrunk_by_its_own_error() -> None:
     assert 0.1 < share < 0.97
 
 
+def test_it_scales_where_law_matching_would() -> None:
+    """From two errors on, both; a defect of three errors is scaled, one of one is not."""
+    assert LawMatchedMoments().significance == LawMatched().significance == 2.0
+    assert LawMatchedMoments().shift_significance == 2.0
+
+
 def test_neutral_for_exact_states() -> None:
     """Twenty batches under the law: the shift is mostly left out, else within its own error."""
     shifted = 0

@@ -62,6 +62,15 @@ def test_one_dimension_is_law_matching_of_the_state() -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
+def test_the_solver_keeps_its_coefficient() -> None:
+    off, exact = step_at(1.2 * forward(LONG, T, 400)), step_at(forward(LONG, T, 400))
+    clean = Step(LONG, EULER, off.x, S, NoiseLevel(1.0, 0.0), (), off.candidate)
+    for step, said in ((off, "scales"), (exact, "within their errors"), (clean, "declined")):
+        done = LawMatchedSubspaces(significance=6.0)(step, np.random.default_rng(0))[1]
+        assert said in done.note
+        assert done.gamma == 1.0
+
+
 def test_evaluations_are_counted_and_bad_options_named() -> None:
     counted = Counted(LONG)
     step = step_at(1.2 * forward(LONG, T, 400), denoiser=counted)
