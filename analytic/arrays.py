@@ -1,7 +1,5 @@
 """Array operations that the array API standard lacks, on arrays of any library."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -56,8 +54,11 @@ class Linear:
 
 
 def require_floating(x: Array, name: str = "x") -> Any:
-    """Return the namespace of ``x``; raise ``ValueError`` unless its dtype is a real float."""
-    xp = namespace(x)
+    """Return the namespace of ``x``; raise ``ValueError`` unless it is an array of real floats."""
+    try:
+        xp = namespace(x)
+    except TypeError:
+        raise ValueError(f"{name} must be an array of numbers, got {type(x).__name__}") from None
     plain = xp is _NUMPY and x.dtype.kind == "f"
     if not plain and not xp.isdtype(x.dtype, "real floating"):
         raise ValueError(f"{name} must have a real floating dtype, got {x.dtype}")

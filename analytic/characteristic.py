@@ -10,8 +10,6 @@ so that every moment of a sum of waves is a finite sum:
     E cos(<k, x> + b) cos(<l, x> + c) = Re[e^{i(b-c)} phi(k - l) + e^{i(b+c)} phi(k + l)] / 2.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

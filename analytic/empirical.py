@@ -13,8 +13,6 @@ most probable row ``top``,
 All terms are small when the posterior is nearly one row, so a ``V`` of ``1e-30`` keeps its digits.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field

@@ -27,8 +27,6 @@ Robert, "Simulation of truncated normal variables", Statistics and Computing 5, 
 Mardia and Jupp, "Directional Statistics", 2000, section 3.5.4.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,10 +193,7 @@ def _interval(y: Array, reach: Any, sigma: Any) -> _Interval:
     mean = 1 - begin - (0.5 * (low + high) + half * centre)
     top = 0.5 * (xp.maximum(away, 0.0 * one) / sigma) ** 2
     return _Interval(
-        xp.log(0.5 * half * total) - top,
-        xp.where(y < 0, -mean, mean),
-        half**2 * spread,
-        sigma,
+        xp.log(0.5 * half * total) - top, xp.where(y < 0, -mean, mean), half**2 * spread, sigma
     )
 
 

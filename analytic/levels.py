@@ -1,7 +1,5 @@
 """One point of the forward process."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

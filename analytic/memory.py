@@ -4,8 +4,6 @@ A step's candidate, its divergence and its rounding all need the responsibilitie
 states, which are the most expensive part of an exact denoiser.
 """
 
-from __future__ import annotations
-
 import copy
 from collections import deque
 from collections.abc import Callable

@@ -14,8 +14,6 @@ responsibilities ``r_k(x)`` and component posterior means
 Both sums of ``D'`` are positive semidefinite, so its trace involves no cancellation.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Checks and factorisations of the parameters of a law."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

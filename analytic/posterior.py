@@ -7,8 +7,6 @@ With responsibilities ``r_k``, ``v_k = alpha^2 l_k + sigma^2`` and component pos
     V = sum_k r_k (tr S_k + |mu_k - D|^2),  S_k = Q_k diag(l_k sigma^2 / v_k) Q_k'.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

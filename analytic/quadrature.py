@@ -11,8 +11,6 @@ A feature between the nodes of both rules goes unnoticed. If an integrand is par
 panel only where the rule gives that difference too, and counts the rest as error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

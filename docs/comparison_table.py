@@ -2,5 +2,4 @@
 
 from steinlab.cli import door
 
-if __name__ == "__main__":
-    door("comparison-table")
+door("comparison-table")

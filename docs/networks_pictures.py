@@ -2,5 +2,4 @@
 
 from steinlab.cli import door
 
-if __name__ == "__main__":
-    door("networks-pictures")
+door("networks-pictures")

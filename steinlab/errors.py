@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import sys
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -55,6 +57,12 @@ def message(text: str) -> str:
     """
     line = _visible(text)
     return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "..."
+
+
+@functools.cache
+def warn(line: str) -> None:
+    """Print a warning on stderr, the same one once."""
+    print(f"steinlab: warning: {message(line)}", file=sys.stderr)
 
 
 def _visible(text: str) -> str:

@@ -1,7 +1,5 @@
 """A number with its error: what estimators and distances between samples return."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -144,11 +144,7 @@ Distances = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def energy_rows(
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    within: np.ndarray | None = None,
-    distances: Distances = cdist,
+    x: np.ndarray, y: np.ndarray, *, within: np.ndarray | None = None, distances: Distances = cdist
 ) -> EnergyRows:
     """Return the rows of :func:`energy_distance`; ``within`` is :func:`mean_within` of ``y``."""
     to_y, to_x = _distance_sums(x, y, distances)
@@ -383,12 +379,15 @@ class Samples:
         Where the flow leads the first ``k`` of them, each from its own start state.
     ends_error : float
         Root mean square error of those.
+    back : callable, optional
+        Where the run's solver leads such states, up the noise and down again.
     """
 
     x: np.ndarray
     truth: Truth
     ends: np.ndarray | None = None
     ends_error: float = 0.0
+    back: Callable[[np.ndarray], np.ndarray] | None = None
 
     @functools.cached_property
     def rows(self) -> EnergyRows:
@@ -473,6 +472,22 @@ def _covariances(found: Samples) -> Estimate:
     """``|cov(x) - C|_F / |C|_F``."""
     spread = np.linalg.norm(_covariance(found.x) - found.truth.covariance)
     return Estimate(float(spread / np.linalg.norm(found.truth.covariance)), math.nan)
+
+
+RETURNED = 1000
+"""States that go up the noise and down again."""
+
+
+@metric("round_trip", "round trip")
+def _round_trip(found: Samples) -> Estimate | None:
+    """Root mean square distance to where the plain solver leads them, up the noise and down."""
+    if found.back is None:
+        return None
+    x = found.x[:RETURNED]
+    try:
+        return rms_distance(x, found.back(x))
+    except FloatingPointError:  # a state left the finite numbers
+        return None
 
 
 PAIRED = 1024

@@ -1,7 +1,5 @@
 """What other packages register: entry points by id, each id once and none of ours."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any

@@ -3,8 +3,6 @@
 All three answer to :class:`concurrent.futures.Executor`; nothing else is asked of them.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
@@ -21,8 +19,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
-from steinlab.errors import InputError
-from steinlab.storage import warn
+from steinlab.errors import InputError, warn
 
 T = TypeVar("T")
 R = TypeVar("R")

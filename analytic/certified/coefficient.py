@@ -14,8 +14,6 @@ which is what ``acb.integral`` asks for. Beyond ``REACH`` a polynomial bound of 
 integrated against each Gaussian in closed form and added to the radius.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -36,11 +34,7 @@ def stein_form(alpha: Ball, sigma: Ball) -> tuple[Ball, Ball]:
 
 
 def coefficient(
-    law: ExactMixture,
-    step: ExactStep,
-    *,
-    bits: int = 128,
-    forms: Mapping[str, Form] | None = None,
+    law: ExactMixture, step: ExactStep, *, bits: int = 128, forms: Mapping[str, Form] | None = None
 ) -> dict[str, Enclosure]:
     """Enclose ``gamma*`` by every route that applies.
 
@@ -207,11 +201,7 @@ class _Terms:
 
 
 def expect(
-    level: Level,
-    value: Callable[[Ball], Ball],
-    growth: Any,
-    bits: int,
-    scale: Ball | None = None,
+    level: Level, value: Callable[[Ball], Ball], growth: Any, bits: int, scale: Ball | None = None
 ) -> Ball:
     """Enclose ``E value(y)`` under a line law at its level.
 

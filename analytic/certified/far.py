@@ -12,8 +12,6 @@ the Jacobian there, and ``T' = a0 I + a1 N + a2 N' + c beta N' N`` is at most
 ``|a0| + |a1| n + |a2| n' + c beta n n'``. Directions are covered by arcs.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from analytic.certified.balls import Ball, ball

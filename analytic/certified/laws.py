@@ -12,8 +12,6 @@ and the denoiser is ``D = D_y e + b + G w`` with, for component means ``mu_k = b
     D_y = sum r_k mu_k,   G = sum r_k g_k,   d(D_y)/dy = G + (alpha/sigma^2) Var_r(mu).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -77,9 +75,7 @@ class ExactMixture:
         kept = [k for k, value in enumerate(w) if value > 0]
         total = sum(w, Fraction(0))
         return cls(
-            tuple(w[k] / total for k in kept),
-            tuple(m[k] for k in kept),
-            tuple(v[k] for k in kept),
+            tuple(w[k] / total for k in kept), tuple(m[k] for k in kept), tuple(v[k] for k in kept)
         )
 
     @property

@@ -10,8 +10,6 @@ with one shared variance reduce any dimension to one, since across the line the 
 linear map that it tends to at infinity along it.
 """
 
-from __future__ import annotations
-
 import heapq
 import itertools
 from collections.abc import Sequence

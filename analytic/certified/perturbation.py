@@ -12,8 +12,6 @@ the bound says ``|gamma_tilde - gamma_q| <= C sqrt(F)``, ``C = sigma^2 / (alpha 
 coefficients, and as ``(sigma^2/alpha) E_q u (s_p - s_q) / E_q u^2``, to which it must be equal.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 

@@ -10,8 +10,6 @@ is a sum of positive terms; with ``J = D'`` at the start and ``J'`` at the Euler
     heun   T' = kappa I + beta J + c (J' (kappa I + beta J) - J).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple

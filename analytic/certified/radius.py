@@ -12,8 +12,6 @@ with ``M`` from one ball evaluation; boxes where that is too much are halved. Wh
 boxes is bounded by Cauchy and Schwarz: ``sqrt(P(outside) E growth^2)``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from fractions import Fraction

@@ -11,8 +11,6 @@ With ``kappa = sigma'/sigma``, ``beta = alpha' - kappa alpha`` (both exact fract
 :mod:`analytic.certified.laws` the residual ``u = x - T`` is ``u_y e + shift + a w``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction

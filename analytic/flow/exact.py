@@ -5,8 +5,6 @@ Three routes lead along it: the distribution functions of a one-dimensional mixt
 (:mod:`analytic.flow.line`), the closed form of a Gaussian, and an integrator of order eight.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple

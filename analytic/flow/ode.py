@@ -10,8 +10,6 @@ Both sides are smooth down to ``e = 0`` if ``b > 0``. The right side is 0 for th
 law's first two moments. ``z`` is of order one at every level, so one absolute tolerance suffices.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, Protocol

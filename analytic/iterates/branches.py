@@ -8,8 +8,6 @@ This is a numerical search, no proof: it misses two zeros of a spike that moves 
 hundredth of its increment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

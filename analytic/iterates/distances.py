@@ -14,8 +14,6 @@ Every number states the error of its integral: what the last halving of the quad
 rounding, and nothing for the mass of 1.6e-23 beyond 10 deviations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -58,9 +58,7 @@ class Jet(Linear):
         if not np.ndim(scale):
             return Jet(self.value * scale, self.first * scale, self.second * scale)
         return Jet(
-            self.value * scale,
-            self.first * scale[..., None],
-            self.second * scale[..., None, None],
+            self.value * scale, self.first * scale[..., None], self.second * scale[..., None, None]
         )
 
     def __truediv__(self, scale: Any) -> Jet:

@@ -9,8 +9,6 @@ exact for laws within a width ``L`` (Poisson); the outer one is periodic. What i
 nodes' error in ``phi_q``, the directions', and the tail beyond the last radius.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Functions of the plane with their derivatives: a quadratic plus bumps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,28 +5,10 @@ test pictures are. FD-EffLite0 is measured in the headline runs alone, FD-classi
 is FID. The criterion is that of :mod:`gpu_models.claims.gains`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-
-from gpu_models.claims.gains import (
-    COUNTED,
-    FAIR_CONTROLS,
-    WHERE,
-    WHOSE,
-    absent,
-    checks,
-    counted,
-    fair_span,
-    gain_claim,
-    judged,
-    ratios,
-    scope,
-    study,
-    table,
-)
+from gpu_models.claims import gains
 from gpu_models.study.pairs import RULE
-from steinlab.verification.claim import Number, Result
+from steinlab.verification.claim import Results
+from steinlab.verification.quantities import Number
 
 QUANTITIES = {
     "artifacts": "artifact rate",
@@ -35,27 +17,27 @@ QUANTITIES = {
 }
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     pairs = results["mean"].data[0].pairs
     (artifacts, words), *distances = QUANTITIES.items()
     return [
-        *judged(pairs, artifacts, words),
-        *fair_span(pairs, artifacts),
-        *ratios(pairs, dict(distances), (RULE,)),
+        *gains.judged(pairs, artifacts, words),
+        *gains.fair_span(pairs, artifacts),
+        *gains.ratios(pairs, dict(distances), (RULE,)),
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
-    rates = [run["artifacts"] for run in study().runs.values() if "artifacts" in run]
+def _finding(results: Results) -> str:
+    rates = [run["artifacts"] for run in gains.study().runs.values() if "artifacts" in run]
     floor = f"; test pictures themselves: {rates[0]['floor']:.2%} +- {rates[0]['floor_error']:.1%}"
     pairs = results["mean"].data[0].pairs
     return (
-        f"fashion-edm, {scope(study())}{floor}{counted(pairs, QUANTITIES)}"
-        f"{absent(pairs, QUANTITIES)}"
+        f"fashion-edm, {gains.scope(gains.study())}{floor}{gains.counted(pairs, QUANTITIES)}"
+        f"{gains.absent(pairs, QUANTITIES)}"
     )
 
 
-CLAIM = gain_claim(
+CLAIM = gains.gain_claim(
     id="artifact-reduction",
     title="Artifacts and Frechet distance on a neural denoiser",
     statement="the correction reduces severe artifacts and the Frechet distance of the samples",
@@ -69,15 +51,15 @@ CLAIM = gain_claim(
     numbers=_numbers,
     source="arXiv v1, abstract ('mitigates severe artifacts') and Section 5",
     conditions=(
-        WHERE,
-        WHOSE,
+        gains.WHERE,
+        gains.WHOSE,
         "reduces: the geometric mean ratio's 95 % interval over setups lies below 1 for each of "
         "the three quantities, and no cell is worse beyond its joint error",
-        COUNTED,
+        gains.COUNTED,
         "equal numbers of samples on both sides, so that the Frechet distances' biases are alike",
     ),
-    checks=checks(tuple(QUANTITIES), tuple(QUANTITIES)),
-    controls=FAIR_CONTROLS,
+    checks=gains.checks(tuple(QUANTITIES), tuple(QUANTITIES)),
+    controls=gains.FAIR_CONTROLS,
     finding=_finding,
-    table=table(QUANTITIES),
+    table=gains.table(QUANTITIES),
 )

@@ -8,8 +8,6 @@ extremes (of five rounds they enclose the true median with probability 15/16). P
 per step and state: ``m``, and ``m n / N`` on a sub-batch of ``n`` of ``N`` states.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,8 +17,9 @@ import numpy as np
 
 from gpu_models.claims.gains import WHERE, Asked, missing, study, study_check
 from gpu_models.study.stored import Record
-from steinlab.verification.claim import Claim, NegativeControl, Number, Result, Table
+from steinlab.verification.claim import Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 AIM = 1.1
 TABLE, BATCHES = "calibrated table", "stein, sub-batch"
@@ -120,7 +119,7 @@ def price(row: Record, steps: int) -> float | None:
     return (row["ratio"] - 1) * steps / row["products"] if row["products"] else None
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     sampled, table = results["time"].data[0].rows
     low, high = sampled["ratio_range"]
     return [
@@ -133,7 +132,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:  # noqa: ARG001
+def _finding(results: Results) -> str:  # noqa: ARG001
     found = cost()
     states, rows = max(timed(found).items())
     cheap = [row for row in rows if row["correction"] != "plain"]
@@ -162,7 +161,7 @@ def prices(found: Record) -> str:
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     title = "Cost of a run: medians over rounds, products per state"
     return Table(title, COLUMNS, cost_rows(cost()))
 
@@ -229,10 +228,7 @@ CLAIM = Claim(
         "a table's price is paid once and not counted",
     ),
     formula=Formula(),
-    checks=(
-        _check("time", _aimed, compare_time),
-        _check("products", _counted, compare_products),
-    ),
+    checks=(_check("time", _aimed, compare_time), _check("products", _counted, compare_products)),
     controls=(
         NegativeControl("every time doubled", Formula(scale=2.0), ("time",)),
         NegativeControl(
@@ -240,7 +236,6 @@ CLAIM = Claim(
         ),
         NegativeControl("m products a run", Formula(products=lambda m, _: m), ("products",)),
     ),
-    dropped=(),
     finding=_finding,
     table=_table,
     search=lambda _claim: [],

@@ -9,8 +9,6 @@ more checks show that the mean's criterion can be met: by the plain solver with 
 evaluations``, and by the ``calibrated`` table, which is ours.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,16 +35,9 @@ from gpu_models.study.pairs import (
 )
 from gpu_models.study.stored import Stored, stored
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import (
-    COUNTS_AS,
-    Check,
-    Claim,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import COUNTS_AS, Check, Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import critical
 
 WHERE = "fashion-edm, EDM; the stored study: its configuration and device stand in the evidence"
@@ -245,12 +236,11 @@ def rows(pairs: Pairs, quantities: Mapping[str, str]) -> list[list[str]]:
 
 
 def table(
-    quantities: Mapping[str, str],
-    more: Callable[[Pairs], list[list[str]]] = lambda _: [],
-) -> Callable[[Mapping[str, Result]], Table]:
+    quantities: Mapping[str, str], more: Callable[[Pairs], list[list[str]]] = lambda _: []
+) -> Callable[[Results], Table]:
     """Return the function that makes a claim's table, with ``more`` rows below."""
 
-    def made(results: Mapping[str, Result]) -> Table:
+    def made(results: Results) -> Table:
         title = "Corrected over plain: geometric mean over setups, cells decided one by one"
         pairs = results["mean"].data[0].pairs
         return Table(title, COLUMNS, [*rows(pairs, quantities), *more(pairs)])
@@ -450,10 +440,7 @@ def notes() -> Mapping[str, Any]:
 
 
 def mean_check(
-    name: str,
-    families: Sequence[str],
-    quantities: Sequence[str],
-    about: Sequence[str] = (RULE,),
+    name: str, families: Sequence[str], quantities: Sequence[str], about: Sequence[str] = (RULE,)
 ) -> Check:
     """Return the check of the families' means, in the quantities that enough setups have."""
 
@@ -465,10 +452,7 @@ def mean_check(
 
 
 def cells_check(
-    name: str,
-    families: Sequence[str],
-    quantities: Sequence[str],
-    about: Sequence[str] = (RULE,),
+    name: str, families: Sequence[str], quantities: Sequence[str], about: Sequence[str] = (RULE,)
 ) -> Check:
     """Return the check of every run of the families, in every quantity that it has."""
 
@@ -529,7 +513,6 @@ gain_claim = partial(
     owner="paper",
     tried=tried(),
     formula=AS_STATED,
-    dropped=(),
     search=lambda _claim: [],
 )
 """A claim of the paper that a correction reduces a quantity of the stored runs."""

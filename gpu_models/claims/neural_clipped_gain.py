@@ -9,31 +9,13 @@ See :mod:`gpu_models.claims.gains` for the criterion and :mod:`gpu_models.study.
 errors.
 """
 
-from __future__ import annotations
+from collections.abc import Sequence
 
-from collections.abc import Mapping, Sequence
-
-from gpu_models.claims.gains import (
-    CONTROLS,
-    COUNTED,
-    FAIR_WORDS,
-    LABELS,
-    WHERE,
-    Pairs,
-    attainable,
-    cells_check,
-    fair,
-    gain_claim,
-    line,
-    mean_check,
-    outcomes,
-    scope,
-    study,
-    table,
-)
+from gpu_models.claims import gains
 from gpu_models.study.design import FAIR
 from gpu_models.study.pairs import CLIPPED, Pair, Summary, summary
-from steinlab.verification.claim import Dropped, Number, Result
+from steinlab.verification.claim import Dropped, Results
+from steinlab.verification.quantities import Number
 
 QUANTITY = "flow_error"
 QUANTITIES = {QUANTITY: "flow error"}
@@ -47,28 +29,28 @@ def _by_solver(pairs: Sequence[Pair]) -> dict[str, Summary]:
     """Summarise a rule's pairs by solver, where there are enough."""
     found = {
         solver: summary([p for p in pairs if p.cell.solver == solver], QUANTITY)
-        for solver in study().size.solvers
+        for solver in gains.study().size.solvers
     }
     return {solver: s for solver, s in found.items() if s}
 
 
-def _solver_rows(pairs: Pairs) -> list[list[str]]:
+def _solver_rows(pairs: gains.Pairs) -> list[list[str]]:
     return [
-        line(f"{LABELS[rule]}, {solver}", QUANTITIES[QUANTITY], s)
+        gains.line(f"{gains.LABELS[rule]}, {solver}", QUANTITIES[QUANTITY], s)
         for rule in RULES
         for solver, s in _by_solver(pairs[rule]).items()
     ]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     pairs = results["mean"].data[0].pairs
-    found = fair(pairs, QUANTITY)
+    found = gains.fair(pairs, QUANTITY)
     cuts = [1 - s.mean for s in found.values()]
     return [
         Number("flow error cut, least of the rules", min(cuts), unit="%", key="least"),
         Number("flow error cut, largest of the rules", max(cuts), unit="%", key="most"),
         *(
-            Number(f"cut by {LABELS[BOLD]}, {solver}", 1 - s.mean, unit="%", better="higher")
+            Number(f"cut by {gains.LABELS[BOLD]}, {solver}", 1 - s.mean, unit="%", better="higher")
             for solver, s in _by_solver(pairs[BOLD]).items()
             if solver in ("heun", "dpmpp-3m")
         ),
@@ -78,17 +60,18 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     pairs = results["mean"].data[0].pairs
-    labels, found = (LABELS[rule] for rule in RULES), fair(pairs, QUANTITY)
+    labels, found = (gains.LABELS[rule] for rule in RULES), gains.fair(pairs, QUANTITY)
     missing = ", ".join(label for label in labels if label not in found)
     return (
-        f"fashion-edm, {scope(study())}: {FAIR_WORDS} {outcomes(pairs, QUANTITIES)}"
+        f"fashion-edm, {gains.scope(gains.study())}: {gains.FAIR_WORDS} "
+        f"{gains.outcomes(pairs, QUANTITIES)}"
         f"{f'. Not in the record: {missing}' if missing else ''}"
     )
 
 
-CLAIM = gain_claim(
+CLAIM = gains.gain_claim(
     id="neural-clipped-gain",
     title="Integration error on a neural denoiser, the definition's coefficient clipped at 1",
     statement="on a trained network the correction with the definition's coefficient gamma*, "
@@ -108,37 +91,37 @@ CLAIM = gain_claim(
         "above is ours"
     ),
     conditions=(
-        WHERE,
+        gains.WHERE,
         "reduces: the geometric mean ratio's 95 % interval over setups lies below 1 for each of "
         "six rules, [0.1, 1], [0.5, 1] and [0.9, 1] in the process's own and in VP coordinates; "
         "and no cell is worse beyond its joint error",
         "unstated: gamma is the definition's, by Tweedie, not Theorem 4.7's with the divergence of "
         "x alone, which the past of a multistep candidate biases",
         "unstated, for the cells: in VP coordinates gamma is clipped from below at 0.5 or 0.9",
-        COUNTED,
+        gains.COUNTED,
         "errors of the two runs are joined as if independent: conservative, since they share "
         "their start states",
         "setups are taken as independent: one network, one data set",
         "the calibrated table is ours and shows that the criterion can be met",
     ),
     checks=(
-        mean_check("mean", RULES, (QUANTITY,), RULES),
-        cells_check("cells", MILD, (QUANTITY,), MILD),
-        *attainable((QUANTITY,), RULES),
+        gains.mean_check("mean", RULES, (QUANTITY,), RULES),
+        gains.cells_check("cells", MILD, (QUANTITY,), MILD),
+        *gains.attainable((QUANTITY,), RULES),
     ),
-    controls=CONTROLS,
+    controls=gains.CONTROLS,
     dropped=(
         Dropped(
             "Theorem 4.7 with the divergence of x alone, clipped to [0.1, 1]",
-            mean_check("mean, x alone", (CLIPPED,), (QUANTITY,), RULES),
+            gains.mean_check("mean, x alone", (CLIPPED,), (QUANTITY,), RULES),
             unstated=True,
         ),
         Dropped(
             "clipped to [0.1, 1] in VP coordinates",
-            cells_check("cells, VP from 0.1", (BOLD,), (QUANTITY,), (BOLD,)),
+            gains.cells_check("cells, VP from 0.1", (BOLD,), (QUANTITY,), (BOLD,)),
             unstated=True,
         ),
     ),
     finding=_finding,
-    table=table(QUANTITIES, _solver_rows),
+    table=gains.table(QUANTITIES, _solver_rows),
 )

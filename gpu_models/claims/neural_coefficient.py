@@ -13,8 +13,6 @@ whatever the network, and an exact denoiser's coefficient is ``1/(1 - kappa)``. 
 states; the joint errors used here take them as independent.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -24,8 +22,9 @@ import numpy as np
 
 from gpu_models.claims.gains import WHERE, Asked, missing, study, study_check
 from gpu_models.study.stored import Record
-from steinlab.verification.claim import Check, Claim, NegativeControl, Number, Result, Table
+from steinlab.verification.claim import Check, Claim, NegativeControl, Result, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import critical
 
 PROBES = ("stein, 1 rademacher", "stein, 5 gaussian")
@@ -159,7 +158,7 @@ def _agree(result: Result) -> str:
     return f"{int((~violated).sum())} of {len(violated)}"
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     steps = [row["gamma"] for row in study().rows("coefficients")]
     off = [
         abs(gamma[probe]["value"] / gamma["reference"]["value"] - 1)
@@ -182,7 +181,7 @@ def _tightness() -> list[float]:
     return [abs(row["deviation"]["value"]) / row["bound"] for row in rows("euler")]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     free, exact = (results[name] for name in ("reference-free", "as for exact laws"))
     own = rows("euler")
     most = max(own, key=lambda row: abs(row["deviation"]["value"]) / row["deviation"]["error"])
@@ -196,7 +195,7 @@ def _finding(results: Mapping[str, Result]) -> str:
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     title = "gamma of the network's own steps, by route"
     columns = ["solver", "step", "reference", *PROBES, "1/(1 - kappa)", "deviation", "bound"]
     out = []
@@ -282,7 +281,6 @@ CLAIM = Claim(
         ),
         NegativeControl("constant halved", Formula(constant=0.5), ("bound",)),
     ),
-    dropped=(),
     finding=_finding,
     table=_table,
     search=lambda _claim: [],

@@ -6,55 +6,36 @@ exact laws; it, Theorem 4.7 clipped to [0.1, 1] and the calibrated table are sho
 :mod:`gpu_models.claims.gains` for the criterion and :mod:`gpu_models.study.pairs` for the errors.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-
-from gpu_models.claims.gains import (
-    CONTROLS,
-    COUNTED,
-    PUBLISHED,
-    WHERE,
-    absent,
-    attainable,
-    cells_check,
-    counted,
-    gain_claim,
-    judged,
-    mean_check,
-    ratios,
-    scope,
-    study,
-    table,
-)
+from gpu_models.claims import gains
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, RULE, summary
-from steinlab.verification.claim import Number, Result
+from steinlab.verification.claim import Results
+from steinlab.verification.quantities import Number
 
 QUANTITIES = {"flow_error": "flow error"}
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     pairs = results["mean"].data[0].pairs
     ((quantity, words),) = QUANTITIES.items()
     found = summary(pairs[RULE], quantity)
     assert found is not None
     return [
-        *judged(pairs, quantity, words),
+        *gains.judged(pairs, quantity, words),
         Number("runs", found.cells),
         Number("of these worse than plain", found.worsened, better="lower"),
-        *ratios(pairs, QUANTITIES, (CLIPPED, CALIBRATED)),
+        *gains.ratios(pairs, QUANTITIES, (CLIPPED, CALIBRATED)),
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     pairs = results["mean"].data[0].pairs
     return (
-        f"fashion-edm, {scope(study())}; the flow is the network's own, not the data's"
-        f"{counted(pairs, QUANTITIES)}{absent(pairs, QUANTITIES)}"
+        f"fashion-edm, {gains.scope(gains.study())}; the flow is the network's own, not the data's"
+        f"{gains.counted(pairs, QUANTITIES)}{gains.absent(pairs, QUANTITIES)}"
     )
 
 
-CLAIM = gain_claim(
+CLAIM = gains.gain_claim(
     id="neural-integration-error",
     title="Integration error on a neural denoiser",
     statement="on a trained network the correction reduces the distance to the network's own flow",
@@ -71,20 +52,20 @@ CLAIM = gain_claim(
         "violated'), not in arXiv v1; Section 5"
     ),
     conditions=(
-        WHERE,
-        PUBLISHED,
+        gains.WHERE,
+        gains.PUBLISHED,
         "reduces: the geometric mean ratio's 95 % interval over setups lies below 1, and no cell "
         "is worse beyond its joint error",
-        COUNTED,
+        gains.COUNTED,
         "errors of the two runs are joined as if independent: conservative, since they share "
         "their start states",
     ),
     checks=(
-        mean_check("mean", (RULE,), tuple(QUANTITIES)),
-        cells_check("cells", (RULE,), tuple(QUANTITIES)),
-        *attainable(tuple(QUANTITIES)),
+        gains.mean_check("mean", (RULE,), tuple(QUANTITIES)),
+        gains.cells_check("cells", (RULE,), tuple(QUANTITIES)),
+        *gains.attainable(tuple(QUANTITIES)),
     ),
-    controls=CONTROLS,
+    controls=gains.CONTROLS,
     finding=_finding,
-    table=table(QUANTITIES),
+    table=gains.table(QUANTITIES),
 )

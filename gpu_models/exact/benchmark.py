@@ -5,8 +5,6 @@ with its exact divergence by every method and chunk, the plain torch version, an
 differentiation with one probe; and how far the numbers are from float64, over the stated bound.
 """
 
-from __future__ import annotations
-
 import shlex
 import statistics
 import traceback

@@ -10,8 +10,6 @@ and little else. With ``mass``, ``second`` and ``rest`` divided by the weight of
 and ``D``, ``V`` and ``div D`` follow as there.
 """
 
-from __future__ import annotations
-
 import math
 import weakref
 from collections.abc import Callable
@@ -24,6 +22,7 @@ import torch
 from analytic import EmpiricalMixture, NoiseLevel
 from analytic.arrays import Array, as_rows
 from analytic.empirical import Gains
+from analytic.posterior import ExactDenoiser
 from gpu_models.exact.streaming import (
     MAX_COLUMNS,
     METHODS,
@@ -104,7 +103,7 @@ def derivative(
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledEmpirical:
+class ScaledEmpirical(ExactDenoiser):
     r"""A data set under the forward process, exact at every noise level, on any torch device.
 
     States are NumPy arrays or torch tensors ``(..., N, d)`` or ``(d,)``; results come back in their
@@ -200,21 +199,9 @@ class ScaledEmpirical:
         """Draw ``n`` states from the data law, shape ``(n, d)``."""
         return self.law.sample(n, rng)
 
-    def __call__(self, x: Array, level: NoiseLevel) -> Array:
-        """Denoise: the same as :meth:`denoise`."""
-        return self.denoise(x, level)
-
     def denoise(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``D(x) = E[x_star | x]``, shape of ``x``."""
         return self.moments(x, level).denoised
-
-    def divergence(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``div D(x)``, the exact trace of the denoiser's Jacobian, shape ``(..., N)``."""
-        return self.moments(x, level).divergence
-
-    def posterior_variance(self, x: Array, level: NoiseLevel) -> Array:
-        """Return ``V(x) = tr Cov(x_star | x)``, shape ``(..., N)``."""
-        return self.moments(x, level).variance
 
     def denoise_and_divergence(self, x: Array, level: NoiseLevel) -> tuple[Array, Array]:
         """Return ``D`` and ``div D`` from one pass."""

@@ -18,8 +18,6 @@ row and ``mass`` the probability of all rows but the top one; sums over ``n`` ro
 ``C w sqrt(n) mass`` times ``R``, and times ``4 R^2``.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

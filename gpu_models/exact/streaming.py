@@ -18,8 +18,6 @@ by one of three methods:
   and bf16 only.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -235,13 +233,7 @@ def even_chunk(total: int, columns: int) -> int:
     return min(total, -(-total // (chunks * ALIGNMENT)) * ALIGNMENT)
 
 
-def sweep(
-    u: torch.Tensor,
-    bias: torch.Tensor,
-    atoms: Atoms,
-    columns: int,
-    fold: Fold,
-) -> State:
+def sweep(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int, fold: Fold) -> State:
     """Return the statistics of all rows for the scaled queries ``rate u``, shape ``(N, d)``.
 
     Parameters

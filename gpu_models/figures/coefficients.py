@@ -1,7 +1,5 @@
 """The network against the exact denoiser of its training set: error, divergence, coefficient."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,7 @@ from steinlab.report.figures.panels import say, take_away
 from steinlab.report.figures.style import BLACK, GREY, look
 
 PICTURES = ("train", "test")
-ROUTES = {
-    "reference": "reference",
-    "stein1": "stein, 1 rademacher",
-    "stein5": "stein, 5 gaussian",
-}
+ROUTES = {"reference": "reference", "stein1": "stein, 1 rademacher", "stein5": "stein, 5 gaussian"}
 """Routes by the name of their array."""
 
 

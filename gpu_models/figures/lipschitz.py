@@ -1,7 +1,5 @@
 """Local Lipschitz constants of a network's Euler steps along trajectories, as in Figure 4."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

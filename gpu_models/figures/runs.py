@@ -1,7 +1,5 @@
 """Flow error and Frechet distance of the stored study against evaluations, solver by solver."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The options of every command on Fashion-MNIST, apart from what reads the data."""
 
-from __future__ import annotations
-
 from gpu_models.network.fashion import HOW
 from steinlab.cli.parser import Parser
 

@@ -5,8 +5,6 @@ differentiated by ``torch.func``. So rows are padded up to the nearest of a few 
 products go by the plain function.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 Debian's package ``dataset-fashion-mnist`` installs the four files; nothing is downloaded here.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import math

@@ -4,8 +4,6 @@ Gradients are summed explicitly after the backward pass, so that a process that 
 repeats its own part before the others are waited for.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A training run: its budget, its records and the files it leaves."""
 
-from __future__ import annotations
-
 import io
 import math
 import time

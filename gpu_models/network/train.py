@@ -7,8 +7,6 @@ resumes the run), ``fashion-edm.safetensors`` (the averaged weights in half prec
 place for the presets whose name begins with ``flow``.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json

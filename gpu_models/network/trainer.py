@@ -1,7 +1,5 @@
 """Training in bf16 with a running average: one step, its memory, and what resumes it."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Mapping
@@ -89,72 +87,41 @@ class Preset:
     """
 
     settings: Settings
-    steps: int
-    log_every: int
-    save_every: float
-    validated: int
-    levels: tuple[float, ...]
+    steps: int = 20000
+    log_every: int = 50
+    save_every: float = 60.0
+    validated: int = 4000
+    levels: tuple[float, ...] = LEVELS
 
+
+FLOW = Settings(replace(FLOW_CONFIG, channels=(48, 96, 120)), dropped=DROPPED)
+TINY = Settings(
+    UNetConfig(channels=(8, 16), blocks=1, embedding=16, sigma_data=SIGMA_DATA),
+    batch=32,
+    rate=4e-3,
+    warmup=5,
+)
+FLOW_TINY = replace(
+    TINY, config=replace(TINY.config, objective="flow", classes=fashion.CLASSES), dropped=DROPPED
+)
+FLOW_SMALL = Settings(
+    replace(FLOW_CONFIG, channels=(32, 64), blocks=1, embedding=64, patch=2),
+    batch=64,
+    rate=2e-3,
+    warmup=100,
+    dropped=DROPPED,
+)
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "full": Preset(
-            Settings(UNetConfig(channels=(64, 128, 192), sigma_data=SIGMA_DATA)),
-            steps=20000,
-            log_every=50,
-            save_every=60.0,
-            validated=4000,
-            levels=LEVELS,
-        ),
-        "tiny": Preset(
-            Settings(
-                UNetConfig(channels=(8, 16), blocks=1, embedding=16, sigma_data=SIGMA_DATA),
-                batch=32,
-                rate=4e-3,
-                warmup=5,
-            ),
-            steps=40,
-            log_every=10,
-            save_every=60.0,
-            validated=64,
-            levels=(0.1, 1.0, 10.0),
-        ),
-        "flow": Preset(
-            Settings(replace(FLOW_CONFIG, channels=(48, 96, 120)), dropped=DROPPED),
-            steps=20000,
-            log_every=50,
-            save_every=60.0,
-            validated=4000,
-            levels=TIMES,
-        ),
+        "full": Preset(Settings(UNetConfig(channels=(64, 128, 192), sigma_data=SIGMA_DATA))),
+        "tiny": Preset(TINY, steps=40, log_every=10, validated=64, levels=(0.1, 1.0, 10.0)),
+        "flow": Preset(FLOW, levels=TIMES),
         "flow-small": Preset(
-            Settings(
-                replace(FLOW_CONFIG, channels=(32, 64), blocks=1, embedding=64, patch=2),
-                batch=64,
-                rate=2e-3,
-                warmup=100,
-                width=0.1,
-                dropped=DROPPED,
-            ),
-            steps=5000,
-            log_every=50,
-            save_every=120.0,
-            validated=1000,
-            levels=TIMES,
+            FLOW_SMALL, steps=5000, save_every=120.0, validated=1000, levels=TIMES
         ),
         "flow-tiny": Preset(
-            Settings(
-                replace(FLOW_CONFIG, channels=(8, 16), blocks=1, embedding=16),
-                batch=32,
-                rate=4e-3,
-                warmup=5,
-                dropped=DROPPED,
-            ),
-            steps=40,
-            log_every=10,
-            save_every=60.0,
-            validated=64,
-            levels=(0.1, 0.5, 1.0),
+            FLOW_TINY, steps=40, log_every=10, validated=64, levels=(0.1, 0.5, 1.0)
         ),
     }
 )

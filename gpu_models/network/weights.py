@@ -1,7 +1,5 @@
 """Network weights in half precision, with what is needed to rebuild the network around them."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import sys

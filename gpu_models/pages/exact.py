@@ -1,7 +1,5 @@
 """Print the table of docs/gpu.md from docs/gpu-exact.json: ``steinlab gpu-table``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

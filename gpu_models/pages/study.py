@@ -1,7 +1,5 @@
 """Make docs/study.md and docs/study-runs.md from the stored study; every number is computed."""
 
-from __future__ import annotations
-
 import json
 import math
 import textwrap

@@ -1,7 +1,5 @@
 """The tables of docs/study.md and docs/study-runs.md, from the stored study."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

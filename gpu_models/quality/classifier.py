@@ -4,8 +4,6 @@ Its features and its confidence measure samples. The packaged weights were train
 JSON beside them holds the test accuracy.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Writes ``measures.json`` and one picture of samples per run. Under ``torchrun`` 
 its share of the same samples.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Sequence

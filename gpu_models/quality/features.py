@@ -4,8 +4,6 @@ Every extractor rounds pictures to 8 bits first, the precision of the real data.
 features of EfficientNet-Lite0 is no FID; the FID takes Inception's, for users who have its weights.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Writes ``fashion-flow-measures.json``, samples of each class under guidance, rou
 dimension and coefficients, and a sheet of pictures a weight.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence

@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu_models.quality.measures import Bench, Moments, frechet, frechet_influence
-from gpu_models.study.design import FAIR, FAIR_EVALUATIONS, Cell, cells
+from gpu_models.quality.measures import (
+    Bench,
+    Moments,
+    frechet,
+    frechet_influence,
+    paired_energy_rows,
+)
+from gpu_models.study.design import CORRECTIONS, FAIR, FAIR_EVALUATIONS, Cell, cells
 from gpu_models.study.lab import Lab
 from steinlab.coefficient.divergence import Hutchinson
-from steinlab.corrections import stein, tweedie
+from steinlab.corrections import get_correction, stein, tweedie
 from steinlab.corrections.calibrated import Calibrated, Table
 from steinlab.corrections.fitted import calibrate
 from steinlab.diffusion.grids import Grid
@@ -24,10 +30,13 @@ from steinlab.metrics import Samples, Truth
 from steinlab.solvers import Plan, evaluations_on, get_solver
 from steinlab.solvers.loop import Run, Solution
 from steinlab.solvers.plans import run_within
-from steinlab.solvers.step import Correction, NoCorrection
+from steinlab.solvers.step import Correction
 
 CALIBRATION_SEED = 10_000
 """Seed of the tables' start states, which no run uses."""
+
+GROUPS = 50
+"""Groups of states whose means an entrant's record keeps, for paired comparisons."""
 
 NEIGHBOURS_ROWS = 5000
 """Rows that precision and recall use at most."""
@@ -50,8 +59,10 @@ def run_cell(
     run, stop = played(lab.fast, start, grid, plan, correction=correction, rng=rng)
     if stop is not None:
         return record | {"stopped": str(stop)}
+    done = run.diagnostics
+    record |= {"note": done[0].note, "extra": sum(one.evaluations for one in done)}
     found = measured(lab, cell.seed, run.state, metrics) | quality(run.state, benches)
-    return record | _gammas(run) | flow_error(lab, cell.seed, run.state) | found
+    return record | _gammas(run) | distances(lab, cell.seed, run.state) | found
 
 
 def again(lab: Lab) -> list[dict[str, Any]]:
@@ -70,8 +81,6 @@ def again(lab: Lab) -> list[dict[str, Any]]:
 
 
 def _correction(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> tuple[Correction, dict[str, Any]]:
-    if cell.correction == "none":
-        return NoCorrection(), {}
     if cell.correction == "calibrated":
         table = _table(lab, cell, plan, grid)
         price = table.evaluations * table.states
@@ -82,6 +91,8 @@ def _correction(lab: Lab, cell: Cell, plan: Plan, grid: Grid) -> tuple[Correctio
     if cell.correction in FAIR:
         clip = FAIR[cell.correction]
         return tweedie(gamma_min=clip.low, gamma_max=1.0, coordinates=clip.coordinates), {}
+    if cell.correction not in CORRECTIONS or cell.correction == "none":
+        return get_correction(cell.correction), {}
     top = 1.0 if cell.correction == "stein-clipped" else math.inf
     reverse = Hutchinson(mode="vjp")  # half the time of forward mode on an H100
     return stein(divergence=reverse, gamma_max=top, states=lab.size.estimate), {}
@@ -103,14 +114,27 @@ def _gammas(run: Solution) -> dict[str, Any]:
     return {"gamma": [d.gamma for d in steps], "estimates": estimates}
 
 
-def flow_error(lab: Lab, seed: int, state: torch.Tensor) -> dict[str, Any]:
-    """Return the r.m.s. distance per pixel to the flow's ends, with its standard error."""
+def distances(lab: Lab, seed: int, state: torch.Tensor) -> dict[str, Any]:
+    """Return the r.m.s. distance per pixel to the flow's ends, and the energy distance to them."""
     ends, error = lab.ends(seed)
-    squares = (state - ends).square().sum(1) / lab.dim
+    squares, rows = (state - ends).square().sum(1) / lab.dim, paired_energy_rows(state, ends)
     value = math.sqrt(float(squares.mean()))
-    spread = float(squares.std()) / (2 * max(value, 1e-300) * math.sqrt(len(squares)))
-    reference = error / math.sqrt(lab.dim)
-    return {"flow_error": {"value": value, "error": math.hypot(spread, reference)}}
+    gap = _entry(value, (squares - squares.mean()) / (2 * max(value, 1e-300)))
+    gap["error"] = math.hypot(gap["error"], error / math.sqrt(lab.dim))
+    mean = rows.mean()
+    return {"flow_error": gap, "energy": _entry(float(mean), 2 * (rows - mean))}
+
+
+def _entry(value: float, influence: torch.Tensor) -> dict[str, Any]:
+    """Return a measure with its error and ``groups``: its influence's means over groups of states.
+
+    Runs of one seed start from the same states, so that the differences of two runs' groups tell
+    the error of the difference (:meth:`gpu_models.study.pairs.Pair.z`).
+    """
+    parts = torch.tensor_split(influence, min(GROUPS, len(influence) // 2))
+    groups = [float(f"{float(part.mean()):.6g}") for part in parts]
+    error = float(influence.std()) / math.sqrt(len(influence))
+    return {"value": value, "error": error, "groups": groups}
 
 
 def measured(
@@ -131,9 +155,7 @@ def quality(state: torch.Tensor, benches: Sequence[Bench]) -> dict[str, Any]:
     for i, bench in enumerate(benches):
         rows = bench.extractor(state)
         distance = frechet(Moments.of(rows), bench.moments)
-        influence = frechet_influence(rows, bench.moments)
-        error = float(influence.std()) / math.sqrt(len(rows))
-        measures[bench.name] = {"value": float(distance), "error": error}
+        measures[bench.name] = _entry(distance, frechet_influence(rows, bench.moments))
         if i == 0:
             shares = bench.shares(rows, NEIGHBOURS_ROWS)
             rate = shares["artifacts"]

@@ -25,14 +25,15 @@ from gpu_models.quality.measures import Bench
 from gpu_models.study.cells import again, run_cell
 from gpu_models.study.cost import costs
 from gpu_models.study.design import CORRECTIONS, FAIR, SIZES, Cell, as_json, cells
+from gpu_models.study.entrants import table
 from gpu_models.study.lab import Lab, denoisers
-from gpu_models.study.stored import Records
+from gpu_models.study.stored import Records, read
 from gpu_models.study.theory import coefficients, denoiser_errors, lipschitz
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError, one_of
 from steinlab.metrics import METRICS
 
-ROWS = (512, 2500)
+ROWS = (64, 512, 2500)
 """States that the network sees at once: a compiled one is asked for these numbers only."""
 
 
@@ -56,6 +57,7 @@ def main(args: Sequence[str]) -> int:
     only = _among("--only", wanted.only, (*PIECES, RUNS))
     device = pick_device(wanted.device)
     lab = _lab(wanted, device)
+    only = only or ([RUNS] if lab.size.entrants else [])
     wanted.out.mkdir(parents=True, exist_ok=True)
     part, parts = _shard(wanted.shard)
     records = Records(wanted.out, part, _config(wanted, lab))
@@ -68,7 +70,8 @@ def main(args: Sequence[str]) -> int:
             print(f"{name}: {len(found['rows'])} rows", flush=True)
     if only and RUNS not in only:
         return 0
-    rules = _among("--rules", wanted.rules, (*CORRECTIONS, *FAIR))
+    named = dict.fromkeys((*CORRECTIONS, *FAIR, *(cell.correction for cell in cells(lab.size))))
+    rules = _among("--rules", wanted.rules, tuple(named))
     mine = [
         cell
         for cell in cells(lab.size)
@@ -82,10 +85,13 @@ def main(args: Sequence[str]) -> int:
     for done, cell in enumerate(todo):
         if time.monotonic() > deadline:
             print(f"stopped by --minutes: {len(todo) - done} of {len(todo)} cells left")
-            return 0
-        chosen = benches if cell.headline else benches[:1]
+            break
+        chosen = benches if cell.headline or lab.size.entrants else benches[:1]
         _tell(cell, records.get(cell.key, lambda c=cell, b=chosen: run_cell(lab, c, b, metrics)))  # type: ignore[misc]
-    print("the study is complete")
+    else:
+        print("the study is complete")
+    if lab.size.entrants and (study := read(wanted.out)):
+        print(table(study))
     return 0
 
 
@@ -110,7 +116,7 @@ def _lab(wanted: argparse.Namespace, device: torch.device) -> Lab:
         torch.from_numpy(fashion.load_states(part, wanted.data)).float().to(device)
         for part in ("train", "test")
     )
-    if wanted.size == "tiny":
+    if wanted.size.endswith("tiny"):
         train, test = train[:200], test[:100]
     fast, exact = denoisers(net, net.config.picture, device, ROWS, compiled=not wanted.eager)
     return Lab(size, device, fast, exact, train, test)
@@ -139,7 +145,7 @@ def _benches(wanted: argparse.Namespace, lab: Lab, device: torch.device) -> list
 def _tell(cell: Cell, record: dict[str, Any]) -> None:
     shown = [
         f"{key} {record[key]['value']:.4g}"
-        for key in ("flow_error", "FD-classifier", "FD-EffLite0", "artifacts")
+        for key in ("flow_error", "energy", "FD-classifier", "FD-EffLite0", "artifacts")
         if key in record
     ]
     print(cell.key, *(shown or [record.get("stopped", "")]), flush=True)
@@ -150,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="folder of the Fashion-MNIST files")
     parser.add_argument("--out", type=Path, required=True, help="folder of study-*.jsonl")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
-    parser.add_argument("--size", default="full", help="full or tiny")
+    parser.add_argument("--size", default="full", help=", ".join(SIZES))
     parser.add_argument("--device", help="cuda or cpu; by default what is there")
     parser.add_argument("--eager", action="store_true", help="do not compile on a GPU")
     parser.add_argument("--shard", default="0/1", help="i/n: the i-th of n shares, from 0")

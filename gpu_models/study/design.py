@@ -33,6 +33,12 @@ FAIR: Mapping[str, Clip] = MappingProxyType(
 multistep candidates, clipped on both sides. Run with the first seed."""
 FAIR_EVALUATIONS = (4, 6, 8, 10)
 """The budgets that run first."""
+ENTRANTS = (
+    *("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3", "unit-speed-3"),
+    *("ipndm-3+pilot", "unit-speed-3+pilot", "ipndm-3+chooser"),
+    *("ipndm-3+gated", "unit-speed-3+gated"),
+)
+"""What the second part compares, each with its correction: first what it is compared with."""
 HEADLINE_SOLVERS = ("euler", "dpmpp-2m", "unipc-2", "ipndm-3")
 HEADLINE_EVALUATIONS = (4, 6, 8, 10)
 
@@ -100,6 +106,9 @@ class Size:
         Noise levels of the denoiser's error; steps of the grid of the coefficients and the costs.
     repeats : int
         Timed rounds.
+    entrants : tuple of str
+        ``solver`` or ``solver+correction``: of the second part, which has no other runs; none of
+        the first.
     """
 
     samples: int = 10_000
@@ -117,6 +126,7 @@ class Size:
     levels: int = 18
     steps: int = 8
     repeats: int = 5
+    entrants: tuple[str, ...] = ()
 
 
 SIZES: Mapping[str, Size] = MappingProxyType(
@@ -139,6 +149,20 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             steps=3,
             repeats=1,
         ),
+        "entrants": Size(
+            seeds=2,
+            long_steps=40,
+            evaluations=FAIR_EVALUATIONS,
+            entrants=ENTRANTS,
+        ),
+        "entrants-tiny": Size(
+            samples=16,
+            seeds=1,
+            long_steps=2,
+            evaluations=(3, 4, 5),
+            grids=("karras",),
+            entrants=ENTRANTS,
+        ),
     }
 )
 
@@ -148,7 +172,16 @@ def cells(size: Size) -> list[Cell]:
 
     Those come in groups that are whole: all solvers and grids of a rule at the first budgets, rule
     by rule, then the rest of the budgets.
+
+    Of a size with entrants: these alone, grid by grid and seed by seed, every budget whole.
     """
+    if size.entrants:
+        setups = itertools.product(size.grids, range(size.seeds), size.evaluations)
+        return [
+            Cell(solver, evaluations, grid, correction, seed)
+            for grid, seed, evaluations in setups
+            for solver, correction in map(competitor, size.entrants)
+        ]
     crossed = itertools.product(size.solvers, size.evaluations, size.grids, CORRECTIONS)
     every = [
         Cell(solver, evaluations, grid, correction, 0)
@@ -173,6 +206,13 @@ def cells(size: Size) -> list[Cell]:
     return [*headline, *rest, *again, *fair]
 
 
+def competitor(entrant: str) -> tuple[str, str]:
+    """Return ``ipndm-3+pilot`` as its solver and its correction, ``none`` where none is named."""
+    solver, _, correction = entrant.partition("+")
+    return solver, correction or "none"
+
+
 def as_json(size: Size) -> dict[str, Any]:
-    """Return the size as JSON."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(size).items()}
+    """Return the size as JSON; a study of the first part says nothing of entrants."""
+    found = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(size).items()}
+    return found if size.entrants else {k: v for k, v in found.items() if k != "entrants"}

@@ -91,9 +91,17 @@ class Pair:
         return float(other.value / plain.value)
 
     def z(self, quantity: str) -> float:
-        """Return the difference in joint standard errors, positive where the other is larger."""
+        """Return the difference in standard errors, positive where the other is larger.
+
+        Joint errors, or where both records keep groups of the same start states, the paired one.
+        """
         plain, other = self.values(quantity)
-        return float(other.value - plain.value) / max(math.hypot(plain.error, other.error), 1e-300)
+        error = math.hypot(plain.error, other.error)
+        groups = [one.get(quantity, {}).get("groups") for one in (self.plain, self.other)]
+        if all(groups):
+            gaps = [b - a for a, b in zip(*groups, strict=True)]
+            error = stdev(gaps) / math.sqrt(len(gaps))
+        return float(other.value - plain.value) / max(error, 1e-300)
 
     @property
     def name(self) -> str:

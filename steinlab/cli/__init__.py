@@ -7,8 +7,6 @@ Exit codes: 0 done, 1 not trustworthy or a defect of the laboratory (with a trac
 (one line on stderr), 130 interrupted, 143 told to end.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import signal
@@ -64,7 +62,11 @@ COMMANDS: Mapping[str | None, Sequence[Callable[..., Any]]] = {
 }
 for _panel, _commands in COMMANDS.items():
     for _command in _commands:
-        app.command(_command.__name__.replace("_", "-"), rich_help_panel=_panel)(_command)
+        app.command(
+            _command.__name__.replace("_", "-"),
+            rich_help_panel=_panel,
+            context_settings={"ignore_unknown_options": _command is check_grid},  # numbers below 0
+        )(_command)
 
 
 def _summary(entry: EntryPoint) -> str:

@@ -1,7 +1,5 @@
 """``steinlab calibrate``: fit a table of moves for a model, a solver and a grid, and store it."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Annotated

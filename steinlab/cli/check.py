@@ -1,7 +1,5 @@
 """``steinlab check``: conformance of anyone's sampler, scheduler, denoiser, correction or law."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``steinlab check-grid``: what is wrong with a list of noise levels."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

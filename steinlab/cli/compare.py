@@ -40,6 +40,10 @@ MOST_SEEDS = 1000
 DATA = "data_energy_distance"
 """The column that networks have besides, where the law of their data is known."""
 
+FLOW = ("flow_error", "paired_energy")
+"""The columns that compare with the flow's ends, which a solver that draws noise does not follow:
+the cell then says by law."""
+
 
 def compare(  # noqa: PLR0917
     spec_file: SpecArgument,
@@ -222,12 +226,15 @@ def _best(block: list[Row], name: str) -> float:
 
 
 def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
+    from steinlab.solvers.base import noises
+
     cells = [first, str(row.spent), row.solver.label, escape(row.correction.label)]
     if row.stopped:
         return [*cells, "[red]stopped[/]", *[""] * (len(best) - 1)]
     for name, value in best.items():
         entry = row.measured[name]
-        text = "" if entry is None else plus_minus(entry.value, entry.error)
+        absent = "by law" if noises(row.solver.solver) and name in FLOW else ""
+        text = absent if entry is None else plus_minus(entry.value, entry.error)
         cells.append(f"[bold green]{text}[/]" if entry and entry.value == value else text)
     return cells
 

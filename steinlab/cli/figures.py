@@ -1,7 +1,5 @@
 """``steinlab figures``: paper figures and the data behind each."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """``steinlab models``: what is registered, with size and provenance."""
 
-from __future__ import annotations
-
 from rich.text import Text
 
 from steinlab.cli.output import JsonOption, new_table, show, write_json

@@ -1,7 +1,5 @@
 """What commands share: numbers and ids on the command line, progress, tables, JSON."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os

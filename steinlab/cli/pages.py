@@ -1,7 +1,5 @@
 """``steinlab pages`` and what makes parts of pages: renew or check what is made of records."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Any

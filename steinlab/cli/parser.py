@@ -1,7 +1,5 @@
 """What a command of another package parses its arguments by: bad input is one line, exit code 2."""
 
-from __future__ import annotations
-
 import argparse
 import textwrap
 from typing import NoReturn

@@ -1,7 +1,5 @@
 """``steinlab replay``: run one stored case again."""
 
-from __future__ import annotations
-
 from rich.text import Text
 
 from steinlab.cli.output import JsonOption, SpecArgument, new_table, show, styled, write_json

@@ -1,7 +1,5 @@
 """``steinlab report``: one self-contained HTML page of the ledger, its figures and findings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

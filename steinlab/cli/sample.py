@@ -41,7 +41,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     model: Annotated[
         str, id_option("steinlab.diffusion.models:registered", "One that `steinlab models` lists.")
     ],
-    solver: Annotated[str, id_option("steinlab.solvers:SOLVER_IDS", "dpmpp-2m, heun, euler, ...")],
+    solver: Annotated[str, id_option("steinlab.solvers:KNOWN_IDS", "dpmpp-2m, heun, euler, ...")],
     evaluations: Annotated[
         int | None,
         number_option(
@@ -82,8 +82,7 @@ def sample(  # noqa: PLR0917 - typer calls it by name
     samples: Annotated[int, number_option(whole(1, MAX_SAMPLES), "Draw this number.")] = 16,
     seed: SeedOption = 0,
     out: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write them here: .png, .npy or .npz."),
+        str | None, typer.Option(metavar="FILE", help="Write them here: .png, .npy or .npz.")
     ] = None,
     silent: ProgressOption = False,
 ) -> None:

@@ -1,7 +1,5 @@
 """``steinlab show``: the card of one claim, or the list of all."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``steinlab tournament``: every correction on many problems, against the plain solver."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +11,7 @@ from steinlab.errors import one_of
 
 
 def tournament(  # noqa: PLR0917
-    profile: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    profile: Annotated[str, typer.Option(help="quick, full or second.")] = "quick",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep finished cells here, and resume.")
     ] = None,
@@ -36,7 +34,7 @@ def tournament(  # noqa: PLR0917
     solvers: Annotated[
         str | None,
         id_option(
-            "steinlab.solvers:SOLVER_IDS",
+            "steinlab.solvers:KNOWN_IDS",
             "Play these solvers only, other packages' too.",
             metavar="ID,ID",
         ),

@@ -1,7 +1,5 @@
 """``steinlab trace``: which step of a run contributes what to its final error."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,7 +54,8 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     from steinlab.experiments.specs.fields import integer, mapping, text
     from steinlab.experiments.specs.grids import grid_for
     from steinlab.experiments.specs.laws import data_from_json
-    from steinlab.solvers import ALIASES, SOLVER_IDS
+    from steinlab.solvers import ALIASES, KNOWN_IDS, get_solver
+    from steinlab.solvers.base import require_path
     from steinlab.storage import MAX_SEED, read_json
     from steinlab.testing.adapters import as_subject, from_solver
     from steinlab.testing.targets import load_target
@@ -71,8 +70,9 @@ def _read(file: Path) -> tuple[Any, Any, Any, Any]:
     if ("solver" in fields) == ("target" in fields):
         raise InputError("SPEC must hold a solver or a target, one of the two")
     if "solver" in fields:
-        known = [*SOLVER_IDS, *ALIASES]
+        known = [*KNOWN_IDS, *ALIASES]
         name = one_of("solver", text(fields["solver"], "solver"), known, "docs/solvers.md")
+        require_path(get_solver(name, process), "a trace to the flow's end")
         subject = from_solver(name, process)
     else:
         subject = as_subject(load_target(text(fields["target"], "target")))

@@ -76,8 +76,7 @@ def verify(  # noqa: PLR0917
     workers: WorkersOption = "auto",
     seed: SeedOption = 0,
     scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler."),
+        str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler.")
     ] = None,
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
@@ -103,11 +102,13 @@ def verify(  # noqa: PLR0917
     one_of("--profile", profile, PROFILES)
     wanted, known = chosen(files or [], claims, claim_ids())
     wanted = narrowed(wanted, only)
+    shown = {"--list": list_them, "--quiet": quiet, "--verbose": verbose}
+    if sum(shown.values()) > 1:
+        one, other = [name for name, on in shown.items() if on][-2:]
+        raise InputError(f"{one} must be given without {other}, got both")
     if list_them:
         _list(wanted)
         return 0
-    if quiet and verbose:
-        raise InputError("--quiet must be given without --verbose, got both")
     check_target(target)
     folder = None if out is None else make_folder(out)
     expected = _expected(expect, known) if expect != OWN else None

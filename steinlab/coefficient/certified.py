@@ -1,7 +1,5 @@
 """Proved enclosures of the coefficient, and laws in double precision as exact numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from analytic import GaussianMixture

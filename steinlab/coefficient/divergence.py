@@ -9,8 +9,6 @@ A step with several evaluations of the denoiser is differentiated as a whole, in
 (:mod:`steinlab.coefficient.forward_mode`) or, with torch, in reverse mode.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -12,8 +12,6 @@ and for one evaluation of an exact denoiser three numbers of the data law suffic
 (:func:`three_scalar`). ``alpha, sigma`` are those of the level where the step begins.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -8,8 +8,6 @@ generates. Theorem 4.7 holds for every denoiser under either coupling, so ``stei
 ``reference`` agree within their errors; ``tweedie`` differs by the score error along ``u``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,11 +168,7 @@ Levels = tuple[NoiseLevel, NoiseLevel, tuple[NoiseLevel, ...]]
 
 
 def coupled_step(
-    denoiser: Denoiser,
-    solver: Solver,
-    levels: Levels,
-    x_star: np.ndarray,
-    rng: np.random.Generator,
+    denoiser: Denoiser, solver: Solver, levels: Levels, x_star: np.ndarray, rng: np.random.Generator
 ) -> Step:
     """Take a step ``(s, t, past)`` at ``x_star`` and fresh noise, coupled by :data:`COUPLING`."""
     (s, t, past), eps = levels, rng.standard_normal(x_star.shape)

@@ -166,10 +166,7 @@ class Integrated(NamedTuple):
         return Integrated(*(a + b.scaled(copies) for a, b in pairs))
 
 
-GAUSS_HERMITE_3 = (
-    np.array([-math.sqrt(3), 0.0, math.sqrt(3)]),
-    np.array([1 / 6, 2 / 3, 1 / 6]),
-)
+GAUSS_HERMITE_3 = (np.array([-math.sqrt(3), 0.0, math.sqrt(3)]), np.array([1 / 6, 2 / 3, 1 / 6]))
 """Exact for the polynomials of degree at most 5 under the standard normal law."""
 
 

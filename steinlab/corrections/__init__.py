@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from steinlab import plugins
+from steinlab.corrections.chooser import chooser
 from steinlab.corrections.epsilon_scale import EpsilonScale
 from steinlab.corrections.fitted import FITTED, auto_v1, calibrated
 from steinlab.corrections.flow_oracle import SpanFloor, flow_oracle
@@ -48,6 +49,7 @@ CORRECTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "auto": auto,
         "auto-v1": auto_v1,
         "pilot": pilot,
+        "chooser": chooser,
         "gated": gated,
     }
 )
@@ -119,6 +121,7 @@ __all__ = [
     "auto",
     "auto_v1",
     "calibrated",
+    "chooser",
     "correction_factory",
     "flow_oracle",
     "gated",

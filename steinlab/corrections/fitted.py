@@ -50,11 +50,7 @@ LEAST_STATES = 5
 
 
 def calibrate(
-    run: Run,
-    *,
-    model: str,
-    directions: tuple[str, ...] = FITTED,
-    substeps: int = SUBSTEPS,
+    run: Run, *, model: str, directions: tuple[str, ...] = FITTED, substeps: int = SUBSTEPS
 ) -> Table:
     """Fit a table to the flow of the run's denoiser from the run's states, and judge it.
 
@@ -185,7 +181,8 @@ class FittedOnTheRun:
     Parameters
     ----------
     fit : callable
-        ``(run of the first states, model=name) -> table``, such as :func:`calibrate`.
+        ``(run of the first states, model=name) -> table``, such as :func:`calibrate`; or what is
+        prepared for the run, its price per state looked at.
     price : callable
         ``(solver, grid) -> evaluations`` per state looked at, at most.
     guarantee : str
@@ -195,7 +192,7 @@ class FittedOnTheRun:
     name : str
     """
 
-    fit: Callable[..., Table]
+    fit: Callable[..., Table | Prepared]
     price: Callable[[Solver | Plan, Grid], float]
     guarantee: str
     states: int
@@ -210,11 +207,13 @@ class FittedOnTheRun:
         return self.price(solver, grid) * min(self.states, batch) / batch
 
     def prepare(self, run: Run) -> Correction:
-        """Return the table's correction of this run."""
+        """Return the correction of this run: the table's, or what was prepared instead."""
         part = first_states(run, self.states)
-        table = self.fit(part, model="this run")
+        made = self.fit(part, model="this run")
+        if isinstance(made, Table):
+            made = Prepared(Calibrated(made), self.name, made.evaluations, made.note)
         share = part.x.shape[-2] / run.x.shape[-2]
-        return Prepared(Calibrated(table), self.name, table.evaluations * share, table.note)
+        return replace(made, name=self.name, price=made.price * share)
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:  # noqa: ARG002
         """Refuse: the run is not known."""

@@ -83,7 +83,9 @@ class Gated:
     def prepare(self, run: Run) -> Correction:
         """Return the correction, or none, with what it cost to tell."""
         if is_guided(run.denoiser):
-            note = "declined: a guided denoiser is no law's posterior mean"
+            note = (
+                "declined: a guided denoiser, or one that scales states, is no law's posterior mean"
+            )
             return Prepared(NoCorrection(), self.name, 0.0, note)
         made = prepared(self.inner, run)
         paid = made.price if isinstance(made, Prepared) else 0.0

@@ -23,4 +23,7 @@ def no_law(step: Step, under_guidance: str) -> str:
     """Return why the denoiser's law says nothing of a step's states, empty if it does."""
     if under_guidance == "act" or not is_guided(step.denoiser):
         return ""
-    return "a guided denoiser is no law's posterior mean (under_guidance: act)"
+    return (
+        "a guided denoiser, or one that scales states, is no law's posterior mean "
+        "(under_guidance: act)"
+    )

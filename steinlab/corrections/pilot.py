@@ -25,6 +25,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from analytic.arrays import host
 from steinlab.corrections.calibrated import Calibrated, Table
@@ -39,7 +40,6 @@ from steinlab.corrections.fitted import (
 )
 from steinlab.diffusion.grids import Grid
 from steinlab.errors import InputError
-from steinlab.metrics import student
 from steinlab.solvers.base import Solver
 from steinlab.solvers.loop import Run
 from steinlab.solvers.plans import Plan, evaluations_on
@@ -114,8 +114,10 @@ def fit_pilot(
     return replace(table or no_gain(run, directions, model), evaluations=price)
 
 
-def improves(moved: np.ndarray, plain: np.ndarray) -> bool:
+def improves(moved: np.ndarray, plain: np.ndarray, tries: int = 1) -> bool:
     """Whether the paired differences lie below 0 by :data:`SIGNIFICANCE` standard errors.
+
+    ``tries`` share the level: of as many without a gain, one passes as rarely as a single one.
 
     Examples
     --------
@@ -126,8 +128,8 @@ def improves(moved: np.ndarray, plain: np.ndarray) -> bool:
     if not np.isfinite(moved).all() or not np.isfinite(plain).all():
         return False
     difference, n = moved - plain, len(plain)
-    error = student(n) * float(difference.std(ddof=1)) / math.sqrt(n)
-    return bool(difference.mean() + SIGNIFICANCE * error < 0)
+    factor = float(stdtrit(n - 1, 1 - ndtr(-SIGNIFICANCE) / tries))
+    return bool(difference.mean() + factor * float(difference.std(ddof=1)) / math.sqrt(n) < 0)
 
 
 def price_of(

@@ -8,7 +8,9 @@ import numpy as np
 
 from analytic.arrays import Array
 from steinlab.diffusion.denoisers import of_states
+from steinlab.solvers.base import Solver
 from steinlab.solvers.loop import Prepares, Run
+from steinlab.solvers.plans import Plan
 from steinlab.solvers.step import Correction, Diagnostics, Step
 
 
@@ -24,12 +26,15 @@ class Prepared:
         Evaluations per state of the batch that were spent before the first step.
     note : str
         What the first step says beside the correction's own note.
+    solver : Solver or Plan, optional
+        Takes the run's steps in place of the solver that was asked for.
     """
 
     correction: Correction
     name: str
     price: float
     note: str = ""
+    solver: Solver | Plan | None = None
 
     @property
     def depth(self) -> int:

@@ -79,9 +79,7 @@ class LawMatchedMoments:
 
     def _scale(self) -> LawMatched:
         return LawMatched(
-            states=self.states,
-            significance=self.significance,
-            under_guidance=self.under_guidance,
+            states=self.states, significance=self.significance, under_guidance=self.under_guidance
         )
 
     def __call__(self, step: Step, rng: np.random.Generator) -> tuple[Array, Diagnostics]:

@@ -1,7 +1,5 @@
 """Derivatives of torch denoisers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

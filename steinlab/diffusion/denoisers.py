@@ -4,8 +4,6 @@ Every prediction is affine in the denoised state: ``D = a x + b output``, with `
 ``x = alpha x0 + sigma eps``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

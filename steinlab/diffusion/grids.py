@@ -10,8 +10,6 @@ flow grids do elsewhere. Grids over the process's range have ``sigma_min`` and `
 ends in ``sigma / alpha``. A list of ``sigma / alpha`` or of times, :data:`GIVEN`, is a grid too.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import itertools
@@ -326,6 +324,7 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
 
 def _values(values: Any, path: str) -> tuple[float, ...]:
     """Return given levels: numbers >= 0 that decrease, infinity among them."""
+    values = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(values, list | tuple) or len(values) < 2:
         raise InputError(f"{path} must be a list of at least 2 numbers, got {quote(values)}")
     found: list[float] = []
@@ -487,8 +486,8 @@ def _cut(process: Process, options: dict[str, Any]) -> Process:
     cut = dataclasses.replace(process, **bounds)
     if not cut.t_min < cut.t_max:
         raise InputError(
-            f"grid: sigma_min must be less than sigma_max, got sigma/alpha from "
-            f"{cut.ratio_max:g} to {cut.ratio_min:g}"
+            f"grid: sigma_min must be less than sigma_max, got {cut.ratio_min:g} and "
+            f"{cut.ratio_max:g}"
         )
     return cut
 

@@ -4,7 +4,8 @@ r"""Guidance and thresholding: denoisers made of denoisers.
 ``w = 0`` the unconditional one, ``w > 1`` guides. (Some write ``1 + w`` for it.) Denoised states,
 eps, v and velocities at one ``x`` are affine in each other, so the same ``w`` serves them all.
 
-A guided denoiser is no posterior mean: it carries ``guided = True``, which corrections that rest on
+A guided denoiser is no posterior mean, nor is one whose states are rescaled: it carries ``guided =
+True``, which corrections that rest on
 the law's identity look at. Stein's identity needs no law of the denoiser's, so Theorem 4.7 stays
 exact for it (the claim ``guided-coefficient``).
 
@@ -197,18 +198,14 @@ def _is_number(value: Any) -> bool:
 
 
 def autoguidance(
-    model: Denoiser,
-    weaker: Denoiser,
-    w: float,
-    *,
-    interval: tuple[float, float] = (0.0, math.inf),
+    model: Denoiser, weaker: Denoiser, w: float, *, interval: tuple[float, float] = (0.0, math.inf)
 ) -> Guided:
     """Return a model guided by a weaker version of itself: :func:`guided`, ``w = 1`` the model."""
     return guided(model, weaker, w, interval=interval)
 
 
 def is_guided(denoiser: Any) -> bool:
-    """Whether a denoiser says that it is guided, so that no law has it as its posterior mean."""
+    """Whether a denoiser says that it is guided, or scaled: no law has it as its posterior mean."""
     return bool(getattr(denoiser, "guided", False))
 
 
@@ -251,8 +248,8 @@ class Thresholded:
 
     @property
     def guided(self) -> bool:
-        """Whether the denoiser within is guided."""
-        return is_guided(self.denoiser)
+        """Whether no law has it as its posterior mean: the denoiser within, or states rescaled."""
+        return self.percentile is not None or is_guided(self.denoiser)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -292,6 +289,10 @@ def thresholded(
     Static: coordinates are clipped. Dynamic (Imagen's), with a ``percentile``: a state is clipped
     to ``[-s, s]`` and multiplied by ``bound / s``, ``s`` the percentile of its ``|D|`` or ``bound``
     if that is larger. Clipping passes ``jvp`` on; dynamic thresholding declines derivatives.
+
+    Clipping is a projection: of data within the bound it leaves an exact denoiser as it is, and
+    brings any other nearer. Dynamic thresholding scales whole states, and what it gives is no law's
+    posterior mean: it carries ``guided = True``.
 
     Parameters
     ----------

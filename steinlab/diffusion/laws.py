@@ -4,8 +4,6 @@ A package registers a law by one line of the entry-point group ``steinlab.laws``
 ``name = "package.module:law"``: a law, or a function of no arguments that returns one.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -38,15 +36,12 @@ class Law(Protocol):
     @property
     def dim(self) -> int:
         """Dimension ``d`` of the states."""
-        ...
 
     def __call__(self, x: Array, level: NoiseLevel, /) -> Array:
         """Denoise."""
-        ...
 
     def sample(self, n: int, rng: np.random.Generator, /) -> np.ndarray:
         """Draw ``n`` states, shape ``(n, d)``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -146,6 +141,16 @@ def _random(dim: int, modes: int, seed: int) -> GaussianMixture:
     return GaussianMixture(rng.dirichlet(np.full(modes, 2.0)), means, widths)
 
 
+def _spectrum(dim: int, modes: int, seed: int) -> GaussianMixture:
+    """Means that fall as ``1 / k``, variances as ``1 / k^2`` along axes of each mode's own."""
+    rng = np.random.default_rng(seed)
+    k = np.arange(1, dim + 1)
+    axes = [np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(modes)]
+    covariances = np.array([(q / k**2) @ q.T for q in axes])
+    means = rng.standard_normal((modes, dim)) / k
+    return GaussianMixture(rng.dirichlet(np.ones(modes)), means, covariances)
+
+
 def _five_modes() -> GaussianMixture:
     rng = np.random.default_rng(64)
     means, stds = rng.standard_normal((5, 64)), rng.uniform(0.2, 0.6, 5)
@@ -168,6 +173,18 @@ LAWS: Mapping[str, Callable[[], GaussianMixture]] = MappingProxyType(
     }
 )
 """Laws of the tournament; the number at the end of a name is the dimension."""
+
+FRESH_LAWS: Mapping[str, Callable[[], GaussianMixture]] = MappingProxyType(
+    {
+        "wide-3": lambda: _mixture(
+            [0.03, 0.07, 0.15, 0.2, 0.25, 0.3],
+            [[4, 0, 0], [0, -3, 1], [-2, 2, 2], [1, 1, -3], [-1, -1, 0], [1, 0, 1]],
+            np.square([0.03, 0.6, 0.1, 0.05, 0.3, 0.15]),
+        ),
+        "spectrum-32": partial(_spectrum, 32, 6, 7),
+    }
+)
+"""Laws of the tournament's second edition, on which no constant of a correction was chosen."""
 
 
 def _atoms() -> EmpiricalMixture:
@@ -203,12 +220,11 @@ def load_law(name: str, field: str = "law") -> Law:
     >>> load_law("student-1").dim
     1
     """
-    if name in LAWS:
-        return LAWS[name]()
-    if name in OTHER_LAWS:
-        return OTHER_LAWS[name]()
-    entries = plugins.registered(GROUP, [*LAWS, *OTHER_LAWS])
-    entry = entries[one_of(field, name, [*LAWS, *OTHER_LAWS, *entries])]
+    own: Mapping[str, Callable[[], Law]] = {**LAWS, **FRESH_LAWS, **OTHER_LAWS}
+    if name in own:
+        return own[name]()
+    entries = plugins.registered(GROUP, own)
+    entry = entries[one_of(field, name, [*own, *entries])]
     found: Any = plugins.loaded(entry, field)
     return as_law(found, f"{field} {name} of the package {plugins.package_of(entry)}")
 

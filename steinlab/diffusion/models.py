@@ -155,9 +155,7 @@ def _built_on(model: Model, device: str) -> Denoiser:
     return moved
 
 
-def noised_rows(
-    rows: np.ndarray,
-) -> Callable[[NoiseLevel, int, np.random.Generator], np.ndarray]:
+def noised_rows(rows: np.ndarray) -> Callable[[NoiseLevel, int, np.random.Generator], np.ndarray]:
     """Return a start that noises rows ``(m, d)``, in the manner of :meth:`Model.start`.
 
     Where as many states are asked for as there are rows, each is noised once, in order; else rows

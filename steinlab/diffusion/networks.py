@@ -4,6 +4,8 @@ A network sees flat states reshaped to its pictures, in EDM coordinates ``x / al
 ratio ``sigma / alpha`` or in those it was trained in, on its device and in its dtype, a bounded
 number of rows at a time. What it returns comes back in the library, dtype and device of the state,
 so the solvers keep float64 states around a float32 network, as EDM's reference sampler does.
+Around a network in half precision states are scaled, and its output turned into ``D``, in the wider
+of float32 and the states' own dtype; what the network is given is rounded once.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from analytic.arrays import Array, require_floating
 from steinlab.diffusion.autodiff import Differentiable
 from steinlab.diffusion.denoisers import PREDICTIONS
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 
 Function = Callable[..., torch.Tensor]
-"""``(states (N, d), level) -> D (N, d)`` in the network's dtype, each state on its own; with labels
-``(states, level, labels (N, ...))``."""
+"""``(states (N, d), level) -> D (N, d)``, each state on its own; with labels ``(states, level,
+labels (N, ...))``. In the network's dtype or, where that is half precision, in a wider one."""
 
 DEFAULT_ROWS = 1024
 """States that a network sees at once."""
@@ -106,7 +108,10 @@ class NetworkDenoiser:
         array([[1.],
                [2.]])
         """
-        tensor = torch.as_tensor(labels)
+        try:
+            tensor = torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"labels must be numbers, got {quote(labels)}") from None
         if tensor.is_floating_point():
             tensor = tensor.to(self.dtype)
         return replace(self, labels=tensor.to(self.device))
@@ -160,6 +165,8 @@ class NetworkDenoiser:
         require_floating(x)
         own = self.shape if tuple(x.shape[-len(self.shape) :]) == self.shape else (self.dim,)
         if tuple(x.shape[-len(own) :]) != own:
+            if x.ndim > len(self.shape) > 1:
+                raise ValueError(f"x must hold pictures {self.shape}, got {tuple(x.shape)}")
             raise ValueError(f"x must have {self.dim} coordinates, got {x.shape[-1]}")
         states = self._inside(x).reshape(-1, self.dim)
         labels = self._labels(len(states))
@@ -173,7 +180,7 @@ class NetworkDenoiser:
         require_floating(v, "v")
         shape = np.broadcast_shapes(tuple(v.shape), tuple(x.shape))
         number = math.prod(shape[: len(shape) - x.ndim])
-        probes = self._inside(v).expand(shape).reshape(number, *states.shape)
+        probes = self._inside(v, states.dtype).expand(shape).reshape(number, *states.shape)
         few = max(1, min(self.rows, number))
         columns = [
             torch.cat(
@@ -194,10 +201,12 @@ class NetworkDenoiser:
             raise ValueError(f"labels must be one, or one per state ({count}), got {len(labels)}")
         return (labels,)
 
-    def _inside(self, x: Array) -> torch.Tensor:
+    def _inside(self, x: Array, dtype: torch.dtype | None = None) -> torch.Tensor:
         if isinstance(x, np.ndarray):
             x = np.array(x)  # torch takes neither negative strides nor, quietly, read-only memory
-        return torch.as_tensor(x).to(device=self.device, dtype=self.dtype)
+        given: torch.Tensor = torch.as_tensor(x)
+        own, wide = self.dtype, torch.promote_types(given.dtype, torch.float32)
+        return given.to(device=self.device, dtype=dtype or (wide if _is_half(own) else own))
 
 
 def _blocks(count: int, size: int) -> list[slice]:
@@ -205,12 +214,14 @@ def _blocks(count: int, size: int) -> list[slice]:
     return [slice(i, i + size) for i in range(0, max(count, 1), size)]
 
 
+def _is_half(dtype: torch.dtype) -> bool:
+    return dtype.itemsize < torch.float32.itemsize
+
+
 def _outside(out: torch.Tensor, x: Array) -> Array:
     if isinstance(x, torch.Tensor):
         return out.to(device=x.device, dtype=x.dtype)
-    out = out.detach().cpu()
-    out = out.float() if out.dtype == torch.bfloat16 else out  # NumPy has no bfloat16
-    return out.numpy().astype(np.asarray(x).dtype)
+    return out.detach().cpu().numpy().astype(np.asarray(x).dtype)
 
 
 def _like(output: Any, given: torch.Tensor) -> torch.Tensor:
@@ -269,6 +280,7 @@ def from_torch(
     prediction: str,
     coordinates: str,
     time_of: Callable[[float], Any] | None = None,
+    time_dtype: torch.dtype | None = None,
     dtype: torch.dtype | None = None,
     device: str | None = None,
     rows: int = DEFAULT_ROWS,
@@ -300,6 +312,9 @@ def from_torch(
         ``sigma / alpha -> t``; by default the coordinates' own time: ``sigma`` (edm), the linear
         schedule's in [0, 1] (vp), ``sigma / (alpha + sigma)`` (flow). :func:`discrete_times` makes
         it of ``alphas_cumprod``.
+    time_dtype : torch.dtype, optional
+        Of ``t``, by default the network's: float32 for a network in half precision that embeds
+        times in float32, as diffusers' do. (bfloat16 has no 999, float16 no 999.3.)
     dtype, device : optional
         By default the network's own. Elsewhere a copy of the network is moved.
     rows, gradients, labels
@@ -309,8 +324,9 @@ def from_torch(
     ------
     ValueError
         For an unknown prediction or coordinates; for another ``shape``, ``dtype`` or ``time_of``
-        than asked for; if the network has dropout or batch statistics and
-        is in training mode; when called, if the network fails.
+        than asked for; if the network has dropout or batch statistics in training mode, then or
+        when called; when called, if the network fails, or at a time beyond the whole numbers of a
+        ``time_dtype`` of half precision.
 
     Examples
     --------
@@ -329,13 +345,21 @@ def from_torch(
     clock, inner = time_of or process.time, _shape(shape)
     if not callable(clock):
         raise ValueError(f"time_of must be a function of sigma / alpha, got {clock!r}")
-    _require_evaluation(net)
+    _require_evaluation(_watched(net))
+    for name, kind in (("dtype", dtype), ("time_dtype", time_dtype)):
+        if kind is not None and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+            raise ValueError(
+                f"{name} must be a floating one of torch, torch.float32 say, got {kind!r}"
+            )
 
-    def make(net: Any) -> Function:
+    def make(net: Any, dtype: torch.dtype) -> Function:
+        watched = _watched(net)
+
         def function(x: torch.Tensor, level: NoiseLevel, *labels: torch.Tensor) -> torch.Tensor:
             ratio = _ratio(level)
             if ratio == 0:
                 return x / float(level.alpha)
+            _require_evaluation(watched)
             if ratio == math.inf and process is EDM:
                 raise InputError(
                     f"level: alpha must be > 0 for a network in edm coordinates, got {level.alpha}"
@@ -344,20 +368,19 @@ def from_torch(
             scale = own.alpha / level.alpha if level.alpha else own.sigma / level.sigma
             a, b = PREDICTIONS[prediction](own)
             pictures = (x * float(scale)).reshape(-1, *inner)
-            times = _column(_time(clock, ratio), pictures)
-            output = _like(_unwrapped(_called(net, pictures, times, *labels)), pictures)
-            out: torch.Tensor = (a * pictures + b * output).reshape(x.shape)
+            given = pictures.to(dtype)
+            times = _column(_time(clock, ratio), given, time_dtype or dtype)
+            output = _like(_unwrapped(_called(net, given, times, *labels)), given)
+            out: torch.Tensor = (a * pictures + b * output.to(x.dtype)).reshape(x.shape)
             return out
 
         return function
 
     def remake(dtype: torch.dtype, device: str) -> Function:
-        return make(_moved(net, dtype, device))
+        return make(_moved(net, dtype, device), dtype)
 
     own_dtype, own_device = next(iter(_homes(net)), (torch.float32, torch.device("cpu")))
     dtype, device = dtype or own_dtype, str(device or own_device)
-    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise ValueError(f"dtype must be a floating one of torch, torch.float32 say, got {dtype!r}")
     _require_device(device)
     made = NetworkDenoiser(
         remake(dtype, device),
@@ -415,16 +438,27 @@ def _moved(net: Any, dtype: torch.dtype, device: str) -> Any:
     return copy.deepcopy(net).to(device=device, dtype=dtype)
 
 
-def _require_evaluation(net: Any) -> None:
-    """Refuse a network whose output would be random, or depend on the other states."""
-    if isinstance(net, torch.nn.Module):
-        kinds = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._BatchNorm)
-        for module in net.modules():
-            if isinstance(module, kinds) and module.training and getattr(module, "p", True):
-                raise ValueError(
-                    f"net must be in evaluation mode, call net.eval() first: "
-                    f"its {type(module).__name__} is training"
-                )
+def _watched(net: Any) -> list[Any]:
+    """Return the modules that must not train, and the network itself if it does not train now.
+
+    While they train, their output is random, or depends on other states.
+    """
+    if not isinstance(net, torch.nn.Module):
+        return []
+    nn = torch.nn.modules
+    kinds = (nn.dropout._DropoutNd, nn.batchnorm._BatchNorm, nn.MultiheadAttention, nn.RNNBase)
+    random = (one for one in net.modules() if isinstance(one, kinds))
+    kept = [one for one in random if getattr(one, "p", getattr(one, "dropout", True))]
+    return kept if net.training else [*kept, net]
+
+
+def _require_evaluation(watched: Sequence[Any]) -> None:
+    for part in watched:
+        if part.training:
+            raise ValueError(
+                f"net must be in evaluation mode, call net.eval() first: "
+                f"its {type(part).__name__} is training"
+            )
 
 
 def edm_denoiser(net: Callable[..., Any], shape: Sequence[int], **options: Any) -> NetworkDenoiser:
@@ -486,7 +520,8 @@ def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
     """Return ``sigma / alpha -> t`` for a network trained at ``t = 0, 1, ...`` with these values.
 
     Times between are interpolated in ``log(sigma / alpha)``; next to a level without noise or
-    without signal, where that is infinite, in ``atan(sigma / alpha)``.
+    without signal, where that is infinite, in ``atan(sigma / alpha)``. A ratio within 0.1 % of an
+    end is that end: a table in float32 has no more digits.
 
     Parameters
     ----------
@@ -521,7 +556,7 @@ def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
 
     def time_of(ratio: float) -> float:
         log = math.log(ratio) if 0 < ratio < math.inf else math.copysign(math.inf, ratio - 1)
-        slack = 0.0 if math.isinf(log) else 1e-9 * (1 + abs(log))
+        slack = 0.0 if math.isinf(log) else 1e-3
         if not logs[0] - slack <= log <= logs[-1] + slack:
             low, high = (float(end) for end in ratios[[0, -1]])
             raise InputError(f"sigma / alpha must be in {low:.4g} to {high:.4g}, got {ratio:.4g}")
@@ -534,5 +569,12 @@ def discrete_times(alphas_cumprod: Sequence[float]) -> Callable[[float], float]:
     return time_of
 
 
-def _column(value: float, pictures: torch.Tensor) -> torch.Tensor:
-    return torch.full((len(pictures),), value, dtype=pictures.dtype, device=pictures.device)
+def _column(value: float, pictures: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """One time per picture; refused where neighbouring whole numbers are one in the dtype."""
+    most = 2 / torch.finfo(dtype).eps
+    if _is_half(dtype) and abs(value) > most:
+        raise InputError(
+            f"time_of must return at most {most:g}, where whole numbers of {dtype} end, got "
+            f"{value:g}: pass time_dtype=torch.float32 if the network takes times in it"
+        )
+    return torch.full((len(pictures),), value, dtype=dtype, device=pictures.device)

@@ -1,7 +1,5 @@
 """Names with options: ``karras:rho=5``, or the object ``{"name": "karras", "rho": 5}``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

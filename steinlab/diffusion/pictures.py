@@ -1,7 +1,5 @@
 """States as pictures: how values become grey, and sheets of pictures, pixel for pixel."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -238,14 +238,7 @@ VP_LINEAR = Process(
     "vp-linear", _vp_levels, _linear_ratio, _linear_time, 1e-3, 1.0, _vp_rates(_linear_drift), 1.0
 )
 VP_COSINE = Process(
-    "vp-cosine",
-    _vp_levels,
-    _cosine_ratio,
-    _cosine_time,
-    1e-3,
-    0.9946,
-    _cosine_rates,
-    1.0,
+    "vp-cosine", _vp_levels, _cosine_ratio, _cosine_time, 1e-3, 0.9946, _cosine_rates, 1.0
 )
 VE = Process(
     "ve",

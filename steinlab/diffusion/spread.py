@@ -13,8 +13,6 @@ noise where the states follow the forward law, and ``l`` says by which Gaussian 
 it falls from the variance per coordinate at large noise to that within a mode at small noise.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

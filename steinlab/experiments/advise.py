@@ -18,8 +18,6 @@ is that of these states' scatter, and leaves out errors of states too rare to be
 mixture of few modes in 8 dimensions 600 others erred 1.5 to 2.2 times as much).
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -53,6 +51,7 @@ from steinlab.experiments.specs.fields import (
 )
 from steinlab.metrics import student
 from steinlab.solvers import SOLVERS, get_solver
+from steinlab.solvers.base import require_path
 from steinlab.solvers.gaussian_runs import flow_output, forward_law, gaussian_run
 from steinlab.solvers.loop import Run
 from steinlab.solvers.plans import evaluations_on, run_within
@@ -260,6 +259,7 @@ def _piloted(
     denoiser, rng = Counting(subject.denoiser), rng_of(seed, "advise")
     runs = []
     for spec, entry in ((one, entry) for one in specs for entry in one.solvers):
+        require_path(entry.solver, "advice by distances to the flow")
         try:
             _, plan, _, levels = next(runs_of(replace(spec, solvers=(entry,))))
         except InputError:

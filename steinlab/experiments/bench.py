@@ -144,6 +144,8 @@ class Bench:
     data : Target, optional
         Of the data that a network was trained on.
     metrics : tuple of str
+    back : callable, optional
+        Where a row's solver leads end states, up the noise and down again.
     """
 
     subject: Subject
@@ -153,6 +155,7 @@ class Bench:
     reference: Reference = Reference("", 0.0)
     data: Target | None = None
     metrics: tuple[str, ...] = DEFAULT_METRICS
+    back: Callable[[np.ndarray], np.ndarray] | None = None
 
     def samples(self, state: np.ndarray, index: np.ndarray | None = None) -> Samples:
         """Return end states, those of the start states ``index``, with their own law and flow.
@@ -162,7 +165,7 @@ class Bench:
         ends = self.ends
         if ends is not None and index is not None:
             ends = ends[index[index < len(ends)]]
-        return Samples(state, self.own.truth, ends, self.reference.error)
+        return Samples(state, self.own.truth, ends, self.reference.error, self.back)
 
     def measured(self, state: np.ndarray, index: np.ndarray | None = None) -> Measured:
         """Return the metrics of end states (:meth:`samples`), with ``data_`` those to the data."""
@@ -279,6 +282,7 @@ def flow_ends(
     noisy: NoiseLevel,
     clean: NoiseLevel,
     *,
+    rtol: float = FLOW_RTOL,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where the flow leads states ``(n, d)``, and the error of each ``(n,)``.
@@ -291,7 +295,7 @@ def flow_ends(
     if edge:
         size = math.sqrt(float(law.second_moment()) / law.dim)
         end = NoiseLevel(clean.alpha, clean.alpha * NEARLY_CLEAN * size)
-    flow = exact_flow(law, x, noisy, end, rtol=FLOW_RTOL, progress=progress)
+    flow = exact_flow(law, x, noisy, end, rtol=rtol, progress=progress)
     if not edge:
         return flow.state, flow.error
     ends = clean.alpha * law(flow.state, end)
@@ -299,10 +303,7 @@ def flow_ends(
 
 
 def follow_run(
-    request: Request,
-    subject: Subject,
-    name: str,
-    progress: Callable[[float], None] | None = None,
+    request: Request, subject: Subject, name: str, progress: Callable[[float], None] | None = None
 ) -> LongRun:
     """Return one of :data:`RUNS`; the first has its errors and at most ``FLOW_STATES`` states."""
     own = name == RUNS[0]

@@ -19,8 +19,6 @@ Guarantee: none beyond the expansion. Four splits leave the excess uncertain by 
 as the batch's, so it meets the limits of clipping about as often.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -8,12 +8,10 @@ long runs come first, each in a process, and reach the others through the cache
 seed and on what they are.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +43,8 @@ from steinlab.experiments.results import Row, name_of, packed, restored, to_json
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init_rows
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
+from steinlab.solvers.base import noises
+from steinlab.solvers.inversion import there_and_back
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint
@@ -126,7 +126,9 @@ class Comparison:
     ) -> None:
         self.spec = spec
         self.subject = subject_of(spec)
-        self.tasks = [_Task(*run, one) for run in runs_of(spec) for one in spec.corrections]
+        self.tasks = [
+            _Task(*run, one) for run in runs_of(spec) for one in spec.corrections_of(run[0])
+        ]
         if against is not None:
             alone = replace(spec, solvers=against[:1])
             base = [_Task(*run, against[1]) for run in runs_of(alone)]
@@ -280,6 +282,8 @@ def _solve(
 def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
     found: Measured | None = None
     noise: Noise | None = None
+    if noises(task.plan):
+        bench = replace(bench, ends=None)
 
     def again(index: np.ndarray, part: str) -> np.ndarray:
         half, stop = _solve(task, bench, spec.seed, bench.start[index], part)
@@ -290,7 +294,7 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
     with np.errstate(over="ignore", invalid="ignore"):  # squares of finite states may overflow
         run, stop = _solve(task, bench, spec.seed, bench.start)
         if stop is None:
-            found = bench.measured(run.state)
+            found = replace(bench, back=_back(task, bench)).measured(run.state)
             if any(done.estimate is not None for done in run.diagnostics):
                 noise = coefficient_noise(bench, run.state, again)
                 found = widened(found, noise)
@@ -311,10 +315,18 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
     )
 
 
+def _back(task: _Task, bench: Bench) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return the way up the noise and down again, where there is a level to begin it at."""
+    if len(task.grid) < 3 and not task.grid[-1].sigma:
+        return None
+    return lambda x: there_and_back(bench.subject.denoiser, x, task.grid, task.plan)
+
+
 def _note(task: _Task, bench: Bench, noise: Noise | None) -> str:
     price = evaluations_on(task.plan, task.grid)
     spends = f"spends {price} of {task.asked} evaluations" if price < task.asked else ""
-    notes = (spends, bench.reference.note, noise.note if noise else "")
+    by_law = "flow_error does not apply: its steps draw noise" if noises(task.plan) else ""
+    notes = (spends, bench.reference.note, noise.note if noise else "", by_law)
     return "; ".join(note for note in notes if note)
 
 

@@ -27,10 +27,8 @@ Rademacher probe gives ``v' M v``, of variance ``2 sum_{i != j} (M_s)_ij^2``, ``
 part.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -103,7 +101,7 @@ def log_likelihood(
     process: Process | str = "edm",
     *,
     solver: Solver | str = "dpmpp-3s",
-    grid: str | Mapping[str, Any] = "karras",
+    grid: str | Mapping[str, Any] | Sequence[float] = "karras",
     steps: int = 64,
     probes: int | Array | None = None,
     prior: Density | None = None,
@@ -111,16 +109,20 @@ def log_likelihood(
 ) -> LogLikelihood:
     """Return the log density of states at a process's least noisy level, by the probability flow.
 
-    A run up the noise of ``n = steps`` steps gives the value, with runs of half and a quarter as
-    many the error, the root of the sum of two squares:
+    A run up the noise of ``n = steps`` steps gives the value, with runs over every second and every
+    fourth of its levels the error, the root of the sum of two squares:
 
         steps    2 max(|l_n - l_(n/2)|, |l_n - l_(n/4)| / 2^p) / (2^p - 1)
         probes   their standard error, times :func:`steinlab.metrics.student`
 
-    ``p`` is the order that the three runs show, between 1 and the solver's own.
+    ``p`` is half less than the order that the three runs show, or than the solver's own if that is
+    less, between 1/2 and 2: few runs are long enough to show the order of their last halving, and a
+    stated error should rather be too large.
 
-    Two errors held in 99.9 % of 3000 states by the default solver at 64 steps (mixtures in 1, 2 and
-    8 dimensions, five processes), in 99 % at 16; other solvers need 64 or 128. The probes' form is
+    Two errors held in 95 % or more of 320 states with each of eight solvers of order one to four,
+    six grids and four processes at 16, 32 or 64 steps, and in 99.8 % of all; the root mean square
+    of the errors was nine times that of what they are for (the median of these runs). Fewer steps
+    show less. The probes' form is
     skewed: two errors missed in 10 % of 1200 states with 8 probes, in 7 % with 16, in 6 % with 32.
     The error knows nothing of what a normal ``prior`` leaves out.
 
@@ -131,11 +133,11 @@ def log_likelihood(
         States at the least noisy level, ``(N, d)`` or pictures; computed in float64.
     process : Process or str
     solver : Solver or str
-    grid : str or dict
+    grid : str, dict or list
         As for :func:`steinlab.diffusion.grids.make_grid`; the densities are at its last level,
         the process's least noisy but in grids with a range of their own.
     steps : int
-        A multiple of 4, at least 4.
+        A multiple of 4, at least 4; given levels have their own.
     probes : int or array (P, *x.shape), optional
         Rademacher probes a state, at least 2, or probes themselves. By default none where the
         denoiser knows its divergence or has few coordinates, else :data:`DEFAULT_PROBES`.
@@ -168,13 +170,11 @@ def log_likelihood(
     >>> bool(np.all(abs(found.value - law.log_prob(x, found.level)) < 2 * found.error))
     True
     """
-    if given_steps(grid) is not None:
-        raise ValueError(
-            "grid must be a named one, whose steps are doubled for the error, got given levels: "
-            "name its ends, karras:sigma_max=80,sigma_min=0.002 say"
-        )
+    given_levels = given_steps(grid)
+    steps = given_levels or steps
     if not isinstance(steps, int | np.integer) or steps < 4 or steps % 4:
-        raise ValueError(f"steps must be a multiple of 4 and >= 4, got {steps}")
+        what = "steps of the given grid" if given_levels else "steps"
+        raise ValueError(f"{what} must be a multiple of 4 and >= 4, got {steps}")
     process = get_process(process)
     solver = get_solver(solver, process) if isinstance(solver, str) else solver
     require_alone(solver, "a likelihood")
@@ -183,8 +183,9 @@ def log_likelihood(
     wide = _widened(denoiser, x, given, probes, seed)
     stated = prior and (lambda end, s: prior(xp.reshape(end, given), s))
     ends, spent = [], 0
-    for count in (steps, steps // 2, steps // 4):
-        levels = make_grid(process, grid, count, final_zero=False)
+    every = make_grid(process, grid, steps, final_zero=False)
+    for stride in (1, 2, 4):
+        levels = every[::stride]
         run = invert(wide, wide.begin(x), levels, solver)
         ends.append(wide.densities(run.state, levels[-1], levels[0], stated))
         spent += run.evaluations
@@ -196,17 +197,18 @@ def log_likelihood(
     if wide.count > 1:
         scatter = xp.std(fine, axis=-1, correction=1) * (student(wide.count) / wide.count**0.5)
         error = xp.sqrt(error**2 + scatter**2)
-    return LogLikelihood(value, error, levels[-1], wide.dim, spent)
+    return LogLikelihood(value, error, every[-1], wide.dim, spent)
 
 
 def _seen_order(near: Array, far: Array, most: int) -> float:
-    """Return the order that two differences of runs show, from 1 to the solver's own.
+    """Return half less than the order that two differences of runs show, from 1/2 to 2.
 
     The flow of ``L`` is singular at zero noise: where the last steps to it are long against its
     level, or the first leaves ``alpha = 0``, a solver of high order has a lower one.
     """
     sizes = [float((gap * gap).sum()) ** 0.5 for gap in (near, far)]
-    return min(max(math.log2(sizes[1] / sizes[0]), 1.0), most) if all(sizes) else most
+    seen = math.log2(sizes[1] / sizes[0]) if all(sizes) else most
+    return min(max(min(seen, most) - 0.5, 0.5), 2.0)
 
 
 def normal(x: Array, level: NoiseLevel) -> Array:

@@ -35,11 +35,14 @@ from steinlab.experiments.compare import Comparison
 from steinlab.experiments.results import Row, identity
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, correction_from_json
 from steinlab.experiments.specs.solvers import Options, SolverSpec, solver_from_json
+from steinlab.solvers.base import noises
 
 SEEDS = 5
 LEVEL = 0.05
 JUDGED = ("flow_error", "paired_energy")
 """Metrics compared where the SPEC names none: to the flow's ends from the same start states."""
+BY_LAW = ("energy_distance", "sliced_w2")
+"""The same where a solver draws noise, and follows no flow."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,9 @@ def against_of(text: str, spec: CompareSpec) -> tuple[SolverSpec, CorrectionSpec
         solvers[0] if solvers else solver_from_json(solver, "--against", **place),
         fixes[0] if fixes else correction_from_json(correction, "--against", Path()),
     )
-    if all((one, fix) == found for one in spec.solvers for fix in spec.corrections):
+    if noises(found[0].solver) and found[1].name != "none":
+        raise InputError(f"--against must have no correction for {solver}, got {text}")
+    if all((one, fix) == found for one in spec.solvers for fix in spec.corrections_of(one)):
         raise InputError(f"--against must be another than the SPEC's only row, got {text}")
     return found
 
@@ -155,7 +160,9 @@ def paired(
     if seeds < 2:
         raise ValueError(f"seeds must be >= 2, got {seeds}")
     tell = progress or (lambda _done, _what: None)
-    metrics = JUDGED if spec.metrics == DEFAULT_METRICS else spec.metrics
+    drawn = any(noises(one.solver) for one in (*spec.solvers, against[0]))
+    default = BY_LAW if drawn else JUDGED
+    metrics = default if spec.metrics == DEFAULT_METRICS else spec.metrics
     spec = replace(spec, metrics=metrics)
     numbers = tuple(spec.seed + k for k in range(seeds))
     found: list[list[Row]] = []

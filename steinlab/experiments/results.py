@@ -1,7 +1,5 @@
 """Rows of a comparison: what they hold, their JSON, and their numbers apart."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The ledger on a terminal: one line per claim, grouped by verdict, and the card of one claim."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What the numbers of a ledger's row mean, in words a reader can check."""
 
-from __future__ import annotations
-
 import functools
 import html
 import json
@@ -13,7 +11,8 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from steinlab.verification.claim import COUNTS_AS, error_places, rounded
+from steinlab.verification.claim import COUNTS_AS
+from steinlab.verification.quantities import error_places, rounded
 
 MEANING = {
     "proved": "a symbolic derivation, checked step by step, under the stated axioms",

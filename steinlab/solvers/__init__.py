@@ -1,7 +1,5 @@
 """Solvers: one small file per family, one line each in the registry."""
 
-from __future__ import annotations
-
 from steinlab.solvers.adams import IPNDM, deis_tab
 from steinlab.solvers.base import (
     Candidate,
@@ -16,16 +14,17 @@ from steinlab.solvers.base import (
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
-from steinlab.solvers.plans import (
-    Plan,
-    evaluations_on,
-    lowered,
-    make_plan,
-    matching_start,
-    plan_of,
-)
+from steinlab.solvers.plans import Plan, evaluations_on, lowered, make_plan, matching_start, plan_of
 from steinlab.solvers.pndm import pndm
-from steinlab.solvers.registry import ALIASES, ON_PROCESS, SOLVER_IDS, SOLVERS, get_solver
+from steinlab.solvers.registry import (
+    ALIASES,
+    KNOWN_IDS,
+    ON_PROCESS,
+    SOLVER_IDS,
+    SOLVERS,
+    STOCHASTIC,
+    get_solver,
+)
 from steinlab.solvers.runge_kutta import runge_kutta
 from steinlab.solvers.unipc import unipc
 
@@ -38,9 +37,11 @@ __all__ = [
     "EULER",
     "HEUN",
     "IPNDM",
+    "KNOWN_IDS",
     "ON_PROCESS",
     "SOLVERS",
     "SOLVER_IDS",
+    "STOCHASTIC",
     "Candidate",
     "Evaluation",
     "History",

@@ -30,8 +30,6 @@ slopes half of the third, so 3M is of order two.
 on uneven grids for every ``N > 1``.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable

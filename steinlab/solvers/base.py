@@ -9,8 +9,6 @@ the first-order step is ``T = kappa x + beta D(x)``. The residual ``u = x - T(x)
 ``1 - kappa = (sigma_s - sigma_t) / sigma_s``, never as a difference of nearly equal states.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -78,6 +76,9 @@ class Evaluation:
 History = tuple[Evaluation, ...]
 """Past evaluations, newest first, without the one of the step being taken."""
 
+Noise = tuple[Array, ...]
+"""The standard normals of one step, each of the states' shape."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -105,7 +106,11 @@ class Candidate:
 
 
 class Solver(Protocol):
-    """A diffusion-ODE solver."""
+    """A diffusion-ODE solver.
+
+    One whose step draws says by ``noises`` how many arrays of standard normals it wants; its step
+    takes them as the keyword ``noise`` and stays pure, and its ``order`` is a weak one.
+    """
 
     @property
     def name(self) -> str:
@@ -267,6 +272,28 @@ def require_alone(solver: Any, what: str) -> None:
         raise InputError(
             f"solver must take each state alone for {what}, got {solver.name}, whose step depends "
             "on the whole batch"
+        )
+
+
+def noises(solver: Any) -> int:
+    """Return how many arrays of standard normals a step wants, 0 for a deterministic solver."""
+    solvers = getattr(solver, "solvers", (solver,))
+    return max(int(getattr(one, "noises", 0)) for one in solvers)
+
+
+def require_noise(solver: Any, noise: Noise) -> None:
+    """Raise ``ValueError`` unless a step got its normals."""
+    if len(noise) != solver.noises:
+        raise ValueError(
+            f"noise must hold {solver.noises} arrays for {solver.name}, got {len(noise)}"
+        )
+
+
+def require_path(solver: Any, what: str) -> None:
+    """Raise ``InputError`` where something needs a solver that draws no noise."""
+    if noises(solver):
+        raise InputError(
+            f"solver must draw no noise for {what}, got {solver.name}, which is judged by law"
         )
 
 

@@ -1,7 +1,5 @@
 """DDIM, which is Euler in ``sigma / alpha`` on ``x / alpha`` and DPM-Solver++(1)."""
 
-from __future__ import annotations
-
 from analytic import NoiseLevel
 from steinlab.solvers.base import LinearMultistep, LinearStep, first_order
 

@@ -24,8 +24,6 @@ The DPM-Solver++ multistep solvers (Lu et al., 2022) are of this form. With ``h 
 The published 3M has ``c = 1`` and is of order two; the expansion of ``D`` gives ``c = 2``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from analytic import NoiseLevel
@@ -94,10 +92,6 @@ DPMPP_3M = LinearMultistep("dpmpp-3m", order=2, depth=2, weights=exponential_wei
 """DPM-Solver++(3M) as published and as every peer has it (``c = 1``)."""
 
 DPMPP_3M_EXACT = LinearMultistep(
-    "dpmpp-3m-exact",
-    order=2,
-    depth=2,
-    weights=exponential_weights(decaying_moments),
-    full_order=3,
+    "dpmpp-3m-exact", order=2, depth=2, weights=exponential_weights(decaying_moments), full_order=3
 )
 """DPM-Solver++(3M) with ``c = 2``: of order three if its first two steps are accurate enough."""

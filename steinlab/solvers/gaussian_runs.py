@@ -4,9 +4,10 @@ For data ``N(m, C)`` the denoiser is affine and diagonal in the eigenvectors of 
 
     D(x) = m + sum_k (alpha l_k / v_k) q_k q_k' (x - alpha m),   v_k = alpha^2 l_k + sigma^2,
 
-and every solver combines states and outputs linearly. A run is therefore an affine map of its
-start, with one gain per eigenvector: ``x_i = mean_i + Q diag(g_i) Q' (x_0 - mean_0)``. A Gaussian
-start gives a Gaussian output. Gaussians with common eigenvectors and standard deviations ``s`` have
+and every solver combines states, outputs and normals linearly. A run is therefore an affine map of
+its start, with one gain per eigenvector: ``x_i = mean_i + Q diag(g_i) Q' (x_0 - mean_0)``, and of a
+stochastic solver's normals, whose squared gains add to the variance. A Gaussian start gives a
+Gaussian output. Gaussians with common eigenvectors and standard deviations ``s`` have
 
     W_2^2 = |m - m'|^2 + sum_k (s_k - s'_k)^2.
 
@@ -18,8 +19,6 @@ Pierret and Galerne, "Diffusion models for Gaussian distributions: exact solutio
 errors", 2024, arXiv 2405.14250.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
 from steinlab.diffusion.grids import require_grid
-from steinlab.solvers.base import Solver, require_alone
+from steinlab.solvers.base import Noise, Solver, noises, require_alone, require_path
 from steinlab.solvers.loop import solve
 from steinlab.solvers.plans import Plan
 
@@ -142,13 +141,26 @@ def gaussian_run(
     mean, variances, basis = _parts(law)
     require_alone(solver, "the closed form of a run")
     start = start or forward_law(law, grid[0])
-    # two runs side by side: the linear part from 1, and the mean from its own start
-    centres = np.stack([np.zeros(law.dim), mean @ basis])
-    x = np.stack([np.ones(law.dim), start.mean @ basis])
-    done = solve(_Diagonal(centres, variances), x, grid, solver, keep_trajectory=True)
+    # runs side by side: the linear part from 1, the mean from its own start, and from 0 each normal
+    # that a stochastic solver draws
+    count = noises(solver)
+    rows = 2 + count * (len(grid) - 1)
+    x, centres = np.zeros((rows, law.dim)), np.zeros((rows, law.dim))
+    x[0], x[1], centres[1] = 1.0, start.mean @ basis, mean @ basis
+
+    def unit(step: int, wanted: int, x: np.ndarray) -> Noise:
+        drawn = np.zeros((wanted, *x.shape))
+        drawn[range(wanted), range(2 + step * count, 2 + step * count + wanted)] = 1.0
+        return tuple(drawn)
+
+    denoiser = _Diagonal(centres, variances)
+    done = solve(denoiser, x, grid, solver, noise=unit, keep_trajectory=True)
     path = np.stack(done.trajectory)
     gains, means = path[:, 0], path[:, 1] @ basis.T
-    return GaussianRun(gains, means, np.abs(gains) * start.deviations)
+    if not count:
+        return GaussianRun(gains, means, np.abs(gains) * start.deviations)
+    squares = (gains * start.deviations) ** 2 + (path[:, 2:] ** 2).sum(axis=1)
+    return GaussianRun(gains, means, np.sqrt(squares))
 
 
 def flow_output(
@@ -188,6 +200,7 @@ def flow_distance(
     ``steinlab compare`` estimates from samples. It is at least the :func:`w2` of the two outputs,
     with equality where no gain is negative.
     """
+    require_path(solver, "the distance to the flow")
     levels = require_grid(grid)
     start = start or forward_law(law, levels[0])
     run = gaussian_run(law, solver, levels, start)

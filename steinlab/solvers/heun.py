@@ -9,8 +9,6 @@ At ``sigma_t = 0`` and, up the noise, at ``alpha_t = 0`` the step is Euler's; fr
 it has no limit.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from analytic import NoiseLevel

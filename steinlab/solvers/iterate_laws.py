@@ -1,7 +1,5 @@
 """The exact law of a run's iterates: jets through the solvers' own steps."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The one sampling loop."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from analytic import NoiseLevel
-from analytic.arrays import Array, require_floating
+from analytic.arrays import Array, like, require_floating
 from steinlab.diffusion.denoisers import Denoiser, picture_axes
 from steinlab.diffusion.grids import Direction, Grid, require_grid
-from steinlab.solvers.base import Evaluation, Solver
+from steinlab.errors import InputError
+from steinlab.solvers.base import Evaluation, Noise, Solver, noises
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.plans import Plan, plan_of
 from steinlab.solvers.registry import get_solver
@@ -114,7 +113,33 @@ class Prepares(Protocol):
     """A correction that depends on the whole run."""
 
     def prepare(self, run: Run) -> Correction:
-        """Return the correction of this run, before its first step."""
+        """Return the correction of this run, before its first step.
+
+        One with a ``solver`` of its own has that take the steps.
+        """
+
+
+Draw = Callable[[int, int, Array], Noise]
+"""``(step, count, x) -> count`` arrays of standard normals, of the shape and kind of ``x``."""
+
+
+def normals(seed: int) -> Draw:
+    """Return normals that depend on the seed, the step and a state's place in the batch.
+
+    States at the same place have the same ones in batches of every size, in every array library.
+
+    Examples
+    --------
+    >>> (few,), (many,) = (normals(0)(0, 1, np.zeros((n, 2))) for n in (1, 5))
+    >>> bool((few == many[:1]).all())
+    True
+    """
+
+    def draw(step: int, count: int, x: Array) -> Noise:
+        rngs = (np.random.default_rng([seed, step, k]) for k in range(count))
+        return tuple(like(rng.standard_normal(tuple(x.shape)), x) for rng in rngs)
+
+    return draw
 
 
 Progress = Callable[[int, Array, NoiseLevel], None]
@@ -129,6 +154,8 @@ def solve(
     *,
     correction: Correction | str | None = None,
     rng: np.random.Generator | None = None,
+    seed: int = 0,
+    noise: Draw | None = None,
     progress: Progress | None = None,
     keep_trajectory: bool = False,
     repeated: bool = False,
@@ -149,7 +176,11 @@ def solve(
     correction : Correction or str, optional
         A correction, or its id for default options; by default none.
     rng : numpy Generator, optional
-        Draws probes; by default seeded with 0.
+        Draws a correction's probes and the seed of a stochastic solver's :func:`normals`.
+    seed : int
+        Seed of ``rng`` where none is given.
+    noise : callable, optional
+        Draws the normals of a stochastic solver instead.
     progress : callable, optional
     keep_trajectory : bool
     repeated : bool
@@ -163,7 +194,8 @@ def solve(
     Raises
     ------
     InputError
-        If the solver or the correction is none, or an unknown id.
+        If the solver or the correction is none, or an unknown id; or a stochastic solver is to be
+        corrected, or to run towards noise.
     ValueError
         If the grid does not run from noise to data (or the other way, ``towards`` noise), or ends
         where the solver cannot, or the states are not real floating, or a correction, which is
@@ -197,6 +229,8 @@ def solve(
             solver,
             correction=correction,
             rng=rng,
+            seed=seed,
+            noise=noise,
             repeated=repeated,
             towards=towards,
         ):
@@ -231,6 +265,8 @@ def steps(
     *,
     correction: Correction | str | None = None,
     rng: np.random.Generator | None = None,
+    seed: int = 0,
+    noise: Draw | None = None,
     repeated: bool = False,
     towards: Direction = "data",
 ) -> Iterator[Taken]:
@@ -248,7 +284,8 @@ def steps(
     """
     levels: Grid = require_grid(grid, repeated=repeated, towards=towards)
     solver = solver if isinstance(solver, Plan) else get_solver(solver)
-    solvers = _replayed(solver, levels) if repeated else plan_of(solver, levels)
+    taking = _replayed if repeated else plan_of
+    solvers = taking(solver, levels)
     xp = require_floating(x)
     if correction is None:
         correction = NoCorrection()
@@ -256,6 +293,13 @@ def steps(
         from steinlab.corrections import get_correction
 
         correction = get_correction(correction)
+    drawing = next((one.name for one in solvers if noises(one)), "")
+    if drawing and correction.name != "none":
+        raise InputError(
+            f"correction must be none for {drawing}, whose step draws noise, got {correction.name}"
+        )
+    if drawing and towards == "noise":
+        raise InputError(f"solver must draw no noise towards noise, got {drawing}")
     if towards == "noise" and correction.name != "none":
         raise ValueError(
             f"correction must be none towards noise, where no reference was left, "
@@ -270,16 +314,22 @@ def steps(
         raise NonFiniteStateError(
             -1, len(solvers), solver.name, correction.name, Solution(x, 0, ())
         )
-    rng = rng or np.random.default_rng(0)
+    rng = rng or np.random.default_rng(seed)
+    if drawing and noise is None:
+        noise = normals(int(rng.integers(2**63)))
     if isinstance(correction, Prepares):
         correction = correction.prepare(Run(denoiser, x, levels, solver, rng, repeated))
+        solver = getattr(correction, "solver", None) or solver
+        solvers = taking(solver, levels)
     depth = max(solver.depth, getattr(correction, "depth", 0))
     history: tuple[Evaluation, ...] = ()
     diagnostics: list[Diagnostics] = []
     evaluations = 0
     for i, (one, (s, t)) in enumerate(zip(solvers, itertools.pairwise(levels), strict=True)):
         still = repeated and s == t
-        step = Step.take(denoiser, one, x, s, t, history=history)
+        count = noises(one)
+        drawn = noise(i, count, x) if noise is not None and count else ()
+        step = Step.take(denoiser, one, x, s, t, history=history, noise=drawn)
         state, done = (x, Diagnostics(1.0)) if still else correction(step, rng)
         evaluations += step.candidate.evaluations
         diagnostics.append(done)

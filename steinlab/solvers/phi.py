@@ -7,8 +7,6 @@ known outputs against some measure, so its nodes and the measure's moments deter
 :func:`interpolatory`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -9,8 +9,6 @@ A :class:`Plan` has one solver per step. Any mixture can be written down; two ru
                  :func:`lowered` says how many outputs each of the last steps combines.
 """
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -12,8 +12,6 @@ along ``d_0`` and ``d_a``, and ``d_c`` at its end, reached along ``d_b``. The mi
 the middle in ``s``, so the start is of order two. So are the later steps on uneven grids.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from analytic import NoiseLevel

@@ -32,8 +32,6 @@ Neither of the first two is a proof: near a boundary between modes all runs may 
 mode, and a network may change below the lower floor.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,23 +1,14 @@
 """The registry: every solver by id, one line per family."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from steinlab import plugins
 from steinlab.diffusion.processes import Process, get_process
 from steinlab.errors import InputError, one_of, quote
-from steinlab.solvers.adams import (
-    DEIS_LOG,
-    DEIS_RHO,
-    DPM_2M,
-    DPM_3M,
-    IPNDM,
-    IPNDM_V,
-    deis_tab,
-)
+from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, DPM_2M, DPM_3M, IPNDM, IPNDM_V, deis_tab
 from steinlab.solvers.base import Solver
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
@@ -25,6 +16,8 @@ from steinlab.solvers.heun import HEUN
 from steinlab.solvers.pndm import pndm
 from steinlab.solvers.runge_kutta import TABLEAUX, runge_kutta
 from steinlab.solvers.single import AT_FRACTION, SINGLE, TwoStage, on_process
+from steinlab.solvers.stochastic import STOCHASTIC as _STOCHASTIC
+from steinlab.solvers.stochastic import stochastic_on
 from steinlab.solvers.unipc import UNIPC
 from steinlab.solvers.unit_speed import UNIT_SPEED
 
@@ -57,13 +50,21 @@ ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
 are not in :data:`SOLVERS` need one."""
 
 SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
-"""Every id of this package."""
+"""Every deterministic solver of this package: they follow the flow."""
+
+STOCHASTIC: Mapping[str, Any] = MappingProxyType({one.name: one for one in _STOCHASTIC})
+"""Solvers whose steps draw noise, by id: they keep the law."""
+
+KNOWN_IDS: tuple[str, ...] = (*SOLVER_IDS, *STOCHASTIC)
+"""Every id of this package but for aliases."""
 
 GROUP = "steinlab.solvers"
 """The entry-point group by which other packages register solvers: a solver, or a function of a
 process that returns one."""
 
-ALIASES: Mapping[str, str] = MappingProxyType({"ddim": "euler"})
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {"ddim": "euler", "sde-dpmpp-1": "seeds-1", "euler-ancestral": "seeds-1"}
+)
 """Other names of the same solver."""
 
 
@@ -75,8 +76,8 @@ def get_solver(
     Parameters
     ----------
     name : Solver or str
-        One of :data:`SOLVER_IDS` or :data:`ALIASES`, an id that another package registers, or
-        ``dpm-2@R``, ``dpmpp-2s@R`` with the stage at the fraction ``R`` of the step.
+        One of :data:`SOLVER_IDS`, :data:`STOCHASTIC` or :data:`ALIASES`, an id that another package
+        registers, or ``dpm-2@R``, ``dpmpp-2s@R`` with the stage at the fraction ``R`` of the step.
     process : Process or str, optional
         The process of the grid, or its name. ``deis-tab-N``, ``pndm`` and ``rk-*`` need its time.
         Single-step solvers place their stages on it; without it they interpolate ``log alpha`` and
@@ -112,6 +113,9 @@ def get_solver(
         return solver if process is None else on_process(solver, process)
     _require_order(name, field)
     name = ALIASES.get(name, name)
+    if name in STOCHASTIC:
+        found: Solver = STOCHASTIC[name]
+        return found if process is None else stochastic_on(found, process)
     if name not in SOLVER_IDS:
         return _foreign(name, process, field)
     if name in ON_PROCESS and process is not None:
@@ -125,7 +129,7 @@ def get_solver(
 
 def _foreign(name: str, process: Process | None, field: str) -> Solver:
     """Return a solver of another package."""
-    ids = [*SOLVER_IDS, *ALIASES]
+    ids = [*KNOWN_IDS, *ALIASES]
     entries = plugins.registered(GROUP, ids)
     entry = entries[one_of(field, name, [*ids, *entries], "docs/solvers.md")]
     found = plugins.loaded(entry, field)
@@ -150,10 +154,10 @@ def _foreign(name: str, process: Process | None, field: str) -> Solver:
 
 def _require_order(name: str, field: str) -> None:
     """Raise where a known family is asked for an order that it does not have."""
-    if name in SOLVER_IDS:
+    if name in (*KNOWN_IDS, *ALIASES):
         return
     family, _, tail = name.removesuffix("-bh1").removesuffix("-noise").rpartition("-")
-    numbers = [one.rpartition("-") for one in SOLVER_IDS if one.rpartition("-")[0] == family]
+    numbers = [one.rpartition("-") for one in KNOWN_IDS if one.rpartition("-")[0] == family]
     orders = sorted(number for _, _, number in numbers if number.isdigit())
     if orders and tail.lstrip("-").isdigit():
         raise InputError(f"{field}: order must be {_listed(orders)} for {family}, got {tail}")

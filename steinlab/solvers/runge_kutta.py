@@ -15,8 +15,6 @@ one-point data exactly. In a step to zero noise ``v`` is not defined at a stage 
 step is of first order, ``T = D``, as for the other solvers with stages.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

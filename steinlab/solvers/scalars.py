@@ -3,8 +3,6 @@
 On one number a NumPy function costs a microsecond, thirty times as much as one of ``math``.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -45,10 +45,7 @@ def geometric(s: NoiseLevel, t: NoiseLevel, c: float) -> NoiseLevel:
     that depends on ``x / alpha`` and ``sigma / alpha`` alone gives the same; for others see
     :func:`along`.
     """
-    return NoiseLevel(
-        s.alpha ** (1 - c) * t.alpha**c,
-        s.sigma ** (1 - c) * t.sigma**c,
-    )
+    return NoiseLevel(s.alpha ** (1 - c) * t.alpha**c, s.sigma ** (1 - c) * t.sigma**c)
 
 
 def along(process: Process) -> Between:

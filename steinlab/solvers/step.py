@@ -13,7 +13,7 @@ from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.diffusion.denoisers import Denoiser, of_states
 from steinlab.estimates import Estimate
-from steinlab.solvers.base import Candidate, History, Solver
+from steinlab.solvers.base import Candidate, History, Noise, Solver
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Step:
     t: NoiseLevel
     history: History
     candidate: Candidate
+    noise: Noise = ()
 
     @classmethod
     def take(
@@ -38,15 +39,16 @@ class Step:
         t: NoiseLevel,
         *,
         history: History = (),
+        noise: Noise = (),
     ) -> Step:
-        """Take the solver's step from ``x`` at ``s`` to ``t``."""
-        candidate = solver.step(denoiser, x, s, t, history)
+        """Take the solver's step from ``x`` at ``s`` to ``t``, with the normals that it wants."""
+        candidate = solver.step(denoiser, x, s, t, history, **_given(noise))
         for name, made in (("denoiser", candidate.denoised), ("solver", candidate.state)):
             if tuple(made.shape) != tuple(x.shape):  # it would be broadcast
                 raise ValueError(
                     f"{name} must return the shape {tuple(x.shape)}, got {tuple(made.shape)}"
                 )
-        return cls(denoiser, solver, x, s, t, history, candidate)
+        return cls(denoiser, solver, x, s, t, history, candidate, noise)
 
     @property
     def states(self) -> int:
@@ -78,13 +80,25 @@ class Step:
             for entry in self.history
         )
         denoiser = of_states(self.denoiser, slice(n))
+        noise = tuple(first(one) for one in self.noise)
         return replace(
-            self, denoiser=denoiser, x=first(self.x), history=history, candidate=candidate
+            self,
+            denoiser=denoiser,
+            x=first(self.x),
+            history=history,
+            candidate=candidate,
+            noise=noise,
         )
 
     def residual(self, x: Any, denoiser: Any) -> Any:
-        """Return ``u`` at other states, or on duals, with the same history."""
-        return self.solver.step(denoiser, x, self.s, self.t, self.history).residual
+        """Return ``u`` at other states, or on duals, with the same history and noise."""
+        given = _given(self.noise)
+        return self.solver.step(denoiser, x, self.s, self.t, self.history, **given).residual
+
+
+def _given(noise: Noise) -> dict[str, Any]:
+    """The argument that a deterministic solver's step does not have."""
+    return {"noise": noise} if noise else {}
 
 
 def batch_axes(x: Array) -> int:

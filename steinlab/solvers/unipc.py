@@ -23,8 +23,6 @@ with ``h`` in place of ``-h``: the growing moments ``K_k = h k! phi_{k+1}(h)`` a
 It cannot end at zero noise, where past ``d_j`` would have infinite weights.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace

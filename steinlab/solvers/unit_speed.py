@@ -46,8 +46,6 @@ with coefficients from the batch; divergences hold those fixed, which is right u
 A run depends on ``z`` and ``S`` only: every process takes the same one.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass
@@ -190,8 +188,8 @@ class UnitSpeed:
         require_signal(self.name, s)
         denoised = denoiser(x, s)
         past = tuple(itertools.takewhile(_shows, history[: self.depth]))
-        seen = self._seen(_value(x), _value(denoised), s)
-        before = [self._seen(one.state, one.denoised, one.level) for one in past]
+        seen = seen_by(self, x, denoised, s)
+        before = [seen_by(self, one.state, one.denoised, one.level) for one in past]
         length = _arc(carried(seen, before[0]) if before else seen, s.ratio, t.ratio)
         weights = AB[len(past)]
         own = t.alpha * length * (1 - sum(weights)) * _speed(seen, s.ratio)
@@ -207,10 +205,12 @@ class UnitSpeed:
         )
         return combined(linear, x, denoised, history)
 
-    def _seen(self, x: Array, denoised: Array, level: NoiseLevel) -> Any:
-        if self.curve is not None:
-            return self.curve.variance(level.ratio)
-        return _shown(self.name, seen_variance, x, denoised, level)
+
+def seen_by(solver: Any, x: Array, denoised: Array, level: NoiseLevel) -> Any:
+    """Return ``l`` from the solver's curve where it has one, else from the batch."""
+    if solver.curve is not None:
+        return solver.curve.variance(level.ratio)
+    return _shown(solver.name, seen_variance, _value(x), _value(denoised), level)
 
 
 def _shows(entry: Evaluation) -> bool:

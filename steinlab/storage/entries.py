@@ -27,8 +27,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from steinlab.errors import InputError
-from steinlab.storage.files import CHECKSUM, read_sealed, warn, write_sealed
+from steinlab.errors import InputError, warn
+from steinlab.storage.files import CHECKSUM, read_sealed, write_sealed
 from steinlab.storage.sources import PACKAGES
 
 if TYPE_CHECKING:  # the command line's help needs files, and no arrays

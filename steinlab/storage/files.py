@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import json
 import math
 import os
 import re
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
-from steinlab.errors import InputError, message, quote
+from steinlab.errors import InputError, quote
 
 STDOUT = "-"
 
@@ -33,12 +31,12 @@ def refusing(refusal: str) -> Iterator[None]:
         raise InputError(f"{refusal}: {reason}") from error
 
 
-def check_target(target: str | None, option: str = "--json") -> None:
+def check_target(target: str | Path | None, option: str = "--json") -> None:
     """Raise ``InputError`` unless the file can be written: called before the work."""
     if target is None or target == STDOUT:
         return
     file, refusal = Path(target), f"{option} must name a file that can be written, got {target}"
-    if "\0" in target:
+    if "\0" in str(target):
         raise InputError(refusal)
     with refusing(refusal):
         if file.is_dir():
@@ -221,12 +219,6 @@ def read_sealed_json(path: Path, name: str) -> Any:
 
 def _checksum(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@functools.cache
-def warn(line: str) -> None:
-    """Print a warning on stderr, the same one once."""
-    print(f"steinlab: warning: {message(line)}", file=sys.stderr)
 
 
 HIDDEN = re.compile(

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from steinlab.storage.files import refusing, sync_folder, warn
+from steinlab.errors import warn
+from steinlab.storage.files import refusing, sync_folder
 
 _SUM = re.compile(r', "sum": "([0-9a-f]{16})"}$')
 

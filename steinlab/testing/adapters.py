@@ -27,6 +27,7 @@ from steinlab.testing.subject import (
     LEAST,
     Bridge,
     Denoise,
+    Levels,
     Recorder,
     Run,
     Subject,
@@ -131,12 +132,7 @@ class Foreign:
         return None
 
     def run(
-        self,
-        denoiser: Denoise,
-        x: np.ndarray,
-        levels: Sequence[NoiseLevel],
-        *,
-        dtype: str = "float64",
+        self, denoiser: Denoise, x: np.ndarray, levels: Levels, *, dtype: str = "float64"
     ) -> Run:
         """Carry ``x`` at ``levels[0]`` to ``levels[-1]``."""
         if self.chosen is not None:
@@ -154,9 +150,7 @@ class Foreign:
         assert first is not None
         raise first
 
-    def _run(
-        self, bridge: Bridge, denoiser: Denoise, x: np.ndarray, levels: Sequence[NoiseLevel]
-    ) -> Run:
+    def _run(self, bridge: Bridge, denoiser: Denoise, x: np.ndarray, levels: Levels) -> Run:
         recorder = Recorder(denoiser, x.shape)
         given = bridge.give(x)
         what = f"{self.name}, on {len(levels) - 1} steps,"
@@ -188,9 +182,7 @@ def from_loop(function: Callable[..., Any], *, name: str | None = None, **extra:
     ends = _ends(_needed(function))
     quiet = {key: value for key, value in QUIET.items() if key in names and key not in extra}
 
-    def drive(
-        bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel], **given: Any
-    ) -> Any:
+    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Levels, **given: Any) -> Any:
         def model(states: Any, sigma: Any, **_: Any) -> Any:
             level = _level_of(sigma, lambda s: NoiseLevel(1.0, s), bridge, len(states))
             return like(recorder(bridge.take(states), level), states)
@@ -234,7 +226,7 @@ def from_step(
     wanted = get_process(process) if process is not None else None
     processes = (wanted,) if wanted else ((EDM,) if sigmas else (VP_LINEAR, EDM, FLOW))
 
-    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel]) -> Any:
+    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Levels) -> Any:
         def denoise(states: Any, level: Any) -> Any:
             if not isinstance(level, NoiseLevel):
                 level = _level_of(level, lambda s: NoiseLevel(1.0, s), bridge, len(states))
@@ -263,9 +255,7 @@ def from_velocity(
     if noise_at not in (0.0, 1.0):
         raise ValueError(f"noise_at must be 0 or 1, got {noise_at}")
 
-    def drive(
-        bridge: Bridge, recorder: Recorder, x: Any, levels: Sequence[NoiseLevel], **given: Any
-    ) -> Any:
+    def drive(bridge: Bridge, recorder: Recorder, x: Any, levels: Levels, **given: Any) -> Any:
         def at(time: float) -> NoiseLevel:
             sigma = min(max(time if noise_at else 1.0 - time, LEAST), 1.0)
             return NoiseLevel(1.0 - sigma, sigma)
@@ -308,12 +298,7 @@ class Known:
         return None
 
     def run(
-        self,
-        denoiser: Denoise,
-        x: np.ndarray,
-        levels: Sequence[NoiseLevel],
-        *,
-        dtype: str = "float64",
+        self, denoiser: Denoise, x: np.ndarray, levels: Levels, *, dtype: str = "float64"
     ) -> Run:
         """Carry ``x`` at ``levels[0]`` to ``levels[-1]`` by :func:`steinlab.solvers.loop.solve`."""
         recorder, bridge = Recorder(denoiser, x.shape), Bridge("numpy", dtype)

@@ -12,10 +12,8 @@ how far it moves when all are doubled. An error below ``100`` times the referenc
 rounding ``size * eps * n``, is not read.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -28,7 +26,7 @@ from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import Process
 from steinlab.testing import noise
 from steinlab.testing.reading import Reading, read
-from steinlab.testing.subject import LEAST, Denoise, Run, Subject, SubjectError
+from steinlab.testing.subject import LEAST, Denoise, Levels, Run, Subject, SubjectError
 
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24}
 """Half a unit in the last place."""
@@ -83,12 +81,7 @@ class Trimmed:
         return getattr(self.inner, name)
 
     def run(
-        self,
-        denoiser: Denoise,
-        x: np.ndarray,
-        levels: Sequence[NoiseLevel],
-        *,
-        dtype: str = "float64",
+        self, denoiser: Denoise, x: np.ndarray, levels: Levels, *, dtype: str = "float64"
     ) -> Run:
         """Run to zero noise and return the state at ``levels[-1]``."""
         from steinlab.testing.reading import same
@@ -218,7 +211,7 @@ class Bench:
             return False
         return bool(np.all(np.abs(end - (levels[-1].alpha, levels[-1].sigma)) < 1e-3))
 
-    def carried(self, subject: Subject, levels: Sequence[NoiseLevel]) -> tuple[Run, np.ndarray]:
+    def carried(self, subject: Subject, levels: Levels) -> tuple[Run, np.ndarray]:
         """Run one-point data; return the run and what each call's state, the end last, carries.
 
         With data and noise as two coordinates, ``x = (alpha, sigma)`` and ``D = (1, 0)``: the state
@@ -335,7 +328,7 @@ class Bench:
         gain = gaussian_gain(self.eigenvalues, s, t)
         return np.asarray(t.alpha * MEAN + gain * (x - s.alpha * MEAN))
 
-    def gaussian_error(self, subject: Subject, levels: Sequence[NoiseLevel]) -> np.ndarray:
+    def gaussian_error(self, subject: Subject, levels: Levels) -> np.ndarray:
         """Return the error of a run on Gaussian data per eigenvalue, in deviations at the end."""
         x = self.gaussian_states(levels[0])
         end = subject.run(self.gaussian, x, levels).end
@@ -383,9 +376,7 @@ class Bench:
         return Order(last, abs(last - first), {n: errors[n] for n in good})
 
 
-def _plainly(
-    subject: Subject, denoiser: Denoise, start: np.ndarray, levels: Sequence[NoiseLevel]
-) -> Run:
+def _plainly(subject: Subject, denoiser: Denoise, start: np.ndarray, levels: Levels) -> Run:
     return subject.run(denoiser, start, levels)
 
 

@@ -6,8 +6,6 @@ the weights, the weights of older outputs off by a constant, a power of the step
 formed otherwise.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The public checks: judge, report, and raise one readable error where something fails."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

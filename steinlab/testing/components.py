@@ -1,7 +1,5 @@
 """Checks of parts: a denoiser ``(x, level) -> x0``, a correction ``(step, rng) -> state, ...``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ from steinlab.solvers.step import Step
 from steinlab.testing.bench import PLANE
 from steinlab.testing.check import remember
 from steinlab.testing.rows import WRONG, ConformanceError, Row, expected, summary, table
-from steinlab.testing.subject import SubjectError, called
+from steinlab.testing.subject import Levels, SubjectError, called, shaped
 
 Found = tuple[bool, str] | None
 
@@ -39,6 +37,10 @@ def judged(
     return rows
 
 
+ROUGH = 0.04
+"""Least noise, over the data's deviation, at which derivatives are held against differences."""
+
+
 def _off(found: np.ndarray, exact: np.ndarray, least: float = 0.0) -> float:
     """Return the largest gap relative to the largest exact value, and ``least``."""
     return float(np.max(np.abs(found - exact)) / (np.max(np.abs(exact)) + least))
@@ -56,10 +58,11 @@ def check_denoiser(
     """Check a denoiser on states ``(N, dim)`` over the levels of a process.
 
     Shape and dtype kept, finite at every level, the input left alone, the same answer twice, each
-    state denoised by itself, one level per state answered as one by one; ``jvp`` and
-    ``divergence``, where it offers them, against central differences (relative ``1e-5``: steps of
-    ``1e-5`` leave ``1e-10`` of truncation and ``1e-11`` of rounding, magnified by ``1 / sigma`` of
-    0.05 at least). With a ``law``, its posterior mean within ``tolerance``.
+    state denoised by itself, one level per state answered as one by one, where it is answered;
+    ``jvp``, of one tangent and of several, and ``divergence``, where it offers them, against
+    central differences (relative ``1e-5``: steps of ``1e-5`` leave ``1e-10`` of truncation and
+    ``1e-11`` of rounding, magnified by ``1 / sigma`` of 0.04 at least). With a ``law``, its
+    posterior mean within ``tolerance``.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def check_denoiser(
 def denoiser_checks(
     denoiser: Any,
     name: str,
-    levels: Sequence[NoiseLevel],
+    levels: Levels,
     dim: int,
     *,
     spread: float = 0.8,
@@ -92,17 +95,15 @@ def denoiser_checks(
     """Return the checks of :func:`check_denoiser` by id, on data of deviation ``spread``."""
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((6, dim))
+    rough = [level for level in levels if level.ratio > ROUGH * spread]
 
     def states(level: NoiseLevel) -> np.ndarray:
         return np.asarray(level.alpha * spread * noise[::-1] + level.sigma * noise)
 
     def ask(x: np.ndarray, level: NoiseLevel) -> np.ndarray:
-        out = called(f"{name} at sigma {np.ravel(level.sigma)[0]:.4g}", denoiser, x, level)
-        if tuple(np.shape(out)) != x.shape:
-            raise SubjectError(
-                f"{name} must return states of shape {x.shape}, got {tuple(np.shape(out))}"
-            )
-        return np.asarray(out)
+        return shaped(
+            f"{name} at sigma {np.ravel(level.sigma)[0]:.4g}", x.shape, denoiser, x, level
+        )
 
     ask(states(levels[0]), levels[0])
 
@@ -134,39 +135,27 @@ def denoiser_checks(
             x = states(level)
             single = np.concatenate([ask(x[i : i + 1], level) for i in range(len(x))])
             both = ask(x, level)
-            worst = max(worst, _off(single, both))
+            worst = float(np.maximum(worst, _off(single, both)))
         return worst < 1e-6, f"{worst:.0e} from one at a time"
-
-    def derivative() -> Found:
-        if not hasattr(denoiser, "jvp"):
-            return None
-        worst = 0.0
-        for level in levels[1:]:
-            x, v = states(level), noise
-            step = 1e-5 * level.sigma
-            numeric = (ask(x + step * v, level) - ask(x - step * v, level)) / (2 * step)
-            exact = np.asarray(denoiser.jvp(x, level, v)).reshape(x.shape)
-            worst = max(worst, _off(numeric, exact, 1e-3))
-        return worst < 1e-5, f"{worst:.0e} from central differences"
 
     def divergence() -> Found:
         if not hasattr(denoiser, "divergence"):
             return None
         worst = 0.0
-        for level in levels[1:]:
+        for level in rough:
             x, step, total = states(level), 1e-5 * level.sigma, 0.0
             for k in range(dim):
                 e = np.eye(dim)[k] * step
                 total = total + (ask(x + e, level) - ask(x - e, level))[:, k] / (2 * step)
-            exact = np.asarray(denoiser.divergence(x, level))
-            worst = max(worst, _off(np.asarray(total), exact, 1e-3))
+            exact = shaped(f"divergence of {name}", x.shape[:1], denoiser.divergence, x, level)
+            worst = float(np.maximum(worst, _off(np.asarray(total), exact, 1e-3)))
         return worst < 1e-5, f"{worst:.0e} from central differences"
 
     def posterior() -> Found:
         if law is None:
             return None
         pairs = [(ask(states(level), level), law(states(level), level)) for level in levels]
-        worst = max(float(np.max(np.abs(a - b))) for a, b in pairs)
+        worst = float(np.max([np.abs(a - b) for a, b in pairs]))
         return worst <= tolerance, f"{worst:.1e} from the posterior mean, {tolerance:.0e} allowed"
 
     checks: dict[str, Callable[[], Found]] = {
@@ -175,12 +164,62 @@ def denoiser_checks(
         "dtype": dtypes,
         "deterministic": twice,
         "each-state-alone": alone,
-        "jvp": derivative,
+        "level-per-state": lambda: _levelled(denoiser, name, levels, noise, states),
+        "jvp": lambda: _products(denoiser, name, rough, noise, states),
         "divergence": divergence,
     }
     if law is not None:
         checks["posterior-mean"] = posterior
     return checks
+
+
+States = Callable[[NoiseLevel], np.ndarray]
+"""Level -> states there, one a row of the noise."""
+
+
+def _levelled(
+    denoiser: Any, name: str, levels: Sequence[NoiseLevel], noise: np.ndarray, states: States
+) -> Found:
+    """Compare a level per state, where it is answered, with one level at a time."""
+    count = len(noise)
+    own = [levels[i % len(levels)] for i in range(count)]
+    x = np.concatenate([states(level)[i : i + 1] for i, level in enumerate(own)])
+    single = np.concatenate(
+        [np.asarray(denoiser(x[i : i + 1], level)) for i, level in enumerate(own)]
+    )
+    alphas, sigmas = (
+        np.array([[getattr(level, kind)] for level in own]) for kind in ("alpha", "sigma")
+    )
+    try:
+        both = called(name, denoiser, x, NoiseLevel(alphas, sigmas))
+    except SubjectError:
+        return None
+    if tuple(np.shape(both)) != x.shape:
+        return False, f"one level per state must give {x.shape}, got {tuple(np.shape(both))}"
+    worst = _off(single, np.asarray(both))
+    return worst < 1e-6, f"{worst:.0e} from one level at a time"
+
+
+def _products(
+    denoiser: Any, name: str, levels: Sequence[NoiseLevel], noise: np.ndarray, states: States
+) -> Found:
+    """Compare products of the Jacobian with two tangents, and with one, with differences."""
+    if not hasattr(denoiser, "jvp"):
+        return None
+    worst = 0.0
+    for level in levels:
+        x, v = states(level), np.stack([noise, noise[::-1]])
+        step = 1e-5 * level.sigma
+        exact = shaped(f"jvp of {name}", v.shape, denoiser.jvp, x, level, v)
+        alone = shaped(f"jvp of {name}", x.shape, denoiser.jvp, x, level, v[0])
+        ends = (
+            np.stack([np.asarray(denoiser(x + sign * step * u, level)) for u in v])
+            for sign in (1, -1)
+        )
+        numeric = (next(ends) - next(ends)) / (2 * step)
+        gaps = _off(numeric, exact, 1e-3), _off(alone, exact[0], 1e-3)
+        worst = float(np.max([worst, *gaps]))
+    return worst < 1e-5, f"{worst:.0e} from central differences"
 
 
 def check_correction(

@@ -1,7 +1,5 @@
 """The grid linter: what is wrong with a list of noise levels before any step is taken."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ row: so a method is named whatever its start and its finish are, and a step that
 out.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -29,11 +29,9 @@ class Source(Protocol):
 
     def draw(self, real: np.ndarray) -> np.ndarray:
         """Return standard normals in place of real ones, the same where these are."""
-        ...
 
     def between(self, shape: tuple[int, ...], start: float, end: float) -> np.ndarray:
         """Return the Brownian increment of an interval, over the root of its length."""
-        ...
 
 
 _OPEN: ContextVar[Source | None] = ContextVar("source", default=None)

@@ -1,7 +1,5 @@
 """A report as one self-contained page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from steinlab.storage.html import render

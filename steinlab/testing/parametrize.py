@@ -1,7 +1,5 @@
 """A pytest decorator: one test per subject and check, as scikit-learn's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Loaded at every pytest start where steinlab is installed, so it imports nothing;
 leaves it out, and the checks do not need it.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

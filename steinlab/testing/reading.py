@@ -7,16 +7,13 @@ drawn at random tells whether the subject is linear at all; one that clips, adap
 not.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from analytic import NoiseLevel
 from steinlab.diffusion.grids import Grid
-from steinlab.testing.subject import Call, Subject, SubjectError
+from steinlab.testing.subject import Call, Levels, Subject, SubjectError
 
 LINEAR = 1e-6
 """Relative misfit of a random run above which a subject is not linear: float32's rounding
@@ -71,7 +68,7 @@ def same(a: NoiseLevel, b: NoiseLevel, tolerance: float = 1e-5) -> bool:
     return bool(np.all(gap <= tolerance * (abs(b.sigma) + 1e-3 * b.alpha)))
 
 
-def read(subject: Subject, levels: Sequence[NoiseLevel]) -> Reading | None:
+def read(subject: Subject, levels: Levels) -> Reading | None:
     """Read the coefficients of a run over levels; ``None`` where calls depend on the answers."""
     first = subject.run(lambda x, _level: 0.0 * x, np.ones((1, 1)), levels)
     count = len(first.calls)

@@ -1,7 +1,5 @@
 """Rows of a report: what a check measured, what it was held to, and how to see it again."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace

@@ -9,8 +9,6 @@ whole table ``alphas_cumprod`` of a scheduler rebuilt with one entry per level w
 ``step`` may not cast to float32. On its own grid (:meth:`Scheduled.own_grid`) nothing is touched.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import logging
@@ -18,7 +16,7 @@ import math
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +28,7 @@ from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
 from steinlab.testing.subject import (
     Bridge,
     Denoise,
+    Levels,
     Own,
     Recorder,
     Run,
@@ -38,8 +37,6 @@ from steinlab.testing.subject import (
     called,
     finish,
 )
-
-Levels = Sequence[NoiseLevel]
 
 EDM_DATA = 0.5
 """Deviation of the data in EDM's preconditioning, the schedulers' default ``sigma_data``."""

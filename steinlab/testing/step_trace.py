@@ -5,20 +5,16 @@ contributes ``F(x_{i+1}, s_{i+1}) - F(x_i, s_i)``: its local error, carried to t
 telescopes to the run's whole error, exactly.
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from analytic import NoiseLevel
 from analytic.flow.exact import exact_flow
 from steinlab.testing.adapters import as_subject
 from steinlab.testing.reading import same
-from steinlab.testing.subject import SubjectError
+from steinlab.testing.subject import Levels, SubjectError
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ class Trace:
 
 
 def trace(
-    target: Any, law: Any, levels: Sequence[NoiseLevel], x: np.ndarray, *, kind: str | None = None
+    target: Any, law: Any, levels: Levels, x: np.ndarray, *, kind: str | None = None
 ) -> Trace:
     """Trace a run of any sampler from states ``x`` at ``levels[0]`` under an exact law.
 

@@ -4,8 +4,6 @@ Needs hypothesis (the extra ``steinlab[strategies]``); laws, steps and denoisers
 in :mod:`steinlab.verification.strategies`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import strategies as st
 

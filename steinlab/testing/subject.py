@@ -48,6 +48,10 @@ class Run:
     dtype: str
 
 
+Levels = Sequence[NoiseLevel]
+"""A run's levels, the noisiest first."""
+
+
 class Own(tuple[NoiseLevel, ...]):
     """A grid that a scheduler made itself, for a number of steps, begun at one of them."""
 
@@ -55,7 +59,7 @@ class Own(tuple[NoiseLevel, ...]):
     begin: int
 
     @classmethod
-    def of(cls, levels: Sequence[NoiseLevel], steps: int, begin: int = 0) -> Own:
+    def of(cls, levels: Levels, steps: int, begin: int = 0) -> Own:
         """Return the levels from the one numbered ``begin`` on."""
         grid = cls(levels[begin:])
         grid.steps, grid.begin = steps, begin
@@ -75,32 +79,22 @@ class Subject(Protocol):
     @property
     def name(self) -> str:
         """What the report calls it."""
-        ...
 
     @property
     def kind(self) -> str:
         """One of :data:`KINDS`."""
-        ...
 
     @property
     def processes(self) -> tuple[Process, ...]:
         """Coordinates."""
-        ...
 
     def run(
-        self,
-        denoiser: Denoise,
-        x: np.ndarray,
-        levels: Sequence[NoiseLevel],
-        *,
-        dtype: str = "float64",
+        self, denoiser: Denoise, x: np.ndarray, levels: Levels, *, dtype: str = "float64"
     ) -> Run:
         """Carry ``x`` at ``levels[0]`` to ``levels[-1]``."""
-        ...
 
     def own_grid(self, steps: int) -> Grid | None:
         """Return the grid that it makes itself for so many steps, if it makes any."""
-        ...
 
 
 class Recorder:
@@ -192,3 +186,11 @@ def called(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -
         raise SubjectError(
             f"{what} must run, got {type(error).__name__}: {quote(error)}"
         ) from error
+
+
+def shaped(what: str, shape: tuple[int, ...], function: Any, *args: Any) -> np.ndarray:
+    """Call what a subject offers; refuse a result of another shape, naming both."""
+    out = called(what, function, *args)
+    if tuple(np.shape(out)) != shape:
+        raise SubjectError(f"{what} must return the shape {shape}, got {tuple(np.shape(out))}")
+    return np.asarray(out)

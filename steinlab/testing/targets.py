@@ -1,7 +1,5 @@
 """Targets of the command line: ``module:object`` or ``file.py:object``."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

@@ -6,8 +6,6 @@ falsifier searches them, a case is what was written, replay reads it, and shrink
 numbers towards 0, 1 or fewer digits and the kind towards a smaller one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,23 +35,18 @@ class Strategy(Protocol):
     @property
     def kinds(self) -> Sequence[Any]:
         """The kinds, simplest first."""
-        ...
 
     def parameters(self, kind: Any) -> Sequence[Parameter]:
         """Return the numbers of a kind."""
-        ...
 
     def write(self, kind: Any, values: Values) -> Any:
         """Return a value as JSON."""
-        ...
 
     def read(self, written: Any) -> Any:
         """Return what a property is handed, to the last digit the same wherever it is read."""
-        ...
 
     def place(self, written: Any) -> tuple[Any, Values]:
         """Return a kind and numbers that write the same, to rounding."""
-        ...
 
     def simpler(self, kind: Any, values: Values) -> Sequence[tuple[Any, Values]]:  # noqa: ARG002
         """Return values of smaller kinds to try instead, by default none."""

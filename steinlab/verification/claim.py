@@ -7,16 +7,17 @@ must find a violation. Those are the claim's controls.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import Any, ClassVar, Protocol, Self
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 import numpy as np
 
 from steinlab.errors import InputError, one_of, quote
+from steinlab.verification.cases import Cases
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 RUN_LEVEL, SAMPLED_TESTS = 1e-4, 80
 """Probability that a whole ledger run raises a false alarm, divided among this many sampled tests:
@@ -54,43 +55,6 @@ EXACT_GRADE, SAMPLED_GRADE = 1e-6, 1e-2
 """Relative errors of the graded controls: of exact checks and of sampled ones."""
 
 
-class Cases(Protocol):
-    """A batch of cases that can be written down one by one."""
-
-    def __len__(self) -> int:
-        """Return the number of cases."""
-        ...
-
-    @property
-    def dataset(self) -> str | None:
-        """Name of the data set the cases are about, if any."""
-        ...
-
-    def describe(self, index: int) -> dict[str, Any]:
-        """Return case ``index`` as JSON; the check's ``restore`` reads it back."""
-        ...
-
-
-@dataclass(frozen=True)
-class SingleCase:
-    """A batch of one case, whose fields are what is written down of it."""
-
-    dataset: ClassVar[str | None] = None
-
-    def __len__(self) -> int:
-        """Return 1."""
-        return 1
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(**case)
-
-
 @dataclass(frozen=True)
 class Effort:
     """How much to spend: the profile, and a generator seeded by content."""
@@ -118,14 +82,15 @@ class Check:
     name : str
     method : str
         One of :data:`METHODS`.
+    restore : callable
+        ``JSON of one case -> cases``, for replay; or the class of the cases, whose ``restore`` is
+        that.
     draw : callable
         ``Effort -> batches of cases``.
     measure : callable
         ``cases -> data``; expensive, done once.
     compare : callable
         ``(data, formula) -> Comparison`` with one entry per case; cheap.
-    restore : callable
-        ``JSON of one case -> cases``, for replay.
     pool : callable, optional
         ``(data of all batches, formula) -> Comparison``: a joint test of a sampled check.
     covers : bool
@@ -147,12 +112,12 @@ class Check:
     """
 
     name: str
-    _: KW_ONLY
     method: str
+    restore: Callable[[Mapping[str, Any]], Cases] | type[Any]
+    _: KW_ONLY
     draw: Callable[[Effort], Sequence[Cases]]
     measure: Callable[[Any], Any]
     compare: Callable[[Any, Any], Comparison]
-    restore: Callable[[Mapping[str, Any]], Cases]
     pool: Callable[[Sequence[Any], Any], Comparison] | None = None
     covers: bool = False
     available: Callable[[], str] | None = None
@@ -162,8 +127,11 @@ class Check:
     seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an unknown method."""
+        """Refuse an unknown method; take the function where the class of the cases is given."""
         one_of(f"method of check {self.name}", self.method, METHODS)
+        if isinstance(self.restore, type):
+            kind: Any = self.restore
+            object.__setattr__(self, "restore", kind.restore)
 
     def missing(self) -> str:
         """Return why the check cannot run here, empty if it can."""
@@ -195,7 +163,7 @@ class Dropped:
     unstated: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A statement of a paper and everything needed to judge it.
 
@@ -230,14 +198,14 @@ class Claim:
     formula: Any
     checks: tuple[Check, ...]
     controls: tuple[NegativeControl, ...]
-    dropped: tuple[Dropped, ...]
-    finding: str | Callable[[Mapping[str, Result]], str]
-    table: Callable[[Mapping[str, Result]], Table] | None = None
+    dropped: tuple[Dropped, ...] = ()
+    finding: str | Callable[[Results], str]
+    table: Callable[[Results], Table] | None = None
     search: Callable[[Claim], Sequence[Any]] | None = None
     owner: str = "user"
     tried: str = ""
     headline: str = ""
-    numbers: Callable[[Mapping[str, Result]], Sequence[Number]] | None = None
+    numbers: Callable[[Results], Sequence[Number]] | None = None
     latex: tuple[str, ...] = ()
     expected: str = "holds"
     on: Callable[[Sequence[str]], Claim] | None = None
@@ -284,114 +252,6 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number that was found, as terminal, page and headline show it.
-
-    Parameters
-    ----------
-    name : str
-        A few plain words.
-    value : float
-        Finite; a whole number where it counts.
-    error : float, optional
-        Half the width of its interval, >= 0.
-    unit : str
-        Empty for a ratio or a count; ``"%"`` for a share, which a table shows in percent.
-    better : {"", "lower", "higher"}
-        Which values are the better ones; empty where neither are.
-    key : str
-        What a headline calls it; by default its name, with ``_`` for whatever is no letter or
-        digit.
-
-    Raises
-    ------
-    InputError
-        For a value that is not finite, a negative error, or another ``better``.
-
-    Examples
-    --------
-    >>> Number("largest step", 2.5).key
-    'largest_step'
-    >>> f"{Number('error cut', 0.1653, unit='%')}, {Number('order', 1.953, 0.021):.0f}"
-    '17 %, 2'
-    """
-
-    name: str
-    value: float
-    error: float | None = None
-    unit: str = ""
-    better: str = ""
-    key: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse what could not be shown; give it a key, and plain numbers for the ledger."""
-        if self.better:
-            one_of(f"better of number {self.name}", self.better, ("lower", "higher"))
-        if not math.isfinite(self.value):
-            raise InputError(f"value of number {self.name} must be finite, got {self.value}")
-        if self.error is not None and not 0 <= self.error < math.inf:
-            raise InputError(f"error of number {self.name} must be >= 0, got {self.error}")
-        plain = int if isinstance(self.value, int | np.integer) else float
-        for name, value in (
-            ("value", plain(self.value)),
-            ("error", None if self.error is None else float(self.error)),
-            ("key", self.key or re.sub(r"\W+", "_", self.name)),
-        ):
-            object.__setattr__(self, name, value)
-
-    def __format__(self, spec: str) -> str:
-        """Return the value as tables show it, or by a specification of its own."""
-        return format(self.value, spec) if spec else rounded(self.value, self.error, self.unit)
-
-
-def rounded(value: float, error: float | None, unit: str) -> str:
-    """Return a value with its unit, without its error.
-
-    An error supports two digits of its own. Without one, a value has two digits, a share above
-    99 % two of its distance to 100 %; whole numbers have all.
-
-    Examples
-    --------
-    >>> rounded(1.9534, 0.021, ""), rounded(0.1653, None, "%"), rounded(0.99937, None, "%")
-    ('1.953', '17 %', '99.937 %')
-    >>> rounded(1064, None, ""), rounded(395.2, None, ""), rounded(2.13e-14, None, "")
-    ('1,064', '395', '2.1e-14')
-    """
-    share = unit == "%"
-    value, error = (100 * value, error and 100 * error) if share else (value, error)
-    after = f" {unit}" if unit else ""
-    if not math.isfinite(value):
-        return f"{value}{after}"
-    if error:
-        places = error_places(error)
-        return (f"{value:.4g}" if places is None else f"{value:,.{places}f}") + after
-    whole = abs(value) >= 100 or value == round(value) or (share and 100 - value < 1e-8)
-    if whole:
-        return (f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.2g}") + after
-    if abs(value) < 1e-4:
-        return f"{value:.2g}" + after
-    near = 100 - value if share and value > 99 else abs(value)
-    return f"{value:.{max(0, 1 - math.floor(math.log10(near)))}f}" + after
-
-
-def error_places(error: float) -> int | None:
-    """Return the decimals that show two digits of an error; None where they are too many."""
-    if not 0 < error < math.inf:
-        return None
-    places = 1 - math.floor(math.log10(error))
-    return max(places, 0) if -4 < places < 8 else None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Numbers of a claim worth reading side by side."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-
-
-@dataclass(frozen=True)
 class Result:
     """A finished check: its comparison over all cases, the joint test, and what was measured."""
 
@@ -408,3 +268,7 @@ class Result:
                 return batch.describe(index)
             index -= len(batch)
         raise IndexError(index)
+
+
+Results = Mapping[str, Result]
+"""Finished checks by name."""

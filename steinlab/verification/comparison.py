@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,12 @@ class Comparison:
         with np.errstate(invalid="ignore"):
             ratio = self.excess / np.maximum(self.tolerance, 1e-300)
         return int(np.argmax(np.where(self.decided, ratio, -np.inf)))
+
+
+def single(measured: float, predicted: float, tolerance: float, **options: Any) -> Comparison:
+    """Return the comparison of one case; ``options`` are those of a comparison."""
+    values = np.array([[measured], [predicted], [tolerance]])
+    return Comparison(values[0], values[1], values[2], **options)
 
 
 def join(comparisons: Sequence[Comparison]) -> Comparison:

@@ -4,8 +4,6 @@ A unit of work and a stored case travel by name, so the address is what another 
 file stands alone: what it imports is installed, and a digest of its content is kept with every row.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import traceback

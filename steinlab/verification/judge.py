@@ -3,8 +3,6 @@
 Run one check of a claim, and the negative controls that it may reject.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,8 +22,8 @@ from steinlab.verification.claim import (
     Dropped,
     Effort,
     NegativeControl,
-    Number,
     Result,
+    Results,
 )
 from steinlab.verification.comparison import Comparison, join
 from steinlab.verification.outcome import (
@@ -37,6 +35,7 @@ from steinlab.verification.outcome import (
     Outcome,
     handed_back,
 )
+from steinlab.verification.quantities import Number
 from steinlab.verification.registry import home_of, part_of
 from steinlab.verification.row import Heading, Judged, Row
 
@@ -135,7 +134,7 @@ def headline(claim: Claim, numbers: Sequence[Number]) -> str:
         ) from error
 
 
-def _details(claim: Claim, verdict: str, results: Mapping[str, Result]) -> str:
+def _details(claim: Claim, verdict: str, results: Results) -> str:
     """Return a claim's finding; one that is a text is true of the expected verdict alone."""
     if isinstance(claim.finding, str):
         return claim.finding if verdict == claim.expected else f"expected {claim.expected}"

@@ -1,7 +1,5 @@
 """Laws that a property ranges over: ``laws.mixtures()``, ``laws.gaussians()``."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The ledger: every claim judged, with its evidence, controls and worst case."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time

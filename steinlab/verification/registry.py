@@ -1,7 +1,5 @@
 """Claims by name: the ids of installed packages' entry points, and addresses in files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any

@@ -1,7 +1,5 @@
 """A row of the ledger, as JSON holds it: a claim with its verdict and the evidence for it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 

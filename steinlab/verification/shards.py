@@ -4,8 +4,6 @@ A shard's key is what its numbers depend on: the unit, the sources that it runs 
 what they compute with.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from pathlib import Path

@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.errors import CRASHES, InputError, quote
 from steinlab.verification.arguments import Strategy, Values
-from steinlab.verification.claim import FULL_FACTOR, Check, Claim, Effort, NegativeControl, Result
+from steinlab.verification.cases import JsonCases
+from steinlab.verification.claim import FULL_FACTOR, Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.expectation import Ball, Relation, ball
 from steinlab.verification.falsify.spaces import Parameter, Space
@@ -46,23 +47,6 @@ _SPELLED = {"=": "==", "\u2264": "<=", "\u2265": ">="}
 Control = Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Cases of a property: what its arguments are, as JSON."""
-
-    dataset: ClassVar[str | None] = None
-
-    rows: tuple[Mapping[str, Any], ...]
-
-    def __len__(self) -> int:
-        """Return the number of cases."""
-        return len(self.rows)
-
-    def describe(self, index: int) -> dict[str, Any]:
-        """Return a case."""
-        return dict(self.rows[index])
-
-
 class Sides(NamedTuple):
     """What a property said of each case: left and right side, each with its error, ``(C, 4)``."""
 
@@ -80,7 +64,7 @@ class Property:
     arguments: tuple[tuple[str, Strategy], ...]
     cases: int
 
-    def draw(self, effort: Effort) -> list[Drawn]:
+    def draw(self, effort: Effort) -> list[JsonCases]:
         """Draw cases: kinds in turn, so that each has its share, numbers at random."""
         spaces, count = self.spaces(), effort.count(self.cases)
         rows = []
@@ -90,18 +74,18 @@ class Property:
             columns = [p.at(units[:, j]) for j, p in enumerate(space.parameters)]
             (row,) = space.build(np.stack(columns, axis=1), units[:, 0]).rows
             rows.append(row)
-        return [Drawn(tuple(rows))]
+        return [JsonCases(tuple(rows))]
 
     def read(self, case: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a case."""
         return {name: strategy.read(case[name]) for name, strategy in self.arguments}
 
-    def restore(self, case: Mapping[str, Any]) -> Drawn:
+    def restore(self, case: Mapping[str, Any]) -> JsonCases:
         """Read one case back."""
         self.read(case)
-        return Drawn((json.loads(json.dumps(dict(case))),))
+        return JsonCases((json.loads(json.dumps(dict(case))),))
 
-    def measure(self, cases: Drawn) -> Sides:
+    def measure(self, cases: JsonCases) -> Sides:
         """Ask the property about every case, and about neighbours of one that violates it.
 
         An expectation states its error; what a property computes of plain numbers, ``1 - kappa``
@@ -216,13 +200,13 @@ class PropertySpace:
             rest = rest[count:]
         return out
 
-    def build(self, values: np.ndarray, seeds: np.ndarray) -> Drawn:  # noqa: ARG002
+    def build(self, values: np.ndarray, seeds: np.ndarray) -> JsonCases:  # noqa: ARG002
         """Return the cases of values ``(P, n)``."""
         rows = []
         for parts in map(self._parts, values):
             named = zip(self._named, parts, strict=True)
             rows.append({name: one.write(kind, part) for (name, one, kind), part in named})
-        return Drawn(tuple(rows))
+        return JsonCases(tuple(rows))
 
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Make one argument simpler."""
@@ -327,16 +311,15 @@ def claim(
             checks=(
                 Check(
                     CHECK,
-                    method="quadrature",
+                    "quadrature",
+                    of.restore,
                     draw=of.draw,
                     measure=of.measure,
                     compare=of.compare,
-                    restore=of.restore,
                     locate=of.locate,
                 ),
             ),
             controls=tuple(NegativeControl(label, control) for label, control in controls.items()),
-            dropped=(),
             finding=_finding,
             search=lambda _: of.spaces(),
             headline=(headline or said).replace("{", "{{").replace("}", "}}"),
@@ -395,7 +378,7 @@ def _words(kind: Any) -> str:
     return " ".join(map(str, kind)) if isinstance(kind, tuple) else str(kind)
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     c = results[CHECK].comparison
     count, violated, undecided = len(c.measured), int(c.violated.sum()), int((~c.decided).sum())
     rest = f"; {undecided} undecided" if undecided else ""

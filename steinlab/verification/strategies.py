@@ -7,8 +7,6 @@ standard component at 0, short steps near ``sigma = alpha``, and probes of ones.
 Needs hypothesis (the extra ``steinlab[strategies]``).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

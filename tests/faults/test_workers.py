@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from steinlab.storage.files import warn
+from steinlab.errors import warn
 from steinlab.workers import ATTEMPTS, Workers, completed, executor_for
 
 DIES = "__import__('os').kill(__import__('os').getpid(), 9)"

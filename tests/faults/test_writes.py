@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from steinlab.cli import main
-from steinlab.errors import InputError
+from steinlab.errors import InputError, warn
 from steinlab.storage import Store, check_target, files, write_bytes
 from steinlab.storage.lines import append_line, read_lines
 
@@ -160,7 +160,7 @@ def test_an_error_of_the_disk_at_any_call_keeps_the_old(
     write, read = WRITERS[kind]
     write(tmp_path, OLD)
     for at in range(1, 60):
-        files.warn.cache_clear()
+        warn.cache_clear()
         disk = Disk(at, fail)
         with monkeypatch.context() as patch:
             disk.watch(patch)
@@ -189,7 +189,7 @@ def test_a_cut_line_stays_and_the_next_is_whole(tmp_path: Path, capsys: Any) -> 
     append_line(file, {"a": 1})
     before = file.read_bytes()
     file.write_bytes(before + before[:7])
-    files.warn.cache_clear()
+    warn.cache_clear()
     append_line(file, {"b": 2})
     assert file.read_bytes().startswith(before + before[:7] + b"\n")
     assert read_lines(file) == [{"a": 1}, {"b": 2}]
@@ -206,7 +206,7 @@ def test_every_flipped_bit_of_a_line_is_noticed(tmp_path: Path, capsys: Any) -> 
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << (place % 8)
         file.write_bytes(damaged)
-        files.warn.cache_clear()
+        warn.cache_clear()
         assert [one["number"] for one in read_lines(file)] == [0, 2]
         assert "lines, line 2 is left out" in capsys.readouterr().err
 

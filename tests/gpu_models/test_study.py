@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from gpu_models.study.cells import _correction
-from gpu_models.study.design import CORRECTIONS, FAIR, FAIR_EVALUATIONS, SIZES, Cell, cells
+from gpu_models.study.design import (
+    CORRECTIONS,
+    ENTRANTS,
+    FAIR,
+    FAIR_EVALUATIONS,
+    SIZES,
+    Cell,
+    as_json,
+    cells,
+    competitor,
+)
 from gpu_models.study.stored import Records
 from steinlab.corrections.coordinates import InVP
 from steinlab.diffusion.processes import EDM
@@ -48,6 +58,18 @@ def test_the_fair_rules_come_last_and_in_whole_groups() -> None:
     assert [(c.low, c.coordinates) for c in FAIR.values()] == [
         (low, where) for where in ("own", "vp") for low in (0.1, 0.5, 0.9)
     ]
+
+
+def test_the_second_part_has_its_entrants_alone_budget_by_budget() -> None:
+    size = SIZES["entrants"]
+    found, count = cells(size), len(ENTRANTS)
+    assert len({cell.key for cell in found}) == len(found) == count * 4 * 2 * 2
+    for i in range(0, len(found), count):
+        group = found[i : i + count]
+        assert len({(cell.evaluations, cell.grid, cell.seed) for cell in group}) == 1
+        assert [(cell.solver, cell.correction) for cell in group] == [*map(competitor, ENTRANTS)]
+    assert "entrants" in as_json(size)
+    assert "entrants" not in as_json(SIZES["full"])  # records of the first part resume
 
 
 @pytest.mark.parametrize("rule", FAIR)

@@ -24,7 +24,7 @@ from steinlab.diffusion.denoisers import convert
 from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import FLOW, VE, Process
 from steinlab.solvers import get_solver, make_plan
-from steinlab.solvers.loop import solve
+from steinlab.solvers.loop import normals, solve
 from tests.peers import drive
 from tests.steinlab.solvers.cases import PLANE, states
 
@@ -267,6 +267,23 @@ def test_k_diffusion(name: str, sampler: Callable[..., Any]) -> None:
     # k-diffusion's LMS integrates its coefficients to 1e-4
     agreement = 1e-4 if name.startswith("ipndm") else DOUBLE
     assert drive.gap(solve(PLANE, x, grid, name).state, theirs) < agreement
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler"), [("seeds-1", "euler_ancestral"), ("sde-dpmpp-2m", "dpmpp_2m_sde")]
+)
+def test_k_diffusion_on_the_same_noise(name: str, sampler: str) -> None:
+    k, draw = k_diffusion(), normals(3)
+    grid = drive.levels(SIGMAS, drive.ve)
+    x, steps = torch.from_numpy(states(grid)), itertools.count()
+    theirs = getattr(k, f"sample_{sampler}")(
+        lambda y, sigma: PLANE(y, drive.ve(float(sigma[0]))),
+        x,
+        torch.tensor(SIGMAS, dtype=torch.float64),
+        noise_sampler=lambda *_: draw(next(steps), 1, x)[0],
+        disable=True,
+    )
+    assert drive.gap(solve(PLANE, x, grid, name, noise=draw).state, theirs) < DOUBLE
 
 
 @pytest.mark.parametrize("fraction", FRACTIONS)

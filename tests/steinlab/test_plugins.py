@@ -13,7 +13,7 @@ import pytest
 
 from steinlab import plugins
 from steinlab.corrections import CORRECTIONS, get_correction
-from steinlab.diffusion.laws import LAWS, OTHER_LAWS, load_law
+from steinlab.diffusion.laws import FRESH_LAWS, LAWS, OTHER_LAWS, load_law
 from steinlab.errors import InputError
 from steinlab.solvers import SOLVER_IDS, get_solver
 
@@ -122,7 +122,7 @@ def test_two_packages_with_one_id_are_both_named(installed: Path) -> None:
         sys.path.remove(str(installed / "second"))
 
 
-LAW_NAMES = (*LAWS, *OTHER_LAWS)
+LAW_NAMES = (*LAWS, *FRESH_LAWS, *OTHER_LAWS)
 FINDERS = {"solvers": get_solver, "corrections": get_correction, "laws": load_law}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steinlab.errors import InputError
+from steinlab.errors import InputError, warn
 from steinlab.estimates import Estimate
 from steinlab.experiments.bench import Reference
 from steinlab.experiments.results import Row, packed, restored
@@ -28,7 +28,6 @@ from steinlab.storage import (
     check_folder,
     check_target,
     encode,
-    files,
     is_stream,
     sources_key,
     write_bytes,
@@ -143,7 +142,7 @@ def test_flipped_bits_are_noticed(
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << (place % 8)
         file.write_bytes(damaged)
-        files.warn.cache_clear()
+        warn.cache_clear()
         assert store.get(kind, "key") is None
         (line,) = capsys.readouterr().err.splitlines()
         assert str(file) in line

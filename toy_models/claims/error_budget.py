@@ -10,8 +10,6 @@ samples: an exact trace takes 1,024 Jacobian products, several seconds per state
 in ``docs/networks.md``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,17 +30,10 @@ from steinlab.coefficient.error_budget import (
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import critical
 from toy_models.claims.networks import GALAXY, galaxies_missing, network, own_samples, split
 
@@ -128,13 +119,8 @@ def compare(data: Budget, weights: Weights) -> Comparison:
     degrees of freedom of one.
     """
     explained = sum(weights[name] * part.value for name, part in data.parts.items())
-    return Comparison(
-        np.array([explained]),
-        np.array([data.total.value]),
-        np.array([critical(FAMILY, data.states - 1) * data.error]),
-        sampled=True,
-        grade=GRADE,
-    )
+    tolerance = critical(FAMILY, data.states - 1) * data.error
+    return single(explained, data.total.value, tolerance, sampled=True, grade=GRADE)
 
 
 def _draw(effort: Effort) -> Sequence[Level]:
@@ -159,7 +145,7 @@ def _with(**changes: float) -> Weights:
     return MappingProxyType({**dict.fromkeys(PARTS, 1.0), **changes})
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     toys, galaxies = split(results["levels"])
     for case, budget in [*toys[: len(RUNS) * STEPS], *galaxies]:
@@ -171,13 +157,13 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("gamma estimated on 16 states, less gamma*: the parts", columns, rows)
 
 
-def _leading(results: Mapping[str, Result]) -> list[str]:
+def _leading(results: Results) -> list[str]:
     """Name the largest part of every level."""
     parts = [budget.parts for _, budget in split(results["levels"])[0]]
     return [max(own, key=lambda name: abs(own[name].value)) for own in parts]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     pairs, leading = split(results["levels"])[0], _leading(results)
     closed = sum(not compare(budget, CLAIM.formula).violated[0] for _, budget in pairs)
     mlp = [budget for case, budget in pairs if case.model == "digits-mlp"]
@@ -193,7 +179,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     leading, pairs = _leading(results), split(results["levels"])[0]
     rest = [name for name in PARTS if name in leading and name not in ("batch", "drift")]
     last = [b for c, b in pairs if c.model == "digits-mlp" and c.index == STEPS - 1]
@@ -230,11 +216,11 @@ CLAIM = Claim(
     checks=(
         Check(
             "levels",
-            method="neural",
+            "neural",
+            Level,
             draw=_draw,
             measure=measure,
             compare=compare,
-            restore=Level.restore,
             partly=_left_out,
         ),
     ),
@@ -245,7 +231,6 @@ CLAIM = Claim(
         NegativeControl("probe noise left out", _with(probes=0.0)),
         NegativeControl("the step's own change left out", _with(residual=0.0)),
     ),
-    dropped=(),
     finding=_finding,
     table=_table,
 )

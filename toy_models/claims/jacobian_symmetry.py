@@ -7,8 +7,6 @@ Nothing makes a network's Jacobian symmetric; a trained one is so only where it 
 galaxies' Jacobians, 1,024 x 1,024, are estimated: ``E|(J -+ J') v|^2 = |J -+ J'|_F^2``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,24 +19,10 @@ from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
 from steinlab.claims.instruments.random_steps import draw_law
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import load_digits
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
-from toy_models.claims.networks import (
-    GALAXY,
-    network,
-    own_samples,
-    with_galaxies,
-    without_galaxies,
-)
+from steinlab.verification.quantities import Number, Table
+from toy_models.claims.networks import GALAXY, network, own_samples, with_galaxies, without_galaxies
 
 DIGITS_ROWS, DIGITS_BANDWIDTH = 200, 0.2
 FIELD = 1e-3
@@ -192,7 +176,7 @@ def _draw_networks(effort: Effort) -> Sequence[States]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for name in with_galaxies(*NETWORKS):
         found = _medians(results, name)
@@ -201,7 +185,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("median |J - J'|_F / |J + J'|_F at forward states", columns, rows)
 
 
-def _medians(results: Mapping[str, Result], name: str) -> dict[float, float]:
+def _medians(results: Results, name: str) -> dict[float, float]:
     """Return a network's median asymmetry by level."""
     pairs = zip(results["networks"].batches, results["networks"].data, strict=True)
     return {
@@ -211,7 +195,7 @@ def _medians(results: Mapping[str, Result], name: str) -> dict[float, float]:
     }
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     """Return the asymmetries; the galaxies', which are not everywhere, are in the table."""
     exact = results["exact denoisers"]
     most = max(float(d.asymmetry.max()) for d in exact.data if isinstance(d, Measured))
@@ -223,7 +207,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     levels = {name: _medians(results, name) for name in NETWORKS}
     where = ", ".join(f"sigma {max(m, key=m.__getitem__):g} for {n}" for n, m in levels.items())
     return (

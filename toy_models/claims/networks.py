@@ -1,7 +1,5 @@
 """What the claims on networks share: which models are there, and the galaxies' own samples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any

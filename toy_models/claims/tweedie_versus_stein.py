@@ -11,9 +11,7 @@ law and the states' being two mixtures; on trained networks they are sampled und
 ``p`` of their data, whose exact denoiser gives ``(sigma^2/alpha)(s_model - s_p) = D_model - D``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,17 +28,10 @@ from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step, inner
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
 from toy_models.claims.networks import (
     GALAXY,
@@ -201,7 +192,7 @@ def _draw_networks(effort: Effort) -> Sequence[NetworkSteps]:
     return [*toys, *(NetworkSteps(*GALAXY_RUN, index, int(seeds[0])) for index in galaxies)]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     toys, galaxies = split(results["networks"])
     for case, d in [*toys[: len(RUNS) * STEPS], *galaxies]:
@@ -211,7 +202,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("gamma_tilde - gamma_tweedie under p, Euler's step", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     lines, nets = results["mixtures"].comparison, split(results["networks"])[0]
     z = [float((d.gap - correct(d.alpha, d.sigma) * d.along)[0] / d.error[0]) for _, d in nets]
     return [
@@ -226,7 +217,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     where = ", ".join(
         f"{name} at sigma/alpha {float((d.sigma / d.alpha)[0]):.3g}"
         for name, d in _surest(split(results["networks"])[0])
@@ -263,21 +254,14 @@ CLAIM = Claim(
     conditions=("the candidate is a function of the state", "q has a differentiable density"),
     formula=correct,
     checks=(
-        Check(
-            "mixtures",
-            method="quadrature",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=Shifts.restore,
-        ),
+        Check("mixtures", "quadrature", Shifts, draw=_draw, measure=measure, compare=compare),
         Check(
             "networks",
-            method="neural",
+            "neural",
+            NetworkSteps,
             draw=_draw_networks,
             measure=measure_network,
             compare=compare_network,
-            restore=NetworkSteps.restore,
             partly=without_galaxies,
         ),
     ),
@@ -286,7 +270,6 @@ CLAIM = Claim(
         NegativeControl("sigma instead of sigma^2", lambda alpha, sigma: sigma / alpha),
         NegativeControl("1/alpha dropped", lambda _alpha, sigma: sigma**2, ("mixtures",)),
     ),
-    dropped=(),
     finding=_finding,
     table=_table,
 )

@@ -7,8 +7,6 @@ so that at every level ``sqrt(E_p|D_model - D|^2)`` is the L2 size asked for, or
 ``sqrt(E_p|s_model - s|^2)`` is. All derivatives are exact.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ of the states, ``z = x / sqrt(alpha^2 + sigma^2)``, at every level:
 Their mean square is a finite sum of values of the law's characteristic function.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -44,31 +42,24 @@ class Field(Protocol):
 
     def __call__(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``e(x)``, shape of ``x``."""
-        ...
 
     def divergence(self, x: Array, level: NoiseLevel) -> Array:
         """Return ``div e(x)``, shape ``(..., N)``."""
-        ...
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``e'(x) v``; axes of ``v`` before those of ``x`` count probes."""
-        ...
 
     def vjp(self, x: Array, level: NoiseLevel, cotangent: Array) -> Array:
         """Return ``e'(x)' v``."""
-        ...
 
     def mean_square(self, law: Law, level: NoiseLevel) -> Size:
         """Return ``E|e|^2`` under the law at the level."""
-        ...
 
     def rounding(self, x: Array, level: NoiseLevel) -> tuple[Array, ...]:
         """Return sizes of the rounding of ``e`` and ``e'``, in ``eps``, and of ``e''``, in 1-D."""
-        ...
 
     def take(self, index: Any) -> Self:
         """Return the field of the cases ``index`` of a stack."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,6 @@ with ``u`` the model's own residual. Both sides are integrated, the left one fro
 left side below ``sigma sqrt F``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -3,8 +3,6 @@
 Make others in Python: ``Dialled(law, field, Target(amount, unit))``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The perturbation bound against the dialled score error: every point below one line."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

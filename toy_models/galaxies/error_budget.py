@@ -9,8 +9,6 @@ network's inconsistency: how far its denoiser is from that of the samples that i
 Exact traces of the batch are all ``d`` Jacobian products of a state (1,024 for 32 x 32 pixels).
 """
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Sequence

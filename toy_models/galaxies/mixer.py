@@ -6,8 +6,6 @@ each block mixes the patches of every channel, then the channels of every patch,
 residual; a normalisation and the transposed embedding lead back to a picture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Neither JAX nor torch is needed. What is wrong with a file is told in one line: 
 must hold, what was found.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Sequence

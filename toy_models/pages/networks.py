@@ -3,8 +3,6 @@
 Every number of a sentence is computed from the records; how a record is made is on the page.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@ The coefficients are estimated on the whole batch, of which the first pictures a
 ``auto-v1`` is calibrated on its last states, so that none of those shown has fitted it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ r"""The data of the trained toys: 2-D laws of a known shape, and 8 x 8 digits.
 ``checkerboard`` and ``spirals`` can only be sampled.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -99,8 +97,7 @@ DATA: Mapping[str, Data] = MappingProxyType(
         "ring": _mixture(ring, "8 modes of deviation 0.2 on a circle of radius 2"),
         "grid25": _mixture(grid25, "5 x 5 modes of deviation 0.15, one unit apart"),
         "digits": _mixture(
-            digits,
-            f"scikit-learn load_digits / 16 (UCI, 1998), bandwidth {DIGITS_BANDWIDTH}",
+            digits, f"scikit-learn load_digits / 16 (UCI, 1998), bandwidth {DIGITS_BANDWIDTH}"
         ),
     }
 )

@@ -1,7 +1,5 @@
 """The trained toys under ``steinlab.models``. Nothing here imports torch before it is needed."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from steinlab.diffusion.denoisers import Denoiser

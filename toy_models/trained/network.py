@@ -12,8 +12,6 @@ Table 1; the mean is added here. Activations are smooth, so that divergences are
 map.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,8 +3,6 @@
 A preset names everything that a run depends on.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

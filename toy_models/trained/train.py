@@ -4,8 +4,6 @@ Weights go to the cache by the configuration's hash. An interrupted run leaves t
 there and continues when it is started again.
 """
 
-from __future__ import annotations
-
 import io
 import time
 from collections.abc import Sequence

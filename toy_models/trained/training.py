@@ -8,8 +8,6 @@ EDM's weighting, of a size near 1 at every level. A run depends on its preset al
 thread, because a matrix product's rounding depends on the number of threads.
 """
 
-from __future__ import annotations
-
 import math
 import signal
 import threading

@@ -5,8 +5,6 @@ digest of the tensors in its header; beside it lies a JSON with the provenance. 
 hold the presets as they are; other seeds lie in the user's cache folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

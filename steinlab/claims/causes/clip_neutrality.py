@@ -11,11 +11,10 @@ or more narrow modes the exact flow itself falls below 1, and in VP or flow coor
 on Gaussian data too.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,25 +22,18 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import exact_flow
 from analytic.quadrature import composite_rule, mixture_breaks
-from steinlab.claims.causes.gaussian_axis import LEVELS, log_uniform, single
+from steinlab.claims.causes.gaussian_axis import LEVELS
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
+from steinlab.claims.instruments.random_steps import log_uniform
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import LAWS, PROBLEMS
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 GAUSSIANS, MIXTURES, VP, FLOW = "Gaussians", "mixtures", "Gaussians in VP", "Gaussians in flow"
 POINT, WIDEST = 1e-6, 2.0
@@ -161,8 +153,8 @@ def _gaussians(process: str, count: int, least: float = POINT) -> Any:
 
     def draw(effort: Effort) -> Sequence[GaussianStep]:
         rng, count_ = effort.rng, effort.count(count)
-        widest = log_uniform(rng, (least, WIDEST), count_)
-        ratio = log_uniform(rng, LEVELS, count_)
+        widest = log_uniform(rng, least, WIDEST, count_)
+        ratio = log_uniform(rng, *LEVELS, count_)
         left = np.where(np.arange(count_) % 4 == 0, 0.0, 0.99 * rng.random(count_))
         seeds = rng.integers(2**31, size=count_)
         widest[0], ratio[0] = least, LEVELS[1]
@@ -183,12 +175,10 @@ def _mixtures(effort: Effort) -> Sequence[MixtureStep]:  # noqa: ARG001
 
 
 def _check(name: str, draw: Any, kind: type[SingleCase]) -> Check:
-    return Check(
-        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=kind.restore
-    )
+    return Check(name, "quadrature", kind, draw=draw, measure=measure, compare=compare)
 
 
-def _lowest(results: Mapping[str, Result]) -> list[list[Any]]:
+def _lowest(results: Results) -> list[list[Any]]:
     """Return, a law, its steps, those below 1, the smallest coefficient, and its step."""
     found, out = results[MIXTURES], []
     pairs: list[tuple[Any, Coefficient]] = list(zip(found.batches, found.data, strict=True))
@@ -201,11 +191,11 @@ def _lowest(results: Mapping[str, Result]) -> list[list[Any]]:
     return out
 
 
-def _below(results: Mapping[str, Result], name: str) -> float:
+def _below(results: Results, name: str) -> float:
     return float(np.mean([data.value < 1 for data in results[name].data]))
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     rows, gammas = _lowest(results), [data.value for data in results[GAUSSIANS].data]
     whole, least = sum(row[1] for row in rows), min(float(row[3]) for row in rows)
     return [
@@ -217,22 +207,19 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     columns = ["law", "steps", "below 1", "smallest", "at"]
     return Table("gamma* of the exact flow's steps in EDM", columns, _lowest(results))
 
 
 def _spaces(_: Claim) -> list[Space]:
-    def make(dim: int, seed: float, widest: float, ratio: float, left: float) -> GaussianStep:
-        return GaussianStep("edm", dim, widest, ratio, left, int(seed))
-
     numbers = (
         SEEDS,
         Parameter("widest", POINT, WIDEST, True),
         Parameter("ratio", *LEVELS, True),
         Parameter("left", 0.0, 0.99),
     )
-    return [picked(GAUSSIANS, 512, {"dim": range(1, 7)}, make, *numbers)]
+    return [picked(GAUSSIANS, 512, {"dim": range(1, 7)}, partial(GaussianStep, "edm"), *numbers)]
 
 
 PROOF = DERIVATIONS["exact-flow-coefficient"]

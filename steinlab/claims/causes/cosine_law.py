@@ -13,7 +13,7 @@ ComfyUI's ``kl_optimal`` is the tangent grid of ``c = 1`` whose zero is appended
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,25 +23,18 @@ from scipy.optimize import minimize, minimize_scalar
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
-from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS, log_uniform, single
+from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
+from steinlab.claims.instruments.random_steps import log_uniform
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import EULER
 from steinlab.solvers.gaussian_runs import gaussian_run
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 RUN, BEST, ONE = "run", "equal angles", "one scale"
 SCALES = (0.05, 0.5, 2.0)
@@ -90,7 +83,7 @@ class Run(SingleCase):
             grid = make_grid("edm", name, self.steps, final_zero=False)
             return np.array([level.sigma for level in grid])
         rng = np.random.default_rng(self.seed)
-        drawn = np.sort(log_uniform(rng, LEVELS, self.steps + 1))[::-1].copy()
+        drawn = np.sort(log_uniform(rng, *LEVELS, self.steps + 1))[::-1].copy()
         drawn[-1] *= self.seed % 2
         return drawn
 
@@ -183,15 +176,6 @@ class Scales(SingleCase):
     deviations: tuple[float, ...]
     steps: int
 
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {"deviations": list(self.deviations), "steps": self.steps}
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Scales:
-        """Read the case back."""
-        return cls(tuple(case["deviations"]), case["steps"])
-
 
 def measure_scales(case: Scales) -> tuple[float, float]:
     """Return the divergences of the best tangent grid and of the best grid."""
@@ -205,7 +189,7 @@ def compare_scales(data: tuple[float, float], formula: Formula) -> Comparison:  
 
 
 def _runs(effort: Effort) -> list[Run]:
-    drawn = log_uniform(effort.rng, DEVIATIONS, effort.count(120))
+    drawn = log_uniform(effort.rng, *DEVIATIONS, effort.count(120))
     seeds = effort.rng.integers(2**31, size=len(drawn))
     return [
         Run(float(c), 1 + i % 10, int(seed), i % 4 == 3)
@@ -214,7 +198,7 @@ def _runs(effort: Effort) -> list[Run]:
 
 
 def _one_scale(effort: Effort) -> list[Scales]:
-    drawn = log_uniform(effort.rng, DEVIATIONS, effort.count(4))
+    drawn = log_uniform(effort.rng, *DEVIATIONS, effort.count(4))
     return [Scales((float(c),), 2 + i % 3) for i, c in enumerate(drawn)]
 
 
@@ -223,9 +207,7 @@ def _scales(effort: Effort) -> list[Scales]:  # noqa: ARG001
 
 
 def _check(name: str, draw: Any, measure: Any, compare: Any, restore: Any) -> Check:
-    return Check(
-        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=restore
-    )
+    return Check(name, "quadrature", restore, draw=draw, measure=measure, compare=compare)
 
 
 def _ends(n: int) -> dict[str, tuple[float, ...]]:
@@ -245,7 +227,7 @@ def _ends(n: int) -> dict[str, tuple[float, ...]]:
     return out
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     (ours, best), (eight, _) = results["three scales"].data
     kept = np.array([data.ratio for data in results[RUN].data])
     return [
@@ -257,7 +239,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     found = [_ends(n) for n in COUNTS]
     rows = [[name, *(f"{v:.3g}" for ends in found for v in ends[name])] for name in found[0]]
     columns = ["grid", *(f"{n} steps, to {end}" for n in COUNTS for end in ("0.002", "0"))]
@@ -265,12 +247,9 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
 
 
 def _spaces(_: Claim) -> list[Space]:
-    def make(steps: int, tangent: bool, seed: float, deviation: float) -> Run:
-        return Run(deviation, steps, int(seed), tangent)
-
     lists = {"steps": range(1, 11), "tangent": (False, True)}
     scale = Parameter("deviation", *DEVIATIONS, True)
-    return [picked(name, 512, lists, make, SEEDS, scale) for name in (RUN, BEST)]
+    return [picked(name, 512, lists, Run, SEEDS, scale) for name in (RUN, BEST)]
 
 
 FORMULA = Formula(cosines, equal)

@@ -1,8 +1,6 @@
 """Gaussian data on one axis in EDM coordinates: what a step of Euler does there, as it is coded."""
 
-from __future__ import annotations
-
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,7 +8,6 @@ from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.solvers import EULER
-from steinlab.verification.comparison import Comparison
 
 DEVIATIONS = (0.05, 2.0)
 """Standard deviations of the data."""
@@ -42,15 +39,3 @@ def euler_step(deviation: float, sigma: float, finer: float) -> EulerStep:
 def parts(deviation: float, sigma: float, finer: float) -> tuple[float, float]:
     """Return ``k = sigma'/sigma`` and ``v = c^2 / (c^2 + sigma^2)``."""
     return finer / sigma, deviation**2 / (deviation**2 + sigma**2)
-
-
-def single(measured: float, predicted: float, tolerance: float, **options: Any) -> Comparison:
-    """Return the comparison of one case; ``options`` are those of a comparison."""
-    values = np.array([[measured], [predicted], [tolerance]])
-    return Comparison(values[0], values[1], values[2], **options)
-
-
-def log_uniform(rng: np.random.Generator, limits: tuple[float, float], count: int) -> np.ndarray:
-    """Draw uniformly in the logarithm between limits."""
-    low, high = np.log(limits)
-    return np.asarray(np.exp(rng.uniform(float(low), float(high), count)))

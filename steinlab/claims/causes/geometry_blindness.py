@@ -7,9 +7,7 @@ modes nor widths nor dimension, so that it cannot adapt to them, and need not be
 coordinates, and for steps of more evaluations, the optimum does depend on the law.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +18,8 @@ from steinlab.claims.instruments.posterior_mean_collapse import (
     collapse_check,
     posterior_mean,
 )
-from steinlab.verification.claim import Claim, Dropped, NegativeControl, Number, Result, Table
+from steinlab.verification.claim import Claim, Dropped, NegativeControl, Results
+from steinlab.verification.quantities import Number, Table
 
 DERIVATION = DERIVATIONS["collapse"]
 
@@ -31,7 +30,7 @@ class Formula(NamedTuple):
     collapse: SlackFormula = posterior_mean
 
 
-def _departures(results: Mapping[str, Result], name: str) -> np.ndarray:
+def _departures(results: Results, name: str) -> np.ndarray:
     """``|gamma* (1 - k) - 1|`` of the decided cases."""
     c = results[name].comparison
     return np.asarray(np.abs(c.measured / c.predicted - 1)[c.decided])
@@ -46,7 +45,7 @@ FAMILIES = ("edm", "flow")
 OTHERS = {"VP": "an Euler step in VP", "Heun": "a Heun step in EDM"}
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     inside = np.concatenate([_departures(results, name) for name in FAMILIES])
     return [
         Number("largest departure of gamma* (1 - k) from 1", inside.max(), key="off"),
@@ -58,7 +57,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for name in (*FAMILIES, *OTHERS):
         found = np.quantile(_departures(results, name), (0.5, 0.9, 1.0))

@@ -10,40 +10,24 @@ step, is this correction with ``lambda = 1/gamma_law``. The optimum towards ``x_
 ``1/(1 - k) > 1``: where the one shortens the step, the other lengthens it.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 
-from steinlab.claims.causes.gaussian_axis import (
-    DEVIATIONS,
-    LEVELS,
-    euler_step,
-    log_uniform,
-    parts,
-    single,
-)
+from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS, euler_step, parts
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
+from steinlab.claims.instruments.random_steps import log_uniform
 from steinlab.diffusion.grids import make_grid
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 Formula = Callable[[float, float], float]
 """``(k, v) -> gamma``, ``v = c^2 / (c^2 + sigma^2)``."""
@@ -101,17 +85,15 @@ def compare_scaled(data: Measured, formula: Formula) -> Comparison:
 def _drawn(effort: Effort, *, other: bool = False) -> list[Axis]:
     """Draw steps, one in eight to zero noise."""
     count = effort.count(24 if other else 200)
-    c, seen = (log_uniform(effort.rng, DEVIATIONS, count) for _ in range(2))
-    sigma = log_uniform(effort.rng, LEVELS, count)
+    c, seen = (log_uniform(effort.rng, *DEVIATIONS, count) for _ in range(2))
+    sigma = log_uniform(effort.rng, *LEVELS, count)
     finer = np.where(np.arange(count) % 8 == 7, 0.0, sigma * effort.rng.random(count))
     columns = np.stack([c, sigma, finer, seen if other else c], axis=1)
     return [Axis(*row) for row in columns.tolist()]
 
 
 def _check(name: str, compare: Any, draw: Any = _drawn) -> Check:
-    return Check(
-        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=Axis.restore
-    )
+    return Check(name, "quadrature", Axis, draw=draw, measure=measure, compare=compare)
 
 
 def constant(deviation: float) -> float:
@@ -129,7 +111,7 @@ SEEN = (0.25, 0.5, 1.0)
 """Deviations of the data for which the table names constants."""
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     gammas = np.array([law_scalar(*data.told) for data in results[LAW].data])
     optima = np.array([1 / (1 - data.told[0]) for data in results[LAW].data])
     return [
@@ -140,7 +122,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     grid = [level.sigma for level in make_grid("edm", "karras", 13)]
     rows = []
     for c in SEEN:

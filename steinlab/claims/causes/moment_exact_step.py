@@ -14,9 +14,7 @@ return ``D``. ``w`` is self-normalised, ``1 - E<D_c, r_c>/E<x_c, r_c>``
 variance.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,25 +22,18 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import exact_flow
-from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS, log_uniform, single
+from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, draw_steps, log_uniform
 from steinlab.claims.instruments.step_checks import integrate_steps
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated
 from steinlab.diffusion.spread import seen_variance
 from steinlab.solvers import EULER
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number
 
 LAWS, GAUSSIANS, AXES = "every law", "isotropic", "principal axes"
 
@@ -120,7 +111,7 @@ class Step(NamedTuple):
 def measure_batch(case: Batch) -> Step:
     """Draw law and states; the states' mean is off the data's by some deviations."""
     rng = np.random.default_rng(case.seed)
-    width = log_uniform(rng, DEVIATIONS, case.dim)
+    width = log_uniform(rng, *DEVIATIONS, case.dim)
     basis = np.linalg.qr(rng.standard_normal((case.dim, case.dim)))[0]
     if case.widths == "one":
         width, basis = np.full(case.dim, width[0]), np.eye(case.dim)
@@ -180,7 +171,7 @@ def _draw(widths: str, axes: bool, count: int) -> Callable[[Effort], list[Batch]
     def draw(effort: Effort) -> list[Batch]:
         rng, out = effort.rng, []
         for i in range(effort.count(count)):
-            sigma = float(log_uniform(rng, LEVELS, 1)[0])
+            sigma = float(log_uniform(rng, *LEVELS, 1)[0])
             finer = 0.0 if i % 4 == 0 else sigma * float(rng.random())
             seed = int(rng.integers(2**31))
             out.append(Batch(2 + i % 7, 2 + i % 5, sigma, finer, widths, axes, seed))
@@ -190,16 +181,14 @@ def _draw(widths: str, axes: bool, count: int) -> Callable[[Effort], list[Batch]
 
 
 def _check(name: str, draw: Any, measure: Any, compare: Any, kind: Any) -> Check:
-    return Check(
-        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=kind.restore
-    )
+    return Check(name, "quadrature", kind, draw=draw, measure=measure, compare=compare)
 
 
 def _batches(name: str, widths: str, axes: bool, count: int = 60) -> Check:
     return _check(name, _draw(widths, axes, count), measure_batch, compare_batch, Batch)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     whole = results[LAWS]
     off = np.abs(whole.comparison.measured / whole.comparison.predicted - 1)
     shares = np.concatenate([d.terms.value.u_u / ((1 - d.k) ** 2 * d.noise) for d in whole.data])

@@ -14,34 +14,24 @@ the self-normalised numerator and denominator share their noise. For isotropic G
 ``V`` from any two states.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS, log_uniform, single
+from steinlab.claims.causes.gaussian_axis import DEVIATIONS, LEVELS
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, draw_steps, log_uniform
 from steinlab.claims.instruments.step_checks import integrate_steps
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated, Terms
 from steinlab.diffusion.laws import LAWS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number, Table
 
 FOUR = ("Stein", "orthogonality", "self-normalised", "trace")
 ISOTROPIC, DEVIATION = "isotropic", "deviation"
@@ -183,8 +173,7 @@ def measure_batches(case: Batches) -> Deviations:
     found = batch_estimates(x.reshape(shape), denoised.reshape(shape), case.sigma)
     found["trace"] = case.sigma**2 * divergence.reshape(REPEATS, BATCH).mean(axis=1)
     return Deviations(
-        case,
-        {n: float(np.sqrt(np.mean((v / variance.mean() - 1) ** 2))) for n, v in found.items()},
+        case, {n: float(np.sqrt(np.mean((v / variance.mean() - 1) ** 2))) for n, v in found.items()}
     )
 
 
@@ -205,7 +194,7 @@ def _draw_scalars(effort: Effort) -> list[StepCases]:
 
 def _draw_isotropic(effort: Effort) -> list[Isotropic]:
     count = effort.count(60)
-    sigma, c = (log_uniform(effort.rng, limits, count) for limits in (LEVELS, DEVIATIONS))
+    sigma, c = (log_uniform(effort.rng, *limits, count) for limits in (LEVELS, DEVIATIONS))
     rows = zip(sigma.tolist(), c.tolist(), effort.rng.integers(2**31, size=count), strict=True)
     return [Isotropic(2 + i % 7, 2 + i % 5, s, w, int(seed)) for i, (s, w, seed) in enumerate(rows)]
 
@@ -218,12 +207,10 @@ def _draw_batches(effort: Effort) -> list[Batches]:
 def _check(name: str, method: str, kind: Any, *steps: Any) -> Check:
     """Return a check of its three steps: draw, measure, compare."""
     draw, measure, compare = steps
-    return Check(
-        name, method=method, draw=draw, measure=measure, compare=compare, restore=kind.restore
-    )
+    return Check(name, method, kind, draw=draw, measure=measure, compare=compare)
 
 
-def _largest(results: Mapping[str, Result]) -> dict[str, list[float]]:
+def _largest(results: Results) -> dict[str, list[float]]:
     """Return, an estimate, its largest deviation over the laws at each level."""
     rows: list[Deviations] = list(results[DEVIATION].data)
     return {
@@ -232,7 +219,7 @@ def _largest(results: Mapping[str, Result]) -> dict[str, list[float]]:
     }
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     found = _largest(results)
     return [
         Number(
@@ -244,7 +231,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = [[name, *(f"{v:.2g}" for v in row)] for name, row in _largest(results).items()]
     title = f"Relative deviation from V, {BATCH} states in 8 dimensions, the larger of two laws"
     return Table(title, ["estimate", *(f"sigma {s:g}" for s in NOISE)], rows)
@@ -289,7 +276,6 @@ CLAIM = Claim(
         NegativeControl("Stein's on a batch", Formula(judged="Stein"), (DEVIATION,)),
         *symbolic_controls(PROOF),
     ),
-    dropped=(),
     headline="Estimates V within {own} at every noise level once self-normalised; Stein's form "
     "misses by {stein} times V.",
     numbers=_numbers,

@@ -6,14 +6,10 @@ call, and Tweedie's estimator nothing. A step of ``E`` evaluations has a Jacobia
 them: ``m E`` products, and in forward mode ``E`` evaluations again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
-
-import numpy as np
 
 from steinlab.claims.coefficient.counted_passes import (
     ESTIMATORS,
@@ -24,19 +20,10 @@ from steinlab.claims.coefficient.counted_passes import (
     measure,
     split_solvers,
 )
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 
 class Formula(NamedTuple):
@@ -80,7 +67,7 @@ COUNTS: Mapping[str, Callable[[Passes], int]] = {
 
 
 def _exactly(measured: float, predicted: float) -> Comparison:
-    return Comparison(np.array([float(measured)]), np.array([float(predicted)]), np.zeros(1))
+    return single(float(measured), float(predicted), 0.0)
 
 
 def compare_through(p: Passes, formula: Formula) -> Comparison:  # noqa: ARG001
@@ -105,16 +92,11 @@ def _check(name: str, count: str, *, stages: bool = False) -> Check:
         return _exactly(COUNTS[count](p), getattr(formula, count)(p))
 
     return Check(
-        name,
-        method="property",
-        draw=partial(_runs, stages=stages),
-        measure=measure,
-        compare=compare,
-        restore=Run.restore,
+        name, "property", Run, draw=partial(_runs, stages=stages), measure=measure, compare=compare
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows, seen = [], set()
     for name in (DERIVATIVE, THROUGH):
         for p in results[name].data:
@@ -129,7 +111,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Passes per step, averaged over a run that ends at zero noise", columns, rows)
 
 
-def _examples(results: Mapping[str, Result]) -> tuple[Passes, Passes]:
+def _examples(results: Results) -> tuple[Passes, Passes]:
     """The runs with the paper's five probes: a solver without stages, and Heun."""
     runs = results[DERIVATIVE].data
     five = next(p for p in runs if p.run.estimator == "stein, 5 gaussian vjp")
@@ -141,7 +123,7 @@ def _examples(results: Mapping[str, Result]) -> tuple[Passes, Passes]:
     return five, heun
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     five, heun = _examples(results)
     total = heun.products + heun.forward - heun.plain
     return [
@@ -159,10 +141,6 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 
 def cost_spaces(claim: Claim) -> list[Space]:
     """Return the spaces of the counts: solvers, estimators and numbers of steps."""
-
-    def make(solver: str, estimator: str, process: str, steps: float) -> Cases:
-        return Run(solver, estimator, process, int(steps))
-
     out = []
     for check in claim.checks:
         stages = check.name == THROUGH
@@ -171,7 +149,7 @@ def cost_spaces(claim: Claim) -> list[Space]:
             "estimator": NONLINEAR_ESTIMATORS if stages else tuple(ESTIMATORS),
             "process": ("edm", "vp-linear", "flow"),
         }
-        out.append(picked(check.name, 256, lists, make, Parameter("steps", 1, 13)))
+        out.append(picked(check.name, 256, lists, Run, Parameter("steps", 1, 13, whole=True)))
     return out
 
 

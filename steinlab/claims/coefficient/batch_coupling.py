@@ -15,9 +15,7 @@ say of the means of ``q`` and ``q + m' psi``, whose variances are integrals: an 
 whatever ``m'`` is, with little noise.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -33,17 +31,10 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step, inner
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
 
 KINDS = (
@@ -200,7 +191,7 @@ def _draw(effort: Effort) -> list[Coupled]:
     ]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     data = results["batches"].data
     found = {(d.case.process, d.case.ratio, d.case.route): d for d in data}
     far = found["vp-linear", 4.0, "stein"]
@@ -222,7 +213,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = [
         [
             *(d.case.process, d.case.solver, f"{d.case.ratio:g}", d.case.route),
@@ -259,14 +250,7 @@ CLAIM = Claim(
     ),
     formula=limit,
     checks=(
-        Check(
-            "batches",
-            method="monte-carlo",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=Coupled.restore,
-        ),
+        Check("batches", "monte-carlo", Coupled, draw=_draw, measure=measure, compare=compare),
     ),
     controls=(
         NegativeControl("independent outputs", lambda _: 0.0),
@@ -275,7 +259,6 @@ CLAIM = Claim(
         ),
         NegativeControl("m' of the other sign", lambda m: limit(m._replace(slope=-m.slope))),
     ),
-    dropped=(),
     finding="One coefficient moves a whole batch, so its outputs share an error and their averages "
     "do not sharpen as those of independent ones: the more so, the noisier the step. Tweedie's "
     "estimate couples nothing in EDM and little in VP; a coefficient fixed beforehand couples "

@@ -19,7 +19,8 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated, Problem, quadrature_terms
 from steinlab.diffusion.processes import VP_LINEAR
 from steinlab.solvers import SOLVERS, first_order
-from steinlab.verification.claim import Effort, SingleCase
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Effort
 
 
 @dataclass(frozen=True, eq=False)

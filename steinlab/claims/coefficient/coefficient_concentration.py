@@ -12,10 +12,8 @@ however many coordinates it has. In VP components want unlike coefficients, and 
 falling with ``d``; in EDM and in flow a first-order step wants ``1/(1 - kappa)`` in every one.
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -37,18 +35,10 @@ from steinlab.coefficient.formulas import stein_numerator
 from steinlab.coefficient.step_terms import Problem
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step, inner
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
 
 SHAPES = ((128, 2), (32, 8), (2, 128), (16, 2), (4, 8))
@@ -187,7 +177,7 @@ def _scaled(data: Measured) -> tuple[float, float]:
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for one in results["product laws"].data[::2]:
         case, found = one
@@ -203,7 +193,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("gamma_hat over batches of B states in d dimensions", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     data = results["product laws"].data[::2]
     scaled = {(d.case.process, d.case.ratio, d.case.states, d.case.dim): _scaled(d) for d in data}
     few, many = (scaled[*STARTS[0], *shape] for shape in (SHAPES[0], SHAPES[2]))
@@ -219,12 +209,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 
 
 PRODUCTS = Check(
-    "product laws",
-    method="monte-carlo",
-    draw=_draw,
-    measure=measure,
-    compare=compare,
-    restore=Product.restore,
+    "product laws", "monte-carlo", Product, draw=_draw, measure=measure, compare=compare
 )
 STATED = Formula(ratio_variance, ratio_bias, lambda case: case.states * case.dim)
 

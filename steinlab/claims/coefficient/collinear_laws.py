@@ -9,8 +9,6 @@ on the half-plane ``x = (x_1, r, 0, ..., 0)``, the solver runs in all ``d`` dime
 Unlike laws with one shared variance, these do not factorise: the responsibilities depend on ``r``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -162,11 +160,11 @@ def restore(case: Mapping[str, Any]) -> MeridianCases:
 
 MERIDIAN = Check(
     "line times radius",
-    method="quadrature",
+    "quadrature",
+    restore,
     draw=draw,
     measure=measure,
     compare=compare,
-    restore=restore,
     seconds=8,
 )
 """Collinear mixtures in 3, 8 and 64 dimensions."""

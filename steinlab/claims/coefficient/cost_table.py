@@ -15,9 +15,7 @@ Counted is the correction as this package has it, on arrays that count what is d
 products are counted as calls: what is done inside belongs to the network.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -30,19 +28,11 @@ from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import stein, tweedie
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Correction, Step
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 TWEEDIE, PRODUCTS = "tweedie", ("jvp", "vjp")
 PROBES = (1, 2, 5)
@@ -185,17 +175,9 @@ def _sizes(effort: Effort) -> list[Size]:
 
 def _check(name: str) -> Check:
     def compare(data: Counts, formula: Formula) -> Comparison:
-        seen, right = float(getattr(data, name)), float(getattr(formula, name)(data.size))
-        return Comparison(np.array([seen]), np.array([right]), np.zeros(1))
+        return single(getattr(data, name), getattr(formula, name)(data.size), 0.0)
 
-    return Check(
-        name,
-        method="property",
-        draw=_sizes,
-        measure=measure,
-        compare=compare,
-        restore=Size.restore,
-    )
+    return Check(name, "property", Size, draw=_sizes, measure=measure, compare=compare)
 
 
 def _slope(route: str, probes: int) -> float:
@@ -204,7 +186,7 @@ def _slope(route: str, probes: int) -> float:
     return (two - one) / 64
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     five = _slope(PRODUCTS[1], FIVE)
     outweighed = "parameters per coordinate above which products weigh more, at two operations each"
     return [
@@ -216,7 +198,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     rows = []
     for route, m in ((TWEEDIE, 0), *((PRODUCTS[1], m) for m in PROBES)):
         found = measure(Size(route, m, 8, 8))
@@ -228,13 +210,10 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
 
 def size_spaces(claim: Claim) -> list[Space]:
     """Spaces of every check: routes, states and dimensions."""
-
-    def make(route: str, probes: int, batch: float, dim: float) -> Cases:
-        return Size(route, probes, int(batch), int(dim))
-
-    numbers = Parameter("batch", 2, 4096, True), Parameter("dim", 1, 256, True)
+    limits = (("batch", 2, 4096), ("dim", 1, 256))
+    numbers = [Parameter(*one, log=True, whole=True) for one in limits]
     lists = {"route": PRODUCTS, "probes": PROBES}
-    return [picked(check.name, 64, lists, make, *numbers) for check in claim.checks]
+    return [picked(check.name, 64, lists, Size, *numbers) for check in claim.checks]
 
 
 CLAIM = Claim(
@@ -276,7 +255,6 @@ CLAIM = Claim(
             ("products",),
         ),
     ),
-    dropped=(),
     finding="Beside the Jacobian products the correction is cheap: a few operations on every "
     "number of the batch, as the paper says. The products weigh more in every network with more "
     "than a couple of parameters per coordinate. The sums are a barrier: no state moves before all "

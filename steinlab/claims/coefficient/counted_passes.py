@@ -1,7 +1,5 @@
 """Runs on a denoiser that counts the passes made through it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +18,7 @@ from steinlab.solvers.base import LinearMultistep, Solver, couples_batch
 from steinlab.solvers.loop import solve
 from steinlab.solvers.plans import plan_of
 from steinlab.solvers.step import Correction, NoCorrection
-from steinlab.verification.claim import SingleCase
+from steinlab.verification.cases import SingleCase
 
 LAW = GaussianMixture(
     np.array([0.3, 0.7]),

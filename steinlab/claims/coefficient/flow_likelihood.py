@@ -13,12 +13,9 @@ process and solver follows the same flow, in coordinates of its own: with the sa
 ``d log(alpha)``, the volume of ``y = x / alpha``, two of them give one number.
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import simpson
@@ -32,18 +29,11 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.experiments.likelihood import log_likelihood
 from steinlab.solvers import get_solver
 from steinlab.solvers.inversion import invert
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 SOLVERS = ("dpmpp-3s", "rk-4", "deis-log-3")
 DIMS = (1, 2, 4, 8)
@@ -52,7 +42,7 @@ STATES, STEPS, FEW = 8, 64, 16
 PICKED = 64
 """The most cases that an attack spends on a check."""
 NETWORK = "a network's density"
-NETWORK_RATIOS, NETWORK_STEPS = (0.4, 2.5), 8
+NETWORK_RATIOS, NETWORK_STEPS = (0.4, 2.5), 12
 """``sigma / alpha`` between which the network's flow is followed, and in how many steps."""
 NETWORK_FLOWS = (("flow", "vp-linear"), ("dpmpp-3s", "rk-4"))
 ERRORS = 2.0
@@ -190,9 +180,7 @@ def _variance(total: np.ndarray) -> float:
 def compare_mean(data: Probed, rule: Rule) -> Comparison:  # noqa: ARG001
     """Compare the mean over all sign vectors with the value without probes."""
     size = np.abs(data.values).max() + FEW * data.case.dim
-    return Comparison(
-        np.array([data.values.mean()]), np.array([data.exact]), np.array([100 * FEW * EPS * size])
-    )
+    return single(data.values.mean(), data.exact, 100 * FEW * EPS * size)
 
 
 def compare_variance(data: Spread, rule: Rule) -> Comparison:
@@ -223,11 +211,6 @@ class Flows(SingleCase):
     processes: tuple[str, str]
     solvers: tuple[str, str]
     seed: int
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        return cls(tuple(case["processes"]), tuple(case["solvers"]), case["seed"])
 
 
 class Densities(NamedTuple):
@@ -262,9 +245,8 @@ def measure_flows(case: Flows) -> Densities:
 def compare_flows(data: Densities, rule: Rule) -> Comparison:
     """Compare both densities in one process's coordinates, within their steps' errors."""
     one, other = data.values
-    predicted = np.array([other - rule.volume * data.volume])
-    tolerance = np.array([ERRORS * data.error])
-    return Comparison(np.array([one]), predicted, tolerance, sampled=True, grade=AGREEMENT_GRADE)
+    predicted, slack = other - rule.volume * data.volume, ERRORS * data.error
+    return single(one, predicted, slack, sampled=True, grade=AGREEMENT_GRADE)
 
 
 def _drawn(dims: tuple[int, ...], count: int, effort: Effort) -> list[Drawn]:
@@ -283,11 +265,11 @@ def _drawn(dims: tuple[int, ...], count: int, effort: Effort) -> list[Drawn]:
 def _check(name: str, count: int, dims: tuple[int, ...], measure: Any, compare: Any) -> Check:
     return Check(
         name,
-        method="quadrature",
+        "quadrature",
+        Drawn,
         draw=lambda effort: _drawn(dims, count, effort),
         measure=measure,
         compare=compare,
-        restore=Drawn.restore,
     )
 
 
@@ -295,26 +277,22 @@ def _spaces(_: Claim) -> list[Space]:
     """Return the seeds of every dimension, process and solver; an agreement with errors is left."""
     dims = {MEAN: (2, 3), VARIANCE: (2, 3), EXPONENTIAL: (2,)}
     fixed = {"process": sorted(PROCESSES), "solver": SOLVERS}
-
-    def make(dim: int, process: str, solver: str, seed: float) -> Drawn:
-        return Drawn(dim, process, solver, int(seed))
-
-    return [picked(c, PICKED, {"dim": d, **fixed}, make, SEEDS) for c, d in dims.items()]
+    return [picked(c, PICKED, {"dim": d, **fixed}, Drawn, SEEDS) for c, d in dims.items()]
 
 
 CHANGE, MEAN, VARIANCE, EXPONENTIAL = "the mixture's density", "mean", "variance", "exponential"
 
 
-def _rows(results: Mapping[str, Result], name: str) -> list[Any]:
+def _rows(results: Results, name: str) -> list[Any]:
     return list(results[name].data)
 
 
-def _biases(results: Mapping[str, Result]) -> np.ndarray:
+def _biases(results: Results) -> np.ndarray:
     """By how much the exponential's mean is too large, a share."""
     return np.asarray(np.cosh(np.sqrt([d.formula for d in _rows(results, EXPONENTIAL)])) - 1)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     changes = _rows(results, CHANGE)
     gaps = np.concatenate([np.abs(data.found - data.exact) for data in changes])
     errors = np.concatenate([data.error for data in changes])
@@ -333,7 +311,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     return found
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = [
         [
             d.case.dim,
@@ -376,11 +354,11 @@ CLAIM = Claim(
         _check(EXPONENTIAL, 3, (2,), measure_spread, compare_exponential),
         Check(
             NETWORK,
-            method="neural",
+            "neural",
+            Flows,
             draw=lambda effort: [Flows(*NETWORK_FLOWS, int(effort.rng.integers(2**32)))],
             measure=measure_flows,
             compare=compare_flows,
-            restore=Flows.restore,
             available=network_missing,
             seconds=5.0,
         ),
@@ -391,7 +369,6 @@ CLAIM = Claim(
         NegativeControl("no bias of the exponential", Rule(bias=0.0), (EXPONENTIAL,)),
         NegativeControl("the volume left out", Rule(volume=0.0), (NETWORK,)),
     ),
-    dropped=(),
     finding="Averaged over all sign vectors, Hutchinson's estimate is the value without probes, "
     "and its variance the formula's. The density itself, the exponential of one probe's estimate, "
     "is too large: report log densities, or take more probes.",

@@ -1,7 +1,5 @@
 """Laws that shift, and a solver on the denoiser of another law than that of its states."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self

@@ -16,7 +16,7 @@ the guided flow does for ``w = 1`` only: matching would take the guidance back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -31,14 +31,15 @@ from steinlab.claims.instruments.linear_forms import (
     Measured,
     compare_integrated,
     compare_sampled,
+    gammas,
     reference,
     stein,
+    stein_wrong_sign,
     tweedie,
 )
 from steinlab.claims.instruments.random_steps import draw_law, draw_levels
 from steinlab.coefficient.divergence import Hutchinson
 from steinlab.coefficient.step_terms import (
-    Integrated,
     Problem,
     Terms,
     quadrature_terms,
@@ -49,20 +50,11 @@ from steinlab.diffusion.guidance import classes, guided
 from steinlab.diffusion.laws import Completed
 from steinlab.diffusion.processes import FLOW
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("edm", "vp-linear", "flow")
 SOLVER_NAMES = ("euler", "heun")
@@ -205,22 +197,12 @@ def measure(case: GuidedStep | GuidedFlow | NetworkStep) -> Any:
 
 def compare_flow(data: FlowIdentity, identity: Identity) -> Comparison:  # noqa: ARG001
     """Compare the flow's own law with the identity of a denoiser's law."""
-    one = np.ones(1)
-    return Comparison(data.value * one, one, data.error * one, grade=GRADE)
+    return single(data.value, 1.0, data.error, grade=GRADE)
 
 
 def compare_network(data: Measured, identity: Identity) -> Comparison:
     """Compare the sampled forms; pictures repeat, so their noise alone is independent."""
     return replace(compare_sampled(data, identity), grade=NETWORK_GRADE)
-
-
-def gammas(data: Measured) -> dict[str, float]:
-    """Return the optimum, and the estimates by Stein's route and by Tweedie's."""
-    assert isinstance(data.terms, Integrated)
-    value, alpha, sigma = data.terms.value, data.alpha[0], data.sigma[0]
-    free = (1 - 1 / alpha) * value.u_x[0] + sigma**2 / alpha * value.div[0]
-    parts = {"optimum": value.u_ref[0], "stein": free, "tweedie": value.u_tweedie[0]}
-    return {name: float(part / value.u_u[0]) for name, part in parts.items()}
 
 
 def _draw(effort: Effort) -> Sequence[GuidedStep]:
@@ -246,19 +228,19 @@ def _draw_guided(effort: Effort) -> Sequence[GuidedFlow]:
     ]
 
 
-def _apart(results: Mapping[str, Result]) -> dict[float, np.ndarray]:
+def _apart(results: Results) -> dict[float, np.ndarray]:
     """``|gamma_Tweedie - gamma*| / |gamma*|`` by weight."""
     steps = results["class coupling"]
     out: dict[float, list[float]] = {}
     for case, data in zip(steps.batches, steps.data, strict=True):
         assert isinstance(case, GuidedStep)
         found = gammas(data)
-        gap = abs(found["tweedie"] - found["optimum"]) / abs(found["optimum"])
-        out.setdefault(case.w, []).append(gap)
+        gap = np.abs(found["tweedie"] - found["optimum"]) / np.abs(found["optimum"])
+        out.setdefault(case.w, []).append(float(gap[0]))
     return {w: np.array(gaps) for w, gaps in out.items()}
 
 
-def _defects(results: Mapping[str, Result]) -> dict[float, np.ndarray]:
+def _defects(results: Results) -> dict[float, np.ndarray]:
     """``E<y - m, y - D>/sigma^2 - 1`` by weight."""
     out: dict[float, list[float]] = {}
     for name in ("flow", "guided flow"):
@@ -271,7 +253,7 @@ def _defects(results: Mapping[str, Result]) -> dict[float, np.ndarray]:
     return {w: np.array(values) for w, values in out.items()}
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     apart, defects = _apart(results), _defects(results)
     guided_only = np.concatenate([gaps for w, gaps in apart.items() if w > 1])
     off = np.concatenate([np.abs(values) for w, values in defects.items() if w > 1])
@@ -300,7 +282,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     return found
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     apart, defects = _apart(results), _defects(results)
     rows = [
         [
@@ -315,29 +297,14 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table(title, columns, rows)
 
 
-def _wrong_sign(alpha: Any, sigma: Any) -> Mapping[str, Any]:
-    return {"u_x": 1 - 1 / alpha, "div": -(sigma**2) / alpha}
-
-
 def guided_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     """Spaces of the guided step: laws and levels by their seed, any weight."""
-
-    def make(family: str, solver: str, seed: float, w: float) -> Cases:
-        return GuidedStep(family, solver, int(seed), w)
-
     lists = {"family": FAMILIES, "solver": SOLVER_NAMES}
-    return [picked("class coupling", 384, lists, make, SEEDS, Parameter("w", -2.0, 8.0))]
+    return [picked("class coupling", 384, lists, GuidedStep, SEEDS, Parameter("w", -2.0, 8.0))]
 
 
 def _flow_check(name: str, draw: Any) -> Check:
-    return Check(
-        name,
-        method="quadrature",
-        draw=draw,
-        measure=measure,
-        compare=compare_flow,
-        restore=GuidedFlow.restore,
-    )
+    return Check(name, "quadrature", GuidedFlow, draw=draw, measure=measure, compare=compare_flow)
 
 
 CLAIM = Claim(
@@ -362,29 +329,29 @@ CLAIM = Claim(
     checks=(
         Check(
             "class coupling",
-            method="quadrature",
+            "quadrature",
+            GuidedStep,
             draw=_draw,
             measure=measure,
             compare=compare_integrated,
-            restore=GuidedStep.restore,
         ),
         _flow_check("flow", _draw_flows),
         Check(
             NETWORK,
-            method="neural",
+            "neural",
+            NetworkStep,
             draw=lambda effort: [
                 NetworkStep(w, int(effort.rng.integers(2**32))) for w in NETWORK_WEIGHTS
             ],
             measure=measure,
             compare=compare_network,
-            restore=NetworkStep.restore,
             available=network_missing,
             seconds=5.0,
         ),
     ),
     controls=(
         NegativeControl("Tweedie with the guided denoiser", Identity(reference, tweedie)),
-        NegativeControl("wrong sign of the divergence", Identity(reference, _wrong_sign)),
+        NegativeControl("wrong sign of the divergence", Identity(reference, stein_wrong_sign)),
         NegativeControl(
             "Tweedie with the guided network", Identity(reference, tweedie), (NETWORK,)
         ),

@@ -13,8 +13,6 @@ vectors, or over a tensor Gauss-Hermite rule that is exact for the quartic polyn
 The ratio ``gamma_hat`` is that of :mod:`steinlab.claims.coefficient.ratio_estimator`.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,27 +31,27 @@ from steinlab.claims.coefficient.ratio_estimator import (
     ratio_table,
     ratio_variance,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, drawing
 from steinlab.claims.instruments.step_checks import couple
 from steinlab.claims.instruments.step_jacobians import drive_size, residual_jacobian
-from steinlab.claims.instruments.step_spaces import FAMILIES, LIGHTEST, MEAN, STD, levels_at
+from steinlab.claims.instruments.step_spaces import (
+    FAMILIES,
+    LIGHTEST,
+    MEAN,
+    STD,
+    levels_at,
+    one_less,
+)
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Parameter, Space
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
 
 DIMS = (2, 3, 4, 6)
@@ -151,16 +149,14 @@ def compare_variance(data: Probed, formula: Formula) -> Comparison:
     return Comparison(data.variance, formula.probe(data), tolerance)
 
 
-def _draw_probed(effort: Effort) -> list[StepCases]:
-    return draw_steps(
-        effort.rng,
-        effort.count(240),
-        solvers=("euler", "heun"),
-        families=("edm", "vp-linear"),
-        dims=DIMS,
-        covariances=("diagonal", "full"),
-        longest={"heun": 2.0},
-    )
+_draw_probed = drawing(
+    240,
+    solvers=("euler", "heun"),
+    families=("edm", "vp-linear"),
+    dims=DIMS,
+    covariances=("diagonal", "full"),
+    longest={"heun": 2.0},
+)
 
 
 BATCHES = (64, 256)
@@ -185,9 +181,8 @@ def expanded(measured: Mean, orders: tuple[float, float], cases: int) -> Compari
     """
     first, second = orders
     rest = second**2 / abs(first) if first else 0.0
-    tolerance = measured.limit(measured.value - first - second, cases) + rest
-    seen, stated, slack = (np.array([v]) for v in (measured.value, first + second, tolerance))
-    return Comparison(seen, stated, slack, sampled=True, grade=RATIO_GRADE)
+    tolerance = float(measured.limit(measured.value - first - second, cases)) + rest
+    return single(measured.value, first + second, tolerance, sampled=True, grade=RATIO_GRADE)
 
 
 RATIO_GRADE = 0.25
@@ -203,11 +198,11 @@ def _draw_batches(effort: Effort) -> list[Batch]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     return ratio_table(results[BIAS].data)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     rademacher, gaussian = (
         np.concatenate([d.variance for d in results[f"variance, {law}"].data]) for law in ENUMERATED
     )
@@ -262,11 +257,11 @@ def _no_probes(batch: Batch) -> tuple[float, float]:
 def _probe_check(kind: str, law: str) -> Check:
     return Check(
         f"{kind}, {law}",
-        method="property",
+        "property",
+        StepCases,
         draw=_draw_probed,
         measure=partial(measure_probes, law=law),
         compare=compare_mean if kind == "mean" else compare_variance,
-        restore=StepCases.restore,
     )
 
 
@@ -335,19 +330,11 @@ class TiltedSpace:
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Leave out one component."""
         k = self.components
-        if k == 1:
-            return []
-        smaller = replace(self, components=k - 1)
-        return [(smaller, np.delete(values, np.arange(6) * k + i)) for i in range(k)]
+        return one_less(self, values, (np.arange(6) * k + i for i in range(k)))
 
 
 OF_RATIO = Check(
-    BIAS,
-    method="monte-carlo",
-    draw=_draw_batches,
-    measure=measure_ratio,
-    compare=compare_bias,
-    restore=Batch.restore,
+    BIAS, "monte-carlo", Batch, draw=_draw_batches, measure=measure_ratio, compare=compare_bias
 )
 
 CLAIM = Claim(
@@ -380,7 +367,6 @@ CLAIM = Claim(
         NegativeControl("a bias of order 1/sqrt(B)", FORMULA._replace(bias=_root_law), (BIAS,)),
         NegativeControl("probes add no variance", FORMULA._replace(ratio=_no_probes), (SQUARE,)),
     ),
-    dropped=(),
     headline="Hutchinson's estimate is unbiased; the bias of gamma_hat falls like 1/B and stays "
     "within {share} of its deviation.",
     numbers=_numbers,

@@ -1,11 +1,9 @@
 """One step of a multistep solver in one dimension, integrated over ``(x_star, eps)``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +16,8 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS, Evaluation
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Cases, Claim, Effort, SingleCase
+from steinlab.verification.cases import Cases, SingleCase
+from steinlab.verification.claim import Claim, Effort
 from steinlab.verification.falsify.spaces import Parameter, RowSpace, Space
 
 MULTISTEP = ("dpmpp-2m", "dpmpp-2m-heun", "dpmpp-3m", "ipndm-2", "ipndm-3")
@@ -42,23 +41,6 @@ class HistoryCase(SingleCase):
     levels: tuple[tuple[float, float], ...]
     solver: str
     past: tuple[float, ...] | None
-
-    def describe(self, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the case as JSON."""
-        return {
-            "data": dict(self.data),
-            "levels": [list(level) for level in self.levels],
-            "solver": self.solver,
-            "past": None if self.past is None else list(self.past),
-        }
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
-        past = case["past"]
-        levels = tuple((a, s) for a, s in case["levels"])
-        frozen = None if past is None else tuple(past)
-        return cls(case["data"], levels, case["solver"], frozen)
 
     def law(self) -> GaussianMixture:
         """Return the data law."""

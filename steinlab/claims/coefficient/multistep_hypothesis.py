@@ -14,9 +14,7 @@ its history, ``T = kappa x + sum beta_j D_j + sum zeta_j x_j``, with ``V_j = E|x
 It is zero when the history's noise is independent of ``x``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,23 +38,15 @@ from steinlab.claims.instruments.linear_forms import (
     reference,
     stein,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, drawing
 from steinlab.claims.instruments.step_checks import couple, on_field
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Terms, take_step, terms_at
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number, Table
 
 
 class Formula(NamedTuple):
@@ -84,14 +74,14 @@ def history_bias(data: Biased) -> float:
 
 def compare_independent(data: Biased, formula: Any) -> Comparison:  # noqa: ARG001
     """Compare the reference coefficient with Theorem 4.7's."""
-    return Comparison(np.array([data.reference]), np.array([data.stein]), np.array([data.error]))
+    return single(data.reference, data.stein, data.error)
 
 
 def compare_bias(data: Biased, formula: Formula) -> Comparison:
     """Compare their difference with the formula."""
     measured, predicted = data.reference - data.stein, formula.bias(data)
     tolerance = data.error + ROUNDING * EPS * (abs(data.reference) + abs(data.stein))
-    return Comparison(np.array([measured]), np.array([predicted]), np.array([tolerance]))
+    return single(measured, predicted, tolerance)
 
 
 STATES = 512
@@ -127,19 +117,17 @@ def _shared(cases: StepCases) -> tuple[Step, np.ndarray, Terms]:
     return step, past, terms_at(step, x_star, Exact(), np.random.default_rng(0))
 
 
-def _draw_2m(effort: Effort) -> list[StepCases]:
-    return draw_steps(
-        effort.rng,
-        effort.count(480),
-        solvers=("dpmpp-2m",),
-        families=("edm", "vp-linear", "flow"),
-        dims=(1, 3, 8, 24),
-        covariances=("scalar", "diagonal"),
-        longest={"dpmpp-2m": 2.0},
-    )
+_draw_2m = drawing(
+    480,
+    solvers=("dpmpp-2m",),
+    families=("edm", "vp-linear", "flow"),
+    dims=(1, 3, 8, 24),
+    covariances=("scalar", "diagonal"),
+    longest={"dpmpp-2m": 2.0},
+)
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for solver in MULTISTEP:
         own = [d for d in results[SHARED].data if d.solver == solver]
@@ -156,7 +144,7 @@ def _helps(data: Sequence[Biased]) -> float:
     return float(np.mean([abs(d.stein - d.reference) <= abs(1 - d.reference) for d in data]))
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     data, pool = results[SHARED].data, results["repaired, samples"].pooled
     gap = np.array([abs(d.reference - d.stein) for d in data])
     assert pool is not None
@@ -195,22 +183,22 @@ def _integrated(
 ) -> Check:
     return Check(
         name,
-        method="quadrature",
+        "quadrature",
+        HistoryCase,
         draw=partial(draw_histories, shared=shared),
         measure=integrate_case,
         compare=compare,
-        restore=HistoryCase.restore,
     )
 
 
 def _sampled(name: str, measure: Callable[[StepCases], Measured]) -> Check:
     check = Check(
         name,
-        method="monte-carlo",
+        "monte-carlo",
+        StepCases,
         draw=_draw_2m,
         measure=measure,
         compare=compare_sampled,
-        restore=StepCases.restore,
         pool=pool_sampled,
     )
     return on_field(check, "identity")

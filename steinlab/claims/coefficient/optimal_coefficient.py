@@ -4,9 +4,7 @@ r"""The optimum of the mean-square objective.
 ``J``, at ``-1, 0, 1``, and compared with the formula: two routes without a common integral.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,13 +23,9 @@ from steinlab.claims.instruments.step_checks import (
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Integrated, Terms
-from steinlab.verification.claim import (
-    Claim,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 Formula = Callable[[Terms], np.ndarray]
 
@@ -95,7 +89,7 @@ def _no_reference(terms: Terms) -> np.ndarray:
     return np.asarray(terms.u_x / terms.u_u)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     measured = [results[name].comparison for name in ("quadrature", "pairs", "digits")]
     gammas = np.concatenate([c.measured for c in measured])
     moved = (np.abs(gammas - 1) > 0.1).mean()
@@ -151,7 +145,6 @@ CLAIM = Claim(
         NegativeControl("E<u, T - x_star> / E|u|^2", lambda terms: optimum(terms) - 1),
         *symbolic_controls(DERIVATION),
     ),
-    dropped=(),
     headline="gamma* minimises the mean-square error; {moved} of the steps tried want a gamma "
     "well away from 1.",
     numbers=_numbers,

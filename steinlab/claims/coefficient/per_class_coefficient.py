@@ -8,9 +8,7 @@ is integrated directly, its parabola is not used: ``E_c|x - gamma u - x_star|^2`
 the class's law.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,8 +18,9 @@ from analytic import GaussianMixture
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.verification import laws
 from steinlab.verification.arguments import numbers, steps
-from steinlab.verification.claim import Number, Result
+from steinlab.verification.claim import Results
 from steinlab.verification.expectation import E
+from steinlab.verification.quantities import Number
 from steinlab.verification.short import CHECK, claim
 
 PAIR, LAWS = laws.mixtures(components=(2, 2)), laws.mixtures(components=(1, 2))
@@ -94,11 +93,7 @@ def _no_square(first: Any, second: Any, p: float, gamma: float, step: Any) -> An
     expected="proved",
 )
 def per_class_coefficient(
-    first: Any = PAIR,
-    second: Any = LAWS,
-    p: Any = SHARES,
-    gamma: Any = GAMMAS,
-    step: Any = STEPS,
+    first: Any = PAIR, second: Any = LAWS, p: Any = SHARES, gamma: Any = GAMMAS, step: Any = STEPS
 ) -> Any:
     """One coefficient per class."""
     found = _classes(first, second, p, step)
@@ -106,7 +101,7 @@ def per_class_coefficient(
     return sum(saved) == _total(found, gamma)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     rows = [row for data in results[CHECK].data for row in data.rows]
     best = []
     for row in rows:

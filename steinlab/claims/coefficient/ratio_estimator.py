@@ -9,8 +9,6 @@ The ratio ``gamma_hat = mean a / mean b`` over ``B`` states, ``b = |u|^2``, has 
 where probes add ``p_k = (sigma^2/alpha)^2 E[Y^k Var of a probe] / (m E[b]^2)`` to ``c_2k``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +24,8 @@ from steinlab.coefficient.formulas import stein_numerator
 from steinlab.coefficient.step_terms import Problem, take_step
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import SingleCase, Table
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.quantities import Table
 from steinlab.verification.significance import Mean
 
 

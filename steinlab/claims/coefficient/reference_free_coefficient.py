@@ -1,7 +1,5 @@
 """Theorem 4.7: the coefficient without a reference sample."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +7,7 @@ import numpy as np
 
 from steinlab.claims.coefficient.collinear_laws import MERIDIAN
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
-from steinlab.claims.instruments.enclosures import (
-    COEFFICIENT_CASES,
-    certified_check,
-    proof_radius,
-)
+from steinlab.claims.instruments.enclosures import COEFFICIENT_CASES, certified_check, proof_radius
 from steinlab.claims.instruments.linear_forms import (
     Identity,
     Measured,
@@ -24,7 +18,7 @@ from steinlab.claims.instruments.linear_forms import (
     stein,
     stein_wrong_sign,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, drawing
 from steinlab.claims.instruments.step_checks import (
     STATES,
     couple,
@@ -33,15 +27,8 @@ from steinlab.claims.instruments.step_checks import (
     sampled_check,
 )
 from steinlab.coefficient.step_terms import sampled_terms
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl, Results
+from steinlab.verification.quantities import Number
 
 
 def _no_alpha(alpha: Any, sigma: Any) -> Mapping[str, Any]:
@@ -64,17 +51,13 @@ def _shared_history(cases: StepCases) -> Measured:
 
 def shared_history(*families: str) -> Dropped:
     """Return the control on 2M candidates whose history shares the noise of ``x``."""
-
-    def draw(effort: Effort) -> list[StepCases]:
-        return draw_steps(effort.rng, effort.count(64), solvers=("dpmpp-2m",), families=families)
-
     check = Check(
         "shared history",
-        method="monte-carlo",
-        draw=draw,
+        "monte-carlo",
+        StepCases,
+        draw=drawing(64, solvers=("dpmpp-2m",), families=families),
         measure=_shared_history,
         compare=compare_sampled,
-        restore=StepCases.restore,
     )
     return Dropped("2M history that shares the noise of x", check, unstated=True)
 
@@ -87,11 +70,7 @@ def _wide_noise(cases: StepCases) -> Measured:
     return Measured(problem.s.alpha[:, 0, 0], problem.s.sigma[:, 0, 0], terms)
 
 
-def _draw_euler(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(64), solvers=("euler",), dims=(2, 8))
-
-
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     exact = results["quadrature"].comparison
     gap = np.abs(exact.measured - exact.predicted) / np.maximum(np.abs(exact.measured), 1)
     scales = [
@@ -154,11 +133,11 @@ CLAIM = Claim(
             "states coupled with 1.1 sigma",
             Check(
                 "wide noise",
-                method="monte-carlo",
-                draw=_draw_euler,
+                "monte-carlo",
+                StepCases,
+                draw=drawing(64, solvers=("euler",), dims=(2, 8)),
                 measure=_wide_noise,
                 compare=compare_sampled,
-                restore=StepCases.restore,
                 pool=pool_sampled,
             ),
         ),

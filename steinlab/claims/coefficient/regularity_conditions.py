@@ -7,8 +7,6 @@ Lipschitz constant. To show it, a denoiser ``D + A tanh(x / w)`` makes the step'
 derivative almost everywhere is zero, and the identity is lost.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -38,20 +36,13 @@ from steinlab.claims.instruments.linear_forms import (
     stein,
     stein_wrong_sign,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps, log_uniform
+from steinlab.claims.instruments.random_steps import StepCases, drawing, log_uniform
 from steinlab.claims.instruments.step_checks import quadrature_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number
 
 
 def compare_steep(data: SteepMeasured, identity: Identity) -> Comparison:
@@ -66,8 +57,7 @@ def compare_tail(data: Sides, identity: Identity) -> Comparison:
         sum(c * values[name] for name, c in form(data.alpha, data.sigma).items())
         for form in identity
     )
-    tolerance = ROUNDING * EPS * data.size
-    return Comparison(np.array([left]), np.array([right]), np.array([tolerance]))
+    return single(left, right, ROUNDING * EPS * data.size)
 
 
 def _draw_tails(effort: Effort) -> list[Tail]:
@@ -76,13 +66,12 @@ def _draw_tails(effort: Effort) -> list[Tail]:
     return [Tail(a.alpha, a.sigma, float(0.2 + effort.rng.random())) for a in levels]
 
 
-def _draw_line(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(60), solvers=("euler", "heun"))
+_draw_line = drawing(60, solvers=("euler", "heun"))
 
 
 def compare_unique(count: int, identity: Identity) -> Comparison:  # noqa: ARG001
     """Check that one coefficient alone is best."""
-    return Comparison(np.array([float(count)]), np.ones(1), np.zeros(1))
+    return single(count, 1.0, 0.0)
 
 
 def _draw_still(effort: Effort) -> list[Still]:
@@ -90,7 +79,7 @@ def _draw_still(effort: Effort) -> list[Still]:
     return [Still(r, 0.5 * r, int(effort.rng.integers(2**32))) for r in ratios]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     slopes = np.concatenate([d.slope for d in results["steep slopes"].data])
     bent, large = (results[name].comparison for name in ("steep slopes", "large steps"))
     gap, off = (
@@ -188,11 +177,11 @@ CLAIM = Claim(
         replace(quadrature_check(400), name="large steps"),
         Check(
             "steep slopes",
-            method="quadrature",
+            "quadrature",
+            SteepCases,
             draw=partial(draw_steep, count=180),
             measure=integrate_steep,
             compare=compare_steep,
-            restore=SteepCases.restore,
         ),
     ),
     controls=(
@@ -208,15 +197,7 @@ CLAIM = Claim(
     ),
     dropped=tuple(
         Dropped(
-            why,
-            Check(
-                name,
-                method="quadrature",
-                draw=draw,
-                measure=measure,
-                compare=compare,
-                restore=restore,
-            ),
+            why, Check(name, "quadrature", restore, draw=draw, measure=measure, compare=compare)
         )
         for name, why, draw, measure, compare, restore in CONDITIONS
     ),

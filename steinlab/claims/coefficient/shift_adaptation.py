@@ -7,9 +7,7 @@ to A departs from it: Tweedie's estimate ``E_B<u, x - D_A>/E_B|u|^2``, by
 ``(sigma^2/alpha) E_B<u, s_A - s_B>/E_B|u|^2``, and a coefficient calibrated under A.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +15,7 @@ import numpy as np
 from analytic import GaussianMixture
 from analytic.quadrature import Integral, expect
 from steinlab.claims.coefficient.foreign_denoiser import SHIFTS, Foreign, Shifts
+from steinlab.claims.instruments import linear_forms
 from steinlab.claims.instruments.linear_forms import (
     Identity,
     compare_integrated,
@@ -31,23 +30,15 @@ from steinlab.claims.instruments.random_steps import stacked
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.formulas import stein_numerator
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.coefficient.step_terms import Integrated, Problem, quadrature_terms, take_step
+from steinlab.coefficient.step_terms import Problem, quadrature_terms, take_step
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import inner
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("edm", "vp-linear", "flow")
 SOLVER_NAMES = ("euler", "heun")
@@ -81,33 +72,19 @@ def compare(data: Shifted, identity: Identity) -> Comparison:
 
 def gammas(data: Shifted) -> dict[str, np.ndarray]:
     """Return the optimum under B, the three ways to come near it, and plain, each ``(C,)``."""
-    terms = data.measured.terms
-    assert isinstance(terms, Integrated)
-    alpha, sigma, value = data.measured.alpha, data.measured.sigma, terms.value
-    free = (1 - 1 / alpha) * value.u_x + sigma**2 / alpha * value.div
-    return {
-        "optimum": value.u_ref / value.u_u,
-        "stein": free / value.u_u,
-        "tweedie": value.u_tweedie / value.u_u,
-        "calibrated": np.full(len(alpha), data.calibrated),
-        "plain": np.ones(len(alpha)),
-    }
+    found, one = linear_forms.gammas(data.measured), np.ones(len(data.measured.alpha))
+    return {**found, "calibrated": data.calibrated * one, "plain": one}
 
 
 LATER_SHIFT = 0.5
 """Size of the shift in the dropped condition."""
 
 
-class Later(NamedTuple):
-    """The second step's ``<u, x - x_star>``, estimate's numerator and ``|u|^2``, integrated."""
+def measure_later(case: Shifts) -> Integral:
+    """Integrate ``<u, x - x_star>``, the estimate's numerator and ``|u|^2`` of the second step.
 
-    integral: Integral
-
-
-def measure_later(case: Shifts) -> Later:
-    """Integrate the second of two steps: its states are the model's, a function of the first's.
-
-    ``E[x_star | x]`` under B at the first step's states ``x`` is B's own denoiser there.
+    Its states are the model's, a function of the first's; ``E[x_star | x]`` under B at the first
+    step's states ``x`` is B's own denoiser there.
     """
     law, test, solver = case.model(), case.tests().take(0), SOLVERS[case.solver]
     s, t = case.levels()
@@ -121,16 +98,15 @@ def measure_later(case: Shifts) -> Later:
         free = stein_numerator(later, u, div, t)
         return np.stack((inner(later - test(x, s), u), free, inner(u, u)), axis=-1)
 
-    return Later(expect(terms, test, s))
+    return expect(terms, test, s)
 
 
-def compare_later(data: Later, identity: Identity) -> Comparison:  # noqa: ARG001
+def compare_later(data: Integral, identity: Identity) -> Comparison:  # noqa: ARG001
     """Compare the optimum with the estimate, per unit of ``E|u|^2``."""
-    value, size, error = (np.ravel(part) for part in vars(data.integral).values())
+    value, size, error = (np.ravel(part) for part in vars(data).values())
     slack = error + ROUNDING * EPS * size
     optimum, free, power = value
-    tolerance = (slack[0] + slack[1]) / power
-    return Comparison(np.array([free / power]), np.array([optimum / power]), np.array([tolerance]))
+    return single(free / power, optimum / power, (slack[0] + slack[1]) / power)
 
 
 def _draw(effort: Effort) -> Sequence[Shifts]:
@@ -151,7 +127,7 @@ def _draw_later(effort: Effort) -> Sequence[Shifts]:
     ]
 
 
-def _departures(results: Mapping[str, Result]) -> dict[str, np.ndarray]:
+def _departures(results: Results) -> dict[str, np.ndarray]:
     """``|gamma - gamma_B*|`` over that of the plain step, ``(laws, sizes)``, by estimator."""
     found = [gammas(d) for d in results["shifts"].data if isinstance(d, Shifted)]
     best = np.array([g["optimum"] for g in found])
@@ -161,7 +137,7 @@ def _departures(results: Mapping[str, Result]) -> dict[str, np.ndarray]:
     }
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     seen = _departures(results)
     rows = []
     for i, size in enumerate(SHIFTS):
@@ -178,7 +154,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table(title, columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     seen, later = _departures(results), results["later step"].comparison
     apart = later.excess / np.abs(1 - later.predicted)
     half = SHIFTS.index(0.5)
@@ -230,16 +206,7 @@ CLAIM = Claim(
         "unstated: that coupling holds; states which the model has stepped to do not follow it",
     ),
     formula=Identity(reference, stein),
-    checks=(
-        Check(
-            "shifts",
-            method="quadrature",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=Shifts.restore,
-        ),
-    ),
+    checks=(Check("shifts", "quadrature", Shifts, draw=_draw, measure=measure, compare=compare),),
     controls=(
         NegativeControl("Tweedie with the model's denoiser", Identity(reference, tweedie)),
         NegativeControl("wrong sign of the divergence", Identity(reference, stein_wrong_sign)),
@@ -250,11 +217,11 @@ CLAIM = Claim(
             "states that the model's step made of B's",
             Check(
                 "later step",
-                method="quadrature",
+                "quadrature",
+                Shifts,
                 draw=_draw_later,
                 measure=measure_later,
                 compare=compare_later,
-                restore=Shifts.restore,
             ),
             unstated=True,
         ),

@@ -1,7 +1,5 @@
 r"""Stein's identity under the forward coupling, for solver residuals and for arbitrary fields."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,20 +17,13 @@ from steinlab.claims.instruments.linear_forms import (
     reference,
     wrong_sign,
 )
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, draw_steps, drawing
 from steinlab.claims.instruments.step_checks import STATES, couple, quadrature_check, sampled_check
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import GAUSS_HERMITE_3, Problem, Terms
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 
 def left(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
@@ -154,16 +145,8 @@ def _draw_lines(effort: Effort) -> list[StepCases]:
     return [FieldCases(c.problem, c.seeds, c.dims) for c in lines]
 
 
-def _draw_jumps(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(64), solvers=("euler",))
-
-
 def _broken(cases: StepCases) -> FieldData:
     return integrate_fields(cases, STEP)
-
-
-def _draw_plane(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(64), solvers=("euler",), dims=(2, 8))
 
 
 def _cubic(cases: StepCases, noise: Callable[..., np.ndarray]) -> Measured:
@@ -192,16 +175,16 @@ def _uniform(rng: np.random.Generator, eps: np.ndarray) -> np.ndarray:
 def _other_noise(name: str, noise: Callable[..., np.ndarray]) -> Check:
     return Check(
         name,
-        method="monte-carlo",
-        draw=_draw_plane,
+        "monte-carlo",
+        StepCases,
+        draw=drawing(64, solvers=("euler",), dims=(2, 8)),
         measure=partial(_cubic, noise=noise),
         compare=compare_sampled,
-        restore=StepCases.restore,
         pool=pool_sampled,
     )
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     fields, pool = results["fields"].comparison, results["samples"].pooled
     jump = results["discontinuous field"].comparison
     relative = fields.excess[fields.decided] / np.abs(fields.measured[fields.decided])
@@ -237,11 +220,11 @@ CLAIM = Claim(
     checks=(
         Check(
             "fields",
-            method="quadrature",
+            "quadrature",
+            FieldCases,
             draw=_draw_lines,
             measure=integrate_fields,
             compare=compare_fields,
-            restore=FieldCases.restore,
         ),
         quadrature_check(1000),
         sampled_check(1500),
@@ -252,9 +235,7 @@ CLAIM = Claim(
         NegativeControl("sigma instead of sigma^2", Identity(left, no_square)),
         NegativeControl("alpha dropped: x - x_star", Identity(reference, right)),
         NegativeControl(
-            "sigma instead of sigma^2, on samples",
-            Identity(left, no_square),
-            ("samples",),
+            "sigma instead of sigma^2, on samples", Identity(left, no_square), ("samples",)
         ),
         *symbolic_controls(DERIVATION),
     ),
@@ -263,11 +244,11 @@ CLAIM = Claim(
             "discontinuous field sign(x - mean)",
             Check(
                 "discontinuous field",
-                method="quadrature",
-                draw=_draw_jumps,
+                "quadrature",
+                StepCases,
+                draw=drawing(64, solvers=("euler",)),
                 measure=_broken,
                 compare=compare_fields,
-                restore=StepCases.restore,
             ),
         ),
         Dropped("states coupled with 1.1 sigma", _other_noise("wide noise", _wide)),

@@ -15,9 +15,7 @@ two modes at ``+-R``, ``x = 0``, the product of the steps' ``T'`` tends to ``Phi
 refined.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -51,16 +49,9 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, first_order
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("edm", "flow", "vp-linear")
 
@@ -167,10 +158,7 @@ def compare_flow(data: Growth, formula: Formula) -> Comparison:
 
 def compare_refined(data: Refined, formula: Formula) -> Comparison:
     """Compare the refined grids' limit with the exact flow's expansion."""
-    predicted = formula.limit(data.ridge)
-    return Comparison(
-        np.array([data.limit]), np.array([predicted]), np.array([data.error]), sampled=True
-    )
+    return single(data.limit, formula.limit(data.ridge), data.error, sampled=True)
 
 
 def _draw(effort: Effort, *, count: int, families: Sequence[str]) -> list[StepCases]:
@@ -199,7 +187,7 @@ START = 1.0
 """Noise-to-signal ratio at which the map's steps begin."""
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     rows = []
     for name in ("edm", "flow", "vp-linear"):
         for length in STEPS:
@@ -214,7 +202,7 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
     return Table(title, columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     *_, (steps, top, expansive) = grid_maxima()
     edm, flow_edges, vp = (d.found for d in results["triangle"].data)
     flat = np.concatenate((edm, flow_edges))
@@ -248,11 +236,11 @@ def _lost(data: Edge) -> np.ndarray:
 
 AT_A_STATE = Check(
     "step at a state",
-    method="property",
+    "property",
+    StepCases,
     draw=partial(_draw, count=100, families=("edm",)),
     measure=measure_growth,
     compare=compare_growth,
-    restore=StepCases.restore,
 )
 
 CLAIM = Claim(
@@ -270,21 +258,21 @@ CLAIM = Claim(
     checks=(
         Check(
             "triangle",
-            method="property",
+            "property",
+            StepCases,
             draw=partial(_draw, count=300, families=FAMILIES),
             measure=find_edge,
             compare=compare_edge,
-            restore=StepCases.restore,
         ),
         AT_A_STATE,
         replace(AT_A_STATE, name="flow at a state", method="quadrature", compare=compare_flow),
         Check(
             "refined grid",
-            method="quadrature",
+            "quadrature",
+            Ridge,
             draw=_draw_ridges,
             measure=measure_refined,
             compare=compare_refined,
-            restore=Ridge.restore,
         ),
         proved_constants(lambda formula: formula.threshold, compare_threshold),
     ),
@@ -308,7 +296,6 @@ CLAIM = Claim(
             "refining the grid cures it", FORMULA._replace(limit=lambda _: 0.0), ("refined grid",)
         ),
     ),
-    dropped=(),
     headline="Refining the grid does not restore contraction: L_T still reaches {top} with "
     "{steps} steps.",
     numbers=_numbers,

@@ -14,9 +14,7 @@ and both are equalities; a negative or rotating direction of ``D'`` makes them s
 with ``c`` of :mod:`steinlab.solvers.heun` and ``D'_hat`` at the Euler state. Spectral norms.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,16 +26,9 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_levels, dra
 from steinlab.claims.instruments.step_jacobians import Slopes, measure, measure_secants
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.solvers import HEUN
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 DIMS = (1, 2, 3, 8)
 
@@ -149,15 +140,15 @@ def _draw(
 def _check(name: str, solver: str, compare: Any, *, count: int, **options: Any) -> Check:
     return Check(
         name,
-        method="property",
+        "property",
+        StepCases,
         draw=partial(_draw, solver=solver, count=count),
         measure=partial(measure, **options),
         compare=compare,
-        restore=StepCases.restore,
     )
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     names = ("exact denoisers", "perturbed", "secants")
     exact, bent, secant = (results[name].comparison for name in names)
     gap = np.abs(exact.measured / exact.predicted - 1)[exact.decided]
@@ -224,11 +215,11 @@ CLAIM = Claim(
         _check("perturbed", "euler", compare_first, count=200, bend=True),
         Check(
             "secants",
-            method="property",
+            "property",
+            StepCases,
             draw=partial(_draw, solver="euler", count=160, dims=(1,)),
             measure=measure_secants,
             compare=compare_secants,
-            restore=StepCases.restore,
         ),
         _check("2M, past frozen", "dpmpp-2m", compare_multistep, count=160),
         _check("Heun", "heun", compare_heun, count=160),

@@ -1,7 +1,5 @@
 """Two modes and the ridge between them: slopes of steps and of the exact flow at ``x = 0``."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import given_grid, make_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import EULER, first_order
-from steinlab.verification.claim import SingleCase
+from steinlab.verification.cases import SingleCase
 
 NARROW = 1e-26
 """Variance of modes that stand for point masses."""

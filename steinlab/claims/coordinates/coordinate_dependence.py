@@ -12,8 +12,6 @@ integrals in EDM coordinates, and the corrected states, mapped back, differ by
         = (gamma_x - 1) (1 - alpha / alpha') y + (gamma_y - gamma_x) u_y.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -22,22 +20,15 @@ import numpy as np
 
 from analytic import GaussianMixture
 from steinlab.claims.coefficient.optimal_coefficient import settled
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps, stacked
+from steinlab.claims.instruments.random_steps import StepCases, drawing, drawing_embedded, stacked
 from steinlab.claims.instruments.step_checks import couple, integrate_steps
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem, Terms, take_step
 from steinlab.diffusion.processes import EDM, VP_LINEAR
 from steinlab.solvers import EULER
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES = ("vp-linear", "flow")
 STATES = 256
@@ -190,17 +181,6 @@ def compare_states(data: States, formula: Formula) -> Comparison:
     )
 
 
-def _draw_coefficients(effort: Effort) -> list[StepCases]:
-    n = effort.count(400)
-    line = draw_steps(effort.rng, n // 2, solvers=("euler",), families=FAMILIES)
-    options: dict[str, Any] = {"families": FAMILIES, "dims": (2, 8, 64), "embed": True}
-    return [*line, *draw_steps(effort.rng, n - n // 2, solvers=("euler",), **options)]
-
-
-def _draw_states(effort: Effort) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(100), solvers=("euler",), families=FAMILIES)
-
-
 def quoted() -> list[tuple[float, float, float, float]]:
     """Return ``alpha, alpha', gamma*`` in VP and in EDM for the quoted steps."""
     rows = []
@@ -214,7 +194,7 @@ def quoted() -> list[tuple[float, float, float, float]]:
     return rows
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     rows: list[Sequence[Any]] = [
         [f"{a:g} to {b:g}", f"{vp:.4g}", f"{edm:.4g}", f"{q[2]:g}", f"{q[3]:g}"]
         for (a, b, vp, edm), q in zip(quoted(), QUOTED, strict=True)
@@ -224,7 +204,7 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
     return Table(f"One DDIM step, modes at +-{mode:.4f}, deviation {spread:.4f}", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     c = results["coefficients"]
     ours, edm = (
         np.concatenate([getattr(d, side)[0].u_ref / getattr(d, side)[0].u_u for d in c.data])[
@@ -276,19 +256,19 @@ CLAIM = Claim(
     checks=(
         Check(
             "coefficients",
-            method="quadrature",
-            draw=_draw_coefficients,
+            "quadrature",
+            StepCases,
+            draw=drawing_embedded(400, solvers=("euler",), families=FAMILIES),
             measure=integrate_both,
             compare=compare_coefficients,
-            restore=StepCases.restore,
         ),
         Check(
             "states",
-            method="property",
-            draw=_draw_states,
+            "property",
+            StepCases,
+            draw=drawing(100, solvers=("euler",), families=FAMILIES),
             measure=correct_both,
             compare=compare_states,
-            restore=StepCases.restore,
         ),
     ),
     controls=(
@@ -316,7 +296,6 @@ CLAIM = Claim(
             ("states",),
         ),
     ),
-    dropped=(),
     headline="Changing coordinates moves gamma* by over 10 % in {apart} of steps, and the "
     "corrected state with it.",
     numbers=_numbers,

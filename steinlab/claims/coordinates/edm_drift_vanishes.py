@@ -1,7 +1,5 @@
 """Section 4.5: at ``alpha = 1`` the drift term vanishes and the coefficient is a divergence."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,13 +11,8 @@ from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_co
 from steinlab.claims.instruments.enclosures import EDM_CASES, certified_check, proof_radius
 from steinlab.claims.instruments.linear_forms import Identity, no_square, reference, wrong_sign
 from steinlab.claims.instruments.step_checks import digits_check, quadrature_check, sampled_check
-from steinlab.verification.claim import (
-    Claim,
-    Dropped,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Claim, Dropped, NegativeControl, Results
+from steinlab.verification.quantities import Number
 
 
 def geometric(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
@@ -31,7 +24,7 @@ def _with_drift(alpha: Any, sigma: Any) -> Mapping[str, Any]:
     return {"u_x": 1 / alpha, "div": sigma**2}
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     exact, shared = (results[k].comparison for k in ("quadrature", "shared history"))
     pool = results["digits"].pooled
     gap = np.abs(exact.measured - exact.predicted) / np.maximum(np.abs(exact.measured), 1)

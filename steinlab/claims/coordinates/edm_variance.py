@@ -33,8 +33,6 @@ are steps with ``rms(alpha x_star) <= sigma / 4`` (:data:`NEAR`) too, where it i
 most; data far from the origin are a dropped condition of their own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -43,7 +41,7 @@ import numpy as np
 
 from analytic.quadrature import columns, integrate, mixture_breaks
 from steinlab.claims.coordinates.coordinate_dependence import to_edm
-from steinlab.claims.instruments.random_steps import RATIOS, StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import RATIOS, StepCases, draw_steps, drawing
 from steinlab.claims.instruments.step_checks import couple
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING
@@ -62,11 +60,10 @@ from steinlab.verification.claim import (
     Dropped,
     Effort,
     NegativeControl,
-    Number,
-    Result,
-    Table,
+    Results,
 )
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 from steinlab.verification.significance import Mean
 
 READINGS = ("coefficient", "relative", "state")
@@ -267,16 +264,10 @@ def _steps(effort: Effort, quick: int, ratios: tuple[float, float]) -> list[Step
     return draw_steps(effort.rng, count, solvers=("euler",), families=family, ratios=ratios)
 
 
-def _draw_smooth(effort: Effort) -> list[StepCases]:
-    return draw_steps(
-        effort.rng, effort.count(SMOOTH), solvers=("euler",), families=("vp-linear", "edm")
-    )
-
-
 INSIDE, OUTSIDE, FAR = "random steps", "random steps, larger alpha", "data far away"
 
 
-def _both(results: Mapping[str, Result], *checks: str) -> list[Both]:
+def _both(results: Results, *checks: str) -> list[Both]:
     return [d for name in checks for d in results[name].data]
 
 
@@ -288,7 +279,7 @@ def _ratios(data: Sequence[Both], reading: str, estimator: str) -> np.ndarray:
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for where, check in ((f"alpha <= {SMALL:g}", INSIDE), (f"alpha > {SMALL:g}", OUTSIDE)):
         data = _both(results, check)
@@ -303,7 +294,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Deviation per state, EDM over VP coordinates, the same steps", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     data = {name: _both(results, name) for name in (INSIDE, OUTSIDE)}
     ratios = {name: _ratios(d, "coefficient", "probed") for name, d in data.items()}
     share = {name: (r <= 1).mean() for name, r in ratios.items()}
@@ -353,21 +344,14 @@ CLAIM = Claim(
     ),
     formula=FORMULA,
     checks=(
-        Check(
-            INSIDE,
-            method="quadrature",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=StepCases.restore,
-        ),
+        Check(INSIDE, "quadrature", StepCases, draw=_draw, measure=measure, compare=compare),
         Check(
             SAMPLED,
-            method="monte-carlo",
-            draw=_draw_smooth,
+            "monte-carlo",
+            StepCases,
+            draw=drawing(SMOOTH, solvers=("euler",), families=("vp-linear", "edm")),
             measure=sample,
             compare=compare_sampled,
-            restore=StepCases.restore,
         ),
     ),
     controls=(
@@ -388,24 +372,17 @@ CLAIM = Claim(
             f"steps that begin at alpha > {SMALL:g}",
             Check(
                 OUTSIDE,
-                method="quadrature",
+                "quadrature",
+                StepCases,
                 draw=_draw_outside,
                 measure=measure,
                 compare=compare,
-                restore=StepCases.restore,
             ),
             unstated=True,
         ),
         Dropped(
             "data far from the origin",
-            Check(
-                FAR,
-                method="quadrature",
-                draw=_draw_far,
-                measure=measure,
-                compare=compare,
-                restore=StepCases.restore,
-            ),
+            Check(FAR, "quadrature", StepCases, draw=_draw_far, measure=measure, compare=compare),
             unstated=True,
         ),
     ),

@@ -8,42 +8,22 @@ from ``t = 0.999``; the definition's coefficient clipped from both sides has a c
 (:mod:`steinlab.claims.performance.clipped_gain_flow`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from steinlab.claims.instruments.linear_forms import (
-    Identity,
-    no_drift,
-    reference,
-    stein,
-)
+from steinlab.claims.instruments.linear_forms import Identity, no_drift, reference, stein
 from steinlab.claims.instruments.posterior_mean_collapse import (
     SlackFormula,
     collapse_check,
     posterior_mean,
 )
 from steinlab.claims.instruments.step_checks import on_field, quadrature_check
-from steinlab.claims.performance.gain_ratios import (
-    AS_STATED,
-    CLUSTERED,
-    OVERSHOT,
-    Judged,
-)
-from steinlab.claims.performance.integration_error import (
-    checks,
-    design,
-    numbers,
-    table,
-)
+from steinlab.claims.performance.gain_ratios import AS_STATED, CLUSTERED, OVERSHOT, Judged
+from steinlab.claims.performance.integration_error import checks, design, numbers, table
 from steinlab.diffusion.processes import FLOW
-from steinlab.verification.claim import (
-    Claim,
-    NegativeControl,
-)
+from steinlab.verification.claim import Claim, NegativeControl
 
 THEOREM = Identity(reference, stein)
 
@@ -91,7 +71,6 @@ CLAIM = Claim(
         NegativeControl("gamma = 1.5 instead of the rule", Formula(judged=OVERSHOT), ("mean",)),
         NegativeControl("gamma = 1.5 instead of the oracle", Formula(judged=OVERSHOT), ("oracle",)),
     ),
-    dropped=(),
     headline="Theorem 4.7 carries over to rectified flow, its gain does not: the published rule "
     "multiplies the error by {rule}.",
     numbers=numbers,

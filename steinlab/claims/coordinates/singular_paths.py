@@ -3,8 +3,6 @@
 The paths and quantities are those of :mod:`steinlab.claims.coordinates.vp_singularity`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self

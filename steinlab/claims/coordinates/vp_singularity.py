@@ -31,16 +31,9 @@ from steinlab.claims.coordinates.singular_paths import (
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
 from steinlab.claims.instruments.linear_forms import Identity
 from steinlab.claims.instruments.step_checks import on_field, quadrature_check
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number
 
 
 @dataclass(frozen=True)
@@ -62,11 +55,7 @@ def compare(data: Measured, formula: Formula) -> Comparison:
     measured = np.array([rate(data.path, data.values[name]) for name in rates])
     predicted = np.array([float(value) for value in rates.values()])
     return Comparison(
-        measured,
-        predicted,
-        np.full(len(measured), RATE_TOLERANCE),
-        sampled=True,
-        grade=0.05,
+        measured, predicted, np.full(len(measured), RATE_TOLERANCE), sampled=True, grade=0.05
     )
 
 
@@ -84,7 +73,7 @@ def _remainder(alpha: Any, sigma: Any) -> Mapping[str, Any]:  # noqa: ARG001
     return {"u_x": alpha, "u_ref": -alpha}
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     values = {d.path: d.values for d in results["rates"].data}
     fixed, ratio = values["fixed"], values["ratio"]
     return [
@@ -126,8 +115,8 @@ def _half(alpha: Any, sigma: Any) -> Mapping[str, Any]:
 
 def _compare_finite(data: Measured, formula: Formula) -> Comparison:  # noqa: ARG001
     """Whether ``gamma*`` stays finite on a path: its exponent against 0."""
-    measured = np.array([rate(data.path, data.values["gamma"])])
-    return Comparison(measured, np.zeros(1), np.full(1, RATE_TOLERANCE), sampled=True)
+    exponent = rate(data.path, data.values["gamma"])
+    return single(exponent, 0.0, RATE_TOLERANCE, sampled=True)
 
 
 class _GammaPath(Path):
@@ -163,14 +152,7 @@ CLAIM = Claim(
     ),
     formula=Formula(RATES, IDENTITY),
     checks=(
-        Check(
-            "rates",
-            method="quadrature",
-            draw=_draw_paths,
-            measure=measure,
-            compare=compare,
-            restore=Path.restore,
-        ),
+        Check("rates", "quadrature", Path, draw=_draw_paths, measure=measure, compare=compare),
         on_field(
             replace(quadrature_check(600, families=("vp-linear",)), name="cancellation"), "identity"
         ),
@@ -185,9 +167,7 @@ CLAIM = Claim(
         ),
         NegativeControl("EDM coordinates diverge too", _with("fixed", edm=-1), ("rates",)),
         NegativeControl(
-            "cancellation leaves half",
-            Formula(RATES, Identity(_cancels, _half)),
-            ("cancellation",),
+            "cancellation leaves half", Formula(RATES, Identity(_cancels, _half)), ("cancellation",)
         ),
         *symbolic_controls(DERIVATION),
     ),
@@ -196,11 +176,11 @@ CLAIM = Claim(
             "alpha'/alpha kept: gamma* finite all the same",
             Check(
                 "gamma at fixed ratio",
-                method="quadrature",
+                "quadrature",
+                _GammaPath,
                 draw=_draw_ratio_paths,
                 measure=measure,
                 compare=_compare_finite,
-                restore=_GammaPath.restore,
             ),
             unstated=True,
         ),

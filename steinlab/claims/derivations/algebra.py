@@ -6,8 +6,6 @@ a symbol of its own, the moment ``E<a,b>``. Random scalars, such as a divergence
 too, and stand alone. ``Normal`` integrates polynomials of a standard normal scalar.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 r"""Derivations of the coefficient: its optimum, without a reference, at ``alpha = 1``, near 1."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy as sp
@@ -45,13 +43,7 @@ def optimal_coefficient() -> Proof:
                 by=("linearity", "moving"),
             ),
             Step("square completed", objective(gamma), best + bend, by=("linearity", "moving")),
-            Step(
-                "minimum",
-                best,
-                objective(gamma),
-                ((bend,),),
-                AT_MOST,
-            ),
+            Step("minimum", best, objective(gamma), ((bend,),), AT_MOST),
             Step(
                 "unique minimiser",
                 (gamma - gamma_star) ** 2,
@@ -91,10 +83,7 @@ def _reference_free() -> tuple[Step, ...]:
     return (
         Step("noise", eps, (x - alpha * x_star) / sigma, by=("coupling",)),
         Step(
-            "displacement",
-            x - x_star,
-            (1 - 1 / alpha) * x + sigma / alpha * eps,
-            by=("coupling",),
+            "displacement", x - x_star, (1 - 1 / alpha) * x + sigma / alpha * eps, by=("coupling",)
         ),
         Step(
             "linearity",
@@ -115,13 +104,7 @@ def _reference_free() -> tuple[Step, ...]:
             ((sigma / alpha, "parts"),),
             by=("linearity",),
         ),
-        Step(
-            "coefficient",
-            OPTIMUM,
-            STEIN,
-            ((1 / E(u**2), "numerator"),),
-            by=("moving",),
-        ),
+        Step("coefficient", OPTIMUM, STEIN, ((1 / E(u**2), "numerator"),), by=("moving",)),
     )
 
 

@@ -1,7 +1,5 @@
 r"""Derivation of Theorem 4.8: one step, the range of ``rho``, and ``N`` steps by induction."""
 
-from __future__ import annotations
-
 import sympy as sp
 
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals
@@ -64,12 +62,7 @@ def _one_step(cauchy: Step) -> tuple[Step, ...]:
             by=("moving", "error"),
         ),
         Step(
-            "no increase",
-            corrected,
-            E(miss**2),
-            ((rho * E(miss**2),),),
-            AT_MOST,
-            by=("linearity",),
+            "no increase", corrected, E(miss**2), ((rho * E(miss**2),),), AT_MOST, by=("linearity",)
         ),
     )
 
@@ -94,11 +87,7 @@ def _many_steps() -> tuple[Step, ...]:
             AT_MOST,
         ),
         Step(
-            "eta is at most 1",
-            eta,
-            ONE,
-            ((1, "eta is a lower bound"), (1, "next range")),
-            AT_MOST,
+            "eta is at most 1", eta, ONE, ((1, "eta is a lower bound"), (1, "next range")), AT_MOST
         ),
         Step(
             "bound",

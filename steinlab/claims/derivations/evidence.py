@@ -1,7 +1,5 @@
 """Derivations as evidence of a claim: one case per step, and the controls."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
@@ -107,11 +105,11 @@ def symbolic_check(derivation: Derivation, *, covers: bool) -> Check:
 
     return Check(
         f"derivation {derivation.name}",
-        method="symbolic",
+        "symbolic",
+        StepCases,
         draw=draw,
         measure=measure,
         compare=compare,
-        restore=StepCases.restore,
         covers=covers,
         notes=notes,
     )

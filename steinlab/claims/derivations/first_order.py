@@ -1,7 +1,5 @@
 r"""Derivations for a step that evaluates an exact denoiser once: ``T = kappa x + beta D``."""
 
-from __future__ import annotations
-
 import sympy as sp
 
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals
@@ -159,11 +157,7 @@ def collapse() -> Proof:
                 "no more than the plain error",
                 V,
                 E((x - x_star) ** 2),
-                (
-                    (1, "a square is not negative"),
-                    (-2, "tower in x"),
-                    (-2, "tower in D"),
-                ),
+                ((1, "a square is not negative"), (-2, "tower in x"), (-2, "tower in D")),
                 AT_MOST,
             ),
         ),

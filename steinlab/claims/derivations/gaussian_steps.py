@@ -5,8 +5,6 @@ On an axis of variance ``l`` a step from ``t`` to ``t' = t - h`` has the exact g
 ``w = t^2/(l + t^2)``.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy as sp
@@ -44,12 +42,7 @@ def law_scalar() -> Proof:
         (
             Step("Euler's gain", k + (1 - k) * variance / (variance + t**2), euler),
             Step("law kept", 1 - gamma * (1 - euler), g),
-            Step(
-                "closed form",
-                gamma,
-                CLOSED,
-                ((-1 / ((1 - k) * w * (1 + g)), "exact gain"),),
-            ),
+            Step("closed form", gamma, CLOSED, ((-1 / ((1 - k) * w * (1 + g)), "exact gain"),)),
             Step(
                 "gain at least k",
                 k,
@@ -104,10 +97,7 @@ def exact_flow_coefficient() -> Proof:
                 f"gain {i} at least 1 - w",
                 l_i / power,
                 g_i,
-                (
-                    (-1, f"gain {i}"),
-                    ((l_i * t**2 + t_next**2 * power) / power**2,),
-                ),
+                ((-1, f"gain {i}"), ((l_i * t**2 + t_next**2 * power) / power**2,)),
                 AT_MOST,
                 squared=True,
             ),
@@ -193,11 +183,7 @@ def cosine_law() -> Proof:
                 "never more than the exact gain",
                 product**2,
                 sp.Integer(1),
-                (
-                    ((C * S_next - S * C_next) ** 2,),
-                    (1, "circle"),
-                    (circle, "circle'"),
-                ),
+                (((C * S_next - S * C_next) ** 2,), (1, "circle"), (circle, "circle'")),
                 AT_MOST,
             ),
             Step(

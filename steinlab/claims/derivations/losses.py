@@ -1,7 +1,5 @@
 r"""Derivations of losses: per class, and of a denoiser beside that of the states' own law."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals
@@ -47,12 +45,7 @@ def per_class() -> Proof:
         steps=(
             excess(1, u_1, r_1, gamma_1),
             excess(2, u_2, r_2, gamma_2),
-            Step(
-                "all classes",
-                J - J_classes,
-                spread,
-                by=("linearity", "moving", "classes"),
-            ),
+            Step("all classes", J - J_classes, spread, by=("linearity", "moving", "classes")),
             Step(
                 "the one coefficient is the weighted mean",
                 gamma_star * whole,

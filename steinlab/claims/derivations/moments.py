@@ -3,8 +3,6 @@ r"""Derivations of second moments at a level and after a moment-exact step.
 Letters stand for vectors less their means, which changes no premise: ``E[x - alpha D] = 0``.
 """
 
-from __future__ import annotations
-
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals
 from steinlab.claims.derivations.first_order import (
     PREMISES,
@@ -77,10 +75,7 @@ def moment_exact_step() -> Proof:
     """``E|x - gamma u|^2 = E|x_star|^2 + sigma'^2 d`` for ``gamma = (1 + k)/(1 + X)``."""
     moved = (1 - k**2) / (1 + gain)
     return Proof(
-        Algebra(
-            vectors=(x_star, eps, D),
-            definitions=((x, x_star + sigma * eps),),
-        ),
+        Algebra(vectors=(x_star, eps, D), definitions=((x, x_star + sigma * eps),)),
         (
             Step(
                 "power of the state",

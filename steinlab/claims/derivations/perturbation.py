@@ -5,8 +5,6 @@ coefficient there, ``gamma_q`` the optimum for the model's own denoiser; ``gap``
 discrepancy ``s_model - s_q``.
 """
 
-from __future__ import annotations
-
 import sympy as sp
 
 from steinlab.claims.derivations.algebra import Algebra, E, positives, reals
@@ -70,10 +68,7 @@ def _forms() -> tuple[Step, ...]:
             "coefficient form, squared",
             OFF**2,
             C**2 * F,
-            (
-                (sigma**4 / (alpha**2 * E(u**2) ** 2), "Cauchy-Schwarz"),
-                (OFF + DRIVE, "deviation"),
-            ),
+            ((sigma**4 / (alpha**2 * E(u**2) ** 2), "Cauchy-Schwarz"), (OFF + DRIVE, "deviation")),
             AT_MOST,
         ),
         Step(

@@ -11,8 +11,6 @@ an equation is zero whatever its multiplier; a product of inequalities alone sup
 with a multiplier that sympy knows to be nonnegative.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -8,8 +8,6 @@ of ``gamma*``, for ``E<u,x>``, which the drift term divides by ``alpha``, and fo
 exponents of their quotients follow.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy as sp
@@ -114,9 +112,7 @@ def _sampling() -> tuple[Step, ...]:
     return (
         error("fixed level: alpha error", alpha * (part - g * moved**2), fixed, {}),
         Step(
-            "fixed level: its variance",
-            Normal(fixed**2, e),
-            2 * (1 - kappa) ** 2 + beta**2 * m**2,
+            "fixed level: its variance", Normal(fixed**2, e), 2 * (1 - kappa) ** 2 + beta**2 * m**2
         ),
         error("fixed ratio: error", part - g / alpha * moved**2, (c - 1) * m * e, RATIO),
         error("fixed ratio: |u|^2 / alpha^2", moved**2 / alpha**2, (c - 1) ** 2 * m**2, RATIO),

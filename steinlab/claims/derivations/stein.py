@@ -5,8 +5,6 @@ divergence vanishes. On polynomials and exponential polynomials of one variable 
 needed: both sides are integrated.
 """
 
-from __future__ import annotations
-
 import sympy as sp
 
 from steinlab.claims.derivations.algebra import Algebra, E, Normal, positives, reals

@@ -5,9 +5,7 @@ the plain one by ``|gamma* - 1| |u|_{L2} <= |T - x_star|_{L2}``: it vanishes wit
 distance to the *reference sample*. A candidate that is accurate as an ODE step is another matter.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,16 +18,9 @@ from steinlab.claims.instruments.random_steps import StepCases, draw_law
 from steinlab.claims.instruments.step_checks import integrate_steps, quadrature_check
 from steinlab.coefficient.step_terms import Problem, Terms
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 Bound = Callable[[Terms], np.ndarray]
 
@@ -79,7 +70,7 @@ def _compare_refined(data: Measured, bound: Bound) -> Comparison:  # noqa: ARG00
     return Comparison(measured, np.full_like(measured, 0.5), tolerance, upper=True)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     refined = results["refined"].comparison.measured
     finest = refined[-len(refined) // len(REFINEMENTS) :]
     return [
@@ -127,11 +118,11 @@ CLAIM = Claim(
             "accurate as an ODE step: the grid refined",
             Check(
                 "refined",
-                method="quadrature",
+                "quadrature",
+                StepCases,
                 draw=_draw_refined,
                 measure=integrate_steps,
                 compare=_compare_refined,
-                restore=StepCases.restore,
             ),
             unstated=True,
         ),

@@ -10,10 +10,9 @@ The states of a run are no such sum. What they were started from is an ``x_star`
 loss towards it, above ``E[x_star | x_start]`` which an invertible run keeps, is another number.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,28 +30,19 @@ from steinlab.claims.error_bounds.perturbation import (
     Perturbed,
     Sampler,
     compare_bounds,
+    draw_pairs,
     integrate_perturbed,
     pair_states,
     ratios,
 )
 from steinlab.claims.error_bounds.spaces import PairSpace
-from steinlab.claims.instruments.random_steps import draw_law, draw_levels
+from steinlab.claims.instruments.step_spaces import FAMILIES
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.step_terms import Problem
-from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Space
-
-FAMILIES = ("edm", "vp-linear", "flow")
+from steinlab.verification.quantities import Number
 
 
 class Losses(NamedTuple):
@@ -167,18 +157,6 @@ def _by_loss(data: Losses) -> Perturbed:
     return data.bound._replace(fisher=fisher, fisher_error=error)
 
 
-def _draw(effort: Effort) -> list[PairCases]:
-    """Draw two mixtures of 1 to 3 components and a step up to 3 in ``log(sigma/alpha)``."""
-    rng, out = effort.rng, []
-    blocks = [(s, f, k) for s in ("euler", "heun") for f in FAMILIES for k in (1, 2, 3)]
-    size = -(-effort.count(36) // len(blocks))
-    for name, family, k in blocks:
-        s, t, _ = draw_levels(rng, size, family, final_zero=False, longest=3.0)
-        laws = [draw_law(rng, size, k, 1, "scalar") for _ in range(2)]
-        out.append(PairCases(Problem(laws[0], s, t, SOLVERS[name], None), laws[1]))
-    return out
-
-
 def _draw_runs(effort: Effort) -> list[IterateCases]:
     """Draw runs of Euler whose composed map does not fold."""
     blocks = [(f, k) for f in FAMILIES for k in (1, 2)]
@@ -187,7 +165,7 @@ def _draw_runs(effort: Effort) -> list[IterateCases]:
     return [cases for cases in runs if len(cases)]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     tight = np.concatenate([ratios(_by_loss(d)) for d in results["bound"].data])
     share = np.concatenate([d.excess / d.loss for d in results["loss"].data])
     c = results["loss of a run"].comparison
@@ -210,11 +188,11 @@ def loss_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
 
 LOSS = Check(
     "loss",
-    method="quadrature",
-    draw=_draw,
+    "quadrature",
+    PairCases,
+    draw=partial(draw_pairs, count=36, components=(1, 2, 3)),
     measure=measure,
     compare=compare_loss,
-    restore=PairCases.restore,
 )
 RUNS = replace(
     LOSS,

@@ -5,8 +5,6 @@ Many steps: the error measured at the end of a run with reference-based coeffici
 product of ``1 - rho_k`` and against ``(1 - min rho)^N``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
@@ -25,8 +23,9 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.loop import solve
 from steinlab.solvers.step import Diagnostics, Step, inner
-from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Number, Result
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number
 
 
 @dataclass(frozen=True)
@@ -162,14 +161,10 @@ def compare_product(run: Decay, formula: Formula) -> Comparison:
     """Compare the end's error with the product of ``1 - rho_k``, relative to the start's."""
     factors = 1 - formula.rho(run.terms)
     # every state carries eps times the largest state met; errors at the end are relative to it
-    slip = np.sqrt(run.size * run.end) / run.start + run.end / run.start
+    left = run.end / run.start
+    slip = np.sqrt(run.size * run.end) / run.start + left
     tolerance = ROUNDING * EPS * factors.shape[-1] * (1 + slip)
-    return Comparison(
-        np.array([run.end / run.start]),
-        factors.prod(axis=-1),
-        np.array([tolerance]),
-        scale=np.array([run.end / run.start]),
-    )
+    return single(left, factors.prod(axis=-1).item(), tolerance, scale=np.array([left]))
 
 
 def compare_bound(run: Decay, formula: Formula) -> Comparison:
@@ -199,7 +194,7 @@ def _draw_runs(effort: Effort) -> Sequence[Run]:
     return [*runs, *digits]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     runs = results["product"].data
     factors = [rho(run.terms)[0] for run in runs]
     loose = np.median(
@@ -214,12 +209,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 
 ONE_STEP = quadrature_check(1000)
 PRODUCT = Check(
-    "product",
-    method="property",
-    draw=_draw_runs,
-    measure=measure_run,
-    compare=compare_product,
-    restore=Run.restore,
+    "product", "property", Run, draw=_draw_runs, measure=measure_run, compare=compare_product
 )
 DERIVATION = DERIVATIONS["error-decay"]
 
@@ -266,7 +256,6 @@ CLAIM = Claim(
         ),
         *symbolic_controls(DERIVATION),
     ),
-    dropped=(),
     finding="The factors hold to rounding and multiply over runs, digits included. The bound "
     "with eta = min rho is loose; eta = mean rho would do, by the inequality of arithmetic and "
     "geometric means. All with gamma* of the data at hand: see trajectory-decay for runs without.",

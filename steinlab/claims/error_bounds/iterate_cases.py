@@ -5,8 +5,6 @@ next step is the one whose coefficient is looked at. A multistep run is followed
 step, since its own candidate is no function of the state alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
@@ -27,10 +25,11 @@ from steinlab.claims.error_bounds.perturbation import (
     integrate_perturbed,
 )
 from steinlab.claims.instruments.random_steps import (
-    StepCases,
     draw_law,
+    law_json,
     level_of,
     log_uniform,
+    read_law,
     stacked,
 )
 from steinlab.coefficient.divergence import Exact
@@ -74,19 +73,15 @@ class IterateCases:
     def describe(self, index: int) -> dict[str, Any]:
         """Return one case as JSON."""
         run, form = divmod(index, len(FORMS))
-        seeds = np.zeros(len(self.law.weights), dtype=int)
-        data = StepCases(self.problem, seeds, seeds).describe(run)["data"]
         grid = [[float(v[run, 0, 0]) for v in (x.alpha, x.sigma)] for x in self.levels]
+        data = law_json(self.law, run)
         return {"data": data, "grid": grid, "solver": self.solver, "form": FORMS[form]}
 
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
         """Read the case back; both of its forms are computed again."""
-        law = GaussianMixture(
-            *(np.asarray(case["data"][k])[None] for k in ("weights", "means", "covariances"))
-        )
         levels = tuple(stacked(NoiseLevel(*pair)) for pair in case["grid"])
-        return cls.marked(law, levels, case["solver"])
+        return cls.marked(read_law(case["data"]), levels, case["solver"])
 
     @classmethod
     def marked(cls, law: GaussianMixture, levels: tuple[NoiseLevel, ...], solver: str) -> Self:

@@ -10,10 +10,9 @@ Stein's identity under ``q`` gives ``gamma_tilde - gamma_q = (sigma^2/alpha) E_q
 E_q|u|^2``; the left side is computed from ``div u``, without ``s_q``.
 """
 
-from __future__ import annotations
-
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -22,10 +21,13 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.memory import remembering
 from analytic.quadrature import columns, integrate, mixture_breaks
-from steinlab.claims.instruments.random_steps import StepCases
+from steinlab.claims.instruments.random_steps import StepCases, draw_law, draw_levels
+from steinlab.claims.instruments.step_spaces import FAMILIES
 from steinlab.coefficient.divergence import Exact
 from steinlab.coefficient.rounding import EPS, ROUNDING, step_sizes
 from steinlab.coefficient.step_terms import Problem, quadrature_terms, take_step
+from steinlab.solvers import SOLVERS
+from steinlab.verification.claim import Effort
 from steinlab.verification.comparison import Comparison
 
 FORMS = ("coefficient", "state")
@@ -232,6 +234,18 @@ def pair_states(cases: PairCases) -> tuple[Sampler, np.ndarray]:
     own = mixture_breaks(other, problem.s)
     model = np.clip(mixture_breaks(problem.law, problem.s), own[:, :1], own[:, -1:])
     return states, np.sort(np.concatenate((own, model), axis=1), axis=1)
+
+
+def draw_pairs(effort: Effort, *, count: int, components: Sequence[int]) -> list[PairCases]:
+    """Draw pairs of mixtures with as many components, and steps up to 3 in ``log(sigma/alpha)``."""
+    rng, out = effort.rng, []
+    blocks = list(itertools.product(("euler", "heun"), FAMILIES, components))
+    size = -(-effort.count(count) // len(blocks))
+    for name, family, k in blocks:
+        s, t, _ = draw_levels(rng, size, family, final_zero=False, longest=3.0)
+        laws = [draw_law(rng, size, k, 1, "scalar") for _ in range(2)]
+        out.append(PairCases(Problem(laws[0], s, t, SOLVERS[name], None), laws[1]))
+    return out
 
 
 def measure_pairs(cases: PairCases) -> Perturbed:

@@ -6,17 +6,14 @@ model's own denoiser this is Stein's identity and Cauchy-Schwarz. For the optimu
 false with this constant, and with any constant that does not know how far apart the modes are.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from analytic import GaussianMixture
 from steinlab.claims.error_bounds.iterate_cases import (
-    RUN_FAMILIES,
     IterateCases,
     draw_runs_of_all,
     measure_iterates,
@@ -29,6 +26,7 @@ from steinlab.claims.error_bounds.perturbation import (
     coefficient_bound,
     compare_bounds,
     compare_optimum,
+    draw_pairs,
     measure_pairs,
     measure_uniform,
     quiet,
@@ -37,35 +35,11 @@ from steinlab.claims.error_bounds.perturbation import (
 )
 from steinlab.claims.error_bounds.spaces import pair_spaces
 from steinlab.claims.instruments.enclosed_bounds import proved_bound, proved_perturbations
-from steinlab.claims.instruments.random_steps import draw_law, draw_levels
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import VP_LINEAR
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
-
-STEP_SOLVERS = ("euler", "heun")
-
-
-def _draw_pairs(effort: Effort) -> list[PairCases]:
-    """Draw two mixtures of 1 to 4 components and a step up to 3 in ``log(sigma/alpha)``."""
-    rng, out = effort.rng, []
-    blocks = [(s, f, k) for s in STEP_SOLVERS for f in RUN_FAMILIES for k in (1, 2, 3, 4)]
-    size = -(-effort.count(120) // len(blocks))
-    for name, family, components in blocks:
-        s, t, _ = draw_levels(rng, size, family, final_zero=False, longest=3.0)
-        laws = [draw_law(rng, size, components, 1, "scalar") for _ in range(2)]
-        out.append(PairCases(Problem(laws[0], s, t, SOLVERS[name], None), laws[1]))
-    return out
-
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.quantities import Number, Table
 
 POPULATION, GENERATIONS = 24, 6
 SEPARATION = 2.0
@@ -125,7 +99,7 @@ def _draw_reweighted(effort: Effort) -> list[PairCases]:  # noqa: ARG001
     return [PairCases(Problem(p, s, t, SOLVERS["euler"], None), q)]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     data = results["optimum under p"].data[0]
     assert isinstance(data, Perturbed)
     off = np.abs(data.tilde / data.power - data.optimum)
@@ -147,7 +121,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     )
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     random, searched, exact = (
         np.concatenate([ratios(d) for d in results[name].data])
         for name in ("pairs", "search", "iterates")
@@ -178,11 +152,11 @@ def _lowered(data: Perturbed) -> np.ndarray:
 
 PAIRS = Check(
     "pairs",
-    method="quadrature",
-    draw=_draw_pairs,
+    "quadrature",
+    PairCases,
+    draw=partial(draw_pairs, count=120, components=(1, 2, 3, 4)),
     measure=measure_pairs,
     compare=compare_bounds,
-    restore=PairCases.restore,
 )
 
 CLAIM = Claim(
@@ -215,11 +189,11 @@ CLAIM = Claim(
         replace(PAIRS, name="search", draw=_draw_search),
         Check(
             "iterates",
-            method="quadrature",
+            "quadrature",
+            IterateCases,
             draw=_draw_iterates,
             measure=measure_iterates,
             compare=compare_bounds,
-            restore=IterateCases.restore,
         ),
         proved_perturbations(lambda bounds: bounds.coefficient),
     ),

@@ -6,9 +6,7 @@ bound is checked like anywhere else. Where the run has folded space, ``q`` has s
 like ``A c^(-3/2)``, so a number read off at one resolution is meaningless.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -38,17 +36,9 @@ from steinlab.claims.error_bounds.perturbation import (
 from steinlab.claims.error_bounds.spaces import trap_spaces
 from steinlab.claims.instruments.enclosed_bounds import proved_bound, proved_trapped
 from steinlab.claims.instruments.random_steps import level_of
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 RATE = -1.5
 RATE_TOLERANCE = 0.05
@@ -182,7 +172,7 @@ def _draw_folded(effort: Effort, *, count: int) -> list[IterateCases]:
     return out
 
 
-def _trapped(results: Mapping[str, Result], name: str) -> tuple[np.ndarray, ...]:
+def _trapped(results: Results, name: str) -> tuple[np.ndarray, ...]:
     """Ratios to the bound, relative sizes of the bound and Lipschitz constants of a check.
 
     Only laws of several components: for Gaussians the bound is attained whatever the step.
@@ -201,7 +191,7 @@ def _trapped(results: Mapping[str, Result], name: str) -> tuple[np.ndarray, ...]
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for name in ("contractive", "expansive"):
         tight, informs, lips = _trapped(results, name)
@@ -221,11 +211,11 @@ def _table(results: Mapping[str, Result]) -> Table:
             "steps", "runs", "tightness 25 %", "50 %", "75 %", "largest",
             "median bound / |gamma_q|", "share with bound < |gamma_q|", "largest L_T",
         ),
-        rows,
+        rows
     )  # fmt: skip
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     calm, (trap, _, lips) = (_trapped(results, name) for name in ("contractive", "expansive"))
     parts = results["folds"].data
     folds = Folded(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
@@ -248,20 +238,15 @@ def _none(lips: np.ndarray) -> np.ndarray:
 
 
 EXPANSIVE = Check(
-    "expansive",
-    method="quadrature",
-    draw=_draw_expansive,
-    measure=measure,
-    compare=compare,
-    restore=IterateCases.restore,
+    "expansive", "quadrature", IterateCases, draw=_draw_expansive, measure=measure, compare=compare
 )
 FOLDS = Check(
     "folds",
-    method="quadrature",
+    "quadrature",
+    FoldedCases,
     draw=partial(_draw_folded, count=5),
     measure=measure_folded,
     compare=compare_rate,
-    restore=FoldedCases.restore,
 )
 
 CLAIM = Claim(

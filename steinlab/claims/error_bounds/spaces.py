@@ -1,17 +1,23 @@
 """Spaces that hold a mixture, or two, and a step or a run between noise levels."""
 
-from __future__ import annotations
-
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from steinlab.claims.instruments.step_spaces import FAMILIES, law_parameters, levels_at, mixtures
+from steinlab.claims.instruments.step_spaces import (
+    FAMILIES,
+    law_parameters,
+    levels_at,
+    mixtures,
+    one_less,
+)
 from steinlab.coefficient.step_terms import Problem
 from steinlab.solvers import SOLVERS
-from steinlab.verification.claim import Cases, Claim
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Claim
 from steinlab.verification.falsify.spaces import Parameter, RowSpace, Space
 
 
@@ -53,15 +59,9 @@ class PairSpace:
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Leave out one component of each law."""
         k = self.components
-        if k == 1:
-            return []
-        smaller = replace(self, components=k - 1)
-        part = np.arange(3) * k
-        return [
-            (smaller, np.delete(values, np.concatenate((part + i, 3 * k + part + j))))
-            for i in range(k)
-            for j in range(k)
-        ]
+        part, pairs = np.arange(3) * k, itertools.product(range(k), repeat=2)
+        gone = (np.concatenate((part + i, 3 * k + part + j)) for i, j in pairs)
+        return one_less(self, values, gone)
 
 
 def pair_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001

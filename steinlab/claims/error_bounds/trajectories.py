@@ -1,7 +1,5 @@
 """Runs that record, at every step, the coefficient by reference beside the one without."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
@@ -22,6 +20,10 @@ from steinlab.verification.significance import Mean
 STATES = 256
 STEPS = 5
 LAWS = ("two modes, 1-D", "ring, 2-D", "five modes, 64-D", "digits, 64-D")
+
+
+Choice = Callable[[float, float], float]
+"""``(reference, stein) -> gamma``, of the two estimates at a step."""
 
 
 class Met(NamedTuple):
@@ -45,7 +47,7 @@ class Recording:
     """Apply the coefficient that ``choose`` picks of ``(reference, stein)`` and record both."""
 
     x_star: np.ndarray
-    choose: Callable[[float, float], float]
+    choose: Choice
     seen: list[Met] = field(default_factory=list)
     name: str = "recording"
 
@@ -70,20 +72,11 @@ class Recording:
         return step.x - gamma * u, Diagnostics(gamma)
 
 
-def by_reference(reference: float, stein: float) -> float:  # noqa: ARG001
-    """The batch's own optimum."""
-    return reference
-
-
-def by_stein(reference: float, stein: float) -> float:  # noqa: ARG001
-    """Algorithm 1: the reference-free estimate, clipped from below only."""
-    return max(stein, DEFAULT_GAMMA_MIN)
-
-
-CHOICES: Mapping[str, Callable[[float, float], float]] = {
-    "reference": by_reference,
-    "stein": by_stein,
+CHOICES: Mapping[str, Choice] = {
+    "reference": lambda reference, _stein: reference,
+    "stein": lambda _reference, stein: max(stein, DEFAULT_GAMMA_MIN),
 }
+"""The batch's own optimum; Algorithm 1: the reference-free estimate, clipped from below only."""
 
 
 @dataclass(frozen=True)
@@ -140,16 +133,35 @@ class Path(NamedTuple):
         return self.after[self.case.first : self.case.last]
 
 
-def measure(case: Trajectory) -> Path:
-    """Run the solver with the coefficients chosen and record every step."""
-    law, rng = problem(case.law), np.random.default_rng(case.seed)
-    grid = make_grid(PROCESSES[case.process], "karras", STEPS)
+class Followed(NamedTuple):
+    """What a run met, its error before every step and at the end, ``V`` at the start, its end."""
+
+    met: Sequence[Met]
+    errors: np.ndarray
+    floor: float
+    end: np.ndarray
+    x_star: np.ndarray
+
+
+def follow(
+    law: Any, process: str, choose: Choice, *, solver: str, steps: int, rng: np.random.Generator
+) -> Followed:
+    """Run a solver on a Karras grid with the coefficients chosen and record every step."""
+    grid = make_grid(PROCESSES[process], "karras", steps)
     x_star = law.sample(STATES, rng)
     x = grid[0].noised(x_star, rng)
     floor = float(np.mean(law.posterior_variance(x, grid[0])))
-    record = Recording(x_star, CHOICES[case.choice])
-    end = np.asarray(solve(law, x, grid, SOLVERS[case.solver], correction=record, rng=rng).state)
+    record = Recording(x_star, choose)
+    end = np.asarray(solve(law, x, grid, SOLVERS[solver], correction=record, rng=rng).state)
     last = float(inner(end - x_star, end - x_star).mean())
-    after = np.array([*(m.err for m in record.seen[1:]), last])
-    variance = float(end.var(axis=0).sum() / x_star.var(axis=0).sum())
-    return Path(case, record.seen, after, floor, variance)
+    errors = np.array([*(m.err for m in record.seen), last])
+    return Followed(record.seen, errors, floor, end, x_star)
+
+
+def measure(case: Trajectory) -> Path:
+    """Follow the case's run."""
+    law, rng = problem(case.law), np.random.default_rng(case.seed)
+    choose = CHOICES[case.choice]
+    run = follow(law, case.process, choose, solver=case.solver, steps=STEPS, rng=rng)
+    variance = float(run.end.var(axis=0).sum() / run.x_star.var(axis=0).sum())
+    return Path(case, run.met, run.errors[1:], run.floor, variance)

@@ -10,9 +10,7 @@ All states of a run are functions of its start, so no step brings ``Err`` below
 (:mod:`steinlab.claims.instruments.posterior_mean_collapse`).
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +22,9 @@ from steinlab.claims.instruments.posterior_mean_collapse import (
     posterior_mean,
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 
 @dataclass(frozen=True)
@@ -97,23 +87,15 @@ def _draw(choice: str, first: int, last: int) -> Callable[[Effort], Sequence[Tra
 
 
 def _check(
-    name: str,
-    choice: str,
-    steps: tuple[int, int],
-    compare: Callable[[Path, Formula], Comparison],
+    name: str, choice: str, steps: tuple[int, int], compare: Callable[[Path, Formula], Comparison]
 ) -> Check:
     method = "monte-carlo" if compare is compare_coefficient else "property"
     return Check(
-        name,
-        method=method,
-        draw=_draw(choice, *steps),
-        measure=measure,
-        compare=compare,
-        restore=Trajectory.restore,
+        name, method, Trajectory, draw=_draw(choice, *steps), measure=measure, compare=compare
     )
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = [
         [
             p.case.law,
@@ -132,7 +114,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table(title, columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     free = results["growth, estimated"].data
     grown = sum(bool(np.any(p.next_err > p.column("err"))) for p in free)
     worse = sum(bool(p.after[-1] > p.met[0].err) for p in free)

@@ -4,9 +4,7 @@ Both sides are enclosed. A formula is evaluated at the ends of the enclosures th
 violation is proved; where a bound is proved to hold, a number says on how many cases.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -20,8 +18,9 @@ from analytic.certified.perturbation import PerturbationBound, perturbation_boun
 from analytic.certified.steps import ExactStep
 from steinlab.claims.instruments.enclosures import CertifiedCases, certified_check, law_of, listed
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import Check, Number, Result
+from steinlab.verification.claim import Check, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 PERTURBATION_CASES = (
     listed("euler", "4/5 3/5", "12/13 5/13", "modes", states={
@@ -89,7 +88,7 @@ def measure_perturbations(cases: CertifiedCases) -> Perturbations:
     steps = cases.steps()
     found = [
         perturbation_bound(law, law_of(case["states"]), step, bits=bits)
-        for case, (law, step, bits) in zip(cases.cases, steps, strict=True)
+        for case, (law, step, bits) in zip(cases.rows, steps, strict=True)
     ]
     columns = zip(
         *(
@@ -265,7 +264,7 @@ def proved_constants(
     )
 
 
-def proved_bound(results: Mapping[str, Result]) -> list[Number]:
+def proved_bound(results: Results) -> list[Number]:
     """Return on how many listed cases the perturbation bound is proved; none where none ran."""
     if "certified" not in results:
         return []
@@ -276,7 +275,7 @@ def proved_bound(results: Mapping[str, Result]) -> list[Number]:
     return [Number("listed cases with a proof", len(proved)), *attained]
 
 
-def enclosed_constants(results: Mapping[str, Result]) -> list[Number]:
+def enclosed_constants(results: Results) -> list[Number]:
     """Return how tightly Lipschitz constants were enclosed; nothing where none was."""
     if "certified" not in results:
         return []

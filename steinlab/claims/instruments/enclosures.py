@@ -6,12 +6,9 @@ listed, in exact fractions; nothing is drawn. The ledger's doubles limit what a 
 to ``2^-53``; the radii themselves are in :attr:`Enclosed.radius`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,38 +17,22 @@ from analytic.certified.coefficient import step_terms
 from analytic.certified.laws import ExactMixture
 from analytic.certified.steps import ExactStep
 from steinlab.claims.instruments.linear_forms import Form, Identity
-from steinlab.verification.claim import Check, Effort, Number, Result
+from steinlab.verification.cases import JsonCases
+from steinlab.verification.claim import Check, Effort, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 BITS = 53
 """Working precision of listed cases in the quick profile; 128 in the full."""
 
 
-@dataclass(frozen=True)
-class CertifiedCases:
+class CertifiedCases(JsonCases):
     """Listed steps in exact fractions, each a JSON object.
 
     Keys: ``data`` (and ``states``, the law of ``x`` itself, for the perturbation bound) with
     ``weights``, ``means``, ``variances``; ``from``, ``to``; ``solver``; ``past``, if any, a level
     and a state; ``bits``. Numbers are strings such as ``"3/5"``.
     """
-
-    dataset: ClassVar[str | None] = None
-
-    cases: tuple[Mapping[str, Any], ...]
-
-    def __len__(self) -> int:
-        """Return the number of cases."""
-        return len(self.cases)
-
-    def describe(self, index: int) -> dict[str, Any]:
-        """Return one case as JSON."""
-        return dict(self.cases[index])
-
-    @classmethod
-    def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read one case back, exactly."""
-        return cls((case,))
 
     def steps(self) -> list[tuple[ExactMixture, ExactStep, int]]:
         """Return law, step and precision of every case."""
@@ -61,7 +42,7 @@ class CertifiedCases:
                 ExactStep.of(case["solver"], case["from"], case["to"], _past(case)),
                 int(case.get("bits", BITS)),
             )
-            for case in self.cases
+            for case in self.rows
         ]
 
 
@@ -87,11 +68,7 @@ LAWS: Mapping[str, Mapping[str, Any]] = {
         "means": [["-1"], ["3/2"]],
         "variances": ["4/25", "49/100"],
     },
-    "modes": {
-        "weights": ["1/2", "1/2"],
-        "means": [["-3"], ["3"]],
-        "variances": ["1/4", "1/4"],
-    },
+    "modes": {"weights": ["1/2", "1/2"], "means": [["-3"], ["3"]], "variances": ["1/4", "1/4"]},
     "space": {
         "weights": ["1/4", "3/4"],
         "means": [["1", "2", *["0"] * 62], ["4", "-2", *["0"] * 62]],
@@ -187,17 +164,17 @@ def certified_check(
 
     return Check(
         name,
-        method="certified",
+        "certified",
+        CertifiedCases,
         draw=draw,
         measure=measure,
         compare=compare,
-        restore=CertifiedCases.restore,
         covers=covers,
         available=missing,
     )
 
 
-def proof_radius(results: Mapping[str, Result]) -> list[Number]:
+def proof_radius(results: Results) -> list[Number]:
     """Return the numbers of a coefficient's check by proof; none where it did not run."""
     if "certified" not in results:
         return []

@@ -1,7 +1,5 @@
 """The trained flow network that claims look at where it is installed: its denoiser and pictures."""
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.util import find_spec
 from typing import Any

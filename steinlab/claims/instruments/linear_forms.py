@@ -70,6 +70,13 @@ class Measured(NamedTuple):
     terms: Terms | Integrated
 
 
+def gammas(data: Measured) -> dict[str, np.ndarray]:
+    """Return the optimum, and the estimates by Theorem 4.7 and by Tweedie, of integrated terms."""
+    assert isinstance(data.terms, Integrated)
+    value, forms = data.terms.value, {"optimum": reference, "stein": stein, "tweedie": tweedie}
+    return {k: combine(f, value, data.alpha, data.sigma) / value.u_u for k, f in forms.items()}
+
+
 def combine(form: Form, terms: Terms, alpha: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """Return ``sum c * term``, per case or per state."""
     wide = (alpha, sigma) if terms.u_x.ndim == 1 else (alpha[:, None], sigma[:, None])
@@ -91,9 +98,7 @@ def compare_integrated(data: Measured, identity: Identity) -> Comparison:
             )
     power = value.u_u
     return Comparison(
-        measured=sides[0] / power,
-        predicted=sides[1] / power,
-        tolerance=tolerance / power,
+        measured=sides[0] / power, predicted=sides[1] / power, tolerance=tolerance / power
     )
 
 

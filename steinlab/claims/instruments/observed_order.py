@@ -5,12 +5,10 @@ Global: runs of ``n`` and ``2 n`` steps between two levels. Local: one step of l
 how far it moves when both lengths are halved once more.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -31,8 +29,9 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import Cases, Claim, SingleCase
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Claim
+from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Space, picked
 
 ORDER_TOLERANCE = 0.2
@@ -290,13 +289,8 @@ def distance(state: np.ndarray, exact: np.ndarray, floor: float) -> float:
 
 def compare_orders(data: Observed, shift: int) -> Comparison:
     """Compare an observed order with the declared one plus ``shift`` (0 for the claim)."""
-    return Comparison(
-        np.array([data.order]),
-        np.array([float(data.declared + shift)]),
-        np.array([ORDER_TOLERANCE]),
-        sampled=True,
-        grade=0.3,
-    )
+    expected = data.declared + shift
+    return single(data.order, expected, ORDER_TOLERANCE, sampled=True, grade=0.3)
 
 
 def cases(
@@ -319,9 +313,5 @@ def order_spaces(claim: Claim) -> list[Space]:
         batches: Any = check.draw(effort_for(claim.id, check.name, "full", 0))
         solvers, (kind,) = sorted({b.solver for b in batches}), {b.kind for b in batches}
         lists = {"solver": solvers, "process": PROCESS_NAMES, "grid": tuple(SPACINGS)}
-
-        def make(solver: str, process: str, grid: str, kind: str = kind) -> Cases:
-            return Convergence(solver, process, grid, kind)
-
-        out.append(picked(check.name, ORDER_DRAWN, lists, make))
+        out.append(picked(check.name, ORDER_DRAWN, lists, partial(Convergence, kind=kind)))
     return out

@@ -31,8 +31,6 @@ The flow error of a run is the root mean square distance of its end states to th
 exact flow from the same starts; its energy distance is taken to those end points too.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable, Mapping

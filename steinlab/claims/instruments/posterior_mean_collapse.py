@@ -5,8 +5,6 @@ whose last term vanishes for the exact ``D``. The corrected state is then ``D(x)
 optimum is the posterior mean, not a state of the next level.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -83,11 +81,6 @@ def collapse_check(
         return [*line, *space]
 
     check = Check(
-        name,
-        method="quadrature",
-        draw=draw,
-        measure=measure_collapse,
-        compare=compare_collapse,
-        restore=StepCases.restore,
+        name, "quadrature", StepCases, draw=draw, measure=measure_collapse, compare=compare_collapse
     )
     return on_field(check, "collapse")

@@ -1,8 +1,6 @@
 """Random steps on random laws, drawn as stacks and written down one by one."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -57,13 +55,8 @@ class StepCases:
     def describe(self, index: int) -> dict[str, Any]:
         """Return one case as JSON."""
         p = self.problem
-        law = p.law.take(index)
         out: dict[str, Any] = {
-            "data": {
-                "weights": law.weights.tolist(),
-                "means": law.means.tolist(),
-                "covariances": law.covariances.tolist(),
-            },
+            "data": law_json(p.law, index),
             "from": _pair(p.s, index),
             "to": _pair(p.t, index),
             "solver": p.solver.name,
@@ -86,14 +79,24 @@ class StepCases:
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
         """Read one case back, to the last digit."""
-        law = GaussianMixture(
-            *(np.asarray(case["data"][k])[None] for k in ("weights", "means", "covariances"))
-        )
+        law = read_law(case["data"])
         earlier = _level([case["history"][0]]) if case.get("history") else None
         problem = Problem(
             law, _level([case["from"]]), _level([case["to"]]), SOLVERS[case["solver"]], earlier
         )
         return cls(problem, np.array([case["seed"]]), np.array([case["dim"]]))
+
+
+def law_json(laws: GaussianMixture, index: int) -> dict[str, Any]:
+    """Return one law of a stack as JSON."""
+    law = laws.take(index)
+    return {name: getattr(law, name).tolist() for name in ("weights", "means", "covariances")}
+
+
+def read_law(data: Mapping[str, Any]) -> GaussianMixture:
+    """Return a stack of the law that was written."""
+    parts = (data[name] for name in ("weights", "means", "covariances"))
+    return GaussianMixture(*(np.asarray(part)[None] for part in parts))
 
 
 def level_of(level: NoiseLevel, index: int = 0) -> NoiseLevel:
@@ -193,12 +196,7 @@ def draw_steps(
     for i, (name, family, dim) in enumerate(blocks):
         solver = SOLVERS[name]
         s, t, earlier = draw_levels(
-            rng,
-            size,
-            family,
-            final_zero=i % 8 == 7,
-            longest=longest.get(name, 8.0),
-            ratios=ratios,
+            rng, size, family, final_zero=i % 8 == 7, longest=longest.get(name, 8.0), ratios=ratios
         )
         shape = "shared" if embed else covariances[i % len(covariances)]
         law = draw_law(rng, size, 1 + int(rng.integers(4)), 1 if embed else dim, shape)
@@ -206,3 +204,23 @@ def draw_steps(
         seeds = rng.integers(2**32, size=size)
         out.append(StepCases(problem, seeds, np.full(size, dim)))
     return out
+
+
+Draw = Callable[[Effort], list[StepCases]]
+"""What a check draws its steps by."""
+
+
+def drawing(count: int, **options: Any) -> Draw:
+    """Return what draws ``count`` cases in the quick profile by :func:`draw_steps`."""
+    return lambda effort: draw_steps(effort.rng, effort.count(count), **options)
+
+
+def drawing_embedded(count: int, dims: Sequence[int] = (2, 8, 64), **options: Any) -> Draw:
+    """Return what draws half of the cases on a line, half on laws of a line embedded in space."""
+
+    def draw(effort: Effort) -> list[StepCases]:
+        n = effort.count(count)
+        line = draw_steps(effort.rng, n // 2, **options)
+        return [*line, *draw_steps(effort.rng, n - n // 2, dims=dims, embed=True, **options)]
+
+    return draw

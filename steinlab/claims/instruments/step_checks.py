@@ -1,7 +1,5 @@
 """Checks that several claims share: steps by quadrature, by samples, and on the digits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +15,13 @@ from steinlab.claims.instruments.linear_forms import (
     compare_sampled,
     pool_sampled,
 )
-from steinlab.claims.instruments.random_steps import FAMILIES, StepCases, draw_steps, level_of
+from steinlab.claims.instruments.random_steps import (
+    FAMILIES,
+    StepCases,
+    drawing,
+    drawing_embedded,
+    level_of,
+)
 from steinlab.coefficient.divergence import Divergence, Hutchinson, draw_probes
 from steinlab.coefficient.step_terms import (
     Problem,
@@ -33,7 +37,8 @@ from steinlab.diffusion.laws import load_digits
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Check, Effort, SingleCase
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Check, Effort
 from steinlab.verification.comparison import Comparison
 
 CLAIMED_SOLVERS = ("euler", "heun", "dpmpp-2m")
@@ -155,45 +160,35 @@ def on_field(check: Check, field: str) -> Check:
 
 def quadrature_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:
     """Integrate random steps in one dimension and on collinear laws in up to 64."""
-
-    def draw(effort: Effort) -> list[StepCases]:
-        n = effort.count(count)
-        options: dict[str, Any] = {"solvers": CLAIMED_SOLVERS, "families": families}
-        line = draw_steps(effort.rng, n // 2, **options)
-        space = draw_steps(effort.rng, n - n // 2, dims=QUADRATURE_DIMS[1:], embed=True, **options)
-        return [*line, *space]
-
+    dims = QUADRATURE_DIMS[1:]
+    draw = drawing_embedded(count, dims, solvers=CLAIMED_SOLVERS, families=families)
     return Check(
         "quadrature",
-        method="quadrature",
+        "quadrature",
+        StepCases,
         draw=draw,
         measure=integrate_steps,
         compare=compare_integrated,
-        restore=StepCases.restore,
     )
 
 
 def sampled_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:
     """Sample random steps on laws of every covariance in 1 to 64 dimensions."""
-
-    def draw(effort: Effort) -> list[StepCases]:
-        return draw_steps(
-            effort.rng,
-            effort.count(count),
-            solvers=CLAIMED_SOLVERS,
-            families=families,
-            dims=SAMPLED_DIMS,
-            covariances=("scalar", "diagonal", "full"),
-            longest=SAMPLED_LONGEST,
-        )
-
+    draw = drawing(
+        count,
+        solvers=CLAIMED_SOLVERS,
+        families=families,
+        dims=SAMPLED_DIMS,
+        covariances=("scalar", "diagonal", "full"),
+        longest=SAMPLED_LONGEST,
+    )
     return Check(
         "samples",
-        method="monte-carlo",
+        "monte-carlo",
+        StepCases,
         draw=draw,
         measure=sample_steps,
         compare=compare_sampled,
-        restore=StepCases.restore,
         pool=pool_sampled,
     )
 
@@ -288,10 +283,10 @@ def digits_check(*, processes: Sequence[str] = ("edm", "vp-linear", "flow")) -> 
 
     return Check(
         "digits",
-        method="monte-carlo",
+        "monte-carlo",
+        DigitsCases,
         draw=draw,
         measure=digits_terms,
         compare=compare_sampled,
-        restore=DigitsCases.restore,
         pool=_pool_digits,
     )

@@ -1,7 +1,5 @@
 """Norms of a step's Jacobian and of the denoiser's, state by state and over a line."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

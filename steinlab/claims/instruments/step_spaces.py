@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.verification.claim import FULL_FACTOR, Cases, Check, Effort
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import FULL_FACTOR, Check, Effort
 from steinlab.verification.falsify.spaces import Parameter, Space
 
 LIGHTEST = math.exp(-8)
@@ -100,17 +101,21 @@ class StepSpace:
 
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Leave out one component."""
-        k = self.components
-        if k == 1:
-            return []
-        smaller = replace(self, components=k - 1)
-        stds = 1 if self.shared else k
-        out: list[tuple[Space, np.ndarray]] = []
-        for i in range(k):
-            gone = [i, k + i] if self.shared else [i, k + i, 2 * k + i]
-            assert max(gone) < 2 * k + stds
-            out.append((smaller, np.delete(values, gone)))
-        return out
+        k, parts = self.components, 2 if self.shared else 3
+        return one_less(self, values, (np.arange(parts) * k + i for i in range(k)))
+
+
+def one_less(
+    space: Any, values: np.ndarray, places: Iterable[np.ndarray]
+) -> list[tuple[Space, np.ndarray]]:
+    """Return a space of one component less with the values left there; none of one component.
+
+    ``places`` holds where the values of what may be left out stand.
+    """
+    if space.components == 1:
+        return []
+    smaller = replace(space, components=space.components - 1)
+    return [(smaller, np.delete(values, gone)) for gone in places]
 
 
 @dataclass(frozen=True)

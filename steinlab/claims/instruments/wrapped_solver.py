@@ -1,7 +1,5 @@
 """A solver around another, whose traits it keeps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from analytic import NoiseLevel

@@ -13,9 +13,7 @@ ratio; it is left out of ``cells`` and judged as a dropped condition, so that it
 is not hidden.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -46,16 +44,8 @@ from steinlab.claims.performance.gain_ratios import (
     solver_rows,
 )
 from steinlab.diffusion.processes import EDM
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.quantities import Number, Table
 
 FRACTION = 6
 """Setups of the design for one whose single cells are judged in the quick profile."""
@@ -118,7 +108,7 @@ def without(process: str, cancelling: Check) -> tuple[Dropped, ...]:
     )
 
 
-def table(results: Mapping[str, Result]) -> Table:
+def table(results: Results) -> Table:
     """Summarise every rule of the stack with both parts of the criterion, and by solver."""
     outcomes = outcomes_of(results, "interval")
     rest = solver_rows(outcomes, CLIPPED)
@@ -129,7 +119,7 @@ MULTISTEP = ("dpmpp-2m", "dpmpp-3m", "unipc-2")
 """Solvers whose steps the clip at 1 changes, and mends on average."""
 
 
-def numbers(results: Mapping[str, Result]) -> list[Number]:
+def numbers(results: Results) -> list[Number]:
     """Return what the middle clip does, overall and by solver, and how many runs it ruins."""
     outcomes, rule = outcomes_of(results, "interval"), "tweedie 0.5 to 1"
     whole = over(outcomes, rule)

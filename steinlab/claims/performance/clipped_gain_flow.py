@@ -5,8 +5,6 @@ t``, ``sigma = t``. There a fixed gamma of 0.9, plain damping, passes part (i) t
 gamma clipped at 1.1: neither is a control here, and the table has both.
 """
 
-from __future__ import annotations
-
 from steinlab.claims.instruments.paired_runs import CLIPPED, Setup
 from steinlab.claims.performance.clipped_gain import (
     CONDITIONS,

@@ -8,8 +8,6 @@ ratio, whose two runs are paired, at a level shared by as many cells as the whol
 noise floor of true samples stands on both sides of every ratio.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,18 +20,10 @@ from steinlab.claims.performance.gain_ratios import interval_numbers, seed_of
 from steinlab.experiments.tournament.design import FEW, RECORDED, Cell, cells
 from steinlab.experiments.tournament.play import play
 from steinlab.experiments.tournament.summary import HURTS, Played, line, ratio
-from steinlab.verification.claim import (
-    FAMILY_LEVEL,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    SingleCase,
-    Table,
-)
-from steinlab.verification.comparison import Comparison
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import FAMILY_LEVEL, Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.comparison import Comparison, single
+from steinlab.verification.quantities import Number, Table
 
 AIM = 0.25
 MEASURE = "energy_distance"
@@ -102,10 +92,8 @@ def measure(batch: Fraction | One) -> tuple[Played, ...]:
 
 def compare_mean(played: Sequence[Played], entrant: str) -> Comparison:
     """The interval's upper end against the aim."""
-    high = np.array([line(entrant, played).high])
-    return Comparison(
-        high, np.array([AIM]), np.zeros(1), upper=True, sampled=True, grade=GRADES["mean"]
-    )
+    high = line(entrant, played).high
+    return single(high, AIM, 0.0, upper=True, sampled=True, grade=GRADES["mean"])
 
 
 def compare_cells(played: Sequence[Played], entrant: str) -> Comparison:
@@ -132,12 +120,12 @@ def _each(effort: Effort) -> Sequence[One]:
     return [One(cell) for whole in _whole(effort) for cell in whole.cells]
 
 
-def _lines(results: Mapping[str, Result]) -> list[Any]:
+def _lines(results: Results) -> list[Any]:
     played = results["mean"].data[0]
     return [line(name, played) for name in ENTRANTS if name != "none"]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     found = {one.entrant: one for one in _lines(results)}
     own, single = found["calibrated"], results["cells"].comparison
     return [
@@ -154,7 +142,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     columns = ["correction", "cells", "mean", "95 %", "improved", "worst", "spent"]
     rows = [
         [
@@ -199,21 +187,15 @@ CLAIM = Claim(
     checks=(
         Check(
             "mean",
-            method="property",
+            "property",
+            Fraction,
             draw=_whole,
             measure=measure,
             compare=compare_mean,
-            restore=Fraction.restore,
             seconds=20,
         ),
         Check(
-            "cells",
-            method="property",
-            draw=_each,
-            measure=measure,
-            compare=compare_cells,
-            restore=One.restore,
-            seconds=20,
+            "cells", "property", One, draw=_each, measure=measure, compare=compare_cells, seconds=20
         ),
     ),
     controls=(
@@ -227,7 +209,6 @@ CLAIM = Claim(
             ("cells",),
         ),
     ),
-    dropped=(),
     finding="The table is fitted for one model, solver, grid and number of evaluations, so fit "
     "your own; its price is paid once and not counted. A single comparison may look worse by its "
     "own noise, which the limit allows for. Exact denoisers in up to 8 dimensions only.",

@@ -6,9 +6,7 @@ it does not: in EDM's own coordinates the mean at so few evaluations is not told
 published rule, clipped from below only, loses.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from steinlab.claims.instruments.paired_runs import CLIPPED, PUBLISHED, Outcome
@@ -32,14 +30,8 @@ from steinlab.claims.performance.gain_ratios import (
     solver_rows,
 )
 from steinlab.diffusion.processes import EDM
-from steinlab.verification.claim import (
-    Claim,
-    Dropped,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Claim, Dropped, NegativeControl, Results
+from steinlab.verification.quantities import Number, Table
 
 FEW = EVALUATIONS[0]
 APPLIED = tuple(rule for rule in CLIPPED if rule.endswith("VP"))
@@ -51,7 +43,7 @@ def without_heun(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [o for o in outcomes if o.setup.solver != "heun"]
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     title = f"Corrected over plain at {FEW} evaluations"
     kept = [outcomes_of(results, name) for name in ("gain", "gain, published rule")]
     outcomes = kept[0]
@@ -63,7 +55,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table(title, COLUMNS, [*every, *heunless, *solver_rows(outcomes, CLIPPED)])
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     outcomes = outcomes_of(results, "gain")
     first = over(outcomes, APPLIED[0])
     lost = over(outcomes_of(results, "gain, published rule"), PUBLISHED[0])

@@ -9,9 +9,7 @@ rule's ratio at 4 is below that at 10 too, because its loss grows with the numbe
 Judged is the definition's coefficient clipped to [0.1, 1] and [0.5, 1] in VP coordinates.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -44,16 +42,9 @@ from steinlab.claims.performance.gain_ratios import (
     summary,
 )
 from steinlab.diffusion.processes import EDM
-from steinlab.verification.claim import (
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 LARGE, SMALL = FEW, EVALUATIONS[-1]
 """Evaluations at the largest and at the smallest steps."""
@@ -117,7 +108,7 @@ def compare_oracle(runs: Runs, formula: Formula) -> Comparison:
     return at_most_one([summary(ratios_at(runs.outcomes, formula.judged.best, LARGE)).high])
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for check, rules in (("trend", CLIPPED), ("oracle", (*PUBLISHED, BEST))):
         outcomes = outcomes_of(results, check)
@@ -131,7 +122,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Corrected over plain flow error by evaluations", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     outcomes, published = (outcomes_of(results, check) for check in ("trend", "oracle"))
     large, small = (1 - summary(ratios_at(outcomes, GROWING[0], n)).mean for n in (LARGE, SMALL))
     trend, cut = trend_over(outcomes, GROWING[0]), "flow error cut, 0.1 to 1 in VP"

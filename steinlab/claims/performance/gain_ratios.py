@@ -11,8 +11,6 @@ cell's ratio exceeds ``WORST`` by more than its states' sampling error, at the f
 The parts are checks of their own. Runs that break off, and ratios beyond ``CAP``, count as ``CAP``.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,17 +33,11 @@ from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import PROBLEMS
 from steinlab.estimates import geometric_mean
 from steinlab.metrics import METRICS
-from steinlab.verification.claim import (
-    COUNTS_AS,
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    Number,
-    Result,
-)
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import COUNTS_AS, Check, Claim, Effort, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number
 from steinlab.verification.significance import critical
 
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
@@ -313,14 +305,7 @@ def mean_check(name: str, draw: Callable[[Effort], Design], rules: tuple[str, ..
     def whole(effort: Effort) -> Sequence[Whole]:
         return [Whole(draw(effort), rules)]
 
-    return Check(
-        name,
-        method="property",
-        draw=whole,
-        measure=measure_whole,
-        compare=compare_mean,
-        restore=Whole.restore,
-    )
+    return Check(name, "property", Whole, draw=whole, measure=measure_whole, compare=compare_mean)
 
 
 def cells_check(
@@ -336,11 +321,11 @@ def cells_check(
 
     return Check(
         name,
-        method="property",
+        "property",
+        Cells,
         draw=cells,
         measure=measure_cells,
         compare=compare,
-        restore=Cells.restore,
         notes=lambda: {COUNTS_AS: CAP / WORST},
     )
 
@@ -360,7 +345,7 @@ def design_of(
     return Design(process, evaluations, fraction, spread, states, seed_of(effort))
 
 
-def outcomes_of(results: Mapping[str, Result], check: str) -> list[Outcome]:
+def outcomes_of(results: Results, check: str) -> list[Outcome]:
     """Return the outcomes of a check on one design."""
     return list(results[check].data[0].outcomes)
 

@@ -8,9 +8,7 @@ below only. The design and the criterion are those of
 coefficient so clipped has a claim of its own (:mod:`steinlab.claims.performance.clipped_gain`).
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -40,7 +38,8 @@ from steinlab.claims.performance.gain_ratios import (
     summary,
 )
 from steinlab.diffusion.processes import EDM
-from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Number, Result, Table
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
+from steinlab.verification.quantities import Number, Table
 
 SHOWN = STACKS[0][1:-2]
 """The published rule at two lower limits, and its estimate clipped at 1 too."""
@@ -60,7 +59,7 @@ def checks(draw: Callable[[Effort], Design]) -> tuple[Check, Check, Check]:
     )
 
 
-def table(results: Mapping[str, Result]) -> Table:
+def table(results: Results) -> Table:
     """Summarise every rule over the expansive setups."""
     title = "Corrected over plain, setups with an expansive step: geometric mean and extremes"
     kept = expansive(outcomes_of(results, "mean"))
@@ -73,7 +72,7 @@ def table(results: Mapping[str, Result]) -> Table:
     return Table(title, COLUMNS, [*rows(kept), *groups])
 
 
-def numbers(results: Mapping[str, Result]) -> list[Number]:
+def numbers(results: Results) -> list[Number]:
     """Return what the published rule, its estimate clipped at 1, and the oracle do."""
     outcomes = outcomes_of(results, "mean")
     kept = expansive(outcomes)
@@ -123,7 +122,6 @@ CLAIM = Claim(
         NegativeControl("gamma = 1.5 instead of the rule, cell by cell", OVERSHOT, ("cells",)),
         NegativeControl("gamma = 1.5 instead of the oracle", OVERSHOT, ("oracle",)),
     ),
-    dropped=(),
     finding="Clipped from below only, the rule worsens every solver on average wherever a step "
     "expands; the oracle, which knows the exact flow, shows that a gain was there to be had. Do "
     "not use it as published: take the definition's coefficient clipped at 1 (clipped-gain). The "

@@ -5,9 +5,6 @@ grid is not such a limit: the optimum towards ``x_star`` of a short step is not 
 length (``1/(1 - kappa)`` in EDM). What the clip lets through is then an error in every step.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import replace
 
 from steinlab.claims.instruments.paired_runs import CLIPPED
@@ -26,15 +23,8 @@ from steinlab.claims.performance.gain_ratios import (
     rows,
 )
 from steinlab.diffusion.processes import EDM
-from steinlab.verification.claim import (
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.quantities import Number, Table
 
 MANY = (50, 100)
 SOLVERS = ("euler", "heun", "dpmpp-2m", "unipc-2")
@@ -49,7 +39,7 @@ def _design(effort: Effort) -> Design:
     return replace(few, solvers=SOLVERS, problems=PROBLEMS)
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     outcomes, out = outcomes_of(results, "no harm"), []
     for steps in MANY:
         own = [o for o in outcomes if o.setup.evaluations == steps]
@@ -63,7 +53,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Corrected over plain at many evaluations", COLUMNS, out)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     outcomes = outcomes_of(results, "no harm")
     own = {n: [o for o in outcomes if o.setup.evaluations == n] for n in MANY}
 

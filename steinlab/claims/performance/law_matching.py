@@ -13,10 +13,8 @@ identity, and what the sampling of a batch makes of its root
 (:mod:`steinlab.claims.performance.law_matching_batches`).
 """
 
-from __future__ import annotations
-
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -24,21 +22,14 @@ import numpy as np
 
 from analytic import NoiseLevel
 from analytic.quadrature import integrate, mixture_breaks
-from steinlab.claims.instruments.random_steps import StepCases, draw_steps
+from steinlab.claims.instruments.random_steps import StepCases, drawing
 from steinlab.claims.instruments.step_checks import on_field
 from steinlab.claims.performance import law_matching_batches as batches
 from steinlab.claims.performance import law_matching_change as change
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number
 
 SCALE = 1.02
 """By which the states of the control are off."""
@@ -99,21 +90,17 @@ def right(alpha: np.ndarray, sigma: np.ndarray) -> np.ndarray:  # noqa: ARG001
     return np.asarray(sigma**2)
 
 
-def _draw(effort: Effort, *, count: int) -> list[StepCases]:
-    return draw_steps(effort.rng, effort.count(count), solvers=("euler",))
-
-
 IDENTITY = Check(
     "identity",
-    method="quadrature",
-    draw=functools.partial(_draw, count=400),
+    "quadrature",
+    StepCases,
+    draw=drawing(400, solvers=("euler",)),
     measure=measure,
     compare=compare,
-    restore=StepCases.restore,
 )
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     exact, bound = (results[name].comparison for name in ("identity", "change"))
     share = (bound.measured / bound.predicted)[bound.decided]
     roots = results["roots"].data
@@ -142,12 +129,7 @@ FORMULAS = Formulas(right, change.slope, 1.0, batches.variance)
 
 def _sampled(name: str, measured: Callable[[Any], Any], compared: Any, field: str) -> Check:
     check = Check(
-        name,
-        method="monte-carlo",
-        draw=batches.draw,
-        measure=measured,
-        compare=compared,
-        restore=batches.Sampled.restore,
+        name, "monte-carlo", batches.Sampled, draw=batches.draw, measure=measured, compare=compared
     )
     return on_field(check, field)
 
@@ -220,11 +202,11 @@ CLAIM = Claim(
         on_field(
             Check(
                 "change",
-                method="quadrature",
+                "quadrature",
+                change.Batches,
                 draw=change.draw,
                 measure=change.measure,
                 compare=change.compare,
-                restore=change.Batches.restore,
             ),
             "slope",
         ),
@@ -255,7 +237,7 @@ CLAIM = Claim(
             replace(
                 IDENTITY,
                 name="scaled",
-                draw=functools.partial(_draw, count=64),
+                draw=drawing(64, solvers=("euler",)),
                 measure=functools.partial(measure, scale=SCALE),
             ),
         ),

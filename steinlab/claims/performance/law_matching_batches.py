@@ -10,8 +10,6 @@ for the scale of the state; the batch's mean in the place of ``m`` adds nothing 
 ``E N = 0``. Isotropic Gaussian data: ``F' = 2`` and ``Var(c) = 1 / (2 n d)``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +22,8 @@ from steinlab.corrections.law_matched import LawMatched, defect
 from steinlab.diffusion.laws import problem
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
-from steinlab.verification.claim import Effort, SingleCase
+from steinlab.verification.cases import SingleCase
+from steinlab.verification.claim import Effort
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.significance import square_band
 

@@ -22,8 +22,6 @@ within ``R sigma^2 / v`` (Popoviciu). Where modes are so far apart that ``nu <= 
 several roots, and nothing is promised.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
@@ -32,7 +30,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import integrate, mixture_breaks
-from steinlab.claims.instruments.random_steps import log_uniform, stacked
+from steinlab.claims.instruments.random_steps import law_json, log_uniform, read_law, stacked
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.verification.claim import Effort
 from steinlab.verification.comparison import Comparison
@@ -60,24 +58,15 @@ class Batches:
 
     def describe(self, index: int) -> dict[str, Any]:
         """Return one case as JSON."""
-        laws = {
-            name: {key: getattr(law, key)[index].tolist() for key in KEYS}
-            for name, law in (("data", self.law), ("batch", self.batch))
-        }
+        laws = {"data": law_json(self.law, index), "batch": law_json(self.batch, index)}
         level = [float(value[index, 0, 0]) for value in (self.level.alpha, self.level.sigma)]
         return {**laws, "level": level}
 
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
         """Read one case back, to the last digit."""
-        law, batch = (
-            GaussianMixture(*(np.asarray(case[name][key])[None] for key in KEYS))
-            for name in ("data", "batch")
-        )
+        law, batch = (read_law(case[name]) for name in ("data", "batch"))
         return cls(law, stacked(NoiseLevel(*case["level"])), batch)
-
-
-KEYS = ("weights", "means", "covariances")
 
 
 class Change(NamedTuple):

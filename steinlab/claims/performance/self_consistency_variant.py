@@ -10,9 +10,6 @@ The first is the kinder one, and is judged. It evaluates the denoiser once more 
 the last: a run of 5 spends 9, which the second condition dropped counts.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -40,17 +37,9 @@ from steinlab.claims.performance.gain_ratios import (
     summary,
 )
 from steinlab.diffusion.processes import EDM, VP_LINEAR
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 BUDGET = 5
 SPENT = 2 * BUDGET - 1
@@ -84,7 +73,7 @@ def compare_counted(runs: Runs, formula: Judged) -> Comparison:
     return at_most_one([summary(_counted(runs, formula.rule(r))).high for r in runs.rules])
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     out = []
     for name in (IN_EDM, IN_VP):
         outcomes = outcomes_of(results, name)
@@ -93,7 +82,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table(f"Corrected over plain at {BUDGET} steps", COLUMNS, out)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     outcomes, vp, rule = outcomes_of(results, IN_EDM), outcomes_of(results, IN_VP), JUDGED[0]
     whole, energy = over(outcomes, rule), over(outcomes, rule, "paired_energy")
     counted = summary(_counted(results[COUNTED].data[0], rule), laws_of(outcomes, rule))

@@ -1,10 +1,8 @@
-"""Break one coefficient of a solver by 5 %: the negative controls of every order check.
+"""Break one coefficient of a solver by 5 %, or the noise of one: negative controls of order checks.
 
 The error is one that a constant denoiser does not notice, so consistency is kept and only the
 order suffers, as with a typing error in a published formula.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from analytic.arrays import Array
 from steinlab.claims.instruments.wrapped_solver import Wrapped
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.solvers import EULER, Candidate, History, LinearMultistep, LinearStep, Solver
+from steinlab.solvers.stochastic import SEEDS_2
 
 OFF = 0.05
 
@@ -71,3 +70,20 @@ class _Bent(Wrapped):
         euler = EULER.step(denoiser, x, s, t, history)
         bend = (1 + OFF) * (right.state - euler.state)
         return replace(right, state=euler.state + bend, residual=euler.residual - bend)
+
+
+class SplitNoise:
+    """SEEDS-2 whose end draws anew what its stage drew: the two share no noise."""
+
+    name, order, depth, ends_at_zero, noises = "seeds-2, independent noise", 2, 0, True, 3
+    evaluations = SEEDS_2.evaluations
+
+    def step(self, *given: Any, noise: Any) -> Candidate:
+        """Take the step, and put another normal in the place of the stage's at the end."""
+        found, (s, t) = SEEDS_2.step(*given, noise=noise[::2]), given[2:4]
+        q = t.ratio / s.ratio
+        moved = t.sigma * (q * (1 - q)) ** 0.5 * (noise[1] - noise[0])
+        return replace(found, state=found.state + moved)
+
+
+SPLIT_NOISE = SplitNoise()

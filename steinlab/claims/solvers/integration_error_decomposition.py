@@ -12,10 +12,8 @@ carried to the end by the flow (Lady Windermere's fan), and the formula of Aleks
 one dimension ``Phi~'`` is the ratio of densities ``p~_s(y) / p~_end(Phi~(y))``.
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -31,18 +29,10 @@ from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import get_solver
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Parameter, Space, picked
+from steinlab.verification.quantities import Number, Table
 
 RANGE = (10.0, 0.1)
 """Noise-to-signal ratios of the runs."""
@@ -176,7 +166,7 @@ def _draw(effort: Effort) -> Sequence[Run]:
     ]
 
 
-def _shares(results: Mapping[str, Result]) -> list[Parts]:
+def _shares(results: Results) -> list[Parts]:
     runs = results["split"].data
     return [p for p in runs if p.run.process == EDM.name and p.run.error > 0]
 
@@ -185,7 +175,7 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     rows = []
     for p in _shares(results):
         sizes = (_rms(v) for v in (p.total, p.local.sum(axis=0), p.denoiser))
@@ -195,7 +185,7 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Root mean square parts of the end's error, EDM", columns, rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     parts = {(p.run.solver, p.run.steps): p for p in _shares(results)}
     steps = sorted(n for name, n in parts if name == "dpmpp-2m")
     shown = [
@@ -214,13 +204,9 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 
 def decomposition_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     """Spaces of the split error: runs of any length on laws off by any share."""
-
-    def make(solver: str, process: str, steps: float, error: float) -> Cases:
-        return Run(solver, process, int(steps), error)
-
     lists = {"solver": SOLVERS, "process": ("edm", "vp-linear", "flow")}
-    numbers = (Parameter("steps", 2, 21), Parameter("error", 1e-3, 0.2, True))
-    return [picked("split", 32, lists, make, *numbers)]
+    numbers = (Parameter("steps", 2, 21, whole=True), Parameter("error", 1e-3, 0.2, True))
+    return [picked("split", 32, lists, Run, *numbers)]
 
 
 CLAIM = Claim(
@@ -240,16 +226,7 @@ CLAIM = Claim(
     owner="laboratory",
     conditions=("the model's flow is differentiable in its start",),
     formula=split,
-    checks=(
-        Check(
-            "split",
-            method="quadrature",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=Run.restore,
-        ),
-    ),
+    checks=(Check("split", "quadrature", Run, draw=_draw, measure=measure, compare=compare),),
     controls=(
         NegativeControl("local errors not carried", lambda p: p.bare.sum(axis=0) + p.denoiser),
         NegativeControl(
@@ -260,7 +237,6 @@ CLAIM = Claim(
             "last local error dropped", lambda p: p.local[:-1].sum(axis=0) + p.denoiser
         ),
     ),
-    dropped=(),
     finding="Both parts, each carried to the end by the flow, add up to the whole distance. More "
     "steps shrink the first part alone: once the denoiser's part leads, a better denoiser helps "
     "and a finer grid does not. Two modes in one dimension, where the flow's derivative is known.",

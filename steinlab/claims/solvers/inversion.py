@@ -12,9 +12,7 @@ A run that begins at zero noise holds ``y`` fixed up to the first level, of rati
 ``e^2 |score| / 2``, of order two in ``e`` whatever the solver.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -28,13 +26,13 @@ from steinlab.claims.instruments.observed_order import (
     FEWER,
     LAW,
     ORDER_DRAWN,
-    ORDER_TOLERANCE,
     PROCESS_NAMES,
     SPACINGS,
     STATES,
     Alter,
     Convergence,
     Observed,
+    compare_orders,
     declared,
     distance,
     planned,
@@ -47,19 +45,10 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.solvers.inversion import invert, round_trip
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import Space, picked
+from steinlab.verification.quantities import Number, Table
 
 
 class Span(NamedTuple):
@@ -174,13 +163,7 @@ def observe_first(case: Convergence) -> Observed:
 def compare(data: Observed, rule: Rule) -> Comparison:
     """Compare an observed order with the one that is expected."""
     gain = rule.gain if data.case.kind == TRIP and data.declared % 2 == 0 else 0
-    return Comparison(
-        np.array([data.order]),
-        np.array([float(data.declared + gain + rule.shift)]),
-        np.array([ORDER_TOLERANCE]),
-        sampled=True,
-        grade=0.3,
-    )
+    return compare_orders(data, gain + rule.shift)
 
 
 def _check(
@@ -193,14 +176,7 @@ def _check(
         processes = PROCESS_NAMES if effort.profile == "full" else ("flow",)
         return [Convergence(one, process, GRID, kind) for one in solvers for process in processes]
 
-    return Check(
-        name,
-        method="quadrature",
-        draw=draw,
-        measure=measure,
-        compare=compare,
-        restore=Convergence.restore,
-    )
+    return Check(name, "quadrature", Convergence, draw=draw, measure=measure, compare=compare)
 
 
 def _network_check(name: str, solvers: Sequence[str], kind: str) -> Check:
@@ -217,28 +193,25 @@ def _spaces(claim: Claim) -> list[Space]:
     """Spaces of the orders: the solvers of a check, on every process."""
 
     def space(check: str, solvers: Sequence[str], kind: str) -> Space:
-        def make(solver: str, process: str) -> Cases:
-            return Convergence(solver, process, GRID, kind)
-
         lists: dict[str, Any] = {"solver": solvers, "process": PROCESS_NAMES}
-        return picked(check, ORDER_DRAWN, lists, make)
+        return picked(check, ORDER_DRAWN, lists, partial(Convergence, grid=GRID, kind=kind))
 
     names = {check.name for check in claim.checks}
     spaces = [space("up", SOLVER_IDS, "own"), space(TRIP, SINGLE, TRIP)]
     return [one for one in spaces if one.check in names]
 
 
-def _seen(results: Mapping[str, Result], name: str) -> dict[str, Observed]:
+def _seen(results: Results, name: str) -> dict[str, Observed]:
     return {data.case.solver: data for data in results[name].data}
 
 
-def _flattered(results: Mapping[str, Result]) -> float:
+def _flattered(results: Results) -> float:
     """How many times smaller Heun's error is in a round trip than one way."""
     up, trip = (_seen(results, name)["heun"].error for name in ("up", TRIP))
     return up / trip
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     kinds = ("up", "up, matching start", TRIP)
     worst = max(results[name].comparison.excess.max() for name in kinds)
     first = max(data.error for data in results["first level"].data)
@@ -256,7 +229,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     return found
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     up, trip = _seen(results, "up"), _seen(results, TRIP)
     rows = []
     for name, seen in up.items():

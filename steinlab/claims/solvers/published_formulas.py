@@ -5,8 +5,6 @@ with ``phi_1 = expm1(-h)``, ``phi_2 = phi_1/h + 1``, ``phi_3 = phi_2/h - 1/2`` a
 outputs; the Adams family by numerical quadrature of its Lagrange basis.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

@@ -7,8 +7,6 @@ tolerance is the running rounding error of both runs: every step's own, carried 
 (:class:`steinlab.coefficient.rounding.Sized`).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,17 +31,10 @@ from steinlab.coefficient.rounding import EPS, ROUNDING, Sized, on_sizes
 from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE
 from steinlab.solvers import Evaluation, Solver, get_solver
-from steinlab.verification.claim import (
-    Cases,
-    Check,
-    Claim,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-)
+from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, RowSpace, Space, picked
+from steinlab.verification.quantities import Number
 
 Pair = tuple[Solver, str, tuple[str, ...]]
 """A solver typed from its paper, the id of ours that equals it, and the processes where."""
@@ -165,7 +156,7 @@ def _draw(effort: Effort) -> Sequence[PairCase]:
     ]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     c = results["pairs"].comparison
     return [
         Number("identities", len(PAIRS)),
@@ -178,10 +169,8 @@ def equivalence_spaces(claim: Claim) -> list[Space]:  # noqa: ARG001
     """Spaces of the equivalences: each pair, its processes and uneven grids."""
 
     def space(pair: str) -> Space:
-        def make(process: str, seed: float) -> Cases:
-            return PairCase(pair, process, int(seed))
-
-        found = picked("pairs", 512, {"process": PAIRS[pair][2]}, make, SEEDS)
+        lists = {"process": PAIRS[pair][2]}
+        found = picked("pairs", 512, lists, partial(PairCase, pair), SEEDS)
         assert isinstance(found, RowSpace)
         return RowSpace("pairs", pair, found.drawn, found.parameters, found.make)
 
@@ -204,22 +193,12 @@ CLAIM = Claim(
     owner="peer",
     conditions=("the same start and the same rule at the end",),
     formula=0.0,
-    checks=(
-        Check(
-            "pairs",
-            method="property",
-            draw=_draw,
-            measure=measure,
-            compare=compare,
-            restore=PairCase.restore,
-        ),
-    ),
+    checks=(Check("pairs", "property", PairCase, draw=_draw, measure=measure, compare=compare),),
     controls=(
         NegativeControl("increments 5 % too long", 0.05),
         NegativeControl("increments off by 1e-6", 1e-6),
         NegativeControl("increments off by 1e-10", 1e-10),
     ),
-    dropped=(),
     finding="Each pair agrees within the running rounding error, on every process that it names "
     "and on uneven grids. The formulas are typed anew from the papers; two modes in one "
     "dimension. Take either name: they are one method.",

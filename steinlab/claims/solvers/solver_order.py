@@ -1,7 +1,5 @@
 """Every solver's declared order, observed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,16 +19,8 @@ from steinlab.claims.instruments.observed_order import (
 from steinlab.claims.solvers.broken_solvers import OFF, falsify
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import SOLVER_IDS, get_solver, matching_start
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
+from steinlab.verification.quantities import Number, Table
 
 FAMILIES: Mapping[str, str] = {
     "DDIM": "euler",
@@ -64,11 +54,11 @@ def order_check(kind: str, solvers: Sequence[str]) -> Check:
     """Observe the orders of solvers on every process and grid."""
     return Check(
         kind,
-        method="quadrature",
+        "quadrature",
+        Convergence,
         draw=_draw(kind, solvers),
         measure=observe,
         compare=compare_orders,
-        restore=Convergence.restore,
         seconds=4,
     )
 
@@ -82,15 +72,15 @@ def falsified_check(family: str, solver: str) -> Check:
 
     return Check(
         f"falsified {family}",
-        method="quadrature",
+        "quadrature",
+        Convergence,
         draw=draw,
         measure=partial(observe, alter=falsify),
         compare=compare_orders,
-        restore=Convergence.restore,
     )
 
 
-def orders(results: Mapping[str, Result], kind: str) -> dict[str, list[Observed]]:
+def orders(results: Results, kind: str) -> dict[str, list[Observed]]:
     """Collect the observed orders of a check by solver."""
     out: dict[str, list[Observed]] = {}
     for data in results[kind].data:
@@ -115,7 +105,7 @@ def _span(seen: Sequence[Observed] | None) -> str:
     return f"{span} +- {max(o.confidence for o in seen):.2f}{mark}"
 
 
-def _table(results: Mapping[str, Result]) -> Table:
+def _table(results: Results) -> Table:
     kinds = {kind: orders(results, kind) for kind in KINDS if kind in results}
     rows = []
     for name in kinds["own"]:
@@ -130,13 +120,13 @@ def _table(results: Mapping[str, Result]) -> Table:
     return Table("Declared and observed orders, over processes and grids", columns, rows)
 
 
-def _started_only(results: Mapping[str, Result]) -> list[str]:
+def _started_only(results: Results) -> list[str]:
     """Solvers that need a matching start."""
     seen = orders(results, "matching").items() if "matching" in results else ()
     return [name for name, found in seen if found[0].declared > declared_alone(name)]
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     comparisons = [results[kind].comparison for kind in KINDS if kind in results]
     worst = max(float(np.max(c.excess[~c.violated], initial=0.0)) for c in comparisons)
     return [
@@ -147,7 +137,7 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     ]
 
 
-def _finding(results: Mapping[str, Result]) -> str:
+def _finding(results: Results) -> str:
     wrong = [
         f"{name} (declared {seen[0].declared}, observed {_span(seen)[: -len(', WRONG')]}, {kind})"
         for kind in KINDS

@@ -1,8 +1,6 @@
 """Whether DPM-Solver++(3M), as published and as every peer ships it, is of order three."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,17 +33,9 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.loop import solve
-from steinlab.verification.claim import (
-    Check,
-    Claim,
-    Dropped,
-    Effort,
-    NegativeControl,
-    Number,
-    Result,
-    Table,
-)
+from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.quantities import Number, Table
 
 PUBLISHED, CORRECTED = "dpmpp-3m", "dpmpp-3m-exact"
 
@@ -66,11 +56,11 @@ def _check(name: str, solver: str, kind: str, **options: Any) -> Check:
 
     return Check(
         name,
-        method="quadrature",
+        "quadrature",
+        Convergence,
         draw=draw,
         measure=partial(observe, **options),
         compare=compare_stated,
-        restore=Convergence.restore,
     )
 
 
@@ -116,7 +106,7 @@ def _run(solver: Solver, matching: bool, steps: int) -> Solver | Plan:
     return make_plan(solver, steps, start=matching_start(solver)) if matching else solver
 
 
-def _order(results: Mapping[str, Result], name: str, label: str, key: str = "") -> Number:
+def _order(results: Results, name: str, label: str, key: str = "") -> Number:
     """Return the mean of a check's observed orders, with the largest error or spread."""
     seen = results[name].data
     mean = float(np.mean([data.order for data in seen]))
@@ -124,7 +114,7 @@ def _order(results: Mapping[str, Result], name: str, label: str, key: str = "") 
     return Number(label, mean, error, better="higher", key=key)
 
 
-def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
+def _table(results: Results) -> Table:  # noqa: ARG001
     errors = few_steps()
     rows: list[Sequence[Any]] = [
         [label, *("" if e is None else f"{e:.3g}" for e in row)] for label, row in errors.items()
@@ -136,7 +126,7 @@ def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
     return Table(title, ["form", *(f"{b} evaluations" for b in BUDGETS)], rows)
 
 
-def _numbers(results: Mapping[str, Result]) -> list[Number]:
+def _numbers(results: Results) -> list[Number]:
     errors = few_steps()
     pairs = zip(errors[FORMS[0].label], errors[FORMS[2].label], strict=True)
     ratios = [corrected / printed for printed, corrected in pairs if printed and corrected]
@@ -186,11 +176,11 @@ CLAIM = Claim(
             "c = 2 with one uncorrected Euler step at the start",
             Check(
                 "c = 2, one Euler step",
-                method="quadrature",
+                "quadrature",
+                Convergence,
                 draw=lambda _: cases((CORRECTED,), "matching", PROCESS_NAMES[:2]),
                 measure=_with_euler_start,
                 compare=compare_stated,
-                restore=Convergence.restore,
             ),
         ),
         Dropped(

@@ -1,7 +1,5 @@
 """The SPEC.json of ``steinlab coefficient``: one step of one solver on one mixture or model."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -29,8 +27,16 @@ from steinlab.experiments.specs.laws import (
     law_from_json,
     mixture_from_json,
 )
-from steinlab.solvers import ON_PROCESS, SOLVERS, LinearMultistep, Solver, get_solver
-from steinlab.solvers.base import require_alone
+from steinlab.solvers import (
+    ALIASES,
+    ON_PROCESS,
+    SOLVERS,
+    STOCHASTIC,
+    LinearMultistep,
+    Solver,
+    get_solver,
+)
+from steinlab.solvers.base import require_alone, require_path
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class CoefficientSpec:
             model = load_model(fields["model"])
         name = text(fields["solver"], "solver")
         require_alone(SOLVERS.get(name), "a coefficient per step")
+        require_path(STOCHASTIC.get(ALIASES.get(name, name)), "a coefficient per step")
         if on_grid:
             return cls._of_grid(fields, data, model, name)
         if name in ON_PROCESS and name not in SOLVERS:

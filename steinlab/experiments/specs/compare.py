@@ -1,7 +1,5 @@
 """The SPEC.json of ``steinlab compare``: solvers x corrections x evaluations on one law."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import math
@@ -40,6 +38,7 @@ from steinlab.experiments.specs.solvers import (
     solver_from_json,
 )
 from steinlab.metrics import METRICS
+from steinlab.solvers.base import noises
 from steinlab.solvers.step import Correction
 from steinlab.storage import MAX_SEED
 
@@ -112,8 +111,10 @@ class CompareSpec:
         (noise) or ``least``, the process's least noisy level, where rows are then measured. A
         solver that cannot step to zero noise needs ``"final": [1]`` or ``"end": "least"``.
 
+        A solver whose steps draw noise has rows without correction only, measured by law.
+
         ``metrics`` are names in :data:`steinlab.metrics.METRICS`, by default
-        :data:`DEFAULT_METRICS`.
+        :data:`DEFAULT_METRICS`. ``round_trip`` runs up the noise and down again once more.
 
         ``device`` is where a model's network is evaluated, such as ``cuda``.
 
@@ -154,7 +155,7 @@ class CompareSpec:
         how |= {"end": end, "folder": folder}
         solver = partial(solver_from_json, **how)
         budget = partial(integer, at_least=1, at_most=MAX_EVALUATIONS)
-        return cls(
+        found = cls(
             data,
             model,
             schedule,
@@ -174,6 +175,18 @@ class CompareSpec:
             ),
             _init(fields, model, folder),
         )
+        for one in found.solvers:
+            if not found.corrections_of(one):
+                raise InputError(
+                    f"corrections must hold none for {one.name}, whose step draws noise, "
+                    f"got {', '.join(each.name for each in corrections)}"
+                )
+        return found
+
+    def corrections_of(self, entry: SolverSpec) -> tuple[CorrectionSpec, ...]:
+        """Return the corrections that apply to a solver: to one that draws noise, none does."""
+        drawn = noises(entry.solver) > 0
+        return tuple(one for one in self.corrections if not drawn or one.name == "none")
 
 
 def _init(fields: Mapping[str, Any], model: Model | None, folder: Path) -> Path | None:

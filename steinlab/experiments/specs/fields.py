@@ -3,8 +3,6 @@
 Numbers are kept as exact fractions of what was written: ``0.1`` is 1/10, ``"12/13"`` is 12/13.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation

@@ -1,7 +1,5 @@
 """Grids of a specification, with the data's deviation where they ask for it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

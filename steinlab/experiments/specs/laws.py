@@ -1,7 +1,5 @@
 """Data laws as a SPEC.json gives them: mixtures, laws and data sets by name, arrays in files."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Solvers as a SPEC.json gives them: an id, how the run starts and what its last steps combine."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +13,9 @@ from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
 from steinlab.experiments.specs.fields import at, each, integer, mapping, text
 from steinlab.solvers import SOLVERS, LinearMultistep, Solver, get_solver, matching_start
+from steinlab.solvers.base import noises
+from steinlab.solvers.step import Step
+from steinlab.solvers.stochastic import PosteriorNoise
 from steinlab.solvers.unit_speed import Curve, UnitSpeed
 
 STARTS = ("own", "matching")
@@ -28,8 +29,9 @@ def require_beginning(solver: Solver, grid: Grid, path: str) -> None:
     """Raise ``InputError`` where a grid begins at ``alpha = 0`` and the solver cannot."""
     if grid[0].alpha > 0:
         return
+    noise = (np.zeros((1, 1)),) * noises(solver)
     try:
-        solver.step(lambda x, level: 0 * x, np.zeros((1, 1)), grid[0], grid[1], ())  # noqa: ARG005
+        Step.take(lambda x, _: 0 * x, solver, np.zeros((1, 1)), *grid[:2], noise=noise)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -125,7 +127,7 @@ def solver_from_json(
     name = text(obj, path)
     solver = get_solver(name, process, field=path)
     if curve:
-        if not isinstance(solver, UnitSpeed):
+        if not isinstance(solver, UnitSpeed | PosteriorNoise):
             raise InputError(f"{place} must be left out for {name}, which takes none")
         solver = replace(solver, curve=Curve.load(Path(curve), place))
     start = matching_start(solver) if options.start == "matching" else ()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from steinlab.diffusion.laws import LAWS
-from steinlab.experiments.tournament.problems import SLOW
+from steinlab.experiments.tournament.problems import MODELS, SHARES
 
 RECORDED = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "dpmpp-3m-exact", "unipc-2", "ipndm-3")
 """Solvers of the packaged record's cells."""
@@ -65,12 +64,20 @@ class Cell:
 
 
 def cells(
-    problems: Sequence[str], *, fraction: float, seeds: int, solvers: Sequence[str] = SOLVERS
+    problems: Sequence[str],
+    *,
+    fraction: float,
+    seeds: int,
+    solvers: Sequence[str] = SOLVERS,
+    budgets: Sequence[int] = BUDGETS,
+    first_seed: int | None = None,
+    shares: Mapping[str, float] = SHARES,
 ) -> tuple[Cell, ...]:
     """Return the cells whose hash falls into the fraction, in the order of the factorial.
 
     Which cells those are depends on nothing but the cells, so a larger fraction contains a smaller.
-    Of a slow problem's cells, its share of the fraction.
+    Of a slow problem's cells, its share of the fraction. Seeds count from 0 and are drawn one by
+    one; from a first seed on, all that differ in the seed alone are drawn or none.
 
     Examples
     --------
@@ -79,11 +86,13 @@ def cells(
     (True, 164)
     """
     out = []
+    start = first_seed or 0
     for name, (process, grid), solver, budget, seed in itertools.product(
-        problems, PATHS, solvers, BUDGETS, range(seeds)
+        problems, PATHS, solvers, budgets, range(start, start + seeds)
     ):
         cell = Cell(name, process, grid, solver, budget, seed)
-        share = fraction * (SLOW[name].share if name in SLOW else 1.0)
-        if (name in LAWS or process == "edm") and cell.digest < share * 2**64:
+        drawn = cell if first_seed is None else replace(cell, seed=first_seed)
+        inside = drawn.digest < fraction * shares.get(name, 1.0) * 2**64
+        if inside and (process == "edm" or name not in MODELS):
             out.append(cell)
     return tuple(out)

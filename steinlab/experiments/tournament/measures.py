@@ -29,6 +29,9 @@ It leaves an error of ``eps |x|^2 / distance``, nothing beside the distances of 
 MEASURES = ("energy_distance", "sliced_w2", "flow_error", "mode_weights", "mean", "covariance")
 """The metrics of a cell; ``mode_weights`` only where the truth's modes are known."""
 
+RIVAL = ("energy_distance", "flow_error", "stopped")
+"""What is kept of a plain solver that is not the cell's own."""
+
 
 @dataclass(frozen=True, eq=False)
 class QuickTruth(Truth):

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from analytic import exact_flow
 from steinlab.corrections.fitted import CALIBRATION_STATES
 from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import Process
 from steinlab.estimates import Estimate
-from steinlab.experiments.bench import Bench, Target, played, rng_of
+from steinlab.experiments.bench import Bench, Target, flow_ends, played, rng_of
 from steinlab.experiments.tournament.design import SOLVERS, Cell
 from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS, REFERENCES, entrant
-from steinlab.experiments.tournament.measures import MEASURES, QuickTruth
+from steinlab.experiments.tournament.measures import MEASURES, RIVAL, QuickTruth
 from steinlab.experiments.tournament.problems import FINE, SLOW, load_problem
 from steinlab.experiments.tournament.summary import ratio
 from steinlab.metrics import EnergyRows, Samples
 from steinlab.solvers import Plan, get_solver
+from steinlab.solvers.base import noises
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, solve
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fine_run, follow
@@ -33,6 +33,9 @@ FLOORS = 4
 
 FLOW_RTOL = 1e-5
 """Tolerance of the exact flow: its ends err by far less than any run of 20 evaluations."""
+
+AFFORDABLE = 3
+"""Evaluations a state up to which an entrant is set against the best plain solver given them."""
 
 OVERFLOW = 1e100
 """Size of a coordinate from which a run counts as stopped: its squares leave the numbers."""
@@ -69,7 +72,7 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
 
     start = subject.start(first, states, rng)
     if subject.law is not None:
-        end, error, _ = exact_flow(subject.law, start, first, last, rtol=FLOW_RTOL)
+        end, error = flow_ends(subject.law, start, first, last, rtol=FLOW_RTOL)
     else:
         end, error = follow(subject.denoiser, start, first, last, fine)
     truth = QuickTruth(draw(), subject.law, subject.modes)
@@ -99,12 +102,15 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     """Return every entrant's distances and costs in a cell, and the noise floors.
 
     An entrant that spends evaluations is also set against the plain solver with as many more: the
-    budget plus what it spends a state of a batch of :data:`BATCH`, rounded up, as ``equal``. The
-    best plain solver of the cell's path and budget is chosen with hindsight. ``ratio_error`` is
+    budget plus what it spends a state of a batch of :data:`BATCH`, rounded up, as ``equal``, and
+    against the best plain solver of that budget, ``equal_best``, up to :data:`AFFORDABLE`. The best
+    plain solver of the cell's path and budget is chosen with hindsight among ``plain``, which
+    holds every solver's distances there. ``ratio_error`` is
     the standard error of an entrant's ratio of energy distances (:func:`.summary.ratio`).
     """
     own = arena(cell.problem, cell.process, cell.seed, states)
     plan, grid = planned(cell, own.subject.process, cell.evaluations)
+    own = _judged(own, plan)
 
     def run(correction: Correction) -> tuple[Solution, NonFiniteStateError | None]:
         rng = rng_of(cell.seed, cell.key, correction.name)
@@ -118,14 +124,14 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     for name in entrants:
         correction = entrant(name)(context)
         results[name] = _measured(own, cell, correction, run(correction), beside)
-    solvers = dict.fromkeys((*SOLVERS, cell.solver))
-    plain = {name: _plain(replace(cell, solver=name), states, cell.evaluations) for name in solvers}
-    best = min(plain, key=lambda name: plain[name].get("energy_distance", math.inf))
+    plain = _rivals(cell, states, cell.evaluations)
+    best = _best(plain)
     return {
         "cell": vars(cell),
         "half": cell.half,
         "floor": {name: one.value for name, one in own.floor.items() if one is not None},
         "best_plain": {"solver": best, **plain[best]},
+        "plain": {name: {k: one[k] for k in RIVAL if k in one} for name, one in plain.items()},
         "results": results,
     }
 
@@ -147,7 +153,26 @@ def _measured(
     if extra > 0 and correction.name not in REFERENCES:
         budget = cell.evaluations + math.ceil(extra - 1e-9)
         out["equal"] = _plain(cell, len(own.start), budget)
+        if extra <= AFFORDABLE:
+            rivals = _rivals(cell, len(own.start), budget)
+            out["equal_best"] = rivals[_best(rivals)]
     return out
+
+
+def _judged(own: Arena, plan: Plan) -> Arena:
+    """Return the arena without the flow's ends where a solver draws noise: it is judged by law."""
+    return replace(own, ends=None) if noises(plan) else own
+
+
+def _rivals(cell: Cell, states: int, budget: int) -> dict[str, dict[str, Any]]:
+    """Return every plain solver's distances on the cell's path and a budget."""
+    solvers = dict.fromkeys((*SOLVERS, cell.solver))
+    return {name: _plain(replace(cell, solver=name), states, budget) for name in solvers}
+
+
+def _best(plain: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the solver of the least energy distance."""
+    return min(plain, key=lambda name: plain[name].get("energy_distance", math.inf))
 
 
 def _spread(own: Arena, correction: Correction) -> float:
@@ -171,7 +196,8 @@ def _plainly(*given: Any) -> dict[str, Any]:
     own = arena(problem, process, seed, states)
     cell = Cell(problem, process, grid, solver, budget, seed)
     plan, levels = planned(cell, own.subject.process, budget)
-    return distances(own, solve(own.subject.denoiser, own.start, levels, plan).state)
+    end = solve(own.subject.denoiser, own.start, levels, plan, seed=seed).state
+    return distances(_judged(own, plan), end)
 
 
 def distances(own: Arena, state: np.ndarray, beside: EnergyRows | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from steinlab.diffusion.laws import LAWS
+from steinlab.diffusion.laws import FRESH_LAWS, LAWS, load_law
 from steinlab.diffusion.models import load_model, registered
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError
@@ -24,6 +24,12 @@ MODELS = (
 )
 """Registered models, those that are available: exact, trained, with a dialled error, a stranger's.
 """
+
+FRESH = (*FRESH_LAWS, "box-2")
+"""Problems on which no constant of a correction was chosen; the last is bounded."""
+
+EXACT = (*LAWS, *FRESH)
+"""Problems that are laws with exact denoisers, on every process."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,16 @@ played, and how many cells one process plays in a row.
 The fine run's order is three, so that even 24 steps err by far less than 48 states can tell.
 """
 
+SHARES: Mapping[str, float] = MappingProxyType({name: slow.share for name, slow in SLOW.items()})
+"""The part of its drawn cells that is played of a slow problem."""
+
 FINE = 128
 """Steps of the fine run of a network from a grid's first level to zero noise."""
 
 
 def available() -> tuple[str, ...]:
     """Return the names of every problem at hand."""
-    found = list(LAWS)
+    found = list(EXACT)
     for name in (name for name in MODELS if name in registered()):
         with contextlib.suppress(InputError):
             load_model(name)
@@ -67,7 +76,7 @@ def available() -> tuple[str, ...]:
 
 def is_exact(name: str) -> bool:
     """Whether a problem's denoiser has an exact law."""
-    return name in LAWS or load_model(name).law is not None
+    return name in EXACT or load_model(name).law is not None
 
 
 _model = functools.lru_cache(maxsize=4)(load_model)
@@ -76,6 +85,6 @@ _model = functools.lru_cache(maxsize=4)(load_model)
 @functools.lru_cache(maxsize=4)
 def load_problem(name: str, process: str = "edm") -> Subject:
     """Return a problem by name, on a process."""
-    if name in LAWS:
-        return Subject.of_law(LAWS[name](), PROCESSES[process], name)
+    if name in EXACT:
+        return Subject.of_law(load_law(name), PROCESSES[process], name)
     return Subject.of_model(_model(name), process)

@@ -1,7 +1,7 @@
 """A played tournament in one small file: JSON lines, compressed, from which tables are made again.
 
 The first line says what was played, by which sources and versions, and names the columns; each
-other line is a cell. Of the plain solver at equal evaluations only the energy distance is kept.
+other line is a cell. Of plain solvers at equal evaluations only the energy distance is kept.
 What records of version 1 call ``auto`` is ``auto-v1`` by now, and is read as that.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from steinlab.errors import InputError
 from steinlab.experiments.tournament.design import Cell
-from steinlab.experiments.tournament.measures import MEASURES
+from steinlab.experiments.tournament.measures import MEASURES, RIVAL
 from steinlab.storage import write_bytes
 
 VERSION, READABLE = 2, "1 or 2"
@@ -28,6 +28,7 @@ OLD_NAMES: Mapping[int, Mapping[str, str]] = {1: {"auto": "auto-v1"}}
 LIBRARIES = ("numpy", "scipy", "torch")
 COLUMNS = (*MEASURES, "energy_error", "extra", "ratio_error")
 OF_TABLE = ("price", "kept")
+EQUAL = ("equal", "equal_best")
 
 FULL = Path(__file__).parent / "results" / "full.jsonl.gz"
 """The record of the full profile, in the package."""
@@ -78,14 +79,22 @@ def read_record(file: Path, field: str = "--from") -> tuple[dict[str, Any], list
         ) from None
 
 
+def renamed(one: Played, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a cell whose entrants of old names have those of today."""
+    found = {names.get(name, name): result for name, result in one["results"].items()}
+    return {**one, "results": found}
+
+
 def _packed(one: Played, names: Sequence[str]) -> dict[str, Any]:
     best = one["best_plain"]
+    plain = one.get("plain", {}).items()
     made = {name: one for name, one in one["results"].items() if {*OF_TABLE} <= one.keys()}
     return {
         "cell": list(one["cell"].values()),
         "floor": [one["floor"].get(key) for key in MEASURES],
         "best": [best["solver"], *_values(best)],
         "results": [_values(one["results"][name]) for name in names],
+        "plain": {name: [found.get(key) for key in RIVAL] for name, found in plain},
         "tables": {name: [found[key] for key in OF_TABLE] for name, found in made.items()},
     }
 
@@ -95,9 +104,8 @@ def _values(found: Mapping[str, Any]) -> list[Any]:
     if "stopped" in found:
         return [found["stopped"]]
     row = [found.get(key) for key in COLUMNS]
-    if "equal" in found:
-        row.append(found["equal"].get("energy_distance", "stopped"))
-    return row
+    equal = (found[key].get("energy_distance", "stopped") for key in EQUAL if key in found)
+    return [*row, *equal]
 
 
 def _unpacked(
@@ -110,20 +118,25 @@ def _unpacked(
     for name, values in line["tables"].items():
         results[named.get(name, name)] |= dict(zip(OF_TABLE, values, strict=True))
     floors = zip(columns, line["floor"], strict=False)  # the measures are the first columns
+    plain = line.get("plain", {}).items()
     return {
         "cell": vars(cell),
         "half": cell.half,
         "floor": {key: value for key, value in floors if value is not None},
         "best_plain": {"solver": line["best"][0], **_found(line["best"][1:], columns)},
+        "plain": {name: _known(dict(zip(RIVAL, row, strict=True))) for name, row in plain},
         "results": results,
     }
+
+
+def _known(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _found(row: Sequence[Any], columns: Sequence[str]) -> dict[str, Any]:
     if len(row) == 1:
         return {"stopped": row[0]}
-    out = {key: value for key, value in zip(columns, row, strict=False) if value is not None}
-    if len(row) > len(columns):
-        last = row[-1]
-        out["equal"] = {"stopped": last} if last == "stopped" else {"energy_distance": last}
+    out = _known(dict(zip(columns, row, strict=False)))
+    for key, value in zip(EQUAL, row[len(columns) :], strict=False):
+        out[key] = {"stopped": value} if value == "stopped" else {"energy_distance": value}
     return out

@@ -8,25 +8,37 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from steinlab.diffusion.laws import LAWS
 from steinlab.errors import InputError
-from steinlab.experiments.tournament.design import SOLVERS, Cell, cells
-from steinlab.experiments.tournament.entrants import ENTRANTS
+from steinlab.experiments.tournament.design import BUDGETS, FEW, SOLVERS, Cell, cells
+from steinlab.experiments.tournament.entrants import ENTRANTS, FINALISTS
 from steinlab.experiments.tournament.play import play
-from steinlab.experiments.tournament.problems import MODELS, SLOW, available, is_exact
-from steinlab.experiments.tournament.record import versions
+from steinlab.experiments.tournament.problems import (
+    FRESH,
+    MODELS,
+    SHARES,
+    SLOW,
+    available,
+    is_exact,
+)
+from steinlab.experiments.tournament.record import OLD_NAMES, renamed, versions
 from steinlab.storage import Store, sources_key
 from steinlab.workers import completed, executor_for
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is played."""
+    """How much is played.
+
+    ``first_seed`` and ``shares`` are those of :func:`.design.cells`. ``together`` is how many cells
+    one process plays in a row, by default few.
+    """
 
     fraction: float
     seeds: int
@@ -34,15 +46,46 @@ class Profile:
     problems: tuple[str, ...]
     solvers: tuple[str, ...] = SOLVERS
     entrants: tuple[str, ...] = tuple(ENTRANTS)
+    budgets: tuple[int, ...] = BUDGETS
+    first_seed: int | None = None
+    shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
+    together: int | None = None
 
 
 QUICK = (*(name for name in LAWS if name != "few-512"), "grid25-mlp", "digits-mlp")
 """Problems that take a second per cell or less."""
 
+SECOND_MODELS = ("digits", "digits-mlp", "digits-ripple", "grid25-mlp", "grid25-fourier")
+SECOND_SHARES = MappingProxyType(
+    {
+        "few-512": 0.08,
+        "many-64": 0.4,
+        "spectrum-32": 0.6,
+        "digits": 0.12,
+        "digits-ripple": 0.12,
+        "digits-mlp": 0.6,
+        "grid25-mlp": 0.7,
+        "grid25-fourier": 0.8,
+    }
+)
+"""By what a cell costs: the whole profile takes about four hours of one core."""
+
 PROFILES = {
     "quick": Profile(0.05, 1, 400, QUICK),
     "full": Profile(0.5, 2, 2000, (*LAWS, *MODELS)),
+    "second": Profile(
+        0.4,
+        3,
+        2000,
+        (*LAWS, *FRESH, *SECOND_MODELS),
+        entrants=FINALISTS,
+        budgets=tuple(budget for budget in BUDGETS if budget <= FEW),
+        first_seed=2,
+        shares=SECOND_SHARES,
+        together=24,
+    ),
 }
+"""``second`` is the second edition: seeds that no constant was chosen on."""
 
 Group = tuple[Cell, ...]
 
@@ -70,10 +113,18 @@ def groups(profile: Profile) -> list[Group]:
     Cells of a group have problem, process and seed in common, and so the states, and as far as
     they go grid and evaluations, and so the plain runs. Rectified flow and the denoisers without an
     exact law come first, which the package's other measurements cover least; within either part
-    the groups stand in the order of a hash.
+    the groups stand in the order of a hash. With a first seed, every seed is such a round.
     """
     names = [name for name in available() if name in profile.problems]
-    drawn = cells(names, fraction=profile.fraction, seeds=profile.seeds, solvers=profile.solvers)
+    drawn = cells(
+        names,
+        fraction=profile.fraction,
+        seeds=profile.seeds,
+        solvers=profile.solvers,
+        budgets=profile.budgets,
+        first_seed=profile.first_seed,
+        shares=profile.shares,
+    )
 
     def shared(cell: Cell) -> tuple[Any, ...]:
         return cell.problem, cell.process, cell.seed
@@ -83,15 +134,17 @@ def groups(profile: Profile) -> list[Group]:
 
     out: list[Group] = []
     for (problem, *_), group in itertools.groupby(sorted(drawn, key=order), key=shared):
-        most = SLOW[problem].together if problem in SLOW else LARGEST_GROUP
+        some = SLOW[problem].together if problem in SLOW else LARGEST_GROUP
+        most = profile.together or some
         own = tuple(group)
         out += [own[i : i + most] for i in range(0, len(own), most)]
     first = {name for name in names if not is_exact(name)}
 
-    def place(group: Group) -> tuple[bool, bytes]:
+    def place(group: Group) -> tuple[int, bool, bytes]:
         cell = group[0]  # the hash has nothing to do with the one that drew the cells
         chance = hashlib.sha256(f"place of {cell.key}".encode()).digest()
-        return cell.process != "flow" and cell.problem not in first, chance
+        turn = 0 if profile.first_seed is None else cell.seed
+        return turn, cell.process != "flow" and cell.problem not in first, chance
 
     return sorted(out, key=place)
 
@@ -142,6 +195,8 @@ def key_of(profile: Profile) -> str:
 def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the key of a folder's cells with the versions that computed them, and the cells.
 
+    What folders of the first edition call ``auto`` is ``auto-v1`` by now, and is read as that.
+
     Raises
     ------
     InputError
@@ -154,7 +209,10 @@ def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if len(keys) != 1:
         raise InputError(f"--from must hold cells of one key, got {len(keys)} keys in {folder}")
     about = {"key": keys.pop(), "versions": found[0][1]["versions"]}
-    return about, [held["played"] for _, held in found]
+    cells = [held["played"] for _, held in found]
+    if "auto" not in about["key"].split()[2:]:  # nobody asked for the ``auto`` of today
+        cells = [renamed(one, OLD_NAMES[1]) for one in cells]
+    return about, cells
 
 
 def tournament(

@@ -26,6 +26,7 @@ from steinlab.experiments.tournament.run import (
     tournament,
 )
 from steinlab.solvers import get_solver
+from steinlab.solvers.base import noises
 from steinlab.storage import check_target, make_folder
 
 EVERY = 30.0
@@ -91,6 +92,12 @@ def _chosen(profile: Profile, given: Wish) -> Profile:
             if name not in ENTRANTS:
                 correction_factory(name, "--corrections")
         profile = replace(profile, entrants=tuple(dict.fromkeys(("none", *others))))
+    other = next((name for name in profile.entrants if name != "none"), "")
+    for name in profile.solvers:
+        if other and noises(get_solver(name, EDM)):
+            raise InputError(
+                f"--corrections must be none for {name}, whose step draws noise, got {other}"
+            )
     return profile
 
 
@@ -101,6 +108,7 @@ def _about(given: Wish, profile: Profile) -> dict[str, Any]:
         "fraction": profile.fraction,
         "seeds": profile.seeds,
         "states": profile.states,
+        **({} if profile.first_seed is None else {"first_seed": profile.first_seed}),
         "cells": sum(len(group) for group in groups(profile)),
         "key": key_of(profile),
         "versions": versions(),

@@ -1,7 +1,5 @@
 """What a figure is: data computed once, stored beside the picture, and a pure plot of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

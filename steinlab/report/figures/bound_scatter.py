@@ -1,7 +1,5 @@
 """The perturbation bound against the measured deviation, inside and outside the trap."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Runs of plain and corrected solvers on a budget, and how far they end from the flow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

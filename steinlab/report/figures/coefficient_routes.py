@@ -1,7 +1,5 @@
 """The coefficient by every route along a schedule, exact and estimated from a batch."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What corrections gain by evaluations: the tournament in small."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

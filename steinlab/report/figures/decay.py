@@ -1,39 +1,24 @@
 """The decay identity along a run, and what iterating the reference-free coefficient does."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from steinlab.claims.error_bounds.trajectories import Recording, by_reference, by_stein
-from steinlab.diffusion.grids import make_grid
+from steinlab.claims.error_bounds import trajectories
+from steinlab.claims.error_bounds.trajectories import STATES, Choice, follow
 from steinlab.diffusion.laws import problem
-from steinlab.diffusion.processes import PROCESSES
 from steinlab.estimates import geometric_mean
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import BLACK, GREY, look
-from steinlab.solvers import EULER
-from steinlab.solvers.loop import solve
-from steinlab.solvers.step import inner
 
 LAW = "ring, 2-D"
 PROCESS_IDS = ("edm", "vp-linear", "flow")
-STEPS, STATES, RUNS = 8, 256, 12
+STEPS, RUNS = 8, 12
 
 
-def plain(reference: float, stein: float) -> float:  # noqa: ARG001
-    """The candidate itself."""
-    return 1.0
-
-
-CHOICES: Mapping[str, Callable[[float, float], float]] = {
-    "reference": by_reference,
-    "stein": by_stein,
-    "plain": plain,
-}
+CHOICES: Mapping[str, Choice] = {**trajectories.CHOICES, "plain": lambda _reference, _stein: 1.0}
 LABELS = {
     "reference": r"measured, $\gamma^*$ by reference",
     "stein": r"measured, $\hat\gamma$ without one",
@@ -66,17 +51,11 @@ def compute(seed: int, *, runs: int = RUNS) -> FigureData:
 
 def _run(process: str, choice: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return ``Err`` step by step over ``V`` at the start, and the product that predicts it."""
-    law, grid = problem(LAW), make_grid(PROCESSES[process], "karras", STEPS)
-    x_star = law.sample(STATES, rng)
-    x = grid[0].noised(x_star, rng)
-    floor = float(np.mean(law.posterior_variance(x, grid[0])))
-    record = Recording(x_star, CHOICES[choice])
-    end = np.asarray(solve(law, x, grid, EULER, correction=record, rng=rng).state)
-    met = record.seen
-    errors = np.array([*(m.err for m in met), float(inner(end - x_star, end - x_star).mean())])
-    factors = np.array([1 - m.u_ref**2 / (m.u_u * m.err) for m in met])
-    product = errors[0] * np.cumprod([1.0, *factors])
-    return errors / floor, product / floor
+    law, choose = problem(LAW), CHOICES[choice]
+    run = follow(law, process, choose, solver="euler", steps=STEPS, rng=rng)
+    factors = np.array([1 - m.u_ref**2 / (m.u_u * m.err) for m in run.met])
+    product = run.errors[0] * np.cumprod([1.0, *factors])
+    return run.errors / run.floor, product / run.floor
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:

@@ -1,7 +1,5 @@
 """Flow error against evaluations on exact denoisers: plain, corrected, calibrated."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

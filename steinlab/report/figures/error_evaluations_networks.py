@@ -1,7 +1,5 @@
 """Flow error against evaluations on networks: plain, corrected and, where cheap, calibrated."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

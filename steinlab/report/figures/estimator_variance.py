@@ -1,7 +1,5 @@
 """The error of the estimated coefficient against the number of states and of probes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Local Lipschitz constants along trajectories, beside the expansion of the exact flow."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Errors of every solver against the number of steps: observed orders, the third-order case."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Panels of figures that draw a record: one that has nothing to show, and axes of few decades."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Files of a figure: PDF, PNG, the arrays and their configuration, the same bytes on a rerun."""
 
-from __future__ import annotations
-
 import io
 import json
 import time

@@ -1,7 +1,5 @@
 """The rooms of this laboratory: who imports whom, and on which floor each room lies."""
 
-from __future__ import annotations
-
 import ast
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

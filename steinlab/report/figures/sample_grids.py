@@ -1,7 +1,5 @@
 """Pictures of networks from the same starts: a few steps, plain and corrected, and a long run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

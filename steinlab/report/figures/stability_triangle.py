@@ -1,7 +1,5 @@
 """The stability triangle as a map: step size against sensitivity, with the edge of contraction."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How figures look: conference widths, fonts that ship with matplotlib, colours for every eye."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

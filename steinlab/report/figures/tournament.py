@@ -1,7 +1,5 @@
 """What the full tournament's record says of corrections: cell by cell, and by evaluations."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Trajectories in the plane over the density: plain, corrected and exact."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

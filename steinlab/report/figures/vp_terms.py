@@ -1,7 +1,5 @@
 """VP's drift and geometric terms, their cancellation, and what it costs, with EDM beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ A package brings its own by an entry point of the group ``steinlab.pages``: a fu
 of the pages and the ledger (None where there is none), which returns pages by file name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path

@@ -5,8 +5,6 @@ evaluations and a correction, the best of each column in bold. Solvers whose num
 column (on the EDM process several are the same method) share a line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

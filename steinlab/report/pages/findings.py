@@ -6,8 +6,6 @@ by an entry point of the group ``steinlab.findings``, a function of solvers and 
 evaluations that returns paragraphs.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
@@ -58,11 +56,7 @@ def entry(row: Row, profile: str) -> str:
         command += f" --profile {profile}"
     numbers = "; ".join(f"{n['name']} {measured(n)}" for n in row.get("numbers", ()))
     first = {"Answer": row.get("headline"), "Numbers": numbers}
-    rest = {
-        "Tried": row.get("tried"),
-        "Contradicted": contradicted(row),
-        "Attacked": attacked(row),
-    }
+    rest = {"Tried": row.get("tried"), "Contradicted": contradicted(row), "Attacked": attacked(row)}
     return (
         f"**{plain(row['title'])[:-1]}** (`{row['id']}`): {row['verdict']}.\n\n"
         f"- {'Claimed by us' if owner_of(row) == 'laboratory' else 'Claimed'} "

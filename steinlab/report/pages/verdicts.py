@@ -4,8 +4,6 @@ The counts are of the verdicts that the claims expect. A ledger with another ver
 and changes no expectation: that is a field of the claim.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 Nothing here knows of pytest, nor of what kind of thing the subject was.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Subjects that take a tolerance: the error it buys, the evaluations it costs, rejected steps."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel

@@ -1,7 +1,5 @@
 """Calls of the denoiser: how many, at which levels, whether each matters, and whose they are."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

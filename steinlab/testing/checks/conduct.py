@@ -1,7 +1,5 @@
 """Conduct: the same answer twice, from the middle of a grid, and in single precision."""
 
-from __future__ import annotations
-
 import itertools
 from contextlib import nullcontext
 

@@ -1,7 +1,5 @@
 """Exact answers: one-point data, scaled data, the end at zero noise."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

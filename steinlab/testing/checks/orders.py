@@ -11,8 +11,6 @@ the order of ``h log h``). Errors are read where they stand 100 times above the 
 the rounding, so that these move a slope by 0.03 at most.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 

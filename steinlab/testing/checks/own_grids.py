@@ -1,7 +1,5 @@
 """A scheduler on the grids that it makes itself: levels, rounding, starts midway."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

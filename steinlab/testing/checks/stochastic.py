@@ -6,8 +6,6 @@ the mean, the start's deviation and each draw as coordinates of one run
 draws of a Brownian path included: an exact moment recursion, no Monte Carlo.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from analytic import NoiseLevel
@@ -98,6 +96,8 @@ def _cause(bench: Bench, variance: float, slope: float) -> str:
     if abs(share - 1) > 2e-2:
         size = "small" if share < 1 else "large"
         return f"the noise at the end is {share:.2g} of what is due: noise too {size}"
+    if slope > 2 - SHORT:
+        return "the variance of the noise inside the step is right to second order only"
     if slope < 0.3:
         return f"the variance tends to another limit, {percent(variance)} off"
     return "a draw inside the step is independent of the step's, or is used twice"

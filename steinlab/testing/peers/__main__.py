@@ -1,7 +1,5 @@
 """``python -m steinlab.testing.peers``: judge, resume, write the page."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

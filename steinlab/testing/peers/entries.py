@@ -6,10 +6,8 @@ choose a grid change nothing of the method, so there the checks of a scheduler's
 alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from steinlab.testing.adapters import from_loop, from_velocity
@@ -25,6 +23,9 @@ BY_DESIGN = {"order-graded": "lower order in the last steps, by design (lower_or
 
 METHOD = tuple(check.id for check in CHECKS if check.of != "own")
 """Checks of the method itself; with :data:`OWN` all but the rounding on its own grid."""
+
+LAW = ("law", "law-distance", "end-at-zero")
+"""Checks of what draws noise."""
 
 ROUNDED = ("own-float32",)
 """Runs in float32 up to 999 steps: dear, so of one configuration per scheduler."""
@@ -92,6 +93,11 @@ def scheduler(
         return from_diffusers(lambda: getattr(module, f"{sampler}Scheduler")(**built))
 
     return Entry("diffusers", sampler, words(options), make, order, only, design or {})
+
+
+def drawing(entry: Entry) -> Entry:
+    """Return an entry that draws noise; its order is a weak one."""
+    return replace(entry, law=True, only=LAW)
 
 
 GRIDS: tuple[dict[str, Any], ...] = (
@@ -198,6 +204,14 @@ def _diffusers() -> Iterator[Entry]:  # noqa: PLR0912, PLR0915 - a list
     for grid in (*shifts, *GRIDS):
         yield scheduler("FlowMatchEulerDiscrete", 1, only=OWN, **grid)
     yield scheduler("FlowMatchHeunDiscrete", 2)
+    yield drawing(scheduler("EulerAncestralDiscrete", 1))
+    yield drawing(scheduler("DDPM", 1, hidden=PLAIN))
+    sde: dict[str, Any] = {"algorithm_type": "sde-dpmsolver++"}
+    for order in (1, 2):
+        yield drawing(scheduler("DPMSolverMultistep", order, solver_order=order, **sde))
+    yield drawing(scheduler("DPMSolverMultistep", 2, solver_type="heun", **sde))
+    yield drawing(scheduler("DPMSolverSinglestep", 2, **sde))
+    yield drawing(scheduler("EDMDPMSolverMultistep", 2, **sde))
     yield scheduler("FlowMatchHeunDiscrete", 2, only=OWN, shift=3.0)
 
 
@@ -227,6 +241,13 @@ def _k_diffusion() -> Iterator[Entry]:
     yield loop("sample_dpmpp_2m_sde", 2, eta=0.0, solver_type="heun")
     yield loop("sample_dpmpp_3m_sde", 3, eta=0.0)
     yield loop("sample_dpmpp_sde", 2, hidden={"noise_sampler": _no_noise}, eta=0.0)
+    for name, order in (("euler_ancestral", 1), ("dpm_2_ancestral", 2), ("dpmpp_2s_ancestral", 2)):
+        yield drawing(loop(f"sample_{name}", order))
+    for name, order in (("sde", 2), ("2m_sde", 2), ("3m_sde", 3)):
+        yield drawing(loop(f"sample_dpmpp_{name}", order))
+    yield drawing(loop("sample_dpmpp_2m_sde", 2, solver_type="heun"))
+    for name, order in (("euler", 1), ("heun", 2)):
+        yield drawing(loop(f"sample_{name}", order, s_churn=10.0))
 
 
 def velocity(kind: str, sampler: str, order: int | None, make: Callable[[], Any]) -> Entry:

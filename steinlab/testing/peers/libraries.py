@@ -1,7 +1,5 @@
 """Other libraries' code, loaded without what is not needed of it."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import importlib.util

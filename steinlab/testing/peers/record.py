@@ -1,7 +1,5 @@
 """Judge the entries and keep what was seen: one JSON line per entry, after a line of versions."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """A search of fixed size: the falsifier's part in a profile."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """From the worst case found to one that a person can read: fewer components, plainer numbers."""
 
-from __future__ import annotations
-
 from itertools import groupby
 from operator import itemgetter
 

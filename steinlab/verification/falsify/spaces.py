@@ -12,17 +12,22 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from steinlab.verification.claim import Cases, Check, Effort
+from steinlab.verification.cases import Cases
+from steinlab.verification.claim import Check, Effort
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number between two limits, searched on a logarithmic scale if ``log``."""
+    """A number between two limits, searched on a logarithmic scale if ``log``.
+
+    Of one that is ``whole`` only the whole part is handed to what :func:`picked` makes.
+    """
 
     name: str
     low: float
     high: float
     log: bool = False
+    whole: bool = False
 
     def at(self, unit: np.ndarray) -> np.ndarray:
         """Return the values at positions in [0, 1]."""
@@ -44,33 +49,27 @@ class Space(Protocol):
     @property
     def drawn(self) -> int:
         """Cases that the check draws in the full profile: the attack there spends no more."""
-        ...
 
     @property
     def check(self) -> str:
         """Name of the check that is attacked."""
-        ...
 
     @property
     def name(self) -> str:
         """What distinguishes the space."""
-        ...
 
     @property
     def parameters(self) -> Sequence[Parameter]:
         """The numbers searched."""
-        ...
 
     def build(self, values: np.ndarray, seeds: np.ndarray) -> Cases | Rows:
         """Return the cases of values ``(P, n)`` and seeds ``(P,)``, one or several per row.
 
         They are one batch with as many cases per row, or one batch per row.
         """
-        ...
 
     def simpler(self, values: np.ndarray) -> Sequence[tuple[Space, np.ndarray]]:
         """Return smaller spaces with values ``(n',)`` in them to try instead of ``(n,)``."""
-        ...
 
 
 @runtime_checkable
@@ -80,11 +79,9 @@ class Searchable(Protocol):
     @property
     def searchable(self) -> bool:
         """Whether the falsifier has parameters for such cases."""
-        ...
 
     def spaces(self, check: Check, effort: Effort) -> Sequence[Space]:
         """Return the spaces of a check that draws such cases, read off its draws."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,7 @@ def index(name: str, count: int) -> Parameter:
     return Parameter(name, 0.0, math.nextafter(count, 0))
 
 
-SEEDS = Parameter("seed", 0, 2**31)
-"""A seed by its whole part."""
+SEEDS = Parameter("seed", 0, 2**31, whole=True)
 
 
 Lists = Mapping[str, Sequence[Any]]
@@ -125,11 +121,15 @@ Lists = Mapping[str, Sequence[Any]]
 def picked(
     check: str, drawn: int, lists: Lists, make: Callable[..., Cases], *numbers: Parameter
 ) -> Space:
-    """Return a space of choices from lists and further numbers, all handed to ``make`` by name."""
+    """Return a space of choices from lists and further numbers, all handed to ``make`` by name.
+
+    ``make`` may be the class of the cases itself.
+    """
 
     def row(of: Mapping[str, float]) -> Cases:
         chosen = {name: options[int(of[name])] for name, options in lists.items()}
-        return make(**chosen, **{p.name: of[p.name] for p in numbers})
+        found = {p.name: int(of[p.name]) if p.whole else of[p.name] for p in numbers}
+        return make(**chosen, **found)
 
     parameters = (*(index(name, len(options)) for name, options in lists.items()), *numbers)
     name = ", ".join(f"{name} (of {len(options)})" for name, options in lists.items())

@@ -125,8 +125,9 @@ def test_a_headline_that_ships_is_of_a_claim_and_short() -> None:
 def test_quiet_says_nothing_and_verbose_more(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--claims", "vp-singularity", "--workers", "1", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
-    assert main(["verify", "-q", "-v"]) == 2
-    assert "--quiet must be given without --verbose" in capsys.readouterr().err
+    for given in (["-q", "-v"], ["-q", "-v", "--list"]):
+        assert main(["verify", *given]) == 2
+        assert "--quiet must be given without --verbose" in capsys.readouterr().err
 
 
 def test_piped_progress_is_a_line_every_ten_seconds(

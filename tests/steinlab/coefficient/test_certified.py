@@ -128,7 +128,7 @@ def test_cases_are_replayed_to_the_last_digit():
     _, batch = first_part(EDM_CASES)
     stored = json.loads(json.dumps(batch.describe(1)))
     again = measure_terms(CertifiedCases.restore(stored)).values[0]
-    assert again == measure_terms(CertifiedCases((batch.cases[1],))).values[0]
+    assert again == measure_terms(CertifiedCases((batch.rows[1],))).values[0]
 
 
 def coefficient_bound(data):

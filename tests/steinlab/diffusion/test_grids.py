@@ -116,7 +116,7 @@ def test_given_levels_are_a_grid() -> None:
         ({"times": "1"}, "grid: times must be a list of at least 2 numbers, got 1"),
         ({"times": [1.5, 0]}, "grid times: t must be in [0, 1] for flow, got 1.5"),
         ("karras:sigma_max=2,start=0.5", "start and sigma_max both say where it begins, got both"),
-        ("karras:sigma_min=3,sigma_max=2", "sigma_min must be less than sigma_max"),
+        ("karras:sigma_min=3,sigma_max=2", "sigma_min must be less than sigma_max, got 3 and 2"),
         ("leading:sigma_max=2", "option must be one of"),
     ],
 )
@@ -135,6 +135,8 @@ def test_a_range_is_cut(process: Process, name: str) -> None:
 
 def test_arrays_are_given_levels_and_what_is_no_level_is_told():
     assert make_grid("edm", np.array([80.0, 1.0, 0.0])) == make_grid("edm", [80, 1, 0])
+    times = np.array([1.0, 0.5, 0.0])
+    assert make_grid("flow", {"times": times}) == make_grid("flow", {"times": [1, 0.5, 0]})
     with pytest.raises(ValueError, match=r"steps must be a whole number, got 2\.5"):
         make_grid("edm", "karras", 2.5)
     with pytest.raises(ValueError, match=r"grid must hold levels, as make_grid.* got 'k'"):

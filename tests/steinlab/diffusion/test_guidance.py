@@ -166,6 +166,7 @@ DECLINING = (
     "law-matched-moments",
     "gmm",
     "local",
+    "stein-lookahead",
     "tweedie",
 )
 
@@ -182,7 +183,8 @@ def test_what_rests_on_the_law_declines_under_guidance(name: str) -> None:
     found = sl.solve(field, x, grid, "euler", correction=name)
     np.testing.assert_array_equal(found.state, plain)
     assert {one.note for one in found.diagnostics} == {
-        "declined: a guided denoiser is no law's posterior mean (under_guidance: act)"
+        "declined: a guided denoiser, or one that scales states, is no law's posterior mean "
+        "(under_guidance: act)"
     }
     told = correction_factory(name)(under_guidance="act")
     assert not np.array_equal(sl.solve(field, x, grid, "euler", correction=told).state, plain)
@@ -191,6 +193,21 @@ def test_what_rests_on_the_law_declines_under_guidance(name: str) -> None:
     np.testing.assert_allclose(*same, rtol=1e-9)
     with pytest.raises(ValueError, match="under_guidance must be one of decline, act, got no"):
         correction_factory(name)(under_guidance="no")
+
+
+@pytest.mark.parametrize("name", ["law-matched", "stein-lookahead", "tweedie"])
+def test_a_denoiser_that_scales_states_is_no_posterior_mean_either(name: str) -> None:
+    """``E<D, x* - D> = 0`` of an exact denoiser; half its size leaves ``|D|^2 / 4``."""
+    grid = sl.make_grid("edm", "karras", steps=4)
+    x = grid[0].noised(LAW.sample(64, rng := np.random.default_rng(0)), rng)
+    dynamic, clipped = (thresholded(LAW, bound=0.5, percentile=p) for p in (90.0, None))
+    assert is_guided(dynamic)
+    assert not is_guided(clipped)
+    found = sl.solve(dynamic, x, grid, "euler", correction=name)
+    line = "declined: a guided denoiser, or one that scales states, is no law's"
+    assert all(one.note.startswith(line) for one in found.diagnostics[:-1])
+    notes = [one.note for one in sl.solve(clipped, x, grid, "euler", correction=name).diagnostics]
+    assert not any("guided" in note for note in notes)
 
 
 def test_algorithm_1_goes_on_under_guidance() -> None:

@@ -12,8 +12,15 @@ torch = pytest.importorskip("torch")
 
 from analytic import GaussianMixture, NoiseLevel  # noqa: E402
 from steinlab.coefficient.divergence import Exact, Hutchinson  # noqa: E402
-from steinlab.diffusion.denoisers import HasDivergence, HasJvp, HasVjp  # noqa: E402
+from steinlab.diffusion.denoisers import (  # noqa: E402
+    PREDICTIONS,
+    HasDivergence,
+    HasJvp,
+    HasVjp,
+)
+from steinlab.diffusion.grids import make_grid  # noqa: E402
 from steinlab.diffusion.networks import (  # noqa: E402
+    COORDINATES,
     NetworkDenoiser,
     discrete_times,
     edm_denoiser,
@@ -346,11 +353,40 @@ def test_the_graph_is_kept_where_the_state_asks_for_it():
     assert slope.item() == pytest.approx(1.0)
 
 
-def test_a_network_in_training_mode_is_refused():
-    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1))
-    with pytest.raises(ValueError, match=r"net must be in evaluation mode.*: its Dropout"):
-        edm_denoiser(net, [2])
-    edm_denoiser(net.eval(), [2])
+class Attention(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attend = torch.nn.MultiheadAttention(2, 1, dropout=0.1)
+
+    def forward(self, x, _t):
+        return self.attend(x[:, None], x[:, None], x[:, None])[0][:, 0]
+
+
+class Functional(torch.nn.Module):
+    def forward(self, x, _t):
+        return torch.nn.functional.dropout(x, 0.5, self.training)
+
+
+@pytest.mark.parametrize(
+    ("net", "name"),
+    [
+        (Attention(), "MultiheadAttention"),
+        (torch.nn.Sequential(Functional(), torch.nn.BatchNorm1d(2)), "BatchNorm1d"),
+        (Functional(), "Functional"),
+    ],
+)
+def test_a_network_in_training_mode_is_refused(net, name):
+    """Also one that was told to train after it was wrapped."""
+    line = f"net must be in evaluation mode.*: its {name} is training"
+    if name != "Functional":  # whose dropout nothing tells
+        with pytest.raises(ValueError, match=line):
+            edm_denoiser(net, [2])
+    wrapped, x = edm_denoiser(net.eval(), [2]), np.ones((3, 2))
+    edm_denoiser(torch.nn.Linear(2, 2), [2])
+    net.train()
+    for asked in (lambda: wrapped(x, LEVEL), lambda: wrapped.jvp(x, LEVEL, x)):
+        with pytest.raises(ValueError, match=line):
+            asked()
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -482,6 +518,19 @@ def test_a_table_may_start_without_noise_and_end_without_signal():
     assert 3 < time_of(5.0) < time_of(50.0) < 4
 
 
+def test_a_table_in_float32_has_the_levels_of_its_grids():
+    """Its first and last levels, 3e-4 off, were said to be outside of it."""
+    bars = (1 - torch.linspace(1e-4, 0.02, 1000)).cumprod(0)
+    assert bars.dtype == torch.float32
+    time_of = discrete_times(bars)
+    for name, ends in (("trailing", (999, 249)), ("linspace", (999, 0))):
+        grid = make_grid("vp-linear", name, 4)[:-1]
+        found = [time_of(level.ratio) for level in (grid[0], grid[-1])]
+        assert found == pytest.approx(ends, abs=0.02)
+    with pytest.raises(ValueError, match=r"sigma / alpha must be in 0\.01 to 157\.4, got 158"):
+        time_of(158.0)
+
+
 def test_the_time_is_the_customary_one():
     time_of = discrete_times(BARS)
     for index in (0, 1, 250, 499):
@@ -497,6 +546,12 @@ def test_the_time_is_the_customary_one():
     ("call", "message"),
     [
         (lambda d: d(np.ones((2, 3)), LEVEL), "x must have 4 coordinates, got 3"),
+        (
+            lambda d: d(np.ones((5, 2, 2, 1)), LEVEL),
+            r"x must hold pictures \(1, 2, 2\), got \(5, 2, 2, 1\)",
+        ),
+        (lambda d: d([[1.0] * 4], LEVEL), "x must be an array of numbers, got list"),
+        (lambda d: d.given("cat"), "labels must be numbers, got cat"),
         (lambda d: d.jvp(np.ones((2, 3)), LEVEL, np.ones((1, 2, 3))), "x must have 4 coordinates"),
         (
             lambda d: d(np.ones((2, 4)), NoiseLevel(np.ones((2, 1, 1)), np.ones((2, 1, 1)))),
@@ -593,6 +648,101 @@ def test_integer_states_are_refused_as_laws_refuse_them() -> None:
                 denoiser(x, NoiseLevel(1.0, 1.0))
         with pytest.raises(ValueError, match=r"^v must have a real floating dtype, got int64"):
             denoiser.jvp(np.ones((3, 2)), NoiseLevel(1.0, 1.0), np.ones((3, 2), dtype=int))
+
+
+class Rounding(torch.nn.Module):
+    """An exact network that computes in float64 and answers in its parameter's dtype."""
+
+    def __init__(self, *convention):
+        super().__init__()
+        self.inner = [ExactNet(*convention).double()]  # a list, so that no copy is in half
+        self.own, self.seen = torch.nn.Parameter(torch.ones(())), []
+
+    def exact(self, x, t):
+        with torch.no_grad():
+            return self.inner[0](x.double(), t.double())
+
+    def forward(self, x, t):
+        assert x.dtype == self.own.dtype
+        self.seen.append((x, t))
+        return self.exact(x, t).to(x.dtype)
+
+
+HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@pytest.mark.parametrize("half", HALF)
+@pytest.mark.parametrize("coordinates", OWN)
+@pytest.mark.parametrize("prediction", ["x0", "eps", "v", "score", "velocity"])
+@pytest.mark.parametrize("outside", [np.float32, np.float64])
+def test_only_the_network_computes_in_half_precision(prediction, coordinates, half, outside):
+    """Its inputs are rounded once; ``D = a x + b N`` is formed in the states' dtype.
+
+    So ``D`` is off by at most ``b`` times what is rounded in the output, ``u |N|`` with half an ulp
+    ``u``, and what the rounded inputs change of ``N``.
+    """
+    dtype, (time_of, ratio_of) = HALF[half], CLOCKS["t"]
+    net = Rounding(prediction, ratio_of, coordinates).to(dtype)
+    denoiser = from_torch(
+        net, SHAPE, prediction=prediction, coordinates=coordinates, time_of=time_of
+    )
+    for process in ("edm", "vp-linear", "flow"):
+        for ratio in RATIOS:
+            level, own = (p.level_at(ratio) for p in (PROCESSES[process], COORDINATES[coordinates]))
+            x = states(level).astype(outside)
+            found = denoiser(x, level)
+            seen, times = net.seen.pop()
+            pictures = torch.from_numpy(x * outside(own.alpha / level.alpha)).reshape(-1, *SHAPE)
+            assert torch.equal(seen, pictures.to(dtype))
+            assert torch.equal(times, torch.full((len(x),), time_of(ratio), dtype=dtype))
+            output = net.exact(seen, times)
+            a, b = (float(each) for each in PREDICTIONS[prediction](own))
+            terms = a * pictures.double(), b * output.to(dtype).double()
+            rounding = 4 * np.finfo(outside).eps * sum(float(term.abs().max()) for term in terms)
+            formed = sum(terms).reshape(found.shape).numpy()
+            np.testing.assert_allclose(found, formed, rtol=0, atol=rounding)
+            right = net.exact(pictures, torch.full((len(x),), time_of(ratio)).double())
+            off = (output - right).abs().max() + torch.finfo(dtype).eps / 2 * output.abs().max()
+            atol = abs(b) * float(off) + 4 * rounding
+            np.testing.assert_allclose(found, LAW(x.astype(float), level), rtol=0, atol=atol)
+
+
+def test_derivatives_around_a_network_in_half_precision():
+    """``D' v = a v + b N' v``: the first part has the states' digits."""
+    half = from_torch(
+        lambda x, _: 0.5 * x, [2], prediction="v", coordinates="vp", dtype=torch.bfloat16
+    )
+    level, v = NoiseLevel(0.8, 0.6), np.random.default_rng(0).standard_normal((3, 2))
+
+    def rounded(v):
+        return torch.from_numpy(v).to(torch.bfloat16).double().numpy()
+
+    np.testing.assert_allclose(half.jvp(v, level, v), 0.8 * v - 0.3 * rounded(v), rtol=1e-12)
+    np.testing.assert_allclose(half.vjp(v, level, v), 0.8 * v - 0.5 * rounded(0.6 * v), rtol=1e-12)
+    x = torch.from_numpy(v).requires_grad_()
+    (slope,) = torch.autograd.grad(half(x, level).sum(), x)
+    np.testing.assert_allclose(slope, 0.8 - 0.5 * rounded(np.full((3, 2), 0.6)), rtol=1e-12)
+
+
+def test_times_that_half_precision_does_not_tell_apart():
+    """999 is 1000 in bfloat16; a network may take its times in float32."""
+    times: Any = {"time_of": lambda _r: 999.0, "prediction": "eps", "coordinates": "vp"}
+
+    def net(x, t):
+        return (t / 999).to(x.dtype)[:, None] * x
+
+    x = np.ones((1, 2))
+    line = (
+        "time_of must return at most 256, where whole numbers of torch.bfloat16 end, got 999: pass "
+        "time_dtype=torch.float32 if the network takes times in it"
+    )
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        from_torch(net, [2], dtype=torch.bfloat16, **times)(x, LEVEL)
+    wide = from_torch(net, [2], dtype=torch.bfloat16, time_dtype=torch.float32, **times)
+    np.testing.assert_allclose(wide(x, LEVEL), (x - 0.6) / 0.8, rtol=1e-12)
+    assert from_torch(net, [2], dtype=torch.float16, **times)(x, LEVEL) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"time_dtype must be a floating one of torch, .* got 32"):
+        from_torch(net, [2], time_dtype=32, **times)
 
 
 def test_bfloat16_networks_take_numpy_states():

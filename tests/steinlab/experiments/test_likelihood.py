@@ -13,6 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from analytic import GaussianMixture, NoiseLevel
+from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.guidance import guided
 from steinlab.diffusion.networks import edm_denoiser
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, Process, get_process
@@ -24,10 +25,13 @@ from tests.steinlab.solvers.cases import ALONE
 PLANE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, -0.2]], [[0.2, 0.4], [0.3, 0.1]])
 
 
-def random_law(dim: int, modes: int, seed: int) -> GaussianMixture:
+def random_law(
+    dim: int, modes: int, seed: int, *, least: float = 0.05, spread: float = 1.0
+) -> GaussianMixture:
     rng = np.random.default_rng(seed)
-    widths = rng.uniform(0.05, 0.5, (modes, dim))
-    return GaussianMixture(rng.dirichlet(np.ones(modes)), rng.standard_normal((modes, dim)), widths)
+    widths = rng.uniform(least, 0.5, (modes, dim))
+    weights, means = rng.dirichlet(np.ones(modes)), spread * rng.standard_normal((modes, dim))
+    return GaussianMixture(weights, means, widths)
 
 
 def states(law: GaussianMixture, process: Process, n: int, seed: int = 0) -> np.ndarray:
@@ -170,7 +174,8 @@ def test_bits_of_a_dimension() -> None:
     [
         ({"steps": 6}, "steps must be a multiple of 4 and >= 4, got 6"),
         ({"steps": 8.0}, r"steps must be a multiple of 4 and >= 4, got 8\.0"),
-        ({"grid": [80, 1, 0.1]}, "grid must be a named one, whose steps are doubled .* given lev"),
+        ({"grid": [80, 1, 0.1]}, "steps of the given grid must be a multiple of 4 and >= 4, got 2"),
+        ({"grid": [9, 3, 1, 0.1, 0]}, r"grid must end above zero noise, .* got sigma 0\.0"),
         ({"probes": 4.0}, r"probes must be a number or an array \(P, \*x\.shape\), .* got 4\.0"),
         ({"probes": np.ones((4, 3, 2))}, r"probes must be .* got \(4, 3, 2\)"),
         ({"probes": 1}, "probes must be >= 2, whose scatter tells the error, got 1"),
@@ -214,13 +219,43 @@ def test_grey_pictures_are_states_of_all_their_pixels(prior: bool) -> None:
     np.testing.assert_array_equal(log_likelihood(strong, x, **how).value, flat)
 
 
-@pytest.mark.parametrize("name", ["flow", "vp-cosine"])
-@pytest.mark.parametrize("solver", ["rk-4", "dpmpp-3s"])
-def test_the_error_holds_where_a_run_from_no_signal_loses_order(name: str, solver: str) -> None:
-    x = states(PLANE, get_process(name), 100)
-    found = log_likelihood(PLANE, x, name, grid="time-uniform:start=1", solver=solver)
-    off = abs(found.value - PLANE.log_prob(x, found.level))
-    assert np.mean(off > 2 * found.error) <= 0.08
+@pytest.mark.parametrize(
+    ("name", "grid", "solver", "steps"),
+    [
+        ("flow", "time-uniform:start=1", "rk-4", 16),
+        ("flow", "time-uniform:start=1", "dpmpp-3s", 64),
+        ("flow", "karras", "euler", 16),
+        ("flow", "karras", "deis-log-3", 16),
+        ("flow", "flow-shift", "euler", 64),
+        ("vp-cosine", "time-uniform:start=1", "rk-4", 16),
+        ("vp-cosine", "time-uniform:start=1", "dpmpp-3s", 32),
+        ("vp-linear", "time-uniform", "rk-4", 16),
+        ("edm", "karras", "dpmpp-3s", 16),
+    ],
+)
+def test_the_truth_lies_within_two_errors(name: str, grid: str, solver: str, steps: int) -> None:
+    """Of 320 states of eight laws at most 5 % are farther off; before, up to 47 % of them."""
+    shapes, far = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 3), (3, 2), (4, 2), (8, 4)), []
+    for seed, (dim, modes) in enumerate(shapes):
+        law, process = random_law(dim, modes, seed, least=0.02, spread=1.5), get_process(name)
+        level = make_grid(process, grid, steps, final_zero=False)[-1]
+        rng = np.random.default_rng(seed)
+        x = level.noised(law.sample(40, rng), rng)
+        found = log_likelihood(law, x, process, grid=grid, solver=solver, steps=steps)
+        far.append(abs(found.value - law.log_prob(x, found.level)) > 2 * found.error + 1e-9)
+    assert np.mean(far) <= 0.05
+
+
+@pytest.mark.parametrize("grid", ["flow-shift", "time-uniform:start=1"])
+def test_a_density_is_at_the_level_it_names(grid: str) -> None:
+    """Grids of fewer steps may end elsewhere; the runs for the error take levels of this one."""
+    every = make_grid("flow", grid, 32, final_zero=False)
+    x = every[-1].noised(PLANE.sample(20, rng := np.random.default_rng(0)), rng)
+    found = log_likelihood(PLANE, x, "flow", grid=grid, steps=32)
+    given = log_likelihood(PLANE, x, "flow", grid=[level.ratio for level in every])
+    assert found.level == given.level == every[-1]
+    assert np.all(abs(found.value - PLANE.log_prob(x, every[-1])) < 2 * found.error)
+    np.testing.assert_allclose(given.value, found.value, rtol=1e-12)
 
 
 def test_no_states_have_no_likelihoods() -> None:

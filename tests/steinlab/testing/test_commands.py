@@ -176,6 +176,8 @@ BAD = {
         (["check", "keywords.py:f"], "must run, got TypeError"),
         (["check", "levels.py:f"], "must be called with a scalar level or one per state, 9, got 2"),
         (["check-grid", "1.0"], "grid must hold at least 2 levels, got 1"),
+        (["check-grid", "-1", "-2"], "level 1 of the grid must be finite and >= 0, got -1.0"),
+        (["check-grid", "-1", "--jsn"], "level 2 must be a number, got --jsn"),
         (["check-grid", "1.0", "x"], "level 2 must be a number, got x"),
         (["check-grid", "none.txt"], "FILE must be readable, got none.txt"),
         (["check-grid", "deep.json"], "level 1 must be a number, got [["),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,14 @@ class Mine:
         return self._of("covariance", lambda: covariance_of(PLANE))
 
 
+def one_level(level: NoiseLevel) -> NoiseLevel:
+    return NoiseLevel(*(float(np.ravel(part)[0]) for part in (level.alpha, level.sigma)))
+
+
+def in_blocks(draw: Any, n: int, rng: Any) -> Any:
+    return np.repeat(draw(n // 2, rng), 2, axis=0)
+
+
 TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
 
 MUTANTS: dict[str, Mine] = {
@@ -85,6 +95,106 @@ MUTANTS: dict[str, Mine] = {
     "jvp": Mine(jvp=lambda f, x, level, v: 1.001 * f(x, level, v)),
     "dtype": Mine(call=lambda f, x, level: f(x, level).astype(np.float64)),
 }
+
+
+STRANGERS: dict[str, tuple[Mine, str, str]] = {
+    "a divergence per coordinate": (
+        Mine(divergence=lambda f, x, level: f(x, level) / 2), "divergence", "from central differ",
+    ),
+    "a divergence of alpha D": (
+        Mine(divergence=lambda f, x, level: level.alpha * f(x, level)), "divergence", "central",
+    ),
+    "a divergence that is no number at little noise": (
+        Mine(divergence=lambda f, x, level: f(x, level) * (np.nan if level.ratio < 0.1 else 1)),
+        "divergence", "nan from central differences",
+    ),
+    "a divergence in a column": (
+        Mine(divergence=lambda f, x, level: f(x, level)[:, None]),
+        "divergence", r"divergence of Mine must return the shape \(6,\), got \(6, 1\)",
+    ),
+    "a divergence that fails": (
+        Mine(divergence=lambda _f, _x, _level: 1 / 0), "divergence", "divergence of Mine must run",
+    ),
+    "one tangent at a time": (
+        Mine(jvp=lambda f, x, level, v: f(x, level, v.reshape(-1, *x.shape))[0]),
+        "jvp", r"jvp of Mine must return the shape \(2, 6, 2\), got \(6, 2\)",
+    ),
+    "a shifted sampler": (Mine(sample=lambda f, n, rng: f(n, rng) + 0.05), "mean", "of the limit"),
+    "a sampler with a seed of its own": (
+        Mine(sample=lambda f, n, _rng: f(n, np.random.default_rng(0))),
+        "samples", "another generator draws the same",
+    ),
+    "every sample twice": (Mine(sample=in_blocks), "samples", "states depend on others"),
+    "a sorted sample": (
+        Mine(sample=lambda f, n, rng: np.sort(f(n, rng), axis=0)), "samples", "states depend on",
+    ),
+    "a mirrored sample": (
+        Mine(sample=lambda f, n, rng: np.concatenate([y := f(n // 2, rng), 0.2 - y])),
+        "samples", "states depend on others",
+    ),
+    "a density without its constant": (
+        Mine(log_prob=lambda f, x, level: f(x, level) + math.log(2 * math.pi)),
+        "normalised", "mean ratio 0.159",
+    ),
+    "a constant that is right at one level": (
+        Mine(log_prob=lambda f, x, level: f(x, level) + 1e-3 * math.log(level.sigma)),
+        "levels", "of the tolerance",
+    ),
+    "a density of x / alpha": (
+        Mine(log_prob=lambda f, x, level: f(x, level) + 2 * math.log(level.alpha)),
+        "levels", "of the tolerance",
+    ),
+    "densities in a column": (
+        Mine(log_prob=lambda f, x, level: f(x, level)[:, None]),
+        "tweedie", r"log_prob of Mine must return the shape \(32,\), got \(32, 1\)",
+    ),
+    "a score of x / alpha": (
+        Mine(score=lambda f, x, level: f(x, level) * level.alpha), "score", "from sigma",
+    ),
+    "a denoiser of x / alpha": (
+        Mine(call=lambda f, x, level: f(x / (level.alpha or 1.0), NoiseLevel(1.0, level.sigma))),
+        "regression", "of the limit",
+    ),
+    "a denoiser in edm coordinates": (
+        Mine(call=lambda f, x, level: f(x, NoiseLevel(1.0, min(level.ratio, 1e9)))),
+        "tweedie", "of the tolerance",
+    ),
+    "a denoiser that is no number at little noise": (
+        Mine(call=lambda f, x, level: f(x, level) * (np.nan if level.ratio < 0.1 else 1)),
+        "regression", "nan of the limit",
+    ),
+    "the first level for all states": (
+        Mine(call=lambda f, x, level: f(x, one_level(level))), "level-per-state", "from one level",
+    ),
+    "another shape for levels": (
+        Mine(call=lambda f, x, level: f(x, level)[: 1 if np.ndim(level.alpha) else None]),
+        "level-per-state", r"one level per state must give \(6, 2\), got \(1, 2\)",
+    ),
+    "a mean of one row": (
+        Mine(mean=lambda f: f()[None]), "mean", r"mean of Mine must return the shape \(2,\), got",
+    ),
+    "a variance per coordinate": (
+        Mine(variance=lambda f: np.full(2, f() / 2)), "variance", r"the shape \(\), got \(2,\)",
+    ),
+    "a diagonal for a covariance": (
+        Mine(covariance=lambda f: np.diag(f())), "covariance", r"the shape \(2, 2\), got \(2,\)",
+    ),
+}  # fmt: skip
+"""A stranger's mistakes: the check that finds each, and how it is named."""
+
+
+@pytest.mark.parametrize("fault", STRANGERS)
+def test_a_strangers_mistake_is_found_and_named(fault: str) -> None:
+    law, check, text = STRANGERS[fault]
+    with pytest.raises(ConformanceError) as caught:
+        check_law(law)
+    found = {row.check: row.text for row in caught.value.rows if row.verdict == "fails"}
+    assert re.search(text, found[check]), found
+
+
+def test_a_law_may_take_one_level_only() -> None:
+    rows = check_law(Mine(call=lambda f, x, s: f(x, NoiseLevel(float(s.alpha), float(s.sigma)))))
+    assert {row.check for row in rows if row.verdict == "declined"} == {"level-per-state"}
 
 
 @pytest.mark.parametrize("check", MUTANTS)
@@ -118,8 +228,9 @@ class Bare:
 
 def test_what_is_not_offered_is_declined() -> None:
     declined = {row.check for row in check_law(Bare) if row.verdict == "declined"}
-    wanted = {"tweedie", "score", "normalised", "mean", "second-moment", "variance", "covariance"}
-    assert declined == wanted | {"symmetric", "divergence", "jvp"}
+    density = {"tweedie", "score", "levels", "normalised"}
+    moments = {"mean", "second-moment", "variance", "covariance"}
+    assert declined == density | moments | {"symmetric", "divergence", "jvp"}
 
 
 @pytest.mark.parametrize("law", [Box(np.zeros(2), np.ones(2)), OTHER_LAWS["student-1"]()])

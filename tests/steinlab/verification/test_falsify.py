@@ -91,11 +91,11 @@ def rare(error: float) -> Claim:
 
     check = Check(
         "corner",
-        method="property",
+        "property",
+        lambda case: Cases([case["numbers"]]),
         draw=lambda _: [Cases([[0.1, 0.1]])],
         measure=lambda cases: cases,
         compare=compare,
-        restore=lambda case: Cases([case["numbers"]]),
     )
     return Claim(
         "toy", "Toy", "1 = 1", "here", "identity", (), error, (check,),

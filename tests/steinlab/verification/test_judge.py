@@ -14,11 +14,12 @@ import pytest
 from steinlab.cli import main
 from steinlab.errors import InputError
 from steinlab.verification import ledger, registry
-from steinlab.verification.claim import NegativeControl, Number
+from steinlab.verification.claim import NegativeControl
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.judge import effort_for, judge
 from steinlab.verification.ledger import differences, faults, judge_by_id, run, stored_case
 from steinlab.verification.outcome import Crash
+from steinlab.verification.quantities import Number
 from tests.steinlab.verification.toys import (
     TOLERANCE,
     Numbers,

@@ -21,12 +21,12 @@ from steinlab.diffusion.laws import LAWS
 from steinlab.errors import InputError, Terminated
 from steinlab.experiments.tournament import run
 from steinlab.experiments.tournament import session as command
-from steinlab.experiments.tournament.design import BUDGETS, HALVES, SOLVERS, Cell, cells
+from steinlab.experiments.tournament.design import BUDGETS, FEW, HALVES, SOLVERS, Cell, cells
 from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS
 from steinlab.experiments.tournament.measures import MEASURES
 from steinlab.experiments.tournament.page import BEGIN, END, write
-from steinlab.experiments.tournament.play import arena, distances, planned, play
-from steinlab.experiments.tournament.problems import MODELS, SLOW, is_exact, load_problem
+from steinlab.experiments.tournament.play import AFFORDABLE, arena, distances, planned, play
+from steinlab.experiments.tournament.problems import FRESH, MODELS, SLOW, is_exact, load_problem
 from steinlab.experiments.tournament.record import FULL, READABLE, read_record, write_record
 from steinlab.experiments.tournament.summary import STOPPED, line, ratio
 from steinlab.metrics import rms_distance
@@ -353,6 +353,40 @@ def test_auto_of_a_first_record_is_auto_v1(tmp_path: Path) -> None:
     assert read_record(tmp_path / "today.gz")[0]["entrants"] == ["auto"]
 
 
+def test_auto_of_an_old_folder_is_auto_v1(tmp_path: Path) -> None:
+    """Unless today's was asked for by name, which the key tells."""
+    one = {"cell": vars(CELL), "results": {"none": {}, "auto": {}}}
+    for key, name in (("sources 20", "auto-v1"), ("sources 20 auto", "auto")):
+        Store(tmp_path).put("one", key, {"versions": {}, "played": one})
+        assert list(run.stored(tmp_path)[1][0]["results"]) == ["none", name]
+
+
+def test_the_second_edition_draws_every_seed_of_a_cell_or_none() -> None:
+    """And plays them seed by seed, so that a stopped run has whole rounds first."""
+    second = run.PROFILES["second"]
+    groups = run.groups(second)
+    by: dict[Cell, list[int]] = {}
+    for cell in itertools.chain(*groups):
+        by.setdefault(dataclasses.replace(cell, seed=0), []).append(cell.seed)
+    assert set(map(tuple, by.values())) == {(2, 3, 4)}
+    assert {cell.problem for cell in by} >= set(FRESH)
+    assert {cell.evaluations for cell in by} == {n for n in BUDGETS if n <= FEW}
+    assert [group[0].seed for group in groups] == sorted(group[0].seed for group in groups)
+
+
+def test_every_plain_solver_and_the_best_at_equal_evaluations_are_kept() -> None:
+    found = play(CELL, states=60, entrants=("none", "law-matched", "stein"))
+    none, law, stein = (found["results"][name] for name in ("none", "law-matched", "stein"))
+    assert found["plain"][CELL.solver]["energy_distance"] == none["energy_distance"]
+    least = min(one["energy_distance"] for one in found["plain"].values())
+    assert found["best_plain"]["energy_distance"] == least
+    budget = CELL.evaluations + math.ceil(law["extra"])
+    more = play(dataclasses.replace(CELL, evaluations=budget), states=60, entrants=("none",))
+    assert law["equal_best"]["energy_distance"] == more["best_plain"]["energy_distance"]
+    assert stein["extra"] > AFFORDABLE
+    assert "equal_best" not in stein
+
+
 def test_a_stopped_run_is_recorded_as_such(tmp_path: Path) -> None:
     found = run.rounded(play(CELL, states=30, entrants=("none", "law-matched")))
     found["results"]["none"] = {"stopped": "at step 2"}
@@ -363,7 +397,11 @@ def test_a_stopped_run_is_recorded_as_such(tmp_path: Path) -> None:
     ours, theirs = (one["results"]["law-matched"] for one in (found, again))
     assert theirs.pop("equal") == {"stopped": "stopped"}
     assert ours.pop("equal")
+    best, kept = ours.pop("equal_best"), theirs.pop("equal_best")
+    assert kept == {"energy_distance": best["energy_distance"]}
     assert ours == theirs
+    assert found["plain"] == again["plain"]
+    assert list(again["plain"]) == list(SOLVERS)
     assert found["floor"] == again["floor"]
 
 

@@ -48,6 +48,12 @@ REDUCED: dict[str, dict[str, Any]] = {
         )
     },
     "estimator-variance": {"batches": (64, 256), "probes": (1, 5)},
+    "few-step-methods": {
+        "solvers": ("seeds-2", "rk-4", "euler"),
+        "laws": ("two-1",) * 3,
+        "budgets": (3, 6),
+        "states": 60,
+    },
     "local-lipschitz": {"budgets": (6, 10, 12)},
     "observed-orders": {"steps": (8, 16), "solvers": ("euler", "heun", "dpmpp-3m-exact")},
     "perturbation-ladder": {"sizes": (0.1, 1.0), "kinds": ("bias",)},

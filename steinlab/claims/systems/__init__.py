@@ -1,0 +1,1 @@
+"""Claims on the systems beside the paper: solvers, grids and tables that others propose."""
