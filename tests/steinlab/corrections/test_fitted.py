@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.corrections import auto_v1, calibrated, flow_oracle, stein
+from steinlab.corrections import auto_v1, calibrated, fitted, flow_oracle, stein
 from steinlab.corrections.directions import DIRECTIONS
 from steinlab.corrections.fitted import LEAST_STATES, calibrate, calibration_price
 from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, same_start
@@ -19,6 +20,7 @@ from steinlab.diffusion.guidance import guided, thresholded
 from steinlab.diffusion.networks import edm_denoiser
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
+from steinlab.estimates import Estimate
 from steinlab.metrics import energy_distance
 from steinlab.solvers import EULER, Candidate, get_solver
 from steinlab.solvers.loop import Run, solve
@@ -181,6 +183,17 @@ def test_a_table_that_helps_only_where_it_was_fitted_is_not_kept() -> None:
     assert {amount for step in table.steps for amount in step.move.values()} == {0.0}
     kept = calibrate(run_of(np.repeat(x[:25], 2, axis=0), LeftEuler(), law, grid), model="two")
     assert kept.note == ""  # the same table, judged where it was fitted
+
+
+@pytest.mark.parametrize(("value", "helps"), [(0.2, False), (0.085, False), (0.075, True)])
+def test_a_table_must_help_by_two_errors(
+    value: float, helps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors of 0.006 and 0.008 are 0.01 together; the plain run is at 0.1."""
+    found = iter([Estimate(0.1, 0.006), Estimate(value, 0.008)])
+    monkeypatch.setattr(fitted, "energy_distance_of_pairs", lambda *_: next(found))
+    held = SimpleNamespace(ends=lambda _: np.zeros((3, 2)), states=[np.zeros((3, 2))])
+    assert fitted._helps(held, None) is helps  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [8, 9])

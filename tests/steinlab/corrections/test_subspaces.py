@@ -37,6 +37,12 @@ def test_the_wide_subspace_is_found() -> None:
     assert np.abs(basis[:, 2:]).max() < 0.05
 
 
+def test_a_direction_counts_by_its_variance() -> None:
+    ten, two = np.array([[10.0, 0.0], [-10.0, 0.0]]), np.array([[0.0, 2.0], [0.0, -2.0]])
+    assert wide(np.concatenate([ten, two])).shape == (1, 2)  # 100 of 104, as deviations 10 of 12
+    assert wide(np.concatenate([ten, 2 * two])).shape == (2, 2)
+
+
 def test_each_subspace_is_scaled_back_by_its_own_factor() -> None:
     state = forward(LONG, T, 6000)
     off = state * np.array([1.1, 1.1, 0.85, 0.85, 0.85])
