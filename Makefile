@@ -9,7 +9,7 @@ PROFILE ?= quick
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
-.PHONY: mutants galaxies clean
+.PHONY: mutants galaxies shuffled floors audit clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -29,6 +29,25 @@ verify: setup
 # neighbours share fixtures and imports: worksteal leaves them to one worker
 test: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" --benchmark-disable
+
+# what is quick, in an order of its own each time; a failure says the seed
+SHUFFLE ?= $(shell date +%j%H%M)
+shuffled: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -m "not slow" --benchmark-disable --shuffle $(SHUFFLE) \
+	  analytic tests/analytic/test_mixtures.py tests/faults tests/steinlab/corrections tests/steinlab/test_storage.py
+
+# every dependency at the lowest version that pyproject.toml admits
+floors:
+	PYTHON=$(PYTHON) .ci/floors
+
+# advisories and licences of what is installed here, by tools in an environment of their own
+audit: setup
+	$(PYTHON) -m venv out/audit
+	out/audit/bin/python -m pip install --quiet "pip-audit>=2.7" "pip-licenses>=5"
+	$(BIN)/python -m pip list --format freeze --exclude-editable > out/installed.txt
+	out/audit/bin/pip-audit --no-deps --disable-pip -r out/installed.txt
+	out/audit/bin/pip-licenses --python $(BIN)/python --partial-match --ignore-packages steinlab \
+	  --fail-on "Affero;GPLv2;GPLv3"
 
 test-full: setup
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --benchmark-disable

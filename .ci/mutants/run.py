@@ -8,6 +8,7 @@ their tests run in forks of `server.py`. `strata.toml` says what is mutated and 
     run.py --again          copy the tree anew (tests were added) and run the survivors again
     run.py --report         only write OUT/mutants.json
     run.py --seed 1 --sample 120 --only bounds --out OTHER      another sample of a stratum
+    run.py --plan wider.toml --out OTHER                        what another plan names
 """
 
 import argparse
@@ -54,6 +55,7 @@ def main(args: list[str]) -> int:
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--sample", type=int)
+    parser.add_argument("--plan", default="strata.toml")
     parser.add_argument("--only", nargs="+", metavar="STRATUM")
     asked = parser.parse_args(args)
     out = asked.out.resolve()
@@ -83,7 +85,7 @@ def main(args: list[str]) -> int:
 
 
 def _plan(asked: argparse.Namespace) -> dict[str, Any]:
-    plan = tomllib.loads((HERE / "strata.toml").read_text(encoding="utf-8"))
+    plan = tomllib.loads((HERE / asked.plan).read_text(encoding="utf-8"))
     plan["seed"] = plan["seed"] if asked.seed is None else asked.seed
     plan["strata"] = [s for s in plan["strata"] if not asked.only or s["name"] in asked.only]
     for stratum in plan["strata"]:

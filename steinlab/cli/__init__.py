@@ -148,13 +148,15 @@ def main(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911, PLR0912 - 
             return BROKEN_PIPE  # nobody reads on, as in ``steinlab show | head``
         raise RuntimeError(f"a claim must not end the process, got SystemExit: {error}") from error
     except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        if error.filename is not None:
+            return _say(f"file must be one at hand, got {error.filename}: {reason}", 2)
         if error.errno not in (errno.EPIPE, *FULL):
             raise
         with suppress(OSError):  # what is left of the output goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:
             return BROKEN_PIPE
-        reason = os.strerror(error.errno).lower()
         return _say(f"output must be one that can be written: {reason}", 2)
     except Exception as error:
         # typer carries its own copy of click or uses the installed one: tell by the interface

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from steinlab.errors import warn
-from steinlab.workers import ATTEMPTS, Workers, completed, executor_for
+from steinlab.workers import ATTEMPTS, SerialExecutor, Workers, completed, executor_for
 
 DIES = "__import__('os').kill(__import__('os').getpid(), 9)"
 
@@ -42,6 +42,14 @@ def test_a_job_that_always_dies_ends_the_run() -> None:
             list(completed(executor, eval, [DIES]))
         assert isinstance(executor, Workers)
         assert executor.deaths == ATTEMPTS
+
+
+def test_here_a_call_begins_when_the_one_before_is_answered() -> None:
+    begun: list[int] = []
+    answers = completed(SerialExecutor(), begun.append, [1, 2, 3])
+    assert next(answers) == (1, None)
+    assert begun == [1]
+    assert [job for job, _ in answers] == [2, 3]
 
 
 PARENT = """

@@ -182,6 +182,7 @@ def test_lines_return_and_old_ones_need_no_checksum(tmp_path: Path) -> None:
     file.write_text('{"a": 1}\n')
     append_line(file, {"b": 0.1, "sum": "mine"})
     assert read_lines(file) == [{"a": 1}, {"b": 0.1, "sum": "mine"}]
+    assert file.read_bytes().startswith(b'{"a": 1}\n{"b": 0.1, ')
 
 
 def test_a_cut_line_stays_and_the_next_is_whole(tmp_path: Path, capsys: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steinlab.corrections import stein, tweedie
+from steinlab.corrections import CORRECTIONS, stein, tweedie
 from steinlab.corrections.calibrated import Calibrated, Table, table_of
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
@@ -50,6 +50,8 @@ def test_a_table_of_another_model_solver_or_grid_is_refused(tmp_path: Path) -> N
     made.save(file)
     with pytest.raises(InputError, match="table must be of the model digits, got plane"):
         Table.load(file, model="digits")
+    with pytest.raises(InputError, match="table must be of the model zebras, got plane"):
+        Table.load(file, model="zebras")
     with pytest.raises(InputError, match="table must be of the solver euler, got dpmpp-2m"):
         run(Calibrated(made), "euler")
     with pytest.raises(InputError, match="table must be of this grid"):
@@ -119,6 +121,8 @@ def test_a_sub_batch_estimates_from_the_first_states_alone() -> None:
     alone = solve(PLANE, X[:50], GRID, get_solver("dpmpp-2m"), correction=tweedie())
     assert part.estimate == alone.diagnostics[0].estimate
     assert part.estimate != run(tweedie()).diagnostics[0].estimate
+    ahead = run(CORRECTIONS["stein-lookahead"](states=50)).diagnostics[0]
+    assert ahead.evaluations == 50 / 200
 
 
 def test_a_target_error_stops_at_the_smallest_sub_batch_that_reaches_it() -> None:

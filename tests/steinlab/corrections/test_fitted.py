@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,16 @@ import pytest
 import torch
 
 from analytic import GaussianMixture, NoiseLevel
-from steinlab.corrections import auto_v1, calibrated, flow_oracle, stein
+from steinlab.corrections import auto_v1, calibrated, fitted, flow_oracle, stein
 from steinlab.corrections.directions import DIRECTIONS
-from steinlab.corrections.fitted import LEAST_STATES, calibrate
+from steinlab.corrections.fitted import LEAST_STATES, calibrate, calibration_price
 from steinlab.corrections.flow_oracle import LIMIT, FlowFit, least_squares, same_start
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.guidance import guided, thresholded
 from steinlab.diffusion.networks import edm_denoiser
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
+from steinlab.estimates import Estimate
 from steinlab.metrics import energy_distance
 from steinlab.solvers import EULER, Candidate, get_solver
 from steinlab.solvers.loop import Run, solve
@@ -183,6 +185,17 @@ def test_a_table_that_helps_only_where_it_was_fitted_is_not_kept() -> None:
     assert kept.note == ""  # the same table, judged where it was fitted
 
 
+@pytest.mark.parametrize(("value", "helps"), [(0.2, False), (0.085, False), (0.075, True)])
+def test_a_table_must_help_by_two_errors(
+    value: float, helps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors of 0.006 and 0.008 are 0.01 together; the plain run is at 0.1."""
+    found = iter([Estimate(0.1, 0.006), Estimate(value, 0.008)])
+    monkeypatch.setattr(fitted, "energy_distance_of_pairs", lambda *_: next(found))
+    held = SimpleNamespace(ends=lambda _: np.zeros((3, 2)), states=[np.zeros((3, 2))])
+    assert fitted._helps(held, None) is helps  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("count", [8, 9])
 def test_the_price_is_what_is_called(count: int) -> None:
     """Calls of whole batches, weighted by their states: counted by the denoiser itself."""
@@ -196,6 +209,8 @@ def test_the_price_is_what_is_called(count: int) -> None:
     weighing = Weighing(PLANE)
     table = calibrate(run_of(x, solver, weighing), model="plane", substeps=3)
     assert table.evaluations == pytest.approx(weighing.calls / count, rel=1e-12)
+    runs = 2 - (count // 2) / count  # of the solver: one half is fitted on, the other judges twice
+    assert table.evaluations == pytest.approx(calibration_price(solver, GRID, 3, runs), rel=1e-12)
     fix = auto_v1(states=count)
     done = solve(PLANE, start(4 * count), GRID, solver, correction=fix).diagnostics
     full = calibrate(run_of(start(4 * count)[:count], solver), model="plane").evaluations

@@ -71,6 +71,13 @@ def test_the_shift_is_shrunk_by_its_own_error() -> None:
     share = float((out - alone)[0] @ whole / (whole @ whole))
     assert share == pytest.approx(1 - len(basis) / found, rel=1e-9)
     assert 0.1 < share < 0.97
+    assert f"shifted by {np.linalg.norm((out - alone)[0]):.3g}: chi-squared" in done.note
+
+
+def test_it_scales_where_law_matching_would() -> None:
+    """From two errors on, both; a defect of three errors is scaled, one of one is not."""
+    assert LawMatchedMoments().significance == LawMatched().significance == 2.0
+    assert LawMatchedMoments().shift_significance == 2.0
 
 
 def test_neutral_for_exact_states() -> None:

@@ -37,6 +37,12 @@ def test_the_wide_subspace_is_found() -> None:
     assert np.abs(basis[:, 2:]).max() < 0.05
 
 
+def test_a_direction_counts_by_its_variance() -> None:
+    ten, two = np.array([[10.0, 0.0], [-10.0, 0.0]]), np.array([[0.0, 2.0], [0.0, -2.0]])
+    assert wide(np.concatenate([ten, two])).shape == (1, 2)  # 100 of 104, as deviations 10 of 12
+    assert wide(np.concatenate([ten, 2 * two])).shape == (2, 2)
+
+
 def test_each_subspace_is_scaled_back_by_its_own_factor() -> None:
     state = forward(LONG, T, 6000)
     off = state * np.array([1.1, 1.1, 0.85, 0.85, 0.85])
@@ -60,6 +66,15 @@ def test_one_dimension_is_law_matching_of_the_state() -> None:
     rng = np.random.default_rng(0)
     ours, theirs = LawMatchedSubspaces()(step, rng)[0], LawMatched(part="state")(step, rng)[0]
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+def test_the_solver_keeps_its_coefficient() -> None:
+    off, exact = step_at(1.2 * forward(LONG, T, 400)), step_at(forward(LONG, T, 400))
+    clean = Step(LONG, EULER, off.x, S, NoiseLevel(1.0, 0.0), (), off.candidate)
+    for step, said in ((off, "scales"), (exact, "within their errors"), (clean, "declined")):
+        done = LawMatchedSubspaces(significance=6.0)(step, np.random.default_rng(0))[1]
+        assert said in done.note
+        assert done.gamma == 1.0
 
 
 def test_evaluations_are_counted_and_bad_options_named() -> None:

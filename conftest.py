@@ -1,0 +1,63 @@
+"""Hypothesis profiles, the thread count and the order, for every test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("long", deadline=None, max_examples=2000)
+os.environ.pop("COLUMNS", None)  # tables have the width of a pipe, whatever the terminal
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+PACKAGES = ("analytic", "steinlab", "toy_models", "gpu_models")
+
+
+def pytest_collect_file(file_path: Path) -> None:
+    """Import a module whose doctests run by its name: pytest would run a second copy of it."""
+    words = file_path.relative_to(Path(__file__).parent).with_suffix("").parts
+    if file_path.suffix == ".py" and words[0] in PACKAGES and words[-1] != "__main__":
+        import_module(".".join(words).removesuffix(".__init__"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that runs the files, and the tests of each, in another order."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="order by this seed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle; the tests of a file stay together, for they share what it sets up."""
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        rng = Random(seed)
+        places = {file: rng.random() for file in dict.fromkeys(item.path for item in items)}
+        rng.shuffle(items)
+        items.sort(key=lambda item: places[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """A shell starts a background job with interrupts ignored, which tests would inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_torch_thread() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
