@@ -10,6 +10,7 @@ from typing import Any
 from gpu_models.claims.correction_cost import AIM, prices, timed
 from gpu_models.claims.gains import outcomes
 from gpu_models.claims.neural_coefficient import PROBES, largest
+from gpu_models.pages import entrants
 from gpu_models.pages.study_table import (
     CLEAR,
     RULES,
@@ -437,6 +438,10 @@ def page(study: Stored, folder: Path) -> str:
         "\n".join(filled(f"- {one}", "  ") for one in findings(study, folder)),
         filled(LEGEND.format(floor=floor(study), cap=LARGEST)),
     ]
+    second = read(folder / "entrants")
+    if second is not None:
+        told = map(filled, entrants.words(second))
+        parts += ["## Entrants, over the best plain solver", *told, entrants.rows(second)]
     for title, words, text in sections(study, folder):
         if text:
             parts += [f"## {title}", *([filled(words)] if words else []), text]

@@ -44,13 +44,10 @@ def table(study: Stored) -> str:
         name for name in QUANTITIES if any(name in run for run in study.runs.values())
     ):
         lines.append(f"{quantity}, by evaluations: {study.size.evaluations}")
-        plain = [
-            [_best(study, one, n, quantity) for one in BASELINES] for n in study.size.evaluations
-        ]
-        best = [_better(row, quantity) for row in plain]
+        best = [best_plain(study, n, quantity) for n in study.size.evaluations]
         lines.append(_line("best baseline", best))
         for entrant in (one for one in study.size.entrants if one not in BASELINES):
-            values = [_best(study, entrant, n, quantity) for n in study.size.evaluations]
+            values = [on_better_grid(study, entrant, n, quantity) for n in study.size.evaluations]
             pairs = against_best(study, entrant, quantity)
             extra = fmean([pair.other["extra"] for pair in pairs] or [0.0])
             name = f"{entrant} (+{extra:.2f})" if extra else entrant
@@ -63,8 +60,14 @@ def _better(values: Sequence[float], quantity: str) -> float:
     return (max if quantity in SHARES else min)(known, default=math.nan)
 
 
-def _best(study: Stored, entrant: str, evaluations: int, quantity: str) -> float:
-    """Return a run's mean over seeds on its better grid; NaN where there is none."""
+def best_plain(study: Stored, evaluations: int, quantity: str) -> float:
+    """Return the best baseline's mean over seeds on its better grid; NaN where there is none."""
+    own = [on_better_grid(study, one, evaluations, quantity) for one in BASELINES]
+    return _better(own, quantity)
+
+
+def on_better_grid(study: Stored, entrant: str, evaluations: int, quantity: str) -> float:
+    """Return an entrant's mean over seeds on its better grid; NaN where there is none."""
     found: dict[str, list[float]] = {}
     for cell, record in study.runs.items():
         own = (*competitor(entrant), evaluations)

@@ -104,6 +104,9 @@ def compare(  # noqa: PLR0917
     if rows:
         end = "" if spec.end == "zero" else ", ends at the least noisy level"
         title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}{end}"
+        price = max((row.searched["evaluations"] for row in rows if row.searched), default=0)
+        if price:
+            title += f"; each grid searched with at most {price} evaluations per state"
         corrected = [row for row in rows if row.correction.name != "none" or row.stopped]
         details = [_coefficients(corrected)] if corrected else []
         show(_table(rows, title), *details, target=target)

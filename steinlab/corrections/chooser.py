@@ -44,9 +44,8 @@ from steinlab.solvers.base import Solver
 from steinlab.solvers.loop import Run
 from steinlab.solvers.plans import Plan, evaluations_on
 from steinlab.solvers.registry import get_solver
-from steinlab.solvers.scalars import has_signal
 from steinlab.solvers.step import NoCorrection
-from steinlab.solvers.unit_speed import UnitSpeed
+from steinlab.solvers.unit_speed import begins
 
 CANDIDATES = ("euler", "dpmpp-2m", "dpmpp-3m-exact", "unipc-2", "ipndm-3", "unit-speed-3")
 
@@ -63,7 +62,7 @@ def candidates(solver: Solver | Plan, grid: Grid) -> Iterator[Solver | Plan]:
     """Yield the asked solver, then the others that can begin where the grid does."""
     yield solver
     for one in (get_solver(name) for name in CANDIDATES if name != solver.name):
-        if has_signal(grid[0]) or not isinstance(one, UnitSpeed):
+        if begins(one, grid[0]):
             yield one
 
 

@@ -17,7 +17,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -202,6 +202,9 @@ def _ays(_process: Process, n: int, *, table: str = "sd15") -> np.ndarray:
     return np.asarray(np.exp(np.interp(place, np.arange(len(values)), np.log(values))))
 
 
+RANGE = ("sigma_min", "sigma_max")
+"""Options that give the ends of a grid in ``sigma / alpha``."""
+
 GRIDS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
     {"karras": _karras, "logsnr": _logsnr, "time-uniform": _time_uniform, "quadratic": _quadratic}
 )
@@ -228,6 +231,17 @@ ALL_GRIDS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
 """Every discretisation by name: ``(process, n, **options) -> n`` decreasing ratios over the
 process's range; the shifts and :data:`TABLES` have ranges of their own."""
 
+_ALL_SEARCH: Mapping[str, Any] = {"levels": 61.0, "teacher": "ipndm-4"}
+
+SEARCHED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "gits": {**_ALL_SEARCH, "g": 1.15, "cost": "distance"},
+        "oss": _ALL_SEARCH,
+        "descent": _ALL_SEARCH,
+    }
+)
+"""Grids that :mod:`steinlab.solvers.searched_grids` finds on a law or model, with their options:
+``levels``, the number of candidates, and ``teacher``, the solver that visits them."""
 
 DATA = "data"
 """In place of a number, :data:`OF_DATA`: what the law or model at hand has."""
@@ -278,6 +292,31 @@ def given_steps(grid: Any) -> int | None:
     return len(options[name]) - 1 if name in GIVEN else None
 
 
+class Searched(NamedTuple):
+    """A grid of :data:`SEARCHED`: the candidates' grid and number, and how they are searched."""
+
+    name: str
+    base: dict[str, Any]
+    levels: int
+    options: dict[str, Any]
+
+
+def searched(grid: Any) -> Searched | None:
+    """Return what a grid of :data:`SEARCHED` asks for; None for every other.
+
+    Examples
+    --------
+    >>> searched("gits:g=1,sigma_max=40")
+    Searched(name='gits', base={'name': 'karras', 'sigma_max': 40.0}, levels=61, options={'g': 1.0})
+    """
+    name, options = _parsed(grid, "grid")
+    if name not in SEARCHED:
+        return None
+    ends = {key: options.pop(key) for key in ("start", *RANGE) if key in options}
+    levels = int(options.pop("levels", SEARCHED[name]["levels"]))
+    return Searched(name, {"name": "karras", **ends}, levels, options)
+
+
 def with_data(grid: Any, deviation: Callable[[], float]) -> str:
     """Return a grid's canonical name, the data's deviation in the place of the word ``data``.
 
@@ -319,7 +358,9 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
         return name, {name: _values(tail.split(","), f"{field}: {name}")}
     kinds = 'a name or an object such as {"name": "karras", "rho": 5}, or a list of sigma/alpha'
     name, given = named(grid, field, kinds)
-    return name, _options(one_of(field, name, ALL_GRIDS, "docs/grids.md"), given, field)
+    return name, _options(
+        one_of(field, name, [*ALL_GRIDS, *SEARCHED], "docs/grids.md"), given, field
+    )
 
 
 def _values(values: Any, path: str) -> tuple[float, ...]:
@@ -349,12 +390,13 @@ def _values(values: Any, path: str) -> tuple[float, ...]:
 
 
 def _options(name: str, given: Mapping[str, Any], field: str) -> dict[str, Any]:
-    make = ALL_GRIDS[name]
-    known = {p.name: p.default for p in inspect.signature(make).parameters.values() if p.kind == 3}
-    if name not in TABLES:
-        known.setdefault("start", 1.0)
-    if name not in TABLES and "start" not in inspect.signature(make).parameters:
-        known.update(sigma_min=1.0, sigma_max=1.0)
+    if name in SEARCHED:
+        known = dict(SEARCHED[name])
+    else:
+        made = inspect.signature(ALL_GRIDS[name]).parameters.values()
+        known = {p.name: p.default for p in made if p.kind == 3}
+    if name not in TABLES and "start" not in known:
+        known |= dict.fromkeys(("start", *RANGE), 1.0)
     options: dict[str, Any] = {}
     for key, value in sorted(given.items()):
         default = known[one_of(f"{field} {name}: option", key, known)]
@@ -430,6 +472,11 @@ def make_grid(
         raise ValueError(f"steps must be a whole number, got {steps!r}")
     if steps < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
+    if name in SEARCHED:
+        raise InputError(
+            f"grid {name} must be searched on a law or model, as steinlab compare does; the "
+            "searched_grid of its --json is a grid of given levels"
+        )
     make = ALL_GRIDS[name]
     if "start" not in inspect.signature(make).parameters:
         process = _cut(process, options)

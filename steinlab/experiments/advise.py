@@ -1,9 +1,12 @@
 r"""Solver, grid, correction and expected error at a budget: for a spectrum, a loss curve or a law.
 
 *A spectrum*, the standard deviations of Gaussian data along their axes, is decided in closed form:
-the flow error of every solver and grid (:mod:`steinlab.solvers.gaussian_runs`), without an error of
-its own. *A loss curve* ``V(S) = E|x_star - D|^2`` at ratios ``S = sigma / alpha`` is first turned
-into the spectrum of Gaussian data with that loss,
+the flow error of every solver and grid, without an error of its own. A step multiplies each axis by
+a number, so one run of states on the axes tells all: ``+-sqrt(n_k) s_k e_k`` for ``n_k`` axes of
+deviation ``s_k``. Their second moments are those of an infinite batch, so that solvers that take
+their speed from the batch are told too, as on large ones; :data:`EXACT`, which errs on no Gaussian,
+only where it is asked for. *A loss curve* ``V(S) = E|x_star - D|^2`` at ratios
+``S = sigma / alpha`` is first turned into the spectrum of Gaussian data with that loss,
 
     V(S) = sum_k n_k l_k S^2 / (l_k + S^2),    n_k >= 0 by least squares of relative errors,
 
@@ -52,15 +55,21 @@ from steinlab.experiments.specs.fields import (
 from steinlab.metrics import student
 from steinlab.solvers import SOLVERS, get_solver
 from steinlab.solvers.base import require_path
-from steinlab.solvers.gaussian_runs import flow_output, forward_law, gaussian_run
-from steinlab.solvers.loop import Run
+from steinlab.solvers.gaussian_runs import flow_output, forward_law
+from steinlab.solvers.loop import Run, solve
 from steinlab.solvers.plans import evaluations_on, run_within
 from steinlab.solvers.step import NoCorrection
+from steinlab.solvers.unit_speed import begins
 from steinlab.storage import MAX_SEED
 
 GRIDS = ("karras", "karras:rho=3", "logsnr")
-CANDIDATES = ("euler", "heun", "dpmpp-2m", "dpmpp-3m-exact", "unipc-2", "ipndm-3")
-"""Solvers that a pilot chooses among; of a spectrum every solver is computed."""
+CANDIDATES = (
+    *("euler", "heun", "dpmpp-2m", "dpmpp-3m-exact", "unipc-2", "ipndm-3"),
+    *("unit-speed-2", "unit-speed-3"),
+)
+"""Solvers that a pilot chooses among; of a spectrum every solver is computed but :data:`EXACT`."""
+
+EXACT = "unit-speed-1c"
 
 STATES = 96
 LEAST_STATES, SUBSTEPS = 16, 4
@@ -80,7 +89,8 @@ class Choice:
     """A candidate with its flow error; ``low`` and ``high`` are equal to it where it is exact.
 
     ``correction`` is ``none``, or the pilot as a SPEC.json names it, with as many states as here: a
-    smaller pilot may decline where this one gains.
+    smaller pilot may decline where this one gains. ``chosen_by`` is the error on the states that
+    chose: on the small side for the winner, and all that is known of the others.
     """
 
     solver: str
@@ -90,6 +100,7 @@ class Choice:
     error: float
     low: float
     high: float
+    chosen_by: float
 
 
 @dataclass(frozen=True)
@@ -207,21 +218,24 @@ def _of_spectrum(
     process = PROCESSES[one_of("process", name, PROCESSES)]
     law = GaussianMixture(np.ones(1), np.zeros((1, len(deviations))), deviations[None] ** 2)
     found = []
-    solvers = each(fields.get("solvers", list(SOLVERS)), "solvers", text)
+    every = [name for name in SOLVERS if name != EXACT]
+    solvers = each(fields.get("solvers", every), "solvers", text)
     for solver, grid in itertools.product(solvers, grids):
         one = get_solver(solver, process, field="solvers")
-        coupled = getattr(one, "noises", 0) or getattr(one, "couples_batch", False)
-        if coupled or not one.ends_at_zero:
-            continue  # no affine map of a single state, or a run that needs another's last step
+        if getattr(one, "noises", 0) or not one.ends_at_zero:
+            continue  # a run without a flow, or one that needs another's last step
         try:
             plan, levels = run_within(one, process, grid, evaluations)
         except InputError:
             continue
+        if not begins(one, levels[0]):
+            continue
         start, end = forward_law(law, levels[0]), flow_output(law, levels[0], levels[-1])
-        gaps = gaussian_run(law, plan, levels).gains[-1] * start.deviations - end.deviations
-        error = math.sqrt(float(counts @ gaps**2))
+        axes = np.diag(np.sqrt(counts) * start.deviations)
+        ends = solve(law, np.concatenate([axes, -axes]), levels, plan).state[: len(axes)]
+        error = float(np.linalg.norm(np.diag(ends) - np.sqrt(counts) * end.deviations))
         spent = evaluations_on(plan, levels)
-        found.append(Choice(one.name, grid, "none", spent, error, error, error))
+        found.append(Choice(one.name, grid, "none", spent, error, error, error, error))
     ranked = _ranked(found, evaluations)
     spread, why = math.sqrt(float(counts @ deviations**2)), f"closed form, {len(found)} runs"
     return Advice(ranked[0], tuple(ranked[1 : 1 + OTHERS]), spread, 0, why)
@@ -264,7 +278,8 @@ def _piloted(
             _, plan, _, levels = next(runs_of(replace(spec, solvers=(entry,))))
         except InputError:
             continue  # the budget pays for no step of it
-        runs.append((entry.label, spec.grid, Run(denoiser, np.empty(0), levels, plan)))
+        if begins(entry.solver, levels[0]):
+            runs.append((entry.label, spec.grid, Run(denoiser, np.empty(0), levels, plan)))
     if not runs:
         raise InputError(f"evaluations must pay for a step of some solver, got {evaluations}")
     tops, ends = zip(*((run.grid[0].ratio, run.grid[-1].ratio) for *_, run in runs), strict=True)
@@ -283,7 +298,8 @@ def _piloted(
         pilot = {"name": "pilot", "states": states}
         for fix, errors in (("none", plain), (pilot, moved)):
             if fix == "none" or improves(moved, plain):
-                found.append((Choice(label, grid, fix, spent, *_interval(errors)), flow))
+                interval = _interval(errors)
+                found.append((Choice(label, grid, fix, spent, *interval, interval[0]), flow))
     found.sort(key=lambda one: one[0].error)
     best, flow = found[0]
     table = flow.table(FITTED, "advice") if best.correction != "none" else None

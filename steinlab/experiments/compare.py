@@ -20,7 +20,7 @@ import numpy as np
 
 from steinlab.corrections.calibrated import Calibrated, Table
 from steinlab.corrections.fitted import FittedOnTheRun, calibrate, promise
-from steinlab.diffusion.grids import Grid, make_grid
+from steinlab.diffusion.grids import Grid, Searched, given_grid, grid_name, make_grid, searched
 from steinlab.diffusion.models import noised_rows
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.diffusion.spread import seen_variance
@@ -44,12 +44,15 @@ from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.base import noises
+from steinlab.solvers.fitted_steps import FAMILIES, Numbers, fit
 from steinlab.solvers.inversion import there_and_back
+from steinlab.solvers.linear_family import LinearTable, fit_table
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
 from steinlab.solvers.plans import run_within
-from steinlab.solvers.reference_flow import fingerprint
+from steinlab.solvers.reference_flow import fingerprint, trajectory
+from steinlab.solvers.searched_grids import STATES, Counted, Found, search_grid
 from steinlab.solvers.unit_speed import Curve
-from steinlab.storage import Store, key_of, read_json, sources_key
+from steinlab.storage import Store, cache, key_of, read_json, sources_key
 from steinlab.workers import completed, executor_for
 
 __all__ = ["Row", "compare", "to_json"]
@@ -62,6 +65,7 @@ class _Task:
     asked: int
     grid: Grid
     correction: CorrectionSpec
+    searched: int = 0  # evaluations per state that its grid cost
 
     @property
     def label(self) -> str:
@@ -126,18 +130,19 @@ class Comparison:
     ) -> None:
         self.spec = spec
         self.subject = subject_of(spec)
-        self.tasks = [
-            _Task(*run, one) for run in runs_of(spec) for one in spec.corrections_of(run[0])
-        ]
+        self.tasks = list(_tasks(spec))
         if against is not None:
             alone = replace(spec, solvers=against[:1])
-            base = [_Task(*run, against[1]) for run in runs_of(alone)]
+            base = _tasks(alone, *against[1:])
             self.tasks += [task for task in base if task not in self.tasks]
         for task in self.tasks:
             made = task.correction.make()
             curve = getattr(task.solver.solver, "curve", None)
             if curve is not None:
                 curve.require_model(subject_name(spec))
+            for table in (task.solver.numbers, task.solver.solver):
+                if isinstance(table, Numbers | LinearTable):
+                    table.require(subject_name(spec), task.grid)
             if isinstance(made, Calibrated):
                 solvers = [one.name for one in task.plan.solvers]
                 made.table.require(subject_name(spec), solvers, task.grid)
@@ -173,13 +178,44 @@ class Comparison:
         return row
 
 
+def _tasks(spec: CompareSpec, *corrections: CorrectionSpec) -> Iterator[_Task]:
+    """Yield every run with its corrections, or with these, and what its grid cost."""
+    for entry, plan, asked, grid in runs_of(spec):
+        wanted = searched(spec.grid)
+        price = _search(spec, plan, wanted).evaluations if wanted else 0
+        yield from (
+            _Task(entry, plan, asked, grid, one, price)
+            for one in corrections or spec.corrections_of(entry)
+        )
+
+
+def _search(spec: CompareSpec, plan: Plan, wanted: Searched) -> Found:
+    """Search the grid of a plan; what was found is kept between runs."""
+    subject, zero = subject_of(spec), spec.end == "zero"
+    noisiest = make_grid(subject.process, wanted.base, 1, final_zero=zero)[0]
+    x = subject.start(noisiest, STATES, rng_of(spec.seed, "grid"))
+    answers = fingerprint(subject.denoiser, subject.dim, subject.process)
+    solvers = [one.name for one in plan.solvers]
+    key = key_of(subject.name, answers, spec.grid, solvers, zero, x, sources_key(__name__))
+    store = cache("grids")
+    kept = store.get(key, key)
+    if kept is not None:
+        return Found(given_grid(subject.process, kept[0]), kept[1])
+    found = search_grid(spec.grid, subject.denoiser, x, subject.process, plan, final_zero=zero)
+    store.put(key, key, ([level.ratio for level in found.grid], found.evaluations))
+    return found
+
+
 def runs_of(spec: CompareSpec) -> Iterator[tuple[SolverSpec, Plan, int, Grid]]:
-    """Yield every solver on every budget."""
+    """Yield every solver on every budget, on the grid that is searched for it if one is."""
     process = spec.model.process(spec.schedule) if spec.model else PROCESSES[spec.schedule]
+    wanted = searched(spec.grid)
+    outline = grid_name(wanted.base) if wanted else spec.grid
     for asked, entry in itertools.product(spec.evaluations, spec.solvers):
         how: Any = {"start": entry.start, "finish": entry.finish, "final_zero": spec.end == "zero"}
         try:
-            plan, grid = run_within(entry.solver, process, spec.grid, asked, **how)
+            plan, grid = run_within(entry.solver, process, outline, asked, **how)
+            grid = _search(spec, plan, wanted).grid if wanted else grid
         except InputError:
             raise
         except ValueError as error:  # levels that the process does not have
@@ -233,6 +269,39 @@ def calibrate_table(spec: CompareSpec) -> Table:
     subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
     x = subject.start(grid[0], spec.samples, rng)
     return calibrate(Run(subject.denoiser, x, grid, plan, rng), model=subject_name(spec))
+
+
+def fit_linear(spec: CompareSpec) -> LinearTable:
+    """Return the linear steps that follow the flow of the first budget's grid, fitted.
+
+    Its states are ``samples`` fresh ones; a fine run stands for the flow. The solver says how many
+    steps the budget pays for, and the least of its error is that of the family.
+    """
+    _, _, _, grid = next(runs_of(spec))
+    subject, rng = subject_of(spec), rng_of(spec.seed, "linear")
+    x, counted = subject.start(grid[0], spec.samples, rng), Counted(subject.denoiser)
+    _, *targets = trajectory(counted, x, grid)
+    table = fit_table(counted, x, grid, targets, subject_name(spec))
+    return replace(table, spent=counted.calls)
+
+
+def calibrate_solver(spec: CompareSpec, name: str) -> Numbers:
+    """Return the numbers of a fitted solver, on ``samples`` fresh states.
+
+    Its grid is that of the first budget for the solver's price, or for DPM-Solver-v3 the process's
+    levels in :data:`CURVE_STEPS` steps.
+    """
+    subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
+    process = PROCESSES[spec.schedule]
+    if name in FAMILIES:
+        family = FAMILIES[name]
+        solver = family.make(lambda _: family.start, process)
+        zero = spec.end == "zero"
+        _, grid = run_within(solver, process, spec.grid, spec.evaluations[0], final_zero=zero)
+    else:
+        grid = make_grid(subject.process, "logsnr", CURVE_STEPS, final_zero=False)
+    x = subject.start(grid[0], spec.samples, rng)
+    return fit(name, subject.denoiser, x, grid, process, model=subject_name(spec))
 
 
 CURVE_STEPS = 48
@@ -312,6 +381,7 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
         stopped=str(stop) if stop else "",
         end=spec.end,
         noise=noise,
+        searched=_searched(task) if task.searched else None,
     )
 
 
@@ -320,6 +390,12 @@ def _back(task: _Task, bench: Bench) -> Callable[[np.ndarray], np.ndarray] | Non
     if len(task.grid) < 3 and not task.grid[-1].sigma:
         return None
     return lambda x: there_and_back(bench.subject.denoiser, x, task.grid, task.plan)
+
+
+def _searched(task: _Task) -> dict[str, Any]:
+    """Return what a search found, as JSON."""
+    ratios = [level.ratio for level in task.grid]
+    return {"sigmas": ratios, "evaluations": task.searched, "states": STATES}
 
 
 def _note(task: _Task, bench: Bench, noise: Noise | None) -> str:

@@ -20,6 +20,7 @@ class Row:
 
     Standard errors of corrected rows hold the noise of the estimated coefficients, ``noise``.
     Metrics and floors with ``data_`` are those of a network's samples to the law of its data.
+    ``searched`` holds the ratios of a searched grid, and what it cost per state looked at.
     """
 
     solver: SolverSpec
@@ -35,6 +36,7 @@ class Row:
     stopped: str = ""
     end: str = "zero"
     noise: Noise | None = None
+    searched: Mapping[str, Any] | None = None
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -52,8 +54,10 @@ def to_json(row: Row) -> dict[str, Any]:
         },
         "coefficient_noise": _noise(row),
     }
-    if row.solver.curve:
-        out["curve"] = row.solver.curve
+    if row.solver.file:
+        out[row.solver.kind] = row.solver.file
+    if row.searched:
+        out["searched_grid"] = dict(row.searched)
     if data := {k[len(DATA) :]: v for k, v in row.floor.items() if k.startswith(DATA)}:
         out["data_noise_floor"] = _metrics(data)
     return out

@@ -118,7 +118,9 @@ def _in_time(process: Process) -> Quadrature:
     return quadrature
 
 
-def _weights(quadrature: Quadrature) -> Weights:
+def combining_slopes(quadrature: Quadrature) -> Weights:
+    """Return the coefficients of the method that integrates slopes by a quadrature."""
+
     def weights(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> LinearStep:
         s = levels[0]
         step = first_order(s, t)
@@ -146,7 +148,7 @@ def adams(
         f"{family}-{nodes}",
         order=min(full_order, 2),
         depth=nodes - 1,
-        weights=_weights(quadrature),
+        weights=combining_slopes(quadrature),
         full_order=full_order,
         ends_at_zero=ends_at_zero or nodes == 1,
     )
@@ -179,11 +181,11 @@ IPNDM = tuple(adams("ipndm", n, _fixed, full_order=min(n, 2)) for n in (1, 2, 3,
 IPNDM_V = tuple(adams("ipndm-v", n, _in_ratio, full_order=n) for n in (1, 2, 3, 4))
 
 DPM_2M = LinearMultistep(
-    "dpm-2m", order=2, depth=1, weights=_weights(_published), ends_at_zero=False
+    "dpm-2m", order=2, depth=1, weights=combining_slopes(_published), ends_at_zero=False
 )
 """DPM-Solver's two-step method in noise form, midpoint."""
 
 DPM_3M = LinearMultistep(
-    "dpm-3m", order=2, depth=2, weights=_weights(_published), ends_at_zero=False
+    "dpm-3m", order=2, depth=2, weights=combining_slopes(_published), ends_at_zero=False
 )
 """DPM-Solver's three-step method in noise form as published; of order two, as ``dpmpp-3m`` is."""

@@ -10,12 +10,16 @@ from steinlab.diffusion.processes import Process, get_process
 from steinlab.errors import InputError, one_of, quote
 from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, DPM_2M, DPM_3M, IPNDM, IPNDM_V, deis_tab
 from steinlab.solvers.base import Solver
+from steinlab.solvers.compensated import Compensated, dc
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
+from steinlab.solvers.parallel import EPD_2, amed
+from steinlab.solvers.pfdiff import PFDIFF, pfdiff
 from steinlab.solvers.pndm import pndm
+from steinlab.solvers.richardson import RX
 from steinlab.solvers.runge_kutta import TABLEAUX, runge_kutta
-from steinlab.solvers.single import AT_FRACTION, SINGLE, TwoStage, on_process
+from steinlab.solvers.single import SINGLE, TwoStage, on_process
 from steinlab.solvers.stochastic import STOCHASTIC as _STOCHASTIC
 from steinlab.solvers.stochastic import stochastic_on
 from steinlab.solvers.unipc import UNIPC
@@ -33,6 +37,9 @@ _FAMILIES: tuple[tuple[Solver, ...], ...] = (
     IPNDM,
     IPNDM_V,
     UNIT_SPEED,
+    (PFDIFF,),
+    RX,
+    (EPD_2,),
 )
 
 SOLVERS: Mapping[str, Solver] = MappingProxyType(
@@ -42,12 +49,17 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
 
 ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
     {f"deis-tab-{nodes}": partial(deis_tab, nodes) for nodes in (1, 2, 3, 4)}
-    | {solver.name: partial(on_process, solver) for solver in SINGLE}
+    | {solver.name: partial(on_process, solver) for solver in (*SINGLE, *RX, EPD_2)}
     | {"pndm": pndm}
     | {name: partial(runge_kutta, name) for name in TABLEAUX}
 )
 """Solvers built for a process: they integrate in its time, or place their stages on it. Those that
 are not in :data:`SOLVERS` need one."""
+
+AT_FRACTION: Mapping[str, Callable[[str], Solver]] = MappingProxyType(
+    {"dpm-2": TwoStage.of, "dpmpp-2s": TwoStage.of, "amed": amed, "pfdiff": pfdiff, "dc": dc}
+)
+"""Solvers with a number in their name, ``NAME@R``: where the stage lies, or DC-Solver's ratio."""
 
 SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
 """Every deterministic solver of this package: they follow the flow."""
@@ -77,7 +89,7 @@ def get_solver(
     ----------
     name : Solver or str
         One of :data:`SOLVER_IDS`, :data:`STOCHASTIC` or :data:`ALIASES`, an id that another package
-        registers, or ``dpm-2@R``, ``dpmpp-2s@R`` with the stage at the fraction ``R`` of the step.
+        registers, or a family of :data:`AT_FRACTION` with its number, ``NAME@R``.
     process : Process or str, optional
         The process of the grid, or its name. ``deis-tab-N``, ``pndm`` and ``rk-*`` need its time.
         Single-step solvers place their stages on it; without it they interpolate ``log alpha`` and
@@ -107,10 +119,12 @@ def get_solver(
     process = process if process is None else get_process(process)
     if name.partition("@")[0] in AT_FRACTION and "@" in name:
         try:
-            solver = TwoStage.of(name)
+            solver = AT_FRACTION[name.partition("@")[0]](name)
         except ValueError as error:
             raise InputError(f"{field}: {error}") from None
-        return solver if process is None else on_process(solver, process)
+        if process is not None and hasattr(solver, "between"):
+            solver = on_process(solver, process)
+        return solver.on(process) if isinstance(solver, Compensated) else solver
     _require_order(name, field)
     name = ALIASES.get(name, name)
     if name in STOCHASTIC:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
@@ -35,7 +35,8 @@ from steinlab.solvers.scalars import exp, has_both
 Between = Callable[[NoiseLevel, NoiseLevel, float], NoiseLevel]
 """``(s, t, c) -> level`` with ``lam = lam_s + c (lam_t - lam_s)``."""
 
-Staged = TypeVar("Staged", bound="Dpm2 | SingleStep | TwoStage")
+Staged = TypeVar("Staged", bound=Any)
+"""A solver with a field ``between``, by which it places its stages."""
 
 
 def geometric(s: NoiseLevel, t: NoiseLevel, c: float) -> NoiseLevel:
@@ -55,6 +56,18 @@ def along(process: Process) -> Between:
         return process.level_at(s.ratio ** (1 - c) * t.ratio**c)
 
     return between
+
+
+def fraction_of(name: str, most: int = 1) -> float:
+    """Return the ``R`` of ``NAME@R``, as ``0.3`` or ``1/3``; ``ValueError`` outside (0, most]."""
+    family, _, text = name.partition("@")
+    try:
+        fraction = float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        fraction = 0.0
+    if not 0 < fraction <= most:
+        raise ValueError(f"R must be in (0, {most}] for {family}@R, got {text}")
+    return fraction
 
 
 @dataclass(frozen=True)
@@ -186,14 +199,7 @@ class TwoStage:
         >>> TwoStage.of("dpm-2@1/4").fraction
         0.25
         """
-        text = name.partition("@")[2]
-        try:
-            fraction = float(Fraction(text))
-        except (ValueError, ZeroDivisionError):
-            fraction = 0.0
-        if not 0 < fraction <= 1:
-            raise ValueError(f"R must be in (0, 1] for {name.partition('@')[0]}@R, got {text}")
-        return cls(name, fraction)
+        return cls(name, fraction_of(name))
 
     def evaluations(self, t: NoiseLevel) -> int:
         """Two, or one at zero noise or zero signal."""
@@ -218,9 +224,6 @@ class TwoStage:
         bend = (weight / (2 * self.fraction)) * (output - euler.denoised)
         return Candidate(euler.state + bend, euler.residual - bend, euler.denoised, None, 2)
 
-
-AT_FRACTION = ("dpm-2", "dpmpp-2s")
-"""Solvers whose stage may lie elsewhere, ``NAME@R``: :class:`TwoStage`."""
 
 DPM_2 = Dpm2()
 

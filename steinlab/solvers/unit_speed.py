@@ -206,6 +206,11 @@ class UnitSpeed:
         return combined(linear, x, denoised, history)
 
 
+def begins(solver: Any, level: NoiseLevel) -> bool:
+    """Whether a solver can begin at a level: unit speed has no first step from pure noise."""
+    return has_signal(level) or not isinstance(solver, (UnitSpeed, UnitSpeedByAxis))
+
+
 def seen_by(solver: Any, x: Array, denoised: Array, level: NoiseLevel) -> Any:
     """Return ``l`` from the solver's curve where it has one, else from the batch."""
     if solver.curve is not None:

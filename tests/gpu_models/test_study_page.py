@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpu_models.pages.study import pages_of
 from gpu_models.study.design import FAIR
+from gpu_models.study.entrants import BASELINES
 from gpu_models.study.pairs import CALIBRATED, RULE
 from gpu_models.study.stored import RESULTS
 from tests.gpu_models.studies import FACTORS, actual, complete, tiny, write
@@ -61,6 +64,32 @@ def test_what_the_page_says_of_the_rule_is_in_the_record() -> None:
     assert f"{stopped} runs leave the finite numbers" in page
     runs = sum(key.count("/") == 4 for key in study.found)
     assert f"{runs} of the {len(study.design)} runs" in page
+
+
+def test_what_the_page_says_of_entrants_is_in_the_record() -> None:
+    """Flow error of unit-speed-3 with the pilot, what the pilot leaves, the aim that is missed."""
+    page = unwrapped((DOCS / "study.md").read_text(encoding="utf-8"))
+    lines = (RESULTS / "entrants" / "study-0.jsonl").read_text(encoding="utf-8").splitlines()
+    runs = {line["key"]: line["value"] for line in map(json.loads, lines[1:])}
+    own = {key: row for key, row in runs.items() if key.startswith("unit-speed-3/")}
+    logs: dict[str, list[float]] = {}
+    for key in (key for key in own if "/pilot/" in key):
+        _, setup = key.replace("pilot", "none").split("/", 1)
+        best = min(runs[f"{one}/{setup}"]["flow_error"]["value"] for one in BASELINES)
+        logs.setdefault(setup[:-2], []).append(math.log(own[key]["flow_error"]["value"] / best))
+    means = np.array([np.mean(seeds) for seeds in logs.values()])
+    assert len(means) == 8
+    half = 2.3646 * means.std(ddof=1) / math.sqrt(8)  # Student's quantile with 7 degrees
+    said = [f"{math.exp(x):.3f}" for x in (means.mean(), means.mean() - half, means.mean() + half)]
+    row = f"| unit-speed-3+pilot | {said[0]} ({said[1]} to {said[2]}) | 13, 3 of 16 |"
+    assert row in page
+    assert row.startswith("| unit-speed-3+pilot | 0.963 (0.935 to 0.993)")
+    assert "No entrant meets it. unit-speed-3+pilot comes nearest" in page
+    assert "its FD-EffLite0 in 0 of 3" in page
+    assert "the pilot changes nothing at 10 evaluations" in page
+    for key in (key for key in runs if "/10/" in key and "/pilot/" in key):
+        assert runs[key]["flow_error"] == runs[key.replace("pilot", "none")]["flow_error"]
+    assert "interval and all: ipndm-3+gated, unit-speed-3+gated." in page
 
 
 def test_the_theorem_agrees_with_the_reference_at_every_step() -> None:

@@ -60,6 +60,8 @@ AXIOMS: Mapping[str, str] = MappingProxyType(
         "tweedie-q": "D_q and q's score are related by alpha D_q = x + sigma^2 s_q",
         "tower-q": "q is the law of x = alpha x_star + sigma eps and D_q(x) = E_q[x_star | x], so "
         "E_q<f(x), x_star> = E_q<f(x), D_q(x)>",
+        "jensen": "p is the mean over x_star of N(.; x_star, sigma^2 I), so log p(y) - log p(x) is "
+        "the logarithm of a mean under the posterior at x, at least the mean of the logarithm",
         "state-form": "(gamma_tilde - gamma_q)^2 E_q|u|^2 <= (sigma^2/alpha)^2 F: the derivation "
         "perturbation-bound",
     }
@@ -214,6 +216,13 @@ _ALL = (
         "|(gamma_tilde - gamma_q) u|^2 <= L_q(D) - mmse_q",
         ("linearity", "tweedie", "tweedie-q", "tower-q", "state-form"),
         "losses:excess_loss",
+    ),
+    Derivation(
+        "trajectory-ascent",
+        "log p(x + l (D - x)) - log p(x) >= sigma^2 |grad log p|^2 l (1 - l/2), and the right side "
+        "is >= 0 for l in [0, 2]",
+        ("linearity", "tweedie", "tower", "jensen"),
+        "trajectories:ascent",
     ),
 )
 

@@ -30,9 +30,10 @@ from steinlab.solvers import (
 )
 from steinlab.solvers.loop import solve
 from steinlab.verification.cases import SingleCase
-from steinlab.verification.claim import Claim
+from steinlab.verification.claim import Check, Claim, Effort, Result
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.falsify.spaces import Space, picked
+from steinlab.verification.quantities import Number
 
 ORDER_TOLERANCE = 0.2
 """Distance from the declared order at which a solver fails, as usual for convergence tests."""
@@ -46,6 +47,9 @@ TOP, BOTTOM, MIDDLE = 1.0, 0.3, 0.55
 STEPS = (64, 128, 256)
 LENGTHS = (0.02, 0.01, 0.005)
 """Steps of the global runs; lengths of the single steps in the grid's variable."""
+
+HALF = (32, 64, 128)
+"""Steps of runs whose steps are dear."""
 
 FEWER = 4
 """How many times fewer steps, and longer, show the order of a single-step method of order four:
@@ -189,9 +193,14 @@ def _column(values: Sequence[float]) -> np.ndarray:
     return np.array(values)[:, None, None]
 
 
-def observe_runs(case: Convergence, run: Callable[[int], Solver | Plan], order: int) -> Observed:
+def observe_runs(
+    case: Convergence,
+    run: Callable[[int], Solver | Plan],
+    order: int,
+    steps: Sequence[int] = STEPS,
+) -> Observed:
     """Measure the global order of the runs that ``run`` gives for a number of steps."""
-    return slope_of(case, [_global_error(case, run(n), n) for n in STEPS], order)
+    return slope_of(case, errors_of(case, run, steps), order)
 
 
 def global_errors(case: Convergence, steps: Sequence[int]) -> list[float]:
@@ -298,6 +307,47 @@ def cases(
 ) -> list[Convergence]:
     """Return one case per solver, process and grid."""
     return [Convergence(n, p, g, kind) for n in solvers for p in processes for g in SPACINGS]
+
+
+def uniform_rows(
+    effort: Effort, ranges: Mapping[str, tuple[float, float]], count: int
+) -> list[dict[str, float]]:
+    """Draw numbers uniformly between limits, by name."""
+    columns = {name: effort.rng.uniform(*limits, count) for name, limits in ranges.items()}
+    return [{name: float(v[i]) for name, v in columns.items()} for i in range(count)]
+
+
+def check_of(name: str, draw: Any, measure: Any, compare: Any, restore: Any) -> Check:
+    """Return a check whose cases are enumerated and whose evidence is deterministic."""
+    return Check(
+        name, method="quadrature", draw=draw, measure=measure, compare=compare, restore=restore
+    )
+
+
+def stated_check(
+    name: str,
+    solvers: Sequence[str],
+    order: int,
+    measure: Callable[[Convergence], Observed] = observe,
+) -> Check:
+    """Compare the global orders of solvers, each started by itself, with a stated one."""
+
+    def draw(effort: Effort) -> list[Convergence]:
+        processes = PROCESS_NAMES if effort.profile == "full" else PROCESS_NAMES[:1]
+        return cases(solvers, "own", processes)
+
+    def compare(data: Observed, shift: int) -> Comparison:
+        return compare_orders(data._replace(declared=order), shift)
+
+    return check_of(name, draw, measure, compare, Convergence.restore)
+
+
+def order_number(results: Mapping[str, Result], check: str, label: str, key: str) -> Number:
+    """Return the mean of a check's observed orders, with the largest error or spread."""
+    seen = results[check].data
+    mean = float(np.mean([data.order for data in seen]))
+    error = max(abs(data.order - mean) + data.confidence for data in seen)
+    return Number(label, mean, error, better="higher", key=key)
 
 
 ORDER_DRAWN = 48

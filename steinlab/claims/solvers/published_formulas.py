@@ -189,6 +189,42 @@ class OneSlope:
         return Candidate(state, x - state, denoised, None, 1)
 
 
+@dataclass(frozen=True)
+class TwoStages:
+    """The two-stage Runge-Kutta method of order two in ``s``, its stage at ``sqrt(s s')``.
+
+    ``y' = y + (s' - s) ((1 - 1/(2c)) d + d_m / (2c))`` with ``c = (s_m - s) / (s' - s)``.
+    """
+
+    name: str = "two stages"
+    order: int = 2
+    depth: int = 0
+    ends_at_zero: bool = False
+
+    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
+        """Two."""
+        return 2
+
+    def step(
+        self,
+        denoiser: Any,
+        x: Any,
+        s: NoiseLevel,
+        t: NoiseLevel,
+        history: History,  # noqa: ARG002
+    ) -> Candidate:
+        """Return the step."""
+        middle = NoiseLevel(math.sqrt(s.alpha * t.alpha), math.sqrt(s.sigma * t.sigma))
+        denoised = denoiser(x, s)
+        y = (1 / s.alpha) * x
+        d = (1 / s.ratio) * (y - denoised)
+        y_m = y + (middle.ratio - s.ratio) * d
+        d_m = (1 / middle.ratio) * (y_m - denoiser(middle.alpha * y_m, middle))
+        half = 0.5 * (t.ratio - s.ratio) / (middle.ratio - s.ratio)
+        state = t.alpha * (y + (t.ratio - s.ratio) * ((1 - half) * d + half * d_m))
+        return Candidate(state, x - state, denoised, None, 2)
+
+
 def _scaled(x: Any, d: Any, s: NoiseLevel, t: NoiseLevel) -> Any:
     y = (1 / s.alpha) * x
     return t.alpha * (y + ((t.ratio - s.ratio) / s.ratio) * (y - d))

@@ -19,6 +19,7 @@ from steinlab.claims.instruments.observed_order import LAW, STATES, PerState
 from steinlab.claims.solvers.published_formulas import (
     SCALED_EULER,
     VELOCITY_EULER,
+    TwoStages,
     dpmpp_2m,
     dpmpp_2m_heun,
     dpmpp_3m,
@@ -65,6 +66,7 @@ PAIRS: Mapping[str, Pair] = {
     "log-Adams-3 is DEIS-log-3": (log_adams(3), "deis-log-3", EVERY),
     "LMS-3 is DEIS-tab-3 in the time of EDM": (lms(3), "deis-tab-3", (EDM.name,)),
     "log-Adams-3 is DEIS-tab-3 in the time of VE": (log_adams(3), "deis-tab-3", (VE.name,)),
+    "RX-2 is Runge-Kutta with two stages": (TwoStages(), "rx-2", EVERY),
 }
 """Identities. The typed formula is the one that controls falsify."""
 
@@ -188,7 +190,7 @@ CLAIM = Claim(
     headline="DDIM is Euler, UniP-2 is 2M: all {identities} identities between solver families "
     "hold to rounding.",
     numbers=_numbers,
-    source="UniPC (2023), DPM-Solver++ (2022), DEIS (2023); docs/solvers.md",
+    source="UniPC (2023), DPM-Solver++ (2022), DEIS (2023), RX-DPM (2025); docs/solvers.md",
     kind="identity",
     owner="peer",
     conditions=("the same start and the same rule at the end",),

@@ -18,6 +18,7 @@ from steinlab.claims.instruments.observed_order import (
     compare_orders,
     observe,
     observe_runs,
+    order_number,
     order_spaces,
 )
 from steinlab.claims.solvers.broken_solvers import falsify
@@ -106,14 +107,6 @@ def _run(solver: Solver, matching: bool, steps: int) -> Solver | Plan:
     return make_plan(solver, steps, start=matching_start(solver)) if matching else solver
 
 
-def _order(results: Results, name: str, label: str, key: str = "") -> Number:
-    """Return the mean of a check's observed orders, with the largest error or spread."""
-    seen = results[name].data
-    mean = float(np.mean([data.order for data in seen]))
-    error = max(abs(data.order - mean) + data.confidence for data in seen)
-    return Number(label, mean, error, better="higher", key=key)
-
-
 def _table(results: Results) -> Table:  # noqa: ARG001
     errors = few_steps()
     rows: list[Sequence[Any]] = [
@@ -131,10 +124,10 @@ def _numbers(results: Results) -> list[Number]:
     pairs = zip(errors[FORMS[0].label], errors[FORMS[2].label], strict=True)
     ratios = [corrected / printed for printed, corrected in pairs if printed and corrected]
     return [
-        _order(results, "published, matching start", "order as published", "published"),
-        _order(results, "published, single step", "local order as published"),
-        _order(results, "c = 2, matching start", "order with the factor", "corrected"),
-        _order(results, "c = 2, one Euler step", "order with it, first step Euler's"),
+        order_number(results, "published, matching start", "order as published", "published"),
+        order_number(results, "published, single step", "local order as published", ""),
+        order_number(results, "c = 2, matching start", "order with the factor", "corrected"),
+        order_number(results, "c = 2, one Euler step", "order with it, first step Euler's", ""),
         Number("error with it over without, Euler start, few steps, least", min(ratios)),
         Number("error with it over without, Euler start, few steps, largest", max(ratios)),
     ]

@@ -1,1 +1,1 @@
-"""Claims on the systems beside the paper: solvers, grids and tables that others propose."""
+"""Few-step systems beside the paper: what their authors say of them, judged on exact laws."""

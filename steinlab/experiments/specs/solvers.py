@@ -14,6 +14,9 @@ from steinlab.errors import InputError, one_of
 from steinlab.experiments.specs.fields import at, each, integer, mapping, text
 from steinlab.solvers import SOLVERS, LinearMultistep, Solver, get_solver, matching_start
 from steinlab.solvers.base import noises
+from steinlab.solvers.fitted_steps import FITTED, Numbers
+from steinlab.solvers.linear_family import NAME as TABLE
+from steinlab.solvers.linear_family import LinearTable
 from steinlab.solvers.step import Step
 from steinlab.solvers.stochastic import PosteriorNoise
 from steinlab.solvers.unit_speed import Curve, UnitSpeed
@@ -63,7 +66,13 @@ class SolverSpec:
     solver: Solver
     start: tuple[Solver, ...] = ()
     finish: tuple[Solver, ...] = ()
-    curve: str = ""
+    file: str = ""
+    numbers: Numbers | None = None
+
+    @property
+    def kind(self) -> str:
+        """What its file holds."""
+        return "table" if self.numbers or isinstance(self.solver, LinearTable) else "curve"
 
     @property
     def options(self) -> Options:
@@ -74,12 +83,12 @@ class SolverSpec:
     @property
     def digests(self) -> tuple[str, ...]:
         """Of the file that it names: what it held, for the keys of stored rows."""
-        return (hashlib.sha256(Path(self.curve).read_bytes()).hexdigest(),) if self.curve else ()
+        return (hashlib.sha256(Path(self.file).read_bytes()).hexdigest(),) if self.file else ()
 
     @property
     def label(self) -> str:
         """``dpmpp-3m``, or ``dpmpp-3m start=matching final=2,1`` with options."""
-        words = [self.name, *([f"curve={Path(self.curve).name}"] if self.curve else [])]
+        words = [self.name, *([f"{self.kind}={Path(self.file).name}"] if self.file else [])]
         words += ["start=matching"] if self.start else []
         final = ",".join(str(count) for count in self.options.final)
         return " ".join([*words, *([f"final={final}"] if final else [])])
@@ -99,7 +108,9 @@ def options_from_json(fields: dict[str, Any], path: str, default: Options) -> Op
 def solver_from_json(
     obj: Any, path: str, *, process: Process, default: Options, end: str, folder: Path = Path()
 ) -> SolverSpec:
-    """Return the solver that ``"euler"`` or ``{"name": "euler", "start", "final", "curve"}`` names.
+    """Return the solver that ``"euler"`` or ``{"name": "euler", "start", "final"}`` names.
+
+    An object may name the file of a ``curve``, or of the ``table`` that a fitted solver needs.
 
     Parameters
     ----------
@@ -111,21 +122,40 @@ def solver_from_json(
     end : {"zero", "least"}
         Where the grid ends.
     folder : Path
-        Where the file of a ``curve`` is looked up.
+        Where the file of a ``curve``, or of the ``table`` of a fitted solver, is looked up.
 
     Raises
     ------
     InputError
         Naming the field; also where the grid ends at zero noise and the solver cannot.
     """
-    options, curve, place = default, "", at(path, "curve")
+    options, curve, place, table, numbers = default, "", at(path, "curve"), "", None
+    if obj == TABLE or (isinstance(obj, dict) and obj.get("name") == TABLE):
+        fields = mapping(obj, path, ["name", "table"])
+        table = str(folder / text(fields["table"], at(path, "table")))
+        return SolverSpec(TABLE, LinearTable.load(Path(table), at(path, "table")), file=table)
     if isinstance(obj, dict):
-        fields = mapping(obj, path, ["name"], ["start", "final", "curve"])
+        fields = mapping(obj, path, ["name"], ["start", "final", "curve", "table"])
         options = options_from_json(fields, path, default)
-        curve = str(folder / text(fields["curve"], place)) if "curve" in fields else ""
+        curve, table = (
+            str(folder / text(fields[key], at(path, key))) if key in fields else ""
+            for key in ("curve", "table")
+        )
         obj, path = fields["name"], at(path, "name")
     name = text(obj, path)
-    solver = get_solver(name, process, field=path)
+    if table:
+        place = at(path, "table").replace(".name.", ".")
+        numbers = Numbers.load(Path(table), place)
+        if numbers.solver != name:
+            raise InputError(f"{place} must be of {name}, got one of {numbers.solver}")
+        solver = numbers.make(process)
+    elif name in FITTED and name not in SOLVERS:
+        raise InputError(
+            f"{path}: a table must be given for {name}, "
+            f'{{"name": "{name}", "table": FILE}} of `steinlab calibrate --fit {name}`, got none'
+        )
+    else:
+        solver = get_solver(name, process, field=path)
     if curve:
         if not isinstance(solver, UnitSpeed | PosteriorNoise):
             raise InputError(f"{place} must be left out for {name}, which takes none")
@@ -140,4 +170,4 @@ def solver_from_json(
             f"{path}: {name} cannot step to sigma = 0; give a first-order last step, "
             f'"final": [1], or stop at the least noisy level, "end": "least"'
         )
-    return SolverSpec(name, solver, start, finish, curve)
+    return SolverSpec(name, solver, start, finish, table or curve, numbers)

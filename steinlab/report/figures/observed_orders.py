@@ -30,6 +30,7 @@ FAMILIES = {
     "iPNDM, PNDM": ("ipndm", "pndm"),
     "iPNDM, variable step": ("ipndm-v",),
     "unit speed": ("unit-speed",),
+    "few-step systems": ("pfdiff", "rx", "epd", "dpm-v3"),
 }
 """A look each; a solver belongs to the longest prefix or name that fits."""
 

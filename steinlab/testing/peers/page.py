@@ -7,6 +7,7 @@ from typing import Any
 
 from steinlab.storage import write_whole
 from steinlab.testing.checks import CHECKS
+from steinlab.testing.peers.read_code import LAW, SEEN
 from steinlab.testing.peers.record import name_of, read
 
 Record = Mapping[str, Any]
@@ -147,6 +148,7 @@ def made_of(versions: Mapping[str, str], records: Sequence[Record]) -> str:
             *(line for name in _libraries(records) for line in _library(name, records)),
             *_by_design(records),
             *_left_out(records),
+            *_read(),
         ]
     )
 
@@ -271,6 +273,24 @@ def _left_out(records: Sequence[Record]) -> list[str]:
         return []
     rows = ["## Not judged", "", "| sampler | why |", "|---|---|"]
     return [*rows, *(_line(name_of(one), one.get("not_run", "")) for one in out), ""]
+
+
+def _read() -> list[str]:
+    rows = [
+        "## Authors' code of few-step systems",
+        "",
+        "Read and run on the side, apart from the kit: it is on no package index. Apart from what "
+        "is listed, ours ([systems](systems/one-evaluation.md)) end where AMED, EPD, DC-Solver "
+        "(without corrector) and PAS (with exact principal directions) end, to 1e-13; PFDiff was "
+        f"read only. Law and grid, where none are named: {LAW}.",
+        "",
+        "| code | where | what | case |",
+        "|---|---|---|---|",
+    ]
+    for one in SEEN:
+        code = f"[{one.repository}](https://github.com/{one.repository}/tree/{one.commit})"
+        rows.append(_line(f"{code} {one.commit}", one.where, one.what, one.case))
+    return [*rows, ""]
 
 
 def _line(*cells: str) -> str:

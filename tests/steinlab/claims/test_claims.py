@@ -138,6 +138,7 @@ def test_verdicts_of_the_quick_profile_do_not_depend_on_the_seed(claim_id: str, 
 # --- broken formulas ----------------------------------------------------------------------------
 
 CAUSES = "steinlab.claims.causes"
+SYSTEMS = "steinlab.claims.systems"
 FORMS, DIVERGENCE = "steinlab.claims.instruments.linear_forms", "steinlab.coefficient.divergence"
 MUTANTS = [
     ("reference-free-coefficient", "quadrature", FORMS, "stein", "sigma**2 / alpha", "sigma**2"),
@@ -210,6 +211,20 @@ MUTANTS = [
      "measure", "means + a * variance", "means + variance"),
     ("bound-as-excess-loss", "bound", "steinlab.claims.error_bounds.bound_as_excess_loss",
      "_by_loss", "sigma**2", "sigma"),
+    ("amed-order", "r = 1/2", "steinlab.solvers.parallel", "Parallel.step", "length * weight",
+     "1.05 * length * weight"),
+    ("pfdiff-order", "1_1 and 3_2", "steinlab.solvers.pfdiff", "_springing", "1 - fraction",
+     "1.2 - fraction"),
+    ("dc-solver-order", "one variance", f"{SYSTEMS}.dc_solver_order", "Fitted.gains", "+ 1 if",
+     "+ 1.001 if"),
+    ("dpm-v3-exactness", "diagonal", "steinlab.solvers.dpm_v3", "of_gaussian", "2 * share",
+     "1.999 * share"),
+    ("mean-value-direction", "plane", f"{SYSTEMS}.mean_value_direction", "mean_value",
+     "(ratio - 1)", "(ratio - 1.001)"),
+    ("pas-directions", "the step in the span", "steinlab.solvers.principal", "Principal.basis",
+     "- xp.sum(u * v", "- 0.5 * xp.sum(u * v"),
+    ("pas-directions", "shared coordinates", f"{SYSTEMS}.pas_directions", "Trajectories.step",
+     "QUANTILES, self.size)", "QUANTILES, 4)"),
 ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ STEIN_MATCHED = (
 )
 KEEP = (
     *("none", *STEIN_MATCHED, "calibrated", "flow-oracle", "auto", "auto-v1", "pilot", "gated"),
-    *("epsilon-scale", "span-floor"),
+    *("chooser", "epsilon-scale", "span-floor"),
 )
 LOSE = ("stein", "stein-lookahead", "tweedie", "next-level", "time-shift")
 """Whether a correction keeps a second-order solver's order, as its docstring says."""

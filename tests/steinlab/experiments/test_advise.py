@@ -41,6 +41,17 @@ def test_of_a_spectrum_the_least_error_of_all_is_named() -> None:
     assert found.best.error == pytest.approx(min(errors.values()), rel=1e-9)
     assert errors[found.best.solver, found.best.grid] == pytest.approx(found.best.error)
     assert found.best.low == found.best.high == found.best.error
+    batch = law.sample(100_000, np.random.default_rng(0))
+    for one in (one for one in (found.best, *found.others) if one.solver == "unit-speed-3"):
+        plan, grid = run_within(get_solver(one.solver), EDM, one.grid, 7)
+        x = grid[0].noised(batch, np.random.default_rng(1))
+        gaps = solve(law, x, grid, plan).state - flow_ends(law, x, grid[0], grid[-1])[0]
+        assert np.sqrt(np.mean(np.sum(gaps**2, axis=1))) == pytest.approx(one.error, rel=0.03)
+        break
+    else:
+        pytest.fail("unit-speed-3 is among the first five")
+    exact = advise({"spectrum": STDS, "evaluations": 7, "solvers": ["unit-speed-1c"]}).best
+    assert exact.error < 1e-12  # of any Gaussian, so that it is no advice unless it is asked for
     ranks = [found.best.error, *(one.error for one in found.others)]
     assert ranks == sorted(ranks)
     assert (found.price, found.spread) == (0, pytest.approx(math.hypot(*STDS)))
@@ -114,6 +125,30 @@ def test_the_command_prints_and_writes_the_advice(
     assert f"{best.error:.3g}" in told
     assert found["error"] == best.error
     assert found["price"] == {"evaluations": 0, "per_state_of_10000": 0.0}
+
+
+def test_from_pure_noise_only_what_can_begin_there_is_advised() -> None:
+    whole = {"evaluations": 5, "process": "flow", "grids": ["time-uniform:start=1"]}
+    solvers = ["euler", "unit-speed-3"]
+    for subject in ({"spectrum": STDS}, {"data": MODES["data"], "states": 16}):
+        found = advise({**whole, **subject, "solvers": solvers})
+        assert {one.solver for one in (found.best, *found.others)} == {"euler"}
+
+
+def test_the_table_tells_what_chose_from_what_was_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = {**MODES, "states": 16, "solvers": ["euler", "unit-speed-2"]}
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(spec))
+    assert main(["advise", str(file)]) == 0
+    told, found = capsys.readouterr().out, advise(spec)
+    rows = [line.split() for line in told.splitlines() if line.split()[:1] in (["use"], ["beside"])]
+    best = found.best
+    fresh = f"{best.error:.3g} ({best.low:.3g} to {best.high:.3g})"
+    assert rows[0][-5:] == [f"{best.chosen_by:.3g}", *fresh.split()]
+    assert [row[-1] for row in rows[1:]] == [f"{one.chosen_by:.3g}" for one in found.others]
+    assert found.best.chosen_by < min(one.chosen_by for one in found.others)
 
 
 @pytest.mark.parametrize(

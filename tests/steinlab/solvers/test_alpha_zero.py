@@ -24,6 +24,7 @@ REFUSED = (
     *("heun", "dpm-2", "pndm"),
     *(f"unipc-{p}-{form}" for form in ("bh1", "noise") for p in (1, 2, 3)),
     *("unit-speed-1", "unit-speed-1c", "unit-speed-2", "unit-speed-3"),
+    *("pfdiff", "rx-2", "rx-3", "epd-2"),
 )
 """Solvers whose first step has no limit."""
 

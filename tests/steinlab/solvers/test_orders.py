@@ -23,6 +23,8 @@ from steinlab.solvers import (
     matching_start,
 )
 from steinlab.solvers.heun import Heun
+from steinlab.solvers.parallel import Parallel
+from steinlab.solvers.richardson import Richardson
 from steinlab.solvers.runge_kutta import RungeKutta
 from steinlab.solvers.single import Dpm2, SingleStep
 from steinlab.solvers.unit_speed import UnitSpeed
@@ -141,7 +143,8 @@ class PerturbedDrive:
 def wrong(solver: Any) -> Any:
     if isinstance(solver, LinearMultistep):
         return replace(solver, weights=Perturbed(solver))
-    assert isinstance(solver, Heun | Dpm2 | SingleStep | RungeKutta | UnitSpeed)
+    staged = Heun | Dpm2 | SingleStep | RungeKutta | UnitSpeed | Parallel | Richardson
+    assert isinstance(solver, staged)
     return PerturbedDrive(solver)
 
 

@@ -98,9 +98,18 @@ def rare(error: float) -> Claim:
         compare=compare,
     )
     return Claim(
-        "toy", "Toy", "1 = 1", "here", "identity", (), error, (check,),
-        (NegativeControl("off", 1.0),), (), lambda _: "", search=lambda _: [Square()],
-    )  # fmt: skip
+        id="toy",
+        title="Toy",
+        statement="1 = 1",
+        source="here",
+        kind="identity",
+        conditions=(),
+        formula=error,
+        checks=(check,),
+        controls=(NegativeControl("off", 1.0),),
+        finding="",
+        search=lambda _: [Square()],
+    )
 
 
 def test_a_rare_corner_is_climbed_and_a_claims_own_space_is_used() -> None:

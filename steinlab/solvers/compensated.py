@@ -1,0 +1,120 @@
+r"""DC-Solver (Zhao et al., 2024): the newest output moved along the last three, by one number.
+
+Before a step a multistep method's newest output ``D_i`` is replaced by the parabola through the
+last three at the time ``t_rho``, ``rho`` of the way from the last level to this one, or beyond:
+
+    D~_i = P(t_(i-1) + rho_i (t_i - t_(i-1))),   P through D_i, D~_(i-1), D~_(i-2).
+
+``rho = 1`` is the method itself. The first two outputs stay as they are. The base is
+DPM-Solver++(2M) here, a predictor and corrector (UniPC) with the authors; the time is that of the
+process, without one ``sigma / alpha``.
+
+Guarantee (tight): a constant ``rho`` other than 1 makes any base a method of order one, since
+``D~_i - D_i = (rho - 1)(t_i - t_(i-1)) dD/dt + O(h^2)``; ``rho = 1 + O(h^(p-1))`` keeps order
+``p``. On an isotropic Gaussian every output is a number times the state, so that one number per
+step can lead to the exact flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from analytic import NoiseLevel
+from analytic.arrays import Array
+from steinlab.diffusion.denoisers import Denoiser
+from steinlab.diffusion.processes import Process
+from steinlab.solvers.base import (
+    Candidate,
+    Evaluation,
+    History,
+    LinearMultistep,
+    combined,
+    require_end,
+)
+from steinlab.solvers.exponential import DPMPP_2M
+from steinlab.solvers.phi import interpolatory
+from steinlab.solvers.single import fraction_of
+
+FAR = 16
+"""Past outputs that are read back, more than a run of few steps has; older ones do not count."""
+
+
+def in_ratio(level: NoiseLevel) -> Any:
+    """Return ``sigma / alpha``: EDM's time."""
+    return level.ratio
+
+
+@dataclass(frozen=True)
+class Compensated:
+    """A multistep method whose newest output is moved.
+
+    Parameters
+    ----------
+    name : str
+    rho : callable
+        ``level -> rho`` of the step that begins there.
+    order : int
+    base : LinearMultistep
+    time : callable
+        ``level -> t``.
+    """
+
+    name: str
+    rho: Callable[[NoiseLevel], float]
+    order: int = 1
+    base: LinearMultistep = DPMPP_2M
+    time: Callable[[NoiseLevel], Any] = in_ratio
+    depth: int = FAR
+
+    @property
+    def ends_at_zero(self) -> bool:
+        """Whether the base can."""
+        return self.base.ends_at_zero
+
+    def on(self, process: Process | None) -> Self:
+        """Return the solver in the time of a process."""
+        if process is None:
+            return self
+        return replace(self, time=lambda level: process.time(level.ratio))
+
+    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
+        """One, wherever the step ends."""
+        return 1
+
+    def step(
+        self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
+    ) -> Candidate:
+        """Return the base's step from the moved outputs, and its residual."""
+        require_end(self, t)
+        denoised = denoiser(x, s)
+        moved: tuple[Evaluation, ...] = ()
+        for entry in (*reversed(history), Evaluation(s, x, denoised)):
+            moved = (self._moved(entry, moved), *moved)
+        seen = tuple(entry.level for entry in moved[: self.base.width])
+        found = combined(self.base.weights(seen, t), x, moved[0].denoised, moved[1:])
+        return Candidate(found.state, found.residual, denoised, None, 1)
+
+    def _moved(self, entry: Evaluation, before: tuple[Evaluation, ...]) -> Evaluation:
+        rho = self.rho(entry.level)
+        if len(before) < 2 or rho == 1:
+            return entry
+        three = (entry, *before[:2])
+        times = [self.time(one.level) for one in three]
+        nodes = [(time - times[1]) / (times[0] - times[1]) for time in times]
+        weights = interpolatory(nodes, [1.0, rho, rho**2])
+        total = sum((w * one.denoised for w, one in zip(weights, three, strict=True)), 0.0)
+        return replace(entry, denoised=total)
+
+
+def dc(name: str) -> Compensated:
+    """Return DC-Solver with the constant ratio of ``dc@R``, at most 2.
+
+    Examples
+    --------
+    >>> dc("dc@1").order, dc("dc@1.1").order
+    (2, 1)
+    """
+    rho = fraction_of(name, most=2)
+    return Compensated(name, lambda _: rho, order=DPMPP_2M.order if rho == 1 else 1)
