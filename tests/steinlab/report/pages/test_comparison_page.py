@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "comparison.md").read_text()
 SPECS = sorted((ROOT / "docs" / "specs").glob("*-*.json"))
 
-LATER = re.compile(r"rk-|pndm|dpm-[23]m$|unipc-\d-noise|deis-\w+-4|unit-speed")
+LATER = re.compile(r"rk-|pndm|dpm-[23]m$|unipc-\d-noise|deis-\w+-4|unit-speed|pfdiff|rx-|epd-")
 """Solvers that came after the page was made."""
 
 COMPARED = [name for name in SOLVER_IDS if not LATER.match(name)]
