@@ -71,7 +71,7 @@ def test_a_small_part_off_the_span_is_seen() -> None:
 
 
 def test_the_best_direction_misses_three_variances_by_little() -> None:
-    """The finding's 0.04 % of the step: over the draws, the least over the level and the length."""
+    """The page's 0.04 % of the step: over the draws, the least over the level and the length."""
     rng, missed = np.random.default_rng(8), []
     for _ in range(2000):
         least, apart, t, left = (rng.uniform(*limits) for limits in FOUND.values())
