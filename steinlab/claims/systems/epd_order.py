@@ -71,7 +71,8 @@ CLAIM = Claim(
     headline="Four parallel slopes keep order {parallel_4:.0f}, whatever their weights; three in "
     "series reach {serial:.0f}.",
     numbers=_numbers,
-    source="EPD-Solver (Zhu et al., 2025): a higher-order approximation by parallel gradients",
+    source="EPD-Solver (Zhu et al., 2025): 'a higher-order approximation of the integral "
+    "direction' (its README), read as an order above two",
     kind="order",
     owner="peer",
     conditions=("numbers that do not depend on the state", "a smooth denoiser"),
@@ -85,7 +86,8 @@ CLAIM = Claim(
         NegativeControl("three in series of order two", -1, (SERIAL,)),
     ),
     dropped=(),
-    finding="All stages start from one Euler slope, so that the state's part of the third-order "
+    finding="Read as an order above Euler's, or of slopes on the trajectory itself, the promise is "
+    "kept. All stages start from one Euler slope, so that the state's part of the third-order "
     "term is missing for every number of stages and every weight. Stages in parallel cost no time "
     "and lower the error's constant; for a third order some stage has to wait for another.",
     search=order_spaces,

@@ -133,7 +133,8 @@ CLAIM = Claim(
     ),
     dropped=(Dropped("a plane: three distinct variances", _check("a third eigenvalue", 2)),),
     finding="Cauchy's mean value theorem makes the argument exact for two coordinates; with three "
-    "distinct variances one direction and one length cannot meet all. It is the direction on the "
-    "trajectory: a solver asks at Euler's point, off it.",
+    "distinct variances one direction and one length cannot meet all. The best pair for all three "
+    "misses far less still. It is the direction on the trajectory: a solver asks at Euler's point, "
+    "off it.",
     search=_spaces,
 )

@@ -112,7 +112,12 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
     shares = [one.beyond for one in found], [one.beyond * one.length for one in found]
     return [
         Number("dimensions of a digit's trajectory, 24 steps", found[0].dimension, key="digits"),
-        Number("its part beyond rank 3, over its length", float(np.mean(shares[0])), unit="%"),
+        Number(
+            "its part beyond rank 3, over its length",
+            float(np.mean(shares[0])),
+            unit="%",
+            key="beyond",
+        ),
         Number("the same over the digit's size", float(np.mean(shares[1])), unit="%"),
     ]
 
@@ -147,8 +152,8 @@ CLAIM = Claim(
             unstated=True,
         ),
     ),
-    headline="Trajectories need one dimension per mode of one width or per variance: {digits} on "
-    "digits, not three.",
+    headline="One dimension per mode of one width or per variance; digits need {digits}, though "
+    "three hold all but {beyond}.",
     numbers=_numbers,
     finding="A trajectory needs one dimension per mode of equal width, or per distinct variance, "
     "and no more, in any dimension of the data. Three are enough where the data have three; digits "

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.claims.systems.analytic_variance import solver_for
-from steinlab.claims.systems.weak_order import ORDERS, Setting, error_of
+from steinlab.claims.systems.weak_order import LAW, ORDERS, Setting, error_of
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import STOCHASTIC
+from steinlab.solvers.gaussian_runs import gaussian_run
 from tests.steinlab.claims.small import break_source, judged, shrink
 
 STOCHASTIC_FILE = "steinlab.solvers.stochastic"
@@ -53,6 +56,49 @@ def test_an_error_by_hand() -> None:
     k2, t2, v = 0.25, 0.25, np.array([0.02, 0.3, 1.0, 4.0])
     variance = (k2 + (1 - k2) * v / (v + 1)) ** 2 * (v + 1) + t2 * (1 - k2)
     assert error_of(case, 1) == pytest.approx(np.abs(variance / (v + t2) - 1).max(), rel=1e-12)
+
+
+def test_from_the_forward_law_the_mean_is_exact() -> None:
+    """The order is the variance's alone; the numbers are the page's."""
+    levels = [EDM.level_at(ratio) for ratio in np.geomspace(5.0, 0.1, 9)]
+    for solver in STOCHASTIC.values():
+        if solver.name != "posterior-noise":  # it takes the spread of a batch
+            end = gaussian_run(LAW, solver, levels).output
+            np.testing.assert_allclose(end.mean, LAW.means[0], rtol=1e-13)
+    stated = {"seeds-3": 4.7e-5, "seeds-2": 4.6e-4, "sde-dpmpp-2m": 2.8e-4}
+    for name, error in stated.items():
+        found = error_of(Setting(name, "edm", 5.0, np.log(50.0), 0.0), 128)
+        assert found == pytest.approx(error, rel=0.02), name
+
+
+@pytest.mark.parametrize(("name", "order"), [("seeds-1", 1), ("seeds-2", 2), ("seeds-3", 2)])
+def test_the_orders_are_those_of_two_modes_too(name: str, order: int) -> None:
+    """``u(x) = E u(step(x, z))`` backwards from ``x^2``, by quadrature over the step's normals."""
+    law = GaussianMixture([0.4, 0.6], [-1.0, 1.5], [0.3, 0.5])
+    solver, reach, count = STOCHASTIC[name], 9.0, 160
+    roots, mass = np.polynomial.hermite_e.hermegauss(5)
+    normals = np.array(list(itertools.product(roots, repeat=solver.noises)))
+    weights = np.prod(list(itertools.product(mass / mass.sum(), repeat=solver.noises)), axis=1)
+    points = np.polynomial.chebyshev.chebpts1(count)
+    fit = np.linalg.inv(np.polynomial.chebyshev.chebvander(points, count - 1))
+    x = np.repeat(reach * points, len(weights))[:, None]
+    z = [np.tile(column, count)[:, None] for column in normals.T]
+
+    def value(at: np.ndarray, found: np.ndarray) -> np.ndarray:
+        return np.polynomial.chebyshev.chebval(np.clip(at / reach, -1, 1), fit @ found)
+
+    def error(steps: int) -> float:
+        levels = [EDM.level_at(ratio) for ratio in np.geomspace(1.0, 0.3, steps + 1)]
+        found = (reach * points) ** 2
+        for s, t in reversed(list(itertools.pairwise(levels))):
+            ends = solver.step(law, x, s, t, (), noise=tuple(z)).state.ravel()
+            found = value(ends, found).reshape(count, -1) @ weights
+        nodes, p = np.polynomial.hermite_e.hermegauss(60)
+        starts = law.means + np.sqrt(law.spectra + levels[0].sigma ** 2) * nodes
+        mean = float(law.weights @ (value(starts, found) @ (p / p.sum())))
+        return abs(mean - float(law.variance() + law.mean()[0] ** 2) - levels[-1].sigma ** 2)
+
+    assert np.log2(error(16) / error(32)) == pytest.approx(order, abs=0.3)
 
 
 def test_two_moments_of_a_mixture_in_the_plane() -> None:
