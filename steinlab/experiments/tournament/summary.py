@@ -32,11 +32,11 @@ class Line:
 
     ``low`` and ``high`` are a 95 % interval of the geometric mean ratio: problems are drawn again,
     since cells of one problem are alike, and of each its seeds. ``beyond`` is the share of cells
-    above :data:`HURTS` by :data:`SURE` standard errors or more. ``equal`` compares with the plain
-    solver of as many evaluations in all, nan for measures that a record does not keep;
-    ``beats_best`` with the best plain solver of the budget (share of cells in which the correction
-    is better), ``equal_beats`` and ``equal_best`` (the mean ratio) with the best one of as many
-    evaluations in all. ``seeds`` is the factor by which a cell's ratio differs between seeds,
+    above :data:`HURTS` by :data:`SURE` standard errors or more, nan where a record has none.
+    ``equal`` compares with the plain solver of as many evaluations in all, nan for measures that a
+    record does not keep; ``beats_best`` with the best plain solver of the budget (share of cells in
+    which the correction is better), ``equal_beats`` and ``equal_best`` (the mean ratio) with the
+    best one of as many evaluations in all. ``seeds`` is the factor by which a cell's ratio differs between seeds,
     ``exp`` of the standard deviation of its logarithm, nan where no cell has two.
     """
 
@@ -101,7 +101,8 @@ def line(entrant: str, played: Sequence[Played], measure: str = "energy_distance
         plain = one["results"]["none"]
         ratios.append(ratio(found, plain, floor, measure))
         stopped = "stopped" in found or "stopped" in plain
-        error = 0.0 if stopped else float(found.get("ratio_error", math.nan))
+        key = "ratio_error" if measure == "energy_distance" else ""
+        error = 0.0 if stopped else float(found.get(key, math.nan))
         sure.append(math.nan if math.isnan(error) else ratios[-1] - SURE * error > HURTS)
         rival = found.get("equal", plain)
         known = measure in rival or "stopped" in rival
@@ -151,10 +152,10 @@ def _between_seeds(logs: np.ndarray, cells: Sequence[Mapping[str, Any]]) -> floa
     same: dict[tuple[Any, ...], list[float]] = {}
     for value, cell in zip(logs, cells, strict=True):
         same.setdefault(tuple(v for k, v in cell.items() if k != "seed"), []).append(float(value))
-    several = [np.array(values) for values in same.values() if len(values) > 1]
+    several = [values for values in same.values() if len(values) > 1]
     if not several:
         return math.nan
-    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in several)
+    squares = sum((one - sum(values) / len(values)) ** 2 for values in several for one in values)
     return math.exp(math.sqrt(squares / sum(len(values) - 1 for values in several)))
 
 
