@@ -36,8 +36,8 @@ class Line:
     ``equal`` compares with the plain solver of as many evaluations in all, nan for measures that a
     record does not keep; ``beats_best`` with the best plain solver of the budget (share of cells in
     which the correction is better), ``equal_beats`` and ``equal_best`` (the mean ratio) with the
-    best one of as many evaluations in all. ``seeds`` is the factor by which a cell's ratio differs between seeds,
-    ``exp`` of the standard deviation of its logarithm, nan where no cell has two.
+    best one of as many evaluations in all. ``seeds`` is the factor by which a cell's ratio differs
+    between seeds, ``exp`` of the standard deviation of its logarithm, nan where no cell has two.
     """
 
     entrant: str
