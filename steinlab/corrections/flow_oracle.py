@@ -19,7 +19,7 @@ from steinlab.solvers.scalars import has_noise, has_signal
 from steinlab.solvers.step import Diagnostics, Step, inner
 
 RIDGE = 1e-4
-"""Ridge of the least squares, relative to the directions' mean squares; see docs/corrections.md."""
+"""Ridge of the least squares, relative to mean squares; see docs/corrections-evidence.md."""
 
 LIMIT = 30.0
 """Largest coefficient of a move: it guards against directions that are nearly zero."""

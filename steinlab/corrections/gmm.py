@@ -37,7 +37,7 @@ from steinlab.solvers.step import Diagnostics, Step
 PRIOR = 0.3
 """Size of a coefficient that weighs in ``Q`` like one standard error of a moment.
 
-docs/corrections.md shows how this and the other constants here were chosen.
+docs/corrections-evidence.md shows how this and the other constants here were chosen.
 """
 
 MOST_SECANTS = 5

@@ -38,7 +38,7 @@ PARTS = ("auto", "state", "noise")
 SWITCH = 0.2
 """Noise over signal, ``sigma sqrt(d) / (alpha rms |D - mean D|)``, above which the state is scaled.
 
-docs/corrections.md shows how this and the other constants here were chosen.
+docs/corrections-evidence.md shows how this and the other constants here were chosen.
 """
 
 TRIAL = 0.02

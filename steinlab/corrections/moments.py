@@ -32,7 +32,7 @@ from steinlab.diffusion.denoisers import Denoiser
 AXES = 4
 """Number of axes of the wide subspace with test functions of their own.
 
-docs/corrections.md shows how this and the other constants here were chosen.
+docs/corrections-evidence.md shows how this and the other constants here were chosen.
 """
 
 FREQUENCIES = (1, 2)

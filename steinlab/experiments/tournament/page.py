@@ -5,40 +5,94 @@ from __future__ import annotations
 import collections
 import itertools
 import math
+import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from steinlab.errors import InputError
+from steinlab.experiments.tournament.aims import aims
 from steinlab.experiments.tournament.design import BUDGETS, FEW, SOLVERS
 from steinlab.experiments.tournament.entrants import REFERENCES
 from steinlab.experiments.tournament.measures import MEASURES
-from steinlab.experiments.tournament.summary import HURTS, Line, Played, line
+from steinlab.experiments.tournament.summary import HURTS, Line, Played, line, markdown
 from steinlab.storage import write_text
 
 BEGIN, END = "<!-- tournament: begin -->", "<!-- tournament: end -->"
 GROUPS = ((3,), (4, 5), (6, 8, 10), (15, 20))
-SHOWN = ("law-matched", "local", "calibrated", "flow-oracle")
+SHOWN = ("law-matched", "local", "pilot", "calibrated", "flow-oracle")
 """Entrants of the table by solver and budget."""
 
 
 def tables(played: Sequence[Played], told: str) -> str:
-    """Return every table, for the cells of the reporting half and for the rest."""
-    parts = [told + " " + price(played)]
-    for half in ("report", "develop"):
-        for few, words in ((True, f"{FEW} evaluations or fewer"), (False, "15 and 20 evaluations")):
-            chosen = [
-                one
-                for one in played
-                if one["half"] == half and (one["cell"]["evaluations"] <= FEW) == few
-            ]
-            if chosen and (few or half == "report"):
-                parts.append(f"### Half `{half}`, {words}: {len(chosen)} cells\n\n" + whole(chosen))
-    parts.append("### By solver and evaluations, both halves\n\n" + by_solver(played))
-    parts.append("### By problem, 10 evaluations or fewer, both halves\n\n" + by_problem(played))
+    """Return one line per entrant, the aims and the best plain solvers; all else is folded."""
+
+    def half(name: str, *, few: bool) -> list[Played]:
+        own = (one for one in played if one["half"] == name)
+        return [one for one in own if (one["cell"]["evaluations"] <= FEW) == few]
+
+    shown, words = half("report", few=True), f"{FEW} evaluations or fewer"
+    parts = [told]
+    if shown:
+        parts.append(f"### Half `report`, {words}: {len(shown)} cells\n\n" + short(shown))
+        parts.append(aims(shown))
     parts.append("### The best plain solver of each budget, both halves\n\n" + best_plain(played))
-    parts.append("### Other measures, 10 evaluations or fewer, both halves\n\n" + others(played))
-    return "\n\n".join(parts) + "\n"
+    parts.append(price(played))
+    later, other = half("report", few=False), half("develop", few=True)
+    folded = {
+        f"Half `report`, {words}: {len(shown)} cells, every number": shown and whole(shown),
+        f"Half `report`, 15 and 20 evaluations: {len(later)} cells": later and whole(later),
+        f"Half `develop`, {words}: {len(other)} cells": other and whole(other),
+        "By solver and evaluations, both halves": by_solver(played),
+        f"By problem, {words}, both halves": by_problem(played),
+        f"Other measures, {words}, both halves": others(played),
+    }
+    parts += [_folded(title, table) for title, table in folded.items() if table]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _folded(title: str, table: str) -> str:
+    """Return a table that a reader opens; HTML has no backticks."""
+    shown = re.sub("`([^`]*)`", "<code>\\1</code>", title)
+    return f"<details><summary>{shown}</summary>\n\n{table}\n\n</details>"
+
+
+def short(played: Sequence[Played]) -> str:
+    """Return one row per correction that fits a screen, the largest gain first."""
+    head = [
+        *("correction", "energy distance over plain (95 %)", "better", "hurt", "beyond noise"),
+        *("worst", "spends", "at equal evaluations", "better than the best plain"),
+        "over the best plain",
+    ]
+    lines = sorted(_lines(played), key=lambda one: one.mean)
+    return markdown(head, [_brief(one) for one in lines])
+
+
+def _lines(played: Sequence[Played]) -> list[Line]:
+    return [line(name, played) for name in played[0]["results"] if name != "none"]
+
+
+def _brief(one: Line) -> list[str]:
+    best = (_or_dash(one.equal_beats, ".0%"), _or_dash(one.equal_best, ".3g"))
+    return [
+        one.entrant,
+        f"{one.mean:.3f} ({one.low:.3f} to {one.high:.3f})",
+        f"{one.improved:.0%}",
+        f"{one.hurt:.1%}",
+        _or_dash(one.beyond, ".1%"),
+        f"{one.worst:.3g}",
+        f"{one.extra:.2g}",
+        _equal(one),
+        *(("-", "-") if one.entrant in REFERENCES else best),
+    ]
+
+
+def _or_dash(value: float, digits: str) -> str:
+    return "-" if math.isnan(value) else f"{value:{digits}}"
+
+
+def _equal(one: Line) -> str:
+    return "-" if one.entrant in REFERENCES else f"{one.equal:.3g}"
 
 
 def price(played: Sequence[Played]) -> str:
@@ -56,11 +110,6 @@ def price(played: Sequence[Played]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
-
-
 def whole(played: Sequence[Played]) -> str:
     """Return one row per correction: energy distance over the plain solver's."""
     head = [
@@ -68,16 +117,14 @@ def whole(played: Sequence[Played]) -> str:
         *(f"hurt by > {HURTS - 1:.0%}", "worst", "where", "beats the best plain solver"),
         *("evaluations spent", "factor between seeds"),
     ]
-    names = [name for name in played[0]["results"] if name != "none"]
-    return _table(head, [_row(line(name, played)) for name in names])
+    return markdown(head, [_row(one) for one in _lines(played)])
 
 
 def _row(one: Line) -> list[str]:
-    equal = "-" if one.entrant in REFERENCES else f"{one.equal:.3g}"
     spread = f"{one.mean:.3g} ({one.low:.2g} to {one.high:.2g})"
-    seeds = "-" if math.isnan(one.seeds) else f"{one.seeds:.3g}"
     shares = (f"{one.improved:.0%}", f"{one.hurt:.0%}", f"{one.worst:.3g}", one.worst_cell)
-    return [one.entrant, spread, equal, *shares, f"{one.beats_best:.0%}", f"{one.extra:.2g}", seeds]
+    beats, seeds = f"{one.beats_best:.0%}", _or_dash(one.seeds, ".3g")
+    return [one.entrant, spread, _equal(one), *shares, beats, f"{one.extra:.2g}", seeds]
 
 
 def _ratios(shown: Sequence[str], chosen: Sequence[Played]) -> list[str]:
@@ -96,7 +143,7 @@ def by_solver(played: Sequence[Played]) -> str:
         chosen = [one for one, c in cells if c["solver"] == solver and c["evaluations"] in group]
         if chosen:
             rows.append([solver, ", ".join(map(str, group)), *_ratios(shown, chosen)])
-    return _table(["solver", "evaluations", "cells", *shown], rows)
+    return markdown(["solver", "evaluations", "cells", *shown], rows)
 
 
 def _shown(played: Sequence[Played]) -> tuple[str, ...]:
@@ -112,7 +159,7 @@ def by_problem(played: Sequence[Played]) -> str:
     for one in (one for one in played if one["cell"]["evaluations"] <= FEW):
         by.setdefault(one["cell"]["problem"], []).append(one)
     rows = [[problem, *_ratios(shown, chosen)] for problem, chosen in by.items()]
-    return _table(["problem", "cells", *shown], rows)
+    return markdown(["problem", "cells", *shown], rows)
 
 
 def best_plain(played: Sequence[Played]) -> str:
@@ -124,7 +171,7 @@ def best_plain(played: Sequence[Played]) -> str:
         words = ", ".join(f"{name} {n / len(chosen):.0%}" for name, n in count.most_common())
         if chosen:
             rows.append([str(budget), str(len(chosen)), words])
-    return _table(["evaluations", "cells", "the best plain solver, share of the cells"], rows)
+    return markdown(["evaluations", "cells", "the best plain solver, share of the cells"], rows)
 
 
 def others(played: Sequence[Played]) -> str:
@@ -135,7 +182,7 @@ def others(played: Sequence[Played]) -> str:
     titles = [f"{key.replace('_', ' ')} ({counts[key]} cells)" for key in shown]
     names = [name for name in played[0]["results"] if few and name != "none"]
     rows = [[n, *(f"{line(n, few, measure).mean:.3g}" for measure in shown)] for n in names]
-    return _table(["correction", *titles], rows)
+    return markdown(["correction", *titles], rows)
 
 
 def around(file: Path) -> tuple[str, str]:

@@ -31,7 +31,10 @@ OF_TABLE = ("price", "kept")
 EQUAL = ("equal", "equal_best")
 
 FULL = Path(__file__).parent / "results" / "full.jsonl.gz"
-"""The record of the full profile, in the package."""
+"""The record of the full profile, the first edition, in the package."""
+
+SECOND = FULL.with_name("second.jsonl.gz")
+"""The record of the second edition."""
 
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
 """What reading another file raises, or one that was cut or damaged."""

@@ -10,7 +10,7 @@ import pytest
 from tests.steinlab.corrections import variance_record
 
 RECORD = json.loads(variance_record.FILE.read_text())
-PAGE = (variance_record.FILE.parents[1] / "corrections.md").read_text()
+PAGE = (variance_record.FILE.parents[1] / "corrections-evidence.md").read_text()
 
 
 def entry(name: str, solver: str) -> str:

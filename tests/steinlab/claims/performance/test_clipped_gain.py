@@ -29,7 +29,7 @@ from steinlab.claims.performance.gain_ratios import (
 )
 from steinlab.verification.claim import Result
 
-PAGE = (Path(__file__).parents[4] / "docs" / "corrections.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[4] / "docs" / "corrections-evidence.md").read_text(encoding="utf-8")
 SECTION = " ".join(
     PAGE.split("## Where the paper's coefficient works")[1].split("\n## ")[0].split()
 )

@@ -1,4 +1,4 @@
-"""The advice on corrections says what the tournament's record says, and the aim is met there."""
+"""The first edition's findings say what its record says, and the aim is met there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from steinlab.experiments.tournament.record import FULL, read_record
 from steinlab.experiments.tournament.summary import HURTS, Line, line, ratio
 
 DOCS = Path(__file__).parents[4] / "docs"
-PAGE = (DOCS / "corrections.md").read_text(encoding="utf-8")
-ADVICE = " ".join(PAGE.split("## Advice")[1].split("## How to read the numbers")[0].split())
+PAGE = (DOCS / "corrections-evidence.md").read_text(encoding="utf-8")
+FOUND = PAGE.split("## What the first edition found")[1].split("## How to read the numbers")[0]
+ADVICE = " ".join(FOUND.split())
 ABOUT, PLAYED = read_record(FULL)
 HALF = {
     half: [c for c in PLAYED if c["half"] == half and c["cell"]["evaluations"] <= FEW]

@@ -27,7 +27,7 @@ from steinlab.experiments.tournament.measures import MEASURES
 from steinlab.experiments.tournament.page import BEGIN, END, write
 from steinlab.experiments.tournament.play import AFFORDABLE, arena, distances, planned, play
 from steinlab.experiments.tournament.problems import FRESH, MODELS, SLOW, is_exact, load_problem
-from steinlab.experiments.tournament.record import FULL, READABLE, read_record, write_record
+from steinlab.experiments.tournament.record import FULL, READABLE, SECOND, read_record, write_record
 from steinlab.experiments.tournament.summary import STOPPED, line, ratio
 from steinlab.metrics import rms_distance
 from steinlab.solvers import evaluations_on
@@ -183,6 +183,35 @@ def test_seeds_of_a_cell_tell_how_much_its_ratio_is_worth() -> None:
     found = line("x", [played(0.2), other, played(0.3, "b")])
     logs = np.log([0.5, 2.0])
     assert found.seeds == pytest.approx(np.exp(logs.std(ddof=1)))
+
+
+def test_a_cell_hurts_beyond_its_noise_by_two_standard_errors() -> None:
+    cells = [played(0.6), played(0.6, "b")]
+    for one, error in zip(cells, (0.05, 0.06), strict=True):
+        one["results"]["x"]["ratio_error"] = error  # of a ratio of 1.167
+    assert line("x", cells).beyond == 0.5
+    assert line("x", cells).hurt == 1.0
+    assert math.isnan(line("x", [played(0.6)]).beyond)
+
+
+def test_the_best_plain_solver_gets_what_an_entrant_spends() -> None:
+    """Or nothing is said, where too many cells lack it."""
+    one = played(0.2)
+    one["results"]["x"]["equal_best"] = {"energy_distance": 0.05}
+    found = line("x", [one])
+    assert (found.beats_best, found.equal_beats) == (1.0, 0.0)
+    assert found.equal_best == pytest.approx(0.3 / 0.15)
+    assert math.isnan(line("x", [one, played(0.2)]).equal_best)
+
+
+def test_intervals_draw_seeds_of_a_problem_again() -> None:
+    """Of one problem and one seed there is no interval; two seeds give their own range."""
+    one, other = played(0.2), played(1.1)
+    found = line("x", [one, one])
+    assert found.low == found.high == pytest.approx(0.5)
+    other["cell"]["seed"] = 1
+    found = line("x", [one, other])
+    assert (found.low, found.high) == (pytest.approx(0.5), pytest.approx(2.0))
 
 
 def test_it_resumes_and_writes_a_page(
@@ -434,9 +463,12 @@ def test_flow_and_networks_come_first_and_any_part_of_the_rest_is_a_balanced_sam
         assert abs(at_first - own / 3) < 4 * math.sqrt(own * 2 / 9)
 
 
-def test_the_page_shows_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = tmp_path / "corrections.md"
-    page.write_text((DOCS / "corrections.md").read_text())
-    tournament(["--from", str(FULL), "--page", str(page)])
-    assert page.read_text() == (DOCS / "corrections.md").read_text()
-    assert FULL.stat().st_size < 3e6
+@pytest.mark.parametrize(
+    ("record", "name"), [(FULL, "corrections-evidence.md"), (SECOND, "corrections.md")]
+)
+def test_the_page_shows_the_record(record: Path, name: str, tmp_path: Path) -> None:
+    page = tmp_path / name
+    page.write_text((DOCS / name).read_text())
+    tournament(["--from", str(record), "--page", str(page)])
+    assert page.read_text() == (DOCS / name).read_text()
+    assert record.stat().st_size < 3e6

@@ -1,18 +1,18 @@
-"""The figure of the full tournament: what it draws is the record, and what it lacks it says."""
+"""The tournament's figure: what it draws is the record, and what it lacks it says."""
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import itertools
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from steinlab.cli import main
-from steinlab.experiments.tournament.record import FULL, read_record
+from steinlab.experiments.tournament.record import FULL, SECOND, read_record
 from steinlab.experiments.tournament.summary import line
 from steinlab.report.figures import tournament
 from steinlab.report.figures.base import FigureData
@@ -26,93 +26,84 @@ def data() -> FigureData:
     return tournament.compute(0)
 
 
-def record(file: Path, *, without: str = "", few: bool = True) -> Path:
-    """Write the record again with an entrant renamed, or without the cells of few evaluations."""
-    head, *rows = gzip.decompress(FULL.read_bytes()).decode().splitlines()
-    kept = [row for row in rows if few or json.loads(row)["cell"][4] > tournament.FEW]
-    about = json.loads(head)
-    about["entrants"] = [name + "*" * (name == without) for name in about["entrants"]]
-    text = "\n".join([json.dumps(about), *kept]).replace(f'"{without}":', f'"{without}*":')
-    file.write_bytes(gzip.compress(text.encode()))
-    return file
-
-
 def test_what_is_drawn_is_the_record(data: FigureData) -> None:
-    _, played = read_record(FULL)
+    about, played = read_record(SECOND)
     half = [one for one in played if one["half"] == "report"]
-    few = [one for one in half if one["cell"]["evaluations"] <= 10]
     assert data.skipped == ()
-    assert data.config["entrants"] == list(tournament.LOOKS)
-    assert data.arrays["cells"].sum() == len(half)
-    assert data.arrays["ratios"].shape == (len(tournament.LOOKS), len(few))
-    for i, name in enumerate(tournament.LOOKS):
-        one = line(name, few)
+    assert set(data.config["entrants"]) == {*about["entrants"]} - {"none"}
+    assert data.config["cells"] == len(half)
+    assert list(data.arrays["mean"][:, 0]) == sorted(data.arrays["mean"][:, 0])
+    best = dict(zip(data.arrays["best_rows"], data.arrays["best"], strict=True))
+    for i, name in enumerate(data.config["entrants"]):
+        one = line(name, half)
         assert data.arrays["mean"][i].tolist() == [one.mean, one.low, one.high]
-        assert np.exp(np.log(data.arrays["ratios"][i]).mean()) == pytest.approx(one.mean, rel=1e-9)
-        assert data.arrays["worst"][i] == data.arrays["ratios"][i].max() == one.worst
+        assert (data.arrays["worst"][i], data.arrays["equal"][i]) == (one.worst, one.equal)
+        assert best.get(i, np.nan) == pytest.approx(one.equal_best, nan_ok=True, rel=1e-12)
         assert data.config["worst_cells"][name] == one.worst_cell
-        for j, budget in enumerate(data.arrays["budgets"]):
-            at = line(name, [c for c in half if c["cell"]["evaluations"] == budget])
-            assert data.arrays["by_budget"][i, j].tolist() == [at.mean, at.low, at.high]
+    assert len(best) < len(data.config["entrants"])
+    for j, budget in enumerate(data.arrays["budgets"]):
+        best = [c["best_plain"]["solver"] for c in played if c["cell"]["evaluations"] == budget]
+        assert data.arrays["shares"][0, j] == best.count("unit-speed-3") / len(best)
+    assert data.arrays["shares"].sum(axis=0) == pytest.approx(1)
 
 
-def test_every_mean_is_on_the_scale_or_an_arrow(data: FigureData) -> None:
+def test_every_row_is_written_and_drawn(data: FigureData) -> None:
     with styled(tournament.FIGURE):
         canvas = draw(tournament.FIGURE, data)
         canvas.canvas.draw()  # type: ignore[attr-defined]
-        cells, *panels = canvas.get_axes()
-        marks = sum(len(np.atleast_1d(ln.get_xdata())) for ax in panels for ln in points(ax))
-        labels = [label.get_window_extent() for label in cells.get_yticklabels()]
-    assert marks == data.arrays["by_budget"].shape[0] * len(data.arrays["budgets"])
-    low, high = tournament.MEANS_SCALE
-    assert (data.arrays["by_budget"][..., 0] > low).all()
-    assert (data.arrays["by_budget"][..., 0] > high).any()
-    assert (data.arrays["quantiles"] > tournament.CELLS_SCALE[0]).all()
+        rows = canvas.get_axes()[0]
+        labels = [label.get_window_extent() for label in rows.get_yticklabels()]
+        low, high = rows.get_xlim()
+    assert len(labels) == len(data.config["entrants"])
     assert not any(a.overlaps(b) for a, b in itertools.combinations(labels, 2))
+    assert low < data.arrays["mean"].min()
+    assert data.arrays["worst"].max() < high
 
 
-def points(ax: Any) -> list[Any]:
-    """Return the lines that carry markers."""
-    return [ln for ln in ax.lines if ln.get_marker() not in ("None", None, "")]
+@pytest.mark.parametrize("drawn", [tournament.AGAINST, tournament.PLAIN])
+def test_no_two_methods_share_a_colour_or_a_marker(drawn: dict[str, dict[str, str]]) -> None:
+    both = [*tournament.AGAINST.values(), *tournament.PLAIN.values()]
+    assert len({look["color"] for look in both}) == len(both)
+    assert len({look["marker"] for look in drawn.values()}) == len(drawn)
 
 
-def test_curves_are_told_apart_without_colour() -> None:
-    for group in tournament.GROUPS.values():
-        for part in ("color", "marker", "linestyle"):
-            assert len({str(getattr(drawn, part)) for drawn in group.values()}) == len(group)
-    assert len({drawn.marker for drawn in tournament.LOOKS.values()}) == len(tournament.LOOKS)
-
-
-def test_the_same_bytes_again(tmp_path: Path) -> None:
+def test_the_same_bytes_again(tmp_path: Path, data: FigureData) -> None:
+    figure = dataclasses.replace(tournament.FIGURE, compute=lambda _seed: data)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        render(tournament.FIGURE, 0, tmp_path / folder)
+        render(figure, 0, tmp_path / folder)
     for suffix in SUFFIXES:
         one, two = (tmp_path / folder / f"tournament.{suffix}" for folder in ("a", "b"))
         assert one.read_bytes() == two.read_bytes()
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no record", FULL.read_bytes()[:9000]])
+@pytest.mark.parametrize("content", [None, b"", b"no record", SECOND.read_bytes()[:9000]])
 def test_no_record_is_said_in_a_line(tmp_path: Path, content: bytes | None) -> None:
-    file = tmp_path / "full.jsonl.gz"
+    file = tmp_path / "second.jsonl.gz"
     if content is not None:
         file.write_bytes(content)
     data = tournament.compute(0, file=file)
     assert data.arrays == {}
     (told,) = data.skipped
     assert told.startswith(
-        "full tournament: no record of version 1 or 2 in full.jsonl.gz, which steinlab"
+        "second tournament: no record of version 1 or 2 in second.jsonl.gz, which steinlab"
     )
     check(tournament.FIGURE, data)
 
 
-def test_what_the_record_lacks_is_left_out_and_named(tmp_path: Path) -> None:
-    data = tournament.compute(0, file=record(tmp_path / "a.gz", without="auto"))
-    assert "auto-v1" not in data.config["entrants"]
-    assert [told.split(",")[0] for told in data.skipped] == ["full tournament: no auto-v1 in a.gz"]
+def test_a_record_without_a_cell_of_few_evaluations_is_said(tmp_path: Path) -> None:
+    head, *rows = gzip.decompress(SECOND.read_bytes()).decode().splitlines()
+    kept = [row for row in rows if json.loads(row)["cell"][4] > tournament.FEW]
+    (tmp_path / "b.gz").write_bytes(gzip.compress("\n".join([head, *kept]).encode()))
+    data = tournament.compute(0, file=tmp_path / "b.gz")
+    assert data.skipped[0].startswith("second tournament: no cell or no correction to show in b.gz")
     check(tournament.FIGURE, data)
-    data = tournament.compute(0, file=record(tmp_path / "b.gz", few=False))
-    assert data.skipped[0].startswith("full tournament: no cell or no correction to show in b.gz")
+
+
+def test_the_first_editions_record_is_drawn_too() -> None:
+    data = tournament.compute(0, file=FULL)
+    assert {"gmm", "calibrated, local"} < {*data.config["entrants"]}
+    assert "flow-oracle" not in data.config["entrants"]
     check(tournament.FIGURE, data)
 
 
@@ -121,4 +112,4 @@ def test_the_command_draws_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "left out" not in capsys.readouterr().out
     stored = json.loads((tmp_path / "tournament.json").read_text())
     assert stored["claims"] == ["correction-tournament"]
-    assert stored["config"]["aim"] == 0.25
+    assert stored["config"]["aim"] == 0.1
