@@ -36,7 +36,7 @@ from steinlab.corrections.pilot import cross_fitted, improves, plainly, squares
 from steinlab.diffusion.grids import grid_name
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError, one_of
-from steinlab.experiments.bench import rng_of
+from steinlab.experiments.bench import BATCH, rng_of
 from steinlab.experiments.compare import runs_of, subject_of
 from steinlab.experiments.specs.compare import CompareSpec
 from steinlab.experiments.specs.fields import (
@@ -64,9 +64,6 @@ CANDIDATES = ("euler", "heun", "dpmpp-2m", "dpmpp-3m-exact", "unipc-2", "ipndm-3
 
 STATES = 96
 LEAST_STATES, SUBSTEPS = 16, 4
-BATCH = 10_000
-"""States of a batch over which the price is spread: compare's default."""
-
 OTHERS = 4
 """Runners-up that are told."""
 

@@ -382,7 +382,24 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
         end=spec.end,
         noise=noise,
         searched=_searched(task) if task.searched else None,
+        price=_price(task),
     )
+
+
+def _price(task: _Task) -> float:
+    """Return the evaluations that a search, a fitted solver, a curve and a correction cost."""
+    total = float(task.searched * STATES)
+    made = (task.correction.make(), task.solver.numbers, task.solver.solver)
+    for one in (*made, getattr(task.solver.solver, "curve", None)):
+        if isinstance(one, Calibrated):
+            total += one.table.evaluations * one.table.states
+        elif isinstance(one, Numbers):
+            total += one.evaluations * one.states
+        elif isinstance(one, LinearTable):
+            total += one.spent * one.states
+        elif isinstance(one, Curve):
+            total += len(one.ratios) * one.states
+    return total
 
 
 def _back(task: _Task, bench: Bench) -> Callable[[np.ndarray], np.ndarray] | None:

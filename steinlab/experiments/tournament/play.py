@@ -14,9 +14,9 @@ from steinlab.corrections.fitted import CALIBRATION_STATES
 from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import Process
 from steinlab.estimates import Estimate
-from steinlab.experiments.bench import Bench, Target, flow_ends, played, rng_of
+from steinlab.experiments.bench import BATCH, Bench, Target, flow_ends, played, rng_of
 from steinlab.experiments.tournament.design import SOLVERS, Cell
-from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS, REFERENCES, entrant
+from steinlab.experiments.tournament.entrants import ENTRANTS, REFERENCES, entrant
 from steinlab.experiments.tournament.measures import MEASURES, RIVAL, QuickTruth
 from steinlab.experiments.tournament.problems import FINE, SLOW, load_problem
 from steinlab.experiments.tournament.summary import ratio

@@ -76,10 +76,10 @@ SEEN = (
         "ee35043",
         "OSS/OSS.py",
         "A cell that no longer path improves on keeps the state of a shorter one, while the trace "
-        "back takes the longer one's predecessors: the schedule returned is not the one whose cost "
-        "was computed, and may leave out the noisiest level",
-        "200 Gaussians, 8 to 15 teacher steps: 99 schedules err otherwise than computed, all with 3 "
-        "to 5 steps, up to 15,000 times in the mean square",
+        "back takes the longer one's predecessors: the schedule returned is not the one whose "
+        "cost was computed, and may leave out the noisiest level",
+        "200 Gaussians, 8 to 15 teacher steps: 99 schedules err otherwise than computed, all with "
+        "3 to 5 steps, up to 15,000 times in the mean square",
     ),
     Seen(
         "vinhsuhi/LD3",

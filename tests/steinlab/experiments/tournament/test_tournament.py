@@ -19,10 +19,11 @@ from analytic import NoiseLevel, exact_flow
 from steinlab.cli import _end, app
 from steinlab.diffusion.laws import LAWS
 from steinlab.errors import InputError, Terminated
+from steinlab.experiments.bench import BATCH
 from steinlab.experiments.tournament import run
 from steinlab.experiments.tournament import session as command
 from steinlab.experiments.tournament.design import BUDGETS, FEW, HALVES, SOLVERS, Cell, cells
-from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS
+from steinlab.experiments.tournament.entrants import ENTRANTS
 from steinlab.experiments.tournament.measures import MEASURES
 from steinlab.experiments.tournament.page import BEGIN, END, write
 from steinlab.experiments.tournament.play import AFFORDABLE, arena, distances, planned, play
