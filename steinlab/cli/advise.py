@@ -20,8 +20,8 @@ CHOSEN = (
 
 def advise(spec_file: SpecArgument, target: JsonOption = None) -> None:
     """Name solver, grid and correction for a law, model, spectrum or loss curve at a budget."""
-    from steinlab.experiments.advise import BATCH
     from steinlab.experiments.advise import advise as advice_of
+    from steinlab.experiments.bench import BATCH
 
     check_target(target)
     found = advice_of(read_json(spec_file), spec_file.parent)

@@ -44,6 +44,8 @@ FLOW = ("flow_error", "paired_energy")
 """The columns that compare with the flow's ends, which a solver that draws noise does not follow:
 the cell then says by law."""
 
+BEFORE = ", of searches and fits in a batch of 10,000"
+
 
 def compare(  # noqa: PLR0917
     spec_file: SpecArgument,
@@ -104,9 +106,6 @@ def compare(  # noqa: PLR0917
     if rows:
         end = "" if spec.end == "zero" else ", ends at the least noisy level"
         title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}{end}"
-        price = max((row.searched["evaluations"] for row in rows if row.searched), default=0)
-        if price:
-            title += f"; each grid searched with at most {price} evaluations per state"
         corrected = [row for row in rows if row.correction.name != "none" or row.stopped]
         details = [_coefficients(corrected)] if corrected else []
         show(_table(rows, title), *details, target=target)
@@ -152,7 +151,7 @@ def _answers(found: Paired, spec: CompareSpec) -> Table:
     )
     caption = (
         f"95 % intervals that hold together for {found.comparisons} comparisons; spent besides: "
-        "evaluations per state"
+        f"evaluations per state{BEFORE if any(one.row.price for one in found.answers) else ''}"
     )
     table = new_table(title, columns, left=text, caption=caption, box=box.SIMPLE_HEAD)
     for one in found.answers:
@@ -162,7 +161,7 @@ def _answers(found: Paired, spec: CompareSpec) -> Table:
             for r in one.ratios.values()
         )
         stopped = f", stopped in {one.stopped} seeds" if one.stopped else ""
-        label, spent = escape(row.correction.label), f"{one.extra:.2g}" if one.extra else ""
+        label, spent = escape(row.correction.label), _besides(one.extra, row)
         verdict = f"[{colour}]{one.verdict}{stopped}[/]"
         table.add_row(str(row.asked), row.solver.label, label, *ratios, verdict, spent)
     return table
@@ -190,8 +189,10 @@ def _table(rows: list[Row], title: str) -> Table:
     if DATA in rows[0].measured:
         measures[DATA] = "energy d. to data"
     text = ("solver", "correction")
-    columns = ("asked", "spent", *text, *measures.values())
-    options: dict[str, Any] = {"caption": _caption(rows[0]), "box": box.SIMPLE_HEAD}
+    besides = ("besides",) * any(row.price for row in rows)
+    columns = ("asked", "spent", *besides, *text, *measures.values())
+    told = f"; besides: evaluations per state{BEFORE}" if besides else ""
+    options: dict[str, Any] = {"caption": _caption(rows[0]) + told, "box": box.SIMPLE_HEAD}
     table = new_table(title, columns, left=text, **options)
     for column in table.columns:
         column.no_wrap = column.header not in text
@@ -200,8 +201,17 @@ def _table(rows: list[Row], title: str) -> Table:
         best = {name: _best(block, name) for name in measures}
         for i, row in enumerate(block):
             first = str(asked) if i == 0 else ""
-            table.add_row(*_cells(row, first, best), end_section=i == len(block) - 1)
+            cells = [first, str(row.spent), *[_besides(0.0, row) for _ in besides]]
+            table.add_row(*cells, *_cells(row, best), end_section=i == len(block) - 1)
     return table
+
+
+def _besides(extra: float, row: Row) -> str:
+    """What a state pays besides the run, with its part of what was spent before."""
+    from steinlab.experiments.bench import BATCH
+
+    spent = extra + row.price / BATCH
+    return f"{spent:.2g}" if spent else ""
 
 
 def _caption(row: Row) -> str:
@@ -228,10 +238,10 @@ def _best(block: list[Row], name: str) -> float:
     return min((entry.value for entry in found if entry is not None), default=float("nan"))
 
 
-def _cells(row: Row, first: str, best: dict[str, float]) -> list[str]:
+def _cells(row: Row, best: dict[str, float]) -> list[str]:
     from steinlab.solvers.base import noises
 
-    cells = [first, str(row.spent), row.solver.label, escape(row.correction.label)]
+    cells = [row.solver.label, escape(row.correction.label)]
     if row.stopped:
         return [*cells, "[red]stopped[/]", *[""] * (len(best) - 1)]
     for name, value in best.items():

@@ -39,7 +39,7 @@ from steinlab.corrections.pilot import cross_fitted, improves, plainly, squares
 from steinlab.diffusion.grids import grid_name
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError, one_of
-from steinlab.experiments.bench import rng_of
+from steinlab.experiments.bench import BATCH, rng_of
 from steinlab.experiments.compare import runs_of, subject_of
 from steinlab.experiments.specs.compare import CompareSpec
 from steinlab.experiments.specs.fields import (
@@ -73,9 +73,6 @@ EXACT = "unit-speed-1c"
 
 STATES = 96
 LEAST_STATES, SUBSTEPS = 16, 4
-BATCH = 10_000
-"""States of a batch over which the price is spread: compare's default."""
-
 OTHERS = 4
 """Runners-up that are told."""
 

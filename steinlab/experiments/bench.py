@@ -38,6 +38,9 @@ FLOW_RTOL = 1e-4
 NEARLY_CLEAN = 1e-4
 """Noise, over the law's r.m.s. size, to which the flow of a law without a density is followed."""
 
+BATCH = 10_000
+"""States of a batch in use, over which what was spent once is spread: compare's default."""
+
 NUM_PROJECTIONS = 200
 """Directions of the sliced distance, the same ones in every row."""
 

@@ -44,7 +44,7 @@ from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, init
 from steinlab.experiments.specs.solvers import SolverSpec, require_beginning
 from steinlab.solvers import Plan, evaluations_on
 from steinlab.solvers.base import noises
-from steinlab.solvers.fitted_steps import FAMILIES, Numbers, fit
+from steinlab.solvers.fitted_steps import CURVE_STEPS, Numbers, fit, grid_to_fit
 from steinlab.solvers.inversion import there_and_back
 from steinlab.solvers.linear_family import LinearTable, fit_table
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, steps
@@ -288,24 +288,14 @@ def fit_linear(spec: CompareSpec) -> LinearTable:
 def calibrate_solver(spec: CompareSpec, name: str) -> Numbers:
     """Return the numbers of a fitted solver, on ``samples`` fresh states.
 
-    Its grid is that of the first budget for the solver's price, or for DPM-Solver-v3 the process's
-    levels in :data:`CURVE_STEPS` steps.
+    Its grid is that of the first budget (:func:`~steinlab.solvers.fitted_steps.grid_to_fit`).
     """
     subject, rng = subject_of(spec), rng_of(spec.seed, "calibration")
     process = PROCESSES[spec.schedule]
-    if name in FAMILIES:
-        family = FAMILIES[name]
-        solver = family.make(lambda _: family.start, process)
-        zero = spec.end == "zero"
-        _, grid = run_within(solver, process, spec.grid, spec.evaluations[0], final_zero=zero)
-    else:
-        grid = make_grid(subject.process, "logsnr", CURVE_STEPS, final_zero=False)
+    zero = spec.end == "zero"
+    grid = grid_to_fit(name, process, spec.grid, spec.evaluations[0], final_zero=zero)
     x = subject.start(grid[0], spec.samples, rng)
     return fit(name, subject.denoiser, x, grid, process, model=subject_name(spec))
-
-
-CURVE_STEPS = 48
-"""Steps of the run that measures a curve, uniform in the logarithm of ``sigma / alpha``."""
 
 
 def calibrate_curve(spec: CompareSpec) -> Curve:
@@ -382,7 +372,24 @@ def _run(task: _Task, bench: Bench, spec: CompareSpec) -> Row:
         end=spec.end,
         noise=noise,
         searched=_searched(task) if task.searched else None,
+        price=_price(task),
     )
+
+
+def _price(task: _Task) -> float:
+    """Return the evaluations that a search, a fitted solver, a curve and a correction cost."""
+    total = float(task.searched * STATES)
+    made = (task.correction.make(), task.solver.numbers, task.solver.solver)
+    for one in (*made, getattr(task.solver.solver, "curve", None)):
+        if isinstance(one, Calibrated):
+            total += one.table.evaluations * one.table.states
+        elif isinstance(one, Numbers):
+            total += one.evaluations * one.states
+        elif isinstance(one, LinearTable):
+            total += one.spent * one.states
+        elif isinstance(one, Curve):
+            total += len(one.ratios) * one.states
+    return total
 
 
 def _back(task: _Task, bench: Bench) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steinlab.estimates import as_json, finite_or_none
-from steinlab.experiments.bench import DATA, Measured, Reference
+from steinlab.experiments.bench import BATCH, DATA, Measured, Reference
 from steinlab.experiments.coefficient_noise import Noise
 from steinlab.experiments.specs.compare import CorrectionSpec
 from steinlab.experiments.specs.solvers import SolverSpec
@@ -21,6 +21,7 @@ class Row:
     Standard errors of corrected rows hold the noise of the estimated coefficients, ``noise``.
     Metrics and floors with ``data_`` are those of a network's samples to the law of its data.
     ``searched`` holds the ratios of a searched grid, and what it cost per state looked at.
+    ``price`` is what was spent before: the evaluations of its search, its tables and its curve.
     """
 
     solver: SolverSpec
@@ -37,6 +38,7 @@ class Row:
     end: str = "zero"
     noise: Noise | None = None
     searched: Mapping[str, Any] | None = None
+    price: float = 0
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def to_json(row: Row) -> dict[str, Any]:
 
 def identity(row: Row) -> dict[str, Any]:
     """Return what a row is: the run and the correction."""
+    price = {"evaluations": row.price, "per_state_of_10000": row.price / BATCH}
     return {
         "solver": row.solver.name,
         "start": row.solver.options.start,
@@ -77,6 +80,7 @@ def identity(row: Row) -> dict[str, Any]:
             key: value if isinstance(value, str) else finite_or_none(value)
             for key, value in row.correction.options
         },
+        **({"price": price} if row.price else {}),
     }
 
 

@@ -29,13 +29,14 @@ from scipy.optimize import minimize
 from analytic import NoiseLevel
 from analytic.arrays import Array
 from steinlab.diffusion.denoisers import Denoiser
-from steinlab.diffusion.grids import Grid
+from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import Process
 from steinlab.errors import InputError, one_of
 from steinlab.solvers.base import Candidate, Evaluation, History, Solver
 from steinlab.solvers.compensated import Compensated
 from steinlab.solvers.dpm_v3 import dpm_v3, interpolated, measured
 from steinlab.solvers.parallel import EPD_2, Parallel
+from steinlab.solvers.plans import run_within
 from steinlab.solvers.principal import Principal
 from steinlab.solvers.reference_flow import SUBSTEPS, trajectory
 from steinlab.solvers.scalars import has_both
@@ -104,7 +105,10 @@ FAMILIES: Mapping[str, Family] = {
 V3 = ("dpm-v3-1", "dpm-v3-2", "dpm-v3-3")
 
 FITTED = (*FAMILIES, *V3)
-"""Ids that need a table."""
+"""Ids that may have a table."""
+
+NEED_TABLE = tuple(name for name in FITTED if name != EPD_2.name)
+"""Ids that say nothing without one."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,24 @@ class _Counted:
             answer = self.denoiser(x, level)
             self.last = (x, level, answer)  # type: ignore[assignment]
         return answer
+
+
+CURVE_STEPS = 48
+"""Steps of the run that measures statistics by level, uniform in the logarithm of the ratio."""
+
+
+def grid_to_fit(
+    name: str, process: Process, grid: str, evaluations: int | None, *, final_zero: bool = True
+) -> Grid:
+    """Return the grid that a solver's numbers are fitted on, for a grid and budget of use.
+
+    For DPM-Solver-v3 that is the process's levels in :data:`CURVE_STEPS` steps, above zero noise.
+    """
+    if name in V3:
+        return make_grid(process, "logsnr", CURVE_STEPS, final_zero=False)
+    family = FAMILIES[name]
+    solver = family.make(lambda _: family.start, process)
+    return run_within(solver, process, grid, evaluations, final_zero=final_zero)[1]
 
 
 def fit(

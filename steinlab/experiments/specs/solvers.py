@@ -14,7 +14,7 @@ from steinlab.errors import InputError, one_of
 from steinlab.experiments.specs.fields import at, each, integer, mapping, text
 from steinlab.solvers import SOLVERS, LinearMultistep, Solver, get_solver, matching_start
 from steinlab.solvers.base import noises
-from steinlab.solvers.fitted_steps import FITTED, Numbers
+from steinlab.solvers.fitted_steps import NEED_TABLE, Numbers
 from steinlab.solvers.linear_family import NAME as TABLE
 from steinlab.solvers.linear_family import LinearTable
 from steinlab.solvers.step import Step
@@ -149,7 +149,7 @@ def solver_from_json(
         if numbers.solver != name:
             raise InputError(f"{place} must be of {name}, got one of {numbers.solver}")
         solver = numbers.make(process)
-    elif name in FITTED and name not in SOLVERS:
+    elif name in NEED_TABLE:
         raise InputError(
             f"{path}: a table must be given for {name}, "
             f'{{"name": "{name}", "table": FILE}} of `steinlab calibrate --fit {name}`, got none'

@@ -28,9 +28,6 @@ from steinlab.corrections.time_shift import TimeShift
 from steinlab.solvers.loop import Run
 from steinlab.solvers.step import Correction, NoCorrection
 
-BATCH = 10_000
-"""States of a batch in use, over which a sub-batch's evaluations are spread: compare's default."""
-
 SUBSTEPS = 8
 """Steps that a fine run takes within each step: one calibrates tables, one is the oracle's."""
 

@@ -12,17 +12,17 @@ import numpy as np
 
 from steinlab.corrections.fitted import CALIBRATION_STATES
 from steinlab.diffusion.grids import Grid, make_grid
-from steinlab.diffusion.processes import Process
 from steinlab.estimates import Estimate
-from steinlab.experiments.bench import Bench, Target, flow_ends, played, rng_of
+from steinlab.experiments.bench import BATCH, Bench, Target, flow_ends, played, rng_of
 from steinlab.experiments.tournament.design import SOLVERS, Cell
-from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS, REFERENCES, entrant
+from steinlab.experiments.tournament.entrants import ENTRANTS, REFERENCES, entrant
 from steinlab.experiments.tournament.measures import MEASURES, RIVAL, QuickTruth
 from steinlab.experiments.tournament.problems import FINE, SLOW, load_problem
 from steinlab.experiments.tournament.summary import ratio
 from steinlab.metrics import EnergyRows, Samples
 from steinlab.solvers import Plan, get_solver
 from steinlab.solvers.base import noises
+from steinlab.solvers.fitted_steps import NEED_TABLE, Numbers, fit, grid_to_fit
 from steinlab.solvers.loop import NonFiniteStateError, Run, Solution, solve
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fine_run, follow
@@ -93,9 +93,21 @@ def arena(name: str, process_name: str, seed: int, states: int) -> Arena:
     return Arena(subject, start, own, end, metrics=MEASURES, calibration=calibration)
 
 
-def planned(cell: Cell, process: Process, budget: int) -> tuple[Plan, Grid]:
-    """Return a cell's solver on a budget."""
-    return run_within(get_solver(cell.solver, process), process, cell.grid, budget)
+def planned(cell: Cell, own: Arena, budget: int) -> tuple[Plan, Grid]:
+    """Return a cell's solver on a budget; a fitted one's numbers are of the calibration states."""
+    process, numbers = own.subject.process, numbers_of(cell, own, budget)
+    solver = numbers.make(process) if numbers else get_solver(cell.solver, process)
+    return run_within(solver, process, cell.grid, budget)
+
+
+@functools.lru_cache(maxsize=8)
+def numbers_of(cell: Cell, own: Arena, budget: int) -> Numbers | None:
+    """Return the numbers of a solver that needs them, None where the id says all."""
+    if cell.solver not in NEED_TABLE:
+        return None
+    subject, x = own.subject, own.calibration
+    grid = grid_to_fit(cell.solver, subject.process, cell.grid, budget)
+    return fit(cell.solver, subject.denoiser, x, grid, subject.process, model=subject.name)
 
 
 def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) -> dict[str, Any]:
@@ -106,10 +118,12 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     against the best plain solver of that budget, ``equal_best``, up to :data:`AFFORDABLE`. The best
     plain solver of the cell's path and budget is chosen with hindsight among ``plain``, which
     holds every solver's distances there. ``ratio_error`` is
-    the standard error of an entrant's ratio of energy distances (:func:`.summary.ratio`).
+    the standard error of an entrant's ratio of energy distances (:func:`.summary.ratio`). A solver
+    of fitted numbers competes plainly; its ``price`` is evaluations per calibration state.
     """
     own = arena(cell.problem, cell.process, cell.seed, states)
-    plan, grid = planned(cell, own.subject.process, cell.evaluations)
+    numbers = numbers_of(cell, own, cell.evaluations)
+    plan, grid = planned(cell, own, cell.evaluations)
     own = _judged(own, plan)
 
     def run(correction: Correction) -> tuple[Solution, NonFiniteStateError | None]:
@@ -124,6 +138,8 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     for name in entrants:
         correction = entrant(name)(context)
         results[name] = _measured(own, cell, correction, run(correction), beside)
+    if numbers is not None and "none" in results:
+        results["none"] |= {"price": numbers.evaluations, "kept": True}
     plain = _rivals(cell, states, cell.evaluations)
     best = _best(plain)
     return {
@@ -195,7 +211,7 @@ def _plainly(*given: Any) -> dict[str, Any]:
     problem, process, grid, solver, seed, states, budget = given
     own = arena(problem, process, seed, states)
     cell = Cell(problem, process, grid, solver, budget, seed)
-    plan, levels = planned(cell, own.subject.process, budget)
+    plan, levels = planned(cell, own, budget)
     end = solve(own.subject.denoiser, own.start, levels, plan, seed=seed).state
     return distances(_judged(own, plan), end)
 

@@ -27,6 +27,7 @@ from steinlab.experiments.tournament.run import (
 )
 from steinlab.solvers import get_solver
 from steinlab.solvers.base import noises
+from steinlab.solvers.fitted_steps import NEED_TABLE
 from steinlab.storage import check_target, make_folder
 
 EVERY = 30.0
@@ -83,7 +84,7 @@ def _chosen(profile: Profile, given: Wish) -> Profile:
     """Return the profile with the solvers and corrections that are asked for."""
     if given.solvers:
         solvers = tuple(given.solvers.split(","))
-        for name in solvers:
+        for name in (one for one in solvers if one not in NEED_TABLE):
             get_solver(name, EDM, field="--solvers")
         profile = replace(profile, solvers=solvers)
     if given.corrections:
@@ -94,10 +95,10 @@ def _chosen(profile: Profile, given: Wish) -> Profile:
         profile = replace(profile, entrants=tuple(dict.fromkeys(("none", *others))))
     other = next((name for name in profile.entrants if name != "none"), "")
     for name in profile.solvers:
-        if other and noises(get_solver(name, EDM)):
-            raise InputError(
-                f"--corrections must be none for {name}, whose step draws noise, got {other}"
-            )
+        fitted = name in NEED_TABLE
+        if other and (fitted or noises(get_solver(name, EDM))):
+            why = "whose numbers are fitted" if fitted else "whose step draws noise"
+            raise InputError(f"--corrections must be none for {name}, {why}, got {other}")
     return profile
 
 

@@ -1,10 +1,17 @@
-"""Every registered solver at few evaluations on exact laws, its price per step beside its name."""
+"""Every solver at few evaluations on exact laws, its price beside its name.
+
+The panels show the best of each family; ``few-step-methods.json`` has a row for every solver.
+Fitted solvers (:data:`~steinlab.solvers.fitted_steps.NEED_TABLE`) have numbers of other states.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,11 +21,12 @@ from steinlab import plugins
 from steinlab.diffusion.laws import LAWS
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
-from steinlab.experiments.bench import played
+from steinlab.experiments.bench import BATCH, played
 from steinlab.experiments.tournament.measures import QuickTruth
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import SEQUENTIAL
 from steinlab.solvers import KNOWN_IDS, get_solver
+from steinlab.solvers.fitted_steps import NEED_TABLE, fit, grid_to_fit
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.registry import GROUP
 
@@ -27,10 +35,24 @@ BUDGETS = (4, 6, 8, 10)
 STATES, FLOORS, WORST = 2000, 8, 100.0
 """States of a run; pairs of true samples behind a floor; ratio to it at which the colours end."""
 
+FITTED_STATES = 256
+"""States that a fitted solver's numbers are of."""
 
-def registered() -> tuple[str, ...]:
-    """Return every solver's id, other packages' too."""
-    return (*KNOWN_IDS, *plugins.registered(GROUP, KNOWN_IDS))
+
+def every() -> tuple[str, ...]:
+    """Return every solver's id, other packages' too, and those of fitted ones."""
+    return (*KNOWN_IDS, *plugins.registered(GROUP, KNOWN_IDS), *NEED_TABLE)
+
+
+def family(name: str) -> str:
+    """Return a solver's family: its name without what tells the members apart.
+
+    Examples
+    --------
+    >>> [family(name) for name in ("dpmpp-2m-heun", "unipc-3-bh1", "rk-midpoint", "ipndm-v-2")]
+    ['dpmpp', 'unipc', 'rk', 'ipndm-v']
+    """
+    return re.split(r"-(?=\d|midpoint|heun)", name)[0]
 
 
 def compute(
@@ -46,32 +68,48 @@ def compute(
     0 stands where a budget pays for no step or a run leaves the finite numbers. Rows are sorted by
     the geometric mean of the rest.
     """
-    names = list(registered() if solvers is None else solvers)
+    noisy = EDM.level_at(1.0)
+    names = list(every() if solvers is None else solvers)
     found = np.zeros((len(names), len(laws), len(budgets)))
+    prices, spent = np.zeros((2, len(names)))
     for j, own in enumerate(laws):
         law, rng = LAWS[own](), np.random.default_rng([seed, j])
         truth = QuickTruth(law.sample(states, rng), law)
         near = [truth.sliced_w2(law.sample(states, rng)).value for _ in range(FLOORS)]
         floor = math.sqrt(float(np.mean(np.square(near))))
-        start = EDM.level(EDM.t_max).noised(law.sample(states, rng), rng)
+        top = EDM.level(EDM.t_max)
+        start, others = (top.noised(law.sample(n, rng), rng) for n in (states, FITTED_STATES))
+        fitted = functools.cache(
+            lambda name, levels, law=law, x=others: fit(name, law, x, levels, EDM, model="law")
+        )
         for (i, name), (k, budget) in itertools.product(enumerate(names), enumerate(budgets)):
             try:
-                plan, grid = run_within(get_solver(name, EDM), EDM, "karras", budget)
+                if name in NEED_TABLE:
+                    numbers = fitted(name, tuple(grid_to_fit(name, EDM, "karras", budget)))
+                    spent[i] = max(spent[i], numbers.evaluations * FITTED_STATES / BATCH)
+                    solver = numbers.make(EDM)
+                else:
+                    solver = get_solver(name, EDM)
+                plan, grid = run_within(solver, EDM, "karras", budget)
+                prices[i] = solver.evaluations(noisy)
             except InputError:
                 continue
             done, stop = played(law, start, grid, plan, seed=seed)
             if stop is None:
                 found[i, j, k] = truth.sliced_w2(done.state).value / floor
-    noisy = EDM.level_at(1.0)
-    prices = np.array([get_solver(name, EDM).evaluations(noisy) for name in names])
     logs = np.log(np.where(found > 0, found, WORST)).mean(axis=(1, 2))
     order = np.argsort(logs)
-    arrays = {"ratio": found[order], "price": prices[order], "mean": np.exp(logs[order])}
+    means = np.exp(logs)
+    arrays = {"ratio": found[order], "price": prices[order], "mean": means[order]}
+    columns = (one.tolist() for one in (prices, spent.round(1), means.round(2)))
+    rows = list(zip(names, *columns, strict=True))
     config = {
         "solvers": [names[i] for i in order],
         "laws": list(laws),
         "budgets": list(budgets),
         "states": states,
+        "columns": ["solver", "evaluations per step", "fit per state of 10000", "geometric mean"],
+        "table": [rows[i] for i in order],
         "measure": "sliced W2 over that of two true samples",
         "grid": "karras",
     }
@@ -79,21 +117,28 @@ def compute(
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a panel per law: a row per solver, a column per budget, best solvers on top."""
-    ratio, price = data.arrays["ratio"], data.arrays["price"]
-    names = data.config["solvers"]
-    labels = [f"{name}  {cost}" for name, cost in zip(names, price, strict=True)]
+    """Draw a panel per law: a row per family's best solver, a column per budget, best on top."""
+    families = [family(row[0]) for row in data.config["table"]]
+    best = sorted({families.index(one) for one in families})
+    ratio = data.arrays["ratio"][best]
+    labels = [_label(data.config["table"][i], families.count(families[i])) for i in best]
     for j, (ax, law) in enumerate(zip(axes, data.config["laws"], strict=True)):
         shown = np.ma.masked_equal(ratio[:, j], 0.0)
         image = ax.imshow(shown, aspect="auto", cmap=SEQUENTIAL, norm=LogNorm(1.0, WORST))
         ax.set_title(law)
         ax.set_xticks(range(len(data.config["budgets"])), map(str, data.config["budgets"]))
-        ax.set_yticks(range(len(names)), labels if j == 0 else [""] * len(names), fontsize=5)
+        ax.set_yticks(range(len(labels)), labels if j == 0 else [""] * len(labels), fontsize=6)
         ax.set_xlabel("evaluations")
         ax.tick_params(length=0)
-    axes[0].set_ylabel("solver, evaluations per step")
+    axes[0].set_ylabel("best of its family (members), evaluations per step + fit")
     bar = axes[-1].figure.colorbar(image, ax=axes[-1], fraction=0.08, pad=0.04)
     bar.set_label("sliced $W_2$ over two true samples'")
+
+
+def _label(row: Sequence[Any], members: int) -> str:
+    name, price, spent, _ = row
+    of = f" ({members})" if members > 1 else ""
+    return f"{name}{of}  {price:.0f}" + (f" + {spent:.0f}" if spent else "")
 
 
 FIGURE = Figure(
@@ -102,6 +147,6 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    aspect=2.6,
+    aspect=1.7,
     claims=("weak-order", "analytic-variance"),
 )

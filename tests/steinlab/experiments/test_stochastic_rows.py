@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,7 @@ def test_the_tournament_takes_them_without_corrections_only() -> None:
     assert _chosen(PROFILES["quick"], Wish(**wish, corrections="none")).entrants == ("none",)
     with pytest.raises(InputError, match="--corrections must be none for seeds-1, whose step"):
         _chosen(PROFILES["quick"], Wish(**wish, corrections=None))
+    fitted = Wish(**{**wish, "solvers": "dc"}, corrections="none")
+    assert _chosen(PROFILES["quick"], fitted).solvers == ("dc",)
+    with pytest.raises(InputError, match="none for dc, whose numbers are fitted, got stein"):
+        _chosen(PROFILES["quick"], dataclasses.replace(fitted, corrections="stein"))

@@ -87,7 +87,12 @@ def test_compare_reads_what_calibrate_fits(
     assert main(["compare", own, "--json", str(out)]) == 0
     ours, base = json.loads(out.read_text())
     assert ours["table"] == str(file)
+    fit = Numbers.load(file)
+    assert ours["price"]["per_state_of_10000"] == fit.evaluations * 40 / 10_000
     assert "table" not in base
+    assert "price" not in base
+    row = next(line for line in capsys.readouterr().out.splitlines() if " dc " in line)
+    assert row.split()[:4] == ["5", "5", f"{fit.evaluations * 40 / 10_000:.2g}", "dc"]
     assert ours["flow_error"]["value"] < base["flow_error"]["value"]
     capsys.readouterr()
     for fields, message in (

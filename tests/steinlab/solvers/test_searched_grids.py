@@ -119,6 +119,7 @@ def test_a_comparison_searches_and_says_the_price(tmp_path, monkeypatch):
     row = json.loads(texts[0])[0]
     found = row["searched_grid"]
     assert (found["states"], found["evaluations"], len(found["sigmas"])) == (256, 52, 5)
+    assert row["price"] == {"evaluations": 52 * 256, "per_state_of_10000": 1.3312}
     file.write_text(json.dumps({**spec, "grid": found["sigmas"]}))
     assert main(["compare", str(file), "--json", str(out), "--no-progress"]) == 0
     assert json.loads(out.read_text())[0]["flow_error"] == row["flow_error"]

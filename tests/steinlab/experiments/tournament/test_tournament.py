@@ -19,10 +19,11 @@ from analytic import NoiseLevel, exact_flow
 from steinlab.cli import _end, app
 from steinlab.diffusion.laws import LAWS
 from steinlab.errors import InputError, Terminated
+from steinlab.experiments.bench import BATCH
 from steinlab.experiments.tournament import run
 from steinlab.experiments.tournament import session as command
 from steinlab.experiments.tournament.design import BUDGETS, FEW, HALVES, SOLVERS, Cell, cells
-from steinlab.experiments.tournament.entrants import BATCH, ENTRANTS
+from steinlab.experiments.tournament.entrants import ENTRANTS
 from steinlab.experiments.tournament.measures import MEASURES
 from steinlab.experiments.tournament.page import BEGIN, END, write
 from steinlab.experiments.tournament.play import AFFORDABLE, arena, distances, planned, play
@@ -87,7 +88,7 @@ def test_every_solver_ends_at_zero_noise_within_its_budget(solver: str) -> None:
     cell = dataclasses.replace(CELL, solver=solver)
     own = arena("ring-2", "edm", 0, 30)
     for budget in BUDGETS:
-        plan, grid = planned(cell, own.subject.process, budget)
+        plan, grid = planned(cell, own, budget)
         assert grid[-1].sigma == 0
         assert budget - 1 <= evaluations_on(plan, grid) <= budget
 
@@ -95,7 +96,7 @@ def test_every_solver_ends_at_zero_noise_within_its_budget(solver: str) -> None:
 def test_a_cell_is_played_from_states_of_its_own() -> None:
     found = play(CELL, states=60, entrants=SOME)
     own = arena("ring-2", "edm", 0, 60)
-    plan, grid = planned(CELL, own.subject.process, 5)
+    plan, grid = planned(CELL, own, 5)
     assert not np.any(own.calibration[:, None] == own.start[None])
     none, table, law = (found["results"][name] for name in ("none", "calibrated", "law-matched"))
     end = solve(own.subject.denoiser, own.start, grid, plan).state
@@ -115,12 +116,23 @@ def test_a_cell_is_played_from_states_of_its_own() -> None:
     assert found["best_plain"]["energy_distance"] == bound
 
 
+@pytest.mark.parametrize(("name", "least"), [("pas", 100), ("dc", 200), ("dpm-v3-2", 500)])
+def test_a_fitted_solver_competes_and_has_its_price(name: str, least: int) -> None:
+    cell = dataclasses.replace(CELL, solver=name)
+    found = play(cell, states=60, entrants=("none",))
+    none = found["results"]["none"]
+    assert none["price"] > least
+    assert found["plain"][name]["energy_distance"] == none["energy_distance"]
+    if name == "dc":  # what it compensates, on the same levels, is further from the flow
+        own = arena("ring-2", "edm", 0, 60)
+        end = solve(own.subject.denoiser, own.start, planned(cell, own, 5)[1], "dpmpp-2m").state
+        assert none["flow_error"] < distances(own, end)["flow_error"]
+
+
 def test_the_flow_ends_where_the_exact_flow_does() -> None:
     """And what a run is off by is that: 0.27 where a wrong end made it 0.76."""
     own = arena("few-8", "flow", 0, 1000)
-    plan, grid = planned(
-        Cell("few-8", "flow", "logsnr", "dpmpp-2m", 10, 0), own.subject.process, 10
-    )
+    plan, grid = planned(Cell("few-8", "flow", "logsnr", "dpmpp-2m", 10, 0), own, 10)
     exact = exact_flow(own.subject.law, own.start[:50], grid[0], grid[-1], rtol=1e-8)
     gap = np.linalg.norm(own.ends[:50] - exact.state, axis=1)
     assert np.sqrt(np.mean(gap**2)) <= own.floor["flow_error"].value < 1e-3

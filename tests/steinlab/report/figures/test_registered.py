@@ -49,7 +49,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     },
     "estimator-variance": {"batches": (64, 256), "probes": (1, 5)},
     "few-step-methods": {
-        "solvers": ("seeds-2", "rk-4", "euler"),
+        "solvers": ("seeds-2", "rk-4", "euler", "dc"),
         "laws": ("two-1",) * 3,
         "budgets": (3, 6),
         "states": 60,
