@@ -2,4 +2,5 @@
 
 from steinlab.cli import door
 
-door("comparison-table")
+if __name__ == "__main__":
+    door("comparison-table")

@@ -2,4 +2,5 @@
 
 from steinlab.cli import door
 
-door("pages", "--only", "findings.md", "--out", "-")
+if __name__ == "__main__":
+    door("pages", "--only", "findings.md", "--out", "-")

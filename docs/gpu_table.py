@@ -2,4 +2,5 @@
 
 from steinlab.cli import door
 
-door("gpu-table")
+if __name__ == "__main__":
+    door("gpu-table")

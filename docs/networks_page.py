@@ -2,4 +2,5 @@
 
 from steinlab.cli import door
 
-door("pages", "--only", "networks.md,networks-tables.md")
+if __name__ == "__main__":
+    door("pages", "--only", "networks.md,networks-tables.md")

@@ -2,4 +2,5 @@
 
 from steinlab.cli import door
 
-door("networks-pictures")
+if __name__ == "__main__":
+    door("networks-pictures")

@@ -2,4 +2,5 @@
 
 from steinlab.cli import door
 
-door("networks-record")
+if __name__ == "__main__":
+    door("networks-record")

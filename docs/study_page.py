@@ -4,4 +4,5 @@ import sys
 
 from steinlab.cli import door
 
-door("pages", "--only", "study.md,study-runs.md", *(["--out"] if len(sys.argv) > 1 else []))
+if __name__ == "__main__":
+    door("pages", "--only", "study.md,study-runs.md", *(["--out"] if len(sys.argv) > 1 else []))

@@ -17,9 +17,14 @@ from steinlab.verification.ledger import load_claim, read_case, replay
 from steinlab.verification.registry import claim_ids
 
 DEAR = (
+    "amed-order",
+    "dc-solver-order",
+    "dpm-v3-order",
+    "epd-order",
     "flow-likelihood",
     "integration-error-decomposition",
     "inversion",
+    "pfdiff-order",
     "solver-order",
     "third-order-as-published",
 )
@@ -36,6 +41,7 @@ UNSEARCHED = (
     "self-consistency-variant",
     "batch-coupling",
     "coefficient-concentration",
+    "pas-directions",
     "neural-coefficient",
     "neural-integration-error",
     "neural-clipped-gain",
@@ -47,13 +53,21 @@ UNSEARCHED = (
 
 CONTROLS = [
     ("algorithm-cost", "m products per run", 64),
+    ("amed-order", "orders one higher", 4),
+    ("analytic-variance", "DDIM: no noise", 4),
+    ("ays-grid", "2 % less", 4),
     ("bound-as-excess-loss", "the excess loss times sigma", 32),
+    ("clip-neutrality", "at least 2", 64),
     ("clipped-gain", "gamma = 1.5, cell by cell", 16),
     ("clipped-gain-flow", "clipped from below only, cell by cell", 128),
-    ("clip-neutrality", "at least 2", 64),
     ("cosine-law", "exact steps", 8),
     ("cost-table", "probes cost no operation", 4),
+    ("dc-solver-order", "orders one higher", 4),
+    ("dpm-v3-exactness", "l = 1, the data form", 4),
+    ("dpm-v3-order", "orders one lower", 4),
+    ("epd-order", "three in series of order four", 4),
     ("flow-likelihood", "half the variance", 4),
+    ("gits-grid", "half of Karras's error", 4),
     ("guided-coefficient", "Tweedie with the guided denoiser", 8),
     ("hutchinson-estimator", "half the variance", 32),
     ("hutchinson-estimator", "J for its symmetric part", 128),
@@ -61,15 +75,22 @@ CONTROLS = [
     ("integration-error-decomposition", "denoiser's part dropped", 2),
     ("inversion", "no gain of even orders", 16),
     ("law-scalar", "the plain step", 8),
+    ("linear-family", "newest number off by 1e-6", 4),
+    ("mean-value-direction", "s the geometric middle", 4),
     ("multistep-hypothesis", "bias of the other sign", 96),
+    ("oss-grid", "10 % less than the least", 4),
     ("per-class-coefficient", "weights p_c left out", 4),
     ("perturbation-bound", "constant lowered by 10 %", 64),
     ("perturbation-bound", "1/alpha dropped", 64),
     ("perturbation-bound-in-trap", "constant lowered by 10 %", 64),
+    ("pfdiff-order", "orders one higher", 4),
     ("shift-adaptation", "Tweedie with the model's denoiser", 16),
     ("solver-equivalences", "increments off by 1e-6", 16),
     ("solver-order", "orders one higher", 16),
     ("third-order-as-published", "order four for c = 2", 48),
+    ("trajectory-ascent", "right side l (1 - l/4)", 4),
+    ("trajectory-dimension", "one dimension less", 4),
+    ("weak-order", "seeds-3 of order 3", 4),
 ]
 
 
