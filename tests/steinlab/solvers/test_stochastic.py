@@ -140,7 +140,7 @@ def k_churn(model: Any, x: Any, sigmas: Any, noise: Any) -> Any:
         ("sde-dpmpp-2m", k_2m_sde),
         (Churn(climb=0.5), k_churn),
     ],
-    ids=str,
+    ids=lambda one: getattr(one, "__name__", getattr(one, "name", one)),
 )
 def test_it_is_its_peers_formula_on_the_same_noise(solver: Any, theirs: Callable[..., Any]) -> None:
     sigmas = list(np.geomspace(20.0, 0.05, 9))
