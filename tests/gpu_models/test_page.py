@@ -96,6 +96,20 @@ def test_the_page_on_the_flow_says_what_its_records_say() -> None:
         assert f"{trip['value']:.2g} +- {trip['error']:.1g}" in page
 
 
+def test_the_page_on_the_flow_says_what_its_preset_for_a_gpu_reached() -> None:
+    page = " ".join((PAGES / "fashion-flow.md").read_text(encoding="utf-8").split())
+    stored = Path(__file__).resolve().parents[2] / "gpu_models" / "results" / "flow-h200.json"
+    facts = json.loads(stored.read_text(encoding="utf-8"))
+    epochs = round(facts["images"] / 60_000)
+    assert f"has {facts['parameters']:,} parameters" in page
+    assert f"On one {facts['device']}" in page
+    assert f"{facts['steps']:,} steps of {facts['settings']['batch']} pictures" in page
+    assert f"{facts['images']:,} in all ({epochs} epochs), in {facts['seconds']:.0f} s" in page
+    errors = {v["t"]: f"{v['error']:.3f}" for v in facts["validation"] if v["part"] == "test"}
+    told = f"{errors[0.02]} at t = 0.02, {errors[0.3]} at 0.3, {errors[0.5]} at 0.5"
+    assert f"{told} and {errors[1.0]} at 1." in page
+
+
 def test_the_table_of_the_exact_denoiser_is_the_recorded_one() -> None:
     """And what the page says of it: met in float32, missed in TF32 and bf16, errors in bounds."""
     docs = Path(__file__).resolve().parents[2] / "docs"
