@@ -319,8 +319,8 @@ JOINT = {"joint": 0, "profile": "quick", "seed": 0}
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"version": True}, "version must be 1 in "),
-        ({"measured": True}, "measured must be a number in "),
+        ({"version": True}, "CASE: version must be 1, got true"),
+        ({"measured": True}, "CASE: measured must be a number, got true"),
         ({"check": "nubmers"}, r"check must be one of numbers"),
         ({"case": {"x": [1, 2], "slope": 2.0}}, "case must be one that numbers of good can "),
         ({"case": {"x": 10**400, "slope": 2.0}}, "case must be one that numbers of good can "),
