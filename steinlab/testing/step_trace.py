@@ -70,7 +70,7 @@ def trace(
 
     Examples
     --------
-    >>> from analytic import GaussianMixture
+    >>> from analytic import GaussianMixture, NoiseLevel
     >>> law = GaussianMixture([1.0], [[0.0]], 1.0)
     >>> grid = [NoiseLevel(1.0, s) for s in (2.0, 1.0, 0.5)]
     >>> found = trace("euler", law, grid, np.array([[1.0]]))

@@ -125,7 +125,11 @@ def test_bad_usage_is_one_line(refused, args, message):
     assert message in refused(*args)
 
 
+def denied(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(refused, monkeypatch, tmp_path):
-    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr("tempfile.mkstemp", denied)  # root may write anywhere
     message = refused("models", "--json", tmp_path / "x.json")
     assert message.startswith("--json must name a file that can be written")

@@ -209,8 +209,12 @@ def test_what_is_missing_is_one_line(refused):
     assert "missing option '--solver'" in refused("sample", "--model", "digits")
 
 
+def denied(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
 def test_a_folder_that_cannot_be_written(refused, monkeypatch, tmp_path):
-    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr("tempfile.mkstemp", denied)  # root may write anywhere
     message = refused(*BASE, "--out", tmp_path / "x.png")
     assert message.startswith("--out must name a file that can be written")
 

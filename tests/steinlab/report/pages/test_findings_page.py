@@ -15,7 +15,7 @@ EXPECTED = {name: load_claim(name).expected for name in claim_ids()}
 
 
 def listed(page: str) -> dict[str, str]:
-    return dict(re.findall(r"^\*\*.+\*\* \(`([a-z-]+)`\): ([a-z-]+)\.$", page, re.MULTILINE))
+    return dict(re.findall(r"^\*\*.+\*\* \(`([a-z0-9-]+)`\): ([a-z-]+)\.$", page, re.MULTILINE))
 
 
 def test_it_lists_every_claim_with_its_verdict() -> None:
