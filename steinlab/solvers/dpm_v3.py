@@ -72,8 +72,8 @@ def of_gaussian(mean: Any, variance: Any) -> Statistics:
 
     Examples
     --------
-    >>> of_gaussian(1.0, 0.25)(np.log(2.0))
-    (0.5, 0.0, 0.5)
+    >>> [float(one) for one in of_gaussian(1.0, 0.25)(np.log(2.0))]
+    [0.5, 0.0, 0.5]
     """
 
     def statistics(lam: Any) -> tuple[Any, Any, Any]:
