@@ -84,7 +84,7 @@ def plus_minus(value: float, error: float, digits: int = 2) -> str:
     >>> plus_minus(0.123456, 0.0021), plus_minus(2.0, 0.0), plus_minus(12345.6, 210.0)
     ('0.1235 +- 0.0021', '2', '12350 +- 210')
     """
-    if not 0 < error < math.inf:
+    if not 1e-15 * abs(value) < error < math.inf:  # less is rounding
         return f"{value:.4g}"
     exponent = int(f"{error:e}".split("e")[1])
     if exponent < -9 or exponent > 6 or abs(value) > 1e9:

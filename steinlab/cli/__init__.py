@@ -26,6 +26,7 @@ from steinlab.cli.check import check
 from steinlab.cli.check_grid import check_grid
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
+from steinlab.cli.export import export
 from steinlab.cli.falsify import falsify
 from steinlab.cli.figures import figures
 from steinlab.cli.models import models
@@ -56,7 +57,7 @@ app = typer.Typer(
 COMMANDS: Mapping[str | None, Sequence[Callable[..., Any]]] = {
     None: (
         *(verify, show, falsify, replay, coefficient, compare, advise, calibrate, sample),
-        *(tournament, models, figures, report, check, check_grid, trace),
+        *(tournament, models, figures, report, export, check, check_grid, trace),
     ),
     "Upkeep of the pages": (pages, notebooks, comparison_table),
 }
@@ -104,7 +105,10 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"steinlab {version('steinlab')}")
+        from steinlab.storage.sources import commit
+
+        at = f" ({commit()})" if commit() else ""
+        typer.echo(f"steinlab {version('steinlab')}{at}")
         raise typer.Exit
 
 

@@ -8,9 +8,18 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from steinlab.cli.output import JsonOption, number_option, show, whole, write_json
+from steinlab.cli.output import (
+    CsvOption,
+    JsonOption,
+    TexOption,
+    number_option,
+    show,
+    whole,
+    write_json,
+)
 from steinlab.errors import InputError, one_of, quote
 from steinlab.storage import STDOUT, check_folder, check_target, write_text
+from steinlab.storage.sheets import check_sheets, write_sheet
 
 DEFAULT_OUT = "out/check"
 
@@ -43,16 +52,20 @@ def check(  # noqa: PLR0917
     out: Annotated[
         str, typer.Option(metavar="DIR", help="Where cases of failures go.")
     ] = DEFAULT_OUT,
+    csv: CsvOption = None,
+    tex: TexOption = None,
 ) -> int:
     """Check a sampler against exact laws; exit 1 if it does not conform."""
     from steinlab.testing.adapters import kind_of
     from steinlab.testing.check import report
     from steinlab.testing.checks import CHECKS
+    from steinlab.testing.rows import sheet
     from steinlab.testing.subject import KINDS
     from steinlab.testing.targets import load_target, options_of
 
     check_target(target_json)
     check_target(html, "--html")
+    check_sheets(csv, tex)
     check_folder(out)
     found = load_target(target)
     if kind is not None:
@@ -74,6 +87,7 @@ def check(  # noqa: PLR0917
         )
     print(text + first, file=sys.stderr if target_json == STDOUT else sys.stdout)
     write_json(target_json, {**head_json, "rows": [row.as_json() for row in rows]})
+    write_sheet(sheet(head, rows), csv, tex)
     if html is not None:
         from steinlab.testing.page import page
 

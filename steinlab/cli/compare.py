@@ -13,13 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from steinlab.cli.output import (
+    CsvOption,
     JsonOption,
     ProgressOption,
     SpecArgument,
+    TexOption,
     WorkersOption,
     new_table,
     number_option,
     progress_bar,
+    sheet_of,
     show,
     whole,
     write_json,
@@ -27,6 +30,7 @@ from steinlab.cli.output import (
 from steinlab.errors import InputError, Interrupted
 from steinlab.estimates import plus_minus
 from steinlab.storage import MAX_SEED, STDOUT, check_target, is_stream, make_folder
+from steinlab.storage.sheets import check_sheets, write_sheet
 
 if TYPE_CHECKING:
     from steinlab.experiments.bench import Progress
@@ -72,6 +76,8 @@ def compare(  # noqa: PLR0917
         str | None, typer.Option(metavar="NAME", help="Evaluate the network there: cuda, say.")
     ] = None,
     silent: ProgressOption = False,
+    csv: CsvOption = None,
+    tex: TexOption = None,
 ) -> None:
     """Compare solvers and corrections by number of function evaluations (NFE) on a law or model.
 
@@ -80,6 +86,7 @@ def compare(  # noqa: PLR0917
     from steinlab.experiments.compare import Source, promises, to_json
 
     check_target(target)
+    check_sheets(csv, tex)
     folder = None if out is None else make_folder(out)
     source = Source(str(spec_file), seed, device, str(folder) if folder else None)
     spec = source.spec()
@@ -90,7 +97,8 @@ def compare(  # noqa: PLR0917
     for line in () if silent else promises(spec):
         typer.echo(f"steinlab: {line}", err=True)
     if against is not None:
-        _answer(spec, against, seeds, silent=silent, folder=folder, target=target)
+        answers = _answer(spec, against, seeds, silent=silent, folder=folder, target=target)
+        write_sheet(sheet_of(answers), csv, tex)
         return
     found: dict[int, Row] = {}
     interrupted = False
@@ -108,7 +116,9 @@ def compare(  # noqa: PLR0917
         title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}{end}"
         corrected = [row for row in rows if row.correction.name != "none" or row.stopped]
         details = [_coefficients(corrected)] if corrected else []
-        show(_table(rows, title), *details, target=target)
+        table = _table(rows, title)
+        show(table, *details, target=target)
+        write_sheet(sheet_of(table), csv, tex)
     if rows or not interrupted:
         write_json(target, [to_json(row) for row in rows])
     if interrupted:
@@ -125,15 +135,17 @@ def _answer(
     silent: bool,
     folder: Path | None,
     target: str | None,
-) -> None:
-    """Print and write the paired answers."""
+) -> Table:
+    """Print and write the paired answers; return their table."""
     from steinlab.experiments.paired import SEEDS, against_of, paired, to_json
 
     other = against_of(against, spec)
     with progress_bar(silent) as progress:
         found = paired(spec, other, seeds or SEEDS, progress, folder=folder)
-    show(_answers(found, spec), target=target)
+    table = _answers(found, spec)
+    show(table, target=target)
     write_json(target, to_json(found))
+    return table
 
 
 def _answers(found: Paired, spec: CompareSpec) -> Table:

@@ -1,6 +1,7 @@
 """What commands share: numbers and ids on the command line, progress, tables, JSON."""
 
 import copy
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from steinlab.storage import MAX_SEED, STDOUT, is_stream, write_text
+from steinlab.storage.sheets import Sheet
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 
@@ -65,6 +67,13 @@ JsonOption = Annotated[
     typer.Option(
         "--json", metavar="FILE", help="Write the result here; - is stdout.", callback=_target
     ),
+]
+CsvOption = Annotated[
+    str | None, typer.Option("--csv", metavar="FILE", help="Write the table here as CSV.")
+]
+TexOption = Annotated[
+    str | None,
+    typer.Option("--tex", metavar="FILE", help="Write the table here as LaTeX (booktabs)."),
 ]
 ProgressOption = Annotated[
     bool, typer.Option("--no-progress", help="Say nothing on the way.", show_default=False)
@@ -152,6 +161,30 @@ def new_table(
     for name in columns:
         table.add_column(name, justify="left" if name in left else "right")
     return table
+
+
+def sheet_of(table: Table) -> Sheet:
+    """Return a table for a file: its title is the caption, bold cells are the best ones."""
+
+    def read(cell: Any) -> Text:
+        return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+
+    columns = [[read(cell) for cell in column.cells] for column in table.columns]
+    names = tuple(read(column.header).plain for column in table.columns)
+    left = (column.justify == "left" for column in table.columns)
+    best = {
+        (i, j)
+        for j, cells in enumerate(columns)
+        for i, cell in enumerate(cells)
+        if any("bold" in str(span.style) for span in cell.spans)
+    }
+    return Sheet(
+        caption=read(table.title or "").plain,
+        columns=names,
+        rows=tuple(zip(*([cell.plain for cell in cells] for cells in columns), strict=True)),
+        text=frozenset(itertools.compress(names, left)),
+        best=frozenset(best),
+    )
 
 
 def _console(target: str | None, unknown: int = WIDTH) -> Console:

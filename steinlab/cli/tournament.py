@@ -1,12 +1,20 @@
 """``steinlab tournament``: every correction on many problems, against the plain solver."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from steinlab.cli.output import WorkersOption, decimal, id_option, number_option
+from steinlab.cli.output import (
+    CsvOption,
+    TexOption,
+    WorkersOption,
+    decimal,
+    id_option,
+    number_option,
+)
 from steinlab.errors import one_of
 
 
@@ -47,6 +55,8 @@ def tournament(  # noqa: PLR0917
             metavar="ID,ID",
         ),
     ] = None,
+    csv: CsvOption = None,
+    tex: TexOption = None,
 ) -> None:
     """Play the tournament of corrections, resume it, write its record and its page."""
     from steinlab.experiments.tournament.run import PROFILES
@@ -54,4 +64,4 @@ def tournament(  # noqa: PLR0917
 
     one_of("--profile", profile, PROFILES)
     asked = Wish(profile, out, page, workers, minutes, record, note, source, solvers, corrections)
-    print(sitting(asked))
+    print(sitting(replace(asked, csv=csv, tex=tex)))

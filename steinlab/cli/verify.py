@@ -13,9 +13,11 @@ from rich.text import Text
 
 from steinlab.cli.output import (
     CLAIM_IDS,
+    CsvOption,
     JsonOption,
     ProgressOption,
     SeedOption,
+    TexOption,
     WorkersOption,
     id_option,
     progress_bar,
@@ -28,6 +30,7 @@ from steinlab.cli.show import card_of, stored_ledger
 from steinlab.errors import InputError, Interrupted, message, one_of
 from steinlab.storage import STDOUT, check_target, make_folder, read_json
 from steinlab.storage.schemas import conforming
+from steinlab.storage.sheets import check_sheets, write_sheet
 
 if TYPE_CHECKING:
     from steinlab.verification.shards import Shards
@@ -91,9 +94,11 @@ def verify(  # noqa: PLR0917
         bool, typer.Option("--verbose", "-v", help="Print the card of every claim.")
     ] = False,
     silent: ProgressOption = False,
+    csv: CsvOption = None,
+    tex: TexOption = None,
 ) -> int:
     """Judge claims: evidence, controls, verdicts. Exit 1 when the laboratory is not trustworthy."""
-    from steinlab.report.terminal import overview
+    from steinlab.report.terminal import overview, sheet
     from steinlab.verification.claim import PROFILES
     from steinlab.verification.ledger import claim_ids, run
     from steinlab.verification.registry import chosen, narrowed
@@ -110,6 +115,7 @@ def verify(  # noqa: PLR0917
         _list(wanted)
         return 0
     check_target(target)
+    check_sheets(csv, tex)
     folder = None if out is None else make_folder(out)
     expected = _expected(expect, known) if expect != OWN else None
     shards = Shards(folder / "shards") if folder else None
@@ -130,6 +136,7 @@ def verify(  # noqa: PLR0917
             progress=count,
         )
     write_json(target, ledger)
+    write_sheet(sheet(ledger), csv, tex)
     _store(folder, ledger)
     if not quiet:
         lines = [*overview(ledger, width(target)), _closing(folder, target, files=bool(files))]

@@ -19,6 +19,7 @@ from steinlab.report.words import (
     owner_of,
     rejected,
 )
+from steinlab.storage.sheets import Sheet
 
 PARTS = (
     "coefficient",
@@ -98,6 +99,24 @@ def overview(ledger: Mapping[str, Any], width: int) -> Iterator[str]:
             yield from _line(row, trouble(row) if row in failed else answer(row), width)
     yield ""
     yield from _counts(ledger, rows, width)
+
+
+def sheet(ledger: Mapping[str, Any]) -> Sheet:
+    """Return a ledger as a table of claims, in the order of its lines."""
+    rows = sorted(ledger["claims"], key=order)
+    columns = ("claim", "whose", "verdict", "what was found", "cases", "controls rejected")
+    noun = "claim" if len(rows) == 1 else "claims"
+    head = (f"{len(rows)} {noun}", f"{ledger['profile']} profile", f"seed {ledger['seed']}")
+    cells = (
+        (row["id"], SHORT[owner_of(row)], row["verdict"], answer(row), f"{row['cases']:,}")
+        for row in rows
+    )
+    return Sheet(
+        caption=", ".join(head),
+        columns=columns,
+        rows=tuple((*cell, rejected([row])) for cell, row in zip(cells, rows, strict=True)),
+        text=frozenset(columns[:4]),
+    )
 
 
 def listing(claims: Iterable[Row], width: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ import ast
 import functools
 import hashlib
 import re
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import distributions, entry_points, version
@@ -60,6 +61,29 @@ def sources_key(*roots: str) -> str:
     for record in sorted(records):
         digest.update(record.name.encode() + hashlib.sha256(record.read_bytes()).digest())
     return digest.hexdigest()
+
+
+@functools.cache
+def commit() -> str:
+    """Return the commit that the code lies at, with a ``+`` where it was changed since.
+
+    Empty where it lies in no work tree of its own, or git is absent.
+    """
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+
+    def git(*words: str) -> str:
+        said = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+        return said.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD") + "+" * bool(changed)
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _is_file(name: str) -> bool:

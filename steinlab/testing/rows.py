@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from steinlab.estimates import plus_minus
+from steinlab.storage.sheets import Sheet
+
 VERDICTS = ("ok", "fails", "declined", "not-run", "expected-failure", "passes-unexpectedly")
 """``declined`` says nothing, with the reason; the last two answer what an ``xfail`` named."""
 
@@ -160,6 +163,30 @@ def table(rows: Sequence[Row]) -> str:
             said.add(row.cause)
             lines.append(f"  {'':<{wide}}  {'':<10}  probable cause: {row.cause}")
     return "\n".join(lines)
+
+
+def sheet(head: str, rows: Sequence[Row]) -> Sheet:
+    """Return the report as a table: check, verdict, what was measured, its bound, what was seen."""
+    columns = ("check", "verdict", "measured", "bound", "seen")
+
+    def number(value: float | None, error: float | None = None) -> str:
+        return "" if value is None else plus_minus(value, error or 0.0)
+
+    return Sheet(
+        caption=head,
+        columns=columns,
+        rows=tuple(
+            (
+                row.title,
+                LABELS[row.verdict],
+                number(row.measured, row.error),
+                number(row.bound),
+                row.text,
+            )
+            for row in rows
+        ),
+        text=frozenset({"check", "verdict", "seen"}),
+    )
 
 
 def summary(rows: Sequence[Row]) -> str:

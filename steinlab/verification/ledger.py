@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from steinlab.errors import CRASHES, InputError
 from steinlab.storage import read_json
 from steinlab.storage.schemas import conforming
+from steinlab.storage.sources import commit
 from steinlab.verification import registry
 from steinlab.verification.claim import VERDICTS
 from steinlab.verification.judge import rerun
@@ -95,6 +97,8 @@ def environment() -> dict[str, Any]:
     """Return what the numbers were computed with."""
     names = ("steinlab", "numpy", "scipy", "scikit-learn")
     return {
+        "date": datetime.now(UTC).date().isoformat(),
+        **({"commit": commit()} if commit() else {}),
         "python": platform.python_version(),
         **{name: version(name) for name in names},
         "system": f"{platform.system()} {platform.machine()}",

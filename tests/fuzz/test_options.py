@@ -49,6 +49,7 @@ LINES: dict[str, Sequence[str]] = {
     "models": [],
     "figures": ["--list"],
     "report": ["--ledger", "ledger.json", "--without-figures"],
+    "export": ["--ledger", "ledger.json"],
     "check": ["none.py:sample"],
     "check-grid": ["grid.json"],
     "trace": ["trace.json"],

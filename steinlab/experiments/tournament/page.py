@@ -17,6 +17,7 @@ from steinlab.experiments.tournament.entrants import REFERENCES
 from steinlab.experiments.tournament.measures import MEASURES
 from steinlab.experiments.tournament.summary import HURTS, Line, Played, line, markdown
 from steinlab.storage import write_text
+from steinlab.storage.sheets import Sheet
 
 BEGIN, END = "<!-- tournament: begin -->", "<!-- tournament: end -->"
 GROUPS = ((3,), (4, 5), (6, 8, 10), (15, 20))
@@ -57,15 +58,33 @@ def _folded(title: str, table: str) -> str:
     return f"<details><summary>{shown}</summary>\n\n{table}\n\n</details>"
 
 
+HEAD = (
+    *("correction", "energy distance over plain (95 %)", "better", "hurt", "beyond noise"),
+    *("worst", "spends", "at equal evaluations", "better than the best plain"),
+    "over the best plain",
+)
+"""Columns of the table that fits a screen."""
+
+
 def short(played: Sequence[Played]) -> str:
     """Return one row per correction that fits a screen, the largest gain first."""
-    head = [
-        *("correction", "energy distance over plain (95 %)", "better", "hurt", "beyond noise"),
-        *("worst", "spends", "at equal evaluations", "better than the best plain"),
-        "over the best plain",
-    ]
-    lines = sorted(_lines(played), key=lambda one: one.mean)
-    return markdown(head, [_brief(one) for one in lines])
+    return markdown([*HEAD], [_brief(one) for one in _ranked(played)])
+
+
+def sheet(played: Sequence[Played]) -> Sheet:
+    """Return that table for a file: half ``report`` at few evaluations, else all cells."""
+    few = [one for one in played if one["half"] == "report" and one["cell"]["evaluations"] <= FEW]
+    shown = few or played
+    return Sheet(
+        caption=f"{len(shown)} cells" + f", at most {FEW} evaluations" * bool(few),
+        columns=HEAD,
+        rows=tuple(tuple(_brief(one)) for one in _ranked(shown)),
+        text=frozenset(HEAD[:1]),
+    )
+
+
+def _ranked(played: Sequence[Played]) -> list[Line]:
+    return sorted(_lines(played), key=lambda one: one.mean)
 
 
 def _lines(played: Sequence[Played]) -> list[Line]:

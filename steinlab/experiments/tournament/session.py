@@ -14,7 +14,7 @@ from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError, quote
 from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.entrants import ENTRANTS
-from steinlab.experiments.tournament.page import around, tables, write
+from steinlab.experiments.tournament.page import around, sheet, tables, write
 from steinlab.experiments.tournament.record import read_record, versions, write_record
 from steinlab.experiments.tournament.run import (
     PROFILES,
@@ -29,6 +29,7 @@ from steinlab.solvers import get_solver
 from steinlab.solvers.base import noises
 from steinlab.solvers.fitted_steps import NEED_TABLE
 from steinlab.storage import check_target, make_folder
+from steinlab.storage.sheets import check_sheets, write_sheet
 
 EVERY = 30.0
 """Seconds after which a record is written again."""
@@ -48,12 +49,15 @@ class Wish:
     source: Path | None = None
     solvers: str | None = None
     corrections: str | None = None
+    csv: str | None = None
+    tex: str | None = None
 
 
 def sitting(given: Wish) -> str:
     """Play what is missing, or read it, write record and page, and return the tables."""
     for option in ("record", "page"):
         check_target(getattr(given, option), f"--{option}")
+    check_sheets(given.csv, given.tex)
     if given.page:
         around(given.page)
     profile = _chosen(PROFILES[given.profile], given)
@@ -77,6 +81,7 @@ def sitting(given: Wish) -> str:
     text = tables(played, told(played, about))
     if given.page:
         write(given.page, text)
+    write_sheet(sheet(played), given.csv, given.tex)
     return text
 
 

@@ -1,0 +1,195 @@
+"""Tables as files for authors: CSV with errors in columns of their own, LaTeX with booktabs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from steinlab.errors import InputError
+from steinlab.storage.files import STDOUT, check_target, write_text
+
+NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
+_PLUS_MINUS = re.compile(rf"({NUMBER}) \+- ({NUMBER})")
+_INTERVAL = re.compile(rf"({NUMBER}) \(({NUMBER}) to ({NUMBER})\)")
+_TERM = re.compile(rf"(?<![\w.])({NUMBER})(?:( \+- )({NUMBER}))?(?![\w.])")
+_SPECIAL = str.maketrans(
+    {
+        **{one: f"\\{one}" for one in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: its caption, its columns, its cells as text, and which of them stand out.
+
+    Attributes
+    ----------
+    caption : str
+    columns : tuple of str
+    rows : tuple of tuple of str
+        As many cells as columns. A number with its error is ``0.12 +- 0.01``, one with its interval
+        ``0.12 (0.10 to 0.15)``.
+    text : frozenset of str
+        The columns that hold words: set from the left, and their numbers are part of a name.
+    best : frozenset of (int, int)
+        Row and column of the cells in bold.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text: frozenset[str] = frozenset()
+    best: frozenset[tuple[int, int]] = frozenset()
+
+
+def as_csv(sheet: Sheet) -> str:
+    """Return a table as CSV: an error and the ends of an interval have columns of their own.
+
+    A cell that a table leaves empty because the one above says the same is filled, in the first
+    column.
+
+    Examples
+    --------
+    >>> sheet = Sheet("", ("n", "error"), (("3", "0.12 +- 0.01"), ("", "1,200 (900 to 1,500)")))
+    >>> print(as_csv(sheet), end="")
+    n,error,error: error,error: low,error: high
+    3,0.12,0.01,,
+    3,1200,,900,1500
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    spread = [_parts(sheet, i) for i in range(len(sheet.columns))]
+    writer.writerow(
+        name
+        for column, parts in zip(sheet.columns, spread, strict=True)
+        for name in (column, *(f"{column}: {part}" for part in parts))
+    )
+    above = ""
+    for row in sheet.rows:
+        above = row[0] or above
+        cells = zip(sheet.columns, (above, *row[1:]), spread, strict=True)
+        writer.writerow(
+            value
+            for column, cell, parts in cells
+            for value in _values(cell, parts, words=column in sheet.text)
+        )
+    return out.getvalue()
+
+
+def _parts(sheet: Sheet, column: int) -> tuple[str, ...]:
+    """Return what a column needs besides its value."""
+    cells = [] if sheet.columns[column] in sheet.text else [row[column] for row in sheet.rows]
+    errors = ("error",) * any(map(_PLUS_MINUS.fullmatch, cells))
+    return errors + ("low", "high") * any(map(_INTERVAL.fullmatch, cells))
+
+
+def _values(cell: str, parts: Sequence[str], *, words: bool) -> list[str]:
+    if words:
+        return [cell]
+    found = {"": cell}
+    if match := _PLUS_MINUS.fullmatch(cell):
+        found = dict(zip(("", "error"), match.groups(), strict=True))
+    elif match := _INTERVAL.fullmatch(cell):
+        found = dict(zip(("", "low", "high"), match.groups(), strict=True))
+    plain = (found.get(part, "") for part in ("", *parts))
+    return [one.replace(",", "") if re.fullmatch(NUMBER, one) else one for one in plain]
+
+
+def as_tex(sheet: Sheet) -> str:
+    r"""Return a table as LaTeX that needs the package booktabs.
+
+    Examples
+    --------
+    >>> rows = (("a_b", "0.12 +- 0.01"), ("c", "1.5e-07"))
+    >>> sheet = Sheet("Errors", ("solver", "error"), rows, frozenset({"solver"}))
+    >>> print(as_tex(sheet), end="")  # doctest: +NORMALIZE_WHITESPACE
+    \begin{table}
+      \centering
+      \caption{Errors}
+      \begin{tabular}{lr}
+        \toprule
+        solver & error \\
+        \midrule
+        a\_b & $0.12 \pm 0.01$ \\
+        c & $1.5 \times 10^{-7}$ \\
+        \bottomrule
+      \end{tabular}
+    \end{table}
+    """
+    marks = "".join("l" if column in sheet.text else "r" for column in sheet.columns)
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{_words(sheet.caption)}}}",
+        rf"  \begin{{tabular}}{{{marks}}}",
+        r"    \toprule",
+        f"    {_line(map(_words, sheet.columns))}",
+        r"    \midrule",
+    ]
+    grouped = any(not row[0] for row in sheet.rows)
+    for i, row in enumerate(sheet.rows):
+        cells = (
+            _cell(cell, words=column in sheet.text, best=(i, j) in sheet.best)
+            for j, (column, cell) in enumerate(zip(sheet.columns, row, strict=True))
+        )
+        if i and row[0] and grouped:
+            lines.append(r"    \addlinespace")
+        lines.append(f"    {_line(cells)}")
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _words(text: str) -> str:
+    return text.translate(_SPECIAL).replace("+-", r"$\pm$")
+
+
+def _cell(cell: str, *, words: bool, best: bool) -> str:
+    """Return a cell: words escaped, each number of the others set as mathematics."""
+    if words:
+        return rf"\textbf{{{_words(cell)}}}" if best else _words(cell)
+    out, end = [], 0
+    for match in _TERM.finditer(cell):
+        out += [_words(cell[end : match.start()]), _number(match, best=best)]
+        end = match.end()
+    return "".join([*out, _words(cell[end:])])
+
+
+def _number(match: re.Match[str], *, best: bool) -> str:
+    value, sign, error = match.groups()
+    said = _power(value) + (rf" \pm {_power(error)}" if sign else "")
+    return rf"$\mathbf{{{said}}}$" if best else f"${said}$"
+
+
+def _power(text: str) -> str:
+    mantissa, e, exponent = text.replace(",", "{,}").partition("e")
+    return mantissa + (rf" \times 10^{{{int(exponent)}}}" if e else "")
+
+
+def check_sheets(csv_file: str | None, tex_file: str | None) -> None:
+    """Raise ``InputError`` before the work for what could not be written after it."""
+    for option, file in (("--csv", csv_file), ("--tex", tex_file)):
+        if file == STDOUT:
+            raise InputError(f"{option} must name a file, got {file}")
+        check_target(file, option)
+
+
+def write_sheet(sheet: Sheet, csv_file: str | None, tex_file: str | None) -> None:
+    """Write a table to the files that are named."""
+    if csv_file is not None:
+        write_text(Path(csv_file), as_csv(sheet))
+    if tex_file is not None:
+        write_text(Path(tex_file), as_tex(sheet))
