@@ -107,7 +107,8 @@ def _cell(claim: str, kind: str, title: str, body: str) -> str:
     """Return a cell; its id depends on its content alone."""
     digest = hashlib.sha256(f"{claim} {title} {body}".encode()).hexdigest()[:12]
     about = json.dumps({"type": kind, "id": f"cell_{digest}", "title": title}, ensure_ascii=False)
-    return f"<!-- trackio-cell\n{_quiet(about)}\n-->\n{body}"
+    safe = about.replace("<", r"\u003c").replace(">", r"\u003e")
+    return f"<!-- trackio-cell\n{safe}\n-->\n{body}"
 
 
 def _claim(row: Row) -> str:
