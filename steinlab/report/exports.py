@@ -113,8 +113,7 @@ def _cell(claim: str, kind: str, title: str, body: str) -> str:
 
 def _claim(row: Row) -> str:
     source = f"Source: {_inline(row['source'])}." if row.get("source") else ""
-    tame = str.maketrans({"<": r"\lt ", ">": r"\gt ", "$": ""})
-    formulas = [f"$${_quiet(formula.translate(tame))}$$" for formula in row.get("latex", ())]
+    formulas = [f"$${_formula(one)}$$" for one in row.get("latex", ())]
     conditions = [f"- {_inline(one)}" for one in row.get("conditions", ())]
     listed = ["Conditions:\n\n" + "\n".join(conditions)] if conditions else []
     return "\n\n".join(
@@ -165,6 +164,12 @@ def _inline(text: object) -> str:
     """Return text for a line or a cell of a table: no markup of its own, no break."""
     plain = _quiet(str(text))
     return "".join(f"\\{one}" if one in "|`*_[]<>\\" else one for one in plain)
+
+
+def _formula(latex: str) -> str:
+    """Return a formula that is neither markup nor a link where formulas are not set."""
+    tame = str.maketrans({"<": r"\lt ", ">": r"\gt ", "$": ""})
+    return " ".join(latex.translate(tame).replace("](", "] (").split())
 
 
 def _quiet(text: str) -> str:
