@@ -12,7 +12,7 @@ from steinlab.storage import make_folder, write_text
 DEFAULT_FOLDER, DEFAULT_LEDGER, DEFAULT_FIGURES = "out/report", "ledger.json", "out/figures"
 
 
-def report(
+def report(  # noqa: PLR0917
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FILE.py]...", help="Judge these and report, without figures."),
@@ -32,9 +32,15 @@ def report(
     without_figures: Annotated[
         bool, typer.Option("--without-figures", help="Leave the figures out.")
     ] = False,
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Head the page with this question.")
+    ] = None,
+    subtitle: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Say this below the title.")
+    ] = None,
 ) -> None:
     """Write report.html: the ledger as a table, findings, figures; no network needed to read it."""
-    from steinlab.report.page import Picture, page, read_ledger
+    from steinlab.report.page import SUBTITLE, TITLE, Picture, page, read_ledger
     from steinlab.verification.ledger import run
     from steinlab.verification.registry import chosen
 
@@ -45,7 +51,7 @@ def report(
         drawn = make_folder(figures)
         pictures = [Picture.read(drawn, name) for name in _drawn(drawn)]
     target = folder / "report.html"
-    write_text(target, page(found, pictures))
+    write_text(target, page(found, pictures, title or TITLE, subtitle or SUBTITLE))
     size = target.stat().st_size / 2**20
     said = f"{target}: {len(found['claims'])} claims, {len(pictures)} figures, {size:.1f} MiB"
     show(Text(said))

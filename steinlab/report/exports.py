@@ -13,12 +13,11 @@ import hashlib
 import itertools
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from steinlab.report.terminal import answer, order
-from steinlab.report.words import Row, counts, meaning, measured, number, owner_of, rejected
+from steinlab.report.words import Row, counts, meaning, measured, number, owner_of, rejected, rerun
 from steinlab.verification.ledger import stored_case
 
 PAPER = "https://arxiv.org/abs/2606.07835"
@@ -27,14 +26,6 @@ PAPER = "https://arxiv.org/abs/2606.07835"
 CODE = {"name": "steinlab", "license": "https://spdx.org/licenses/MIT"}
 
 PAGES = ".trackio/logbook/pages"
-
-
-def command(ledger: Mapping[str, Any], row: Row) -> str:
-    """Return the command that judges a claim again; of a stranger's, with the file's own name."""
-    profile, seed = ledger.get("profile", "quick"), ledger.get("seed", 0)
-    what = [row["file"]["path"]] if row.get("file") else []
-    words = [*what, "--claims", row["id"], "--profile", str(profile), "--seed", str(seed)]
-    return _quiet(shlex.join(["steinlab", "verify", *words]).replace("`", "'"))
 
 
 def logbook(ledger: Mapping[str, Any]) -> dict[str, str]:
@@ -96,7 +87,7 @@ def _page(ledger: Mapping[str, Any], row: Row) -> str:
     cells = (
         ("markdown", "Claim", _claim(row)),
         ("markdown", "Result", _result(row)),
-        ("code", f"Run: {command(ledger, row)}", _code(ledger, row)),
+        ("code", f"Run: {_command(ledger, row)}", _code(ledger, row)),
         ("markdown", "Compute", _compute(ledger, row)),
     )
     told = [f"# {_inline(row['title'])}", *(_cell(row["id"], *one) for one in cells)]
@@ -143,10 +134,14 @@ def _result(row: Row) -> str:
 
 
 def _code(ledger: Mapping[str, Any], row: Row) -> str:
-    lines = [command(ledger, row)]
+    lines = [_command(ledger, row)]
     if row.get("worst"):
         lines.append("steinlab replay case.json")
     return "\n".join(["````bash", *lines, "````"])
+
+
+def _command(ledger: Mapping[str, Any], row: Row) -> str:
+    return _quiet(rerun(ledger, row["id"]).replace("`", "'"))
 
 
 def _compute(ledger: Mapping[str, Any], row: Row) -> str:
@@ -239,7 +234,7 @@ def _nodes(ledger: Mapping[str, Any], row: Row, name: str) -> Iterator[dict[str,
             "schema:license": CODE["license"],
             **({"schema:version": about["steinlab"]} if about.get("steinlab") else {}),
             **({"schema:identifier": revision} if revision else {}),
-            "schema:text": command(ledger, row),
+            "schema:text": _command(ledger, row),
         },
         "croissant:execution": {
             "@type": "croissant:ExecutionInfo",

@@ -19,6 +19,7 @@ from steinlab.report.words import (
     attacked,
     case_name,
     contradicted,
+    counted,
     counts,
     grouped,
     labels,
@@ -30,6 +31,7 @@ from steinlab.report.words import (
     number,
     owner_of,
     rejected,
+    rerun,
 )
 from steinlab.storage import read_json
 from steinlab.storage.html import render
@@ -40,9 +42,7 @@ COLUMNS = (
     ("claim", "text"),
     ("verdict", "text"),
     ("cases", "number"),
-    ("undecided", "number"),
     ("nearest to limit", "number"),
-    ("detects", "number"),
     ("controls", "number"),
     ("whose", "text"),
 )
@@ -86,7 +86,19 @@ def read_ledger(path: Path) -> dict[str, Any]:
     return ledger
 
 
-def page(ledger: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
+TITLE = "Which claims on diffusion-ODE solvers hold?"
+SUBTITLE = (
+    "Each claim with what was found, the evidence, the controls that had to be rejected and the "
+    "worst case."
+)
+
+
+def page(
+    ledger: Mapping[str, Any],
+    pictures: Sequence[Picture] = (),
+    title: str = TITLE,
+    subtitle: str = SUBTITLE,
+) -> str:
     """Return the report as HTML: no script, style, font or picture from anywhere else.
 
     Parameters
@@ -94,9 +106,12 @@ def page(ledger: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
     ledger : mapping
         Of version 1, as ``steinlab verify --json`` writes it.
     pictures : sequence of Picture
+    title, subtitle : str
+        What the page asks, and what it shows.
     """
     assets = {one: (files("steinlab.report") / one).read_text("utf-8") for one in ASSETS}
-    rows: list[Row] = [{**ABSENT, **row} for row in ledger["claims"]]
+    given: list[Row] = [{**ABSENT, **row} for row in ledger["claims"]]
+    rows = [row for by in grouped(given).values() for group in by.values() for row in group]
     verdicts = [row["verdict"] for row in rows]
     return render(
         assets["page.html"],
@@ -105,7 +120,9 @@ def page(ledger: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
         ledger=ledger,
         rows=rows,
         ids={row["id"] for row in rows},
-        cases=sum(row["cases"] or 0 for row in rows),
+        title=title,
+        subtitle=subtitle,
+        opening=_opening(ledger, rows),
         chips=[(v, MEANING[v], verdicts.count(v)) for v in MEANING if v in verdicts],
         findings=_findings(rows),
         left_out=not_looked_at(rows),
@@ -130,6 +147,27 @@ def _findings(rows: Sequence[Row]) -> list[tuple[str, str, Mapping[str, Sequence
     return [(who, line.removeprefix(f"{WHOSE[who]}: "), by) for (who, by), line in lines]
 
 
+def _opening(ledger: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, str]:
+    """Return the lines that the page opens with: answer, date, commit, how to rerun."""
+    about, verdicts = ledger.get("environment", {}), [row["verdict"] for row in rows]
+    found = [counted(verdicts.count(one), one) for one in MEANING if one in verdicts]
+    cases = sum(row["cases"] or 0 for row in rows)
+    tried = f"{number(cases)} cases, {rejected(rows)} controls rejected"
+    noun = "claim" if len(rows) == 1 else "claims"
+    return {
+        "Answer": f"{len(rows)} {noun}: {', '.join(found)} ({tried})",
+        "Date": str(about.get("date", "not recorded")),
+        "Code": f"steinlab {about.get('steinlab', '-')}"
+        + (f", commit {about['commit']}" if about.get("commit") else ""),
+        "Rerun": f"{rerun(ledger)} --json ledger.json && steinlab report",
+    }
+
+
+def _said(row: Row) -> str:
+    """Return what was found, in a sentence; an older ledger has only the finding."""
+    return str(row["headline"] or row["finding"])
+
+
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else text + "."
 
@@ -137,14 +175,12 @@ def _sentence(text: str) -> str:
 def _cells(row: Row) -> list[tuple[str, str, Any]]:
     """Return the columns of a row: name, what it shows, what it is sorted by."""
     words, share = nearest(row)
-    detects, owner = row["detects"], owner_of(row)
+    owner = owner_of(row)
     cells = (
         ("", row["title"]),
         ("", row["verdict"]),
         (number(row["cases"]), row["cases"] or 0),
-        (number(row["undecided"]), row["undecided"] or 0),
         (words, share if math.isfinite(share) else 1e308),
-        (number(detects), -1 if detects is None else detects),
         (rejected([row]), len(row["controls"])),
         (SHORT[owner], owner),
     )
@@ -154,8 +190,10 @@ def _cells(row: Row) -> list[tuple[str, str, Any]]:
 def _remarks(row: Row) -> dict[str, str]:
     """What else the row says about how it was judged, by name; empty where it says nothing."""
     left = "; ".join(f"{where}: {reason}" for reason, where in not_looked_at([row]))
+    detects = f"a relative error of {number(row['detects'])} in the formula"
     return {
         "Tried": row["tried"],
+        "Detects": detects if row["detects"] is not None else "",
         "Contradicted": contradicted(row),
         "Attacked": attacked(row),
         "Not looked at": left,
@@ -188,6 +226,6 @@ def _pretty(case: Mapping[str, Any]) -> str:
 
 SAID = (
     *(number, rejected, meaning, owner_of, mathml, case_name),
-    *(_sentence, _cells, _remarks, _found, _evidence, _controls, _numbers, _pretty),
+    *(_sentence, _said, _cells, _remarks, _found, _evidence, _controls, _numbers, _pretty),
 )
 """What the template calls, by name."""

@@ -4,6 +4,7 @@ import functools
 import html
 import json
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
@@ -49,6 +50,9 @@ SHORT = {
 HEADLINES = "headlines.json"
 """What `steinlab pages LEDGER.json` keeps of a quick ledger beside this module."""
 
+LISTED = 6
+"""Claims that a command lists; more are not worth reading."""
+
 Row = Mapping[str, Any]
 
 
@@ -91,6 +95,26 @@ def owner_of(row: Row) -> str:
     """Return whose claim a row is, empty where the ledger does not say."""
     owner = str(row.get("owner", ""))
     return owner if owner in WHOSE else ""
+
+
+def rerun(ledger: Mapping[str, Any], *claims: str) -> str:
+    """Return the command that judges a ledger again, or some of its claims.
+
+    Many claims are not listed: the command then judges all that are known.
+
+    Examples
+    --------
+    >>> ledger = {"profile": "full", "seed": 3, "claims": [{"id": "cosine-law"}]}
+    >>> rerun(ledger)
+    'steinlab verify --claims cosine-law --profile full --seed 3'
+    """
+    rows = [row for row in ledger["claims"] if not claims or row["id"] in claims]
+    names = claims or tuple(row["id"] for row in rows)
+    files = dict.fromkeys(row["file"]["path"] for row in rows if row.get("file"))
+    some = ["--claims", ",".join(names)] if files or len(names) <= LISTED else []
+    how = ["--profile", str(ledger.get("profile", "quick")), "--seed", str(ledger.get("seed", 0))]
+    line = shlex.join(["steinlab", "verify", *files, *some, *how])
+    return " ".join(line.split())
 
 
 def rejected(rows: Iterable[Row]) -> str:

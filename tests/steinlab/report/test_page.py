@@ -103,6 +103,26 @@ def test_a_claim_unfolds_to_all_that_the_ledger_holds() -> None:
     assert "steinlab replay solver-equivalences.json" in text
 
 
+def test_the_page_opens_with_question_answer_date_code_and_how_to_rerun() -> None:
+    about = {**LEDGER["environment"], "date": "2026-11-30", "commit": "0123456789ab"}
+    text = page({**LEDGER, "environment": about}, (), "Is it <true>?", "We looked.")
+    assert "<h1>Is it &lt;true&gt;?</h1>" in text
+    assert "<title>Is it &lt;true&gt;?</title>" in text
+    assert "We looked." in text
+    said = dict(re.findall(r"<dt>(\w+)</dt><dd>(.*?)</dd>", text))
+    assert said["Answer"].startswith("3 claims: ")
+    assert (said["Date"], said["Code"][-12:]) == ("2026-11-30", "0123456789ab")
+    named = ",".join(row["id"] for row in LEDGER["claims"])
+    assert f"steinlab verify --claims {named} --profile quick --seed 0" in said["Rerun"]
+
+
+def test_a_ledger_without_date_or_commit_says_so() -> None:
+    about = {k: v for k, v in LEDGER["environment"].items() if k not in ("date", "commit")}
+    said = dict(re.findall(r"<dt>(\w+)</dt><dd>(.*?)</dd>", page({**LEDGER, "environment": about})))
+    assert said["Date"] == "not recorded"
+    assert "commit" not in said["Code"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -193,5 +193,5 @@ def test_the_page_shows_what_was_tried_and_what_was_left_out() -> None:
     assert "<b>Tried.</b> numbers of &lt;our&gt; own." in text
     assert 'data-verdict="not-reproduced"' in text
     assert text.count("a model: not there") == 2, "once for all, once in the claim's own detail"
-    assert "<h3>The paper&#39;s claims <small>1 not-reproduced</small></h3>" in text
+    assert "<li>The paper&#39;s claims: 1 not-reproduced</li>" in text
     assert "violated in 7 of 7 cases of numbers" in text
