@@ -9,7 +9,7 @@ PROFILE ?= quick
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
-.PHONY: mutants galaxies shuffled floors audit clean
+.PHONY: docs mutants galaxies shuffled floors audit clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -68,6 +68,11 @@ figures: setup
 report: figures
 	test -f ledger.json || $(BIN)/steinlab verify --json ledger.json
 	$(BIN)/steinlab report --ledger ledger.json --figures out/figures --out out/report
+
+# the site, to be opened without a server: out/site/index.html; `make figures` first puts figures in
+docs: setup
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .ci/site/mkdocs.yml
 
 lint: setup
 	$(BIN)/ruff check .

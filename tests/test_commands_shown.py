@@ -53,6 +53,7 @@ NOT_RUN = {
     "trace": OWN_TEST,
     "pages": OWN_TEST,
     "gpu-table": OWN_TEST,
+    "export": OWN_TEST,
     "comparison-table": "tables of comparisons that take minutes each; run on less by its own test",
     "tournament": "hours; the page is held against the record by its own test",
     "networks-record": "minutes each; the pages are held against the records",
