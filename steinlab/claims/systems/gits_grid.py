@@ -140,7 +140,7 @@ CLAIM = Claim(
         DRAWN.check(W2, 9, measure, compare),
         DRAWN.check(CHORD, 6, measure, compare, grid="gits:cost=deviation"),
     ),
-    controls=(NegativeControl("half of Karras's error", lambda error: error / 2),),
+    controls=(NegativeControl("a quarter of Karras's error", lambda error: error / 4),),
     dropped=(
         Dropped(
             "error in W2: in KL",

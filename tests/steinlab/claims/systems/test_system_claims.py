@@ -63,9 +63,9 @@ def test_the_worst_case_found_is_what_numpy_alone_finds() -> None:
 
 
 def test_a_small_part_off_the_span_is_seen() -> None:
-    """A part of 8e-8; the part inside is short by its square alone, less than rounding allows."""
+    """A part of 9e-8; the part inside is short by its square alone, less than rounding allows."""
     rest = measure_rest(Trajectories(6, 64, "karras"), 1)
-    assert rest == pytest.approx(8.3e-8, rel=0.02)
+    assert rest == pytest.approx(8.8e-8, rel=0.02)
     compared = compare_rest(rest, 0.0)
     assert compared.excess > compared.tolerance > rest**2
 
