@@ -74,7 +74,7 @@ def test_the_best_direction_misses_three_variances_by_little() -> None:
     """The page's 0.04 % of the step: over the draws, the least over the level and the length."""
     rng, missed = np.random.default_rng(8), []
     for _ in range(2000):
-        least, apart, t, left = (rng.uniform(*limits) for limits in FOUND.values())
+        least, apart, t, left = (rng.uniform(one.low, one.high) for one in FOUND)
         v = least * apart ** np.arange(3.0)
         way = np.sqrt((v + (left * t) ** 2) / (v + t**2)) - 1
 
