@@ -21,7 +21,7 @@ def calibrate(
         bool, typer.Option("--linear", help="Fit a linear-table, a solver of its own, instead.")
     ] = False,
     solver: Annotated[
-        str, typer.Option("--fit", metavar="SOLVER", help="Fit amed, epd-2, dc, pas or dpm-v3-N.")
+        str, typer.Option("--fit", metavar="SOLVER", help="Fit amed, epd, dc, pas or dpm-v3-N.")
     ] = "",
 ) -> None:
     """Fit the `calibrated` correction of one solver at one number of function evaluations (NFE).

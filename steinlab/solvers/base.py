@@ -223,7 +223,7 @@ class LinearMultistep:
         seen = (entry.level for entry in history[: self.width - 1])
         linear = self.weights((s, *seen), t) if has_signal(t) else first_order(s, t)
         if history and history[0].linear and history[0].linear.corrector:
-            linear = _corrected(linear, history[0].linear)
+            linear = corrected(linear, history[0].linear)
         return combined(linear, x, denoiser(x, s), history)
 
 
@@ -239,7 +239,7 @@ def combined(linear: LinearStep, x: Array, denoised: Array, history: History) ->
     return Candidate(state, residual, denoised, linear, 1)
 
 
-def _corrected(linear: LinearStep, last: LinearStep) -> LinearStep:
+def corrected(linear: LinearStep, last: LinearStep) -> LinearStep:
     """Return the step from the state that ``last`` corrects, as a step from ``x``."""
     carry = linear.kappa if linear.carry is None else linear.carry
     pairs = itertools.zip_longest(linear.betas, last.corrector, fillvalue=0.0)

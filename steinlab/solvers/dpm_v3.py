@@ -15,8 +15,10 @@ Guarantee (tight): of order one to three by the outputs combined, started accura
 order one with the exact statistics of ``N(m, diag(v))``, ``l = r^2 / (v + r^2)``, ``s = 0``,
 ``b = 2 l (1 - l) m`` with ``r = sigma / alpha``, is the exact flow. With ``l = 1``, ``s = b = 0``
 the method is DPM-Solver++ with exact moments. The authors' ``pseudo`` takes Newton's first divided
-difference for the derivative where three outputs are combined: of order two. Their corrector and
-the snapping of levels to the nodes of the statistics are left out.
+difference for the derivative where three outputs are combined: of order two. The corrector adds
+the output at the predicted state and steps again from where the prediction began, as UniC does; its
+``f`` stays that of the predicted state. Its ``pseudo`` form loses an order too. The snapping of
+levels to the nodes of the statistics is left out.
 
 At ``sigma_t = 0`` the step is of first order, ``T = D``.
 """
@@ -24,7 +26,8 @@ At ``sigma_t = 0`` the step is of first order, ``T = D``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -40,6 +43,7 @@ from steinlab.solvers.base import (
     LinearMultistep,
     LinearStep,
     combined,
+    corrected,
     first_order,
     log_snr_step,
     require_end,
@@ -51,6 +55,9 @@ from steinlab.solvers.scalars import exp, expm1, has_both, plain
 
 Statistics = Callable[[Any], tuple[Any, Any, Any]]
 """``lam -> (l, s, b)``, each elementwise in ``lam`` or with a last axis of coordinates."""
+
+CORRECTORS = FULL, PSEUDO = "full", "pseudo"
+"""Of as many outputs as the predictor, that at the predicted state the newest; and of one more."""
 
 POINTS = 32
 """Points of the rule: they integrate the statistics of a Gaussian over ``h = 5`` to rounding."""
@@ -147,38 +154,71 @@ def _expected(statistics: Statistics, lam: Any, h: Any) -> tuple[Any, Any, Any, 
 
 
 def coefficients(
-    statistics: Statistics, levels: tuple[NoiseLevel, ...], t: NoiseLevel, *, pseudo: bool = False
-) -> tuple[LinearStep, Any]:
-    """Return the step's coefficients, and what it adds whatever the state."""
+    statistics: Statistics,
+    levels: tuple[NoiseLevel, ...],
+    t: NoiseLevel,
+    *,
+    pseudo: bool = False,
+    corrector: str = "",
+) -> tuple[LinearStep, Any, Any]:
+    """Return the step's coefficients, and what it and its corrector add whatever the state."""
     s = levels[0]
     if not has_both(t):
-        return first_order(s, t), 0.0
+        return first_order(s, t), 0.0, 0.0
     require_signal("dpm-v3", s)
+    gain, betas, states, offset = _integrated(statistics, levels, t, pseudo=pseudo)
+    carry = (t.alpha / s.alpha) * exp(plain(-gain))
+    linear = LinearStep(
+        carry + states[0],
+        (s.alpha - t.alpha) / s.alpha - (t.alpha / s.alpha) * expm1(plain(-gain)) - states[0],
+        betas,
+        states[1:],
+    )
+    if not corrector:
+        return linear, offset, 0.0
+    seen = (s, t, *levels[1 : max(len(levels) - (corrector == FULL), 1)])
+    _, *both, total = _integrated(statistics, seen, t, pseudo=corrector == PSEUDO)
+    added = [
+        (end, *(c - p for c, p in zip_longest((own, *past), predicted, fillvalue=0.0)))
+        for (own, end, *past), predicted in zip(both, (betas, states), strict=True)
+    ]
+    linear = replace(linear, corrector=added[0], corrector_states=added[1], carry=carry)
+    return linear, offset, total - offset
+
+
+def _integrated(
+    statistics: Statistics, levels: tuple[NoiseLevel, ...], t: NoiseLevel, *, pseudo: bool
+) -> tuple[Any, tuple[Any, ...], tuple[Any, ...], Any]:
+    """Return ``L``, and what the outputs, states and constants of levels add to a step's end."""
+    s = levels[0]
     h = log_snr_step(s, t)
     lam, nodes = s.lam, nodes_of(levels, h)
     gain, _, _, weight, drift = _expected(statistics, lam, h)
     theta = NODES.reshape(POINTS, *(1,) * (weight.ndim - 1))
     way = np.asarray(h).reshape(np.shape(h) + (1,) * (weight.ndim - 1 - np.ndim(h)))
     moments = [way * np.tensordot(WEIGHTS, weight * theta**k, 1) for k in range(len(levels))]
-    if pseudo and len(levels) == 3:
-        moments[2] = moments[2] + nodes[1] * moments[1]
-    weights = interpolatory(nodes, moments)
+    weights = interpolatory(nodes, _as_taylor(nodes, moments) if pseudo else moments)
     shares, past, known = zip(*(_seen(statistics, lam, h, node) for node in nodes), strict=True)
     down = exp(plain(-gain))
     offset = sum((w * b for w, b in zip(weights, known, strict=True)), 0.0)
     offset = offset - way * np.tensordot(WEIGHTS, weight * drift, 1)
     betas = [plain(down * w * p) for w, p in zip(weights, past, strict=True)]
-    own = (t.alpha / s.alpha) * betas[0] * (1 - shares[0])
-    linear = LinearStep(
-        (t.alpha / s.alpha) * down - own,
-        (s.alpha - t.alpha) / s.alpha - (t.alpha / s.alpha) * expm1(plain(-gain)) + own,
-        tuple(t.alpha * beta for beta in betas),
-        tuple(
-            -(t.alpha / level.alpha) * beta * (1 - share)
-            for beta, share, level in zip(betas[1:], shares[1:], levels[1:], strict=True)
-        ),
+    states = (
+        -(t.alpha / level.alpha) * beta * (1 - share)
+        for beta, share, level in zip(betas, shares, levels, strict=True)
     )
-    return linear, t.alpha * down * plain(offset)
+    added = tuple(t.alpha * beta for beta in betas)
+    return gain, added, tuple(states), t.alpha * down * plain(offset)
+
+
+def _as_taylor(nodes: Sequence[Any], moments: Sequence[Any]) -> list[Any]:
+    """Return moments with which Newton's divided differences stand for Taylor's coefficients."""
+    found: list[Any] = []
+    basis = [1.0]  # Newton's polynomial, the lowest power first
+    for node, moment in zip(nodes, moments, strict=True):
+        found.append(moment - sum(c * one for c, one in zip(basis, found, strict=False)))
+        basis = [a - node * b for a, b in zip([0.0, *basis], [*basis, 0.0], strict=True)]
+    return found
 
 
 def _seen(statistics: Statistics, lam: Any, h: Any, node: Any) -> tuple[Any, Any, Any]:
@@ -195,18 +235,25 @@ class DpmV3(LinearMultistep):
     Parameters
     ----------
     constants : callable
-        ``levels, t -> (coefficients, what is added)``.
+        ``levels, t -> (coefficients, what is added, what the corrector adds)``.
+    corrects : bool
+        Whether there is a corrector. The steps of ``starters`` are left as they are.
     """
 
-    constants: Callable[..., tuple[LinearStep, Any]] = field(kw_only=True)
+    constants: Callable[..., tuple[LinearStep, Any, Any]] = field(kw_only=True)
+    corrects: bool = False
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
         """Return the step and its residual."""
         require_end(self, t)
-        seen = (entry.level for entry in history[: self.width - 1])
-        linear, offset = self.constants((s, *seen), t)
+        seen = tuple(entry.level for entry in history)
+        linear, offset, _ = self.constants((s, *seen[: self.width - 1]), t)
+        if self.corrects and len(history) > len(self.starters):
+            last, _, added = self.constants(seen[: self.width], s)
+            offset = offset + (linear.kappa if linear.carry is None else linear.carry) * added
+            linear = corrected(linear, last)
         states = getattr(x, "value", x)  # of dual numbers
         found = combined(_like(linear, states), x, denoiser(x, s), history)
         offset = like(offset, states)
@@ -219,8 +266,10 @@ def _like(linear: LinearStep, x: Array) -> LinearStep:
     return LinearStep(like(linear.kappa, x), like(linear.one_minus_kappa, x), *many)
 
 
-def dpm_v3(order: int, statistics: Statistics, *, pseudo: bool = False) -> DpmV3:
-    """Return the predictor of order 1, 2 or 3 about statistics.
+def dpm_v3(
+    order: int, statistics: Statistics, *, pseudo: bool = False, corrector: str = ""
+) -> DpmV3:
+    """Return the predictor of order 1, 2 or 3 about statistics, with a corrector or none.
 
     Examples
     --------
@@ -230,18 +279,23 @@ def dpm_v3(order: int, statistics: Statistics, *, pseudo: bool = False) -> DpmV3
     if order not in (1, 2, 3):
         raise ValueError(f"order must be 1, 2 or 3 for dpm-v3, got {order}")
 
-    def constants(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> tuple[LinearStep, Any]:
-        return coefficients(statistics, levels, t, pseudo=pseudo)
+    if corrector not in ("", *CORRECTORS):
+        raise ValueError(f"corrector must be full, pseudo or empty, got {corrector}")
+
+    def constants(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> tuple[LinearStep, Any, Any]:
+        return coefficients(statistics, levels, t, pseudo=pseudo, corrector=corrector)
 
     def weights(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> LinearStep:
         return constants(levels, t)[0]
 
-    full = 2 if pseudo and order == 3 else order
+    full = 2 if order == 3 and (pseudo or corrector == PSEUDO) else order
     return DpmV3(
         f"dpm-v3-{order}",
         order=min(order, 2),
-        depth=order - 1,
+        depth=order - 1 + bool(corrector),
         weights=weights,
         full_order=full,
+        nodes=order,
         constants=constants,
+        corrects=bool(corrector),
     )

@@ -2,7 +2,7 @@ r"""Solvers whose numbers are fitted, step by step, to a model's own flow on one
 
     amed          stage r and weight w                          AMED-Solver, per step in place of a
                                                                 network that sees the sample
-    epd-2         r_1, w_1, r_2, w_2                            EPD-Solver with two slopes
+    epd           r_1, w_1, r_2, w_2                            EPD-Solver with two slopes
     dc            ratio rho                                     DC-Solver about 2M
     pas           coordinates c_1 ... c_4, or none              PAS about Euler
     dpm-v3-1, -2, -3   l, s, b per coordinate, by level         DPM-Solver-v3, on any grid
@@ -90,9 +90,12 @@ def _slopes(name: str, start: Row) -> Family:
     return Family(start, bounds, lambda look, process: ByStep(name, look, process, start))
 
 
+_GAUSS = tuple(number for stage in EPD_2.stages for number in stage)
+
 FAMILIES: Mapping[str, Family] = {
     "amed": _slopes("amed", (0.5, 1.0)),
-    "epd-2": _slopes("epd-2", tuple(v for pair in EPD_2.stages for v in pair)),
+    "epd": _slopes("epd", _GAUSS),
+    "epd-2": _slopes("epd-2", _GAUSS),
     "dc": Family(
         (1.0,),
         ((0.0, 3.0),),
@@ -100,7 +103,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "pas": Family((), (), lambda look, _: Principal("pas", lambda level: look(level) or None)),
 }
-"""Fitted on one grid."""
+"""Fitted on one grid. A table of ``epd-2`` is one of ``epd`` under the id of where it begins."""
 
 V3 = ("dpm-v3-1", "dpm-v3-2", "dpm-v3-3")
 

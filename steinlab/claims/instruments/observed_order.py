@@ -309,14 +309,6 @@ def cases(
     return [Convergence(n, p, g, kind) for n in solvers for p in processes for g in SPACINGS]
 
 
-def uniform_rows(
-    effort: Effort, ranges: Mapping[str, tuple[float, float]], count: int
-) -> list[dict[str, float]]:
-    """Draw numbers uniformly between limits, by name."""
-    columns = {name: effort.rng.uniform(*limits, count) for name, limits in ranges.items()}
-    return [{name: float(v[i]) for name, v in columns.items()} for i in range(count)]
-
-
 def check_of(name: str, draw: Any, measure: Any, compare: Any, restore: Any) -> Check:
     """Return a check whose cases are enumerated and whose evidence is deterministic."""
     return Check(

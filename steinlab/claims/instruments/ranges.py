@@ -13,6 +13,11 @@ from steinlab.verification.claim import Check, Effort
 from steinlab.verification.falsify.spaces import SEEDS, Parameter, Space, picked
 
 
+def between(*, log: bool = False, **limits: tuple[float, float]) -> tuple[Parameter, ...]:
+    """Return numbers between limits, by name."""
+    return tuple(Parameter(name, low, high, log) for name, (low, high) in limits.items())
+
+
 @dataclass(frozen=True)
 class Ranges:
     """The values of a case's fields.
@@ -28,6 +33,8 @@ class Ranges:
     seeded : bool
     method : str
         How the checks come by their evidence.
+    together : bool
+        Whether the lists advance together, and each number is drawn for all cases at once.
     """
 
     make: type[SingleCase]
@@ -35,6 +42,7 @@ class Ranges:
     numbers: tuple[Parameter, ...] = ()
     seeded: bool = True
     method: str = "quadrature"
+    together: bool = False
 
     def check(
         self,
@@ -47,26 +55,32 @@ class Ranges:
         """Return a check of ``count`` cases in the quick profile; ``fixed`` are fields given."""
 
         def draw(effort: Effort) -> list[SingleCase]:
-            return [self._drawn(i, effort.rng, fixed) for i in range(effort.count(count))]
+            n, rng = effort.count(count), effort.rng
+            columns = [one.at(rng.random(n)) for one in self.numbers] if self.together else []
+            return [self._drawn(i, rng, fixed, [float(v[i]) for v in columns]) for i in range(n)]
 
         how: Any = {"draw": draw, "measure": measure, "compare": compare}
         return Check(name, method=self.method, restore=self.make.restore, **how)
 
-    def _drawn(self, i: int, rng: np.random.Generator, fixed: Mapping[str, Any]) -> SingleCase:
+    def _drawn(
+        self, i: int, rng: np.random.Generator, fixed: Mapping[str, Any], drawn: Sequence[float]
+    ) -> SingleCase:
         lists: dict[str, Any] = {}
-        for name, values in self.lists.items():  # every combination in turn
-            i, at = divmod(i, len(values))
+        for name, values in self.lists.items():  # every combination in turn, unless together
+            left, at = divmod(i, len(values))
+            i = i if self.together else left
             lists[name] = values[at]
-        numbers = {one.name: float(one.at(rng.random(1))[0]) for one in self.numbers}
+        drawn = drawn or [float(one.at(rng.random(1))[0]) for one in self.numbers]
+        numbers = {one.name: value for one, value in zip(self.numbers, drawn, strict=True)}
         seed = {"seed": int(rng.integers(2**31))} if self.seeded else {}
         return self.make(**{**lists, **numbers, **seed, **fixed})
 
-    def space(self, check: str) -> Space:
-        """Return the space of a check's cases."""
+    def space(self, check: str, drawn: int = 512, **fixed: Any) -> Space:
+        """Return the space of a check's cases, of which the full profile draws so many."""
 
         def make(**values: Any) -> SingleCase:
             seed = {"seed": int(values.pop("seed"))} if self.seeded else {}
-            return self.make(**values, **seed)
+            return self.make(**values, **seed, **fixed)
 
         numbers = (*self.numbers, *((SEEDS,) if self.seeded else ()))
-        return picked(check, 512, self.lists, make, *numbers)
+        return picked(check, drawn, self.lists, make, *numbers)

@@ -7,7 +7,6 @@ tolerance is the running rounding error of both runs: every step's own, carried 
 (:class:`steinlab.coefficient.rounding.Sized`).
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steinlab.claims.instruments.observed_order import LAW, STATES, PerState
+from steinlab.claims.instruments.observed_order import PerState
+from steinlab.claims.instruments.sized_runs import run_sized, uneven_grid
 from steinlab.claims.solvers.published_formulas import (
     SCALED_EULER,
     VELOCITY_EULER,
@@ -28,10 +28,10 @@ from steinlab.claims.solvers.published_formulas import (
     log_adams,
     unip,
 )
-from steinlab.coefficient.rounding import EPS, ROUNDING, Sized, on_sizes
-from steinlab.diffusion.grids import Grid, given_grid
+from steinlab.coefficient.rounding import EPS, ROUNDING, Sized
+from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE
-from steinlab.solvers import Evaluation, Solver, get_solver
+from steinlab.solvers import Solver, get_solver
 from steinlab.verification.claim import Check, Claim, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.falsify.spaces import SEEDS, RowSpace, Space, picked
@@ -71,7 +71,6 @@ PAIRS: Mapping[str, Pair] = {
 """Identities. The typed formula is the one that controls falsify."""
 
 STEPS = 6
-RANGE = (20.0, 0.05)
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,8 @@ class PairCase(PerState):
     seed: int
 
     def grid(self) -> Grid:
-        """Return a grid of random log steps."""
-        cuts = np.cumsum(np.random.default_rng(self.seed).uniform(0.5, 1.5, STEPS + 1))
-        cuts = (cuts - cuts[0]) / (cuts[-1] - cuts[0])
-        ratios = RANGE[0] * (RANGE[1] / RANGE[0]) ** cuts
-        return given_grid(PROCESSES[self.process], list(ratios))
+        """Return its grid."""
+        return uneven_grid(self.process, self.seed, STEPS)
 
 
 class Ends(NamedTuple):
@@ -96,19 +92,6 @@ class Ends(NamedTuple):
     case: PairCase
     first: Sized
     second: Sized
-
-
-def run_sized(solver: Any, grid: Grid) -> Sized:
-    """Run a solver with the running error of every state."""
-    denoise = on_sizes(LAW)
-    x = Sized(grid[0].alpha * STATES * grid[0].ratio, np.zeros_like(STATES))
-    history: tuple[Evaluation, ...] = ()
-    for s, t in itertools.pairwise(grid):
-        candidate = solver.step(denoise, x, s, t, history)
-        entry = Evaluation(s, x, candidate.denoised, candidate.linear)
-        history = (entry, *history)[: solver.depth]
-        x = candidate.state
-    return x
 
 
 def measure(case: PairCase) -> Ends:

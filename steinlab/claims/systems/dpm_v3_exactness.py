@@ -9,31 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from analytic import GaussianMixture
 from analytic.flow.exact import exact_flow
-from steinlab.claims.instruments.observed_order import check_of, uniform_rows
-from steinlab.claims.instruments.random_steps import log_uniform
+from steinlab.claims.instruments.ranges import Ranges, between
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers.dpm_v3 import Statistics, dpm_v3, of_gaussian
 from steinlab.verification.cases import SingleCase
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Result
+from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
 from steinlab.verification.comparison import Comparison, single
-from steinlab.verification.falsify.spaces import Parameter, Space, picked
 from steinlab.verification.quantities import Number
 
 Formula = Callable[[np.ndarray, np.ndarray], Statistics]
 """``mean, diagonal of the covariance -> statistics``."""
 
 NAMES = ("vp-linear", "flow", "edm")
-RANGES = {"mean": (-2.0, 2.0), "first": (0.05, 4.0), "second": (0.05, 4.0), "left": (0.02, 0.9)}
-"""Mean of the first coordinate (the second's is its opposite), variances, ``S'/S``."""
-RATIOS = (0.1, 20.0)
 START = np.array([1.0, -0.5])
 
 
@@ -84,14 +78,12 @@ def compare(data: Moved, formula: Formula) -> Comparison:
     return single(found, data.end[0, 0], 4 * ROUNDING * EPS * scale, scale=np.array([scale]))
 
 
-def _check(name: str, angle: float) -> Check:
-    def draw(effort: Effort) -> list[OneStep]:
-        rows = uniform_rows(effort, RANGES, effort.count(24))
-        ratios = log_uniform(effort.rng, *RATIOS, len(rows)).tolist()
-        pairs = enumerate(zip(rows, ratios, strict=True))
-        return [OneStep(NAMES[i % 3], angle=angle, ratio=r, **row) for i, (row, r) in pairs]
-
-    return check_of(name, draw, measure, compare, OneStep.restore)
+FOUND = between(mean=(-2.0, 2.0), first=(0.05, 4.0), second=(0.05, 4.0), left=(0.02, 0.9))
+FOUND += between(log=True, ratio=(0.1, 20.0))
+STEPS = Ranges(OneStep, {"process": NAMES}, FOUND, seeded=False, together=True)
+"""Mean of the first coordinate (the second's is its opposite), variances, ``S'/S`` and ``S``."""
+DIAGONAL = STEPS.check("diagonal", 24, measure, compare, angle=0.0)
+TURNED = STEPS.check("turned", 24, measure, compare, angle=45.0)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
@@ -100,14 +92,6 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
         Number("largest distance to the exact flow", results["diagonal"].comparison.excess.max()),
         Number("turned by 45 degrees, median error", np.median(turned.excess), key="turned"),
     ]
-
-
-def _spaces(_: Claim) -> list[Space]:
-    numbers = [Parameter(name, *limits, False) for name, limits in RANGES.items()]
-
-    numbers.append(Parameter("ratio", *RATIOS, True))
-    make = partial(OneStep, angle=0.0)
-    return [picked("diagonal", 192, {"process": NAMES}, make, *numbers)]
 
 
 CLAIM = Claim(
@@ -127,14 +111,14 @@ CLAIM = Claim(
     owner="peer",
     conditions=("Gaussian data", "diagonal covariance", "exact statistics"),
     formula=of_gaussian,
-    checks=(_check("diagonal", 0.0),),
+    checks=(DIAGONAL,),
     controls=(
         NegativeControl("l = 1, the data form", lambda m, v: of_gaussian(m, 0 * v)),
         NegativeControl("b left out", lambda _, v: of_gaussian(0.0, v)),
     ),
-    dropped=(Dropped("diagonal: the axes turned by 45 degrees", _check("turned", 45.0)),),
+    dropped=(Dropped("diagonal: the axes turned by 45 degrees", TURNED),),
     finding="Statistics per coordinate are all that a diagonal Gaussian has, and b holds its mean. "
     "Pixels are correlated: what the statistics miss is the Jacobian off the diagonal. They belong "
     "to one model; another's are as wrong as another Gaussian's.",
-    search=_spaces,
+    search=lambda _: [STEPS.space("diagonal", 192, angle=0.0)],
 )

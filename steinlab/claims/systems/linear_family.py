@@ -10,45 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from analytic import GaussianMixture, NoiseLevel
+from analytic import GaussianMixture
 from analytic.flow.exact import gaussian_gain
-from steinlab.claims.instruments.observed_order import LAW, STATES
-from steinlab.claims.instruments.ranges import Ranges
-from steinlab.claims.solvers.solver_equivalences import RANGE, run_sized
+from steinlab.claims.instruments.gaussian_data import law_of
+from steinlab.claims.instruments.ranges import Ranges, between
+from steinlab.claims.instruments.sized_runs import linear_solvers, run_sized, uneven_grid
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.diffusion.grids import Grid, given_grid, make_grid
+from steinlab.diffusion.grids import Grid, make_grid
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.solvers import SOLVER_IDS, get_solver
-from steinlab.solvers.base import couples_batch
+from steinlab.solvers import get_solver
 from steinlab.solvers.gaussian_runs import gaussian_run
 from steinlab.solvers.linear_family import LinearTable, as_table, fit_table
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
 from steinlab.verification.comparison import Comparison, single
-from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number
 
 POINT, ISOTROPIC, SEVERAL = "points of the family", "isotropic", "as many numbers as variances"
 STEPS = 5
-
-
-@cache
-def linear_solvers() -> tuple[str, ...]:
-    """Return the solvers with one evaluation per step that take each state alone, linearly."""
-    s, t, found = NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.5), []
-    for name in SOLVER_IDS:
-        solver = get_solver(name, PROCESSES["edm"])
-        own = (solver, *getattr(solver, "starters", ()))
-        if couples_batch(solver) or any(one.evaluations(t) > 1 for one in own):
-            continue
-        if getattr(solver, "noises", 0) == 0 and solver.step(LAW, STATES, s, t, ()).linear:
-            found.append(name)
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -60,11 +43,8 @@ class Point(SingleCase):
     seed: int
 
     def grid(self) -> Grid:
-        """Return a grid of random log steps."""
-        cuts = np.cumsum(np.random.default_rng(self.seed).uniform(0.5, 1.5, STEPS + 1))
-        cuts = (cuts - cuts[0]) / (cuts[-1] - cuts[0])
-        ratios = RANGE[0] * (RANGE[1] / RANGE[0]) ** cuts
-        return given_grid(PROCESSES[self.process], list(ratios))
+        """Return its grid."""
+        return uneven_grid(self.process, self.seed, STEPS)
 
 
 class Ends(NamedTuple):
@@ -107,9 +87,7 @@ class Fit(SingleCase):
     @property
     def law(self) -> GaussianMixture:
         """The law."""
-        deviations = np.geomspace(self.low, 2.0, self.variances)
-        means = np.full((1, self.variances), self.mean)
-        return GaussianMixture(np.ones(1), means, deviations[None] ** 2)
+        return law_of(np.geomspace(self.low, 2.0, self.variances), self.mean)
 
 
 def measure_fit(case: Fit) -> tuple[np.ndarray, np.ndarray, float]:
@@ -132,13 +110,9 @@ def compare_fit(data: tuple[np.ndarray, np.ndarray, float], formula: Any) -> Com
 
 
 EVERY = Ranges(Point, {"solver": linear_solvers(), "process": ("edm", "flow")}, method="property")
-FITS = Ranges(
-    Fit,
-    {"variances": (1,), "steps": range(1, 9)},
-    (Parameter("low", 0.05, 1.0, True), Parameter("mean", -3.0, 3.0)),
-    seeded=False,
-)
-WIDTH = (Parameter("low", 0.05, 0.5, True),)
+NUMBERS = (*between(log=True, low=(0.05, 1.0)), *between(mean=(-3.0, 3.0)))
+FITS = Ranges(Fit, {"variances": (1,), "steps": range(1, 9)}, NUMBERS, seeded=False)
+WIDTH = between(log=True, low=(0.05, 0.5))
 SEVERALS = Ranges(Fit, {"variances": (2, 3, 4), "steps": (3, 5)}, WIDTH, seeded=False)
 MORE = Ranges(Fit, {"variances": (4,), "steps": (2,)}, WIDTH, seeded=False)
 

@@ -22,19 +22,15 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
-from steinlab.claims.instruments.observed_order import check_of, uniform_rows
+from steinlab.claims.instruments.ranges import Ranges, between
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.verification.cases import SingleCase
-from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Result
+from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
 from steinlab.verification.comparison import Comparison, single
-from steinlab.verification.falsify.spaces import Parameter, Space, picked
 from steinlab.verification.quantities import Number
 
 Place = Callable[[float, float, float, float], float]
 """``(l_1, l_2, t, t') -> s``."""
-
-FOUND = {"eigenvalue": (1e-2, 4.0), "apart": (1.5, 10.0), "sigma": (0.1, 20.0), "left": (0.1, 0.9)}
-"""Ranges: the least eigenvalue, the ratio of one to the next, ``t`` and ``t'/t``."""
 
 
 def mean_value(a: float, b: float, t: float, u: float) -> float:
@@ -87,26 +83,20 @@ def compare(data: Moved, place: Place) -> Comparison:
     return single(data.moved[k], predicted, slack)
 
 
-def _check(name: str, k: int) -> Check:
-    def draw(effort: Effort) -> list[Planar]:
-        rows = uniform_rows(effort, FOUND, effort.count(40))
-        return [Planar(**row, coordinate=k) for row in rows]
-
-    return check_of(name, draw, measure, compare, Planar.restore)
+FOUND = between(eigenvalue=(1e-2, 4.0), apart=(1.5, 10.0), sigma=(0.1, 20.0), left=(0.1, 0.9))
+STEPS = Ranges(Planar, {}, FOUND, seeded=False, together=True)
+"""The least eigenvalue, the ratio of one to the next, ``t`` and ``t'/t``."""
+PLANE = STEPS.check("plane", 40, measure, compare, coordinate=1)
+THIRD = STEPS.check("a third eigenvalue", 40, measure, compare, coordinate=2)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    c = results["a third eigenvalue"].comparison
+    c = results[THIRD.name].comparison
     missed = np.median(c.excess / np.abs(c.measured))
     return [
-        Number("two eigenvalues, largest miss", results["plane"].comparison.excess.max()),
+        Number("two eigenvalues, largest miss", results[PLANE.name].comparison.excess.max()),
         Number("a third one misses its way by, median", missed, unit="%", key="missed"),
     ]
-
-
-def _spaces(_: Claim) -> list[Space]:
-    numbers = (Parameter(name, *limits, False) for name, limits in FOUND.items())
-    return [picked("plane", 320, {}, lambda **of: Planar(**of, coordinate=1), *numbers)]
 
 
 CLAIM = Claim(
@@ -126,15 +116,15 @@ CLAIM = Claim(
     owner="peer",
     conditions=("the velocity stays in a plane", "one of its two coordinates has no zero"),
     formula=mean_value,
-    checks=(_check("plane", 1),),
+    checks=(PLANE,),
     controls=(
         NegativeControl("s the geometric middle", lambda _a, _b, t, u: math.sqrt(t * u)),
         NegativeControl("s the step's beginning", lambda _a, _b, t, _u: t),
     ),
-    dropped=(Dropped("a plane: three distinct variances", _check("a third eigenvalue", 2)),),
+    dropped=(Dropped("a plane: three distinct variances", THIRD),),
     finding="Cauchy's mean value theorem makes the argument exact for two coordinates; with three "
     "distinct variances one direction and one length cannot meet all. The best pair for all three "
     "misses far less still. It is the direction on the trajectory: a solver asks at Euler's point, "
     "off it.",
-    search=_spaces,
+    search=lambda _: [STEPS.space("plane", 320, coordinate=1)],
 )

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import NoiseLevel
+from steinlab.claims.instruments.gaussian_data import law_of
 from steinlab.claims.instruments.ranges import Ranges
-from steinlab.claims.systems.gits_grid import law_of
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM

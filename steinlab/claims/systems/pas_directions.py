@@ -2,10 +2,13 @@ r"""PAS's few directions hold the step that is needed; coordinates shared by all
 
 On ``N(0, C)`` with ``q`` distinct variances every state of a trajectory is ``sum_l g_l P_l x_T``:
 directions and needed step lie in the span of the ``q`` parts ``P_l x_T``, which ``q`` vectors of
-the buffer fill. The coordinates depend on the lengths ``|P_l x_T|``, which scatter relatively by
-``(2n)^-1/2`` in ``n`` dimensions each: shared ones err by that much of the step. A basis along the
-parts turns the state into their ``q`` lengths, so that dimension ``q n`` is exact here at the price
-of ``q``. Lengths are taken at even quantiles of their law, and nothing is drawn.
+the buffer fill. The coordinates depend on the lengths ``|P_l x_T|``. For one variance they are a
+number times ``|x|``, whose law is that of ``chi`` in ``d`` dimensions: shared ones err by
+
+    sqrt(1 - (E chi_d)^2 / d) = (2 d)^(-1/2) (1 + O(1/d))
+
+of the step. A basis along the parts turns the state into their ``q`` lengths, so that every
+dimension is exact here at the price of ``q``. Lengths are Gauss's nodes of their law.
 """
 
 from __future__ import annotations
@@ -13,29 +16,28 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi
+from scipy.linalg import eigh_tridiagonal
+from scipy.special import gammaln
 
-from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import gaussian_gain
-from steinlab.claims.instruments.observed_order import check_of
+from steinlab.claims.instruments.gaussian_data import law_of
+from steinlab.claims.instruments.ranges import Ranges
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers import Evaluation, History
 from steinlab.solvers.principal import Principal
 from steinlab.verification.cases import SingleCase
-from steinlab.verification.claim import Claim, Dropped, Effort, NegativeControl, Result
+from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
-QUANTILES, STEPS, SPREAD = 3, 6, (0.05, 2.0)
-SHARE, SCATTER, MORE = "the step in the span", "shared coordinates", "six variances"
+STEPS, SPREAD = 6, (0.05, 2.0)
+SHARE, SIZE, SCATTER, MORE = "the step in the span", "one variance", "several", "six variances"
 SIZES = (64, 1024)
 """Dimensions per variance between which the scatter's slope is read."""
-
-_NOTHING: History = ()
 
 
 @dataclass(frozen=True)
@@ -46,36 +48,38 @@ class Trajectories(SingleCase):
     size: int
     grid: str
 
+    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return nodes ``(N, q)`` and weights of the lengths over the root of ``size``."""
+        k, half = np.arange(16 if self.variances == 1 else 3), self.size / 2
+        nodes, vectors = eigh_tridiagonal(2 * k + half, np.sqrt(k[1:] * (k[1:] + half - 1)))
+        pairs = list(itertools.product(np.sqrt(nodes / half), repeat=self.variances))
+        weights = itertools.product(vectors[0] ** 2, repeat=self.variances)
+        return np.array(pairs), np.array([math.prod(one) for one in weights])
+
     def step(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the bases ``(N, K, q)`` of a step, the steps needed and Euler's ``(N, q)``."""
-        values = np.geomspace(*SPREAD, self.variances) ** 2
-        law = GaussianMixture(np.ones(1), np.zeros((1, self.variances)), np.diag(values)[None])
-        levels = make_grid("edm", self.grid, STEPS)
-        lengths = chi.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES, self.size) / self.size**0.5
-        x = np.array(list(itertools.product(lengths, repeat=self.variances)))
-        x = x * np.sqrt(values + levels[0].sigma ** 2)
-        first, history = x, _NOTHING
-        solver = Principal("pas", _euler)
+        deviations = np.geomspace(*SPREAD, self.variances)
+        law, levels = law_of(deviations), make_grid("edm", self.grid, STEPS)
+        x = self.lengths()[0] * np.sqrt(deviations**2 + levels[0].sigma ** 2)
+        first, solver = x, Principal("pas", lambda _: None)
+        history: History = ()
         for s, t in itertools.pairwise(levels[: index + 2]):
             taken = solver.step(law, x, s, t, history)
-            needed = first * gaussian_gain(values, levels[0], t) - x
+            needed = first * gaussian_gain(deviations**2, levels[0], t) - x
             found = solver.basis(x, s, taken.denoised, history), needed, taken.state - x
             x, history = taken.state, (Evaluation(s, x, taken.denoised), *history)
         return found
 
 
-def _euler(_: NoiseLevel) -> None:
-    """Take Euler's step at every level."""
-
-
-def shared_error(case: Trajectories, index: int) -> tuple[float, float]:
-    """Return the error of the best shared coordinates, and Euler's, over the needed step."""
-    basis, needed, euler = case.step(index)
-    columns = np.swapaxes(basis, -1, -2).reshape(-1, basis.shape[-2])
-    best = columns @ np.linalg.lstsq(columns, needed.ravel(), rcond=None)[0]
-    size = np.linalg.norm(needed)
-    gap = np.linalg.norm(best - needed.ravel())
-    return float(gap / size), float(np.linalg.norm(euler - needed) / size)
+def shared_error(case: Trajectories) -> tuple[float, float]:
+    """Return the error of the best shared coordinates of the first step, and Euler's, over it."""
+    basis, needed, euler = case.step(0)
+    root = np.sqrt(case.lengths()[1])[:, None]
+    columns = np.swapaxes(basis * root[..., None], -1, -2).reshape(-1, basis.shape[-2])
+    goal = (root * needed).ravel()
+    gap = np.linalg.norm(columns @ np.linalg.lstsq(columns, goal, rcond=None)[0] - goal)
+    size = np.linalg.norm(goal)
+    return float(gap / size), float(np.linalg.norm(root * (euler - needed)) / size)
 
 
 def measure_rest(case: Trajectories, index: int = 3) -> float:
@@ -85,40 +89,61 @@ def measure_rest(case: Trajectories, index: int = 3) -> float:
     return float(np.max(np.linalg.norm(rest, axis=1) / np.linalg.norm(needed, axis=1)))
 
 
+def measure_size(case: Trajectories) -> tuple[float, int]:
+    """Return the error of the best shared coordinates, and the dimension."""
+    return shared_error(case)[0], case.size
+
+
 def measure_slope(case: Trajectories) -> float:
-    """Return the slope in ``log d`` of the error of the best shared coordinates, first step."""
-    pairs = [shared_error(Trajectories(case.variances, n, case.grid), 0)[0] for n in SIZES]
-    return math.log(pairs[1] / pairs[0]) / math.log(SIZES[1] / SIZES[0])
+    """Return the slope of that error in the logarithm of the dimension."""
+    return slope_of(*(shared_error(replace(case, size=size))[0] for size in SIZES))
 
 
-def compare_rest(rest: float, slope: float) -> Comparison:  # noqa: ARG001
+def slope_of(smaller: float, larger: float) -> float:
+    """Return the slope between :data:`SIZES`."""
+    return math.log(larger / smaller) / math.log(SIZES[1] / SIZES[0])
+
+
+def expected(size: int) -> float:
+    """``sqrt(1 - (E chi_d)^2 / d)``."""
+    log = 2 * (gammaln((size + 1) / 2) - gammaln(size / 2)) - math.log(size / 2)
+    return math.sqrt(-math.expm1(log))
+
+
+Formula = Callable[[int], float]
+"""``dimension -> error over the step``."""
+
+
+def compare_rest(rest: float, formula: Formula) -> Comparison:  # noqa: ARG001
     """Compare what the part off the span leaves with all; the part inside hides its square."""
     return single(1 - rest, 1.0, 100 * ROUNDING * EPS)
 
 
-def compare_slope(slope: float, predicted: float) -> Comparison:
-    """Compare a slope with the predicted one."""
+def compare_size(data: tuple[float, int], formula: Formula) -> Comparison:
+    """Compare the error; what the formula takes from one cancels."""
+    found, size = data
+    slack = ROUNDING * EPS * size * math.log(size) / expected(size)
+    return single(found, formula(size), slack, scale=np.array([found]))
+
+
+def compare_slope(slope: float, formula: Formula) -> Comparison:
+    """Compare the slope with the formula's."""
+    predicted = slope_of(*map(formula, SIZES))
     return single(slope, predicted, 0.05, sampled=True, grade=0.3)
 
 
-def _draw(*variances: int) -> Callable[[Effort], list[Trajectories]]:
-    def draw(_: Effort) -> list[Trajectories]:
-        return [Trajectories(q, 64, g) for q in variances for g in ("karras", "logsnr")]
-
-    return draw
+GRIDS = ("karras", "logsnr")
+RUNS = Ranges(Trajectories, {"grid": GRIDS, "variances": (2, 3, 4), "size": (64,)}, seeded=False)
+SIZED = replace(RUNS, lists={"grid": GRIDS, "variances": (1,), "size": (64, 256, 1024)})
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    rest = results[SHARE].comparison.excess.max()
-    worse = shared_error(Trajectories(2, 1024, "karras"), 0)
+    shared, euler = shared_error(Trajectories(2, 1024, "karras"))
+    label = "2,048 dimensions, first step: shared over Euler's error"
     return [
-        Number("outside the span, largest part", rest),
+        Number("outside the span, largest part", results[SHARE].comparison.excess.max()),
         Number("slope of the shared coordinates' error", np.mean(results[SCATTER].data)),
-        Number(
-            "2,048 dimensions, first step: shared over Euler's error",
-            worse[0] / worse[1],
-            key="over",
-        ),
+        Number(label, shared / euler, key="over"),
     ]
 
 
@@ -126,10 +151,12 @@ CLAIM = Claim(
     id="pas-directions",
     title="PAS: the directions suffice, shared coordinates do not",
     statement="on Gaussian data of at most four distinct variances the needed step lies in PAS's "
-    "four directions; coordinates shared by all samples miss it by O(d^(-1/2))",
+    "four directions; coordinates shared by all samples miss it by O(d^(-1/2)), for one "
+    "variance by sqrt(1 - (E chi_d)^2/d)",
     latex=(
         r"x^\star(t') - x \in \operatorname{span}(u_1, \dots, u_4), \qquad "
-        r"\min_c \frac{\lVert x^\star - x - U c \rVert}{\lVert x^\star - x \rVert} = O(d^{-1/2})",
+        r"\min_c \frac{\lVert x^\star - x - U c \rVert}{\lVert x^\star - x \rVert} = "
+        r"\sqrt{1 - (\mathbb{E} \chi_d)^2 / d} = O(d^{-1/2})",
     ),
     headline="Four directions hold the step exactly; coordinates shared by all samples miss it, as "
     "1/sqrt(d).",
@@ -138,19 +165,21 @@ CLAIM = Claim(
     kind="identity",
     owner="peer",
     conditions=("Gaussian data", "at most four distinct variances", "the fourth step or later"),
-    formula=-0.5,
+    formula=expected,
     checks=(
-        check_of(SHARE, _draw(2, 3, 4), measure_rest, compare_rest, Trajectories.restore),
-        check_of(SCATTER, _draw(2, 3), measure_slope, compare_slope, Trajectories.restore),
+        RUNS.check(SHARE, 6, measure_rest, compare_rest),
+        SIZED.check(SIZE, 6, measure_size, compare_size),
+        RUNS.check(SCATTER, 4, measure_slope, compare_slope),
     ),
     controls=(
-        NegativeControl("an error that does not fall", 0.0),
-        NegativeControl("an error that falls like 1/d", -1.0),
+        NegativeControl("an error that does not fall", lambda _: 0.05),
+        NegativeControl("an error that falls like 1/d", lambda size: 1 / (2 * size)),
+        NegativeControl("the leading term alone", lambda size: (2 * size) ** -0.5, (SIZE,)),
     ),
     dropped=(
         Dropped(
             "at most four variances: six",
-            check_of(MORE, _draw(6), measure_rest, compare_rest, Trajectories.restore),
+            RUNS.check(MORE, 2, measure_rest, compare_rest, variances=6),
         ),
     ),
     finding="The basis is not the limit, the sharing is: the length of each sample's direction is "

@@ -8,33 +8,29 @@ the forward law the mean is exact, since each solver keeps the mean of Gaussian 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from analytic import GaussianMixture
+from steinlab.claims.instruments.ranges import Ranges, between
 from steinlab.claims.solvers.broken_solvers import SPLIT_NOISE
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import get_solver
 from steinlab.solvers.gaussian_runs import forward_law, gaussian_run
 from steinlab.solvers.unit_speed import Curve
 from steinlab.verification.cases import SingleCase
-from steinlab.verification.claim import Check, Claim, Dropped, NegativeControl
+from steinlab.verification.claim import Claim, Dropped, NegativeControl
 from steinlab.verification.comparison import Comparison
-from steinlab.verification.falsify.spaces import Parameter, picked
 from steinlab.verification.quantities import Number
 
 ORDERS = {"seeds-1": 1, "euler-churn": 1, "posterior-noise": 1}
 ORDERS |= {"seeds-2": 2, "seeds-3": 2, "sde-dpmpp-2m": 2}
-RANGES = {"top": (0.5, 2.0), "span": (0.5, 1.5), "bend": (-0.4, 0.4)}
-"""Of a grid: its first ratio, its length in ``log(sigma / alpha)``, how uneven its steps are."""
 STEPS, VARIANCES = (48, 96), np.array([0.02, 0.3, 1.0, 4.0])
 LAW = GaussianMixture(np.ones(1), np.ones((1, len(VARIANCES))), VARIANCES[None])
 CHECK, SPLIT, TOLERANCE = "orders", SPLIT_NOISE.name, 0.2
-LISTS = {"solver": tuple(ORDERS), "process": sorted(PROCESSES)}
-LIMITS = [Parameter(name, *limit) for name, limit in RANGES.items()]
 
 
 @dataclass(frozen=True)
@@ -75,15 +71,15 @@ def compare(data: tuple[str, float], orders: Mapping[str, float]) -> Comparison:
     return Comparison(slope, order, tolerance, sampled=True, grade=0.25)
 
 
-def _check(name: str, solvers: Sequence[str], count: int) -> Check:
-    def draw(effort: Any) -> list[Setting]:
-        n, kinds = max(effort.count(count), len(solvers)), LISTS["process"]
-        numbers = (effort.rng.uniform(low, high, n).tolist() for low, high in RANGES.values())
-        rows = enumerate(zip(*numbers, strict=True))
-        return [Setting(solvers[i % len(solvers)], kinds[i % len(kinds)], *row) for i, row in rows]
-
-    how: dict[str, Any] = {"draw": draw, "measure": measure, "restore": Setting.restore}
-    return Check(name, method="quadrature", compare=compare, **how)
+SETTINGS = Ranges(
+    Setting,
+    {"solver": tuple(ORDERS), "process": sorted(PROCESSES)},
+    between(top=(0.5, 2.0), span=(0.5, 1.5), bend=(-0.4, 0.4)),
+    seeded=False,
+    together=True,
+)
+"""Of a grid: its first ratio, its length in ``log(sigma / alpha)``, how uneven its steps are."""
+OWN = SETTINGS.check(SPLIT, 2, measure, compare, solver=SPLIT)
 
 
 def _numbers(results: Any) -> list[Number]:
@@ -107,17 +103,17 @@ CLAIM = Claim(
     owner="laboratory",
     conditions=("Gaussian data", "stages share the step's noise"),
     formula={**ORDERS, SPLIT: 2},
-    checks=(_check(CHECK, tuple(ORDERS), 24),),
+    checks=(SETTINGS.check(CHECK, 24, measure, compare),),
     controls=(
         NegativeControl("seeds-3 of order 3", {**ORDERS, "seeds-3": 3}),
         NegativeControl("sde-dpmpp-2m of order 1", {**ORDERS, "sde-dpmpp-2m": 1}),
         NegativeControl("half an order more", {name: p + 0.5 for name, p in ORDERS.items()}),
     ),
-    dropped=(Dropped("a stage with noise of its own", _check(SPLIT, (SPLIT,), 2)),),
+    dropped=(Dropped("a stage with noise of its own", OWN),),
     headline="SEEDS-3 is of weak order two, as SEEDS-2 and SDE-DPM-Solver++(2M), which asks for "
     "one evaluation per step.",
     numbers=_numbers,
     finding="The third stage of SEEDS lowers the constant, not the order. Where stage and end of "
     "SEEDS-2 draw independently it falls to order one: a port's stages must share the noise.",
-    search=lambda _: [picked(CHECK, 192, LISTS, Setting, *LIMITS)],
+    search=lambda _: [SETTINGS.space(CHECK, 192)],
 )

@@ -17,7 +17,7 @@ from steinlab.solvers.fitted_steps import FITTED, Numbers, fit
 from steinlab.solvers.loop import solve
 
 LAW = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, -0.2]], [[0.2, 0.4], [0.3, 0.1]])
-BEGUN = {"amed": "dpm-2", "epd-2": "epd-2", "dc": "dpmpp-2m", "pas": "euler"}
+BEGUN = {"amed": "dpm-2", "epd": "epd-2", "epd-2": "epd-2", "dc": "dpmpp-2m", "pas": "euler"}
 
 
 def starts(name: str, seed: int) -> np.ndarray:

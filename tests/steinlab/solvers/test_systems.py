@@ -100,12 +100,45 @@ MEAN, VARIANCE = np.array([1.0, -2.0]), np.array([0.3, 4.0])
 DIAGONAL = GaussianMixture([1.0], MEAN[None], np.diag(VARIANCE)[None])
 
 
+@pytest.mark.parametrize("corrector", ["", "full", "pseudo"])
+def test_v3_corrects_from_where_the_prediction_began(corrector: str) -> None:
+    """In data form; a step integrates ``e^lam D``, the polynomial by divided differences."""
+    grid, sigmas, x = edm()
+    lam = -np.log(sigmas)
+
+    def stepped(y: np.ndarray, i: int, nodes: list[int], *, taylor: bool = False) -> np.ndarray:
+        table = [outputs[k] for k in nodes]
+        nodal, (theta, weights) = lam[nodes], np.polynomial.legendre.leggauss(20)
+        at = lam[i] + (lam[i + 1] - lam[i]) * (theta + 1) / 2
+        basis, total = np.ones_like(at), 0.0
+        for k in range(len(nodes)):
+            total = total + np.einsum("a,nd->and", basis, table[0])
+            basis = basis * (at - (nodal[0] if taylor else nodal[k]))
+            gaps = nodal[k + 1 :] - nodal[: len(nodes) - k - 1]
+            table = [(b - a) / h for a, b, h in zip(table, table[1:], gaps, strict=False)]
+        share = np.exp(at - lam[i + 1]) * weights * (lam[i + 1] - lam[i]) / 2
+        return sigmas[i + 1] / sigmas[i] * y + np.einsum("a,and->nd", share, total)
+
+    y, outputs, predicted = x, [], x
+    for i in range(len(grid) - 1):
+        outputs.append(PLANE(predicted, grid[i]))
+        if i and corrector:
+            past = range(i - 2, max(i - 3 - (corrector == "pseudo"), -1), -1)
+            past = [*past][: min(i, 3) - (2 if corrector == "full" else 1)]
+            y = stepped(y, i - 1, [i - 1, i, *past], taylor=corrector == "pseudo")
+        else:
+            y = predicted
+        predicted = stepped(y, i, [*range(i, max(i - 3, -1), -1)])
+    same(solve(PLANE, x, grid, dpm_v3(3, data_form, corrector=corrector)).state, predicted)
+
+
+@pytest.mark.parametrize("corrector", ["", "full", "pseudo"])
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_v3_is_exact_on_a_diagonal_gaussian_in_torch_too(order) -> None:
+def test_v3_is_exact_on_a_diagonal_gaussian_in_torch_too(order, corrector) -> None:
     grid = uneven_grid(VP_LINEAR)
     x = states(grid, DIAGONAL)
     exact = exact_flow(DIAGONAL, x, grid[0], grid[-1]).state
-    solver = dpm_v3(order, of_gaussian(MEAN, VARIANCE))
+    solver = dpm_v3(order, of_gaussian(MEAN, VARIANCE), corrector=corrector)
     for start in (x, torch.from_numpy(x)):
         found = solve(DIAGONAL, start, grid, solver).state
         np.testing.assert_allclose(np.asarray(found), exact, rtol=1e-11, atol=1e-11)
