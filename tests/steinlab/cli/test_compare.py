@@ -107,7 +107,8 @@ def test_a_run_above_zero_is_measured_where_it_ends(schedule):
 def test_every_solver_runs_by_name_at_least_noise_on_every_process():
     names = [*SOLVER_IDS, "ddim"]
     for schedule in PROCESSES:
-        obj = {**SMALL, "schedule": schedule, "end": "least", "solvers": names, "samples": 20}
+        # too few to split: a row is one run, its coefficients' noise left unknown
+        obj = {**SMALL, "schedule": schedule, "end": "least", "solvers": names, "samples": 15}
         rows = rows_of({**obj, "evaluations": [12], "corrections": ["stein"]})
         assert [row["solver"] for row in rows] == names
         for row in rows:
