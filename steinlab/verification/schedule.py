@@ -16,6 +16,9 @@ from steinlab.verification.row import Row
 from steinlab.verification.shards import Shards
 from steinlab.workers import SerialExecutor, completed, executor_for, one_thread
 
+SHORT = 4.0
+"""Seconds of one claim's checks below which the start of worker processes takes longer."""
+
 
 def run_unit(unit: Unit) -> Report:
     """Run one unit wherever it is sent; a check that crashes becomes a report that says so."""
@@ -107,9 +110,12 @@ def rows(
 ) -> Iterable[tuple[str, Row]]:
     """Run what is not stored; yield each claim's row when its last unit is finished."""
     waiting = list(claims)
+    plan = Plan.of(claims, *effort) if len(claims) == 1 else None
+    if plan and sum(plan.seconds.values()) < SHORT:
+        workers = 1
     with executor_for(workers, scheduler) as executor:
         executor.submit(one_thread)  # workers start while this process loads the claims
-        plan = Plan.of(claims, *effort)
+        plan = plan or Plan.of(claims, *effort)
         reports = _stored(plan, shards)
         left = [u for units in plan.units.values() for u in units if u not in reports]
         if not isinstance(executor, SerialExecutor):
