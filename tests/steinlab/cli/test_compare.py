@@ -216,7 +216,7 @@ def test_a_model_in_a_process_of_its_own(steinlab, spec_file, tmp_path):
 
 def test_json_is_complete_on_stdout_and_the_same_again(steinlab, spec_file):
     spec = spec_file(SMALL)
-    first, again = (steinlab("compare", spec, "--json", "-", "--seed", 3) for _ in range(2))
+    first, again = (steinlab("compare", spec, "--json", "-", "--seed", 3, here=True) for _ in "ab")
     assert first.stdout == again.stdout
     assert json.loads(first.stdout) == rows_of({**SMALL, "seed": 3})
     assert "energy distance" in first.stderr
@@ -300,7 +300,7 @@ def test_bad_specs_are_one_line(spec_file, refused, change, message):
 
 
 def test_a_bad_spec_in_a_process_of_its_own(steinlab, spec_file):
-    done = steinlab("compare", spec_file({**SMALL, "colour": "red"}))
+    done = steinlab("compare", spec_file({**SMALL, "colour": "red"}), here=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("steinlab: SPEC must hold only solvers, evaluations,")
 
