@@ -14,10 +14,11 @@ from steinlab.verification.judge import crashed, examine, judged, runnable
 from steinlab.verification.outcome import FALSIFIER, CheckError, Crash, Report, Unit
 from steinlab.verification.row import Row
 from steinlab.verification.shards import Shards
-from steinlab.workers import SerialExecutor, completed, executor_for, one_thread
+from steinlab.workers import AUTO, SerialExecutor, completed, executor_for, one_thread
 
-SHORT = 4.0
-"""Seconds of one claim's checks below which the start of worker processes takes longer."""
+FEW, SHORT = 4, 6.0
+"""Claims, and seconds of all their checks, up to which processes take longer to start than to help.
+"""
 
 
 def run_unit(unit: Unit) -> Report:
@@ -110,8 +111,9 @@ def rows(
 ) -> Iterable[tuple[str, Row]]:
     """Run what is not stored; yield each claim's row when its last unit is finished."""
     waiting = list(claims)
-    plan = Plan.of(claims, *effort) if len(claims) == 1 else None
-    if plan and sum(plan.seconds.values()) < SHORT:
+    few = workers == AUTO and effort[0] == "quick" and len(claims) <= FEW
+    plan = Plan.of(claims, *effort) if few else None
+    if plan and sum(plan.seconds.values()) <= SHORT:
         workers = 1
     with executor_for(workers, scheduler) as executor:
         executor.submit(one_thread)  # workers start while this process loads the claims
