@@ -27,6 +27,9 @@ R = TypeVar("R")
 ATTEMPTS = 3
 """How often processes are started where they die, before that is an error."""
 
+AUTO = 0
+"""A number of processes: one for each core that this one may run on."""
+
 CONNECT_SECONDS = 10
 """How long a Dask scheduler may take to answer."""
 
@@ -42,6 +45,13 @@ class SerialExecutor(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def number_of(workers: int) -> int:
+    """Return how many processes a number of them stands for."""
+    if workers != AUTO:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -144,7 +154,7 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
     Parameters
     ----------
     workers : int
-        Processes of this machine.
+        Processes of this machine, or :data:`AUTO`.
     scheduler : str, optional
         Address of a Dask scheduler, whose workers are used instead.
 
@@ -156,11 +166,11 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
     if scheduler is not None:
         with _dask(scheduler) as executor:
             yield executor
-    elif workers == 1:
+    elif number_of(workers) == 1:
         yield SerialExecutor()
     else:
         with thread_limits():
-            pool = Workers(workers)
+            pool = Workers(number_of(workers))
             try:
                 yield pool
             except BaseException:

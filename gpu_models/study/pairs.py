@@ -17,6 +17,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -110,6 +111,7 @@ class Pair:
         return f"{solver}, {grid}, {evaluations} evaluations"
 
 
+@lru_cache(maxsize=64)
 def pairs_of(study: Stored, family: str) -> list[Pair]:
     """Return a correction's runs with their plain twins, or ``MORE`` for plain ones.
 

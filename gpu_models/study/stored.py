@@ -25,9 +25,9 @@ PIECES = ("denoiser", "coefficients", "lipschitz", "cost")
 """Everything that is no run and may be missing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
-    """A study as it is stored.
+    """A study as it is stored; one is equal to itself alone.
 
     Parameters
     ----------

@@ -92,8 +92,8 @@ def compare(  # noqa: PLR0917
     spec = source.spec()
     if against is None and seeds is not None:
         raise InputError(f"--seeds must be left out without --against, got {seeds}")
-    if against is not None and workers > 1:
-        raise InputError(f"--workers must be 1 with --against, got {workers}")
+    if against is not None and workers != 1:
+        raise InputError(f"--workers must be 1 with --against, got {workers or 'auto'}")
     for line in () if silent else promises(spec):
         typer.echo(f"steinlab: {line}", err=True)
     if against is not None:
@@ -183,7 +183,7 @@ def _found(
     source: Source, spec: CompareSpec, workers: int, progress: Progress
 ) -> Iterator[tuple[int, Row]]:
     """Yield rows with their places in the table, as they are finished."""
-    if workers > 1:
+    if workers != 1:
         from steinlab.experiments.compare import rows_in_processes
 
         return rows_in_processes(source, spec, workers, progress)

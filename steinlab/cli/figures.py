@@ -41,10 +41,10 @@ def figures(
         return
     folder = make_folder(out)
     from steinlab.report.figures.render import Job, draw_job
-    from steinlab.workers import completed, executor_for
+    from steinlab.workers import completed, executor_for, number_of
 
     jobs = [Job(name, seed, folder) for name in dict.fromkeys(wanted)]
-    with executor_for(min(workers, len(jobs))) as executor:
+    with executor_for(min(number_of(workers), len(jobs))) as executor:
         for job, drawn in completed(executor, draw_job, jobs):
             if isinstance(drawn, Exception):
                 raise drawn

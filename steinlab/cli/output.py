@@ -131,9 +131,9 @@ def decimal(value: str, option: str) -> float:
 
 
 def _workers(value: str, option: str) -> int:
-    if value != "auto":
-        return whole(1, MAX_WORKERS)(value, option)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from steinlab.workers import AUTO
+
+    return AUTO if value == "auto" else whole(1, MAX_WORKERS)(value, option)
 
 
 WorkersOption = Annotated[

@@ -139,8 +139,9 @@ def log_likelihood(
     steps : int
         A multiple of 4, at least 4; given levels have their own.
     probes : int or array (P, *x.shape), optional
-        Rademacher probes a state, at least 2, or probes themselves. By default none where the
-        denoiser knows its divergence or has few coordinates, else :data:`DEFAULT_PROBES`.
+        Rademacher probes a state, at least 2, or probes themselves; the error with a single given
+        one is of the steps alone. By default none where the denoiser knows its divergence or has
+        few coordinates, else :data:`DEFAULT_PROBES`.
     prior : callable, optional
         The log density at the noisy end, :func:`normal` say. By default the denoiser's own where it
         has a ``log_prob``, as exact laws do, else normal, ``N(0, sigma^2 I)``, which leaves out the
@@ -269,7 +270,7 @@ def _widened(
             f"{wanted if np.ndim(wanted) == 0 else np.shape(wanted)}"
         )
     count = int(wanted) if number else len(wanted)
-    if count < 2:
+    if count < (2 if number else 1):
         raise ValueError(f"probes must be >= 2, whose scatter tells the error, got {count}")
     if not isinstance(denoiser, HasJvp | HasVjp):
         raise ValueError(

@@ -65,7 +65,7 @@ def run(
     seed : int
         Every check draws from a generator seeded by this, the claim's and the check's name.
     workers : int
-        Processes; 1 stays in this one.
+        Processes; 1 stays in this one, and so do short claims with 0, one a core.
     scheduler : str, optional
         Address of a Dask scheduler, whose workers are used instead.
     shards : Shards, optional

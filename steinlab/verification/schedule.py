@@ -14,7 +14,11 @@ from steinlab.verification.judge import crashed, examine, judged, runnable
 from steinlab.verification.outcome import FALSIFIER, CheckError, Crash, Report, Unit
 from steinlab.verification.row import Row
 from steinlab.verification.shards import Shards
-from steinlab.workers import SerialExecutor, completed, executor_for, one_thread
+from steinlab.workers import AUTO, SerialExecutor, completed, executor_for, one_thread
+
+FEW, SHORT = 4, 6.0
+"""Claims, and seconds of all their checks, up to which processes take longer to start than to help.
+"""
 
 
 def run_unit(unit: Unit) -> Report:
@@ -107,9 +111,13 @@ def rows(
 ) -> Iterable[tuple[str, Row]]:
     """Run what is not stored; yield each claim's row when its last unit is finished."""
     waiting = list(claims)
+    few = workers == AUTO and effort[0] == "quick" and len(claims) <= FEW
+    plan = Plan.of(claims, *effort) if few else None
+    if plan and sum(plan.seconds.values()) <= SHORT:
+        workers = 1
     with executor_for(workers, scheduler) as executor:
         executor.submit(one_thread)  # workers start while this process loads the claims
-        plan = Plan.of(claims, *effort)
+        plan = plan or Plan.of(claims, *effort)
         reports = _stored(plan, shards)
         left = [u for units in plan.units.values() for u in units if u not in reports]
         if not isinstance(executor, SerialExecutor):

@@ -66,8 +66,8 @@ def without(study: Stored, *keys: str) -> Stored:
 
 def changed(study: Stored, key: str) -> tuple[Stored, dict[str, Any]]:
     """A copy of the study, and its piece to be changed."""
-    found = copy.deepcopy(dict(study.found))
-    return replace(study, found=found), found[key]
+    piece = copy.deepcopy(study.found[key])
+    return replace(study, found={**study.found, key: piece}), piece
 
 
 @pytest.mark.parametrize("claim", CLAIMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -162,7 +163,7 @@ def test_the_tiny_study_makes_pages(tmp_path: Path) -> None:
 
 
 def test_a_wrong_record_changes_the_page(tmp_path: Path) -> None:
-    study = actual()
+    study = copy.deepcopy(actual())
     study.found[f"euler/4/karras/{RULE}/0"]["flow_error"]["value"] *= 1.01
     page = pages_of(write(study, tmp_path))["study.md"]
     assert page != (DOCS / "study.md").read_text(encoding="utf-8")

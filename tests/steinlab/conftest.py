@@ -37,12 +37,15 @@ def refused(capsys):
 
 
 @pytest.fixture
-def steinlab():
-    """A function that runs the command line in a process of its own."""
+def steinlab(capsys):
+    """A function that runs the command line in a process of its own, or ``here`` at once."""
 
-    def run(*args, code=None):
+    def run(*args, code=None, here=False):
+        words = [str(arg) for arg in args]
+        if here:
+            return subprocess.CompletedProcess(words, main(words), *capsys.readouterr())
         how = ["-c", code] if code else ["-m", "steinlab.cli"]
-        command = [sys.executable, *how, *(str(arg) for arg in args)]
+        command = [sys.executable, *how, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     return run

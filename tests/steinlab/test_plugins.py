@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, which finds the package by its path alone."""
     command = [sys.executable, "-m", *arguments]
     paths = os.pathsep.join([str(folder), str(ROOT)])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
@@ -80,9 +82,9 @@ def test_it_takes_part_in_a_comparison(installed: Path) -> None:
     assert all(row["flow_error"] is not None for row in rows)
 
 
-def test_its_order_is_judged(installed: Path) -> None:
-    command = ("steinlab.cli", "verify", "--claims", "solver-order", "--json", "-")
-    done = run(installed, *command, "--only", "extrapolated")
+def test_its_order_is_judged(installed: Path, steinlab: Any) -> None:
+    command = ("verify", "--claims", "solver-order", "--json", "-", "--workers", "1")
+    done = steinlab(*command, "--only", "extrapolated", here=True)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["claims"]
     assert (row["id"], row["verdict"]) == ("solver-order", "holds")
@@ -93,11 +95,11 @@ def test_its_order_is_judged(installed: Path) -> None:
         ("extrapolatd", "--only must be one of euler"),
         ("deis-log-9", "--only: order must be 1, 2, 3 or 4 for deis-log, got 9"),
     ):
-        done = run(installed, *command, "--only", only)
+        done = steinlab(*command, "--only", only, here=True)
         assert done.returncode == 2
         assert words in done.stderr
         assert done.stderr.count("\n") == 1
-    done = run(installed, "steinlab.cli", "verify", "--claims", "stein-identity", "--only", "heun")
+    done = steinlab("verify", "--claims", "stein-identity", "--only", "heun", here=True)
     assert done.returncode == 2
     assert "--only must be left out for the claim stein-identity" in done.stderr
 
@@ -213,19 +215,23 @@ def test_a_law_of_another_package(dice: Path) -> None:
         sys.path.remove(str(dice / "second"))
 
 
-def test_a_law_of_another_package_is_compared_and_asked_for_its_coefficient(dice: Path) -> None:
+def test_a_law_of_another_package_is_compared_and_asked_for_its_coefficient(
+    dice: Path, steinlab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(dice)
     spec = {"data": {"law": "dice"}, "solvers": ["euler"], "evaluations": [4], "samples": 200}
     (dice / "spec.json").write_text(json.dumps(spec))
-    done = run(dice, "steinlab.cli", "compare", "spec.json", "--json", "-")
+    done = steinlab("compare", "spec.json", "--json", "-", here=True)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert all(row["energy_distance"] is not None for row in rows)
     assert rows[0]["flow_error"] is not None
     step = {"data": {"law": "dice"}, "from": [1, 1], "to": [1, "1/2"], "solver": "euler"}
     (dice / "step.json").write_text(json.dumps(step))
-    done = run(dice, "steinlab.cli", "coefficient", "step.json", "--json", "-", "--samples", "500")
+    asked = ("coefficient", "step.json")
+    done = steinlab(*asked, "--json", "-", "--samples", "500", here=True)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["gamma"]) == {"reference", "tweedie"}
-    done = run(dice, "steinlab.cli", "coefficient", "step.json", "--certify")
+    done = steinlab(*asked, "--certify", here=True)
     assert done.returncode == 2
     assert done.stderr == "steinlab: --certify: SPEC must hold a mixture, got the law dice\n"

@@ -24,7 +24,7 @@ from steinlab.verification.schedule import longest_first, run_unit
 from steinlab.verification.shards import Shards
 from steinlab.workers import SerialExecutor, completed
 
-IDS = ["third-order-as-published", "solver-equivalences"]
+IDS = ["cost-table", "solver-equivalences"]
 """Cheap claims, one of many checks and one of a single one."""
 
 
@@ -85,7 +85,7 @@ def test_an_interrupted_run_resumes(serial, tmp_path, monkeypatch) -> None:
 
 def test_other_sources_seeds_and_profiles_are_not_reused(tmp_path, monkeypatch) -> None:
     shards = Shards(tmp_path)
-    unit = Unit(IDS[0], "published, single step", "quick", 0)
+    unit = Unit(IDS[0], "operations", "quick", 0)
     report = run_unit(unit)
     shards.put(unit, report)
     assert np.array_equal(
@@ -124,7 +124,7 @@ def test_long_units_start_first(tmp_path) -> None:
     expected = dict(zip(units, (5.0, 1.0, 20.0), strict=True))
     assert longest_first(units[::-1], expected, None) == [units[2], units[0], units[1]]
     shards = Shards(tmp_path)
-    outcome = run_unit(Unit(IDS[0], "published, single step", "quick", 0)).outcome
+    outcome = run_unit(Unit(IDS[0], "operations", "quick", 0)).outcome
     shards.put(units[1], Report(outcome, None, 100.0))
     assert longest_first(units, expected, shards) == [units[1], units[2], units[0]]
 

@@ -144,7 +144,7 @@ def _signed(case: Drawn, steps: int) -> tuple[np.ndarray, float]:
     """Run with every sign vector from one state; the error is of the steps alone."""
     law, process = case.law(), PROCESSES[case.process]
     signs = np.array(list(itertools.product((-1.0, 1.0), repeat=case.dim)))
-    rows, probes = np.repeat(case.states(1), len(signs), axis=0), np.stack([signs, signs])
+    rows, probes = np.repeat(case.states(1), len(signs), axis=0), signs[None]
     options: dict[str, Any] = {"solver": case.solver, "steps": steps, "probes": probes}
     found = log_likelihood(law, rows, process, **options)
     return np.asarray(found.value), float(np.max(found.error))
@@ -225,11 +225,11 @@ class Densities(NamedTuple):
 
 
 def measure_flows(case: Flows) -> Densities:
-    """Follow the flow twice with one probe, doubled so that the error is of the steps alone."""
+    """Follow the flow twice with one probe: the error is of the steps alone."""
     rng, (low, high) = np.random.default_rng(case.seed), NETWORK_RATIOS
     picture = pictures(1)
     noise, sign = rng.standard_normal(picture.shape), rng.choice([-1.0, 1.0], picture.shape)
-    options: dict[str, Any] = {"probes": np.stack([sign, sign]), "steps": NETWORK_STEPS}
+    options: dict[str, Any] = {"probes": sign[None], "steps": NETWORK_STEPS}
     options |= {"grid": f"karras:sigma_max={high},sigma_min={low}"}
     runs = []
     for name, solver in zip(case.processes, case.solvers, strict=True):

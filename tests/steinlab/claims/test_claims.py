@@ -14,8 +14,8 @@ from steinlab.claims.coefficient import collinear_laws
 from steinlab.claims.instruments import linear_forms
 from steinlab.claims.instruments.step_checks import sampled_check
 from steinlab.coefficient.divergence import Hutchinson
-from steinlab.verification.claim import FAMILY_LEVEL, METHODS, OWNERS, Check
-from steinlab.verification.judge import effort_for
+from steinlab.verification.claim import FAMILY_LEVEL, METHODS, OWNERS, Check, Claim, Result
+from steinlab.verification.judge import effort_for, run_check
 from steinlab.verification.ledger import (
     claim_ids,
     faults,
@@ -49,15 +49,22 @@ WHOLE = {
 """Claims whose rare cases or sampled grades need all the cases of the quick profile."""
 
 
-def shrink_if_fit(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if claim_id not in WHOLE:
-        shrink(monkeypatch)
-
-
 @CLAIMS
 def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One judgement a claim on fewer cases, everything that can be read off its row."""
-    shrink_if_fit(claim_id, monkeypatch)
+    """One judgement a claim on fewer cases: all that can be read off its row, and any case again.
+
+    Of each check the last case of the first, the middle and the last batch replays to the last
+    digit, and so does the last that was probed.
+    """
+    if claim_id not in WHOLE:
+        shrink(monkeypatch)
+    results: dict[str, Result] = {}
+
+    def kept(claim: Claim, check: Check, *effort: Any) -> Result:
+        results[check.name] = run_check(claim, check, *effort)
+        return results[check.name]
+
+    monkeypatch.setattr("steinlab.verification.judge.run_check", kept)
     row = judge_by_id(claim_id, "quick", 0)
     assert plain(row)["id"] == claim_id
     assert faults({"claims": [row]}) == []
@@ -88,20 +95,13 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert now[key] == case[key], key
     if row["verdict"] == "conditional":
         assert any(condition.startswith("unstated") for condition in row["conditions"])
-
-
-@CLAIMS
-def test_any_case_replays_to_the_last_digit(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink_if_fit(claim_id, monkeypatch)
     claim = load_claim(claim_id)
-    for check in (*claim.checks, *(dropped.check for dropped in claim.dropped)):
-        if check.missing():
-            continue
-        batches = check.draw(effort_for(claim.id, check.name, "quick", 3))
-        picked = [batches[i] for i in sorted({0, len(batches) // 2, len(batches) - 1})]
-        probed = [b for b in batches if plain(b.describe(0)).get("solver") == "heun"]
-        for batch in picked + probed[-1:]:
-            whole = check.compare(check.measure(batch), claim.formula)
+    for result in results.values():
+        check, batches = result.check, result.batches
+        places = {0, len(batches) // 2, len(batches) - 1}
+        probed = [i for i, b in enumerate(batches) if plain(b.describe(0)).get("solver") == "heun"]
+        for place in sorted({*places, *probed[-1:]}):
+            batch, whole = batches[place], check.compare(result.data[place], claim.formula)
             assert len(whole.measured) == len(batch)
             index = len(batch) - 1
             case = plain(batch.describe(index))

@@ -141,7 +141,7 @@ def test_a_deep_history_matches_the_closed_form_of_a_gaussian(steinlab, spec_fil
     history = levels[-{"dpmpp-2m": 1, "ipndm-4": 3}.get(name, 2) :]
     data = {"weights": [1], "means": [[0]], "stds": [0.7]}
     spec = {"data": data, "from": [1, 1.4], "to": [1, 0.8], "solver": name, "history": history}
-    done = steinlab("coefficient", spec_file(spec), "--json", "-", "--samples", 100_000)
+    done = steinlab("coefficient", spec_file(spec), "--json", "-", "--samples", 100_000, here=True)
     gamma = json.loads(done.stdout)["gamma"]["reference"]
     seen = [NoiseLevel(1.0, 1.4), *(NoiseLevel(*level) for level in history[::-1])]
     linear = SOLVERS[name].weights(tuple(seen), NoiseLevel(1.0, 0.8))
@@ -159,7 +159,7 @@ def test_a_deep_history_matches_the_closed_form_of_a_gaussian(steinlab, spec_fil
 
 def test_history_is_sampled_and_its_bias_shows(steinlab, spec_file):
     spec = {**STEP, "solver": "dpmpp-2m", "history": [["3/5", "4/5"]]}
-    done = steinlab("coefficient", spec_file(spec), "--json", "-", "--samples", 20000)
+    done = steinlab("coefficient", spec_file(spec), "--json", "-", "--samples", 20000, here=True)
     answer = json.loads(done.stdout)
     reference, stein = answer["gamma"]["reference"], answer["gamma"]["stein"]
     assert answer["history"] == COUPLING

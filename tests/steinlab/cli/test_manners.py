@@ -59,10 +59,19 @@ def test_the_version_and_the_module() -> None:
         assert run(*args).stdout.startswith("steinlab ")
 
 
+def test_an_old_name_answers_in_a_process_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "steinlab.tournament", "--help"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr == ("steinlab: python -m steinlab.tournament is now steinlab tournament\n")
+    assert "sage: steinlab tournament" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("module", "command"),
     [
-        ("steinlab.tournament", "tournament"),
         ("toy_models.train", "train"),
         ("toy_models.galaxy_budget", "galaxy-budget"),
         ("gpu_models.train", "train-fashion"),
@@ -72,13 +81,17 @@ def test_the_version_and_the_module() -> None:
         ("gpu_models.study", "study"),
     ],
 )
-def test_an_old_name_answers_and_points(module: str, command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0
-    assert done.stderr == f"steinlab: python -m {module} is now steinlab {command}\n"
-    assert f"sage: steinlab {command}" in done.stdout
+def test_an_old_name_answers_and_points(
+    module: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As ``python -m`` runs it."""
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    out, err = capsys.readouterr()
+    assert err == f"steinlab: python -m {module} is now steinlab {command}\n"
+    assert f"sage: steinlab {command}" in out
 
 
 def test_an_old_name_that_is_imported_runs_nothing() -> None:
@@ -123,7 +136,7 @@ def test_a_headline_that_ships_is_of_a_claim_and_short() -> None:
 
 
 def test_quiet_says_nothing_and_verbose_more(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", "--claims", "vp-singularity", "--workers", "1", "-q"]) == 0
+    assert main(["verify", "--claims", "cost-table", "--workers", "1", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
     for given in (["-q", "-v"], ["-q", "-v", "--list"]):
         assert main(["verify", *given]) == 2
@@ -151,14 +164,20 @@ def spec(tmp_path: Path) -> str:
     return str(tmp_path / "s.json")
 
 
-def test_tables_survive_60_columns(spec: str) -> None:
+def test_tables_survive_60_columns(
+    spec: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All that stands in the wide table stands in the narrow one, nothing cut."""
-    wide, narrow = (run("compare", spec, COLUMNS=n) for n in ("140", "60"))
-    assert wide.returncode == narrow.returncode == 0
-    assert max(map(len, narrow.stdout.splitlines())) <= 60
-    assert "…" not in narrow.stdout
-    words = set(wide.stdout.split("gamma and other")[0].split()) - {"│"}
-    missing = {word for word in words if word not in narrow.stdout and word.strip("─━")}
+    found = []
+    for columns in ("140", "60"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main(["compare", spec]) == 0
+        found.append(capsys.readouterr().out)
+    wide, narrow = found
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "…" not in narrow
+    words = set(wide.split("gamma and other")[0].split()) - {"│"}
+    missing = {word for word in words if word not in narrow and word.strip("─━")}
     assert missing == set()
 
 
@@ -182,8 +201,8 @@ def test_brackets_are_no_markup(
     assert main(["sample", *given, "--out", "[red]x[bold].npy"]) == 0
     assert "[red]x[bold].npy" in capsys.readouterr().out
     folder = "out[bold]"
-    assert main(["verify", "--claims", "vp-singularity", "--out", folder, "-q"]) == 0
-    assert main(["verify", "--claims", "vp-singularity", "--out", folder]) == 0
+    assert main(["verify", "--claims", "cost-table", "--out", folder, "-q"]) == 0
+    assert main(["verify", "--claims", "cost-table", "--out", folder]) == 0
     assert folder in capsys.readouterr().out
     (tmp_path / "ledger.json").write_bytes((tmp_path / folder / "ledger.json").read_bytes())
     assert main(["report", "--without-figures", "--out", "r[dim]"]) == 0

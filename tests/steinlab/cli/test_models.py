@@ -29,7 +29,7 @@ def test_the_table_and_the_json(steinlab, tmp_path):
 
 
 def test_json_on_stdout_stands_alone(steinlab):
-    done = steinlab("models", "--json", "-")
+    done = steinlab("models", "--json", "-", here=True)
     assert isinstance(json.loads(done.stdout), list)
     assert "digits" in done.stderr
 
@@ -91,8 +91,8 @@ def test_digits_is_the_exact_denoiser_of_its_rows():
 
 def test_version_and_help(steinlab):
     assert steinlab("--version").stdout.startswith("steinlab 0.")
-    assert "compare" in steinlab("--help").stdout
-    assert steinlab().returncode == 0
+    assert "compare" in steinlab("--help", here=True).stdout
+    assert steinlab(here=True).returncode == 0
 
 
 def test_help_starts_quickly_and_loads_nothing_heavy(steinlab):

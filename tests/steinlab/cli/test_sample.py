@@ -35,7 +35,7 @@ def test_a_sheet_of_digits(steinlab, tmp_path):
         "6 samples of digits, edm, karras, sigma/alpha 80 to 0.002, then 0, seed 0" in done.stdout
     )
     assert "black at 0, white at 1" in done.stdout
-    assert steinlab(*BASE, "--samples", 6, "--out", array).returncode == 0
+    assert steinlab(*BASE, "--samples", 6, "--out", array, here=True).returncode == 0
     states = np.load(array)
     assert (states.shape, states.dtype) == ((6, 1, 8, 8), "float64")
     pixels = np.asarray(Image.open(out))

@@ -228,12 +228,13 @@ def test_a_bad_expectation_is_one_line(
     assert message in refused("verify", "--expect", file)
 
 
-def test_another_verdict_than_expected_exits_1(tmp_path: Path) -> None:
+def test_another_verdict_than_expected_exits_1(tmp_path: Path, steinlab: Any) -> None:
     file = tmp_path / "expect.json"
-    file.write_text(json.dumps({"vp-singularity": "refuted", "stein-identity": "refuted"}))
-    done = command("verify", "--claims", "vp-singularity", "--expect", file, "--seed", 5)
+    file.write_text(json.dumps({"cost-table": "refuted", "stein-identity": "refuted"}))
+    given = ("verify", "--claims", "cost-table", "--expect", file, "--seed", 5)
+    done = steinlab(*given, "--no-progress", "--workers", 1, here=True)
     assert done.returncode == 1
-    assert done.stderr == "steinlab: vp-singularity: verdict conditional, expected refuted\n"
+    assert done.stderr == "steinlab: cost-table: verdict holds, expected refuted\n"
 
 
 def test_the_claims_own_expectations_need_no_file(
@@ -251,7 +252,7 @@ def test_the_claims_own_expectations_need_no_file(
 def test_verify_does_not_load_torch() -> None:
     code = (
         "import sys; from steinlab.cli import main;"
-        "assert main(['verify', '--claims', 'vp-singularity', '--workers', '1']) == 0;"
+        "assert main(['verify', '--claims', 'cost-table', '--workers', '1']) == 0;"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

@@ -53,7 +53,7 @@ flint = pytest.importorskip("flint")
 
 
 def test_certify_adds_midpoint_and_radius(steinlab, spec_file):
-    done = steinlab("coefficient", spec_file(STEP), "--certify", "--json", "-")
+    done = steinlab("coefficient", spec_file(STEP), "--certify", "--json", "-", here=True)
     assert done.returncode == 0, done.stderr
     proved = json.loads(done.stdout)["gamma"]["certified"]
     assert set(proved) == {"mid", "radius"}
@@ -65,7 +65,7 @@ def test_certify_adds_midpoint_and_radius(steinlab, spec_file):
 def test_fractions_stay_exact(steinlab, spec_file):
     """At 1/3 a double would move gamma* = 1/(1 - kappa) by 1e-17, far outside the radius."""
     spec = {**STEP, "from": [1, "1/3"], "to": [1, "1/7"]}
-    done = steinlab("coefficient", spec_file(spec), "--certify", "--json", "-")
+    done = steinlab("coefficient", spec_file(spec), "--certify", "--json", "-", here=True)
     proved = json.loads(done.stdout)["gamma"]["certified"]
     assert abs(Fraction(proved["mid"]) - Fraction(7, 4)) <= Fraction(proved["radius"])
     assert Fraction(proved["radius"]) < Fraction(1, 10**29)

@@ -117,7 +117,7 @@ def test_nothing_is_known_where_nothing_is_left(steinlab: Any, spec_file: Any) -
     """``E|u|^2`` is 1e-3 beside terms of 1e19: the error is infinite, and null in the file."""
     data = {"weights": [1], "means": [3e9], "stds": [0.1]}
     spec = {"data": data, "from": [1, 0.05], "to": [1, 0.01], "solver": "euler"}
-    done = steinlab("coefficient", spec_file(spec), "--json", "-")
+    done = steinlab("coefficient", spec_file(spec), "--json", "-", here=True)
     assert done.returncode == 0, done.stderr
     gamma = json.loads(done.stdout)["gamma"]
     assert gamma["three_scalar"]["error"] is None

@@ -13,7 +13,7 @@ from steinlab.verification.falsify import Search, shrink, spaces_of
 from steinlab.verification.falsify.attack import describe
 from steinlab.verification.falsify.spaces import Parameter, index
 from steinlab.verification.judge import rerun
-from steinlab.verification.ledger import load_claim, read_case, replay
+from steinlab.verification.ledger import load_claim, read_case
 from steinlab.verification.registry import claim_ids
 
 DEAR = (
@@ -118,7 +118,25 @@ def test_a_broken_formula_is_found(claim_id, name, budget) -> None:
     assert rerun(wrong, found.space.check, case).violated.all()
 
 
-@pytest.mark.parametrize("claim_id", sorted({claim for claim, *_ in CONTROLS}))
+KINDS = (
+    "algorithm-cost",
+    "clip-neutrality",
+    "hutchinson-estimator",
+    "law-scalar",
+    "multistep-hypothesis",
+    "perturbation-bound",
+    "pfdiff-order",
+)
+"""A claim for each kind of space; that the cases of every other replay is tried above."""
+
+
+@pytest.mark.parametrize(
+    "claim_id",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in KINDS))
+        for name in sorted({claim for claim, *_ in CONTROLS})
+    ],
+)
 def test_the_command_stores_replays_and_continues(claim_id, tmp_path, capsys) -> None:
     few, more = (1, 2) if claim_id in DEAR else (8, 24)
     args = ["falsify", claim_id, "--json", str(tmp_path / "r.json"), "--out"]
@@ -128,10 +146,8 @@ def test_the_command_stores_replays_and_continues(claim_id, tmp_path, capsys) ->
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["spent"] == more
     file = tmp_path / "a" / f"{claim_id}.attack.json"
-    case = read_case(file)
-    now = replay(case)
-    assert all(now[key] == case[key] for key in ("measured", "bound", "tolerance"))
-    assert main(["replay", str(file)]) == 0
+    assert read_case(file)["claim"] == claim_id
+    assert main(["replay", str(file)]) == 0  # to the last digit
 
 
 def test_a_continued_search_of_rows_ends_where_a_whole_one_does() -> None:

@@ -39,6 +39,8 @@ from steinlab.storage import Store
 CELL = Cell("ring-2", "edm", "karras", "dpmpp-2m", 5, 0)
 DOCS = Path(__file__).parents[4] / "docs"
 SOME = ("none", "stein", "law-matched", "calibrated")
+TINY = run.Profile(0.015, 2, 20, ("two-1", "three-1"), entrants=("none", "stein", "calibrated"))
+"""A few cells, and entrants without and with a price: how a run resumes does not ask for more."""
 
 
 def tournament(args: list[str]) -> None:
@@ -255,13 +257,12 @@ def test_it_resumes_and_writes_a_page(
 def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
-    monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
+    monkeypatch.setattr(command, "PROFILES", {"quick": TINY})
     folder, record = tmp_path / "cells", tmp_path / "record.gz"
     args = ["--workers", "1", "--out", str(folder), "--record", str(record)]
     with pytest.raises(InputError, match="--minutes must leave time for a cell"):
         tournament([*args, "--minutes", "0"])
-    whole = sum(map(len, run.groups(tiny)))
+    whole = sum(map(len, run.groups(TINY)))
     real, left = run.play, [1, 2, 3]
 
     def thrice(*given: Any, **options: Any) -> dict[str, Any]:
@@ -292,8 +293,7 @@ def test_what_was_played_is_kept_when_the_run_is_told_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal in the third cell leaves two; the record alone is enough to go on from."""
-    tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
-    monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
+    monkeypatch.setattr(command, "PROFILES", {"quick": TINY})
     folder, record = tmp_path / "cells", tmp_path / "record.gz"
     args = ["--workers", "1", "--out", str(folder), "--record", str(record)]
     real, begun = run.play, itertools.count(1)
@@ -324,8 +324,7 @@ def test_another_runs_record_is_never_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither of another profile nor of other sources; of the same, cells and note are kept."""
-    tiny = run.Profile(0.015, 2, 20, ("two-1", "three-1"))
-    monkeypatch.setattr(command, "PROFILES", {"quick": tiny})
+    monkeypatch.setattr(command, "PROFILES", {"quick": TINY})
     record, other = tmp_path / "record.gz", tmp_path / "other.gz"
     tournament(["--workers", "1", "--record", str(record), "--note", "Here"])
     whole, (head, found) = record.read_bytes(), read_record(record)
