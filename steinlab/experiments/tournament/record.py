@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from steinlab.errors import InputError
+from steinlab.errors import InputError, quote
 from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.measures import MEASURES, RIVAL
 from steinlab.storage import write_bytes
@@ -38,6 +38,9 @@ SECOND = FULL.with_name("second.jsonl.gz")
 
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
 """What reading another file raises, or one that was cut or damaged."""
+
+NUMBERS = {float, int, type(None)}
+"""What a row of columns holds."""
 
 Played = Mapping[str, Any]
 
@@ -139,6 +142,8 @@ def _known(found: Mapping[str, Any]) -> dict[str, Any]:
 def _found(row: Sequence[Any], columns: Sequence[str]) -> dict[str, Any]:
     if len(row) == 1:
         return {"stopped": row[0]}
+    if not {*map(type, row[: len(columns)])} <= NUMBERS:
+        raise TypeError(f"{quote(row)} is no row of numbers")
     out = _known(dict(zip(columns, row, strict=False)))
     for key, value in zip(EQUAL, row[len(columns) :], strict=False):
         out[key] = {"stopped": value} if value == "stopped" else {"energy_distance": value}
