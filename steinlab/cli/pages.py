@@ -81,7 +81,7 @@ def comparison_table(
         print(render(rows))
     except (KeyError, TypeError):
         raise InputError(
-            "FILE must hold rows with finite energy and flow errors, got others"
+            "FILE must hold rows with both distances and their errors, got others"
         ) from None
 
 
