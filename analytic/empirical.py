@@ -14,8 +14,8 @@ All terms are small when the posterior is nearly one row, so a ``V`` of ``1e-30`
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +29,15 @@ from analytic.posterior import ExactDenoiser
 TEMPORARIES = 4
 """Arrays of shape ``(rows, n)`` alive at once in an evaluation."""
 
+LOW = 800.0
+"""``exp(-800)`` is 0 in every dtype."""
+
 
 class _Atoms(NamedTuple):
     centre: Array  # (d,)
     rows: Array  # (n, d) centred data
     half_norms: Array  # (n,) |m_i|^2 / 2
+    size: float  # the largest |m_i|^2
 
 
 class Gains(NamedTuple):
@@ -56,6 +60,20 @@ class _Posterior:
     log_top: Array  # (N,) log responsibility of the top row
     top: Array  # (N, d) the most probable row
     shift: Array  # (N, d) mean of the rows under the responsibilities, less top
+    few: bool = False  # of few rows, far below their size
+
+    @property
+    def apart(self) -> Iterator[tuple[Array, Array]]:
+        """Each row's responsibility, ``(N, 1)``, and the row less top, ``(N, d)``."""
+        rows = self.atoms.rows
+        return ((self.rest[:, j : j + 1], rows[j, :] - self.top) for j in range(rows.shape[0]))
+
+    @property
+    def steepness(self) -> float:
+        """``alpha sigma^2 / v^2``, and 0 where ``v`` is no normal number: a point's posterior."""
+        least = float(array_namespace(self.u).finfo(self.u.dtype).smallest_normal)
+        gains = self.gains
+        return gains.alpha * gains.noise / gains.v if gains.v > least else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +86,9 @@ class EmpiricalMixture(ExactDenoiser):
 
     A logit carries a rounding error of about ``eps alpha |u| |m_i| / v``, and with it every
     responsibility other than the top one, hence ``V_atoms``, relatively. Rows closer to the top
-    one than ``sqrt(eps)`` of their norm (duplicates) add ``eps r_i |m_i|^2`` of noise to it.
+    one than ``sqrt(eps)`` of their norm (duplicates) add ``eps r_i |m_i|^2`` of noise to it. Where
+    ``v`` is below ``eps alpha^2 |m|^2``, the rows that count are few, and their differences from
+    the top one are taken one by one: both errors are then ``eps`` of those differences.
 
     Parameters
     ----------
@@ -169,7 +189,7 @@ class EmpiricalMixture(ExactDenoiser):
 
         def read(post: _Posterior) -> tuple[Array, Array, Array]:
             gains, spread = post.gains, _spread(post)
-            divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * spread
+            divergence = self.dim * gains.signal + post.steepness * spread
             variance = gains.noise**2 * spread + self.dim * self.smallest_variance * gains.noise
             return _denoised(post), divergence, variance
 
@@ -210,7 +230,8 @@ class EmpiricalMixture(ExactDenoiser):
         if key not in self.cache:
             rows = self.data - self.centre
             half_norms = 0.5 * np.einsum("ij,ij->i", rows, rows)
-            self.cache[key] = _Atoms(like(self.centre, x), like(rows, x), like(half_norms, x))
+            arrays = (like(one, x) for one in (self.centre, rows, half_norms))
+            self.cache[key] = _Atoms(*arrays, 2 * float(half_norms.max()))
         return self.cache[key]
 
     def gains(self, level: NoiseLevel) -> Gains:
@@ -228,17 +249,54 @@ class EmpiricalMixture(ExactDenoiser):
         xp, gains, atoms = array_namespace(x), self.gains(level), self._atoms(x)
         rate = gains.alpha / gains.v
         u = x - gains.alpha * atoms.centre
+        if gains.v < float(xp.finfo(x.dtype).eps) * gains.alpha**2 * atoms.size:
+            return _few(atoms, gains, u)
         logits = (rate * u) @ atoms.rows.T - (rate * gains.alpha) * atoms.half_norms
-        best = xp.argmax(logits, axis=1)
         terms = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
-        others = xp.arange(len(self.data), device=device(x)) != best[:, None]
-        terms = xp.where(others, terms, like(0.0, x))
-        total = xp.sum(terms, axis=1, keepdims=True)
-        rest, mass = terms / (1 + total), total / (1 + total)
-        top = xp.take(atoms.rows, best, axis=0)
-        shift = rest @ atoms.rows - mass * top
-        log_top = -xp.log1p(total[:, 0])
-        return _Posterior(atoms, gains, u, rest, mass, log_top, top, shift)
+        return _given(atoms, gains, u, terms, xp.argmax(logits, axis=1))
+
+
+def _few(atoms: _Atoms, gains: Gains, u: Array) -> _Posterior:
+    """Return the posterior far below the size of the rows, of those rows that may count."""
+    xp, scale = array_namespace(u), gains.v / gains.alpha
+    kind = xp.finfo(u.dtype)
+    nearness = u @ atoms.rows.T - gains.alpha * atoms.half_norms
+    behind = xp.max(nearness, axis=1, keepdims=True) - nearness
+    size, length = math.sqrt(atoms.size), xp.sqrt(xp.sum(u**2, axis=1, keepdims=True))
+    lost = (8 + u.shape[1]) * float(kind.eps) * size * (gains.alpha * size + length)
+    near = xp.any(behind <= LOW * scale + lost, axis=0)
+    rows = atoms.rows[near, :]
+    best = xp.argmax(nearness[:, near], axis=1)
+    for _ in range(2):  # from the row that looks nearest, then from the nearest
+        chosen, top = best, xp.take(rows, best, axis=0)
+        ahead = [
+            xp.sum((rows[j, :] - top) * (u - (gains.alpha / 2) * (rows[j, :] + top)), axis=1)
+            for j in range(rows.shape[0])
+        ]
+        best = xp.argmax(xp.stack(ahead, axis=1), axis=1)
+    behind = xp.maximum(-xp.stack(ahead, axis=1), like(0.0, u))
+    gone = behind > LOW * scale
+    terms = xp.exp(-xp.where(gone, like(0.0, u), behind) / max(scale, float(kind.smallest_normal)))
+    few = atoms._replace(rows=rows, half_norms=atoms.half_norms[near])
+    return _given(few, gains, u, xp.where(gone, like(0.0, u), terms), chosen, few=True)
+
+
+def _given(
+    atoms: _Atoms, gains: Gains, u: Array, terms: Array, best: Array, *, few: bool = False
+) -> _Posterior:
+    """Return the posterior of the rows' probabilities over that of the best."""
+    xp = array_namespace(u)
+    others = xp.arange(terms.shape[1], device=device(u)) != best[:, None]
+    terms = xp.where(others, terms, like(0.0, u))
+    total = xp.sum(terms, axis=1, keepdims=True)
+    rest, mass = terms / (1 + total), total / (1 + total)
+    top = xp.take(atoms.rows, best, axis=0)
+    log_top = -xp.log1p(total[:, 0])
+    post = _Posterior(atoms, gains, u, rest, mass, log_top, top, rest @ atoms.rows - mass * top)
+    if not few:
+        return post
+    shift = sum(share * apart for share, apart in post.apart)
+    return replace(post, shift=shift, few=True)
 
 
 def _denoised(post: _Posterior) -> Array:
@@ -249,6 +307,9 @@ def _denoised(post: _Posterior) -> Array:
 def _spread(post: _Posterior) -> Array:
     """Trace of the covariance of the rows under the responsibilities, shape ``(N,)``."""
     xp = array_namespace(post.u)
+    if post.few:
+        squares = sum(share[:, 0] * xp.sum(apart**2, axis=-1) for share, apart in post.apart)
+        return squares - xp.sum(post.shift**2, axis=-1)
     squares = 2 * (post.rest @ post.atoms.half_norms) - post.mass[:, 0] * xp.sum(
         post.top**2, axis=-1
     )
@@ -257,9 +318,14 @@ def _spread(post: _Posterior) -> Array:
 
 def _jvp(post: _Posterior, t: Array) -> Array:
     xp = array_namespace(t)
-    along = t @ post.atoms.rows.T - xp.sum(t * post.top, axis=-1, keepdims=True)
-    weights = post.rest * along
-    second = weights @ post.atoms.rows - xp.sum(weights, axis=1, keepdims=True) * post.top
+    if post.few:
+        second = sum(
+            share * apart * xp.sum(t * apart, axis=-1, keepdims=True) for share, apart in post.apart
+        )
+    else:
+        along = t @ post.atoms.rows.T - xp.sum(t * post.top, axis=-1, keepdims=True)
+        weights = post.rest * along
+        second = weights @ post.atoms.rows - xp.sum(weights, axis=1, keepdims=True) * post.top
     between = second - post.shift * xp.sum(post.shift * t, axis=-1, keepdims=True)
     gains = post.gains
-    return gains.signal * t + gains.alpha * gains.noise / gains.v * between
+    return gains.signal * t + post.steepness * between

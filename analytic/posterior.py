@@ -99,13 +99,19 @@ class Posterior:
     def deltas(self) -> Array:
         r"""Component posterior means less ``D``, ``(..., K, N, d)``.
 
-        Far below every width (:data:`NEAR`) the means differ by less than their rounding. There
-        ``alpha mu_k = x - rho_k`` with ``rho_k = Q_k diag(sigma^2 / v_k) Q_k' (x - alpha m_k)``, of
-        size ``sigma^2``, gives the differences.
+        Far below every width (:data:`NEAR`), or where ``sigma^2`` is below ``eps`` of the law's
+        size squared, the means differ by less than their rounding, which ``alpha / sigma^2``
+        multiplies squared. There ``alpha mu_k = x - rho_k`` with ``rho_k = Q_k diag(sigma^2 / v_k)
+        Q_k' (x - alpha m_k)``, of size ``sigma`` at most where ``r_k`` counts, gives the
+        differences.
         """
         xp = namespace(self.offset)
         least = xp.min(xp.min(self.spectrum, axis=-1, keepdims=True), axis=-3, keepdims=True)
-        near = self.sigma**2 < NEAR * self.alpha**2 * least
+        eps = float(xp.finfo(self.offset.dtype).eps)
+        size = xp.max(xp.max(self.centers**2, axis=-1, keepdims=True), axis=-3, keepdims=True)
+        wide = xp.max(xp.max(self.spectrum, axis=-1, keepdims=True), axis=-3, keepdims=True)
+        below = xp.maximum(NEAR * least, eps * xp.maximum(size, wide))
+        near = self.sigma**2 < self.alpha**2 * below
         if not xp.any(near):
             return self.means - self.denoised[..., None, :, :]
         rest = self._turned(self.offset * (self.sigma / self.v) * self.sigma)

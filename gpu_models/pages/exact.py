@@ -6,7 +6,7 @@ from typing import Any
 
 from steinlab.cli.parser import Parser
 from steinlab.report.pages import table
-from steinlab.storage import read_json
+from steinlab.storage.schemas import read_stored
 
 PRECISIONS = {"tf32": "TF32", "bf16": "bf16", "float32": "float32", "float64": "float64"}
 ROWS = {
@@ -54,5 +54,5 @@ def main(args: Sequence[str]) -> int:
     """Print the table."""
     parser = Parser("gpu-table", "Print the table of docs/gpu.md from what bench-exact wrote.")
     parser.add_argument("file", type=Path, nargs="?", default=Path("docs/gpu-exact.json"))
-    print(table_of(read_json(parser.parse_args(args).file, "FILE", float)))
+    print(table_of(read_stored(parser.parse_args(args).file, "timings", "FILE")))
     return 0

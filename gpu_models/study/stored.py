@@ -11,6 +11,7 @@ from typing import Any
 
 from gpu_models.study.design import Cell, Size, cells
 from steinlab.errors import InputError
+from steinlab.storage import in_file
 from steinlab.storage.lines import append_line, read_lines
 from steinlab.storage.schemas import conforming
 
@@ -185,7 +186,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _lines(file: Path) -> list[Record]:
-    lines: list[Record] = conforming(read_lines(file), "study", str(file))
+    with in_file(file):
+        lines: list[Record] = conforming(read_lines(file), "study")
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich import box
 
 from steinlab.cli.output import JsonOption, SpecArgument, new_table, show, write_json
-from steinlab.storage import check_target, read_json
+from steinlab.storage import check_target, in_file, read_json
 
 if TYPE_CHECKING:
     from steinlab.experiments.advise import Choice
@@ -24,7 +24,8 @@ def advise(spec_file: SpecArgument, target: JsonOption = None) -> None:
     from steinlab.experiments.bench import BATCH
 
     check_target(target)
-    found = advice_of(read_json(spec_file), spec_file.parent)
+    with in_file(spec_file):
+        found = advice_of(read_json(spec_file), spec_file.parent)
     exact = found.best.low == found.best.high
     errors = ("flow error",) if exact else ("chosen by", "flow error")
     columns = ("", "solver", "grid", "correction", "evaluations", *errors)

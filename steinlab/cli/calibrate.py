@@ -29,19 +29,18 @@ def calibrate(
     It is fitted to the SPEC's `samples` states.
     """
     from steinlab.experiments.compare import (
+        Source,
         calibrate_curve,
         calibrate_solver,
         calibrate_table,
         fit_linear,
     )
-    from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.solvers.fitted_steps import FITTED
-    from steinlab.storage import read_json
 
     check_target(out, "--out")
     if sum((curve, linear, bool(solver))) > 1:
         raise InputError("--curve, --fit and --linear must not stand together, got several")
-    spec = CompareSpec.from_json(read_json(spec_file), spec_file.parent)
+    spec = Source(str(spec_file)).spec()
     if curve:
         found = calibrate_curve(spec)
         found.save(Path(out))

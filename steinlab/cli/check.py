@@ -17,7 +17,7 @@ from steinlab.cli.output import (
     whole,
     write_json,
 )
-from steinlab.errors import InputError, one_of, quote
+from steinlab.errors import InputError, one_of
 from steinlab.storage import STDOUT, check_folder, check_target, write_text
 from steinlab.storage.sheets import check_sheets, write_sheet
 
@@ -126,34 +126,24 @@ def _judged(
 
 def _again(found: Any, kind: str, file: Path, target: str | None) -> int:
     """Run a stored case again; exit 1 if a digit differs."""
-    from steinlab.experiments.specs.fields import integer, text
-    from steinlab.storage import MAX_SEED, read_json
+    from steinlab.storage.schemas import read_stored
     from steinlab.testing.adapters import as_subject
     from steinlab.testing.check import rows_of
     from steinlab.testing.rows import table
 
-    obj = read_json(file, "CASE", float)
-    for key in ("case", "declared", "row"):
-        if not isinstance(obj, dict) or not isinstance(obj.get(key), dict):
-            raise InputError(f"CASE must hold {key}, as steinlab check stores it, got {file}")
+    obj = read_stored(file, "failure", "CASE")
     if kind not in SAMPLERS:
         raise InputError(f"CASE must be one of a sampler, got a {kind}")
-    declared, case = obj["declared"], obj["case"]
-    order, law = declared.get("order"), declared.get("law", False)
-    if order is not None:
-        integer(order, "declared.order", 1, 12)
-    if not isinstance(law, bool):
-        raise InputError(f"declared.law must be true or false, got {quote(law)}")
-    only = text(case.get("check"), "case.check")
+    declared, only = obj["declared"], obj["case"]["check"]
     rows = rows_of(
         as_subject(found, kind),
-        order=order,
-        law=law,
-        seed=integer(case.get("seed"), "case.seed", 0, MAX_SEED),
+        order=declared.get("order"),
+        law=declared.get("law", False),
+        seed=obj["case"]["seed"],
         only=[only],
     )
     if not rows:
-        raise InputError(f"case.check must be one that TARGET has, got {only}")
+        raise InputError(f"case.check must be one that TARGET has, got {only}, in {file}")
     row = rows[0]
     now, then = row.as_json()["measured"], obj["row"].get("measured")
     same = now == then

@@ -22,7 +22,7 @@ from steinlab.cli.output import (
 )
 from steinlab.errors import InputError, one_of
 from steinlab.estimates import significant
-from steinlab.storage import check_target
+from steinlab.storage import check_target, in_file, read_json
 
 if TYPE_CHECKING:
     from steinlab.coefficient.routes import Coefficients
@@ -63,10 +63,10 @@ def coefficient(  # noqa: PLR0917
     from steinlab.coefficient.routes import COUPLING, coefficients
     from steinlab.estimates import as_json
     from steinlab.experiments.specs.coefficient import CoefficientSpec
-    from steinlab.storage import read_json
 
     check_target(target)
-    spec = CoefficientSpec.from_json(read_json(spec_file))
+    with in_file(spec_file):
+        spec = CoefficientSpec.from_json(read_json(spec_file))
     proved = _certified(spec) if certify else None
     coupled = COUPLING if spec.history else ALONE
     with progress_bar(silent) as progress:

@@ -24,8 +24,8 @@ from steinlab.cli.output import (
     write_json,
 )
 from steinlab.errors import InputError, Interrupted, choices
-from steinlab.storage import check_target, make_folder, read_sealed_json, sealed
-from steinlab.storage.schemas import conforming
+from steinlab.storage import check_target, in_file, make_folder, sealed
+from steinlab.storage.schemas import read_stored
 
 if TYPE_CHECKING:
     from steinlab.verification.claim import Claim
@@ -74,8 +74,8 @@ def falsify(  # noqa: PLR0917
     sources = sources_of(address)
     search = Search(claim, spaces, seed)
     if state is not None and state.exists():
-        found = conforming(read_sealed_json(state, "--out"), "search", "--out")
-        search.restore(found, sources, str(state))
+        with in_file(state):
+            search.restore(read_stored(state, "search", "--out"), sources)
     before = search.spent
     try:
         interrupted = _run(search, budget, silent, lambda: _save(search, state, sources))

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from steinlab.errors import InputError, one_of
-from steinlab.storage import STDOUT, make_folder, read_json, write_text
+from steinlab.storage import STDOUT, make_folder, write_text
+from steinlab.storage.schemas import read_stored
 
 DOCS = Path("docs")
 
@@ -75,15 +76,13 @@ def comparison_table(
 
     rows: list[Any] = []
     for file in files:
-        found = read_json(file, "FILE", float)
-        try:
-            render(found)
-        except (TypeError, KeyError, IndexError, AttributeError):
-            raise InputError(
-                f"FILE must hold what `steinlab compare --json FILE` wrote, got {file}"
-            ) from None
-        rows += found
-    print(render(rows))
+        rows += read_stored(file, "rows", "FILE")
+    try:
+        print(render(rows))
+    except (KeyError, TypeError):
+        raise InputError(
+            "FILE must hold rows with both distances and their errors, got others"
+        ) from None
 
 
 def notebooks(

@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from steinlab.cli.output import JsonOption, SpecArgument, new_table, show, styled, write_json
-from steinlab.storage import check_target
+from steinlab.storage import check_target, in_file
 
 
 def replay(case: SpecArgument, target: JsonOption = None) -> int:
@@ -14,7 +14,8 @@ def replay(case: SpecArgument, target: JsonOption = None) -> int:
 
     check_target(target)
     stored = read_case(case)
-    now = run_again(stored)
+    with in_file(case):
+        now = run_again(stored)
     title = Text(f"{stored['claim']}, {stored['check']}: {case_name(stored)}")
     table = new_table(title, ("", "stored", "now"), left=("",))
     same = True

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from steinlab.cli.output import JsonOption, SpecArgument, show, write_json
 from steinlab.errors import one_of
-from steinlab.storage import check_target, write_whole
+from steinlab.storage import check_target, in_file, write_whole
 
 MAX_STEPS, MAX_SAMPLES, DEFAULT_SAMPLES = 1000, 100_000, 200
 FIGURES = (".png", ".pdf")
@@ -34,7 +34,8 @@ def trace(
     check_target(figure, "--figure")
     if figure is not None:
         one_of("the ending of --figure", Path(figure).suffix, FIGURES)
-    subject, law, levels, x = _read(spec)
+    with in_file(spec):
+        subject, law, levels, x = _read(spec)
     found = trace_run(subject, law, levels, x)
     show(Text(str(found)), target=target)
     head = {"version": 1, "name": found.name, "total": found.total, "error": found.error}

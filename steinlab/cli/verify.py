@@ -28,8 +28,8 @@ from steinlab.cli.output import (
 )
 from steinlab.cli.show import card_of, stored_ledger
 from steinlab.errors import InputError, Interrupted, message, one_of
-from steinlab.storage import STDOUT, check_target, make_folder, read_json
-from steinlab.storage.schemas import conforming
+from steinlab.storage import STDOUT, check_target, in_file, make_folder
+from steinlab.storage.schemas import read_stored
 from steinlab.storage.sheets import check_sheets, write_sheet
 
 if TYPE_CHECKING:
@@ -182,10 +182,11 @@ def _expected(path: str | None, known: list[str]) -> dict[str, str]:
     from steinlab.verification.ledger import VERDICTS
     from steinlab.verification.registry import LIST
 
-    content: dict[str, str] = conforming(read_json(Path(path), "--expect"), "expect", "--expect")
-    for claim_id, verdict in content.items():
-        one_of("--expect claim", claim_id, known, LIST)
-        one_of(f"--expect {claim_id}", verdict, VERDICTS)
+    content: dict[str, str] = read_stored(Path(path), "expect", "--expect")
+    with in_file(Path(path)):
+        for claim_id, verdict in content.items():
+            one_of("--expect claim", claim_id, known, LIST)
+            one_of(f"--expect {claim_id}", verdict, VERDICTS)
     return content
 
 

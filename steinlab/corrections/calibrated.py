@@ -20,8 +20,8 @@ from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.errors import InputError, one_of
 from steinlab.solvers.loop import Taken
 from steinlab.solvers.step import Diagnostics, Step
-from steinlab.storage import read_sealed_json, sealed, write_json
-from steinlab.storage.schemas import conforming
+from steinlab.storage import sealed, write_json
+from steinlab.storage.schemas import read_stored
 
 VERSION = 1
 LEVEL_TOLERANCE = 1e-9
@@ -115,7 +115,7 @@ class Table:
         InputError
             If the file is no table of this version, or belongs to another model.
         """
-        found = conforming(read_sealed_json(file, "table"), "table", "table")
+        found = read_stored(file, "table", "table")
         del found["version"]
         steps = tuple(map(_step, found.pop("steps")))
         known = {one.name: found[one.name] for one in fields(cls) if one.name in found}

@@ -52,7 +52,7 @@ from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import fingerprint, trajectory
 from steinlab.solvers.searched_grids import STATES, Counted, Found, search_grid
 from steinlab.solvers.unit_speed import Curve
-from steinlab.storage import Store, cache, key_of, read_json, sources_key
+from steinlab.storage import Store, cache, in_file, key_of, read_json, sources_key
 from steinlab.workers import completed, executor_for
 
 __all__ = ["Row", "compare", "to_json"]
@@ -430,7 +430,8 @@ class Source(NamedTuple):
         obj, file = read_json(Path(self.file)), Path(self.file)
         if self.device is not None and isinstance(obj, dict):
             obj = {**obj, "device": self.device}
-        spec = CompareSpec.from_json(obj, file.parent)
+        with in_file(file):
+            spec = CompareSpec.from_json(obj, file.parent)
         return spec if self.seed is None else replace(spec, seed=self.seed)
 
 

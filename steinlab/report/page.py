@@ -33,9 +33,8 @@ from steinlab.report.words import (
     rejected,
     rerun,
 )
-from steinlab.storage import read_json
 from steinlab.storage.html import render
-from steinlab.storage.schemas import conforming
+from steinlab.storage.schemas import read_stored
 from steinlab.verification.ledger import stored_case
 
 COLUMNS = (
@@ -70,7 +69,7 @@ class Picture:
     @classmethod
     def read(cls, folder: Path, name: str) -> Picture:
         """Read what ``steinlab figures`` wrote."""
-        record = conforming(read_json(folder / f"{name}.json", name), "figure", name)
+        record = read_stored(folder / f"{name}.json", "figure", name)
         png = (folder / f"{name}.png").read_bytes()
         return cls(name, record["title"], frozenset(record["claims"]), png)
 
@@ -82,7 +81,7 @@ class Picture:
 
 def read_ledger(path: Path) -> dict[str, Any]:
     """Read a ledger; raise ``InputError`` unless it conforms to the schema that ships."""
-    ledger: dict[str, Any] = conforming(read_json(path, "--ledger", float), "ledger", "--ledger")
+    ledger: dict[str, Any] = read_stored(path, "ledger", "--ledger")
     return ledger
 
 

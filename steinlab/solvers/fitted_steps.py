@@ -16,10 +16,9 @@ it a known solver (``dpm-2``, ``epd-2``, ``dpmpp-2m``, Euler), and keeps them wh
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,7 +40,8 @@ from steinlab.solvers.principal import Principal
 from steinlab.solvers.reference_flow import SUBSTEPS, trajectory
 from steinlab.solvers.scalars import has_both
 from steinlab.solvers.single import along
-from steinlab.storage import write_json
+from steinlab.storage import in_file, sealed, write_json
+from steinlab.storage.schemas import read_stored
 
 Row = tuple[float, ...]
 Look = Callable[[NoiseLevel], Row]
@@ -145,6 +145,17 @@ class Numbers:
         steps = len(self.ratios) - (self.solver in FAMILIES)
         if len(self.rows) != steps or len(self.ratios) < 2:
             raise InputError(f"table must hold {steps} rows, got {len(self.rows)}")
+        if any(s >= t for t, s in itertools.pairwise(self.ratios)):
+            raise InputError("ratios must fall from level to level")
+        if self.solver in V3 and self.ratios[-1] == 0:
+            raise InputError(f"ratios must be > 0 for {self.solver}, got 0")
+        if self.solver == "pas":  # whose steps need as many as there are directions by then
+            return
+        v3, first = self.solver in V3, len(self.rows[0])
+        size = first - first % 3 if v3 else len(FAMILIES[self.solver].start)
+        for i, row in enumerate(self.rows):
+            if len(row) != size or not size:
+                raise InputError(f"rows[{i}] must hold {size or 3} numbers, got {len(row)}")
 
     def make(self, process: Process) -> Solver:
         """Return the solver on a process."""
@@ -176,30 +187,17 @@ class Numbers:
 
     def save(self, file: Path) -> None:
         """Write the table as JSON."""
-        told = {"version": VERSION, "kind": "solver", "solver": self.solver, "model": self.model}
-        told |= {"states": self.states, "evaluations": self.evaluations}
-        write_json(file, {**told, "ratios": self.ratios, "rows": self.rows}, indent=1)
+        write_json(file, sealed({"version": VERSION, "kind": "solver", **asdict(self)}), indent=1)
 
     @classmethod
     def load(cls, file: Path, field: str = "table") -> Self:
         """Read a table; ``InputError`` if the file is none of this version."""
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if (found["kind"], found["version"]) != ("solver", VERSION):
-                raise ValueError(f"kind and version are {found['kind']}, {found['version']}")
-            rows = tuple(tuple(float(v) for v in row) for row in found["rows"])
-            ratios = tuple(float(v) for v in found["ratios"])
-            told = (str(found["solver"]), str(found["model"]), int(found["states"]))
-            return cls(*told, float(found["evaluations"]), ratios, rows)
-        except OSError as error:
-            raise InputError(
-                f"{field} must be a readable file, got {file}: {error.strerror}"
-            ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{field} must be a file of `steinlab calibrate --fit`, got {file}: "
-                f"{type(error).__name__}: {error}"
-            ) from None
+        found = read_stored(file, "solver-table", field)
+        rows = tuple(tuple(float(v) for v in row) for row in found["rows"])
+        ratios = tuple(float(v) for v in found["ratios"])
+        told = (found["solver"], found["model"], found["states"], float(found["evaluations"]))
+        with in_file(file):
+            return cls(*told, ratios, rows)
 
 
 class _Counted:

@@ -15,7 +15,6 @@ follow the flow; on centred data of ``q`` distinct variances ``n >= q - 1`` step
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +38,8 @@ from steinlab.solvers.base import (
 )
 from steinlab.solvers.loop import solve
 from steinlab.solvers.plans import Plan, evaluations_on
-from steinlab.storage import write_json
+from steinlab.storage import in_file, sealed, write_json
+from steinlab.storage.schemas import read_stored
 
 NAME = "linear-table"
 VERSION = 1
@@ -132,7 +132,7 @@ class LinearTable:
     def save(self, file: Path) -> None:
         """Write the table as JSON."""
         kept = {key: getattr(self, key) for key in KEPT}
-        write_json(file, {"version": VERSION, "kind": NAME, **kept}, indent=1)
+        write_json(file, sealed({"version": VERSION, "kind": NAME, **kept}), indent=1)
 
     @classmethod
     def load(cls, file: Path, field: str = "table") -> Self:
@@ -143,25 +143,12 @@ class LinearTable:
         InputError
             If the file is none of this version.
         """
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if (found["kind"], found["version"]) != (NAME, VERSION):
-                raise ValueError(f"kind and version are {found['kind']}, {found['version']}")
-            pairs, rows = (
-                tuple(tuple(float(v) for v in row) for row in found[key])
-                for key in ("levels", "rows")
-            )
-            price = (int(found[key]) for key in ("spent", "states"))
-            return cls(str(found["model"]), pairs, rows, *price)  # type: ignore[arg-type]
-        except OSError as error:
-            raise InputError(
-                f"{field} must be a readable file, got {file}: {error.strerror}"
-            ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{field} must be a file of `steinlab calibrate --linear`, got {file}: "
-                f"{type(error).__name__}: {error}"
-            ) from None
+        found = read_stored(file, "linear-table", field)
+        pairs, rows = (
+            tuple(tuple(float(v) for v in row) for row in found[key]) for key in ("levels", "rows")
+        )
+        with in_file(file):
+            return cls(found["model"], pairs, rows, found["spent"], found["states"])  # type: ignore[arg-type]
 
 
 def fit_table(

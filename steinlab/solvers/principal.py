@@ -86,6 +86,10 @@ class Principal:
         basis = self.basis(x, s, plain.denoised, history)
         xp = array_namespace(basis)
         c = like([*chosen][: basis.shape[-2]], basis)
+        if len(c) < basis.shape[-2]:
+            raise InputError(
+                f"row of {self.name} must hold {basis.shape[-2]} numbers, got {len(c)}"
+            )
         move = xp.sum(c[:, None] * basis, axis=-2).reshape(x.shape)
         move = (t.alpha * (t.ratio - s.ratio)) * move
         share = (t.alpha - s.alpha) / s.alpha

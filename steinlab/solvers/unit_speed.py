@@ -71,8 +71,8 @@ from steinlab.solvers.base import (
 )
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.scalars import has_signal
-from steinlab.storage import read_sealed_json, sealed, write_json
-from steinlab.storage.schemas import conforming
+from steinlab.storage import sealed, write_json
+from steinlab.storage.schemas import read_stored
 
 LEAST_FACTOR, MOST_FACTOR = 1 / 4, 3 / 2
 """Range of ``l~ / l``."""
@@ -134,7 +134,7 @@ class Curve:
         InputError
             If the file is none of this version.
         """
-        found = conforming(read_sealed_json(file, field), "curve", field)
+        found = read_stored(file, "curve", field)
         ratios, shares = (tuple(float(v) for v in found[key]) for key in ("ratios", "w"))
         return cls(found["model"], found["states"], ratios, shares)
 

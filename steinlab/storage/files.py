@@ -16,9 +16,27 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
-from steinlab.errors import InputError, quote
+from steinlab.errors import LONGEST_LINE, InputError, quote
 
 STDOUT = "-"
+
+LONGEST_NAME = 160
+"""Characters of a file's name that a message about its content shows."""
+
+
+@contextmanager
+def in_file(file: Path) -> Iterator[None]:
+    """Name the file in what refuses its content, where it is not named; a long name by its end."""
+    try:
+        yield
+    except InputError as error:
+        text, name = str(error), str(file)
+        if name in text:
+            raise
+        where = f", in {name if len(name) <= LONGEST_NAME else '...' + name[-LONGEST_NAME:]}"
+        room = LONGEST_LINE - len(where)
+        text = text if len(text) <= room else f"{text[: room - 3]}..."
+        raise InputError(text + where) from error
 
 
 @contextmanager
@@ -251,10 +269,10 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
         raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None
     try:
-        number, other = (_finite, _finite) if number is float else (number, None)
-        found = json.loads(
-            text, parse_float=number, parse_constant=other, object_pairs_hook=_object
-        )
+        kinds: dict[str, Any] = {"parse_float": number}
+        if number is float:
+            kinds = {"parse_float": _finite, "parse_constant": _finite, "parse_int": _whole}
+        found = json.loads(text, object_pairs_hook=_object, **kinds)
         _require_visible(found)
         return found
     except json.JSONDecodeError as error:
@@ -285,6 +303,11 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"numbers must be finite, got {quote(text)}")
     return value
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,9 @@ the slow suite (``TWINS`` of them per door); what once failed stands in ``FAILED
 
 from __future__ import annotations
 
+import gzip
 import io
+import itertools
 import json
 import os
 import signal
@@ -77,18 +79,20 @@ class Door:
     args: Callable[[str], list[str]]
     beside: Callable[[Path], None] = lambda _: None
     """Writes what the command needs beside it."""
+    pack: Callable[[bytes], bytes] = bytes
+    """What is done to the bytes of a tree before they are written."""
 
     def twin(self, rng: Random) -> bytes:
         """Return a hostile twin: of bytes the bytes changed, of a tree the tree too."""
         if isinstance(self.content, bytes):
             return garbled(self.content, rng)
-        return hostile(self.content, rng)
+        return self.pack(hostile(self.content, rng))
 
     @property
     def good(self) -> bytes:
         """The good file."""
         content = self.content
-        return content if isinstance(content, bytes) else json.dumps(content).encode()
+        return content if isinstance(content, bytes) else self.pack(json.dumps(content).encode())
 
 
 def _compare(file: str) -> list[str]:
@@ -111,11 +115,74 @@ def twin(tree: dict[str, Any], **changes: Any) -> bytes:
 
 
 ARRAY, ROW = _array(), LEDGER["claims"][0]
+ON = {**SPECTRUM, "solvers": ["euler"], "corrections": ["none"], "samples": 8}
+ROWS = [
+    {
+        "solver": "heun",
+        "start": "own",
+        "final": [],
+        "evaluations": {"asked": 5, "spent": 5},
+        "correction": "none",
+        "options": {"gamma_max": 1.0},
+        "energy_distance": {"value": 0.5, "error": 0.1},
+        "flow_error": {"value": 0.25, "error": 0.05},
+        "noise_floor": {"energy_distance": {"value": 0.01, "error": 0.001}},
+    }
+]
+LEVELS = [[1.0, 80.0], [1.0, 5.0], [1.0, 1.0], [1.0, 0.0]]
+TABLE = {
+    "version": 1,
+    "model": "law 439623ceab1302fc",
+    "correction": "stein",
+    "states": 8,
+    "evaluations": 1.5,
+    "steps": [
+        {"solver": "euler", "start": s, "end": t, "move": {"residual": 0.1}, "gamma": 1.1}
+        | {"error": None}
+        for s, t in itertools.pairwise(LEVELS)
+    ],
+}
+FIT: dict[str, Any] = {"version": 1, "states": 8, "model": "law 439623ceab1302fc"}
+RATIOS = [80.0, 5.0, 1.0, 0.0]
+FITTED = FIT | {"kind": "solver", "solver": "dc", "evaluations": 3.0, "ratios": RATIOS}
+FITTED |= {"rows": [[1.0], [0.9], [1.1]]}
+LINEAR = FIT | {"kind": "linear-table", "spent": 3, "levels": LEVELS}
+LINEAR |= {"rows": [[0.5, 0.5], [0.5, 0.4, 0.1], [0.0, 0.8, 0.1, 0.1]]}
+CURVE = FIT | {"kind": "curve", "ratios": [80.0, 5.0, 1.0, 0.1], "w": [0.0, 0.2, 0.6, 1.0]}
+RECORD = Path(__file__).parents[2] / "steinlab/experiments/tournament/results/gated.jsonl.gz"
 
 
 def _with_array(folder: Path) -> None:
     spec = {**SPECTRUM, "data": {"npy": "in.json", "bandwidth": 0.1}}
     (folder / "spec.json").write_text(json.dumps(spec))
+
+
+def _uses(**changes: Any) -> Callable[[Path], None]:
+    """Return what writes a SPEC that names the file."""
+    return lambda folder: _write(folder / "spec.json", {**ON, **changes})
+
+
+def _write(file: Path, tree: Any) -> None:
+    file.write_text(json.dumps(tree))
+
+
+def _used(file: str) -> list[str]:
+    return _compare(str(Path(file).with_name("spec.json")))
+
+
+def _cells() -> list[Any]:
+    return [json.loads(line) for line in gzip.decompress(RECORD.read_bytes()).splitlines()[:4]]
+
+
+def _lines(content: bytes) -> bytes:
+    """Return a list of lines as a compressed record."""
+    try:
+        lines = json.loads(content)
+    except (ValueError, RecursionError):
+        lines = None
+    if not isinstance(lines, list):
+        return gzip.compress(content, mtime=0)
+    return gzip.compress("\n".join(map(json.dumps, lines)).encode(), mtime=0)
 
 
 DOORS: dict[str, Door] = {
@@ -137,6 +204,18 @@ DOORS: dict[str, Door] = {
         json.loads(json.dumps(LEDGER)),
         lambda file: ["report", "--ledger", file, "--without-figures", "--out", f"{file}.d"],
     ),
+    "rows": Door(ROWS, lambda file: ["comparison-table", file]),
+    "record": Door(_cells(), lambda file: ["tournament", "--from", file], pack=_lines),
+    "table": Door(
+        TABLE,
+        _used,
+        _uses(corrections=[{"name": "calibrated", "table": "in.json"}]),
+    ),
+    "fitted solver": Door(FITTED, _used, _uses(solvers=[{"name": "dc", "table": "in.json"}])),
+    "linear solver": Door(
+        LINEAR, _used, _uses(solvers=[{"name": "linear-table", "table": "in.json"}])
+    ),
+    "curve": Door(CURVE, _used, _uses(solvers=[{"name": "unit-speed-1", "curve": "in.json"}])),
     "array": Door(
         ARRAY, lambda file: _compare(str(Path(file).with_name("spec.json"))), _with_array
     ),

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from steinlab.cli.parser import Parser
-from steinlab.storage import read_json
+from steinlab.errors import InputError
+from steinlab.storage.schemas import read_stored
 
 DISTANCES = {
     "energy_distance": "Energy distance",
@@ -187,12 +188,18 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("spec", type=Path, metavar="SPEC.json")
     parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.json")
     given = parser.parse_args(args)
-    spec, *parts = (read_json(file, "FILE", float) for file in (given.spec, *given.rows))
+    spec, *parts = (
+        read_stored(file, name, "FILE")
+        for file, name in ((given.spec, "compare"), *((file, "rows") for file in given.rows))
+    )
     found: dict[Key, dict[str, Any]] = {}
     for row in itertools.chain(*parts):
         found.setdefault((row["solver"], row["evaluations"]["asked"], label(row)), row)
     rows = list(found.values())
-    record = packed(spec, rows)
+    try:
+        record = packed(spec, rows)
+    except KeyError as error:
+        raise InputError(f"ROWS must hold rows with {error.args[0]}, got others") from None
     lines = ",\n  ".join(json.dumps(row) for row in record.pop("rows"))
     head = json.dumps(record, indent=1)[:-2]
     print(f'{head},\n "rows": [\n  {lines}\n ]\n}}')

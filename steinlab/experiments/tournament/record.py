@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from steinlab.errors import InputError
+from steinlab.errors import InputError, quote
 from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.measures import MEASURES, RIVAL
 from steinlab.storage import write_bytes
@@ -36,8 +36,14 @@ FULL = Path(__file__).parent / "results" / "full.jsonl.gz"
 SECOND = FULL.with_name("second.jsonl.gz")
 """The record of the second edition."""
 
-UNREADABLE = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
+UNREADABLE = (
+    *(OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError),
+    *(RecursionError, OverflowError),
+)
 """What reading another file raises, or one that was cut or damaged."""
+
+NUMBERS = {float, int, type(None)}
+"""What a row of columns holds."""
 
 Played = Mapping[str, Any]
 
@@ -120,16 +126,27 @@ def _unpacked(
     results = {name: _found(row, columns) for name, row in rows}
     for name, values in line["tables"].items():
         results[named.get(name, name)] |= dict(zip(OF_TABLE, values, strict=True))
-    floors = zip(columns, line["floor"], strict=False)  # the measures are the first columns
+    floor = _known(dict(zip(columns, _numbers(line["floor"]), strict=False)))
+    best = {"solver": line["best"][0], **_found(line["best"][1:], columns)}
+    for found in (results["none"], *results.values(), best):
+        missing = {"energy_distance", *floor} - found.keys()
+        if missing and "stopped" not in found:
+            raise ValueError(f"{cell.key} lacks {min(missing)}")
     plain = line.get("plain", {}).items()
     return {
         "cell": vars(cell),
         "half": cell.half,
-        "floor": {key: value for key, value in floors if value is not None},
-        "best_plain": {"solver": line["best"][0], **_found(line["best"][1:], columns)},
+        "floor": floor,
+        "best_plain": best,
         "plain": {name: _known(dict(zip(RIVAL, row, strict=True))) for name, row in plain},
         "results": results,
     }
+
+
+def _numbers(row: Sequence[Any]) -> Sequence[float | None]:
+    if not {*map(type, row)} <= NUMBERS:
+        raise TypeError(f"{quote(row)} must hold numbers")
+    return row
 
 
 def _known(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +156,7 @@ def _known(found: Mapping[str, Any]) -> dict[str, Any]:
 def _found(row: Sequence[Any], columns: Sequence[str]) -> dict[str, Any]:
     if len(row) == 1:
         return {"stopped": row[0]}
-    out = _known(dict(zip(columns, row, strict=False)))
+    out = _known(dict(zip(columns, _numbers(row[: len(columns)]), strict=False)))
     for key, value in zip(EQUAL, row[len(columns) :], strict=False):
         out[key] = {"stopped": value} if value == "stopped" else {"energy_distance": value}
     return out

@@ -8,9 +8,14 @@ from __future__ import annotations
 import functools
 import json
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from steinlab.errors import InputError, quote
+from steinlab.storage.files import in_file, read_sealed_json
+
+SHARED = "law.json"
+"""What schemas of SPECs refer to."""
 
 TYPES = {
     "array": "a list",
@@ -34,11 +39,35 @@ def schema(name: str) -> dict[str, Any]:
 @functools.cache
 def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
 
-    return Draft202012Validator(schema(name))
+    shared = Registry().with_resource(SHARED, DRAFT202012.create_resource(schema("law")))
+    return Draft202012Validator(schema(name), registry=shared)
 
 
-def conforming(value: Any, name: str, field: str) -> Any:
+def read_stored(file: Path, name: str, field: str) -> Any:
+    """Return the content of a JSON file, which conforms to the schema ``name``.
+
+    Parameters
+    ----------
+    file : Path
+    name : str
+    field : str
+        What messages call a file that cannot be read.
+
+    Raises
+    ------
+    InputError
+        In one line that names the file: as :func:`~steinlab.storage.files.read_sealed_json` and
+        :func:`conforming`.
+    """
+    found = read_sealed_json(file, field)
+    with in_file(file):
+        return conforming(found, name)
+
+
+def conforming(value: Any, name: str) -> Any:
     """Return a value that conforms to the schema ``name``.
 
     Raises
@@ -48,10 +77,10 @@ def conforming(value: Any, name: str, field: str) -> Any:
 
     Examples
     --------
-    >>> conforming({"version": 1, "claims": [5]}, "ledger", "--ledger")
+    >>> conforming({"version": 1, "claims": [5]}, "ledger")
     Traceback (most recent call last):
     ...
-    steinlab.errors.InputError: --ledger: claims[0] must be an object, got 5
+    steinlab.errors.InputError: claims[0] must be an object, got 5
     """
     from jsonschema.exceptions import best_match
 
@@ -59,7 +88,7 @@ def conforming(value: Any, name: str, field: str) -> Any:
     if error is None:
         return value
     path = error.json_path.removeprefix("$").removeprefix(".") or title(name)
-    raise InputError(f"{field}: {quote(path)} must {_requirement(error)}, got {_found(error)}")
+    raise InputError(f"{quote(path)} must {_requirement(error)}, got {_found(error)}")
 
 
 def title(name: str) -> str:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from steinlab.errors import InputError
+from steinlab.storage import in_file
+from steinlab.storage.files import refusing
 from steinlab.storage.lines import append_line, read_lines
+from steinlab.storage.schemas import conforming
 from steinlab.testing.check import rows_of
 from steinlab.testing.peers.entries import Entry, entries
 from steinlab.testing.peers.libraries import MissingLibrary, versions
@@ -75,16 +78,14 @@ def read(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     InputError
         If the file is no record.
     """
-    try:
-        first, *rest = read_lines(path)
-        own = {entry.name: (i, entry) for i, entry in enumerate(entries())}
-        for one in rest:
-            if name_of(one) in own:
-                _excuse(one["rows"], own[name_of(one)][1].design)
-        ordered = sorted(rest, key=lambda one: own.get(name_of(one), (len(own), None))[0])
-        return dict(first["versions"]), ordered
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--record must be one of this command, got {path}: {error}") from None
+    with refusing(f"--record must be a readable file, got {path}"), in_file(path):
+        first, *rest = conforming(read_lines(path), "conformance")
+    own = {entry.name: (i, entry) for i, entry in enumerate(entries())}
+    for one in rest:
+        if name_of(one) in own:
+            _excuse(one["rows"], own[name_of(one)][1].design)
+    ordered = sorted(rest, key=lambda one: own.get(name_of(one), (len(own), None))[0])
+    return dict(first["versions"]), ordered
 
 
 def _excuse(rows: list[dict[str, Any]], design: Mapping[str, str]) -> None:

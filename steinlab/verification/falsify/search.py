@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steinlab.errors import InputError
+from steinlab.errors import InputError, quote
 from steinlab.estimates import finite_or_none
 from steinlab.verification.claim import Check, Claim
 from steinlab.verification.comparison import Comparison
@@ -228,7 +228,7 @@ class Search:
             ],
         }
 
-    def restore(self, state: Mapping[str, Any], sources: str, where: str) -> None:
+    def restore(self, state: Mapping[str, Any], sources: str) -> None:
         """Continue from a stored state.
 
         Raises
@@ -238,10 +238,9 @@ class Search:
         """
         mine = {"version": STATE_VERSION, "sources": sources, "claim": self.claim.id}
         for key, value in {**mine, "seed": self.seed}.items():
-            got = state.get(key) if isinstance(state, dict) else None
-            if got != value:
+            if state[key] != value:
                 raise InputError(
-                    f"{key} must be {value} in the stored search {where}, got {got}; "
+                    f"{key} must be {value} in the stored search, got {quote(state[key])}; "
                     "continue it as it was begun, or give another --out"
                 )
         try:
@@ -256,9 +255,7 @@ class Search:
                     known = [-np.inf if one is None else one for one in scores["score"]]
                     island.scores = Scores(np.array(scores["violated"]), np.array(known))
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{where} must hold a search that was stored by falsify: {error}"
-            ) from None
+            raise InputError(f"islands must be of a stored search of this claim: {error}") from None
 
 
 def _listed(scores: Scores) -> dict[str, Any]:

@@ -87,8 +87,9 @@ def test_bad_options_are_one_line(exact, spec_file, refused, args, message):
 
 def test_bad_specs_are_one_line(exact, spec_file, refused, tmp_path):
     bad = {**STEP, "data": {**MIXTURE, "weights": [0.6, 0.5]}}
-    assert refused("coefficient", spec_file(bad)) == (
-        "data.weights must sum to 1, got a sum of 1.1"
+    file = spec_file(bad)
+    assert refused("coefficient", file) == (
+        f"data.weights must sum to 1, got a sum of 1.1, in {file}"
     )
     assert "line 1, column 2" in refused("coefficient", spec_file("{"))
     assert "must be finite, got nan" in refused(

@@ -126,9 +126,9 @@ def test_a_ledger_without_date_or_commit_says_so() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "--ledger: version must be 1, got 2"),
-        ({"claims": [{"id": "x"}]}, "--ledger: claims[0] must hold title, got only id"),
-        ({"claims": None}, "--ledger: claims must be a list, got null"),
+        ({"version": 2}, "version must be 1, got 2, in "),
+        ({"claims": [{"id": "x"}]}, "claims[0] must hold title, got only id, in "),
+        ({"claims": None}, "claims must be a list, got null, in "),
         (
             {"claims": [{**LEDGER["claims"][0], "controls": [5]}]},
             "claims[0].controls[0] must be an object, got 5",

@@ -99,8 +99,11 @@ def test_compare_reads_what_calibrate_fits(
         ({"solvers": [entry], "evaluations": [6]}, "table must hold a step from sigma/alpha"),
         ({"solvers": ["dc"]}, "solvers[0]: a table must be given for dc, "),
         ({"solvers": [{**entry, "name": "pas"}]}, "solvers[0].table must be of pas, got one of dc"),
-        ({"solvers": [{**entry, "table": "no.json"}]}, "solvers[0].table must be a readable file"),
-        ({"solvers": [{**entry, "table": "spec.json"}]}, "must be a file of `steinlab calibrate"),
+        (
+            {"solvers": [{**entry, "table": "no.json"}]},
+            "table must be a readable JSON file",
+        ),
+        ({"solvers": [{**entry, "table": "spec.json"}]}, "must hold kind, got only "),
     ):
         assert main(["compare", spec(tmp_path, **fields)]) == 2
         assert message in capsys.readouterr().err

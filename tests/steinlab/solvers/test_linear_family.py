@@ -80,16 +80,20 @@ def test_files_are_read_back_and_checked(tmp_path):
     table.save(file)
     assert LinearTable.load(file) == LinearTable("euler", table.levels, table.rows)
     kept = json.loads(file.read_text())
+    del kept["sum"]
     for change, message in (
-        ({"kind": "curve"}, "table must be a file of `steinlab calibrate --linear`, got"),
+        ({"kind": "curve"}, "kind must be linear-table, got curve, in "),
         ({"rows": [[1.0, 2.0], [1.0, 2.0]]}, "numbers in its steps, got [2, 2]"),
-        ({"rows": [[1.0, float("inf")], *kept["rows"][1:]]}, "table must hold finite numbers"),
-        ({"rows": None}, "TypeError"),
+        (
+            {"rows": [[1.0, float("inf")], *kept["rows"][1:]]},
+            "numbers must be finite",
+        ),
+        ({"rows": None}, "rows must be a list, got null, in "),
     ):
         file.write_text(json.dumps({**kept, **change}))
         with pytest.raises(InputError, match=re.escape(message)):
             LinearTable.load(file)
-    with pytest.raises(InputError, match=r"table must be a readable file, got .*none"):
+    with pytest.raises(InputError, match=r"table must be a readable JSON file, got .*none"):
         LinearTable.load(tmp_path / "none.json")
     other = (NoiseLevel(1.0, 70.0), *grid[1:])
     with pytest.raises(ValueError, match="it has sigma 80 where the run has 70"):

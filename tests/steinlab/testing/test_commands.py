@@ -69,13 +69,13 @@ def test_a_failure_exits_1_and_its_case_replays(
     [
         (
             {"declared": {"order": "abc"}},
-            "declared.order must be a whole number from 1 to 12, got abc",
+            "declared.order must be a whole number or null, got abc, in case.json",
         ),
         ({"declared": {"order": 1.5}}, "declared.order must be a whole number"),
         ({"declared": {"law": "no"}}, "declared.law must be true or false, got no"),
-        ({"case": {"seed": -1}}, "case.seed must be a whole number from 0"),
+        ({"case": {"seed": -1}}, "case.seed must be >= 0, got -1, in case.json"),
         ({"case": {"seed": None}}, "case.seed must be a whole number"),
-        ({"case": {"check": ["x"]}}, "case.check must be a string, got [x]"),
+        ({"case": {"check": ["x"]}}, "case.check must be text, got [x], in case.json"),
         ({"case": {"check": "law"}}, "case.check must be one that TARGET has, got law"),
     ],
 )

@@ -159,7 +159,7 @@ def test_an_interrupted_search_continues_as_if_nothing_had_happened() -> None:
     whole = searched(claim, 320).to_json("s")
     part = json.loads(json.dumps(searched(claim, 208).to_json("s")))
     rest = Search(claim, spaces_of(claim), 0)
-    rest.restore(part, "s", "here")
+    rest.restore(part, "s")
     assert rest.spent == 208
     for _ in rest.run(320):
         pass
@@ -314,11 +314,11 @@ def test_bad_input_is_one_line(args, message, refused) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version must be 1 in the stored search"),
+        ({"version": 2}, "version must be 1 in the stored search, got 2; "),
         ({"sources": "x"}, "sources must be"),
         ({"seed": 5}, "seed must be 0"),
         ({"claim": "y"}, "claim must be vp-singularity"),
-        ({"islands": []}, "must hold a search that was stored by falsify"),
+        ({"islands": []}, "islands must be of a stored search of this claim: "),
         ({"rng": None}, "rng must be an object, got null"),
         ({"spent": 9, "sum": "0"}, "must be as it was written, got"),
     ],

@@ -143,13 +143,13 @@ def test_replay_wants_the_file_as_it_was(here: Path, capsys: pytest.CaptureFixtu
     (here / "my.py").unlink()
     assert said(capsys, "replay", case) == (
         2,
-        "steinlab: FILE must be a Python file with claims, got my.py, which is missing",
+        f"steinlab: FILE must be a Python file with claims, got my.py, which is missing, in {case}",
     )
     stored = json.loads(Path(case).read_text())
     Path(case).write_text(json.dumps({**stored, "file": "my.py"}))
     code, line = said(capsys, "replay", case)
     assert code == 2
-    assert line == "steinlab: CASE: file must be an object, got my.py"
+    assert line == "steinlab: file must be an object, got my.py, in c/jensen.case.json"
 
 
 REFUSED = {
