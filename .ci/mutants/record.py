@@ -19,6 +19,10 @@ def killed(result: WorkResult) -> bool:
     return result.worker_outcome != WorkerOutcome.NORMAL or result.is_killed
 
 
+def _late(result: WorkResult) -> bool:
+    return (result.output or "").strip() == "timeout"
+
+
 def report(out: Path) -> dict[str, Any]:
     """Return the counts and the survivors."""
     head = json.loads((out / "drawn.json").read_text(encoding="utf-8"))
@@ -36,10 +40,9 @@ def report(out: Path) -> dict[str, Any]:
             "run": len(own),
             "killed at first": sum(item.job_id not in at_first for item, _ in own),
             "killed": sum(map(killed, results)),
-            "timeouts": sum(result.output == "timeout" for result in results),
+            "timeouts": sum(_late(result) for result in results),
             "unexplained": sum(
-                killed(r) and r.output != "timeout" and not FAILED.search(r.output or "")
-                for r in results
+                killed(r) and not _late(r) and not FAILED.search(r.output or "") for r in results
             ),
             "survivors": sorted(
                 (_described(i.mutations[0], r) for i, r in own if not killed(r)),

@@ -37,7 +37,9 @@ from record import killed, report  # beside this file
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-TIMEOUT = 600.0
+TIMEOUT = 1800.0
+"""Seconds; the server ends what takes too much processor time long before."""
+
 COPIED = ("analytic", "steinlab", "toy_models", "gpu_models", "tests", "docs")
 PYTEST = "-x -q -m 'not slow'"
 
@@ -111,6 +113,7 @@ def _forget_survivors(out: Path) -> None:
         old, new = ((place / path).read_bytes() for place in (out / "tree", ROOT))
         if old != new:
             sys.exit(f"{path} has changed since the mutants were drawn: remove {out}")
+    (out / "met.json").unlink(missing_ok=True)
     first = out / "first.json"
     if not first.exists():
         first.write_text(json.dumps([job for job, _ in lived]), encoding="utf-8")
@@ -195,60 +198,60 @@ def _served(out: Path) -> Any:
         path.unlink(missing_ok=True)
 
 
-def _groups(room: dict[str, Any], path: Path) -> tuple[str, str]:
-    """The tests that name a module, with its doctests, and the room's others."""
+def _groups(room: dict[str, Any], path: Path) -> list[str]:
+    """The tests that name a module, with its doctests, the room's others, and each costly one."""
     words = path.with_suffix("").parts
     words = words[:-1] if words[-1] == "__init__" else words
-    *above, name = words
-    named = re.compile(
-        rf"\b{re.escape('.'.join(words))}\b"
-        rf"|from {re.escape('.'.join(above))} import [^)\n]*?\b{name}\b"
-        rf"|from {re.escape('.'.join(above))} import \([^)]*?\b{name}\b"
-    )
+    dotted, above, name = (re.escape(w) for w in (".".join(words), ".".join(words[:-1]), words[-1]))
+    named = re.compile(rf"{dotted}\b|from {above} import ([^(\n]*?|\([^)]*?)\b{name}\b")
     tests, costly = room["tests"].split(), room.get("costly", "").split()
     own = [t for t in (*tests, *costly) if named.search((ROOT / t).read_text(encoding="utf-8"))]
     doctests = [str(path)] if ">>> " in (ROOT / path).read_text(encoding="utf-8") else []
-    return shlex.join(doctests + own), shlex.join(t for t in tests if t not in own)
+    others = " ".join(t for t in tests if t not in own)
+    groups = [" ".join(doctests + own), others, *(t for t in costly if t not in own)]
+    return [group for group in groups if group]
 
 
 def _run(out: Path, plan: dict[str, Any], command: str, minutes: float) -> None:
     """Run what is pending in the order drawn, then the survivors with the room's other tests.
 
-    A run that is stopped early has therefore run a sample still. What the other tests have not yet
-    seen is remembered in OUT/left.json.
+    A run that is stopped early has therefore run a sample still. The groups of tests that survivors
+    have met are counted in OUT/met.json.
     """
     os.chdir(out / "tree")
     until = time.monotonic() + 60 * minutes
     groups = {p: _groups(room, p) for room in plan["rooms"].values() for p in _modules(room)}
-    left = out / "left.json"
-    survivors = set(json.loads(left.read_text(encoding="utf-8"))) if left.exists() else set()
+    counts = out / "met.json"
+    met = json.loads(counts.read_text(encoding="utf-8")) if counts.exists() else {}
     with use_db(out / "drawn.sqlite", WorkDB.Mode.open) as db:
         head = json.loads((out / "drawn.json").read_text(encoding="utf-8"))
         by_name = {item.job_id: item for item in db.work_items}
         items = [by_name[name] for name in head["order"]]
 
-        def run(item: WorkItem, which: int) -> bool:
-            tests = groups[item.mutations[0].module_path][which]
-            if not tests:
-                return False
-            result = mutate_and_test(item.mutations, f"{command} {tests}", TIMEOUT)
-            db.set_result(item.job_id, result)
-            print(item.mutations[0].module_path, which, result.test_outcome, flush=True)
-            return killed(result)
+        def meet(item: WorkItem, which: int) -> None:
+            module = item.mutations[0].module_path
+            if which < len(groups[module]):
+                result = mutate_and_test(
+                    item.mutations, f"{command} {groups[module][which]}", TIMEOUT
+                )
+                db.set_result(item.job_id, result)
+                met[item.job_id] = which + 1
+                if killed(result):
+                    del met[item.job_id]
+                counts.write_text(json.dumps(met), encoding="utf-8")
+                print(module, which, result.test_outcome, flush=True)
 
         pending = {item.job_id for item in db.pending_work_items}
         for item in items:
-            if item.job_id in pending and time.monotonic() < until and not run(item, 0):
-                survivors.add(item.job_id)
-                left.write_text(json.dumps(sorted(survivors)), encoding="utf-8")
-        left_out = {item.job_id for item in db.pending_work_items}
-        head["order"] = [item.job_id for item in items if item.job_id not in left_out]
+            if item.job_id in pending and time.monotonic() < until:
+                meet(item, 0)
+        begun = {item.job_id for item, _ in db.completed_work_items}
+        head["order"] = [name for name in head["order"] if name in begun]
         (out / "drawn.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
-        for item in items:
-            if item.job_id in survivors:
-                run(item, 1)
-                survivors.remove(item.job_id)
-                left.write_text(json.dumps(sorted(survivors)), encoding="utf-8")
+        for which in range(1, max(map(len, groups.values()))):
+            for item in items:
+                if met.get(item.job_id) == which:
+                    meet(item, which)
         _doubt(db, command)
 
 
