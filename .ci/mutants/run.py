@@ -20,16 +20,20 @@ import random
 import re
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cosmic_ray.commands import init
+from cosmic_ray import plugins
+from cosmic_ray.ast import ast_nodes, get_ast_from_path
+from cosmic_ray.ast.ast_query import ASTQuery
 from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec, WorkItem
@@ -43,13 +47,12 @@ TIMEOUT = 1800.0
 COPIED = ("analytic", "steinlab", "toy_models", "gpu_models", "tests", "docs")
 PYTEST = "-x -q -m 'not slow'"
 
-LEFT_OUT = {
-    "bits": r"ReplaceBinaryOperator_(\w+_)?(RShift|LShift|BitOr|BitAnd|BitXor)(_\w+)?$",
-    "invert": r"ReplaceUnaryOperator_\w*Invert\w*$",
-    "identity": r"ReplaceComparisonOperator_(?!Is_IsNot$|IsNot_Is$)"
-    r"(\w+_Is|\w+_IsNot|Is_\w+|IsNot_\w+)$",
-    "decorator": r"RemoveDecorator$",
-}
+LEFT_OUT = (
+    r"/ReplaceBinaryOperator_(\w+_)?(RShift|LShift|BitOr|BitAnd|BitXor)(_\w+)?$",
+    r"/ReplaceUnaryOperator_\w*Invert\w*$",
+    r"/ReplaceComparisonOperator_(?!Is_IsNot$|IsNot_Is$)(\w+_Is|\w+_IsNot|Is_\w+|IsNot_\w+)$",
+    r"/RemoveDecorator$",
+)
 """Operators whose mutants say nothing; docs/mutants.md gives the reasons."""
 
 NAMED = re.compile(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", re.MULTILINE)
@@ -67,6 +70,7 @@ def main(args: list[str]) -> int:
     parser.add_argument("--minutes", type=float, default=1e6, help="stop drawing on after these")
     parser.add_argument("--only", nargs="+", metavar="ROOM")
     asked = parser.parse_args(args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the mutated module is restored
     out = asked.out.resolve()
     plan = tomllib.loads((HERE / "plan.toml").read_text(encoding="utf-8"))
     plan["seed"] = plan["seed"] if asked.seed is None else asked.seed
@@ -128,51 +132,49 @@ def _modules(room: dict[str, Any]) -> list[Path]:
 
 
 def _draw(out: Path, plan: dict[str, Any]) -> None:
-    """Have cosmic-ray list the mutants, leave out what says nothing, and sample."""
+    """List the mutants, leave out what says nothing, and sample."""
     if (out / "drawn.json").exists():
         return
     (out / "drawn.sqlite").unlink(missing_ok=True)
     pool, rooms = [], []
     with contextlib.chdir(out / "tree"):
         for name, room in plan["rooms"].items():
-            modules = _modules(room)
-            with use_db(out / f"{name}.sqlite", WorkDB.Mode.create) as db:
-                init(modules, db, {})
-                items = list(db.work_items)
-            (out / f"{name}.sqlite").unlink()
-            lines = {str(m): m.read_text(encoding="utf-8").splitlines() for m in modules}
-            said = [_reason(room, i.mutations[0], lines) for i in items]
-            own = [item for item, reason in zip(items, said, strict=True) if reason is None]
-            left_out = dict(sorted(Counter(filter(None, said)).items()))
-            rooms.append({"name": name, "modules": list(lines), "generated": len(items),
+            said = [(_reason(room, m, line), m) for p in _modules(room) for m, line in _mutants(p)]
+            own = [mutation for reason, mutation in said if reason is None]
+            left_out = dict(sorted(Counter(reason for reason, _ in said if reason).items()))
+            rooms.append({"name": name, "modules": [p.as_posix() for p in _modules(room)],
                           "left out": left_out, "population": len(own)})  # fmt: skip
             pool += own
-    pool.sort(key=lambda i: (i.mutations[0].module_path.as_posix(), *_name(i.mutations[0])))
     drawn = random.Random(plan["seed"]).sample(pool, min(plan["sample"], len(pool)))
+    items = [WorkItem.single(job_id=str(number), mutation=m) for number, m in enumerate(drawn)]
     with use_db(out / "drawn.sqlite", WorkDB.Mode.create) as db:
-        db.add_work_items(drawn)
-    head = {"seed": plan["seed"], "rooms": rooms, "order": [item.job_id for item in drawn]}
+        db.add_work_items(items)
+    head = {"seed": plan["seed"], "rooms": rooms, "order": [item.job_id for item in items]}
     (out / "drawn.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
 
 
-def _name(mutation: MutationSpec) -> tuple[str, int]:
-    return mutation.operator_name, mutation.occurrence
+def _mutants(path: Path) -> Iterator[tuple[MutationSpec, str]]:
+    """Cosmic-ray's mutants of a module, each with the line that it changes."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    nodes = list(ast_nodes(get_ast_from_path(path)))
+    for name in sorted(plugins.operator_names()):
+        operator = plugins.get_operator(name)
+        if operator.arguments() or any(re.search(pattern, name) for pattern in LEFT_OUT):
+            continue
+        positions = ((n, *place) for n in nodes for place in operator().mutation_positions(n))
+        for occurrence, (node, start, end) in enumerate(positions):
+            within = ASTQuery(node).get_definition_name()
+            mutation = MutationSpec(path, name, occurrence, start, end, {}, within)
+            yield mutation, lines[start[0] - 1]
 
 
-def _reason(
-    room: dict[str, Any], mutation: MutationSpec, lines: dict[str, list[str]]
-) -> str | None:
+def _reason(room: dict[str, Any], mutation: MutationSpec, line: str) -> str | None:
     """Why a mutant is left out, or None."""
     if "definitions" in room and mutation.definition_name not in room["definitions"].split():
         return "definition"
-    name = mutation.operator_name.split("/")[-1]
-    for reason, pattern in LEFT_OUT.items():
-        if re.match(pattern, name):
-            return reason
-    row, column = mutation.start_pos
-    line = lines[str(mutation.module_path)][row - 1]
     if line.lstrip().startswith("@"):
         return "decorator"
+    column = mutation.start_pos[1]
     return "syntax" if line[column : column + 2] == "*," else None  # the mark, not a product
 
 
@@ -199,16 +201,25 @@ def _served(out: Path) -> Any:
 
 
 def _groups(room: dict[str, Any], path: Path) -> list[str]:
-    """The tests that name a module, with its doctests, the room's others, and each costly one."""
+    """Groups of tests: those that name a module, with its doctests, then the room's others."""
     words = path.with_suffix("").parts
     words = words[:-1] if words[-1] == "__init__" else words
     dotted, above, name = (re.escape(w) for w in (".".join(words), ".".join(words[:-1]), words[-1]))
     named = re.compile(rf"{dotted}\b|from {above} import ([^(\n]*?|\([^)]*?)\b{name}\b")
     tests, costly = room["tests"].split(), room.get("costly", "").split()
-    own = [t for t in (*tests, *costly) if named.search((ROOT / t).read_text(encoding="utf-8"))]
+    naming = {
+        t
+        for t in (*tests, *costly)
+        if t.endswith(f"/test_{words[-1]}.py")
+        or named.search((ROOT / t).read_text(encoding="utf-8"))
+    }
     doctests = [str(path)] if ">>> " in (ROOT / path).read_text(encoding="utf-8") else []
-    others = " ".join(t for t in tests if t not in own)
-    groups = [" ".join(doctests + own), others, *(t for t in costly if t not in own)]
+    groups = [
+        " ".join(doctests + [t for t in tests if t in naming]),
+        *(t for t in costly if t in naming),
+        " ".join(t for t in tests if t not in naming),
+        *(t for t in costly if t not in naming),
+    ]
     return [group for group in groups if group]
 
 

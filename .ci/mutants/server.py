@@ -42,7 +42,7 @@ LIBRARIES = (
     "torch.func",
     "typer",
 )
-LIMIT = 100
+LIMIT = 300
 """Seconds of processor time that a group of tests may take."""
 
 TAIL = 3000
