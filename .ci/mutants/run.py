@@ -214,10 +214,12 @@ def _groups(room: dict[str, Any], path: Path) -> list[str]:
         or named.search((ROOT / t).read_text(encoding="utf-8"))
     }
     doctests = [str(path)] if ">>> " in (ROOT / path).read_text(encoding="utf-8") else []
+    beside = [t for t in tests if Path(t).parent == "tests" / path.parent]
+    first = [t for t in tests if t in naming] if naming else beside
     groups = [
-        " ".join(doctests + [t for t in tests if t in naming]),
+        " ".join(doctests + first),
         *(t for t in costly if t in naming),
-        " ".join(t for t in tests if t not in naming),
+        " ".join(t for t in tests if t not in first),
         *(t for t in costly if t not in naming),
     ]
     return [group for group in groups if group]
