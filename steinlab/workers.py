@@ -214,7 +214,7 @@ def completed(
     BrokenExecutor
         If the processes die again and again; jobs not yielded are not done.
     """
-    ahead = 1 if isinstance(executor, SerialExecutor) else max(len(jobs), 1)
+    ahead = 1 if isinstance(executor, SerialExecutor) else len(jobs)
     left = list(reversed(jobs))
     running: dict[Future[R], T] = {}
     while left or running:

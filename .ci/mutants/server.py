@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -41,6 +42,9 @@ LIBRARIES = (
     "torch.func",
     "typer",
 )
+LIMIT = 300
+"""Seconds of processor time that a group of tests may take."""
+
 TAIL = 3000
 """Characters of pytest's output that are kept: they name the test that failed."""
 
@@ -86,12 +90,15 @@ def _answer(line: socket.socket) -> None:
         end = out.seek(0, os.SEEK_END)
         out.seek(max(0, end - TAIL))
         text = out.read().decode(errors="replace")
+    if code == -signal.SIGXCPU:
+        text = "timeout"
     with contextlib.suppress(OSError):
         line.sendall(json.dumps({"code": code, "output": text}).encode() + b"\n")
 
 
 def _child(args: list[str], out: int) -> None:
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT + 1))
     for stream in (1, 2):
         os.dup2(out, stream)
     code = 70

@@ -7,14 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from steinlab.errors import warn
-from steinlab.workers import ATTEMPTS, SerialExecutor, Workers, completed, executor_for
+from steinlab import workers
+from steinlab.errors import InputError, warn
+from steinlab.workers import (
+    ATTEMPTS,
+    THREAD_VARIABLES,
+    SerialExecutor,
+    Workers,
+    completed,
+    executor_for,
+    thread_limits,
+)
 
 DIES = "__import__('os').kill(__import__('os').getpid(), 9)"
 
@@ -50,6 +60,139 @@ def test_here_a_call_begins_when_the_one_before_is_answered() -> None:
     assert next(answers) == (1, None)
     assert begun == [1]
     assert [job for job, _ in answers] == [2, 3]
+
+
+class Pool(Executor):
+    """Answers with its number, or breaks; what it is told is written down."""
+
+    def __init__(self, told: list[Any], answer: Any) -> None:
+        self.told, self.answer = told, answer
+        self._broken = isinstance(answer, BrokenExecutor)
+        self._processes = {
+            name: SimpleNamespace(kill=lambda n=name: told.append(n)) for name in "ab"
+        }
+
+    def submit(self, *_: Any) -> Any:
+        if self._broken:
+            raise self.answer
+        return self.answer
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.told.append((wait, cancel_futures))
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Two pools, the first of which is broken; what they are told."""
+    told: list[Any] = []
+    pools = iter([Pool(told, BrokenExecutor()), Pool(told, 2)])
+    monkeypatch.setattr(Workers, "_new", lambda _: next(pools))
+    return told
+
+
+def test_a_call_that_meets_dead_processes_goes_to_new_ones(told: list[Any]) -> None:
+    pool = Workers(2)
+    assert pool.submit(abs, 1) == 2
+    assert told == [(False, False)]  # not waited for
+    pool.renew(BrokenExecutor())  # another call that was in them: they are new already
+    assert pool.deaths == 1
+    pool.shutdown()
+    assert told[1:] == [(True, False)]
+
+
+def test_an_error_ends_the_processes_and_the_end_leaves_them(told: list[Any]) -> None:
+    with executor_for(2):
+        pass
+    assert told == [(False, True)]
+    told.clear()
+    with pytest.raises(ZeroDivisionError), executor_for(2):
+        _ = 1 / 0
+    assert told == ["a", "b", (False, True)]
+
+
+def test_one_worker_is_this_process() -> None:
+    with executor_for(1) as executor:
+        assert isinstance(executor, SerialExecutor)
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenExecutor(), KeyboardInterrupt()], ids=["broken", "interrupt"]
+)
+def test_what_is_no_answer_of_a_job_is_raised(error: BaseException) -> None:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    pool = Pool([], future)
+    with pytest.raises(type(error)):
+        list(completed(pool, abs, [1]))
+
+
+def test_processes_started_meanwhile_have_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_, *unset = THREAD_VARIABLES
+    monkeypatch.setenv(set_, "7")
+    for name in unset:
+        monkeypatch.delenv(name, raising=False)
+    with thread_limits():
+        assert [os.environ[name] for name in THREAD_VARIABLES] == ["1"] * 3
+    assert [os.environ.get(name) for name in THREAD_VARIABLES] == ["7", None, None]
+
+
+def test_a_worker_begins_with_one_thread_and_ends_with_its_parent(monkeypatch: Any) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("threadpoolctl.threadpool_limits", seen.append)
+    monkeypatch.setattr(workers.os, "_exit", lambda code: seen.append(("exit", code)))
+    monkeypatch.setattr(
+        workers.threading,
+        "Thread",
+        lambda target, daemon: seen.append(daemon) or SimpleNamespace(start=target),
+    )
+    workers._begin()  # this process has no parent to end with
+    assert seen == [1, True]
+    parent = SimpleNamespace(join=lambda: seen.append("joined"))
+    monkeypatch.setattr(workers, "parent_process", lambda: parent)
+    workers._begin()
+    assert seen[2:] == [1, True, "joined", ("exit", 1)]
+
+
+def test_a_process_is_started_with_interrupts_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blocked() -> bool:
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda *_: blocked())
+    with workers._Pool(1) as pool:
+        assert pool.submit(abs, 1)
+        assert not blocked()
+        monkeypatch.delattr(signal, "pthread_sigmask")  # not everywhere is there one
+        monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda *_: 5)
+        assert pool.submit(abs, 1) == 5
+
+
+def test_a_scheduler_is_asked_for_its_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [OSError(), ValueError(), TimeoutError(), None]
+
+    class Client:
+        def __init__(self, address: str, timeout: float, set_as_default: bool) -> None:
+            assert (address, set_as_default) == ("tcp://a:1", False)
+            assert 5 <= timeout <= 20
+            if (error := answers.pop(0)) is not None:
+                raise error
+
+        __enter__ = __exit__ = lambda *_: None
+
+        def get_executor(self, pure: bool) -> Any:
+            assert not pure  # the same call twice is computed twice
+            return "executor"
+
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
+    for name in ("OSError", "ValueError", "TimeoutError"):
+        with pytest.raises(InputError, match=f"answers, got tcp://a:1: {name}$"):
+            executor_for(2, "tcp://a:1").__enter__()
+    with executor_for(2, "tcp://a:1") as executor:
+        assert executor == "executor"
+    with pytest.raises(InputError, match=r"must be an address such as tcp://host:8786, got a$"):
+        executor_for(2, "a").__enter__()
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"needs the extra steinlab\[dask\], got a without it$"):
+        executor_for(2, "a").__enter__()
 
 
 PARENT = """
