@@ -1,18 +1,26 @@
 """``steinlab figures``: paper figures and the data behind each."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from steinlab.cli.output import SeedOption, WorkersOption, completing, new_table, show
+from steinlab.cli.output import (
+    SeedOption,
+    WorkersOption,
+    completing,
+    id_option,
+    new_table,
+    show,
+)
 from steinlab.errors import one_of
 from steinlab.storage import make_folder
 
 DEFAULT_FOLDER = "out/figures"
 
 
-def figures(
+def figures(  # noqa: PLR0917
     names: Annotated[
         list[str] | None,
         typer.Argument(
@@ -27,6 +35,21 @@ def figures(
     ] = DEFAULT_FOLDER,
     seed: SeedOption = 0,
     workers: WorkersOption = "auto",
+    formats: Annotated[
+        str, typer.Option("--format", metavar="KIND,KIND", help="Write pdf, png or svg.")
+    ] = "pdf,png",
+    width: Annotated[
+        str | None,
+        typer.Option(metavar="column|page", help="Span this; by default what suits the figure."),
+    ] = None,
+    solvers: Annotated[
+        str | None,
+        id_option(
+            "steinlab.solvers:SOLVER_IDS",
+            "Show these solvers only, where a figure shows a choice.",
+            metavar="ID,ID",
+        ),
+    ] = None,
 ) -> None:
     """Compute figures and write each as PDF and PNG, with its data (npz) and configuration (json).
 
@@ -39,18 +62,37 @@ def figures(
     if list_them:
         _list(wanted)
         return
-    folder = make_folder(out)
-    from steinlab.report.figures.render import Job, draw_job
+    from steinlab.report.figures.render import NO_DATES, WIDTHS, Job, draw_job
     from steinlab.workers import completed, executor_for, number_of
 
-    jobs = [Job(name, seed, folder) for name in dict.fromkeys(wanted)]
+    kinds = tuple(one_of("--format", kind, NO_DATES) for kind in formats.split(","))
+    if width is not None:
+        one_of("--width", width, WIDTHS)
+    shown = tuple(_known(solvers))
+    jobs = [Job(name, seed, Path(out), kinds, width, shown) for name in dict.fromkeys(wanted)]
+    for job in jobs:
+        job.figure  # noqa: B018 - refuses solvers where they are fixed, before any is drawn
+    folder = make_folder(out)
     with executor_for(min(number_of(workers), len(jobs))) as executor:
         for job, drawn in completed(executor, draw_job, jobs):
             if isinstance(drawn, Exception):
                 raise drawn
-            show(Text(f"{folder / job.name}.pdf, .png, .npz, .json in {drawn.seconds:.1f} s"))
+            files = ", ".join(f".{kind}" for kind in (*kinds, "npz", "json"))
+            show(Text(f"{folder / job.name}{files} in {drawn.seconds:.1f} s"))
             for line in drawn.skipped:
                 show(Text(f"  left out: {line}"))
+
+
+def _known(solvers: str | None) -> list[str]:
+    """Return the ids of solvers that exist."""
+    from steinlab.diffusion.processes import EDM
+    from steinlab.solvers import get_solver
+    from steinlab.solvers.fitted_steps import NEED_TABLE
+
+    names = solvers.split(",") if solvers else []
+    for name in (one for one in names if one not in NEED_TABLE):
+        get_solver(name, EDM, field="--solvers")
+    return names
 
 
 def _list(names: list[str]) -> None:

@@ -66,7 +66,8 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             style = look(i)
             drawn = style | size | {"linestyle": "none"} if name == "step" else {"color": ORANGE}
             ax.plot(noise, middle, label=f"{label}, median", **drawn)
-            ax.fill_between(noise, low, high, color=style["color"], alpha=0.25, linewidth=0)
+            shade: dict[str, Any] = {"color": style["color"], "alpha": 0.25, "linewidth": 0}
+            ax.fill_between(noise, low, high, label=f"{label}, 5 to 95 %", **shade)
             drawn = look(2) | size | {"linestyle": "none"} if name == "step" else {"color": RED}
             ax.plot(noise, top, label=f"{label}, largest", **drawn)
         ax.plot(noise, data.arrays[f"ridge_{n}"], color=BLACK, label=r"$L_T$, on the ridge")

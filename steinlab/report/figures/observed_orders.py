@@ -35,6 +35,9 @@ FAMILIES = {
 """A look each; a solver belongs to the longest prefix or name that fits."""
 
 PANELS = ((1,), (2,), (3, 4))
+FEW = 8
+"""Solvers that have a curve each."""
+
 CAPPED = "c = 2, one Euler step first"
 
 
@@ -95,15 +98,26 @@ def _capped(steps: Sequence[int]) -> list[float]:
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw a panel an order with reference slopes, and one of the third-order case."""
+    """Draw a panel an order with reference slopes, and one of the third-order case.
+
+    A family is a band from its best to its worst solver with the median; up to :data:`FEW` solvers
+    have a curve each.
+    """
     steps, error, orders = (data.arrays[k] for k in ("steps", "error", "declared"))
-    families = data.config["families"]
+    names, groups = list(FAMILIES), data.config["families"]
+    if len(data.config["solvers"]) <= FEW:
+        names = data.config["solvers"]
+        groups = list(range(len(names)))
     drawn: dict[int, Any] = {}
     for ax, wanted in zip(axes[:3], PANELS, strict=True):
         own = np.isin(orders, wanted)
-        for i in np.flatnonzero(own).tolist():
-            (line,) = ax.plot(steps, error[i], linewidth=0.6, **look(families[i]))
-            drawn.setdefault(int(families[i]), line)
+        for group in sorted({groups[i] for i in np.flatnonzero(own)}):
+            same = error[own & (np.array(groups) == group)]
+            middle, style = np.median(same, axis=0), look(group)
+            (line,) = ax.plot(steps, middle, linewidth=0.8, **style)
+            ends = (same.min(axis=0), same.max(axis=0))
+            ax.fill_between(steps, *ends, color=style["color"], alpha=0.15, linewidth=0)
+            drawn.setdefault(group, line)
         _slopes(ax, steps, error[own], wanted)
         ax.set_title("order " + " and ".join(map(str, wanted)))
     for i, (label, values) in enumerate(
@@ -118,9 +132,9 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.minorticks_off()
     axes[0].set_ylabel("error")
     axes[2].set_ylabel("error")
-    names = list(FAMILIES)
+    shown = sorted(drawn)
     axes[0].legend(
-        [drawn[k] for k in sorted(drawn)], [names[k] for k in sorted(drawn)], loc="lower left"
+        [drawn[k] for k in shown], [names[k] for k in shown], loc="upper right", fontsize=5
     )
     axes[3].legend(loc="lower left")
 

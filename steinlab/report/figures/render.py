@@ -1,8 +1,12 @@
 """Files of a figure: PDF, PNG, the arrays and their configuration, the same bytes on a rerun."""
 
+import functools
+import inspect
 import io
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +14,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
+from steinlab.errors import InputError
 from steinlab.report.figures import load_figure
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import styled
@@ -19,8 +24,15 @@ from steinlab.workers import thread_limits
 NO_DATES = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
 }
-SUFFIXES = ("pdf", "png", "npz", "json")
+FORMATS = ("pdf", "png")
+"""Pictures that are written unless others are asked for."""
+
+SUFFIXES = (*FORMATS, "npz", "json")
+
+WIDTHS = ("column", "page")
+"""What a figure may span, instead of what it was made for."""
 
 
 def draw(figure: Figure, data: FigureData) -> Canvas:
@@ -32,8 +44,35 @@ def draw(figure: Figure, data: FigureData) -> Canvas:
     return canvas
 
 
-def render(figure: Figure, seed: int, folder: Path) -> FigureData:
-    """Compute a figure and write ``NAME.pdf``, ``.png``, ``.npz`` and ``.json``, all or none.
+def spanning(figure: Figure, width: str) -> Figure:
+    """Return a figure for another width: in a column its panels stand below each other.
+
+    Parameters
+    ----------
+    figure : Figure
+    width : {"column", "page"}
+    """
+    if width == "page":
+        return replace(figure, wide=True)
+    return replace(figure, wide=False, rows=figure.rows * figure.columns, columns=1)
+
+
+def chosen(figure: Figure, solvers: Sequence[str]) -> Figure:
+    """Return a figure that shows these solvers only; raise ``InputError`` where it shows no choice.
+
+    Parameters
+    ----------
+    figure : Figure
+    solvers : sequence of str
+        Ids.
+    """
+    if "solvers" not in inspect.signature(figure.compute).parameters:
+        raise InputError(f"--solvers must be left out for {figure.name}, whose solvers are fixed")
+    return replace(figure, compute=functools.partial(figure.compute, solvers=tuple(solvers)))
+
+
+def render(figure: Figure, seed: int, folder: Path, formats: Sequence[str] = FORMATS) -> FigureData:
+    """Compute a figure and write its pictures, ``NAME.npz`` and ``NAME.json``, all or none.
 
     Parameters
     ----------
@@ -41,6 +80,7 @@ def render(figure: Figure, seed: int, folder: Path) -> FigureData:
     seed : int
     folder : Path
         Exists.
+    formats : sequence of {"pdf", "png", "svg"}
 
     Returns
     -------
@@ -48,11 +88,11 @@ def render(figure: Figure, seed: int, folder: Path) -> FigureData:
         What was drawn.
     """
     data = figure.compute(seed)
-    made = {kind: io.BytesIO() for kind in SUFFIXES}
+    made = {kind: io.BytesIO() for kind in (*formats, "npz", "json")}
     with styled(figure):
         canvas = draw(figure, data)
-        for kind, metadata in NO_DATES.items():
-            canvas.savefig(made[kind], format=kind, metadata=metadata)
+        for kind in formats:
+            canvas.savefig(made[kind], format=kind, metadata=NO_DATES[kind])
     arrays: dict[str, Any] = {key: np.asarray(value) for key, value in data.arrays.items()}
     np.savez_compressed(made["npz"], **arrays)
     record = json.dumps(_record(figure, seed, data), indent=1, sort_keys=True)
@@ -68,6 +108,17 @@ class Job(NamedTuple):
     name: str
     seed: int
     folder: Path
+    formats: tuple[str, ...] = FORMATS
+    width: str | None = None
+    solvers: tuple[str, ...] = ()
+
+    @property
+    def figure(self) -> Figure:
+        """The figure as it was asked for."""
+        found = load_figure(self.name)
+        if self.solvers:
+            found = chosen(found, self.solvers)
+        return spanning(found, self.width) if self.width else found
 
 
 class Drawn(NamedTuple):
@@ -83,7 +134,7 @@ def draw_job(job: Job) -> Drawn:
 
     begin = time.perf_counter()
     with thread_limits(), threadpool_limits(1):
-        data = render(load_figure(job.name), job.seed, job.folder)
+        data = render(job.figure, job.seed, job.folder, job.formats)
     return Drawn(time.perf_counter() - begin, data.skipped)
 
 

@@ -23,9 +23,9 @@ COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY)
 
 
 def look(index: int) -> dict[str, Any]:
-    """Return the keywords of the ``index``-th curve for ``Axes.plot``."""
-    place = index % len(COLOURS)
-    return {"color": COLOURS[place], "marker": MARKERS[place]}
+    """Return the keywords of the ``index``-th curve for ``Axes.plot``: 64 pairs, no two alike."""
+    place, again = index % len(COLOURS), index // len(COLOURS)
+    return {"color": COLOURS[place], "marker": MARKERS[(place + again) % len(MARKERS)]}
 
 
 def _settings(figure: Figure) -> dict[str, Any]:

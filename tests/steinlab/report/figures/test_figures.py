@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from steinlab.cli import main
+from steinlab.errors import InputError
 from steinlab.report.figures import figure_names, load_figure, observed_orders
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.render import SUFFIXES, render
+from steinlab.report.figures.render import SUFFIXES, chosen, draw, render, spanning
+from steinlab.report.figures.style import look, styled
 from steinlab.solvers import SOLVER_IDS
 
 
@@ -36,6 +38,59 @@ def test_a_rerun_writes_the_same_bytes(tmp_path: Path) -> None:
         written.append({s: (tmp_path / folder / f"tiny.{s}").read_bytes() for s in SUFFIXES})
     assert written[0] == written[1]
     assert all(written[0][suffix] != written[2][suffix] for suffix in SUFFIXES)
+
+
+def test_other_formats_are_the_same_bytes_on_a_rerun_too(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        render(TINY, 0, tmp_path / folder, ("svg",))
+    files = [{f.name: f.read_bytes() for f in (tmp_path / one).iterdir()} for one in "ab"]
+    assert files[0] == files[1]
+    assert set(files[0]) == {"tiny.svg", "tiny.npz", "tiny.json"}
+
+
+def test_a_width_sets_columns_below_each_other() -> None:
+    wide = Figure("wide", "", _compute, _plot, rows=2, columns=3)
+    column = spanning(wide, "column")
+    assert (column.rows, column.columns, column.wide) == (6, 1, False)
+    page = spanning(Figure("narrow", "", _compute, _plot, wide=False), "page")
+    assert (page.rows, page.columns, page.wide) == (1, 1, True)
+    with styled(wide):
+        full = draw(wide, _compute(0)).get_size_inches()
+    with styled(column):
+        half = draw(column, _compute(0)).get_size_inches()
+    assert half[0] < 0.55 * full[0]
+
+
+def test_solvers_are_chosen_where_a_figure_shows_a_choice() -> None:
+    asked: list[Any] = []
+
+    def compute(seed: int, *, solvers: tuple[str, ...] = ("euler",)) -> FigureData:
+        asked.append((seed, solvers))
+        return FigureData({}, {})
+
+    chosen(Figure("choice", "", compute, _plot), ["heun", "rk-4"]).compute(3)
+    assert asked == [(3, ("heun", "rk-4"))]
+    with pytest.raises(InputError, match="left out for tiny, whose solvers are fixed"):
+        chosen(TINY, ["heun"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "gif"], "--format must be one of pdf, png, svg, got gif"),
+        (["--width", "wide"], "--width must be one of column, page, got wide"),
+        (["--solvers", "euler"], "--solvers must be left out for rooms"),
+        (["--solvers", "eule"], "--solvers must be one of"),
+    ],
+)
+def test_options_are_refused_before_anything_is_written(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new"
+    assert main(["figures", "rooms", *words, "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_the_data_lie_beside_the_picture(tmp_path: Path) -> None:
@@ -78,3 +133,8 @@ def test_the_command_lists_and_refuses(tmp_path: Path, capsys: pytest.CaptureFix
 def test_every_solver_has_a_family_to_be_drawn_in() -> None:
     families = {observed_orders.family(name) for name in SOLVER_IDS}
     assert families == set(range(len(observed_orders.FAMILIES)))
+
+
+def test_no_two_families_look_alike() -> None:
+    looks = [tuple(look(i).values()) for i in range(64)]
+    assert len(set(looks)) == 64
