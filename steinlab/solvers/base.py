@@ -141,8 +141,16 @@ Weights = Callable[[tuple[NoiseLevel, ...], NoiseLevel], LinearStep]
 """``(s, earlier levels..., newest first), t -> LinearStep`` with one beta per level."""
 
 
+class OneEvaluation:
+    """What asks once per step."""
+
+    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
+        """One, wherever the step ends."""
+        return 1
+
+
 @dataclass(frozen=True)
-class LinearMultistep:
+class LinearMultistep(OneEvaluation):
     """Any solver that evaluates the denoiser once per step and combines past outputs linearly.
 
     A family of such solvers is one function from levels to coefficients. While the history is
@@ -176,10 +184,6 @@ class LinearMultistep:
     nodes: int | None = None
     ends_at_zero: bool = True
     starters: tuple[Solver, ...] = ()
-
-    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
-        """One, wherever the step ends."""
-        return 1
 
     @property
     def width(self) -> int:

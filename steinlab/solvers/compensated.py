@@ -30,6 +30,7 @@ from steinlab.solvers.base import (
     Evaluation,
     History,
     LinearMultistep,
+    OneEvaluation,
     combined,
     require_end,
 )
@@ -47,7 +48,7 @@ def in_ratio(level: NoiseLevel) -> Any:
 
 
 @dataclass(frozen=True)
-class Compensated:
+class Compensated(OneEvaluation):
     """A multistep method whose newest output is moved.
 
     Parameters
@@ -78,10 +79,6 @@ class Compensated:
         if process is None:
             return self
         return replace(self, time=lambda level: process.time(level.ratio))
-
-    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
-        """One, wherever the step ends."""
-        return 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History

@@ -32,6 +32,7 @@ from steinlab.solvers.base import (
     Candidate,
     History,
     LinearStep,
+    OneEvaluation,
     Solver,
     combined,
     require_alone,
@@ -52,7 +53,7 @@ Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class LinearTable:
+class LinearTable(OneEvaluation):
     """A solver that knows one grid.
 
     Parameters
@@ -90,10 +91,6 @@ class LinearTable:
     def depth(self) -> int:
         """Past evaluations: all."""
         return len(self.rows) - 1
-
-    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
-        """One, wherever the step ends."""
-        return 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History

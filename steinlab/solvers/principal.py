@@ -25,7 +25,7 @@ from analytic import NoiseLevel
 from analytic.arrays import Array, like
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.errors import InputError
-from steinlab.solvers.base import Candidate, History, require_signal
+from steinlab.solvers.base import Candidate, History, OneEvaluation, require_signal
 from steinlab.solvers.euler import EULER
 
 FAR = 32
@@ -42,7 +42,7 @@ Coordinates = Callable[[NoiseLevel], Sequence[float] | None]
 
 
 @dataclass(frozen=True)
-class Principal:
+class Principal(OneEvaluation):
     """Euler's step with shared coordinates.
 
     Parameters
@@ -59,10 +59,6 @@ class Principal:
     order: int = 1
     depth: int = FAR
     ends_at_zero: bool = True
-
-    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
-        """One, wherever the step ends."""
-        return 1
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History

@@ -56,6 +56,7 @@ from steinlab.solvers.base import (
     Candidate,
     History,
     Noise,
+    OneEvaluation,
     first_order,
     log_snr_step,
     require_noise,
@@ -66,7 +67,7 @@ from steinlab.solvers.exponential import Moments, midpoint, nodes_of
 from steinlab.solvers.phi import decaying_moments, interpolatory
 from steinlab.solvers.scalars import exp, expm1, has_both, has_noise, has_signal
 from steinlab.solvers.single import Between, along, geometric
-from steinlab.solvers.unit_speed import Curve, seen_by
+from steinlab.solvers.unit_speed import Curve, Seeing
 
 MOST_CHURN = math.sqrt(2) - 1
 """Largest relative climb of one step (Karras et al., 2022)."""
@@ -164,7 +165,7 @@ def _drive(
 
 
 @dataclass(frozen=True)
-class Churn:
+class Churn(OneEvaluation):
     """Euler's step from a noisier level, reached by fresh noise.
 
     Parameters
@@ -184,10 +185,6 @@ class Churn:
     depth: int = 0
     noises: int = 1
     ends_at_zero: bool = True
-
-    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
-        """One, wherever the step ends."""
-        return 1
 
     def step(
         self,
@@ -222,7 +219,7 @@ class Churn:
 
 
 @dataclass(frozen=True)
-class PosteriorNoise:
+class PosteriorNoise(Seeing):
     """Euler's step about a draw with the mean and the total variance of the posterior.
 
     Parameters
@@ -237,15 +234,6 @@ class PosteriorNoise:
     depth: int = 0
     noises: int = 1
     ends_at_zero: bool = True
-
-    @property
-    def couples_batch(self) -> bool:
-        """Whether ``l`` comes from the batch."""
-        return self.curve is None
-
-    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
-        """One, wherever the step ends."""
-        return 1
 
     def step(
         self,
@@ -267,7 +255,7 @@ class PosteriorNoise:
         require_noise(self, noise)
         require_signal(self.name, s)
         euler = EULER.step(denoiser, x, s, t, history)
-        seen = seen_by(self, x, euler.denoised, s)
+        seen = self.seen(x, euler.denoised, s)
         deviation = s.ratio * (seen / (seen + s.ratio**2)) ** 0.5
         fresh = (first_order(s, t).betas[0] * deviation) * noise[0]
         return Candidate(euler.state + fresh, euler.residual - fresh, euler.denoised, None, 1)

@@ -66,6 +66,7 @@ from steinlab.solvers.base import (
     Evaluation,
     History,
     LinearStep,
+    OneEvaluation,
     combined,
     require_signal,
 )
@@ -139,8 +140,26 @@ class Curve:
         return cls(found["model"], found["states"], ratios, shares)
 
 
+class Seeing(OneEvaluation):
+    """What takes ``l`` from a stored curve, or from the batch."""
+
+    name: str
+    curve: Curve | None
+
+    @property
+    def couples_batch(self) -> bool:
+        """Whether ``l`` comes from the batch."""
+        return self.curve is None
+
+    def seen(self, x: Array, denoised: Array, level: NoiseLevel) -> Any:
+        """Return ``l``."""
+        if self.curve is not None:
+            return self.curve.variance(level.ratio)
+        return _shown(self.name, seen_variance, _value(x), _value(denoised), level)
+
+
 @dataclass(frozen=True)
-class UnitSpeed:
+class UnitSpeed(Seeing):
     """Unit speed with one velocity, two or three.
 
     Parameters
@@ -164,15 +183,6 @@ class UnitSpeed:
         """Past evaluations: one per earlier velocity."""
         return self.velocities - 1
 
-    @property
-    def couples_batch(self) -> bool:
-        """Whether ``l`` comes from the batch."""
-        return self.curve is None
-
-    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
-        """One, wherever the step ends."""
-        return 1
-
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
@@ -188,8 +198,8 @@ class UnitSpeed:
         require_signal(self.name, s)
         denoised = denoiser(x, s)
         past = tuple(itertools.takewhile(_shows, history[: self.depth]))
-        seen = seen_by(self, x, denoised, s)
-        before = [seen_by(self, one.state, one.denoised, one.level) for one in past]
+        seen = self.seen(x, denoised, s)
+        before = [self.seen(one.state, one.denoised, one.level) for one in past]
         length = _arc(carried(seen, before[0]) if before else seen, s.ratio, t.ratio)
         weights = AB[len(past)]
         own = t.alpha * length * (1 - sum(weights)) * _speed(seen, s.ratio)
@@ -209,13 +219,6 @@ class UnitSpeed:
 def begins(solver: Any, level: NoiseLevel) -> bool:
     """Whether a solver can begin at a level: unit speed has no first step from pure noise."""
     return has_signal(level) or not isinstance(solver, (UnitSpeed, UnitSpeedByAxis))
-
-
-def seen_by(solver: Any, x: Array, denoised: Array, level: NoiseLevel) -> Any:
-    """Return ``l`` from the solver's curve where it has one, else from the batch."""
-    if solver.curve is not None:
-        return solver.curve.variance(level.ratio)
-    return _shown(solver.name, seen_variance, _value(x), _value(denoised), level)
 
 
 def _shows(entry: Evaluation) -> bool:
@@ -266,7 +269,7 @@ def carried(seen: Any, before: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class UnitSpeedByAxis:
+class UnitSpeedByAxis(OneEvaluation):
     """Unit speed with one velocity and an ``l`` of its own along each principal axis.
 
     Two eigendecompositions of ``(d, d)`` per step.
@@ -277,10 +280,6 @@ class UnitSpeedByAxis:
     depth: int = 0
     ends_at_zero: bool = True
     couples_batch: bool = True
-
-    def evaluations(self, t: NoiseLevel) -> int:  # noqa: ARG002
-        """One, wherever the step ends."""
-        return 1
 
     def step(
         self,

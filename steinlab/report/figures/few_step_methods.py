@@ -1,6 +1,7 @@
 """Every solver at few evaluations on exact laws, its price beside its name.
 
-The panels show the best of each family; ``few-step-methods.json`` has a row for every solver.
+The panels show the best of each family; ``few-step-methods.json`` has a row for every solver. The
+figure with its panel of a network is ``gpu_models.figures.few_step_methods``.
 Fitted solvers (:data:`~steinlab.solvers.fitted_steps.NEED_TABLE`) have numbers of other states.
 """
 
@@ -23,7 +24,7 @@ from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError
 from steinlab.experiments.bench import BATCH, played
 from steinlab.experiments.tournament.measures import QuickTruth
-from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.base import FigureData
 from steinlab.report.figures.style import SEQUENTIAL
 from steinlab.solvers import KNOWN_IDS, get_solver
 from steinlab.solvers.fitted_steps import NEED_TABLE, fit, grid_to_fit
@@ -118,35 +119,38 @@ def compute(
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
     """Draw a panel per law: a row per family's best solver, a column per budget, best on top."""
-    families = [family(row[0]) for row in data.config["table"]]
-    best = sorted({families.index(one) for one in families})
-    ratio = data.arrays["ratio"][best]
+    families, best = best_rows(data)
     labels = [_label(data.config["table"][i], families.count(families[i])) for i in best]
-    for j, (ax, law) in enumerate(zip(axes, data.config["laws"], strict=True)):
-        shown = np.ma.masked_equal(ratio[:, j], 0.0)
-        image = ax.imshow(shown, aspect="auto", cmap=SEQUENTIAL, norm=LogNorm(1.0, WORST))
+    laws = data.config["laws"]
+    for j, (ax, law) in enumerate(zip(axes, laws, strict=True)):
+        image = panel(ax, data, data.arrays["ratio"][:, j], LogNorm(1.0, WORST))
         ax.set_title(law)
-        ax.set_xticks(range(len(data.config["budgets"])), map(str, data.config["budgets"]))
-        ax.set_yticks(range(len(labels)), labels if j == 0 else [""] * len(labels), fontsize=6)
-        ax.set_xlabel("evaluations")
-        ax.tick_params(length=0)
-    axes[0].set_ylabel("best of its family (members), evaluations per step + fit")
+        if j == 0:
+            ax.set_yticks(range(len(labels)), labels, fontsize=6)
+            ax.set_ylabel("best of its family (members), evaluations per step + fit")
     bar = axes[-1].figure.colorbar(image, ax=axes[-1], fraction=0.08, pad=0.04)
     bar.set_label("sliced $W_2$ over two true samples'")
+
+
+def best_rows(data: FigureData) -> tuple[list[str], list[int]]:
+    """Return every row's family, and the rows that are the best of theirs."""
+    families = [family(row[0]) for row in data.config["table"]]
+    return families, sorted({families.index(one) for one in families})
+
+
+def panel(ax: Axes, data: FigureData, values: np.ndarray, norm: LogNorm) -> Any:
+    """Draw values ``(solver, budget)`` of the best rows; 0 stands for none."""
+    rows, budgets = best_rows(data)[1], data.config["budgets"]
+    shown = np.ma.masked_equal(values[rows], 0.0)
+    image = ax.imshow(shown, aspect="auto", cmap=SEQUENTIAL, norm=norm)
+    ax.set_xticks(range(len(budgets)), map(str, budgets))
+    ax.set_yticks(range(len(rows)), [""] * len(rows))
+    ax.set_xlabel("evaluations")
+    ax.tick_params(length=0)
+    return image
 
 
 def _label(row: Sequence[Any], members: int) -> str:
     name, price, spent, _ = row
     of = f" ({members})" if members > 1 else ""
     return f"{name}{of}  {price:.0f}" + (f" + {spent:.0f}" if spent else "")
-
-
-FIGURE = Figure(
-    "few-step-methods",
-    "Every solver at 4 to 10 evaluations on three exact laws",
-    compute,
-    plot,
-    columns=3,
-    aspect=1.7,
-    claims=("weak-order", "analytic-variance"),
-)
