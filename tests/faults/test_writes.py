@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -311,3 +312,56 @@ def test_only_the_storage_writes_files() -> None:
         for file in sources
         if file.parent != storage and OWN_WRITE.search(file.read_text("utf-8"))
     ] == []
+
+
+# --- a disk that is full -------------------------------------------------------------------------
+
+FULL = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from steinlab.cli import main
+from steinlab.errors import InputError
+from tests.faults.test_writes import OLD, WRITERS
+for kind, (write, read) in WRITERS.items():
+    folder = Path(sys.argv[1]) / kind
+    folder.mkdir()
+    write(folder, OLD)
+    before = sorted(folder.iterdir())
+    with suppress(InputError):
+        write(folder, b"".join(bytes([33 + (i * i + i // 7) % 90]) for i in range(200_000)))
+    assert read(folder) == OLD, kind
+    assert sorted(folder.iterdir()) == before, kind
+    write(folder, OLD[::-1])
+    assert read(folder) == OLD[::-1], kind
+rest = Path(sys.argv[1]) / "rest"
+with suppress(OSError), rest.open("wb", buffering=0) as out:
+    while True:
+        out.write(bytes(4096))
+Path("grid.json").write_text("[80, 10, 1, 0]")
+sys.exit(main(["check-grid", "grid.json", "--json", str(Path(sys.argv[1]) / "found.json")]))
+"""
+PRIVATE = ["unshare", "--map-root-user", "--mount"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run([*PRIVATE, "true"], check=False).returncode != 0,
+    reason="mounts a file system of its own",
+)
+def test_a_disk_that_is_full_keeps_the_old_and_is_one_line(tmp_path: Path) -> None:
+    """On a real one, of 128 KiB, that no other process sees."""
+    (tmp_path / "disk").mkdir()
+    mounted = 'mount -t tmpfs -o size=128k tmpfs disk && exec "$@"'
+    done = subprocess.run(
+        [*PRIVATE, "sh", "-c", mounted, "sh", sys.executable, "-c", FULL, "disk"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *warnings, line = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert line.startswith("steinlab: ")
+    assert line.endswith(": no space left on device")
+    assert all("finished work is not kept in disk/entry: " in one for one in warnings)

@@ -28,6 +28,14 @@ TYPES = {
 }
 
 
+LIMITS = {
+    "minimum": "be >= {}",
+    "maximum": "be <= {}",
+    "minItems": "hold at least {} entries",
+    "maxItems": "hold at most {} entries",
+}
+
+
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
     """Return a schema by name: ``ledger``, say."""
@@ -96,7 +104,7 @@ def title(name: str) -> str:
     return str(schema(name)["title"])
 
 
-def _requirement(error: Any) -> str:  # noqa: PLR0911 - one per keyword
+def _requirement(error: Any) -> str:
     asked = error.validator_value
     match error.validator:
         case "type":
@@ -106,10 +114,8 @@ def _requirement(error: Any) -> str:  # noqa: PLR0911 - one per keyword
             return f"be one of {', '.join(map(str, asked))}"
         case "const":
             return f"be {asked}"
-        case "minimum":
-            return f"be >= {asked}"
-        case "minItems" | "maxItems":
-            return f"hold {asked} entries"
+        case "minimum" | "maximum" | "minItems" | "maxItems":
+            return LIMITS[error.validator].format(asked)
         case "required":
             return f"hold {next(key for key in asked if key not in error.instance)}"
         case _:
