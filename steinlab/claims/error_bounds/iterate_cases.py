@@ -5,7 +5,7 @@ next step is the one whose coefficient is looked at. A multistep run is followed
 step, since its own candidate is no function of the state alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -41,6 +41,9 @@ from steinlab.verification.claim import Effort
 
 RUN_SOLVERS = ("euler", "heun", "dpmpp-2m")
 RUN_FAMILIES = ("edm", "vp-linear", "flow")
+
+Keep = Callable[[Problem], np.ndarray]
+"""``step -> mask (C,)`` of the runs to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class IterateCases:
     def take(self, kept: np.ndarray) -> Self:
         """Return the runs marked by a mask."""
         index = np.flatnonzero(kept)
-        levels = tuple(NoiseLevel(x.alpha[index], x.sigma[index]) for x in self.levels)
+        levels = _taken(self.levels, index)
         marks = tuple(self.marks[i] for i in index)
         law = self.law.take(index)
         return type(self)(law, levels, self.solver, marks, self.folds[index], self.folded[index])
@@ -130,10 +133,22 @@ def draw_runs(
     components: int,
     *,
     lengths: tuple[float, float] = (0.2, 2.0),
+    keep: Keep | None = None,
 ) -> IterateCases:
-    """Draw runs of 1 to 3 steps and one step after, all of one length in ``log(sigma/alpha)``."""
+    """Draw runs of 1 to 3 steps and one step after, all of one length in ``log(sigma/alpha)``.
+
+    Of the runs whose last step ``keep`` leaves out nothing more is computed.
+    """
     levels = run_levels(rng, count, family, lengths)
-    return IterateCases.marked(draw_law(rng, count, components, 1, "scalar"), levels, solver)
+    law = draw_law(rng, count, components, 1, "scalar")
+    if keep is not None:
+        kept = np.flatnonzero(keep(Problem(law, *levels[-2:], step_solver(solver), None)))
+        law, levels = law.take(kept), _taken(levels, kept)
+    return IterateCases.marked(law, levels, solver)
+
+
+def _taken(levels: tuple[NoiseLevel, ...], index: np.ndarray) -> tuple[NoiseLevel, ...]:
+    return tuple(NoiseLevel(x.alpha[index], x.sigma[index]) for x in levels)
 
 
 def run_levels(
@@ -147,11 +162,11 @@ def run_levels(
     return tuple(PROCESSES[family].level_at(r[:, None, None]) for r in ratios)
 
 
-def draw_runs_of_all(effort: Effort, count: int) -> list[IterateCases]:
+def draw_runs_of_all(effort: Effort, count: int, keep: Keep | None = None) -> list[IterateCases]:
     """Draw about ``count`` runs: every solver and process, laws of 1 to 4 components."""
     blocks = [(s, f, k) for s in RUN_SOLVERS for f in RUN_FAMILIES for k in (1, 2, 3, 4)]
     size = -(-effort.count(count) // len(blocks))
-    return [draw_runs(effort.rng, size, *block) for block in blocks]
+    return [draw_runs(effort.rng, size, *block, keep=keep) for block in blocks]
 
 
 def iterate_states(cases: IterateCases) -> tuple[Sampler, np.ndarray]:

@@ -54,10 +54,14 @@ class Formula(NamedTuple):
 
 
 class Trapped(NamedTuple):
-    """Both sides of the bound and the step's Lipschitz constant, ``(C,)``."""
+    """Both sides of the bound and the step's Lipschitz constant, ``(C,)``, and the laws' size.
+
+    The number of components stands here too, since to draw the runs again is dear.
+    """
 
     terms: Perturbed
     lipschitz: np.ndarray
+    components: int
 
 
 class Folded(NamedTuple):
@@ -85,7 +89,8 @@ class FoldedCases(IterateCases):
 
 def measure(cases: IterateCases) -> Trapped:
     """Measure both sides of the bound."""
-    return Trapped(measure_iterates(cases), lipschitz(cases.problem))
+    components = cases.law.weights.shape[1]
+    return Trapped(measure_iterates(cases), lipschitz(cases.problem), components)
 
 
 def measure_folded(cases: IterateCases) -> Folded:
@@ -131,12 +136,8 @@ def _rates(data: Folded, rate: float) -> Comparison:
 
 
 def _draw(effort: Effort, *, expansive: bool) -> list[IterateCases]:
-    out = []
-    for cases in draw_runs_of_all(effort, 72):
-        kept = (cases.folds == 0) & ((lipschitz(cases.problem) > 1) == expansive)
-        if kept.any():
-            out.append(cases.take(kept))
-    return out
+    runs = draw_runs_of_all(effort, 72, lambda step: (lipschitz(step) > 1) == expansive)
+    return [cases.take(cases.folds == 0) for cases in runs if (cases.folds == 0).any()]
 
 
 def _draw_expansive(effort: Effort) -> list[IterateCases]:
@@ -177,12 +178,7 @@ def _trapped(results: Results, name: str) -> tuple[np.ndarray, ...]:
 
     Only laws of several components: for Gaussians the bound is attained whatever the step.
     """
-    pairs = zip(results[name].batches, results[name].data, strict=True)
-    parts = [
-        data
-        for cases, data in pairs
-        if isinstance(cases, IterateCases) and cases.law.weights.shape[1] > 1
-    ]
+    parts = [data for data in results[name].data if data.components > 1]
     informs = [coefficient_bound(d.terms) / np.abs(d.terms.tweedie / d.terms.power) for d in parts]
     return (
         np.concatenate([ratios(d.terms) for d in parts]),

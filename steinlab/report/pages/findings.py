@@ -111,8 +111,31 @@ def compared(docs: Path) -> str:
 
 
 def pages(docs: Path, ledger: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the page by its file name; none without a ledger."""
-    return {"findings.md": render(docs, ledger)} if ledger else {}
+    """Return the pages by file name; none without a ledger, no times without seconds in it."""
+    if not ledger:
+        return {}
+    timed = {"speed.md": speed(ledger)} if all("seconds" in r for r in ledger["claims"]) else {}
+    return {"findings.md": render(docs, ledger), **timed}
+
+
+def speed(ledger: Mapping[str, Any]) -> str:
+    """Return the page of where the time of a run goes: its claims, the longest first."""
+    rows = sorted(ledger["claims"], key=lambda row: row["seconds"], reverse=True)
+    spent, cases = (sum(row[key] for row in rows) for key in ("seconds", "cases"))
+    cores, wall = ledger["environment"]["cores"], ledger["wall_seconds"]
+    command = f"steinlab verify --profile {ledger['profile']} --json ledger.json"
+    parts = [
+        "# Where the time goes",
+        f"`{command}` on {cores} cores took {wall:.0f} s for {len(rows)} claims and {cases:,} "
+        f"cases; their checks, each on one core, took {spent:.0f} s together. The longest start "
+        "first, and a process that is idle takes the next. `steinlab pages ledger.json --only "
+        "speed.md` writes this page.",
+        table(
+            ["claim", "seconds", "cases"],
+            [[f"`{r['id']}`", f"{r['seconds']:.1f}", f"{r['cases']:,}"] for r in rows],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def render(docs: Path, ledger: Mapping[str, Any]) -> str:

@@ -97,9 +97,11 @@ def test_numbers_do_not_depend_on_workers_or_order(ledger: Any) -> None:
 
 
 @pytest.mark.parametrize("claim_id", IDS)
-def test_every_stored_case_replays(verified: tuple[Any, Path], claim_id: str) -> None:
+def test_every_stored_case_replays(
+    verified: tuple[Any, Path], claim_id: str, steinlab: Any
+) -> None:
     file = verified[1] / "out" / "new" / f"{claim_id}.case.json"
-    done = command("replay", file, "--json", "-")
+    done = steinlab("replay", file, "--json", "-", here=True)
     assert done.returncode == 0, done.stderr
     stored, now = json.loads(file.read_text()), json.loads(done.stdout)
     assert now["reproduced"] is True
@@ -125,16 +127,16 @@ def stored(verified: tuple[Any, Path], tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_a_tampered_case_exits_1(stored: Callable[..., Path]) -> None:
+def test_a_tampered_case_exits_1(stored: Callable[..., Path], steinlab: Any) -> None:
     case = json.loads(stored().read_text())
     off = case["measured"] * (1 + 4e-16)
     assert off != case["measured"]
-    done = command("replay", stored(measured=off))
+    done = steinlab("replay", stored(measured=off), here=True)
     assert done.returncode == 1
     assert "differs" in done.stdout
     assert "NOT reproduced" in done.stdout
     moved = {**case["case"], "to": [1.0, case["case"]["to"][1] * 0.5]}
-    assert command("replay", stored(case=moved)).returncode == 1
+    assert steinlab("replay", stored(case=moved), here=True).returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,11 @@ def test_it_groups_by_owner_and_says_once_what_was_not_looked_at() -> None:
     )
     assert page.count("a model: not installed") == 1
     assert "- a model: not installed (theirs (networks), too (networks))\n" in page
+
+
+def test_the_times_are_those_of_the_run_the_longest_first() -> None:
+    rows = [{"id": name, "seconds": s, "cases": 9} for name, s in (("quick", 1.25), ("slow", 4.0))]
+    about = {"profile": "quick", "environment": {"cores": 2}, "wall_seconds": 3.4}
+    page = findings.speed({**about, "claims": rows})
+    assert "on 2 cores took 3 s for 2 claims and 18 cases; their checks," in page
+    assert page.endswith("| `slow` | 4.0 | 9 |\n| `quick` | 1.2 | 9 |\n")
