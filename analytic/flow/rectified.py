@@ -95,8 +95,8 @@ def jacobian(
     """Return ``grad T`` at noise ``z (N, d)`` to the ratio ``least``, shape ``(N, d, d)``.
 
     The flow ``dy/dlog S = y - D`` and its derivative, by the classical Runge-Kutta method on even
-    steps of ``log S`` from ``most``, where the state is ``most z`` and the law's mean, off by the
-    data's variance over ``2 most^2``.
+    steps of ``log S`` from ``most``. There the state is ``y + (D(y) - m)/2``, ``y = most z + m``,
+    ``m`` the law's mean, up to the cube of the data's size over ``most``.
 
     Examples
     --------
@@ -105,8 +105,11 @@ def jacobian(
     array([[0.5, 0. ],
            [0. , 2. ]])
     """
-    y, h = most * z + law.mean(), np.log(least / most) / steps
-    slope = np.broadcast_to(most * np.eye(law.dim), (*z.shape, law.dim)).copy()
+    noisy, h = NoiseLevel(1.0, most), np.log(least / most) / steps
+    far, whole = most * z + law.mean(), np.broadcast_to(np.eye(law.dim), (*z.shape, law.dim))
+    y = far + 0.5 * (law(far, noisy) - law.mean())
+    moved = law.jvp(far, noisy, np.moveaxis(whole, 2, 0))
+    slope = most * (whole + 0.5 * np.moveaxis(moved, 0, 2))
 
     def rates(y: np.ndarray, slope: np.ndarray, log: float) -> tuple[np.ndarray, np.ndarray]:
         level = NoiseLevel(1.0, float(np.exp(log)))

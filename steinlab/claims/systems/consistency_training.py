@@ -80,14 +80,14 @@ def compare(data: Ends, formula: Formula) -> Comparison:
     return single(data.ct[0], formula.end(data)[0], 1e-9 * scale[0], scale=scale)
 
 
-def spread(data: Ends) -> float:
-    """Return the variance of CT's ends."""
-    return float(data.weights @ (data.ct - data.weights @ data.ct) ** 2)
+def spread(data: Ends, ends: np.ndarray) -> float:
+    """Return the variance of ends."""
+    return float(data.weights @ (ends - data.weights @ ends) ** 2)
 
 
 def compare_spread(data: Ends, formula: Formula) -> Comparison:
     """Compare the variance at the end; tabulated means have an error."""
-    return single(spread(data), formula.variance(data), SLACK * data.whole, sampled=True)
+    return single(spread(data, data.ct), formula.variance(data), SLACK * data.whole, sampled=True)
 
 
 def measure(case: Trained) -> Ends:
@@ -106,11 +106,11 @@ TWO = Ranges(Trained, {"steps": LEVELS}, (*MODES, STATE), seeded=False)
 
 
 @cache
-def errors(steps: int) -> tuple[float, float, float]:
-    """Return errors of CT and CD against the flow, root mean square, and CT's share of spread."""
-    data = ends(EXAMPLE, steps)
-    ct, cd = (float(np.sqrt(data.weights @ (e - data.flow) ** 2)) for e in (data.ct, data.cd))
-    return ct, cd, float(np.sqrt(spread(data) / data.whole))
+def errors(steps: int) -> tuple[float, float, float, float]:
+    """Return errors of CT and CD against the flow, root mean square, and their shares of spread."""
+    data, both = ends(EXAMPLE, steps), lambda of: (float(np.sqrt(of(e))) for e in data[:2])
+    ct, cd = both(lambda e: data.weights @ (e - data.flow) ** 2)
+    return (ct, cd, *both(lambda e: spread(data, e) / data.whole))
 
 
 def _numbers(results: Results) -> list[Number]:  # noqa: ARG001
@@ -126,7 +126,7 @@ def _numbers(results: Results) -> list[Number]:  # noqa: ARG001
 
 def _table(results: Results) -> Table:  # noqa: ARG001
     rows = [[n, *(f"{v:.4f}" for v in errors(n))] for n in (5, 10, 20, 40)]
-    columns = ["levels", "CT: error", "CD: error", "CT: deviation over the law's"]
+    columns = ["levels", "CT: error", "CD: error", "CT: deviation over the law's", "CD's"]
     return Table("Two modes: error to the flow's end, root mean square", columns, rows)
 
 
