@@ -74,10 +74,8 @@ class Compensated(OneEvaluation):
         """Whether the base can."""
         return self.base.ends_at_zero
 
-    def on(self, process: Process | None) -> Self:
+    def on(self, process: Process) -> Self:
         """Return the solver in the time of a process."""
-        if process is None:
-            return self
         return replace(self, time=lambda level: process.time(level.ratio))
 
     def step(

@@ -10,10 +10,11 @@ from steinlab.diffusion.processes import Process, get_process
 from steinlab.errors import InputError, one_of, quote
 from steinlab.solvers.adams import DEIS_LOG, DEIS_RHO, DPM_2M, DPM_3M, IPNDM, IPNDM_V, deis_tab
 from steinlab.solvers.base import Solver
-from steinlab.solvers.compensated import Compensated, dc
+from steinlab.solvers.compensated import dc
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.exponential import DPMPP_2M, DPMPP_2M_HEUN, DPMPP_3M, DPMPP_3M_EXACT
 from steinlab.solvers.heun import HEUN
+from steinlab.solvers.one_step import student
 from steinlab.solvers.parallel import EPD_2, amed
 from steinlab.solvers.pfdiff import PFDIFF, pfdiff
 from steinlab.solvers.pndm import pndm
@@ -57,9 +58,13 @@ ON_PROCESS: Mapping[str, Callable[[Process], Solver]] = MappingProxyType(
 are not in :data:`SOLVERS` need one."""
 
 AT_FRACTION: Mapping[str, Callable[[str], Solver]] = MappingProxyType(
-    {"dpm-2": TwoStage.of, "dpmpp-2s": TwoStage.of, "amed": amed, "pfdiff": pfdiff, "dc": dc}
+    {
+        **{"dpm-2": TwoStage.of, "dpmpp-2s": TwoStage.of, "amed": amed, "pfdiff": pfdiff, "dc": dc},
+        **{"distilled": student, "shortcut": student},
+    }
 )
-"""Solvers with a number in their name, ``NAME@R``: where the stage lies, or DC-Solver's ratio."""
+"""Solvers with a number in their name, ``NAME@R``: where the stage lies, DC-Solver's ratio, or how
+many steps of its teacher a student takes in one."""
 
 SOLVER_IDS: tuple[str, ...] = tuple(dict.fromkeys((*SOLVERS, *ON_PROCESS)))
 """Every deterministic solver of this package: they follow the flow."""
@@ -124,7 +129,7 @@ def get_solver(
             raise InputError(f"{field}: {error}") from None
         if process is not None and hasattr(solver, "between"):
             solver = on_process(solver, process)
-        return solver.on(process) if isinstance(solver, Compensated) else solver
+        return solver.on(process) if process is not None and hasattr(solver, "on") else solver
     _require_order(name, field)
     name = ALIASES.get(name, name)
     if name in STOCHASTIC:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 CHARACTERS, WORDS, NUMBERS, FINDING = 120, 20, 2, 500
 ORDERS = {
     *("third-order-as-published", "vp-singularity", "amed-order", "epd-order", "pfdiff-order"),
-    *("dc-solver-order", "dpm-v3-order"),
+    *("dc-solver-order", "dpm-v3-order", "shortcut-consistency"),
 }
 CHEAP = ["lipschitz-bound", "algorithm-cost", "shift-adaptation"]
 """Claims that are judged here: their headlines as they are shown."""

@@ -56,6 +56,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     },
     "local-lipschitz": {"budgets": (6, 10, 12)},
     "observed-orders": {"steps": (8, 16), "solvers": ("euler", "heun", "dpmpp-3m-exact")},
+    "one-step-models": {"levels": (3, 6)},
     "perturbation-ladder": {"sizes": (0.1, 1.0), "kinds": ("bias",)},
     "rooms": {},
     "sample-grids": {
