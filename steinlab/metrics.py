@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, rel_entr, stdtrit
 
 from analytic import EmpiricalMixture, GaussianMixture
 from analytic.arrays import log_sum_exp
@@ -308,6 +308,186 @@ def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Estimate:
     return Estimate(float(rows.mean()), error)
 
 
+GROUPS = 16
+"""Groups of states that the Frechet distance's jackknife leaves out, one after the other."""
+
+
+class Moments(NamedTuple):
+    """Mean ``(d,)`` and covariance ``(d, d)``."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> Moments:
+        """Return those of a sample, the covariance with ``n - 1``."""
+        return cls(np.asarray(x.mean(axis=0)), _covariance(x))
+
+    def to(self, other: Moments) -> float:
+        r"""Return ``|m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C2^(1/2) C1 C2^(1/2))^(1/2)``.
+
+        The last trace is the sum of the singular values of ``A'B``, ``C1 = A A'``, ``C2 = B B'``.
+        """
+        shift, roots = self.mean - other.mean, []
+        for covariance in (self.covariance, other.covariance):
+            values, vectors = np.linalg.eigh(covariance)
+            roots.append(vectors * np.sqrt(np.maximum(values, 0)))
+        shared = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
+        return float(shift @ shift + np.trace(self.covariance + other.covariance) - 2 * shared)
+
+
+class Frechet(NamedTuple):
+    """A Frechet distance, the one extrapolated to infinitely many states, and an error of both."""
+
+    value: float
+    extrapolated: float
+    error: float
+
+
+def frechet_distance(x: np.ndarray, truth: np.ndarray | Moments) -> Frechet:
+    r"""Return the Frechet distance of features to a sample, or to known moments (not its root).
+
+    Its expectation lies above the laws' by ``b / n + O(n^-2)``, more for a wider law, and by
+    ``d (d + 5) / (4 n)`` for two equal standard normals of which one is sampled: compare equal
+    ``n``, or what is extrapolated. The extrapolation is a line in ``1/n`` through ``n`` and ``n (G
+    - 1)/G`` states, the latter a mean over ``G`` groups left out in turn (the jackknife). The error
+    is the jackknife's, times :func:`student`; that of the extrapolated value is the same to first
+    order.
+
+    Parameters
+    ----------
+    x : array (n, d)
+        Independent features, ``n >= 4``; row ``i`` is of group ``i mod G``, ``G`` the less of
+        :data:`GROUPS` and ``n // 2``.
+    truth : array (m, d) or Moments
+        A sample is thinned alike: its own bias goes with that of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a value is not finite or there are fewer than four states.
+
+    References
+    ----------
+    Heusel et al., "GANs trained by a two time-scale update rule", 2017. Chong and Forsyth,
+    "Effectively unbiased FID and Inception score and where to find them", 2020 (extrapolation by a
+    line in ``1/n``). Efron and Tibshirani, "An introduction to the bootstrap", 1993 (jackknife).
+
+    Examples
+    --------
+    >>> unit = Moments(np.zeros(1), np.eye(1))
+    >>> [round(v, 3) for v in frechet_distance(np.array([[-1.0], [1.0], [2.0], [4.0]]), unit)]
+    [3.42, 2.333, 20.952]
+    """
+    x, other = _samples(x, truth.mean[None].repeat(2, 0) if isinstance(truth, Moments) else truth)
+    sampled = not isinstance(truth, Moments)
+    if min(len(x), len(other) if sampled else 4) < 4:
+        raise ValueError(f"samples must have 4 rows or more, got {len(x)} and {len(other)}")
+    groups = min(GROUPS, len(x) // 2, len(other) // 2 if sampled else GROUPS)
+
+    def without(group: int) -> float:
+        kept = [rows[np.arange(len(rows)) % groups != group] for rows in (x, other)]
+        return Moments.of(kept[0]).to(Moments.of(kept[1]) if sampled else truth)  # type: ignore[arg-type]
+
+    value = without(groups)  # leaves out none
+    left = np.array([without(group) for group in range(groups)])
+    error = math.sqrt((groups - 1) * left.var()) * student(groups)
+    return Frechet(value, groups * value - (groups - 1) * float(left.mean()), error)
+
+
+def inception_score(shares: np.ndarray) -> Estimate:
+    r"""Return ``exp(mean_i KL(p_i || mean_j p_j))`` of a classifier's probabilities.
+
+    Between 1 and the number of classes. The classes' mean enters in second order only, so that the
+    error is ``value std_i(KL_i) / sqrt(n)`` times :func:`student`. Biased upward like ``1/n``.
+
+    Parameters
+    ----------
+    shares : array (n, K)
+        What a classifier says of each state; rows sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If a row does not sum to 1, or holds a negative number.
+
+    References
+    ----------
+    Salimans et al., "Improved techniques for training GANs", 2016.
+
+    Examples
+    --------
+    >>> inception_score(np.eye(3))
+    Estimate(value=3.0000000000000004, error=0.0)
+    """
+    shares, _ = _samples(shares, shares)
+    if shares.min() < 0 or np.abs(shares.sum(axis=1) - 1).max() > 1e-6:
+        raise ValueError("shares must be >= 0 and sum to 1 in each row")
+    rows = rel_entr(shares, shares.mean(axis=0)).sum(axis=1)
+    value = math.exp(rows.mean())
+    return Estimate(value, value * student(len(rows)) * float(rows.std(ddof=1)) / len(rows) ** 0.5)
+
+
+class Neighbourhoods(NamedTuple):
+    """What share of two samples lies in each other's balls, each with a standard error."""
+
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
+
+
+def neighbourhoods(
+    x: np.ndarray, y: np.ndarray, *, near: int = 3, dense: int = 5
+) -> Neighbourhoods:
+    r"""Return precision, recall, density and coverage of ``x`` with respect to the truth ``y``.
+
+    A state's ball reaches to its k-th nearest neighbour in its own sample. Precision is the share
+    of ``x`` within some ball of ``y``, recall the share of ``y`` within some ball of ``x`` (``k =
+    near``). Density is the mean number of balls of ``y`` around a state of ``x``, over ``k``;
+    coverage the share of ``y`` whose ball holds a state of ``x`` (``k = dense``). The errors count
+    the states, given the balls. All depend on both numbers of states: compare equal ones.
+
+    Parameters
+    ----------
+    x : array (n, d)
+    y : array (m, d)
+    near, dense : int
+        From 1 to ``min(n, m) - 1``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a value is not finite or a sample has too few rows.
+
+    References
+    ----------
+    Kynkaanniemi et al., "Improved precision and recall metric", 2019. Naeem et al., "Reliable
+    fidelity and diversity metrics for generative models", 2020.
+
+    Examples
+    --------
+    >>> x = np.arange(8.0)[:, None]
+    >>> [one.value for one in neighbourhoods(x, x + 100)], neighbourhoods(x, x).coverage.value
+    ([0.0, 0.0, 0.0, 0.0], 1.0)
+    """
+    x, y = _samples(x, y)
+    if not 1 <= min(near, dense) <= max(near, dense) < min(len(x), len(y)):
+        raise ValueError(f"near and dense must be in 1 to {min(len(x), len(y)) - 1}")
+    between = cdist(x, y)
+    own = [np.sort(cdist(one, one), axis=1) for one in (x, y)]
+    inside = between <= own[1][:, dense]
+    counts = (
+        (between <= own[1][:, near]).any(axis=1),
+        (between <= own[0][:, near, None]).any(axis=0),
+        inside.sum(axis=1) / dense,
+        inside.any(axis=0),
+    )
+    return Neighbourhoods(
+        *(Estimate(float(n.mean()), float(n.std(ddof=1)) / math.sqrt(len(n))) for n in counts)
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Truth:
     """A sample of the truth, with what is known of its law.
@@ -352,6 +532,11 @@ class Truth:
         """Covariance of the law, shape ``(d, d)``."""
         return _covariance(self.sample) if self.law is None else covariance_of(self.law)
 
+    @property
+    def moments(self) -> np.ndarray | Moments:
+        """Mean and covariance of the law; the sample where there is none."""
+        return self.sample if self.law is None else Moments(self.mean, self.covariance)
+
     @functools.cached_property
     def within(self) -> np.ndarray:
         """Mean distance of each state of the sample to the others."""
@@ -393,6 +578,19 @@ class Samples:
     def rows(self) -> EnergyRows:
         """The parts of the energy distance."""
         return self.truth.rows(self.x)
+
+    @functools.cached_property
+    def frechet(self) -> Frechet | None:
+        """The Frechet distance; None for fewer than four states."""
+        if min(len(self.x), len(self.truth.sample)) < 4:
+            return None
+        return frechet_distance(self.x, self.truth.moments)
+
+    @functools.cached_property
+    def neighbourhoods(self) -> Neighbourhoods | None:
+        """Precision and its kin, of the first states; None for fewer than six."""
+        x, y = self.x[:PAIRED], self.truth.sample[:PAIRED]
+        return neighbourhoods(x, y) if min(len(x), len(y)) > 5 else None
 
     @property
     def pairs(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -491,7 +689,7 @@ def _round_trip(found: Samples) -> Estimate | None:
 
 
 PAIRED = 1024
-"""Pairs of an energy distance between runs: its cost is their square."""
+"""Pairs of an energy distance between runs, and states with balls: the cost is their square."""
 
 
 @metric("paired_energy", "energy distance")
@@ -500,6 +698,33 @@ def _paired_energy(found: Samples) -> Estimate | None:
     if found.pairs is None or len(found.pairs[1]) < 3:
         return None
     return energy_distance_of_pairs(*(states[:PAIRED] for states in found.pairs))
+
+
+@metric("frechet", "Frechet distance")
+def _frechet(found: Samples) -> Estimate | None:
+    """Of the states themselves: mean and covariance, biased upward."""
+    return found.frechet and Estimate(found.frechet.value, found.frechet.error)
+
+
+@metric("frechet_infinity", "Frechet distance, extrapolated")
+def _frechet_infinity(found: Samples) -> Estimate | None:
+    """The same by a line in ``1/n``, without the bias."""
+    return found.frechet and Estimate(found.frechet.extrapolated, found.frechet.error)
+
+
+@metric("inception_score", "inception score")
+def _inception(found: Samples) -> Estimate | None:
+    """With the modes' responsibilities for a classifier."""
+    modes = found.truth.modes
+    return None if modes is None else inception_score(responsibilities(modes, found.x))
+
+
+def _share(name: str, found: Samples) -> Estimate | None:
+    return found.neighbourhoods and getattr(found.neighbourhoods, name)
+
+
+for _name in Neighbourhoods._fields:
+    metric(_name, _name)(functools.partial(_share, _name))
 
 
 def mode_weights(modes: GaussianMixture, x: np.ndarray) -> np.ndarray:
@@ -511,6 +736,11 @@ def mode_weights(modes: GaussianMixture, x: np.ndarray) -> np.ndarray:
     >>> mode_weights(law, np.array([[-1.0], [-1.1], [0.9], [-0.9]])).tolist()
     [0.75, 0.25]
     """
+    return np.asarray(responsibilities(modes, x).T.mean(axis=1))
+
+
+def responsibilities(modes: GaussianMixture, x: np.ndarray) -> np.ndarray:
+    """Return the probabilities of a mixture's components given clean states, shape ``(n, K)``."""
     logits = []
     for k, log_weight in enumerate(modes.log_weights):
         offset = x - modes.means[k]
@@ -520,7 +750,7 @@ def mode_weights(modes: GaussianMixture, x: np.ndarray) -> np.ndarray:
         far = (offset**2 / spectrum).sum(axis=1) + np.log(spectrum).sum()
         logits.append(log_weight - 0.5 * far)
     _, shares = log_sum_exp(np.array(logits), axis=0)
-    return np.asarray(shares.mean(axis=1))
+    return np.asarray(shares.T)
 
 
 def covariance_of(law: Any) -> np.ndarray:

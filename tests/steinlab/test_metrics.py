@@ -7,14 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import sqrtm
 from scipy.stats import energy_distance as scipy_energy
 from scipy.stats import expon, norm, uniform, wasserstein_distance_nd
 
 import steinlab.metrics
+from analytic import GaussianMixture
 from steinlab.estimates import Estimate
 from steinlab.metrics import (
+    Moments,
+    Neighbourhoods,
+    Samples,
+    Truth,
     energy_distance,
     energy_distance_of_pairs,
+    frechet_distance,
+    inception_score,
+    neighbourhoods,
     rms_distance,
     sliced_w2,
 )
@@ -225,3 +234,90 @@ def test_two_errors_of_larger_samples_hold(n: int) -> None:
     """Where the law of the U-statistic is skew, on the line at equal laws, 10 % are missed."""
     assert missed(energy_distance, 0.0, n, 0.0, 1) < 0.11
     assert missed(energy_distance, 0.0, n, 0.0, 3) < 0.06
+
+
+def test_frechet_distance_of_moments_against_a_matrix_root() -> None:
+    rng = np.random.default_rng(0)
+    roots, means = rng.standard_normal((2, 4, 4)), rng.standard_normal((2, 4))
+    one, other = (Moments(mean, root @ root.T) for mean, root in zip(means, roots, strict=True))
+    middle = np.trace(sqrtm(one.covariance @ other.covariance)).real
+    whole = np.trace(one.covariance) + np.trace(other.covariance)
+    expected = ((one.mean - other.mean) ** 2).sum() + whole - 2 * middle
+    assert one.to(other) == pytest.approx(expected, rel=1e-12)
+    assert one.to(one) == pytest.approx(0, abs=1e-13)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_extrapolated_frechet_distance_loses_the_bias(sampled: bool) -> None:
+    """Two normals in four dimensions, 0.5 apart; d (d + 5)/4 = 9 for the bias times n, each way."""
+    n, d, unit = 64, 4, Moments(np.zeros(4), np.eye(4))
+    runs = [
+        frechet_distance(normal(n, d, 2 * i, 0.25), normal(n, d, 2 * i + 1) if sampled else unit)
+        for i in range(80)
+    ]
+    values = np.array([(run.value, run.extrapolated) for run in runs])
+    spread = values.std(axis=0, ddof=1)
+    bias = (values.mean(axis=0) - d * 0.25**2) / (spread / math.sqrt(len(runs)))
+    assert bias[0] > 8
+    assert abs(bias[1]) < 3
+    missed = np.abs(values[:, 1] - 0.25) > 2 * np.array([run.error for run in runs])
+    assert missed.mean() < 0.15
+
+
+def test_frechet_distance_reads_a_sample_as_its_moments() -> None:
+    x, y = normal(40, 3, 0), normal(48, 3, 1, 0.5)
+    assert frechet_distance(x, y).value == frechet_distance(x, Moments.of(y)).value
+    with pytest.raises(ValueError, match="4 rows or more, got 3 and 48"):
+        frechet_distance(x[:3], y)
+
+
+def test_the_inception_score_counts_classes() -> None:
+    certain = np.eye(4)[np.arange(400) % 4]
+    assert inception_score(certain).value == pytest.approx(4)
+    assert inception_score(np.full((9, 4), 0.25)) == Estimate(1.0, 0.0)
+    with pytest.raises(ValueError, match="sum to 1"):
+        inception_score(2 * certain)
+    rng = np.random.default_rng(0)
+    draws = [inception_score(rng.dirichlet(np.ones(3), 300)) for _ in range(200)]
+    scatter = np.std([one.value for one in draws], ddof=1)
+    assert np.mean([one.error for one in draws]) == pytest.approx(scatter, rel=0.15)
+
+
+def test_neighbourhoods_tell_lost_modes_from_invented_ones() -> None:
+    """Truth: modes at 0 and 9; ``lost`` has the first only, ``more`` a third at 30."""
+    shift = np.arange(120)[:, None]
+    truth = normal(120, 2, 0) + 9 * (shift % 2)
+    lost, more = normal(120, 2, 1), normal(120, 2, 2) + np.array([0, 9, 30])[shift % 3]
+    found = [neighbourhoods(x, truth) for x in (lost, more)]
+    assert found[0].precision.value > 0.85
+    assert found[0].recall.value < 0.55
+    assert found[0].coverage.value < 0.55
+    assert found[1].precision.value < 0.7
+    assert found[1].recall.value > 0.85
+    assert found[1].density.value < 0.75
+    assert found[1].precision.error == pytest.approx(math.sqrt(0.24 / 120), rel=0.2)
+    with pytest.raises(ValueError, match="near and dense must be in 1 to 4"):
+        neighbourhoods(truth[:5], truth)
+
+
+def test_neighbourhoods_by_hand() -> None:
+    """On the line: balls of radii 1, 1, 1, 2 about y, of 2.5, 2.5, 6 about x."""
+    x, y = np.array([[0.5], [3.0], [9.0]]), np.array([[0.0], [1.0], [2.0], [4.0]])
+    found = neighbourhoods(x, y, near=1, dense=1)
+    assert found.precision.value == pytest.approx(2 / 3)  # 9 lies in no ball
+    assert found.recall.value == 1.0
+    assert found.density.value == pytest.approx((2 + 2 + 0) / 3)
+    assert found.coverage.value == 1.0
+
+
+def test_the_measures_of_pictures_have_names() -> None:
+    law = GaussianMixture([0.5, 0.5], [[0.0, 0.0], [5.0, 0.0]], 1.0)
+    rng = np.random.default_rng(0)
+    found = Samples(law.sample(400, rng), Truth(law.sample(400, rng), law))
+    names = ["frechet", "frechet_infinity", "inception_score", *Neighbourhoods._fields]
+    measured = {name: one.value for name, one in found.measured(names).items() if one}
+    assert measured["inception_score"] == pytest.approx(2, abs=0.1)
+    assert abs(measured["frechet_infinity"]) < 0.1
+    assert all(0.7 < measured[name] < 1.2 for name in Neighbourhoods._fields)
+    few = Samples(found.x[:3], Truth(found.x[:3]))
+    assert set(few.measured(names).values()) == {None}
