@@ -105,3 +105,7 @@ def _one_minus_tanh(mu: Ball) -> Ball:
     slip = 2 * 2 * (a * a / 2 + 0.5) ** 0 * math.exp(a * a / 2) / 0.7 * math.exp(-40) * 1.01
     value = total * h * 2 / (2 * arb.pi()).sqrt()
     return value + arb(0, slip + 2e-20)
+
+
+def coefficient_edm_heun(separation: Ball, ratio: Ball, threshold: Ball) -> Ball:
+    return _arb(math.nan)

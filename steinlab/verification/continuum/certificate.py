@@ -11,7 +11,7 @@ a ball is too wide. What it then trusts is that evaluator, python-flint, and thi
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from steinlab.verification.continuum.statement import (
     halves,
     load_statement,
     open_axes,
-    share,
+    told,
 )
 
 VERSION = 1
@@ -107,7 +107,7 @@ def read(file: Path, name: str = "FILE") -> Certificate:
 
 def _tree(statement: Statement, box: Box, text: str, bounds: list[list[float]]) -> Node:
     """Read the tree: every box it leads to, or why it is none."""
-    root = Node(box)
+    root = Node.root(box)
     left, pairs = [root], iter(bounds)
     for mark in text:
         if not left:
@@ -119,11 +119,10 @@ def _tree(statement: Statement, box: Box, text: str, bounds: list[list[float]]) 
                 raise CertificateError("a leaf has no bounds")
             node.mark, node.bounds = mark, (pair[0], pair[1])
         elif mark != OPEN:
-            axes = open_axes(statement, node.box)
+            axes = open_axes(node.box)
             if mark not in map(str, axes):
                 raise CertificateError(f"its tree cuts a side {quote(mark)} that a box has not")
-            node.axis = int(mark)
-            node.parts = [Node(part) for part in halves(statement, node.box, node.axis)]
+            node.cut(statement, int(mark))
             left += reversed(node.parts)
     if left:
         raise CertificateError(f"its cover misses {len(left)} boxes: the tree ends too soon")
@@ -141,16 +140,6 @@ class Checked(NamedTuple):
     decided: float
 
 
-def leaves(root: Node) -> Iterator[Node]:
-    """Yield the leaves of a tree, each box's lower part first."""
-    left = [root]
-    while left:
-        node = left.pop()
-        if node.axis is None:
-            yield node
-        left += reversed(node.parts)
-
-
 def check(certificate: Certificate, tell: Callable[[float], None] = lambda _: None) -> Checked:
     """Prove each decided leaf by the second evaluator.
 
@@ -159,9 +148,9 @@ def check(certificate: Certificate, tell: Callable[[float], None] = lambda _: No
     CertificateError
         Naming the leaf that it does not bear out.
     """
-    statement, box, root, _ = certificate
+    statement, _, root, _ = certificate
     counts, left, decided = {PROVED: 0, REFUTED: 0}, [], 0.0
-    every = list(leaves(root))
+    every = list(root.leaves())
     for i, leaf in enumerate(every):
         tell(i / len(every))
         if leaf.mark == OPEN:
@@ -169,7 +158,7 @@ def check(certificate: Certificate, tell: Callable[[float], None] = lambda _: No
             continue
         _prove(statement, leaf)
         counts[leaf.mark] += 1
-        decided += share(statement, leaf.box, box)
+        decided += leaf.size
     return Checked(counts[PROVED], counts[REFUTED], left, decided)
 
 
@@ -185,7 +174,7 @@ def _prove(statement: Statement, leaf: Node) -> None:
         if found > 0 if leaf.mark == PROVED else found < 0:
             continue
         wrong = found < 0 if leaf.mark == PROVED else found > 0
-        axes = open_axes(statement, piece)
+        axes = open_axes(piece)
         if wrong or not axes or examined >= MOST_PIECES:
             what = "is false" if wrong else "is not borne out"
             raise CertificateError(f"a leaf {what}: {told(statement, leaf.box)}")
@@ -211,15 +200,6 @@ def second(statement: Statement, box: Box) -> Any:
 
     with precision(BITS):
         return statement.second(*(ball(low).union(ball(high)) for low, high in box))
-
-
-def told(statement: Statement, box: Box) -> str:
-    """Return a box in words."""
-    parts = (
-        f"{one.name} {float(low):g} to {float(high):g}" if low < high else f"{one.name} {float(low):g}"
-        for one, (low, high) in zip(statement.parameters, box, strict=True)
-    )
-    return ", ".join(parts)
 
 
 def case_of(statement: Statement, point: Mapping[str, float]) -> dict[str, Any]:

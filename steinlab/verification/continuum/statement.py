@@ -8,7 +8,7 @@ whole numbers only, and a side from ``a`` to ``b`` holds both ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import entry_points
@@ -177,7 +177,7 @@ def _number(text: str, field: str) -> Fraction:
     return Fraction(value)
 
 
-def open_axes(statement: Statement, box: Box) -> list[int]:
+def open_axes(box: Box) -> list[int]:
     """Return the parameters that a box leaves open."""
     return [i for i, (low, high) in enumerate(box) if low < high]
 
@@ -195,24 +195,18 @@ def halves(statement: Statement, box: Box, axis: int) -> tuple[Box, Box]:
     return (*head, first, *rest), (*head, last, *rest)
 
 
-def share(statement: Statement, part: Box, whole: Box) -> float:
-    """Return the part of a box's volume that another takes up; held sides do not count."""
-    volume = Fraction(1)
-    for one, (low, high), (least, most) in zip(statement.parameters, part, whole, strict=True):
-        if least < most:
-            volume *= (high - low + one.whole) / (most - least + one.whole)
-    return float(volume)
+def outward(side: Side) -> tuple[float, float]:
+    """Return doubles around a side: never inside the exact ends."""
+    low, high = (float(end) for end in side)
+    return (
+        low if Fraction(low) <= side[0] else math.nextafter(low, -math.inf),
+        high if Fraction(high) >= side[1] else math.nextafter(high, math.inf),
+    )
 
 
-def ends(boxes: Sequence[Box]) -> tuple[np.ndarray, np.ndarray]:
-    """Return doubles around the boxes' ends, ``(B, P)`` each: never inside the exact ones."""
-    import numpy as np
-
-    low = np.array([[float(a) for a, _ in box] for box in boxes])
-    high = np.array([[float(b) for _, b in box] for box in boxes])
-    for out, which, way in ((low, 0, -np.inf), (high, 1, np.inf)):
-        exact = np.array(
-            [[Fraction(float(side[which])) == side[which] for side in box] for box in boxes]
-        )
-        out[~exact] = np.nextafter(out[~exact], way)
-    return low, high
+def told(statement: Statement, box: Box) -> str:
+    """Return a box in words."""
+    return ", ".join(
+        f"{one.name} {float(low):g}" + (f" to {float(high):g}" if low < high else "")
+        for one, (low, high) in zip(statement.parameters, box, strict=True)
+    )
