@@ -1,0 +1,1 @@
+"""Statements over boxes of laws, levels and steps; ``steinlab certify`` decides them."""

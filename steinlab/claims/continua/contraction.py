@@ -1,0 +1,230 @@
+r"""Where a step contracts: two point masses, by separation over noise and by the step's length.
+
+The law is ``w delta_R + (1 - w) delta_{-R}``; ``a = 2 alpha R / sigma`` is the separation over the
+noise, ``S = a^2 / 4``, ``h`` the step in ``log(alpha/sigma)``, ``E = exp(-h)``. With
+``t = tanh(alpha R x / sigma^2 + b)``, ``b = log(w/(1-w))/2``, the denoiser is ``R t`` and
+``alpha D' = S (1 - t^2)``, whose largest value is ``S`` whatever the weight.
+
+Euler. ``T' = kappa + beta D'`` lies between ``kappa < 1`` and its value at ``t = 0``, so
+
+    L_T = kappa (1 + (exp(h) - 1) S),   kappa = E sqrt((1 + n^2) / (1 + n^2 E^2)) in VP,
+
+``n = sigma/alpha`` at the start, and ``kappa = E`` in EDM: there ``1 - L_T = (1 - E)(1 - S)``.
+
+Heun, EDM. With ``J = S (1 - t^2)`` at the start and ``J' = (S/E^2) (1 - t'^2)`` at the Euler state,
+``c = (1 - E)/(2E)``,
+
+    T' = E + (1 - E) J + c (J' (E + (1 - E) J) - J).
+
+It is linear in ``J in [0, S]`` and in ``J' in [0, S/E^2]``, so its values at the corners of that
+rectangle bound it from both sides. ``L_T`` is bounded from below by ``T'`` at the state that the
+Euler step puts on the ridge, ``t' = 0``, where ``J'`` is largest. In
+``y = alpha R x / sigma^2 + b`` the argument after the step is ``y' = y/E - (1/E - 1) b +
+(1/E)(1/E - 1) S tanh y``. At equal weights ``y = 0`` gives the upper corner itself: the edge is
+exact.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from analytic import GaussianMixture, NoiseLevel
+from analytic.certified.intervals import Interval, exp, log, mean_value, sqrt, square, tanh
+from steinlab.claims.continua import second
+from steinlab.diffusion.processes import EDM, PROCESSES
+from steinlab.solvers import EULER, HEUN
+from steinlab.solvers.base import Solver
+from steinlab.verification.continuum.statement import Control, Enclosed, Parameter, Statement
+
+SEPARATION = Parameter.of(
+    "separation", "distance of the modes over the noise", ("0", "8"), ("0", "64")
+)
+STEP = Parameter.of("step", "length of the step in log(alpha/sigma)", ("0.01", "4"), ("0.001", "8"))
+NOISE = Parameter.of("noise", "sigma/alpha where the step begins", "1", ("0.001", "1000"))
+WEIGHT = Parameter.of("weight", "of one of the two modes", "1/2", ("0.01", "0.99"))
+
+Function = Callable[..., Any]
+
+
+def _spread(separation: Any) -> Any:
+    return square(separation) * 0.25
+
+
+def euler_edm(separation: Any, step: Any) -> Any:
+    """``1 - L_T`` of Euler in EDM."""
+    return (1 - exp(-step)) * (1 - _spread(separation))
+
+
+def euler_vp(separation: Any, step: Any, noise: Any) -> Any:
+    """``1 - L_T`` of Euler in VP."""
+    end, n2 = exp(-step), square(noise)
+    growth = sqrt((1 + n2) / (1 + n2 * square(end)))
+    return 1 - growth * (end + (1 - end) * _spread(separation))
+
+
+def slope(end: Any, j: Any, after: Any) -> Any:
+    """Return ``T'`` of Heun from the two Jacobians."""
+    c = (1 / end - 1) * 0.5
+    euler = end + (1 - end) * j
+    return euler + c * (after * euler - j)
+
+
+def _enclosed(function: Function, low: np.ndarray, high: np.ndarray) -> Enclosed:
+    value, effects = mean_value(function, low, high)
+    return Enclosed(value.low, value.high, effects)
+
+
+def plain(function: Function) -> Callable[[np.ndarray, np.ndarray], Enclosed]:
+    """Return the evaluator of a function that needs nothing but its slopes."""
+    return lambda low, high: _enclosed(function, low, high)
+
+
+def heun(low: np.ndarray, high: np.ndarray) -> Enclosed:
+    """Enclose ``1 - L_T`` of Heun in EDM: the corners from above, the ridge from below."""
+
+    def corner(first: float, after: float, sign: float) -> Function:
+        def value(separation: Any, step: Any, weight: Any) -> Any:  # noqa: ARG001
+            end, s = exp(-step), _spread(separation)
+            return 1 - sign * slope(end, first * s, after * s / square(end))
+
+        return value
+
+    bounds = [corner(*which) for which in ((0, 1, 1), (1, 1, 1), (1, 0, -1))]
+    lower = [_enclosed(bound, low, high) for bound in bounds]
+    state = _ridge_state(low, high)
+
+    def on_ridge(separation: Any, step: Any, weight: Any) -> Any:
+        end, s = exp(-step), _spread(separation)
+        t, b = np.tanh(state), _shift(weight)
+        after = state / end - (1 / end - 1) * b + (1 / end) * (1 / end - 1) * s * t
+        there = s / square(end) * (1 - square(tanh(after)))
+        return 1 - slope(end, s * (1 - Interval(t) * t), there)
+
+    upper = _enclosed(on_ridge, low, high)
+    least = np.minimum.reduce([one.lower for one in lower])
+    return Enclosed(least, upper.upper, lower[1].effects + upper.effects)
+
+
+def _shift(weight: Any) -> Any:
+    return log(weight / (1 - weight)) * 0.5
+
+
+def _ridge_state(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return ``y`` about which the step from the boxes' centres leads to ``y' = 0``: any would do.
+
+    ``y + (1/E - 1) S tanh y`` increases in ``y``; the root lies between 0 and ``(1 - E) b``.
+    """
+    separation, step, weight = (0.5 * (low + high)).T
+    b = 0.5 * np.log(weight / (1 - weight))
+    pull, goal = np.expm1(step) * separation**2 / 4, -np.expm1(-step) * b
+    small, large = np.zeros_like(b), np.abs(goal)
+    for _ in range(60):
+        y = 0.5 * (small + large)
+        over = y + pull * np.tanh(y) > np.abs(goal)
+        small, large = np.where(over, small, y), np.where(over, y, large)
+    return np.sign(goal) * small
+
+
+def measure(
+    process: str, solver: Solver, names: tuple[str, ...]
+) -> Callable[[Mapping[str, float]], float]:
+    """Return what measures ``1 - L_T``: difference quotients of the solver's step, the largest."""
+
+    def value(point: Mapping[str, float]) -> float:
+        given = {"noise": 1.0, "weight": 0.5, **{name: point[name] for name in names}}
+        ratio = given["noise"]
+        s = PROCESSES[process].level_at(ratio) if process != "edm" else EDM.level_at(ratio)
+        t = PROCESSES[process].level_at(ratio * np.exp(-given["step"]))
+        half = 0.5 * given["separation"] * float(s.sigma) / float(s.alpha)
+        law = GaussianMixture(
+            np.array([given["weight"], 1 - given["weight"]]), np.array([half, -half]), 1e-26
+        )
+        return 1 - largest_slope(law, solver, s, t)
+
+    return value
+
+
+STATES, NUDGE = 4001, 1e-5
+
+
+def largest_slope(law: GaussianMixture, solver: Solver, s: NoiseLevel, t: NoiseLevel) -> float:
+    """Return the largest ``|T'|`` on a grid of states, refined about its best."""
+    unit = float(s.sigma)
+    reach = float(np.abs(law.means).max()) * float(s.alpha) + 8 * unit
+    low, high, best = -reach, reach, 0.0
+    for _ in range(6):
+        x = np.linspace(low, high, STATES)
+        pair = np.stack((x - NUDGE * unit, x + NUDGE * unit))[..., None]
+        ends = np.stack([np.asarray(solver.step(law, one, s, t, ()).state) for one in pair])
+        slopes = np.abs(np.diff(ends[..., 0], axis=0)[0] / (2 * NUDGE * unit))
+        at = int(slopes.argmax())
+        best = max(best, float(slopes[at]))
+        cell = x[1] - x[0]
+        low, high = x[at] - 2 * cell, x[at] + 2 * cell
+    return best
+
+
+def _vertical(function: Function) -> Control:
+    """Say that only the separation counts, as in EDM: contraction below 2, expansion above."""
+
+    def value(separation: Any, *rest: Any) -> Any:
+        return function(separation, *rest) * (2 - separation)
+
+    return Control("the edge is vertical: separation 2", plain(value))
+
+
+def _heun_vertical(low: np.ndarray, high: np.ndarray) -> Enclosed:
+    found = heun(low, high)
+    side = 2 - Interval(low[:, 0], high[:, 0])
+    value = Interval(found.lower, found.upper) * side
+    return Enclosed(value.low, value.high, found.effects)
+
+
+def _stiff(separation: Any, step: Any) -> Any:
+    """Say that short steps buy contraction: ``L_D < 1/h`` is enough."""
+    return euler_edm(separation, step) * (1 - _spread(separation) * step)
+
+
+SAYS = "the step contracts, L_T < 1"
+FAILS = "the step expands, L_T > 1"
+
+EULER_EDM = Statement(
+    id="contraction-edm-euler",
+    title="Where an EDM Euler step contracts: two point masses",
+    says=SAYS,
+    fails=FAILS,
+    latex=r"1 - L_T = (1 - e^{-h})(1 - a^2/4)",
+    parameters=(SEPARATION, STEP),
+    evaluate=plain(euler_edm),
+    second=second.contraction_edm_euler,
+    measure=measure("edm", EULER, ("separation", "step")),
+    controls=(Control("short steps buy contraction: L_D < 1/h", plain(_stiff)),),
+    claim="contractivity-trap",
+)
+EULER_VP = Statement(
+    id="contraction-vp-euler",
+    title="Where a VP Euler step contracts: two point masses",
+    says=SAYS,
+    fails=FAILS,
+    latex=r"1 - L_T = 1 - \kappa\,(1 + (e^h - 1)\,a^2/4)",
+    parameters=(SEPARATION, STEP, NOISE),
+    evaluate=plain(euler_vp),
+    second=second.contraction_vp_euler,
+    measure=measure("vp-linear", EULER, ("separation", "step", "noise")),
+    controls=(_vertical(euler_vp),),
+    claim="contractivity-trap",
+)
+HEUN_EDM = Statement(
+    id="contraction-edm-heun",
+    title="Where an EDM Heun step contracts: two point masses",
+    says=SAYS,
+    fails=FAILS,
+    latex=r"1 - L_T,\quad T' = E + (1-E)J + c\,(J'(E + (1-E)J) - J)",
+    parameters=(SEPARATION, STEP, WEIGHT),
+    evaluate=heun,
+    second=second.contraction_edm_heun,
+    measure=measure("edm", HEUN, ("separation", "step", "weight")),
+    controls=(Control("the edge is vertical: separation 2", _heun_vertical),),
+    claim="contractivity-trap",
+)

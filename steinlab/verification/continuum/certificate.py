@@ -1,0 +1,224 @@
+r"""Certificates: the tree of a search in a file, and the check that needs no search.
+
+A certificate names the statement, the box and the tree. The tree is text, each box before its
+parts: a digit says that the box is cut along that parameter, ``+``, ``-`` and ``?`` that it is
+proved, refuted or open. The boxes follow from it exactly, in fractions: whatever the text is, its
+leaves cover the box once. The checker derives them anew, and has the statement's second evaluator
+(:mod:`steinlab.claims.continua.second`) prove each decided leaf with balls, cutting the leaf where
+a ball is too wide. What it then trusts is that evaluator, python-flint, and this file.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from steinlab.errors import InputError, one_of, quote
+from steinlab.storage import read_json, sealed, write_json
+from steinlab.storage.schemas import conforming
+from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Node, Search
+from steinlab.verification.continuum.statement import (
+    Box,
+    Statement,
+    halves,
+    load_statement,
+    open_axes,
+    told,
+)
+
+VERSION = 1
+BITS, MOST_PIECES = 64, 4096
+"""Precision of the second evaluator, and into how many pieces it may cut one leaf."""
+
+
+class CertificateError(Exception):
+    """A certificate that is refused, and why."""
+
+
+class Certificate(NamedTuple):
+    """What a file says: the statement, its box, the tree, and how many boxes were examined."""
+
+    statement: Statement
+    box: Box
+    root: Node
+    boxes: int
+
+
+def write(file: Path, search: Search) -> None:
+    """Write a search's tree, with a checksum of all that stands there."""
+    names = [one.name for one in search.statement.parameters]
+    text, bounds = [], []
+    left = [search.root]
+    while left:
+        node = left.pop()
+        text.append(node.mark if node.axis is None else str(node.axis))
+        if node.axis is not None:
+            left += reversed(node.parts)
+        elif node.mark != OPEN:
+            bounds.append(node.bounds)
+    packed = np.array(bounds, dtype="<f8").tobytes()
+    value = {
+        "version": VERSION,
+        "statement": search.statement.id,
+        "box": {
+            name: [str(low), str(high)]
+            for name, (low, high) in zip(names, search.box, strict=True)
+        },
+        "boxes": search.spent,
+        "tree": "".join(text),
+        "bounds": base64.b64encode(packed).decode(),
+    }
+    write_json(file, sealed(value))
+
+
+def read(file: Path, name: str = "FILE") -> Certificate:
+    """Return a certificate.
+
+    Raises
+    ------
+    InputError
+        If the file is none, or of a statement that is not here.
+    CertificateError
+        If a digit of it was changed, or its tree is none.
+    """
+    found = conforming(read_json(file, name, float), "certificate", name)
+    given = found.pop("sum")
+    if sealed(found)["sum"] != given:
+        raise CertificateError("its checksum differs: a digit was changed")
+    statement = load_statement(found["statement"])
+    names = [one.name for one in statement.parameters]
+    if list(found["box"]) != names:
+        raise CertificateError(f"its box must name {', '.join(names)}")
+    try:
+        box = tuple((Fraction(low), Fraction(high)) for low, high in found["box"].values())
+        bounds = np.frombuffer(base64.b64decode(found["bounds"], validate=True), "<f8")
+        pairs = bounds.reshape(-1, 2).tolist()
+    except (ValueError, ZeroDivisionError):
+        raise CertificateError("its box or its bounds are not numbers") from None
+    if any(high < low for low, high in box):
+        raise CertificateError("its box is reversed")
+    return Certificate(statement, box, _tree(statement, box, found["tree"], pairs), found["boxes"])
+
+
+def _tree(statement: Statement, box: Box, text: str, bounds: list[list[float]]) -> Node:
+    """Read the tree: every box it leads to, or why it is none."""
+    root = Node.root(box)
+    left, pairs = [root], iter(bounds)
+    for mark in text:
+        if not left:
+            raise CertificateError("its tree goes on beyond its last leaf")
+        node = left.pop()
+        if mark in (PROVED, REFUTED):
+            pair = next(pairs, None)
+            if pair is None:
+                raise CertificateError("a leaf has no bounds")
+            node.mark, node.bounds = mark, (pair[0], pair[1])
+        elif mark != OPEN:
+            axes = open_axes(node.box)
+            if mark not in map(str, axes):
+                raise CertificateError(f"its tree cuts a side {quote(mark)} that a box has not")
+            node.cut(statement, int(mark))
+            left += reversed(node.parts)
+    if left:
+        raise CertificateError(f"its cover misses {len(left)} boxes: the tree ends too soon")
+    if next(pairs, None) is not None:
+        raise CertificateError("it has bounds of no leaf")
+    return root
+
+
+class Checked(NamedTuple):
+    """What the check found: leaves proved anew, and those left open."""
+
+    proved: int
+    refuted: int
+    open: list[Box]
+    decided: float
+
+
+def check(certificate: Certificate, tell: Callable[[float], None] = lambda _: None) -> Checked:
+    """Prove each decided leaf by the second evaluator.
+
+    Raises
+    ------
+    CertificateError
+        Naming the leaf that it does not bear out.
+    """
+    statement, _, root, _ = certificate
+    counts, left, decided = {PROVED: 0, REFUTED: 0}, [], 0.0
+    every = list(root.leaves())
+    for i, leaf in enumerate(every):
+        tell(i / len(every))
+        if leaf.mark == OPEN:
+            left.append(leaf.box)
+            continue
+        _prove(statement, leaf)
+        counts[leaf.mark] += 1
+        decided += leaf.size
+    return Checked(counts[PROVED], counts[REFUTED], left, decided)
+
+
+def _prove(statement: Statement, leaf: Node) -> None:
+    """Prove the sign of ``f`` on a leaf, and that its bounds are not beside the value."""
+    pieces, examined = [leaf.box], 0
+    while pieces:
+        piece = pieces.pop()
+        examined += 1
+        found = second(statement, piece)
+        if not (found.upper() >= leaf.bounds[0] and found.lower() <= leaf.bounds[1]):
+            raise CertificateError(f"the bounds of a leaf are beside the value: {told(statement, leaf.box)}")
+        if found > 0 if leaf.mark == PROVED else found < 0:
+            continue
+        wrong = found < 0 if leaf.mark == PROVED else found > 0
+        axes = open_axes(piece)
+        if wrong or not axes or examined >= MOST_PIECES:
+            what = "is false" if wrong else "is not borne out"
+            raise CertificateError(f"a leaf {what}: {told(statement, leaf.box)}")
+        pieces += halves(statement, piece, _widest(statement, piece, axes))
+
+
+def _widest(statement: Statement, piece: Box, axes: list[int]) -> int:
+    """Return the side along which ``f`` is widest, all others at their middles."""
+
+    def width(axis: int) -> float:
+        narrow = tuple(
+            side if i == axis else ((side[0] + side[1]) / 2,) * 2 for i, side in enumerate(piece)
+        )
+        found = float(second(statement, narrow).rad())
+        return found if found == found else float("inf")
+
+    return axes[0] if len(axes) == 1 else max(axes, key=width)
+
+
+def second(statement: Statement, box: Box) -> Any:
+    """Evaluate ``f`` on a box by the second evaluator; the ball may be infinite."""
+    from analytic.certified.balls import ball, precision
+
+    with precision(BITS):
+        return statement.second(*(ball(low).union(ball(high)) for low, high in box))
+
+
+def case_of(statement: Statement, point: Mapping[str, float]) -> dict[str, Any]:
+    """Return a point as a case that ``steinlab replay`` measures again."""
+    return {
+        "version": VERSION,
+        "statement": statement.id,
+        "point": dict(point),
+        "value": statement.measure(point),
+    }
+
+
+def replayed(case: Mapping[str, Any]) -> float:
+    """Measure a case again by the laboratory's own solvers and laws."""
+    statement = load_statement(case["statement"])
+    names = [one.name for one in statement.parameters]
+    for name in names:
+        if name not in case["point"]:
+            raise InputError(f"point must hold {name}, got {quote(case['point'])}")
+    for name in case["point"]:
+        one_of("point", name, names)
+    return statement.measure(case["point"])
