@@ -68,7 +68,8 @@ def chosen(figure: Figure, solvers: Sequence[str]) -> Figure:
     """
     if "solvers" not in inspect.signature(figure.compute).parameters:
         raise InputError(f"--solvers must be left out for {figure.name}, whose solvers are fixed")
-    return replace(figure, compute=functools.partial(figure.compute, solvers=tuple(solvers)))
+    compute: Any = functools.partial(figure.compute, solvers=tuple(solvers))
+    return replace(figure, compute=compute)
 
 
 def render(figure: Figure, seed: int, folder: Path, formats: Sequence[str] = FORMATS) -> FigureData:
