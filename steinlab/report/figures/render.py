@@ -1,6 +1,5 @@
 """Files of a figure: PDF, PNG, the arrays and their configuration, the same bytes on a rerun."""
 
-import functools
 import inspect
 import io
 import json
@@ -68,8 +67,8 @@ def chosen(figure: Figure, solvers: Sequence[str]) -> Figure:
     """
     if "solvers" not in inspect.signature(figure.compute).parameters:
         raise InputError(f"--solvers must be left out for {figure.name}, whose solvers are fixed")
-    compute: Any = functools.partial(figure.compute, solvers=tuple(solvers))
-    return replace(figure, compute=compute)
+    compute: Any = figure.compute
+    return replace(figure, compute=lambda seed: compute(seed, solvers=tuple(solvers)))
 
 
 def render(figure: Figure, seed: int, folder: Path, formats: Sequence[str] = FORMATS) -> FigureData:
