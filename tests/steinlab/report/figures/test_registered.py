@@ -27,6 +27,7 @@ NOT_THERE = "no-such-model"
 
 REDUCED: dict[str, dict[str, Any]] = {
     "bound-scatter": {"runs": 36},
+    "causes": {"laws": ("two modes",)},
     "coefficient-routes": {},
     "correction-ratios": {
         "problems": ("ring-2",),
