@@ -35,7 +35,8 @@ from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
 STEPS, SPREAD = 6, (0.05, 2.0)
-SHARE, SIZE, SCATTER, MORE = "the step in the span", "one variance", "several", "six variances"
+SHARE, MORE = "the step in the span", "six variances"
+SCATTER, SIZE = "shared coordinates", "shared coordinates, one variance"
 SIZES = (64, 1024)
 """Dimensions per variance between which the scatter's slope is read."""
 

@@ -239,8 +239,12 @@ MUTANTS = [
      "1 - 1 / alpha", "1 - alpha"),
     ("pas-directions", "the step in the span", "steinlab.solvers.principal", "Principal.basis",
      "- xp.sum(u * v", "- 0.5 * xp.sum(u * v"),
-    ("pas-directions", "shared coordinates", f"{SYSTEMS}.pas_directions", "Trajectories.step",
-     "QUANTILES, self.size)", "QUANTILES, 4)"),
+    ("pas-directions", "shared coordinates", f"{SYSTEMS}.pas_directions", "Trajectories.lengths",
+     "self.size / 2", "4 / 2"),
+    ("pas-directions", "shared coordinates, one variance", f"{SYSTEMS}.pas_directions",
+     "Trajectories.lengths", "vectors[0] ** 2", "abs(vectors[0])"),
+    ("dpm-v3-order", "three outputs, corrector", "steinlab.solvers.dpm_v3", "coefficients",
+     "(end, *(c - p", "(0.9 * end, *(c - p"),
 ]  # fmt: skip
 
 
