@@ -142,7 +142,8 @@ def draw_runs(
     levels = run_levels(rng, count, family, lengths)
     law = draw_law(rng, count, components, 1, "scalar")
     if keep is not None:
-        kept = np.flatnonzero(keep(Problem(law, *levels[-2:], step_solver(solver), None)))
+        s, t = levels[-2:]
+        kept = np.flatnonzero(keep(Problem(law, s, t, step_solver(solver), None)))
         law, levels = law.take(kept), _taken(levels, kept)
     return IterateCases.marked(law, levels, solver)
 
