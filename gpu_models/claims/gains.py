@@ -274,10 +274,15 @@ FEWER = Reading(MORE, exchanged=True)
 
 
 class Judged(NamedTuple):
-    """What was asked of a batch, and the pairs of every family."""
+    """What was asked of a batch: the record itself is not handed on."""
 
     asked: tuple[tuple[str, ...], ...]
-    pairs: Mapping[str, Sequence[Pair]]
+
+    @property
+    def pairs(self) -> Mapping[str, Sequence[Pair]]:
+        """The record's pairs of every family."""
+        found = study()
+        return {family: pairs_of(found, family) for family in LABELS}
 
 
 def study() -> Stored:
@@ -330,8 +335,8 @@ class Runs(Asked):
 
 
 def measure(batch: Asked) -> Judged:
-    """Return what is asked of the record, and its pairs."""
-    return Judged(batch.asked, {family: pairs_of(study(), family) for family in LABELS})
+    """Return what is asked of the record."""
+    return Judged(batch.asked)
 
 
 def study_check(

@@ -24,7 +24,7 @@ from steinlab.verification.schedule import longest_first, run_unit
 from steinlab.verification.shards import Shards
 from steinlab.workers import SerialExecutor, completed
 
-IDS = ["cost-table", "solver-equivalences"]
+IDS = ["cost-table", "mean-value-direction"]
 """Cheap claims, one of many checks and one of a single one."""
 
 

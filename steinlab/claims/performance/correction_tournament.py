@@ -82,7 +82,8 @@ def _cells(fraction: float, seed: int) -> tuple[Cell, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def _play(cell: Cell) -> Played:
-    return play(cell, states=STATES, entrants=ENTRANTS)
+    """Play a cell, without the other plain solvers: nothing here is set against them."""
+    return play(cell, states=STATES, entrants=ENTRANTS, rivals=())
 
 
 def measure(batch: Fraction | One) -> tuple[Played, ...]:

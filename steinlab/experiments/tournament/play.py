@@ -110,14 +110,20 @@ def numbers_of(cell: Cell, own: Arena, budget: int) -> Numbers | None:
     return fit(cell.solver, subject.denoiser, x, grid, subject.process, model=subject.name)
 
 
-def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) -> dict[str, Any]:
+def play(
+    cell: Cell,
+    *,
+    states: int,
+    entrants: Sequence[str] = tuple(ENTRANTS),
+    rivals: Sequence[str] = SOLVERS,
+) -> dict[str, Any]:
     """Return every entrant's distances and costs in a cell, and the noise floors.
 
     An entrant that spends evaluations is also set against the plain solver with as many more: the
     budget plus what it spends a state of a batch of :data:`BATCH`, rounded up, as ``equal``, and
     against the best plain solver of that budget, ``equal_best``, up to :data:`AFFORDABLE`. The best
     plain solver of the cell's path and budget is chosen with hindsight among ``plain``, which
-    holds every solver's distances there. ``ratio_error`` is
+    holds the distances there of all ``rivals`` and the cell's own. ``ratio_error`` is
     the standard error of an entrant's ratio of energy distances (:func:`.summary.ratio`). A solver
     of fitted numbers competes plainly; its ``price`` is evaluations per calibration state.
     """
@@ -137,10 +143,10 @@ def play(cell: Cell, *, states: int, entrants: Sequence[str] = tuple(ENTRANTS)) 
     beside = own.samples(plainly.state).rows if finite else None
     for name in entrants:
         correction = entrant(name)(context)
-        results[name] = _measured(own, cell, correction, run(correction), beside)
+        results[name] = _measured(own, cell, correction, run(correction), beside, rivals=rivals)
     if numbers is not None and "none" in results:
         results["none"] |= {"price": numbers.evaluations, "kept": True}
-    plain = _rivals(cell, states, cell.evaluations)
+    plain = _rivals(cell, states, cell.evaluations, rivals)
     best = _best(plain)
     return {
         "cell": vars(cell),
@@ -158,6 +164,8 @@ def _measured(
     correction: Correction,
     run: tuple[Solution, NonFiniteStateError | None],
     beside: EnergyRows | None,
+    *,
+    rivals: Sequence[str],
 ) -> dict[str, Any]:
     table = getattr(correction, "table", None)
     price = {} if table is None else {"price": table.evaluations, "kept": not table.note}
@@ -170,8 +178,8 @@ def _measured(
         budget = cell.evaluations + math.ceil(extra - 1e-9)
         out["equal"] = _plain(cell, len(own.start), budget)
         if extra <= AFFORDABLE:
-            rivals = _rivals(cell, len(own.start), budget)
-            out["equal_best"] = rivals[_best(rivals)]
+            plain = _rivals(cell, len(own.start), budget, rivals)
+            out["equal_best"] = plain[_best(plain)]
     return out
 
 
@@ -180,9 +188,11 @@ def _judged(own: Arena, plan: Plan) -> Arena:
     return replace(own, ends=None) if noises(plan) else own
 
 
-def _rivals(cell: Cell, states: int, budget: int) -> dict[str, dict[str, Any]]:
-    """Return every plain solver's distances on the cell's path and a budget."""
-    solvers = dict.fromkeys((*SOLVERS, cell.solver))
+def _rivals(
+    cell: Cell, states: int, budget: int, rivals: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the plain solvers' distances on the cell's path and a budget."""
+    solvers = dict.fromkeys((*rivals, cell.solver))
     return {name: _plain(replace(cell, solver=name), states, budget) for name in solvers}
 
 

@@ -1,13 +1,20 @@
-"""A small ledger, judged in a second, its hostile twin, and one picture."""
+"""A small ledger of claims on fewer cases, its hostile twin, and one picture."""
 
 from __future__ import annotations
 
 import base64
 from typing import Any
 
-from steinlab.verification.ledger import run
+import pytest
 
-LEDGER: dict[str, Any] = run(["lipschitz-bound", "third-order-as-published", "solver-equivalences"])
+from steinlab.verification.ledger import run
+from tests.steinlab.claims.small import shrink
+
+with pytest.MonkeyPatch.context() as _patch:
+    shrink(_patch)
+    LEDGER: dict[str, Any] = run(
+        ["lipschitz-bound", "third-order-as-published", "solver-equivalences"]
+    )
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

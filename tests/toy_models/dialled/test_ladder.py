@@ -12,22 +12,28 @@ from steinlab.claims.error_bounds.perturbation import (
     coefficient_bound,
     state_bound,
 )
-from toy_models.dialled.ladder import KINDS, SIZES, climb
+from toy_models.dialled.ladder import KINDS, SIZES, STEPS, climb
 from toy_models.figures import perturbation_ladder
 
 RUNGS = (SIZES[0], 1e-3, SIZES[-1])
 
 
-@pytest.fixture(scope="module")
-def ladder():
-    return climb(RUNGS)
+FEW = STEPS[2:8:2]
+"""Of the nine steps one for each process and each level."""
+
+
+@pytest.fixture(scope="module", params=[FEW, pytest.param(STEPS, marks=pytest.mark.slow)], ids=len)
+def ladder(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toy_models.dialled.ladder.STEPS", request.param)
+        return climb(RUNGS)
 
 
 def test_it_holds_at_every_point(ladder):
     compared = ladder.compared()
     assert compared.decided.all()
     assert not compared.violated.any()
-    assert len(ladder.size) == len(KINDS) * 2 * 3 * 9 * len(RUNGS)
+    assert len(ladder.size) in [len(KINDS) * 2 * 3 * len(s) * len(RUNGS) for s in (FEW, STEPS)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,7 +65,7 @@ def test_the_deviation_is_linear_in_a_small_error(ladder):
     small, large = (ladder.size == size for size in RUNGS[:2])
     slope = ladder.deviation[large] / ladder.deviation[small]
     seen = ladder.deviation[small] > 1e3 * ladder.deviation_error[small]
-    assert seen.sum() > 150
+    assert seen.mean() > 0.5
     expected = ladder.error[large] / ladder.error[small]
     assert np.median(np.abs(slope / expected - 1)[seen]) < 0.01
 
