@@ -123,4 +123,4 @@ def jacobian(
             a, b = rates(y + part * h * a, slope + part * h * b, log + part * h)
             sums = [sums[0] + weight * a, sums[1] + weight * b]
         y, slope = y + h / 6 * sums[0], slope + h / 6 * sums[1]
-    return slope
+    return np.asarray(slope)

@@ -23,6 +23,9 @@ MODES = (
 NODES = 8
 """Gauss nodes per panel of an expectation."""
 
+NOTHING = 1e-18
+"""Weights that are left out: the far tails."""
+
 
 @dataclass(frozen=True)
 class TwoModes(SingleCase):
@@ -40,6 +43,11 @@ class TwoModes(SingleCase):
         variances = np.array([self.first, self.second]) ** 2
         return GaussianMixture(np.array([self.weight, 1 - self.weight]), means, variances)
 
+    def at(self, level: NoiseLevel, deviations: float) -> np.ndarray:
+        """Return one state ``(1,)``, so many deviations of the law at a level from its mean."""
+        spread = level.alpha**2 * float(self.law.variance()) + level.sigma**2
+        return np.array([deviations * np.sqrt(spread)])
+
 
 def on_flow(t: float) -> NoiseLevel:
     """Return the level of rectified flow at time ``t``: 1 is noise, 0 data."""
@@ -56,4 +64,6 @@ def rule(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes ``(N,)`` and weights of expectations under a law on the line at a level."""
     x, weights = composite_rule(mixture_breaks(law, level), nodes)
-    return x, weights * np.exp(np.asarray(law.log_prob(x[:, None], level)))
+    weights = weights * np.exp(np.asarray(law.log_prob(x[:, None], level)))
+    kept = weights > NOTHING
+    return x[kept], weights[kept]

@@ -61,7 +61,7 @@ def ends(case: TwoModes, steps: int, state: float | None = None) -> Ends:
     law, grid = case.law, make_grid("edm", "karras", steps, final_zero=False)
     model, (x, weights) = fixed_point(law, grid), rule(law, grid[0])
     if state is not None:
-        x, weights = np.array([state * float(np.sqrt(weights @ x**2))]), np.ones(1)
+        x, weights = case.at(grid[0], state), np.ones(1)
     cd = solve(law, x[:, None], grid, "euler").state[:, 0]
     flow, whole = moved(law, x, grid[0], grid[-1]), float(law.variance()) + grid[-1].sigma ** 2
     return Ends(model.ends(x), np.asarray(cd), flow, weights, whole, model.lost)
@@ -108,9 +108,10 @@ TWO = Ranges(Trained, {"steps": LEVELS}, (*MODES, STATE), seeded=False)
 @cache
 def errors(steps: int) -> tuple[float, float, float, float]:
     """Return errors of CT and CD against the flow, root mean square, and their shares of spread."""
-    data, both = ends(EXAMPLE, steps), lambda of: (float(np.sqrt(of(e))) for e in data[:2])
-    ct, cd = both(lambda e: data.weights @ (e - data.flow) ** 2)
-    return (ct, cd, *both(lambda e: spread(data, e) / data.whole))
+    data = ends(EXAMPLE, steps)
+    ct, cd = (float(np.sqrt(data.weights @ (e - data.flow) ** 2)) for e in (data.ct, data.cd))
+    kept = (float(np.sqrt(spread(data, e) / data.whole)) for e in (data.ct, data.cd))
+    return ct, cd, next(kept), next(kept)
 
 
 def _numbers(results: Results) -> list[Number]:  # noqa: ARG001

@@ -58,8 +58,7 @@ def measure(case: Average) -> Known:
     """Take ``u`` from the exact flow, and its derivatives from the distribution functions."""
     law, t = case.law, case.time
     r, level = case.part * t, on_flow(t)
-    scale = float(np.sqrt((1 - t) ** 2 * law.variance() + t**2))
-    z = np.array([case.state * scale])
+    z = case.at(level, case.state)
     phi = moved(law, z, level, on_flow(r))
     v = float((z - law(z, level))[0] / t)
     logs = [float(np.asarray(law.log_prob(x[:, None], at))[0]) for x, at in

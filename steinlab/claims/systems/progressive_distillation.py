@@ -66,8 +66,7 @@ def measure(case: Rounds) -> Measured:
     solver = get_solver(f"distilled@{case.parts}", process)
     assert isinstance(solver, Student)
     levels = solver.levels(s, t)
-    spread = np.sqrt(s.alpha**2 * law.variance() + s.sigma**2)
-    start = np.array([[case.state * float(spread)]])
+    start = case.at(s, case.state)[None]
     end = float(solve(law, start, levels, "euler").state[0, 0])
     # each round divides by beta and each step multiplies by it
     worst = max(

@@ -30,8 +30,11 @@ from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
 EQUALITY, COSTS = "equality", "convex costs"
-TIMES = (10, 13)
+TIMES = (9, 12)
 """Gauss nodes in time of the coarser integral, which shows the error, and of the finer."""
+
+FEW = 5
+"""Gauss nodes per panel in space: their error is below the one in time."""
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "exponential": lambda d: np.exp(0.1 * d),
@@ -62,7 +65,7 @@ class Measured(NamedTuple):
 
 def measure(case: Costed) -> Measured:
     """Integrate over data and time: the flow leads each state of the data up to noise."""
-    law, (ends, weights) = case.law, rule(case.law, DATA)
+    law, (ends, weights) = case.law, rule(case.law, DATA, FEW)
     way = moved(law, ends, DATA, NOISE) - ends
     found = [_integrals(law, ends, weights, way, n) for n in TIMES]
     before, after = 1 + float(law.second_moment()), float(weights @ way**2)
@@ -96,21 +99,31 @@ def compare(data: Measured, formula: Formula) -> Comparison:
     return single(data.before - data.after, formula(data), data.error)
 
 
-def measure_cost(case: Costed) -> tuple[float, float, float]:
-    """Return the mean cost after and before, and the error of the rule."""
+class Cost(NamedTuple):
+    """A mean cost after and before, the rule's error, and what is left of the square cost."""
+
+    after: float
+    before: float
+    error: float
+    left: float
+
+
+def measure_cost(case: Costed) -> Cost:
+    """Integrate with two rules."""
     law, of, found = case.law, FUNCTIONS[case.cost], []
-    for nodes in (6, 10):
+    for nodes in (FEW, 8):
         ends, weights = rule(law, DATA, nodes)
-        after = weights @ of(moved(law, ends, DATA, NOISE) - ends)
+        way = moved(law, ends, DATA, NOISE) - ends
+        after, left = weights @ of(way), weights @ way**2 / (1 + law.second_moment())
         minus, weights = rule(law, NoiseLevel(1.0, 1.0), nodes)  # X_0 - X_1
         found.append((float(after), float(weights @ of(-minus))))
     error = 2 * float(np.abs(np.diff(found, axis=0)).max()) + 1e-10 * abs(found[1][1])
-    return (*found[1], error)
+    return Cost(*found[1], error, float(left))
 
 
-def compare_cost(data: tuple[float, float, float], formula: Formula) -> Comparison:  # noqa: ARG001
+def compare_cost(data: Cost, formula: Formula) -> Comparison:  # noqa: ARG001
     """Bound the cost after by the cost before."""
-    return single(*data, upper=True, sampled=True)
+    return single(data.after, data.before, data.error, upper=True, sampled=True)
 
 
 CONVEX = tuple(FUNCTIONS)[:-1]
@@ -119,14 +132,13 @@ KINDS = Ranges(Costed, {"cost": CONVEX}, MODES, seeded=False)
 
 
 def _numbers(results: Results) -> list[Number]:
-    data = results[EQUALITY].data
-    share = [d.crossings / (d.before - d.after) for d in data]
+    share = [d.crossings / (d.before - d.after) for d in results[EQUALITY].data]
+    left = [d.left for d in results[COSTS].data]
     return [
         Number("largest departure from the equality", results[EQUALITY].comparison.excess.max()),
-        Number("of the cost saved, by crossings, median", np.median(share), unit="%", key="share"),
-        Number("cost left, median", np.median([d.after / d.before for d in data]), unit="%",
-               key="left"),
-    ]  # fmt: skip
+        Number("of the square cost saved, by crossings", np.mean(share), unit="%"),
+        Number("square cost left, median over laws", np.median(left), unit="%", key="left"),
+    ]
 
 
 CLAIM = Claim(
@@ -144,7 +156,7 @@ CLAIM = Claim(
     owner="peer",
     conditions=("the exact velocity", "a cost that is convex in the difference"),
     formula=lambda d: d.straightness + d.crossings,
-    checks=(LAWS.check(EQUALITY, 3, measure, compare),
+    checks=(LAWS.check(EQUALITY, 2, measure, compare),
             KINDS.check(COSTS, 8, measure_cost, compare_cost)),
     controls=(
         NegativeControl("crossings alone", lambda d: d.crossings, (EQUALITY,)),

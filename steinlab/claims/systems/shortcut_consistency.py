@@ -64,12 +64,6 @@ class Measured(NamedTuple):
     rounding: float
 
 
-def _state(case: Shortcut) -> np.ndarray:
-    """Return the state, told in deviations of the law at its time."""
-    spread = math.sqrt((1 - case.top) ** 2 * float(case.law.variance()) + case.top**2)
-    return np.array([case.state * spread])
-
-
 def displacement(case: Shortcut, clip: float = math.inf) -> Direction:
     """Return the exact flow's direction, from states inside the step clipped, if told to."""
 
@@ -82,7 +76,7 @@ def displacement(case: Shortcut, clip: float = math.inf) -> Direction:
 
 def measure(case: Shortcut, clip: float = math.inf) -> Measured:
     """Follow the flow over the whole step; the parts are two halves."""
-    x = _state(case)
+    x = case.at(on_flow(case.top), case.state)
     wanted = displacement(case)(x, case.top, case.top)
     slack = 64 * ROUNDING * EPS * (1 + abs(x[0]) + case.apart) / case.top
     return Measured(float(wanted[0]), displacement(case, clip), x, case, slack)
@@ -90,7 +84,8 @@ def measure(case: Shortcut, clip: float = math.inf) -> Measured:
 
 def measure_run(case: Shortcut) -> Measured:
     """Run Euler on the base grid, a solver's run; the doubling starts from the velocity."""
-    x, grid = _state(case), [on_flow(t) for t in np.linspace(case.top, 0, case.parts + 1)]
+    grid = [on_flow(t) for t in np.linspace(case.top, 0, case.parts + 1)]
+    x = case.at(grid[0], case.state)
     end = solve(case.law, x[:, None], grid, "euler").state[:, 0]
 
     def velocity(x: np.ndarray, t: float, d: float) -> np.ndarray:  # noqa: ARG001
