@@ -225,6 +225,16 @@ MUTANTS = [
      "- xp.sum(u * v", "- 0.5 * xp.sum(u * v"),
     ("pas-directions", "shared coordinates", f"{SYSTEMS}.pas_directions", "Trajectories.step",
      "QUANTILES, self.size)", "QUANTILES, 4)"),
+    ("frechet-bias", "on the line", f"{SYSTEMS}.frechet_bias", "bias", "s.sum() / 4",
+     "s.sum() / 5"),
+    ("frechet-bias", "in several dimensions", "steinlab.metrics", "Moments.to", "- 2 * shared",
+     "- 2.0001 * shared"),
+    ("frechet-bias", "energy distance", "steinlab.metrics", "mean_within", "(len(x) - 1)",
+     "len(x)"),
+    ("patch-locality", "independent patches", "analytic.composed", "Product.parts", "end - law.dim",
+     "max(0, end - law.dim - 1)"),
+    ("patch-locality", "excess loss", f"{SYSTEMS}.patch_locality", "measure_excess",
+     "(1 - w) ** 2", "(1 - w)"),
 ]  # fmt: skip
 
 
