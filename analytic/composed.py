@@ -44,7 +44,7 @@ class Product(ExactDenoiser):
     @property
     def smallest_variance(self) -> float:
         """Smallest of any patch."""
-        return min(law.smallest_variance for law in self.laws)
+        return float(min(law.smallest_variance for law in self.laws))
 
     def parts(self, x: Array) -> list[Array]:
         """Return the patches of states ``(..., d)``."""

@@ -231,10 +231,14 @@ MUTANTS = [
      "- 2.0001 * shared"),
     ("frechet-bias", "energy distance", "steinlab.metrics", "mean_within", "(len(x) - 1)",
      "len(x)"),
-    ("patch-locality", "independent patches", "analytic.composed", "Product.parts", "end - law.dim",
-     "max(0, end - law.dim - 1)"),
+    ("patch-locality", "independent patches", "analytic.composed", "Product.denoise",
+     "denoise\", level", "denoise\", NoiseLevel(level.alpha, 1.001 * level.sigma)"),
     ("patch-locality", "excess loss", f"{SYSTEMS}.patch_locality", "measure_excess",
      "(1 - w) ** 2", "(1 - w)"),
+    ("latent-decoder", "lengths kept", "analytic.composed", "Embedded.denoise", "self.encode(x)",
+     "1.0001 * self.encode(x)"),
+    ("latent-decoder", "Euler in EDM", f"{SYSTEMS}.latent_decoder", "measure", "else law(z, s)",
+     "else law(1.0001 * z, s)"),
 ]  # fmt: skip
 
 
