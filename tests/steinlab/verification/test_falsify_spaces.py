@@ -75,7 +75,7 @@ CONTROLS = [
     ("integration-error", "gamma = 1.5 instead of the rule, cell by cell", 16),
     ("integration-error-decomposition", "denoiser's part dropped", 2),
     ("inversion", "no gain of even orders", 16),
-    ("latent-decoder", "1 % more of one latent", 8),
+    ("latent-decoder", "1 % more of one", 8),
     ("law-scalar", "the plain step", 8),
     ("linear-family", "newest number off by 1e-6", 4),
     ("mean-value-direction", "s the geometric middle", 4),
