@@ -700,19 +700,19 @@ def _paired_energy(found: Samples) -> Estimate | None:
     return energy_distance_of_pairs(*(states[:PAIRED] for states in found.pairs))
 
 
-@metric("frechet", "Frechet distance")
+@metric("frechet", "Frechet")
 def _frechet(found: Samples) -> Estimate | None:
     """Of the states themselves: mean and covariance, biased upward."""
     return found.frechet and Estimate(found.frechet.value, found.frechet.error)
 
 
-@metric("frechet_infinity", "Frechet distance, extrapolated")
+@metric("frechet_infinity", "Frechet, n = inf")
 def _frechet_infinity(found: Samples) -> Estimate | None:
     """The same by a line in ``1/n``, without the bias."""
     return found.frechet and Estimate(found.frechet.extrapolated, found.frechet.error)
 
 
-@metric("inception_score", "inception score")
+@metric("inception_score", "IS")
 def _inception(found: Samples) -> Estimate | None:
     """With the modes' responsibilities for a classifier."""
     modes = found.truth.modes

@@ -301,13 +301,15 @@ def test_neighbourhoods_tell_lost_modes_from_invented_ones() -> None:
 
 
 def test_neighbourhoods_by_hand() -> None:
-    """On the line: balls of radii 1, 1, 1, 2 about y, of 2.5, 2.5, 6 about x."""
-    x, y = np.array([[0.5], [3.0], [9.0]]), np.array([[0.0], [1.0], [2.0], [4.0]])
-    found = neighbourhoods(x, y, near=1, dense=1)
-    assert found.precision.value == pytest.approx(2 / 3)  # 9 lies in no ball
+    """On the line: balls about y of radii 1, 1, 1, 14 to the next, 2, 1, 2, 15 to the second."""
+    x, y = np.array([[0.5], [3.0], [31.0]]), np.array([[0.0], [1.0], [2.0], [16.0]])
+    found = neighbourhoods(x, y, near=1, dense=2)
+    assert found.precision.value == pytest.approx(2 / 3)  # 31 is 15 away from 16
+    assert neighbourhoods(y, x, near=1, dense=2).recall.value == found.precision.value
     assert found.recall.value == 1.0
-    assert found.density.value == pytest.approx((2 + 2 + 0) / 3)
-    assert found.coverage.value == 1.0
+    assert found.density.value == pytest.approx((3 + 2 + 1) / (3 * 2))
+    near = np.linspace(0.5, 0.7, 3)[:, None]
+    assert neighbourhoods(near, y, near=1, dense=2).coverage.value == 0.75
 
 
 def test_the_measures_of_pictures_have_names() -> None:

@@ -68,13 +68,19 @@ CONTROLS = [
     ("dpm-v3-order", "orders one lower", 4),
     ("epd-order", "three in series of order four", 4),
     ("flow-likelihood", "half the variance", 4),
+<<<<<<< HEAD
     ("gits-grid", "a quarter of Karras's error", 4),
+=======
+    ("frechet-bias", "the mean's part alone", 4),
+    ("gits-grid", "half of Karras's error", 4),
+>>>>>>> meas
     ("guided-coefficient", "Tweedie with the guided denoiser", 8),
     ("hutchinson-estimator", "J for its symmetric part", 128),
     ("hutchinson-estimator", "half the variance", 32),
     ("integration-error", "gamma = 1.5 instead of the rule, cell by cell", 16),
     ("integration-error-decomposition", "denoiser's part dropped", 2),
     ("inversion", "no gain of even orders", 16),
+    ("latent-decoder", "1 % more of one", 8),
     ("law-scalar", "the plain step", 8),
     ("linear-family", "newest number off by 1e-6", 4),
     ("mean-value-direction", "s the geometric middle", 4),
@@ -82,6 +88,7 @@ CONTROLS = [
     ("multistep-hypothesis", "bias of the other sign", 96),
     ("one-step-coefficient", "1: a perfect map needs no correction", 8),
     ("oss-grid", "10 % less than the least", 4),
+    ("patch-locality", "1 % less", 4),
     ("per-class-coefficient", "weights p_c left out", 4),
     ("perturbation-bound", "1/alpha dropped", 64),
     ("perturbation-bound", "constant lowered by 10 %", 64),
