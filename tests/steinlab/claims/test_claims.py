@@ -239,16 +239,12 @@ MUTANTS = [
      "1 - 1 / alpha", "1 - alpha"),
     ("pas-directions", "the step in the span", "steinlab.solvers.principal", "Principal.basis",
      "- xp.sum(u * v", "- 0.5 * xp.sum(u * v"),
-<<<<<<< HEAD
     ("pas-directions", "shared coordinates", f"{SYSTEMS}.pas_directions", "Trajectories.lengths",
      "self.size / 2", "4 / 2"),
     ("pas-directions", "shared coordinates, one variance", f"{SYSTEMS}.pas_directions",
      "Trajectories.lengths", "vectors[0] ** 2", "abs(vectors[0])"),
     ("dpm-v3-order", "three outputs, corrector", "steinlab.solvers.dpm_v3", "coefficients",
      "(end, *(c - p", "(0.9 * end, *(c - p"),
-=======
-    ("pas-directions", "shared coordinates", f"{SYSTEMS}.pas_directions", "Trajectories.step",
-     "QUANTILES, self.size)", "QUANTILES, 4)"),
     ("frechet-bias", "on the line", f"{SYSTEMS}.frechet_bias", "bias", "s.sum() / 4",
      "s.sum() / 5"),
     ("frechet-bias", "in several dimensions", "steinlab.metrics", "Moments.to", "- 2 * shared",
@@ -263,7 +259,6 @@ MUTANTS = [
      "1.0001 * self.encode(x)"),
     ("latent-decoder", "Euler in EDM", f"{SYSTEMS}.latent_decoder", "measure", "else law(z, s)",
      "else law(1.0001 * z, s)"),
->>>>>>> meas
 ]  # fmt: skip
 
 

@@ -68,12 +68,8 @@ CONTROLS = [
     ("dpm-v3-order", "orders one lower", 4),
     ("epd-order", "three in series of order four", 4),
     ("flow-likelihood", "half the variance", 4),
-<<<<<<< HEAD
-    ("gits-grid", "a quarter of Karras's error", 4),
-=======
     ("frechet-bias", "the mean's part alone", 4),
-    ("gits-grid", "half of Karras's error", 4),
->>>>>>> meas
+    ("gits-grid", "a quarter of Karras's error", 4),
     ("guided-coefficient", "Tweedie with the guided denoiser", 8),
     ("hutchinson-estimator", "J for its symmetric part", 128),
     ("hutchinson-estimator", "half the variance", 32),
