@@ -150,7 +150,7 @@ FITTED = FIT | {"kind": "solver", "solver": "dc", "evaluations": 3.0, "ratios": 
 FITTED |= {"rows": [[1.0], [0.9], [1.1]]}
 LINEAR = FIT | {"kind": "linear-table", "spent": 3, "levels": LEVELS}
 LINEAR |= {"rows": [[0.5, 0.5], [0.5, 0.4, 0.1], [0.0, 0.8, 0.1, 0.1]]}
-CURVE = FIT | {"kind": "curve", "ratios": [80.0, 5.0, 1.0, 0.1], "w": [0.0, 0.2, 0.6, 1.0]}
+CURVE = FIT | {"kind": "curve", "ratios": [0.1, 1.0, 5.0, 80.0], "w": [1.0, 0.6, 0.2, 0.1]}
 RECORD = Path(__file__).parents[2] / "steinlab/experiments/tournament/results/gated.jsonl.gz"
 
 
