@@ -20,7 +20,12 @@ MOST, SHOWN = 12, 4
 
 
 class InputError(ValueError):
-    """Bad input, found where it is parsed; the command line answers with one line and exit 2."""
+    """Bad input, found where it is parsed; the command line answers with one line and exit 2.
+
+    ``file`` is the one that the message names because of what it holds.
+    """
+
+    file: str = ""
 
 
 class Interrupted(Exception):

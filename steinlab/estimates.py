@@ -69,8 +69,10 @@ def significant(value: float, error: float) -> str:
     --------
     >>> significant(2.0, 1e-9), significant(-0.123456, 0.002)
     ('2', '-0.1235')
+    >>> significant(0.5, math.inf), significant(math.nan, 1.0)
+    ('0.5', 'nan')
     """
-    if not (error > 0 and value) or not math.isfinite(value / error):
+    if not (0 < error < math.inf and value) or not math.isfinite(value / error):
         return f"{value:.15g}"
     digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2
     return f"{value:.{min(max(digits, 1), 15)}g}"

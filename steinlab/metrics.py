@@ -237,7 +237,9 @@ def _error_of_root(squares: np.ndarray, value: float) -> float:
     if value == 0:
         return 0.0
     n = len(squares)
-    return student(n) * float(squares.std(ddof=1)) / (2 * value * math.sqrt(n))
+    with np.errstate(over="ignore"):  # an infinite error is a true statement
+        deviation = float(squares.std(ddof=1))
+    return student(n) * deviation / (2 * value * math.sqrt(n))
 
 
 def _samples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

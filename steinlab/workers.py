@@ -3,6 +3,7 @@
 All three answer to :class:`concurrent.futures.Executor`; nothing else is asked of them.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -198,8 +200,14 @@ def _dask(scheduler: str) -> Iterator[Executor]:
             f"--scheduler must be the address of a Dask scheduler that answers, got {scheduler}: "
             f"{reason}"
         ) from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told below, in one line
     with client:
-        yield client.get_executor(pure=False)
+        try:
+            yield client.get_executor(pure=False)
+        except CancelledError:
+            raise InputError(
+                f"--scheduler must answer until all is done, got {scheduler}, which ended"
+            ) from None
 
 
 def completed(

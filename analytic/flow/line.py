@@ -106,7 +106,8 @@ def line_flow(
         end = target.split(y[:, None], left)
         rising = np.logaddexp(end.right_cdf, start.left_sf)
         falling = np.logaddexp(end.left_sf, start.right_cdf)
-        slope = np.exp(end.right_density - rising) + np.exp(end.left_density - falling)
+        with np.errstate(over="ignore"):  # where it is infinite the root finder bisects
+            slope = np.exp(end.right_density - rising) + np.exp(end.left_density - falling)
         return rising - falling, slope
 
     y = increasing_root(balance, *_bracket(source, target, column), unit=target.stds.min())
@@ -156,6 +157,7 @@ def increasing_root(
             newton = y - value / slope
         # a step that does not halve the one before is left to bisection
         usable = (newton >= low) & (newton <= high) & (2 * np.abs(newton - y) <= np.abs(step))
+        usable &= np.isfinite(slope)
         new = np.where(usable, newton, 0.5 * (low + high))
         new = np.where(value == 0, y, new)
         y, step = new, new - y

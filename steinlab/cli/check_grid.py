@@ -8,7 +8,7 @@ import typer
 
 from steinlab.cli.output import JsonOption, show, write_json
 from steinlab.errors import InputError, quote
-from steinlab.storage import check_target
+from steinlab.storage import check_target, in_file
 
 
 def check_grid(
@@ -50,9 +50,14 @@ def _numbers(given: list[str]) -> list[float]:
             values = json.loads(text)
         except (ValueError, RecursionError):
             values = text.replace(",", " ").split()
-        if not isinstance(values, list):
-            raise InputError(f"FILE must hold a list of numbers, got {quote(values)}")
-        given = [str(value) for value in values]
+        with in_file(file):
+            if not isinstance(values, list):
+                raise InputError(f"FILE must hold a list of numbers, got {quote(values)}")
+            return _levels([str(value) for value in values])
+    return _levels(given)
+
+
+def _levels(given: list[str]) -> list[float]:
     for i, value in enumerate(given):
         if not _is_number(value):
             raise InputError(f"level {i + 1} must be a number, got {quote(value)}")

@@ -60,6 +60,8 @@ def coefficient(  # noqa: PLR0917
     silent: ProgressOption = False,
 ) -> None:
     """Show gamma for one step of a solver by every route, each with its error."""
+    import numpy as np
+
     from steinlab.coefficient.routes import COUPLING, coefficients
     from steinlab.estimates import as_json
     from steinlab.experiments.specs.coefficient import CoefficientSpec
@@ -69,7 +71,8 @@ def coefficient(  # noqa: PLR0917
         spec = CoefficientSpec.from_json(read_json(spec_file))
     proved = _certified(spec) if certify else None
     coupled = COUPLING if spec.history else ALONE
-    with progress_bar(silent) as progress:
+    # what overflows comes out as no number, of unknown error
+    with progress_bar(silent) as progress, np.errstate(over="ignore", invalid="ignore"):
         found = coefficients(
             spec.law,
             spec.s,

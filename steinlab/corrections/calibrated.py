@@ -20,7 +20,7 @@ from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.errors import InputError, one_of
 from steinlab.solvers.loop import Taken
 from steinlab.solvers.step import Diagnostics, Step
-from steinlab.storage import sealed, write_json
+from steinlab.storage import in_file, sealed, write_json
 from steinlab.storage.schemas import read_stored
 
 VERSION = 1
@@ -117,7 +117,8 @@ class Table:
         """
         found = read_stored(file, "table", "table")
         del found["version"]
-        steps = tuple(map(_step, found.pop("steps")))
+        with in_file(file):
+            steps = tuple(map(_step, found.pop("steps")))
         known = {one.name: found[one.name] for one in fields(cls) if one.name in found}
         table = cls(steps=steps, **known)
         if model is not None:

@@ -72,7 +72,7 @@ from steinlab.solvers.base import (
 )
 from steinlab.solvers.euler import EULER
 from steinlab.solvers.scalars import has_signal
-from steinlab.storage import sealed, write_json
+from steinlab.storage import in_file, sealed, write_json
 from steinlab.storage.schemas import read_stored
 
 LEAST_FACTOR, MOST_FACTOR = 1 / 4, 3 / 2
@@ -137,7 +137,8 @@ class Curve:
         """
         found = read_stored(file, "curve", field)
         ratios, shares = (tuple(float(v) for v in found[key]) for key in ("ratios", "w"))
-        return cls(found["model"], found["states"], ratios, shares)
+        with in_file(file):
+            return cls(found["model"], found["states"], ratios, shares)
 
 
 class Seeing(OneEvaluation):

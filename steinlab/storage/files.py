@@ -31,12 +31,14 @@ def in_file(file: Path) -> Iterator[None]:
         yield
     except InputError as error:
         text, name = str(error), str(file)
-        if name in text:
+        if error.file or name in text:
             raise
         where = f", in {name if len(name) <= LONGEST_NAME else '...' + name[-LONGEST_NAME:]}"
         room = LONGEST_LINE - len(where)
         text = text if len(text) <= room else f"{text[: room - 3]}..."
-        raise InputError(text + where) from error
+        refusal = InputError(text + where)
+        refusal.file = name
+        raise refusal from error
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import mpmath
 import numpy as np
 import pytest
@@ -87,3 +89,23 @@ def test_single_precision_stays_finite(sigma: float) -> None:
     denoised, divergence, variance = EmpiricalMixture(rows).moments(state, level)
     np.testing.assert_allclose(denoised, [[0.3, 0.7]], rtol=1e-6)
     assert (divergence, variance) == (0, 0)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1e-8, 1e-20])
+@pytest.mark.parametrize("rows", [False, True])
+def test_states_that_require_gradients_are_answered_without_a_warning(
+    sigma: float, rows: bool
+) -> None:
+    torch = pytest.importorskip("torch")
+    points, level = [[-1.0, 0.0], [1.0, 0.5]], NoiseLevel(0.9, sigma)
+    mixture = GaussianMixture([0.4, 0.6], points, [0.04, 0.1])
+    law = EmpiricalMixture(np.array(points), 0.1) if rows else mixture
+    x = torch.tensor([[0.3, 0.2], [1.0, 0.4]], dtype=torch.float64, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = [law(x, level), law.divergence(x, level), law.log_prob(x, level)]
+        found += [law.score(x, level), law.jvp(x, level, torch.ones_like(x))]
+        for one in found:
+            (slope,) = torch.autograd.grad(one.sum(), x, retain_graph=True)
+            assert torch.isfinite(one).all()
+            assert torch.isfinite(slope).all()

@@ -1,4 +1,4 @@
-"""Workers that die, and workers whose parent dies."""
+"""Workers that die, workers whose parent dies, and a scheduler that ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 
 from steinlab import workers
 from steinlab.errors import InputError, warn
+from steinlab.verification.ledger import run
+from steinlab.verification.shards import Shards
 from steinlab.workers import (
     ATTEMPTS,
     THREAD_VARIABLES,
@@ -232,3 +235,52 @@ def test_no_worker_survives_its_parent(tmp_path: Path) -> None:
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left
+
+
+# --- a Dask scheduler that ends ------------------------------------------------------------------
+
+CLUSTER = """
+import time
+from distributed import LocalCluster
+if __name__ == "__main__":
+    options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with LocalCluster(n_workers=1, **options) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        time.sleep(600)
+"""
+CHEAP = ["third-order-as-published", "solver-equivalences"]
+
+
+@pytest.mark.slow
+def test_a_dask_scheduler_that_ends_is_one_line_and_what_is_done_is_kept(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    (tmp_path / "cluster.py").write_text(CLUSTER)
+    kept = tmp_path / "kept"
+    started = subprocess.Popen(
+        [sys.executable, "cluster.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert started.stdout
+    try:
+        address = started.stdout.readline().strip()
+
+        class Ending(Shards):
+            def put(self, unit: Any, report: Any) -> None:
+                super().put(unit, report)
+                os.killpg(started.pid, signal.SIGKILL)
+
+        with pytest.raises(
+            InputError, match=r"^--scheduler must answer until all is done, got tcp"
+        ):
+            run(CHEAP, scheduler=address, shards=Ending(kept))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+    shards = Shards(kept)
+    assert not run(CHEAP, shards=shards)["interrupted"]
+    assert shards.reused > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import platform
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from steinlab.errors import InputError, quote
 from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.measures import MEASURES, RIVAL
 from steinlab.storage import write_bytes
+from steinlab.storage.schemas import conforming
 
 VERSION, READABLE = 2, "1 or 2"
 
@@ -42,8 +44,10 @@ UNREADABLE = (
 )
 """What reading another file raises, or one that was cut or damaged."""
 
-NUMBERS = {float, int, type(None)}
-"""What a row of columns holds."""
+TEXT, WHOLE, FLAG, NUMBER = {str}, {int}, {bool}, {float, int}
+KNOWN = NUMBER | {type(None)}
+CELL = (*[TEXT] * 4, *[WHOLE] * 2)
+"""Types of what a cell is; those of other rows are :data:`KNOWN` or stand where they are read."""
 
 Played = Mapping[str, Any]
 
@@ -79,6 +83,7 @@ def read_record(file: Path, field: str = "--from") -> tuple[dict[str, Any], list
         head = json.loads(lines[0])
         if head["version"] not in (1, VERSION):
             raise ValueError(f"version {head['version']}")
+        conforming([head], "record")
         named = OLD_NAMES.get(head["version"], {})
         head["entrants"] = [named.get(name, name) for name in head["entrants"]]
         return head, [_unpacked(json.loads(line), head, named) for line in lines[1:]]
@@ -120,32 +125,41 @@ def _values(found: Mapping[str, Any]) -> list[Any]:
 def _unpacked(
     line: Mapping[str, Any], head: Mapping[str, Any], named: Mapping[str, str]
 ) -> dict[str, Any]:
-    cell = Cell(*line["cell"])
+    cell = Cell(*_typed(line["cell"], CELL))
     columns = head["columns"]
     rows = zip(head["entrants"], line["results"], strict=True)
     results = {name: _found(row, columns) for name, row in rows}
     for name, values in line["tables"].items():
-        results[named.get(name, name)] |= dict(zip(OF_TABLE, values, strict=True))
-    floor = _known(dict(zip(columns, _numbers(line["floor"]), strict=False)))
-    best = {"solver": line["best"][0], **_found(line["best"][1:], columns)}
+        table = _typed(values, (NUMBER, FLAG))
+        results[named.get(name, name)] |= dict(zip(OF_TABLE, table, strict=True))
+    floor = _known(dict(zip(columns, _typed(line["floor"]), strict=False)))
+    (solver,) = _typed(line["best"][:1], (TEXT,))
+    best = {"solver": solver, **_found(line["best"][1:], columns)}
     for found in (results["none"], *results.values(), best):
         missing = {"energy_distance", *floor} - found.keys()
         if missing and "stopped" not in found:
             raise ValueError(f"{cell.key} lacks {min(missing)}")
-    plain = line.get("plain", {}).items()
+    plain = {
+        name: _known(dict(zip(RIVAL, _typed(row, (KNOWN, KNOWN, TEXT | KNOWN)), strict=True)))
+        for name, row in line.get("plain", {}).items()
+    }
     return {
         "cell": vars(cell),
         "half": cell.half,
         "floor": floor,
         "best_plain": best,
-        "plain": {name: _known(dict(zip(RIVAL, row, strict=True))) for name, row in plain},
+        "plain": plain,
         "results": results,
     }
 
 
-def _numbers(row: Sequence[Any]) -> Sequence[float | None]:
-    if not {*map(type, row)} <= NUMBERS:
-        raise TypeError(f"{quote(row)} must hold numbers")
+def _typed(row: Sequence[Any], kinds: Sequence[set[Any]] | None = None) -> Sequence[Any]:
+    """Return a row whose values are of these types, by default known or unknown numbers."""
+    pairs = zip(row, kinds or [KNOWN] * len(row), strict=True)
+    if not all(type(one) in kind for one, kind in pairs):
+        raise TypeError(f"{quote(row)} must hold other values")
+    if not all(math.isfinite(one) for one in row if type(one) in NUMBER):
+        raise ValueError(f"{quote(row)} must hold finite numbers")
     return row
 
 
@@ -155,8 +169,11 @@ def _known(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _found(row: Sequence[Any], columns: Sequence[str]) -> dict[str, Any]:
     if len(row) == 1:
-        return {"stopped": row[0]}
-    out = _known(dict(zip(columns, _numbers(row[: len(columns)]), strict=False)))
+        return dict(zip(("stopped",), _typed(row, (TEXT,)), strict=True))
+    out = _known(dict(zip(columns, _typed(row[: len(columns)]), strict=False)))
     for key, value in zip(EQUAL, row[len(columns) :], strict=False):
-        out[key] = {"stopped": value} if value == "stopped" else {"energy_distance": value}
+        if value == "stopped":
+            out[key] = {"stopped": value}
+        else:
+            out[key] = dict(zip(("energy_distance",), _typed([value], [NUMBER]), strict=True))
     return out

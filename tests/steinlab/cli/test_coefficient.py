@@ -221,3 +221,17 @@ def test_levels_out_of_a_models_range_and_certificates_are_refused(spec_file, re
     assert line == "--certify: SPEC must hold data, got a model"
     with pytest.raises(InputError, match=r"must be in 0.02 to 20 for toy, got 30"):
         coefficients(toy_model(), NoiseLevel(1.0, 30.0), NoiseLevel(1.0, 1.0), EULER)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [("1e60", "1e60"), ("1e100", "1"), ("1e100", "1e100"), ("1", "1e-100")]
+)
+def test_what_overflows_is_no_number_of_unknown_error(mean, std, spec_file, tmp_path, capsys):
+    """Every mean and width that a SPEC may hold is answered, without a warning."""
+    data = {"weights": [0.5, 0.5], "means": [f"-{mean}", mean], "stds": [std, std]}
+    out = tmp_path / "found.json"
+    args = ("--samples", "64", "--json", str(out), "--no-progress")
+    assert main(["coefficient", spec_file({**STEP, "data": data}), *args]) == 0
+    assert capsys.readouterr().err == ""
+    gamma = json.loads(out.read_text())["gamma"]
+    assert all(one["value"] is not None or one["error"] is None for one in gamma.values())
