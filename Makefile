@@ -40,14 +40,9 @@ shuffled: setup
 floors:
 	PYTHON=$(PYTHON) .ci/floors
 
-# advisories and licences of what is installed here, by tools in an environment of their own
+# advisories and licences of what is installed here
 audit: setup
-	$(PYTHON) -m venv out/audit
-	out/audit/bin/python -m pip install --quiet "pip-audit>=2.7" "pip-licenses>=5"
-	$(BIN)/python -m pip list --format freeze --exclude-editable > out/installed.txt
-	out/audit/bin/pip-audit --no-deps --disable-pip -r out/installed.txt
-	out/audit/bin/pip-licenses --python $(BIN)/python --partial-match --ignore-packages steinlab \
-	  --fail-on "Affero;GPLv2;GPLv3"
+	PYTHON=$(PYTHON) .ci/audit
 
 test-full: setup
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --benchmark-disable

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analytic import NoiseLevel
+from analytic.levels import require_fit
 
 
 @pytest.mark.parametrize("alpha", [-0.5, 1.5, math.nan])
@@ -50,3 +51,10 @@ def test_noised_states_follow_the_forward_coupling() -> None:
     wide = stack.noised(np.zeros((3, 5, 2)), np.random.default_rng(0))
     assert wide.shape == (3, 5, 2)
     assert not wide[0].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 1), (1,), (4, 1), (5, 2)])
+def test_a_level_that_does_not_fit_the_states_is_refused(shape: tuple[int, ...]) -> None:
+    require_fit(NoiseLevel(1.0, np.ones((5, 1))), (5, 2))
+    with pytest.raises(ValueError, match=r"^sigma must be a number or .* for states .5, 2.*, got"):
+        require_fit(NoiseLevel(1.0, np.ones(shape)), (5, 2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from steinlab.verification.falsify import (
     spaces_of,
 )
 from steinlab.verification.falsify.attack import BRIEF, budget_of, describe, stored
+from steinlab.verification.falsify.shrink import _keeps
 from steinlab.verification.judge import examine, judged, rerun
 from steinlab.verification.ledger import load_claim, read_case, replay
 from steinlab.verification.outcome import FALSIFIER
@@ -164,6 +166,18 @@ def test_an_interrupted_search_continues_as_if_nothing_had_happened() -> None:
     for _ in rest.run(320):
         pass
     assert rest.to_json("s") == whole
+    for island in part["islands"]:
+        island["scores"]["score"][0] = None  # how a score without a number is stored
+    rest.restore(part, "s", "here")
+    for found in rest.islands:
+        assert found.scores is not None
+        assert found.scores.score[0] == -np.inf
+
+
+def test_a_case_as_near_to_a_bound_is_kept() -> None:
+    near, far = (SimpleNamespace(violated=False, score=score) for score in (1 - 1e-12, 0.5))
+    assert _keeps(near, near)  # type: ignore[arg-type]
+    assert not _keeps(far, near)  # type: ignore[arg-type]
 
 
 def test_the_ridge_that_the_falsifier_found_is_rounding() -> None:
