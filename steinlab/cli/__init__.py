@@ -22,7 +22,9 @@ import typer
 
 from steinlab.cli.advise import advise
 from steinlab.cli.calibrate import calibrate
+from steinlab.cli.certify import certify
 from steinlab.cli.check import check
+from steinlab.cli.check_certificate import check_certificate
 from steinlab.cli.check_grid import check_grid
 from steinlab.cli.coefficient import coefficient
 from steinlab.cli.compare import compare
@@ -56,8 +58,8 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str | None, Sequence[Callable[..., Any]]] = {
     None: (
-        *(verify, show, falsify, replay, coefficient, compare, advise, calibrate, sample),
         *(tournament, models, figures, report, export, check, check_grid, trace),
+        *(certify, check_certificate),
     ),
     "Upkeep of the pages": (pages, notebooks, comparison_table),
 }

@@ -34,10 +34,8 @@ Euler step, ``e = y - mu t`` and ``g = mu (t' - t)``, the residual is ``(1 - k)(
     gamma* = (k^2 (1 - W) - k G_1/2) / ((1 - k)(k^2 (1 - W) - k G_1 + G_2/4)),
 
 ``G_1 = E[g e]``, ``G_2 = E[g^2]`` over ``|Y|``. Both integrals are sums over cells, each enclosed by
-the value at its middle and the slopes on it. Beyond the last cell, at ``y``, ``g <= 2 mu r`` with
-``r = exp(-2 mu y)``, so the rest is at most ``4 (1 + mu)^2 r P^(1/2)``, ``P`` the mass there, and its
-slopes in ``mu`` and ``k`` at most ``612 (1 + mu)^6 r P^(1/2)/k^3``: all factors but ``r`` and the
-density are polynomials in ``y`` of degree two, and ``E(1 + |Y|)^4 <= 32 (1 + mu)^4``.
+a form linear in ``y`` about its middle. Beyond the last cell, at ``y``, ``g <= 2 mu r`` with
+``r = exp(-2 mu y)``, so the rest is at most ``4 (1 + mu)^2 r P^(1/2)``, ``P`` the mass there.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +44,19 @@ from typing import Any
 import numpy as np
 
 from analytic import GaussianMixture
-from analytic.certified.intervals import Interval, Jet, exp, mean_values, sqrt, square, tanh
+from analytic.certified.affine import (
+    SLIP,
+    Form,
+    bounds,
+    effects,
+    exp,
+    reciprocal,
+    sides,
+    smooth,
+    sqrt,
+    square,
+    tanh,
+)
 from steinlab.claims.continua import second
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import EULER, HEUN
@@ -67,155 +77,145 @@ THRESHOLD = Parameter.of("threshold", "what gamma* is compared with", "1", ("-1e
 NODES, DECAY = 184, 30.0
 """Nodes on either side of 0, and the exponent ``2 pi a / h`` of the trapezoid rule."""
 
-SLIP = 1e-12
+ROUNDING = 1e-12
 """Relative rounding of a sum of :data:`NODES` positive terms whose exponents stay below 100."""
 
 
-def trapezoid(mu: np.ndarray, powers: tuple[int, ...]) -> list[Interval]:
-    """Enclose ``int phi(y) sech(mu y)^n dy`` for doubles ``mu >= 0`` and powers ``n >= 1``."""
+def mean_sech(mu: np.ndarray, power: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``exp(-mu^2/2) int phi(y) sech(mu y)^n dy`` for ``n`` 1 or 3, and its error."""
     a = np.minimum(np.pi / 4 / np.maximum(mu, 1e-9), 2.0)
     h = 2 * np.pi * a / DECAY
-    y = h[..., None] * np.arange(NODES + 1)
-    f = np.exp(-0.5 * y * y) * (h[..., None] * np.where(np.arange(NODES + 1), 2, 1))
+    index = np.arange(NODES + 1)
+    y = h[..., None] * index
     decay = np.exp(-mu[..., None] * y)
-    sech = 2 * decay / (1 + decay * decay)
+    f = np.exp(-0.5 * y * y) * (2 * decay / (1 + decay * decay)) ** power
+    total = h * (f[..., 0] + 2 * f[..., 1:].sum(-1)) / np.sqrt(2 * np.pi)
     edge = y[..., -1]
     tail = np.minimum(np.exp(-0.5 * edge**2), 2 * decay[..., -1] / (mu + 1e-9))
-    out = []
-    for n in powers:
-        total = (f * sech**n).sum(-1) / np.sqrt(2 * np.pi)
-        moduli = np.exp(0.5 * a * a) / np.cos(mu * a) ** n
-        error = 2 * tail + 2.0001 * moduli * np.exp(-DECAY)
-        out.append(Interval(np.maximum(total * (1 - SLIP) - error, 0), total * (1 + SLIP) + error))
-    return out
+    moduli = np.exp(0.5 * a * a) / np.cos(mu * a) ** power
+    scale = np.exp(-0.5 * mu * mu)
+    return total * scale, (ROUNDING * total + 2 * tail + 2.0001 * moduli * np.exp(-DECAY)) * scale
 
 
-def tighter(x: Any, same: Any) -> Any:
-    """Return ``x`` within another enclosure of the same number."""
-    if isinstance(x, Jet):
-        return Jet(x.value.meet(same.value), x.slopes)
-    return x.meet(same)
+def posterior(mu: Form) -> Form:
+    """Enclose ``Q`` of ``mu >= 0``; ``|Q''| <= 2 (1 + mu^2) R + 4.8 mu exp(-mu^2/2)``.
+
+    ``R <= Q``, which is at most ``1/(1 + mu^2)``, a linear estimate's, and ``exp(-mu^2/2)``.
+    """
+    centre = np.abs(mu.centre)
+    value, error = mean_sech(centre, 1)
+    slope, slip = mean_sech(centre, 3)
+
+    def curve(low: Any, high: Any) -> Any:
+        low, high = np.maximum(low, 0), np.maximum(high, 0)
+        decay = np.exp(-0.5 * low * low)
+        size = np.minimum(1 / (1 + low * low), decay)
+        return 2.01 * (1 + high * high) * size + 4.81 * high * decay
+
+    r = mu.radius
+    steep = -2 * centre * slope
+    rest = np.abs(steep) * mu.rest + 0.5 * curve(centre - r, centre + r) * r * r
+    off = rest + error + 2 * centre * slip * r + 1e-300
+    return Form(value, [steep * part for part in mu.parts], off + SLIP * (value + abs(steep) * r))
 
 
-def posterior(mu: Any) -> Any:
-    """Enclose ``Q`` on intervals or jets of ``mu >= 0``."""
-    box = mu.value if isinstance(mu, Jet) else mu
-    low, high = (np.asarray(end, dtype=float) for end in (np.maximum(box.low, 0), box.high))
-    if not isinstance(mu, Jet):
-        return _falling(low, high, (1,))[0]
-    value, slope = _falling(low, high, (1, 3))
-    return mu.through(value, -2 * Interval(low, high) * slope)
+def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[Form], list[Form]]:
+    """Return the forms of ``N - tau P`` and of ``P`` of a VP Euler step."""
+    n2, m2, rate = square(noise), square(0.5 * separation), reciprocal(noise)
+    root, steps, drop = sqrt(1 + n2), reciprocal(k), 1 - square(k)
+    inverse2 = 1 + (square(steps) - 1) / (1 + n2)
+    inverse = sqrt(inverse2)
+    kappa, a = reciprocal(inverse), sqrt(1 + drop / (square(rate) + square(k)))
+    x1, x2, x3 = 1 - kappa, a - 1, (1 - k) * a
+    b1 = (1 + k) / (inverse2 + inverse)
+    b2 = (1 + k) / inverse2 / (1 + a) * m2
+    b3 = kappa * k * m2 * (1 + square(rate))
+    mu = 0.5 * separation * rate
+    mu2, q = square(mu), posterior(mu)
+    last, both = root - threshold * x3, x1 + 2 * x2
+    near = b1 * (1 - threshold * x1) + b2 * (n2 / (1 + root) - threshold * x2) - b3 * last * q
+    far = b1 * (1 - threshold * x1 - (root - threshold * both) * mu2) - b2
+    power = b1 * x1 + b2 * x2 - b3 * x3 * q
+    apart = b1 * (x1 - both * mu2) + b3 * x3 * (1 - q)
+    return [near, far + b3 * last * (1 - q)], [power, apart]
 
 
-def _falling(low: np.ndarray, high: np.ndarray, powers: tuple[int, ...]) -> list[Interval]:
-    """Enclose ``exp(-mu^2/2) int phi sech^n``, which falls in ``mu``, between two ends."""
-    top = np.exp(-0.5 * low**2) * (1 + SLIP)
-    bottom = np.exp(-0.5 * high**2) * (1 - SLIP)
-    pairs = zip(trapezoid(low, powers), trapezoid(high, powers), strict=True)
-    return [
-        Interval(last.low * bottom, np.minimum(first.high * top + 1e-300, 1))
-        for first, last in pairs
-    ]
+Parts = Callable[..., tuple[list[Form], list[Form]]]
 
 
-def vp_euler(low: np.ndarray, high: np.ndarray) -> Enclosed:
-    """Enclose ``gamma* - threshold`` of a VP Euler step."""
+def over_power(parts: Parts) -> Callable[[np.ndarray, np.ndarray], Enclosed]:
+    """Return the evaluator of a margin over a power > 0; each has several forms."""
 
-    def parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[Any, ...]:
-        n2, m2 = square(noise), square(0.5 * separation)
-        root, drop = sqrt(1 + n2), 1 - square(k)
-        less = drop / (1 + square(k) * n2)
-        kappa, a = sqrt(1 - less), sqrt(1 + drop / (1 / n2 + square(k)))
-        x1, x2, x3 = tighter(1 - kappa, less / (1 + kappa)), a - 1, (1 - k) * a
-        inverse = 1 / kappa
-        b1 = (1 + k) / (square(inverse) + inverse)
-        b2 = (1 + k) * square(kappa) / (1 + a) * m2
-        b3 = kappa * k * m2 * (1 + 1 / n2)
-        q = posterior(0.5 * separation / noise)
-        last, both = root - threshold * x3, x1 + 2 * x2
-        near = b1 * (1 - threshold * x1) + b2 * (n2 / (1 + root) - threshold * x2) - b3 * last * q
-        far = b1 * (1 - threshold * x1 - (root - threshold * both) * m2 / n2) - b2
-        far = far + b3 * last * (1 - q)
-        power = b1 * x1 + b2 * x2 - b3 * x3 * q
-        apart = b1 * (x1 - both * m2 / n2) + b3 * x3 * (1 - q)
-        return near, far, power, apart
+    def evaluate(low: np.ndarray, high: np.ndarray) -> Enclosed:
+        margins, powers = parts(*sides(low, high))
+        least, most = shared(margins)
+        small, large = shared(powers)
+        small = np.fmax(small, 1e-300)
+        lower = np.where(least > 0, least / large, least / small)
+        upper = np.where(most > 0, most / small, most / large)
+        left, found = ~((least > 0) | (most < 0)), np.zeros(low.shape)
+        found[left] = effects(radius, low[left], high[left])
+        return Enclosed(lower - SLIP * np.abs(lower), upper + SLIP * np.abs(upper), found)
 
-    return over_power(parts, low, high)
+    def radius(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        return np.fmin.reduce([one.radius for one in parts(*sides(low, high))[0]])
+
+    return evaluate
 
 
-def over_power(
-    parts: Callable[..., tuple[Any, ...]], low: np.ndarray, high: np.ndarray
-) -> Enclosed:
-    """Enclose a margin over a power > 0: of each there are two forms, one after the other."""
-    (near, first), (far, last), (power, _), (apart, _) = mean_values(parts, low, high)
-    below = power.meet(apart)
-    found = near.meet(far) / Interval(np.maximum(below.low, 1e-300), below.high)
-    effects = np.where((near.width < far.width)[:, None], first, last)
-    return Enclosed(found.low, found.high, effects)
+def shared(forms: list[Form]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds that several forms of one number share."""
+    found = [bounds(one) for one in forms]
+    lows, highs = zip(*found, strict=True)
+    return np.fmax.reduce(lows), np.fmin.reduce(highs)
 
 
 CELLS = 128
 """Cells of an integral over states, narrow at 0, where the step folds them."""
 
 
-def folded(mu: Interval, k: Interval, y: Interval, names: int) -> tuple[Jet, Jet]:
-    """Return ``w g e`` and ``w g^2`` on cells, with slopes in ``y`` and, of three, ``mu, k``."""
-    zero, one = Interval(0.0), Interval(1.0)
-    units = [[one if i == j else zero for j in range(names)] for i in range(names)]
-    x, m, r = (
-        Jet(value, units[i] if i < names else [zero] * names) for i, value in enumerate((y, mu, k))
-    )
-    theta = m * x
-    t = tanh(theta)
-    after = theta / r + (1 - r) / square(r) * square(m) * t
-    g, e = m * (tanh(after) - t), x - m * t
-    weight = exp(-0.5 * square(x - m)) + exp(-0.5 * square(x + m))
-    weighted = weight * g * (1 / np.sqrt(2 * np.pi))
-    return weighted * e, weighted * g
-
-
-def fold_integrals(mu: Any, k: Any) -> tuple[Any, Any]:
-    """Enclose ``G_1`` and ``G_2`` on intervals or jets of ``mu >= 0`` and ``k``."""
-    jets = isinstance(mu, Jet)
-    m, r = (mu.value, k.value) if jets else (mu, k)
-    low, high = np.maximum(m.low, 0), m.high
+def fold_integrals(mu: Form, k: Form) -> tuple[Form, Form]:
+    """Enclose ``G_1`` and ``G_2``: a cell's integral is its width times the form less its ``y``."""
+    r = mu.radius
+    low, high = np.maximum(mu.centre - r, 0), np.maximum(mu.centre + r, 0)
     last = np.minimum(high + 10, 25 / np.maximum(low, 1e-9))
     y = last[:, None] * (np.arange(CELLS + 1) / CELLS) ** 3
-    a, b = y[:, :-1], y[:, 1:]
-    middle, side = 0.5 * (a + b), Interval(b) - Interval(a)
-    m2, r2 = (Interval(value.low[:, None], value.high[:, None]) for value in (m, r))
-    m2 = Interval(np.maximum(m2.low, 0), m2.high)
-    over = folded(m2, r2, Interval(a, b), 3 if jets else 1)
-    there = folded(m2, r2, Interval(middle), 1)
+    middle, half = 0.5 * (y[:, :-1] + y[:, 1:]), 0.5 * (y[:, 1:] - y[:, :-1])
+    m, ratio = (_on_cells(form) for form in (mu, k))
+    x = Form(middle, [*[0.0] * len(mu.parts), half * (1 + SLIP)])
+    theta = m * x
+    t = tanh(theta)
+    after = theta / ratio + (1 - ratio) / square(ratio) * square(m) * t
+    g, e = m * (tanh(after) - t), x - m * t
+    weight = (exp(-0.5 * square(x - m)) + exp(-0.5 * square(x + m))) * (1 / np.sqrt(2 * np.pi))
     beyond = np.exp(-0.25 * np.maximum(last - high, 0) ** 2 - 2 * low * last)
-    tail, steep = 4 * (1 + high) ** 2 * beyond, 612 * (1 + high) ** 6 / r.low**3 * beyond
-    out = []
-    for part, centre in zip(over, there, strict=True):
-        slope = part.slopes[0]
-        off = slope.width * side.high**2 / 8 * (1 + 1e-9)
-        off = off + 1e-15 * np.maximum(np.abs(slope.low), np.abs(slope.high)) * side.high * b
-        cells = (side * part.value).meet(side * centre.value + Interval(-off, off))
-        value = cells.sum() + Interval(-tail - 1e-300, tail + 1e-300)
-        if jets:
-            grown = [(side * one).sum() + Interval(-steep, steep) for one in part.slopes[1:]]
-            pairs = zip(mu.slopes, k.slopes, strict=True)
-            value = Jet(value, [grown[0] * p + grown[1] * q for p, q in pairs])
-        out.append(value)
-    return out[0], out[1]
+    tail = 4 * (1 + high) ** 2 * beyond + 1e-300
+    first, second_ = (_summed(weight * g * other, 2 * half, tail) for other in (e, g))
+    return first, second_
 
 
-def edm_heun(low: np.ndarray, high: np.ndarray) -> Enclosed:
-    """Enclose ``gamma* - threshold`` of an EDM Heun step."""
+def _on_cells(form: Form) -> Form:
+    """Return a form of boxes ``(B,)`` on their cells ``(B, C)``, with room for a part in ``y``."""
+    parts = [np.asarray(part)[..., None] for part in form.parts]
+    return Form(form.centre[:, None], [*parts, 0.0], np.asarray(form.rest)[..., None])
 
-    def parts(separation: Any, k: Any, threshold: Any) -> tuple[Any, ...]:
-        mu = 0.5 * separation
-        own = square(k) * (1 - square(mu) * posterior(mu))
-        first, last = fold_integrals(mu, k)
-        power = (1 - k) * (own - k * first + 0.25 * last)
-        margin = own - 0.5 * k * first - threshold * power
-        return margin, margin, power, power
 
-    return over_power(parts, low, high)
+def _summed(form: Form, width: np.ndarray, tail: np.ndarray) -> Form:
+    """Return the integral over cells: the part linear in ``y`` is odd about their middles."""
+    *parts, odd = form.parts
+    rest = form.rest + SLIP * (np.abs(form.centre) + form.radius + np.abs(odd))
+    size = (width * (np.abs(form.centre) + form.radius)).sum(-1) * CELLS * SLIP
+    made = [(width * part).sum(-1) for part in parts]
+    return Form((width * form.centre).sum(-1), made, (width * rest).sum(-1) + size + tail)
+
+
+def heun_parts(separation: Any, k: Any, threshold: Any) -> tuple[list[Form], list[Form]]:
+    """Return the forms of the margin and of the power of an EDM Heun step."""
+    mu = 0.5 * separation
+    own = square(k) * (1 - square(mu) * posterior(mu))
+    first, last = fold_integrals(mu, k)
+    power = (1 - k) * (own - k * first + 0.25 * last)
+    return [own - 0.5 * k * first - threshold * power], [power]
 
 
 def measure_vp(point: Mapping[str, float]) -> float:
@@ -238,23 +238,17 @@ def measured(process: Any, solver: Any, point: Mapping[str, float]) -> float:
     return float((mass * u * off).sum() / (mass * u * u).sum()) - point["threshold"]
 
 
-def _collapsed(low: np.ndarray, high: np.ndarray) -> Enclosed:
-    """Say that VP follows EDM's formula: ``gamma* >= 1/(1 - k)``, less one in a million."""
-    found = vp_euler(low, high)
-    ratio, threshold = (Interval(low[:, i], high[:, i]) for i in (2, 3))
-    value = Interval(found.lower, found.upper) + threshold - 0.999999 / (1 - ratio)
-    return Enclosed(value.low, value.high, found.effects)
-
-
 SAYS = "gamma* is above the threshold"
 FAILS = "gamma* is below the threshold"
 
-def _collapsed_heun(low: np.ndarray, high: np.ndarray) -> Enclosed:
-    """Say that Heun follows Euler's formula: ``gamma* >= 1/(1 - k)``, less one in a million."""
-    found = edm_heun(low, high)
-    ratio, threshold = (Interval(low[:, i], high[:, i]) for i in (1, 2))
-    value = Interval(found.lower, found.upper) + threshold - 0.999999 / (1 - ratio)
-    return Enclosed(value.low, value.high, found.effects)
+def collapsed(parts: Parts) -> Control:
+    """Say that Euler's formula in EDM holds here too, less one in a million."""
+
+    def at_it(*sides_: Form) -> tuple[list[Form], list[Form]]:
+        *others, ratio, _ = sides_
+        return parts(*others, ratio, 0.999999 / (1 - ratio))
+
+    return Control("gamma* is at least 1/(1 - k), as of Euler in EDM", over_power(at_it))
 
 
 def measure_heun(point: Mapping[str, float]) -> float:
@@ -269,10 +263,10 @@ EDM_HEUN = Statement(
     fails=FAILS,
     latex=r"\gamma^* - \tau",
     parameters=(OVER_NOISE, RATIO, THRESHOLD),
-    evaluate=edm_heun,
+    evaluate=over_power(heun_parts),
     second=second.coefficient_edm_heun,
     measure=measure_heun,
-    controls=(Control("gamma* is at least 1/(1 - k), as of Euler", _collapsed_heun),),
+    controls=(collapsed(heun_parts),),
     claim="geometry-blindness",
 )
 VP_EULER = Statement(
@@ -282,9 +276,9 @@ VP_EULER = Statement(
     fails=FAILS,
     latex=r"\gamma^* - \tau,\quad \gamma^* = N / ((1-k) P)",
     parameters=(SEPARATION, NOISE, RATIO, THRESHOLD),
-    evaluate=vp_euler,
+    evaluate=over_power(vp_parts),
     second=second.coefficient_vp_euler,
     measure=measure_vp,
-    controls=(Control("gamma* is at least 1/(1 - k), as in EDM", _collapsed),),
+    controls=(collapsed(vp_parts),),
     claim="geometry-blindness",
 )

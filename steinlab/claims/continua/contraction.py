@@ -17,11 +17,10 @@ Heun, EDM. With ``J = S (1 - t^2)`` at the start and ``J' = (S/E^2) (1 - t'^2)``
     T' = E + (1 - E) J + c (J' (E + (1 - E) J) - J).
 
 It is linear in ``J in [0, S]`` and in ``J' in [0, S/E^2]``, so its values at the corners of that
-rectangle bound it from both sides. ``L_T`` is bounded from below by ``T'`` at the state that the
-Euler step puts on the ridge, ``t' = 0``, where ``J'`` is largest. In
-``y = alpha R x / sigma^2 + b`` the argument after the step is ``y' = y/E - (1/E - 1) b +
-(1/E)(1/E - 1) S tanh y``. At equal weights ``y = 0`` gives the upper corner itself: the edge is
-exact.
+rectangle bound it from both sides. From below ``L_T`` is bounded by ``T'`` where the Euler step leads
+to the ridge, ``J' = S/E^2``. With ``y = alpha R x / sigma^2 + b`` that state solves
+``y + (1/E - 1) S tanh y = (1 - E) b``, so ``|t| <= (1 - E) |b| / (1 + (1/E - 1) S)`` there, since
+``|tanh y| <= |y|``. At equal weights ``t = 0`` gives the upper corner itself: the edge is exact.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
-from analytic.certified.intervals import Interval, exp, log, mean_value, sqrt, square, tanh
+from analytic.certified.affine import Form, bounds, effects, exp, log, sides, sqrt, square
 from steinlab.claims.continua import second
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import EULER, HEUN
@@ -71,12 +70,14 @@ def slope(end: Any, j: Any, after: Any) -> Any:
 
 
 def _enclosed(function: Function, low: np.ndarray, high: np.ndarray) -> Enclosed:
-    value, effects = mean_value(function, low, high)
-    return Enclosed(value.low, value.high, effects)
+    def radius(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        return np.asarray(function(*sides(low, high)).radius)
+
+    return Enclosed(*bounds(function(*sides(low, high))), effects(radius, low, high))
 
 
 def plain(function: Function) -> Callable[[np.ndarray, np.ndarray], Enclosed]:
-    """Return the evaluator of a function that needs nothing but its slopes."""
+    """Return the evaluator of a function of forms."""
     return lambda low, high: _enclosed(function, low, high)
 
 
@@ -84,46 +85,26 @@ def heun(low: np.ndarray, high: np.ndarray) -> Enclosed:
     """Enclose ``1 - L_T`` of Heun in EDM: the corners from above, the ridge from below."""
 
     def corner(first: float, after: float, sign: float) -> Function:
-        def value(separation: Any, step: Any, weight: Any) -> Any:  # noqa: ARG001
+        def value(separation: Form, step: Form, weight: Form) -> Form:  # noqa: ARG001
             end, s = exp(-step), _spread(separation)
             return 1 - sign * slope(end, first * s, after * s / square(end))
 
         return value
 
-    bounds = [corner(*which) for which in ((0, 1, 1), (1, 1, 1), (1, 0, -1))]
-    lower = [_enclosed(bound, low, high) for bound in bounds]
-    state = _ridge_state(low, high)
+    def on_ridge(bent: float) -> Function:
+        def value(separation: Form, step: Form, weight: Form) -> Form:
+            end, s = exp(-step), _spread(separation)
+            shift = 0.5 * log(weight / (1 - weight))
+            t2 = square((1 - end) * shift / (1 + (1 / end - 1) * s)) * bent
+            return 1 - slope(end, s * (1 - t2), s / square(end))
 
-    def on_ridge(separation: Any, step: Any, weight: Any) -> Any:
-        end, s = exp(-step), _spread(separation)
-        t, b = np.tanh(state), _shift(weight)
-        after = state / end - (1 / end - 1) * b + (1 / end) * (1 / end - 1) * s * t
-        there = s / square(end) * (1 - square(tanh(after)))
-        return 1 - slope(end, s * (1 - Interval(t) * t), there)
+        return value
 
-    upper = _enclosed(on_ridge, low, high)
+    lower = [_enclosed(corner(*which), low, high) for which in ((0, 1, 1), (1, 1, 1), (1, 0, -1))]
+    upper = [_enclosed(on_ridge(bent), low, high) for bent in (0.0, 1.0)]
     least = np.minimum.reduce([one.lower for one in lower])
-    return Enclosed(least, upper.upper, lower[1].effects + upper.effects)
-
-
-def _shift(weight: Any) -> Any:
-    return log(weight / (1 - weight)) * 0.5
-
-
-def _ridge_state(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return ``y`` about which the step from the boxes' centres leads to ``y' = 0``: any would do.
-
-    ``y + (1/E - 1) S tanh y`` increases in ``y``; the root lies between 0 and ``(1 - E) b``.
-    """
-    separation, step, weight = (0.5 * (low + high)).T
-    b = 0.5 * np.log(weight / (1 - weight))
-    pull, goal = np.expm1(step) * separation**2 / 4, -np.expm1(-step) * b
-    small, large = np.zeros_like(b), np.abs(goal)
-    for _ in range(60):
-        y = 0.5 * (small + large)
-        over = y + pull * np.tanh(y) > np.abs(goal)
-        small, large = np.where(over, small, y), np.where(over, y, large)
-    return np.sign(goal) * small
+    most = np.maximum.reduce([one.upper for one in upper])
+    return Enclosed(least, most, lower[1].effects + upper[1].effects)
 
 
 def measure(
@@ -175,10 +156,9 @@ def _vertical(function: Function) -> Control:
 
 
 def _heun_vertical(low: np.ndarray, high: np.ndarray) -> Enclosed:
-    found = heun(low, high)
-    side = 2 - Interval(low[:, 0], high[:, 0])
-    value = Interval(found.lower, found.upper) * side
-    return Enclosed(value.low, value.high, found.effects)
+    found, (least, most) = heun(low, high), (2 - high[:, 0], 2 - low[:, 0])
+    ends = [a * b for a in (found.lower, found.upper) for b in (least, most)]
+    return Enclosed(np.minimum.reduce(ends), np.maximum.reduce(ends), found.effects)
 
 
 def _stiff(separation: Any, step: Any) -> Any:

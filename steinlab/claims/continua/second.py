@@ -43,69 +43,170 @@ def contraction_vp_euler(separation: Ball, step: Ball, noise: Ball) -> Ball:
 
 
 def contraction_edm_heun(separation: Ball, step: Ball, weight: Ball) -> Ball:
-    """From the corners as polynomials in ``S = a^2/4`` with ``q = exp(h)``, and from a state."""
+    """From the corners as polynomials in ``S = a^2/4`` with ``q = exp(h)``, and from a state that leads to the ridge."""
     q = _monotone("exp", step)
     s, part = _square(separation) / 4, 1 - 1 / q
     second = 1 / q + s * part * (1 + (q * q - q) / 2) + s * s * part * part * q * q * q / 2
     first, low = 1 / q + s * part * q * q / 2, 1 / q + s * part * (1 - q / 2)
     least = (1 - first).min(1 - second).min(1 + low)
-    b = (weight / (1 - weight)).log() / 2
-    state = _arb(_ridge(float(s.mid()), float(step.mid()), float(b.mid())))
-    after = q * state - (q - 1) * (b - q * s * state.tanh())
-    j, there = s / _square(state.cosh()), s * q * q / _square(_even_cosh(after))
-    on_ridge = 1 / q + part * j + (q - 1) / 2 * (there * (1 / q + part * j) - j)
+    shift = (weight / (1 - weight)).log() / 2
+    t = part * shift / (1 + (q - 1) * s)
+    j = s - s * _arb(0).union(_square(t))  # where the Euler step leads to the ridge
+    on_ridge = 1 / q + (q - 1) / 2 * s * q + j * (part + (q - 1) / 2 * (s * q * q * part - 1))
     return least.lower().union((1 - on_ridge).upper())
 
 
-def _even_cosh(x: Ball) -> Ball:
-    return x.abs_lower().cosh().union(x.abs_upper().cosh())
-
-
-def _ridge(s: float, step: float, b: float) -> float:
-    """Return the state ``y`` that solves ``y + (q - 1) S tanh y = (1 - 1/q) b``: any would do."""
-    goal = -math.expm1(-step) * abs(b)
-    low, high = 0.0, goal
-    for _ in range(60):
-        y = (low + high) / 2
-        low, high = (low, y) if y + math.expm1(step) * s * math.tanh(y) > goal else (y, high)
-    return math.copysign(low, b)
-
-
 def coefficient_vp_euler(separation: Ball, noise: Ball, ratio: Ball, threshold: Ball) -> Ball:
-    """From the three scalars ``M``, ``V`` and ``d = 1`` of a first-order step, in VP."""
+    """From ``u = (1 - kappa) z - (a - kappa) D`` in ``z = x/alpha``, term by term."""
     m2, n2 = _square(separation) / 4, _square(noise)
-    alpha, after = 1 / (1 + n2).sqrt(), 1 / (1 + n2 * _square(ratio)).sqrt()
-    kappa = ratio * after / alpha
-    beta = after - kappa * alpha
-    v = m2 * _posterior(separation / noise / 2)
-    power, slack = alpha * alpha * (m2 + n2), 1 - kappa
-    u_x, u_star = slack * power - beta * alpha * m2, slack * alpha * m2 - beta * (m2 - v)
-    u_u = slack * slack * power - 2 * slack * beta * alpha * m2 + beta * beta * (m2 - v)
-    margin = u_x - u_star - threshold * u_u
-    if u_u > 0:
-        return margin / u_u
-    return margin / _arb(0).union(u_u.upper()) if not margin.contains(0) else _arb(math.nan)
+    less = (1 - _square(ratio)) / (1 + n2 * _square(ratio))
+    kappa, a, root = (1 - less).sqrt(), (1 + n2 * less).sqrt(), (1 + n2).sqrt()
+    one, two, three = less / (1 + kappa), n2 * less / (1 + a), a * (1 - ratio)
+    q = _posterior(separation / noise / 2)
+    mu2, big = m2 / n2, three * (root - threshold * three)
+    margin = one * (1 - threshold * one)
+    steep = two * (n2 / (1 + root) - threshold * two) * mu2
+    near = margin + steep - big * q * mu2
+    far = margin + (threshold * one * (one + 2 * two) - root * one - two) * mu2
+    margin = _both(near, far + big * (1 - q) * mu2)
+    power = one * one + (two * two - three * three * q) * mu2
+    other = one * one + (three * three * (1 - q) - one * (one + 2 * two)) * mu2
+    return _quotient(margin, _both(power, other))
+
+
+def _both(a: Ball, b: Ball) -> Ball:
+    """Return what two enclosures of one number share."""
+    return a.intersection(b) if a.is_finite() and b.is_finite() else a if a.is_finite() else b
+
+
+def _quotient(margin: Ball, power: Ball) -> Ball:
+    """Divide by a number > 0 whose ball may reach below."""
+    if not power > 0:
+        power = power.upper().union(_arb(0))
+        return _arb(math.nan) if margin.contains(0) else margin / power.upper() * _arb(1).union(_arb(2) ** 900)
+    return margin / power
 
 
 def _posterior(mu: Ball) -> Ball:
-    """``1 - E tanh(mu Y)``, ``Y ~ N(mu, 1)``: falls in ``mu``."""
-    return _one_minus_tanh(mu.lower().max(_arb(0))).union(_one_minus_tanh(mu.upper()))
+    """``Q = 1 - E tanh(mu Y)``, ``Y ~ N(mu, 1)``: falls in ``mu >= 0``, so its ends are enough."""
+    low, high = (_one_minus_tanh(end) for end in (mu.lower().max(_arb(0)), mu.upper()))
+    return low.union(high)
 
 
 def _one_minus_tanh(mu: Ball) -> Ball:
     """Trapezoid rule in ``z``, ``Y = mu + z``: ``|1 - tanh| <= 2/cos(mu a)`` within ``|Im z| < a``."""
-    from flint import arb
-
-    a = min(math.pi / 4 / max(float(mu.mid()), 1e-9), 2.0)
-    h, total = a * math.pi / 20, arb(0)
-    count = math.ceil(9.5 / h)
+    a = min(1.5 / max(float(mu), 1e-9), 2.0)
+    h, total = a * math.pi / 14, _arb(0)
+    count = math.ceil(8.5 / h)
     for j in range(-count, count + 1):
-        z = arb(j * h)
+        z = _arb(j * h)
         total += (-z * z / 2).exp() / (1 + (2 * mu * (mu + z)).exp())
-    slip = 2 * 2 * (a * a / 2 + 0.5) ** 0 * math.exp(a * a / 2) / 0.7 * math.exp(-40) * 1.01
-    value = total * h * 2 / (2 * arb.pi()).sqrt()
-    return value + arb(0, slip + 2e-20)
+    slip = _arb(4 * math.exp(a * a / 2 - 28) / 0.07 * 1.01 + 4e-17)
+    return total * h * 2 / (2 * _arb(math.pi)).sqrt() + slip.union(-slip)
+
+
+CELLS = 64
 
 
 def coefficient_edm_heun(separation: Ball, ratio: Ball, threshold: Ball) -> Ball:
-    return _arb(math.nan)
+    """From the residual ``v = e - g/(2k)``: ``E[v e]`` and ``E[v^2]`` less ``E[e^2]``, by cells."""
+    mu = separation / 2
+    top = float(mu.upper()) + 10
+    low = float(mu.lower())
+    last = min(top, 25 / low if low > 0 else top)
+    edges = [last * (j / CELLS) ** 3 for j in range(CELLS + 1)]
+    sums = [_arb(0), _arb(0)]
+    for a, b in zip(edges, edges[1:], strict=False):
+        for i, part in enumerate(_cell(mu, ratio, _arb(a), _arb(b))):
+            sums[i] += part
+    high = mu.upper()
+    rest = 4 * (1 + high) ** 2 * (-(((last - high).max(_arb(0))) ** 2) / 4 - 2 * mu.lower() * last).exp()
+    rest = (rest / ratio / ratio).upper()
+    cross, own = (part + rest.union(-rest) for part in sums)
+    power = 1 - _square(mu) * _posterior(mu)
+    return (power + cross) / ((1 - ratio) * (power + own)) - threshold
+
+
+def _cell(mu: Ball, k: Ball, a: Ball, b: Ball) -> list[Ball]:
+    """``b - a`` times the value at the middle, and ``(b - a)^3/12`` times half the curvature."""
+    from flint import arb_series
+
+    middle, side = (a + b) / 2, b - a
+    there, plain = _fold(mu, k, middle), _fold(mu, k, a.union(b))
+    try:
+        around = _fold(mu, k, arb_series([a.union(b), 1], prec=3))
+    except ValueError:  # a ball about a divisor reaches 0
+        return [side * rough for rough in plain]
+    out = []
+    for value, series, rough in zip(there, around, plain, strict=True):
+        curve = series.coeffs()[2] if len(series.coeffs()) > 2 else _arb(0)
+        out.append(_both(side * value + side**3 / 12 * curve, side * rough))
+    return out
+
+
+def _tanh(x: Any) -> Any:
+    return 1 - 2 / (1 + (x * 2).exp()) if hasattr(x, "coeffs") else _monotone("tanh", x)
+
+
+def _fold(mu: Ball, k: Ball, y: Any) -> tuple[Any, Any]:
+    """``w (v e - e^2)`` and ``w (v^2 - e^2)`` with ``v - e = -g/(2k)``; balls or series of them."""
+    t = _tanh(y * mu)
+    g = (_tanh(y * (mu / k) + t * ((1 / k - 1) / k * mu * mu)) - t) * (mu / (2 * k))
+    e, below, above = y - t * mu, y - mu, y + mu
+    root = (2 * _arb(math.pi)).sqrt()
+    weight = ((below * below * _arb(-0.5)).exp() + (above * above * _arb(-0.5)).exp()) / root
+    return weight * (-g * e), weight * (g * g - 2 * (g * e))
+
+
+def gain(solver: str, grid: str, steps: Ball, std: Ball) -> Ball:
+    """``0.01 - |rho - 1|`` to second order in ``c``: the solver's step on power series of balls."""
+    from flint import arb_series
+
+    if steps.rad() != 0:
+        return _arb(math.nan)
+    count, off = int(float(steps.mid())), std - std.mid()
+    middle, around = (
+        _ratio(solver, grid, count, arb_series([value, 1], prec=3)) for value in (std.mid(), std)
+    )
+    value = middle[0] + middle[1] * off + around[2] * _square(off) - 1
+    return _arb("0.01") - value.abs_lower().union(value.abs_upper())
+
+
+def _ratio(solver: str, grid: str, steps: int, std: Any) -> list[Ball]:
+    """Return the coefficients of ``rho``, in the state over ``sqrt(c^2 + sigma^2)``."""
+    from steinlab.claims.continua import spectra
+    from steinlab.diffusion.processes import EDM
+    from steinlab.solvers import get_solver
+
+    run, c2 = spectra.levels(grid, steps), std * std
+    found = spectra.gain(
+        get_solver(solver, EDM), run, _Exact(std), lambda _, sigma: c2 / (c2 + sigma * sigma)
+    )
+    first = float(run[0].sigma)
+    series = found.value * (c2 + first * first).sqrt() / std
+    return [*series.coeffs(), *[_arb(0)] * 3][:3]
+
+
+class _Exact:
+    """A power series that numbers of NumPy leave alone."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __mul__(self, other: Any) -> _Exact:
+        return _Exact(self.value * (other if hasattr(other, "coeffs") else float(other)))
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Any) -> _Exact:
+        return _Exact(self.value + (other.value if isinstance(other, _Exact) else float(other)))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> _Exact:
+        return self + other * -1.0
+
+    def __rsub__(self, other: Any) -> _Exact:
+        return self * -1.0 + other

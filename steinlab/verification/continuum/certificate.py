@@ -164,20 +164,21 @@ def check(certificate: Certificate, tell: Callable[[float], None] = lambda _: No
 
 def _prove(statement: Statement, leaf: Node) -> None:
     """Prove the sign of ``f`` on a leaf, and that its bounds are not beside the value."""
-    pieces, examined = [leaf.box], 0
+    pieces, examined, proved = [leaf.box], 0, leaf.mark == PROVED
     while pieces:
         piece = pieces.pop()
         examined += 1
         found = second(statement, piece)
-        if not (found.upper() >= leaf.bounds[0] and found.lower() <= leaf.bounds[1]):
-            raise CertificateError(f"the bounds of a leaf are beside the value: {told(statement, leaf.box)}")
-        if found > 0 if leaf.mark == PROVED else found < 0:
-            continue
-        wrong = found < 0 if leaf.mark == PROVED else found > 0
-        axes = open_axes(piece)
-        if wrong or not axes or examined >= MOST_PIECES:
-            what = "is false" if wrong else "is not borne out"
+        known = found.is_finite()
+        beside = known and (found > leaf.bounds[1] or found < leaf.bounds[0])
+        if beside or (known and (found < 0 if proved else found > 0)):
+            what = "has bounds beside the value" if beside else "is false"
             raise CertificateError(f"a leaf {what}: {told(statement, leaf.box)}")
+        if known and (found > 0 if proved else found < 0):
+            continue
+        axes = open_axes(piece)
+        if not axes or examined >= MOST_PIECES:
+            raise CertificateError(f"a leaf is not borne out: {told(statement, leaf.box)}")
         pieces += halves(statement, piece, _widest(statement, piece, axes))
 
 

@@ -178,6 +178,8 @@ class Search:
     ) -> Iterator[tuple[Node, tuple[float, float], list[float]]]:
         """Yield boxes with their bounds and the effects of their sides."""
         low, high = (np.array([getattr(node, end) for node in batch]) for end in ("low", "high"))
+        with np.errstate(invalid="ignore"):  # held sides
+            shares = (high - low) / np.subtract(self.root.high, self.root.low)
         jobs = [
             _Job(i, self.statement.id, self.control, low[i : i + PIECE], high[i : i + PIECE])
             for i in range(0, len(batch), PIECE)
@@ -193,7 +195,7 @@ class Search:
         for start in sorted(found):
             lower, upper, effects = found[start]
             sizes = np.nan_to_num(effects, nan=np.inf, posinf=np.inf)
-            ranked = np.where(np.isinf(sizes), 1e300 * (high - low)[start : start + PIECE], sizes)
+            ranked = np.where(np.isinf(sizes), 1e300 * shares[start : start + PIECE], sizes)
             rows = zip(lower.tolist(), upper.tolist(), ranked.tolist(), strict=True)
             for k, (a, b, sides) in enumerate(rows):
                 yield batch[start + k], (a, b), sides

@@ -1,0 +1,162 @@
+"""``steinlab certify``: prove or refute a statement on every point of a box."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steinlab.cli.output import (
+    JsonOption,
+    ProgressOption,
+    WorkersOption,
+    completing,
+    number_option,
+    progress_bar,
+    show,
+    whole,
+    write_json,
+)
+from steinlab.errors import InputError, Interrupted
+from steinlab.storage import check_target
+
+if TYPE_CHECKING:
+    from steinlab.verification.continuum.search import Found, Search
+
+MAX_BUDGET = 10**8
+
+SAVE_SECONDS = 20.0
+"""How much of a search a killed process may lose; an interrupt loses nothing."""
+
+IDS = "steinlab.verification.continuum.statement:statement_ids"
+
+
+def certify(  # noqa: PLR0917
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[CLAIM]", help="Id of a statement.", autocompletion=completing(IDS)),
+    ] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the statements.", show_default=False)
+    ] = False,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=LOW:HIGH,...", help="Sides of the box; NAME=VALUE holds one."),
+    ] = None,
+    budget: Annotated[
+        int,
+        number_option(whole(1, MAX_BUDGET), "Examine this number of boxes, of earlier runs too."),
+    ] = 20_000,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the certificate here; continue it.")
+    ] = None,
+    workers: WorkersOption = 1,
+    target: JsonOption = None,
+    silent: ProgressOption = False,
+) -> None:
+    """Prove or refute a statement on every point of a box, not on listed cases."""
+    from steinlab.verification.continuum.certificate import CertificateError, case_of, read, write
+    from steinlab.verification.continuum.search import Search, worst_point
+    from steinlab.verification.continuum.statement import load_statement, read_box
+    from steinlab.workers import executor_for
+
+    if listed:
+        show(_listed(), target=target)
+        return
+    if name is None:
+        raise InputError("CLAIM must be the id of a statement, got none; see steinlab certify --list")
+    statement = load_statement(name)
+    wanted = read_box(statement, box)
+    check_target(target)
+    check_target(out, "--out")
+    search = Search(statement, wanted)
+    file = None if out is None else Path(out)
+    if file is not None and file.exists():
+        try:
+            kept = read(file, "--out")
+        except CertificateError as error:
+            raise InputError(f"--out must be a certificate or a new file, got {file}: {error}") from None
+        if (kept.statement.id, kept.box) != (statement.id, wanted):
+            raise InputError(f"--out must be of this statement and box, got {file}, of another")
+        search.restore(kept.root, kept.boxes)
+
+    def save() -> None:
+        if file is not None:
+            write(file, search)
+
+    with executor_for(workers) as executor:
+        try:
+            stopped = _run(search, budget, executor, silent, save)
+        except BaseException:
+            save()
+            raise
+    save()
+    if stopped:
+        kept_in = f"; {out} continues it" if out else "; --out FILE would have kept it"
+        raise Interrupted(f"interrupted after {search.spent} of {budget} boxes{kept_in}")
+    if search.found.decided == 0:
+        raise InputError(f"--budget must decide a box of {statement.id}, got {budget}: none is decided")
+    worst = worst_point(search)
+    case = None if worst is None else case_of(statement, worst[0])
+    found = search.found
+    write_json(
+        target,
+        {
+            "statement": statement.id,
+            "boxes": found.spent,
+            "proved": found.proved,
+            "refuted": found.refuted,
+            "undecided": max(0.0, 1 - found.decided),
+            "case": case,
+        },
+    )
+    lines = [f"{statement.title}: {_share(found)} after {found.spent} boxes"]
+    lines += [f"  proved:  {statement.says}", f"  refuted: {statement.fails}"]
+    if case is not None:
+        at = ", ".join(f"{key} {value:g}" for key, value in case["point"].items())
+        lines.append(f"  refuted most at {at}: measured {case['value']:.6g}")
+    if out:
+        lines.append(f"written to {out}; steinlab check-certificate checks it")
+    show("\n".join(lines), target=target)
+
+
+def _listed() -> str:
+    from steinlab.verification.continuum.statement import load_statement, statement_ids
+
+    lines = []
+    for one in map(load_statement, statement_ids()):
+        sides = ", ".join(
+            f"{p.name} {float(p.low):g}" + (f":{float(p.high):g}" if p.low < p.high else "")
+            for p in one.parameters
+        )
+        lines.append(f"{one.id:<28} {one.title}; {sides}")
+    return "\n".join(lines)
+
+
+def _run(
+    search: Search, budget: int, executor: Executor, silent: bool, save: Callable[[], Any]
+) -> bool:
+    """Search, showing the share decided; return whether the user stopped it."""
+    last = time.monotonic()
+    with progress_bar(silent) as tell:
+        try:
+            for found in search.run(budget, executor):
+                tell(min(found.spent / budget, 1.0), f"{found.spent} boxes: {_share(found)}")
+                if time.monotonic() - last > SAVE_SECONDS:
+                    save()
+                    last = time.monotonic()
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _share(found: Found) -> str:
+    """Return the shares in words."""
+    return (
+        f"{found.decided:.2%} decided, {found.proved:.2%} proved, {found.refuted:.2%} refuted, "
+        f"{max(0.0, 1 - found.decided):.2%} undecided"
+    )
