@@ -58,6 +58,7 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str | None, Sequence[Callable[..., Any]]] = {
     None: (
+        *(verify, show, falsify, replay, coefficient, compare, advise, calibrate, sample),
         *(tournament, models, figures, report, export, check, check_grid, trace),
         *(certify, check_certificate),
     ),
