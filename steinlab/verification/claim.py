@@ -108,7 +108,8 @@ class Check:
         ``profile -> {what: reason}`` of the cases that the check leaves out here (a model that is
         not installed) while it runs on the others; the row lists them under ``not_looked_at``.
     seconds : float
-        About what it takes in the quick profile. Only the order matters: long checks start first.
+        About what it takes in the quick profile: long checks start first, and for a few short
+        ones no processes are started.
     """
 
     name: str

@@ -31,7 +31,8 @@ def run_unit(unit: Unit) -> Report:
         if unit.check == FALSIFIER:
             outcome = attack(claim, unit.seed, profile=unit.profile)
         else:
-            check = next(c for c in runnable(claim) if c.name == unit.check)
+            every = (*claim.checks, *(dropped.check for dropped in claim.dropped))
+            check = next(c for c in every if c.name == unit.check)
             home = registry.home_of(unit.claim)
             outcome = examine(claim, check, unit.profile, unit.seed, home)
     except CRASHES as error:

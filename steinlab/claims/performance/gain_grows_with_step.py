@@ -36,6 +36,7 @@ from steinlab.claims.performance.gain_ratios import (
     interval_numbers,
     laws_of,
     mean_check,
+    measure_unwatched,
     outcomes_of,
     over,
     ratios_of,
@@ -174,7 +175,9 @@ CLAIM = Claim(
     formula=Formula(),
     checks=(
         replace(mean_check("trend", design, GROWING), compare=compare_trend),
-        replace(mean_check("oracle", THIRD, (BEST,)), compare=compare_oracle),
+        replace(
+            mean_check("oracle", THIRD, (BEST,)), measure=measure_unwatched, compare=compare_oracle
+        ),
     ),
     controls=(
         NegativeControl("gamma = 1.5 instead of the oracle", Formula(OVERSHOT), ("oracle",)),
@@ -183,7 +186,11 @@ CLAIM = Claim(
     dropped=(
         Dropped(
             "the published rule, clipped from below only: no gain at 4 evaluations",
-            replace(mean_check("gain", THIRD, PUBLISHED), compare=compare_gain),
+            replace(
+                mean_check("gain", THIRD, PUBLISHED),
+                measure=measure_unwatched,
+                compare=compare_gain,
+            ),
             unstated=True,
         ),
         Dropped(

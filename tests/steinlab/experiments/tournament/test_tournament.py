@@ -425,6 +425,10 @@ def test_every_plain_solver_and_the_best_at_equal_evaluations_are_kept() -> None
     assert law["equal_best"]["energy_distance"] == more["best_plain"]["energy_distance"]
     assert stein["extra"] > AFFORDABLE
     assert "equal_best" not in stein
+    alone = play(CELL, states=60, entrants=("none", "stein"), rivals=())
+    assert list(alone["plain"]) == [CELL.solver]
+    assert alone["best_plain"]["energy_distance"] == none["energy_distance"]
+    assert alone["results"] == {"none": none, "stein": stein}
 
 
 def test_a_stopped_run_is_recorded_as_such(tmp_path: Path) -> None:
