@@ -17,6 +17,7 @@ that constant.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -168,9 +169,14 @@ def increasing_root(
 
 
 def _log_sum(terms: np.ndarray) -> np.ndarray:
-    """Log of the sum of exponentials over the last axis; ``-inf`` where every term is."""
-    top = terms.max(axis=-1, keepdims=True)
+    """Log of the sum of exponentials over the last axis; ``-inf`` where every term is.
+
+    A few columns are added one by one, in NumPy's order: it is slow along a short last axis.
+    """
+    few = terms.shape[-1] < 8
+    top = reduce(np.maximum, terms.T) if few else terms.max(axis=-1)
     shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        total = np.log(np.exp(terms - shift).sum(axis=-1)) + shift[:, 0]
-    return np.asarray(total)
+        if few:
+            return np.asarray(np.log(reduce(np.add, [np.exp(c - shift) for c in terms.T])) + shift)
+        return np.asarray(np.log(np.exp(terms - shift[:, None]).sum(axis=-1)) + shift)

@@ -41,18 +41,19 @@ def test_the_reflow_follows_its_lines_to_where_the_first_flow_ends() -> None:
 
 def test_the_jacobian_is_that_of_the_exact_flow_from_noise() -> None:
     z, h, end = np.array([[0.3, -0.8], [1.0, 0.2]]), 1e-4, NoiseLevel(1.0, 0.05)
-    found = jacobian(PLANE, z, steps=200, least=end.sigma)
+    found = jacobian(PLANE, z, steps=200, least=end.sigma, most=12.0)
     for k in range(2):
         starts = (z + sign * h * np.eye(2)[k] for sign in (1, -1))
         after, before = (exact_flow(PLANE, x, NOISE, end, rtol=1e-12).state for x in starts)
-        np.testing.assert_allclose(found[..., k], (after - before) / (2 * h), rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(found[..., k], (after - before) / (2 * h), rtol=1e-4, atol=1e-4)
 
 
 def test_consistency_training_averages_over_the_posterior() -> None:
-    """Two levels by the trapezoid rule over the posterior of the data."""
+    """Two levels by the trapezoid rule over the posterior of the data, far from the origin."""
+    law = GaussianMixture([0.4, 0.6], [39.0, 41.5], [0.09, 0.25])
     levels = [NoiseLevel(1.0, s) for s in (2.0, 0.7, 0.2)]
-    x = np.linspace(-4, 4, 1601)
-    prior = np.exp(np.asarray(LAW.log_prob(x[:, None], DATA)))
+    x = np.linspace(36, 44, 1601)
+    prior = np.exp(np.asarray(law.log_prob(x[:, None], DATA)))
 
     def ends_of(n: int, y: np.ndarray) -> np.ndarray:
         if n == 2:
@@ -62,8 +63,8 @@ def test_consistency_training_averages_over_the_posterior() -> None:
         after = ends_of(n + 1, t / s * y[..., None] + (1 - t / s) * x)
         return np.sum(joint * after, axis=-1) / np.sum(joint, axis=-1)
 
-    y = np.array([0.8])
-    np.testing.assert_allclose(fixed_point(LAW, levels).ends(y), ends_of(0, y), rtol=1e-5)
+    y = np.array([40.8])
+    np.testing.assert_allclose(fixed_point(law, levels).ends(y), ends_of(0, y), rtol=1e-6)
 
 
 def test_consistency_training_is_euler_on_gaussian_data_off_the_origin() -> None:

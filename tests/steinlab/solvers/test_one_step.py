@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analytic import NoiseLevel
+from analytic import GaussianMixture, NoiseLevel
+from steinlab import coefficients
 from steinlab.coefficient.divergence import Exact
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR
 from steinlab.errors import InputError
@@ -82,3 +83,13 @@ def test_students_pass_the_kit_as_what_they_are() -> None:
     check_solver(get_solver("distilled@2", EDM), order=1)
     size = {"scale": "its teacher's steps are even in the flow's time"}
     check_solver(get_solver("shortcut@2", FLOW), order=1, xfail=size)
+
+
+def test_every_route_to_the_coefficient_takes_a_student() -> None:
+    s, t = NoiseLevel(1.0, 20.0), NoiseLevel(1.0, 0.0)
+    found = coefficients(
+        GaussianMixture([0.4, 0.6], [-1.0, 1.5], [0.09, 0.25]), s, t, "distilled@4"
+    )
+    values = [found[route].value for route in ("reference", "stein", "tweedie")]
+    np.testing.assert_allclose(values, values[0], rtol=1e-12)
+    assert values[0] == pytest.approx(1.0312914346507, rel=1e-12)

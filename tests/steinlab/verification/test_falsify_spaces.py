@@ -18,6 +18,7 @@ from steinlab.verification.registry import claim_ids
 
 DEAR = (
     "amed-order",
+    "consistency-training",
     "dc-solver-order",
     "dpm-v3-order",
     "epd-order",
@@ -25,6 +26,8 @@ DEAR = (
     "integration-error-decomposition",
     "inversion",
     "pfdiff-order",
+    "rectified-flow-cost",
+    "reflow-straightness",
     "solver-order",
     "third-order-as-published",
 )
