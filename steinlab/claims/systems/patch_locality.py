@@ -32,8 +32,8 @@ from steinlab.verification.quantities import Number
 
 PRODUCT, EXCESS, PAIRS, DIGITS = "independent patches", "excess loss", "dependent pairs", "digits"
 SIGMAS = (0.3, 3.0)
-STATES, NODES = 256, (7, 10)
-REACH, STEP = 7.5, 0.25
+STATES, NODES = 256, (6, 9)
+REACH, STEP = 7.5, 0.35
 """The plane's grid: how far beyond the means, and its step, in deviations."""
 
 

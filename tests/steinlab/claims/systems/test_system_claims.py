@@ -6,8 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
+from steinlab.claims.systems.frechet_bias import FEATURES, NARROW, WIDE, bias, equal
 from steinlab.claims.systems.mean_value_direction import FOUND
 from steinlab.claims.systems.oss_grid import WORST, Choice, measure
 from steinlab.claims.systems.pas_directions import Trajectories, compare_rest, measure_rest
@@ -86,3 +87,23 @@ def test_the_best_direction_misses_three_variances_by_little() -> None:
         missed.append(minimize_scalar(miss, bounds=(left * t, t), method="bounded").fun)
     assert np.median(missed) == pytest.approx(3.8e-4, rel=0.1)
     assert 0.01 < max(missed) < 0.03
+
+
+def test_the_ranking_by_frechet_distance_turns_where_the_headline_says() -> None:
+    """By Marchenko and Pastur's law of the eigenvalues, which knows all orders in d/n."""
+    d, nodes, weights = FEATURES, *np.polynomial.legendre.leggauss(200)
+    angles, mass = np.pi * (1 + nodes) / 2, np.pi * weights / 2
+
+    def wider_is_farther(n: float) -> float:
+        y = d / n
+        values = 1 + y - 2 * np.sqrt(y) * np.cos(angles)
+        density = 2 * np.sin(angles) ** 2 / (np.pi * values)
+        root = float((mass * density * np.sqrt(values)).sum())
+        assert (mass * density).sum() == pytest.approx(1, rel=1e-12)
+        wide, narrow = (d * (c**2 * (1 + 1 / n) + 1 - 2 * c * root) for c in (WIDE, NARROW))
+        return wide - narrow
+
+    turn = brentq(wider_is_farther, 2e4, 2e5)
+    flip = (equal(d, WIDE) - equal(d, NARROW)) / (d * ((1 - NARROW) ** 2 - (1 - WIDE) ** 2))
+    assert flip == pytest.approx(turn, rel=0.01)
+    assert equal(5, 1.3) == pytest.approx(bias(1.69 * np.eye(5), np.eye(5)), rel=1e-12)
