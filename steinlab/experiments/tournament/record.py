@@ -45,7 +45,8 @@ UNREADABLE = (
 """What reading another file raises, or one that was cut or damaged."""
 
 Kind = frozenset[type]
-TEXT, WHOLE, FLAG, NUMBER = map(frozenset[type], ({str}, {int}, {bool}, {float, int}))
+TEXT, WHOLE, FLAG = (Kind({kind}) for kind in (str, int, bool))
+NUMBER = Kind({float, int})
 KNOWN = NUMBER | {type(None)}
 CELL = (*[TEXT] * 4, *[WHOLE] * 2)
 """Types of what a cell is; those of other rows are :data:`KNOWN` or stand where they are read."""
