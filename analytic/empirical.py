@@ -230,8 +230,8 @@ class EmpiricalMixture(ExactDenoiser):
         if key not in self.cache:
             rows = self.data - self.centre
             half_norms = 0.5 * np.einsum("ij,ij->i", rows, rows)
-            centre, rows, halves = (like(one, x) for one in (self.centre, rows, half_norms))
-            self.cache[key] = _Atoms(centre, rows, halves, 2 * float(half_norms.max()))
+            centre, atoms, halves = (like(one, x) for one in (self.centre, rows, half_norms))
+            self.cache[key] = _Atoms(centre, atoms, halves, 2 * float(half_norms.max()))
         return self.cache[key]
 
     def gains(self, level: NoiseLevel) -> Gains:

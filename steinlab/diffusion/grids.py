@@ -343,7 +343,7 @@ def _parsed(grid: Any, field: str) -> tuple[str, dict[str, Any]]:
     if isinstance(grid, str) and grid.lstrip()[:1] in ("{", "["):
         try:
             grid = json.loads(grid)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{field} must be a name or JSON, got {quote(grid)}: {error}"
             ) from None

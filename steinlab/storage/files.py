@@ -12,7 +12,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Any
 
@@ -284,6 +284,8 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         raise InputError(f"{name} must be valid JSON: {path} is nested too deeply") from None
     except InputError as error:
         raise InputError(f"{name} must be valid JSON: {path}: {error}") from None
+    except InvalidOperation:
+        raise InputError(f"{name} must be valid JSON: {path} holds an endless exponent") from None
     except ValueError:  # the interpreter's limit on the digits of an integer
         raise InputError(f"{name} must be valid JSON: {path} holds an endless integer") from None
 

@@ -44,7 +44,9 @@ UNREADABLE = (
 )
 """What reading another file raises, or one that was cut or damaged."""
 
-TEXT, WHOLE, FLAG, NUMBER = {str}, {int}, {bool}, {float, int}
+Kind = frozenset[type]
+TEXT, WHOLE, FLAG = (Kind({kind}) for kind in (str, int, bool))
+NUMBER = Kind({float, int})
 KNOWN = NUMBER | {type(None)}
 CELL = (*[TEXT] * 4, *[WHOLE] * 2)
 """Types of what a cell is; those of other rows are :data:`KNOWN` or stand where they are read."""
@@ -153,7 +155,7 @@ def _unpacked(
     }
 
 
-def _typed(row: Sequence[Any], kinds: Sequence[set[Any]] | None = None) -> Sequence[Any]:
+def _typed(row: Sequence[Any], kinds: Sequence[Kind] | None = None) -> Sequence[Any]:
     """Return a row whose values are of these types, by default known or unknown numbers."""
     pairs = zip(row, kinds or [KNOWN] * len(row), strict=True)
     if not all(type(one) in kind for one, kind in pairs):

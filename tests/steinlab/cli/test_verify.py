@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(refused: Any, tmp_path: Path) 
     [
         ('{"vp-singularty": "holds"}', "did you mean vp-singularity?"),
         ('{"vp-singularity": "hold"}', "did you mean holds?"),
-        ("[]", "--expect: expected verdicts by claim must be an object, got []"),
+        ("[]", "expected verdicts by claim must be an object, got []"),
         ("{", "line 1, column 2"),
     ],
 )

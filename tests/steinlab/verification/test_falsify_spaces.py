@@ -169,7 +169,7 @@ def test_a_continued_search_of_rows_ends_where_a_whole_one_does() -> None:
     for search, budget in ((whole, 96), (part, 48)):
         for _ in search.run(budget):
             pass
-    rest.restore(json.loads(json.dumps(part.to_json("s"))), "s", "here")
+    rest.restore(json.loads(json.dumps(part.to_json("s"))), "s")
     for _ in rest.run(96):
         pass
     assert rest.to_json("s") == whole.to_json("s")
