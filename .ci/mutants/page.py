@@ -51,19 +51,20 @@ def _table(*rows: tuple[object, ...]) -> Iterator[str]:
 
 
 def _rates(record: dict[str, Any], said: dict[tuple[str, str], tuple[str, str]]) -> Iterator[str]:
-    rows = []
+    rows, apart = [], []
     for room in record["rooms"]:
         kinds = [said[s["module"], s["operator"]][0] for s in room["survivors"]]
         names = ("population", "run", "killed at first", "killed")
-        rows.append((room["name"], *(room[name] for name in names), kinds.count("equivalent")))
-    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+        row = (room["name"], *(room[name] for name in names), kinds.count("equivalent"))
+        (apart if room["apart"] else rows).append(row)
+    rows.append(("all these", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     yield from _table(
         ("room", "mutants", "run", "killed at first", "rate", "95 % interval",
          "without the equivalent", "killed since", "rate, without the equivalent"),
         *(
             (name, population, run, first, percent(first, run), interval(first, run),
              percent(first, run - equal), killed, percent(killed, run - equal))
-            for name, population, run, first, killed, equal in rows
+            for name, population, run, first, killed, equal in (*rows, *apart)
         ),
     )  # fmt: skip
 

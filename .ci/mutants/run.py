@@ -142,13 +142,16 @@ def _draw(out: Path, plan: dict[str, Any]) -> None:
             said = [(_reason(room, m, line), m) for p in _modules(room) for m, line in _mutants(p)]
             own = [mutation for reason, mutation in said if reason is None]
             left_out = dict(sorted(Counter(reason for reason, _ in said if reason).items()))
-            rooms.append({"name": name, "modules": [p.as_posix() for p in _modules(room)],
-                          "left out": left_out, "population": len(own)})  # fmt: skip
+            modules = [path.as_posix() for path in _modules(room)]
+            head = {"name": name, "apart": room.get("apart", False), "modules": modules}
+            rooms.append(head | {"left out": left_out, "population": len(own)})
             pool += own
     drawn = random.Random(plan["seed"]).sample(pool, min(plan["sample"], len(pool)))
     items = [WorkItem.single(job_id=str(number), mutation=m) for number, m in enumerate(drawn)]
     with use_db(out / "drawn.sqlite", WorkDB.Mode.create) as db:
         db.add_work_items(items)
+    apart = {module for room in rooms if room["apart"] for module in room["modules"]}
+    items.sort(key=lambda item: item.mutations[0].module_path.as_posix() in apart)
     head = {"seed": plan["seed"], "rooms": rooms, "order": [item.job_id for item in items]}
     (out / "drawn.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
 

@@ -106,6 +106,8 @@ def _child(args: list[str], out: int) -> None:
         import pytest
 
         code = int(pytest.main(args))
+        if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+            code = 0
         sys.stdout.flush()
     finally:
         os._exit(code)

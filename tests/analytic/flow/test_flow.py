@@ -207,6 +207,12 @@ def test_empirical_laws() -> None:
     assert one.method == "gaussian"
 
 
+def test_from_pure_noise_what_is_left_out_adds_nothing_to_the_error() -> None:
+    law = GaussianMixture([0.4, 0.6], [[-1.0, 0.3], [1.0, 0.0]], [0.2, 0.4])
+    x = np.array([[1.0, 2.0], [-0.5, 0.1]])
+    assert exact_flow(law, x, NoiseLevel(0.0, 1.0), MIDDLE).error.max() < 5e-9
+
+
 def test_shapes_and_progress() -> None:
     law, seen = mixture("full"), list[float]()
     x = np.ones((2, 3, 2))

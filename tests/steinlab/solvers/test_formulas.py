@@ -12,7 +12,7 @@ import pytest
 from scipy.integrate import quad
 
 from analytic import NoiseLevel
-from steinlab.diffusion.processes import FLOW, VP_COSINE, VP_LINEAR, Process
+from steinlab.diffusion.processes import EDM, FLOW, VP_COSINE, VP_LINEAR, Process
 from steinlab.solvers import (
     SOLVER_IDS,
     Evaluation,
@@ -263,3 +263,17 @@ def test_2s_and_heun_by_hand(process: Process) -> None:
         y = y + (t.ratio - s.ratio) * 0.5 * (d + (euler - PLANE(t.alpha * euler, t)) / t.ratio)
     same(end("dpmpp-2s", process), x)
     same(end("heun", process), y * grid[-1].alpha)
+
+
+def test_dpm_2_is_its_formula_wherever_the_stage_lies() -> None:
+    s, t, fraction, x = 2.0, 0.7, 0.3, np.array([[0.5, -1.2]])
+    m = s * (t / s) ** fraction
+    first = np.sin(x) + s
+    output = np.sin(m / s * x + (1 - m / s) * first) + m
+    weight = t * (s / t - 1) / (2 * fraction * m)
+    expected = t / s * x + (1 - t / s) * first + weight * (output - first)
+    solver = get_solver(f"dpm-2@{fraction}", EDM)
+    step = solver.step(
+        lambda x, level: np.sin(x) + level.sigma, x, NoiseLevel(1, s), NoiseLevel(1, t), ()
+    )
+    np.testing.assert_allclose(step.state, expected, rtol=1e-13)

@@ -96,3 +96,8 @@ def test_a_process_may_be_named() -> None:
             for process in ("flow", PROCESSES["flow"])
         ]
         assert ends[0] == ends[1]
+
+
+def test_of_the_noise_form_of_unipc_the_first_alone_ends_at_zero() -> None:
+    found = [SOLVERS[f"unipc-{p}-noise"].ends_at_zero for p in (1, 2, 3)]
+    assert found == [True, False, False]
