@@ -57,7 +57,19 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str | None, Sequence[Callable[..., Any]]] = {
     None: (
-        *(verify, show, falsify, replay, certify, check_certificate, coefficient, compare, advise, calibrate, sample),
+        *(
+            verify,
+            show,
+            falsify,
+            replay,
+            certify,
+            check_certificate,
+            coefficient,
+            compare,
+            advise,
+            calibrate,
+            sample,
+        ),
         *(tournament, models, figures, report, check, check_grid, trace),
     ),
     "Upkeep of the pages": (pages, notebooks, comparison_table),
