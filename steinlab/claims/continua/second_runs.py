@@ -59,7 +59,7 @@ class _Exact:
         return self * -1.0
 
     def __sub__(self, other: Any) -> _Exact:
-        return self + -other
+        return self.__add__(-other)
 
     def __rsub__(self, other: Any) -> _Exact:
-        return -self + other
+        return self.__neg__().__add__(other)

@@ -5,10 +5,10 @@ Data ``N(0, c^2)``, EDM. A run from 80 to 0.002 and on to zero noise multiplies 
 
     f = 0.01 - |rho - 1| > 0
 
-says that the run's deviation is right to 1 %. An axis of any Gaussian is such a run, so the
-range of ``c`` covers every spectrum within it. Where the statement is proved for all numbers of steps from
-``N`` on, the error has come to stay below 1 %. The solver's own step runs on affine forms in ``c``,
-its coefficients taken as the doubles that they are.
+says that the run's deviation is right to 1 %. An axis of any Gaussian is such a run, so the range
+of ``c`` covers every spectrum within it. Where the statement is proved for all numbers of steps
+from ``N`` on, the error has come to stay below 1 %. The solver's own step runs on affine forms in
+``c``, its coefficients taken as the doubles that they are.
 
 Euler's ratio is the product of ``cos(a_i - a_{i+1})``, ``a_i = arctan(sigma_i / c)``
 (:mod:`steinlab.claims.causes.cosine_law`); the last step alone leaves ``cos(arctan(0.002 / c))``.
