@@ -38,7 +38,9 @@ IDS = "steinlab.verification.continuum.statement:statement_ids"
 def certify(  # noqa: PLR0917
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[CLAIM]", help="Id of a statement.", autocompletion=completing(IDS)),
+        typer.Argument(
+            metavar="[CLAIM]", help="Id of a statement.", autocompletion=completing(IDS)
+        ),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="List the statements.", show_default=False)
@@ -68,7 +70,9 @@ def certify(  # noqa: PLR0917
         show(_listed(), target=target)
         return
     if name is None:
-        raise InputError("CLAIM must be the id of a statement, got none; see steinlab certify --list")
+        raise InputError(
+            "CLAIM must be the id of a statement, got none; see steinlab certify --list"
+        )
     statement = load_statement(name)
     wanted = read_box(statement, box)
     check_target(target)
@@ -79,7 +83,9 @@ def certify(  # noqa: PLR0917
         try:
             kept = read(file, "--out")
         except CertificateError as error:
-            raise InputError(f"--out must be a certificate or a new file, got {file}: {error}") from None
+            raise InputError(
+                f"--out must be a certificate or a new file, got {file}: {error}"
+            ) from None
         if (kept.statement.id, kept.box) != (statement.id, wanted):
             raise InputError(f"--out must be of this statement and box, got {file}, of another")
         search.restore(kept.root, kept.boxes)
@@ -99,7 +105,9 @@ def certify(  # noqa: PLR0917
         kept_in = f"; {out} continues it" if out else "; --out FILE would have kept it"
         raise Interrupted(f"interrupted after {search.spent} of {budget} boxes{kept_in}")
     if search.found.decided == 0:
-        raise InputError(f"--budget must decide a box of {statement.id}, got {budget}: none is decided")
+        raise InputError(
+            f"--budget must decide a box of {statement.id}, got {budget}: none is decided"
+        )
     worst = worst_point(search)
     case = None if worst is None else case_of(statement, worst[0])
     found = search.found

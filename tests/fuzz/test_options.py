@@ -40,6 +40,8 @@ LINES: dict[str, Sequence[str]] = {
     "show": ["lipschitz-bound", "--ledger", "ledger.json"],
     "falsify": ["vp-singularity", "--budget", "1"],
     "replay": ["case.json"],
+    "certify": ["contraction-edm-euler", "--budget", "9", "--box", "step=1:2"],
+    "check-certificate": ["case.json"],
     "coefficient": ["coefficient.json", "--samples", "64"],
     "compare": ["compare.json"],
     "advise": ["none.json"],

@@ -33,7 +33,7 @@ Euler step, ``e = y - mu t`` and ``g = mu (t' - t)``, the residual is ``(1 - k)(
 
     gamma* = (k^2 (1 - W) - k G_1/2) / ((1 - k)(k^2 (1 - W) - k G_1 + G_2/4)),
 
-``G_1 = E[g e]``, ``G_2 = E[g^2]`` over ``|Y|``. Both integrals are sums over cells, each enclosed by
+``G_1 = E[g e]``, ``G_2 = E[g^2]`` over ``|Y|``. Both are sums over cells, each enclosed by
 a form linear in ``y`` about its middle. Beyond the last cell, at ``y``, ``g <= 2 mu r`` with
 ``r = exp(-2 mu y)``, so the rest is at most ``4 (1 + mu)^2 r P^(1/2)``, ``P`` the mass there.
 """
@@ -52,7 +52,6 @@ from analytic.certified.affine import (
     exp,
     reciprocal,
     sides,
-    smooth,
     sqrt,
     square,
     tanh,
@@ -158,7 +157,7 @@ def over_power(parts: Parts) -> Callable[[np.ndarray, np.ndarray], Enclosed]:
         return Enclosed(lower - SLIP * np.abs(lower), upper + SLIP * np.abs(upper), found)
 
     def radius(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return np.fmin.reduce([one.radius for one in parts(*sides(low, high))[0]])
+        return np.asarray(np.fmin.reduce([one.radius for one in parts(*sides(low, high))[0]]))
 
     return evaluate
 
@@ -229,7 +228,7 @@ def measured(process: Any, solver: Any, point: Mapping[str, float]) -> float:
     law = GaussianMixture(np.array([0.5, 0.5]), np.array([half, -half]), 1e-26)
     s, t = (process.level_at(point["noise"] * k) for k in (1.0, point["ratio"]))
     sigma, alpha = float(s.sigma), float(s.alpha)
-    z = np.linspace(-12.0, 12.0, 400_001)
+    z = np.linspace(-12.0, 12.0, 40_001)
     mass = np.exp(-0.5 * z * z)
     mass /= mass.sum()
     x = (alpha * half + sigma * z)[:, None]  # the other mode mirrors it
@@ -240,6 +239,7 @@ def measured(process: Any, solver: Any, point: Mapping[str, float]) -> float:
 
 SAYS = "gamma* is above the threshold"
 FAILS = "gamma* is below the threshold"
+
 
 def collapsed(parts: Parts) -> Control:
     """Say that Euler's formula in EDM holds here too, less one in a million."""

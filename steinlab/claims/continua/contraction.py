@@ -17,8 +17,8 @@ Heun, EDM. With ``J = S (1 - t^2)`` at the start and ``J' = (S/E^2) (1 - t'^2)``
     T' = E + (1 - E) J + c (J' (E + (1 - E) J) - J).
 
 It is linear in ``J in [0, S]`` and in ``J' in [0, S/E^2]``, so its values at the corners of that
-rectangle bound it from both sides. From below ``L_T`` is bounded by ``T'`` where the Euler step leads
-to the ridge, ``J' = S/E^2``. With ``y = alpha R x / sigma^2 + b`` that state solves
+rectangle bound it from both sides. ``L_T`` is at least ``T'`` where the Euler step leads to the
+ridge, ``J' = S/E^2``. With ``y = alpha R x / sigma^2 + b`` that state solves
 ``y + (1/E - 1) S tanh y = (1 - E) b``, so ``|t| <= (1 - E) |b| / (1 + (1/E - 1) S)`` there, since
 ``|tanh y| <= |y|``. At equal weights ``t = 0`` gives the upper corner itself: the edge is exact.
 """
@@ -87,7 +87,8 @@ def heun(low: np.ndarray, high: np.ndarray) -> Enclosed:
     def corner(first: float, after: float, sign: float) -> Function:
         def value(separation: Form, step: Form, weight: Form) -> Form:  # noqa: ARG001
             end, s = exp(-step), _spread(separation)
-            return 1 - sign * slope(end, first * s, after * s / square(end))
+            found: Form = 1 - sign * slope(end, first * s, after * s / square(end))
+            return found
 
         return value
 
@@ -96,7 +97,8 @@ def heun(low: np.ndarray, high: np.ndarray) -> Enclosed:
             end, s = exp(-step), _spread(separation)
             shift = 0.5 * log(weight / (1 - weight))
             t2 = square((1 - end) * shift / (1 + (1 / end - 1) * s)) * bent
-            return 1 - slope(end, s * (1 - t2), s / square(end))
+            found: Form = 1 - slope(end, s * (1 - t2), s / square(end))
+            return found
 
         return value
 
@@ -126,7 +128,7 @@ def measure(
     return value
 
 
-STATES, NUDGE = 4001, 1e-5
+STATES, NUDGE = 2001, 1e-5
 
 
 def largest_slope(law: GaussianMixture, solver: Solver, s: NoiseLevel, t: NoiseLevel) -> float:

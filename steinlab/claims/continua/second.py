@@ -6,13 +6,14 @@ Each function takes one ball per parameter and returns a ball around ``f``. Noth
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 Ball = Any
 
 
-def _arb(value: float | int) -> Ball:
+def _arb(value: float | str) -> Ball:
     from flint import arb
 
     return arb(value)
@@ -43,7 +44,7 @@ def contraction_vp_euler(separation: Ball, step: Ball, noise: Ball) -> Ball:
 
 
 def contraction_edm_heun(separation: Ball, step: Ball, weight: Ball) -> Ball:
-    """From the corners as polynomials in ``S = a^2/4`` with ``q = exp(h)``, and from a state that leads to the ridge."""
+    """From the corners as polynomials in ``S = a^2/4`` with ``q = exp(h)`` from the ridge."""
     q = _monotone("exp", step)
     s, part = _square(separation) / 4, 1 - 1 / q
     second = 1 / q + s * part * (1 + (q * q - q) / 2) + s * s * part * part * q * q * q / 2
@@ -83,7 +84,11 @@ def _quotient(margin: Ball, power: Ball) -> Ball:
     """Divide by a number > 0 whose ball may reach below."""
     if not power > 0:
         power = power.upper().union(_arb(0))
-        return _arb(math.nan) if margin.contains(0) else margin / power.upper() * _arb(1).union(_arb(2) ** 900)
+        return (
+            _arb(math.nan)
+            if margin.contains(0)
+            else margin / power.upper() * _arb(1).union(_arb(2) ** 900)
+        )
     return margin / power
 
 
@@ -94,7 +99,7 @@ def _posterior(mu: Ball) -> Ball:
 
 
 def _one_minus_tanh(mu: Ball) -> Ball:
-    """Trapezoid rule in ``z``, ``Y = mu + z``: ``|1 - tanh| <= 2/cos(mu a)`` within ``|Im z| < a``."""
+    """Trapezoid rule in ``z = Y - mu``: ``|1 - tanh| <= 2/cos(mu a)`` within ``|Im z| < a``."""
     a = min(1.5 / max(float(mu), 1e-9), 2.0)
     h, total = a * math.pi / 14, _arb(0)
     count = math.ceil(8.5 / h)
@@ -116,11 +121,15 @@ def coefficient_edm_heun(separation: Ball, ratio: Ball, threshold: Ball) -> Ball
     last = min(top, 25 / low if low > 0 else top)
     edges = [last * (j / CELLS) ** 3 for j in range(CELLS + 1)]
     sums = [_arb(0), _arb(0)]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         for i, part in enumerate(_cell(mu, ratio, _arb(a), _arb(b))):
             sums[i] += part
     high = mu.upper()
-    rest = 4 * (1 + high) ** 2 * (-(((last - high).max(_arb(0))) ** 2) / 4 - 2 * mu.lower() * last).exp()
+    rest = (
+        4
+        * (1 + high) ** 2
+        * (-(((last - high).max(_arb(0))) ** 2) / 4 - 2 * mu.lower() * last).exp()
+    )
     rest = (rest / ratio / ratio).upper()
     cross, own = (part + rest.union(-rest) for part in sums)
     power = 1 - _square(mu) * _posterior(mu)
@@ -156,57 +165,3 @@ def _fold(mu: Ball, k: Ball, y: Any) -> tuple[Any, Any]:
     root = (2 * _arb(math.pi)).sqrt()
     weight = ((below * below * _arb(-0.5)).exp() + (above * above * _arb(-0.5)).exp()) / root
     return weight * (-g * e), weight * (g * g - 2 * (g * e))
-
-
-def gain(solver: str, grid: str, steps: Ball, std: Ball) -> Ball:
-    """``0.01 - |rho - 1|`` to second order in ``c``: the solver's step on power series of balls."""
-    from flint import arb_series
-
-    if steps.rad() != 0:
-        return _arb(math.nan)
-    count, off = int(float(steps.mid())), std - std.mid()
-    middle, around = (
-        _ratio(solver, grid, count, arb_series([value, 1], prec=3)) for value in (std.mid(), std)
-    )
-    value = middle[0] + middle[1] * off + around[2] * _square(off) - 1
-    return _arb("0.01") - value.abs_lower().union(value.abs_upper())
-
-
-def _ratio(solver: str, grid: str, steps: int, std: Any) -> list[Ball]:
-    """Return the coefficients of ``rho``, in the state over ``sqrt(c^2 + sigma^2)``."""
-    from steinlab.claims.continua import spectra
-    from steinlab.diffusion.processes import EDM
-    from steinlab.solvers import get_solver
-
-    run, c2 = spectra.levels(grid, steps), std * std
-    found = spectra.gain(
-        get_solver(solver, EDM), run, _Exact(std), lambda _, sigma: c2 / (c2 + sigma * sigma)
-    )
-    first = float(run[0].sigma)
-    series = found.value * (c2 + first * first).sqrt() / std
-    return [*series.coeffs(), *[_arb(0)] * 3][:3]
-
-
-class _Exact:
-    """A power series that numbers of NumPy leave alone."""
-
-    __array_ufunc__ = None
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __mul__(self, other: Any) -> _Exact:
-        return _Exact(self.value * (other if hasattr(other, "coeffs") else float(other)))
-
-    __rmul__ = __mul__
-
-    def __add__(self, other: Any) -> _Exact:
-        return _Exact(self.value + (other.value if isinstance(other, _Exact) else float(other)))
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> _Exact:
-        return self + other * -1.0
-
-    def __rsub__(self, other: Any) -> _Exact:
-        return self * -1.0 + other

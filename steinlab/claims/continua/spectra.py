@@ -5,10 +5,10 @@ Data ``N(0, c^2)``, EDM. A run from 80 to 0.002 and on to zero noise multiplies 
 
     f = 0.01 - |rho - 1| > 0
 
-says that the run's deviation is right to 1 %. An axis of any Gaussian is such a run, so the range of
-``c`` covers every spectrum within it. Where the statement is proved for all numbers of steps from
-``N`` on, the error has come to stay below 1 %. The solver's own step runs on affine forms in ``c``,
-its coefficients taken as the doubles that they are.
+says that the run's deviation is right to 1 %. An axis of any Gaussian is such a run, so the range
+of ``c`` covers every spectrum within it. Where the statement is proved for all numbers of steps
+from ``N`` on, the error has come to stay below 1 %. The solver's own step runs on affine forms in
+``c``, its coefficients taken as the doubles that they are.
 
 Euler's ratio is the product of ``cos(a_i - a_{i+1})``, ``a_i = arctan(sigma_i / c)``
 (:mod:`steinlab.claims.causes.cosine_law`); the last step alone leaves ``cos(arctan(0.002 / c))``.
@@ -23,7 +23,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.certified.affine import Form, bounds, reciprocal, sides, sqrt, square
-from steinlab.claims.continua import second
+from steinlab.claims.continua import second_runs
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
 from steinlab.solvers import get_solver
@@ -45,12 +45,13 @@ def levels(grid: str, steps: int) -> Levels:
 
 
 def gain(solver: Solver, grid: Levels, std: Any, shrink: Any) -> Any:
-    """Run the solver on a number, a form or a ball ``std``; ``shrink(std, sigma)`` is ``D(x)/x``."""
+    """Run the solver on a form or series ``std``; ``shrink(std, sigma)`` is ``D(x)/x``."""
 
     def denoiser(x: Any, level: NoiseLevel) -> Any:
         return x * shrink(std, float(level.sigma))
 
-    x, history = std * 0.0 + 1.0, ()
+    x = std * 0.0 + 1.0
+    history: tuple[Evaluation, ...] = ()
     for s, t in itertools.pairwise(grid):
         found = solver.step(denoiser, x, s, t, history)
         evaluation = Evaluation(s, x, found.denoised, found.linear)
@@ -83,7 +84,7 @@ def evaluate(name: str, grid: str, low: np.ndarray, high: np.ndarray) -> Enclose
 
 def measure(name: str, grid: str, point: Mapping[str, float]) -> float:
     """Return ``f`` by the laboratory's own run on a Gaussian."""
-    law = GaussianMixture([1.0], [[0.0]], point["std"] ** 2)
+    law = GaussianMixture(np.ones(1), np.zeros((1, 1)), point["std"] ** 2)
     run = levels(grid, int(point["steps"]))
     found = gaussian_run(law, get_solver(name, EDM), run).output.deviations[0]
     exact = flow_output(law, run[0], run[-1]).deviations[0]
@@ -108,7 +109,7 @@ def gains(solver: str, grid: str) -> Statement:
         latex=r"0.01 - |g / g_{\text{exact}} - 1|",
         parameters=(STEPS, STD),
         evaluate=partial(evaluate, *given),
-        second=partial(second.gain, *given),
+        second=partial(second_runs.gain, *given),
         measure=partial(measure, *given),
         controls=(Control("the error is below one in a million", partial(_always, *given)),),
         claim="cosine-law",

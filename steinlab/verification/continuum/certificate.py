@@ -11,6 +11,7 @@ a ball is too wide. What it then trusts is that evaluator, python-flint, and thi
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -66,8 +67,7 @@ def write(file: Path, search: Search) -> None:
         "version": VERSION,
         "statement": search.statement.id,
         "box": {
-            name: [str(low), str(high)]
-            for name, (low, high) in zip(names, search.box, strict=True)
+            name: [str(low), str(high)] for name, (low, high) in zip(names, search.box, strict=True)
         },
         "boxes": search.spent,
         "tree": "".join(text),
@@ -190,7 +190,7 @@ def _widest(statement: Statement, piece: Box, axes: list[int]) -> int:
             side if i == axis else ((side[0] + side[1]) / 2,) * 2 for i, side in enumerate(piece)
         )
         found = float(second(statement, narrow).rad())
-        return found if found == found else float("inf")
+        return math.inf if math.isnan(found) else found
 
     return axes[0] if len(axes) == 1 else max(axes, key=width)
 

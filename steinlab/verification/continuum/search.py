@@ -1,7 +1,7 @@
 """Branch and bound over a statement's box: largest boxes first, each decided or cut in two.
 
-A box is *proved* where the enclosure of ``f`` lies above 0, *refuted* where it lies below. Any other
-box is cut along the side with the largest effect. The result does not depend on the number of
+A box is *proved* where the enclosure of ``f`` lies above 0, *refuted* where it lies below.
+Any other is cut along the side with the largest effect. The result does not depend on the number of
 processes, and a search that was stopped goes on from its tree.
 """
 
@@ -152,9 +152,7 @@ class Search:
     def run(self, budget: int, executor: Executor | None = None) -> Iterator[Found]:
         """Examine boxes until ``budget`` of them are spent, earlier runs included."""
         executor = executor or SerialExecutor()
-        queue = [
-            (-node.size, node.path, node) for node in self.root.leaves() if node.mark == OPEN
-        ]
+        queue = [(-node.size, node.path, node) for node in self.root.leaves() if node.mark == OPEN]
         heapq.heapify(queue)
         while queue and self.spent < budget:
             count = min(BATCH, budget - self.spent, len(queue))

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 GROUP = "steinlab.statements"
 LIST = "steinlab certify --list"
-MOST_PARAMETERS = 4
+LONGEST, LARGEST = 60, 1e12
+"""Characters and size of a number in ``--box``."""
 
 Side = tuple[Fraction, Fraction]
 Box = tuple[Side, ...]
@@ -171,10 +172,14 @@ def _side(one: Parameter, text: str) -> Side:
 
 
 def _number(text: str, field: str) -> Fraction:
-    from steinlab.experiments.specs.fields import number
-
-    value = number(text.strip(), field)
-    return Fraction(value)
+    if text.strip().lower().lstrip("+-") in ("inf", "infinity", "nan"):
+        raise InputError(f"{field} must be finite, got {quote(text)}")
+    try:
+        if len(text) > LONGEST or not -LARGEST < float(Fraction(text.strip())) < LARGEST:
+            raise ValueError
+        return Fraction(text.strip())
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InputError(f"{field} must be a number or a fraction, got {quote(text)}") from None
 
 
 def open_axes(box: Box) -> list[int]:

@@ -1,0 +1,166 @@
+"""Statements over boxes: the search, the certificate and its check, on those registered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steinlab.cli import main
+from steinlab.storage import sealed
+from steinlab.verification.continuum import certificate
+from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Search, worst_point
+from steinlab.verification.continuum.statement import (
+    halves,
+    load_statement,
+    read_box,
+    statement_ids,
+)
+
+SMALL = {
+    "contraction-edm-euler": ("", 300),
+    "contraction-vp-euler": ("noise=0.5:2", 600),
+    "contraction-edm-heun": ("weight=1/5,separation=0:2", 600),
+    "coefficient-vp-euler": ("noise=1:1.1,separation=5:6", 60),
+    "coefficient-edm-heun": ("separation=4:5,ratio=0.2:0.5", 40),
+    "gain-euler-karras": ("steps=3:5", 60),
+}
+"""Boxes, and how many parts are examined."""
+
+
+def searched(name: str) -> Search:
+    text, budget = SMALL[name]
+    statement = load_statement(name)
+    search = Search(statement, read_box(statement, text or None))
+    for _ in search.run(budget):
+        pass
+    return search
+
+
+def test_every_family_of_statements_is_searched_here() -> None:
+    families = {name.removesuffix("-karras").split("-")[0] for name in SMALL}
+    assert {name.split("-")[0] for name in statement_ids()} == families
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_laboratory_agrees_within_decided_boxes(name: str) -> None:
+    search = searched(name)
+    rng = np.random.default_rng(0)
+    assert search.found.decided > 0.2
+    decided = [leaf for leaf in search.root.leaves() if leaf.mark != OPEN]
+    for i in rng.choice(len(decided), 5):
+        leaf = decided[i]
+        point = {
+            one.name: float(low if one.whole else low + (high - low) * Fraction(rng.random()))
+            for one, (low, high) in zip(search.statement.parameters, leaf.box, strict=True)
+        }
+        value = search.statement.measure(point)
+        slip = 1e-5 * (1 + abs(value))
+        assert leaf.bounds[0] - slip <= value <= leaf.bounds[1] + slip
+        assert (value > 0) == (leaf.mark == PROVED)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_control_is_refuted(name: str) -> None:
+    text, budget = SMALL[name]
+    statement = load_statement(name)
+    for index in range(len(statement.controls)):
+        search = Search(statement, read_box(statement, text or None), index)
+        for _ in search.run(8 * budget):
+            pass
+        assert worst_point(search) is not None, statement.controls[index].name
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_second_evaluator_accepts(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("flint")
+    text, budget = SMALL[name]
+    statement = load_statement(name)
+    search = Search(statement, read_box(statement, text or None))
+    for _ in search.run(min(budget, 24 if name.startswith("coefficient") else 120)):
+        pass
+    certificate.write(tmp_path / "c.json", search)
+    found = certificate.check(certificate.read(tmp_path / "c.json"))
+    assert found.decided == pytest.approx(search.found.decided)
+
+
+def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    whole, first = searched("contraction-edm-euler"), None
+    first = Search(whole.statement, whole.box)
+    for _ in first.run(100):
+        pass
+    certificate.write(tmp_path / "c.json", first)
+    kept = certificate.read(tmp_path / "c.json")
+    first.restore(kept.root, kept.boxes)
+    for _ in first.run(SMALL["contraction-edm-euler"][1]):
+        pass
+    assert first.found == whole.found
+    assert [leaf.box for leaf in first.root.leaves()] == [leaf.box for leaf in whole.root.leaves()]
+
+
+def test_whole_sides_are_cut_between_numbers() -> None:
+    statement = load_statement("gain-euler-karras")
+    box = read_box(statement, "steps=3:6")
+    first, last = halves(statement, box, 0)
+    assert (first[0], last[0]) == ((3, 4), (5, 6))
+
+
+def flipped(tree: str) -> str:
+    at = tree.index(PROVED)
+    return tree[:at] + REFUTED + tree[at + 1 :]
+
+
+DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
+    "a changed digit": (lambda c: {**c, "boxes": c["boxes"] + 1}, "checksum"),
+    "a flipped leaf": (lambda c: sealed({**c, "tree": flipped(c["tree"])}), "leaf"),
+    "a missing leaf": (lambda c: sealed({**c, "tree": c["tree"][:-1]}), "cover"),
+    "one leaf more": (lambda c: sealed({**c, "tree": c["tree"] + "?"}), "beyond"),
+    "no such side": (lambda c: sealed({**c, "tree": "3" + c["tree"]}), "cuts a side"),
+    "a larger box": (
+        lambda c: sealed({**c, "box": {**c["box"], "separation": ["0", "16"]}}),
+        "leaf",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_certificate_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("flint")
+    file = tmp_path / "c.json"
+    certificate.write(file, searched("contraction-edm-euler"))
+    change, reason = DAMAGE[name]
+    content = json.loads(file.read_text())
+    content = {
+        key: value for key, value in content.items() if name == "a changed digit" or key != "sum"
+    }
+    file.write_text(json.dumps(change(content)))
+    assert main(["check-certificate", str(file)]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith("refused: ")
+    assert reason in out
+
+
+BAD = {
+    "--box step=3:1": "--box step must be LOW:HIGH with LOW < HIGH, got the reversed 3:1",
+    "--box step=1:1": "--box step must be LOW:HIGH with LOW < HIGH, got the empty 1:1",
+    "--box step=1:inf": "--box step must be finite, got inf",
+    "--box steps=1:2": "did you mean step? "
+    "--box parameter must be one of separation, step, got steps",
+    "--box step=0:1": "--box step must lie in 0.001:8, got 0:1",
+    "--box step=1:2,step=1:3": "--box must name each parameter once, got step twice",
+    "--box step": "--box must be NAME=LOW:HIGH, got step",
+    "--budget 1": "--budget must decide a box of contraction-edm-euler, got 1: none is decided",
+}
+
+
+@pytest.mark.parametrize("options", BAD)
+def test_bad_input_is_one_line(options: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certify", "contraction-edm-euler", *options.split()]) == 2
+    assert capsys.readouterr().err == f"steinlab: {BAD[options]}\n"

@@ -1,0 +1,36 @@
+"""docs/prove-your-bound.md: its commands run, and decide what the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from steinlab.cli import main
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "prove-your-bound.md").read_text("utf-8")
+COMMANDS = re.findall(r"^\$ steinlab (.+)$", PAGE, re.MULTILINE)
+
+
+def test_the_commands_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("flint")
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for command in COMMANDS:
+        assert main([*shlex.split(command)]) == 0, command
+        said.append(capsys.readouterr().out)
+    heun, checked, euler, _, again, listed = said
+    assert re.search(r"9\d\.\d+% decided", heun)
+    assert "accepted" in checked
+    assert "undecided: separation" in checked
+    assert "100.00% proved" in euler
+    assert listed.splitlines()[0].split()[0] == "coefficient-edm-heun"
+    assert "refutes the statement; reproduced to the last digit" in " ".join(again.split())
+    found = json.loads((tmp_path / "vp.json").read_text())
+    assert found["refuted"] > 0.9
+    assert found["case"]["value"] < 0
