@@ -50,7 +50,7 @@ def changed(tree: Any, rng: Random) -> Any:
         parent[rng.choice((f"{key}s", "", "id", key.upper()))] = parent.pop(key)
     elif kind == "deepen":
         parent[key] = DEEP
-    elif kind == "scale" and isinstance(value, int | float):
+    elif kind == "scale" and isinstance(value, int | float) and abs(value) < 1e300:
         parent[key] = value * rng.choice((-1, 1e-200, 1e60, 1e200, 10**30))
     else:
         parent[key] = [value] if rng.random() < 0.5 else {"value": value}

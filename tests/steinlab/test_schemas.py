@@ -66,12 +66,16 @@ def test_every_schema_is_one_and_says_what_it_is_of() -> None:
         assert schema(name)["title"]
 
 
+TEXTS = (b'"{{{', b'"[[[', b'"[999')
+"""Beginnings of formulas and grids that are text to a schema."""
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         pytest.param(name.strip("-"), content, id=f"{name} {i}")
         for i, (name, content) in enumerate(FAILED)
-        if name in ("trace", "--ledger") and b'"{{{' not in content  # a formula may be any text
+        if name in ("trace", "--ledger") and not any(text in content for text in TEXTS)
     ],
 )
 def test_what_once_failed_is_refused_by_the_reader_or_the_schema(
