@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steinlab.errors import InputError, one_of, quote
-from steinlab.storage import read_json, sealed, write_json
+from steinlab.storage import in_file, read_json, sealed, write_json
 from steinlab.storage.schemas import conforming
 from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Node, Search
 from steinlab.verification.continuum.statement import (
@@ -86,7 +86,8 @@ def read(file: Path, name: str = "FILE") -> Certificate:
     CertificateError
         If a digit of it was changed, or its tree is none.
     """
-    found = conforming(read_json(file, name, float), "certificate", name)
+    with in_file(file):
+        found = conforming(read_json(file, name, float), "certificate")
     given = found.pop("sum")
     if sealed(found)["sum"] != given:
         raise CertificateError("its checksum differs: a digit was changed")
