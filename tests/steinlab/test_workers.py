@@ -47,8 +47,8 @@ def test_a_few_short_claims_start_no_processes_of_their_own(serial, monkeypatch)
 
     monkeypatch.setattr("steinlab.workers.Workers", started)
     monkeypatch.setattr("steinlab.workers.number_of", lambda workers: workers or 2)
-    assert numbers(run(IDS, workers=AUTO)) == serial
-    for claims, workers in ((["solver-order"], AUTO), (IDS, 2)):
+    assert numbers(run(IDS[:1], workers=AUTO)) == serial[:1]
+    for claims, workers in ((["solver-order"], AUTO), (IDS[:1], 2)):
         with pytest.raises(AssertionError, match="started"):
             run(claims, workers=workers)
 
