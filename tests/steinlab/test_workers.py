@@ -22,7 +22,7 @@ from steinlab.verification.outcome import (
 )
 from steinlab.verification.schedule import longest_first, run_unit
 from steinlab.verification.shards import Shards
-from steinlab.workers import SerialExecutor, completed
+from steinlab.workers import AUTO, SerialExecutor, completed
 
 IDS = ["cost-table", "mean-value-direction"]
 """Cheap claims, one of many checks and one of a single one."""
@@ -39,6 +39,18 @@ def serial() -> list[dict[str, Any]]:
 
 def test_two_workers_give_the_serial_ledger(serial) -> None:
     assert numbers(run(IDS, workers=2)) == serial
+
+
+def test_a_few_short_claims_start_no_processes_of_their_own(serial, monkeypatch) -> None:
+    def started(*_: Any) -> None:
+        raise AssertionError("started")
+
+    monkeypatch.setattr("steinlab.workers.Workers", started)
+    monkeypatch.setattr("steinlab.workers.number_of", lambda workers: workers or 2)
+    assert numbers(run(IDS[:1], workers=AUTO)) == serial[:1]
+    for claims, workers in ((["solver-order"], AUTO), (IDS[:1], 2)):
+        with pytest.raises(AssertionError, match="started"):
+            run(claims, workers=workers)
 
 
 def test_a_cluster_gives_the_serial_ledger_though_a_worker_is_killed(serial, tmp_path) -> None:

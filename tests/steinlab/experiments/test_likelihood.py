@@ -100,6 +100,15 @@ def test_the_error_of_the_probes_is_what_it_says() -> None:
     assert np.all(other.value != found.value)
 
 
+def test_one_given_probe_has_the_error_of_the_steps_alone() -> None:
+    """As the same probe twice has, which does not scatter."""
+    x = PLANE.sample(4, np.random.default_rng(2))
+    sign = np.random.default_rng(3).choice([-1.0, 1.0], x.shape)
+    one, two = (log_likelihood(PLANE, x, steps=16, probes=np.stack([sign] * n)) for n in (1, 2))
+    np.testing.assert_array_equal(one.value, two.value)
+    np.testing.assert_array_equal(one.error, two.error)
+
+
 def test_the_mean_over_all_probes_is_exact() -> None:
     x = states(PLANE, EDM, 5)
     signs = np.array([[1.0, 1.0], [1.0, -1.0]])[:, None] * np.ones((1, 5, 1))
