@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import (
     JsonOption,
@@ -21,7 +22,7 @@ from steinlab.cli.output import (
     whole,
     write_json,
 )
-from steinlab.errors import InputError, Interrupted
+from steinlab.errors import InputError, Interrupted, quote
 from steinlab.storage import check_target
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ def certify(  # noqa: PLR0917
         at = ", ".join(f"{key} {value:g}" for key, value in case["point"].items())
         lines.append(f"  refuted most at {at}: measured {case['value']:.6g}")
     if out:
-        lines.append(f"written to {out}; steinlab check-certificate checks it")
-    show("\n".join(lines), target=target)
+        lines.append(f"written to {quote(out)}; steinlab check-certificate checks it")
+    show(Text("\n".join(lines)), target=target)
 
 
 def _listed() -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from steinlab.cli.output import JsonOption, ProgressOption, progress_bar, show, write_json
 from steinlab.errors import InputError
@@ -31,7 +32,7 @@ def check_certificate(
         with progress_bar(silent) as tell:
             found = check(certificate, lambda done: tell(done, "boxes proved anew"))
     except CertificateError as error:
-        show(f"refused: {error}", target=target)
+        show(Text(f"refused: {error}"), target=target)
         write_json(target, {"accepted": False, "reason": str(error)})
         return 1
     statement, box, *_ = certificate

@@ -63,9 +63,11 @@ def _measure_again(case: Mapping[str, Any], target: str | None) -> int:
     same = value == case["value"]
     at = ", ".join(f"{name} {side:g}" for name, side in case["point"].items())
     show(
-        f"{case['statement']} at {at}: stored {case['value']!r}, now {value!r}\n"
-        f"the point {'refutes' if value < 0 else 'agrees with'} the statement; "
-        f"{'' if same else 'NOT '}reproduced to the last digit",
+        Text(
+            f"{case['statement']} at {at}: stored {case['value']!r}, now {value!r}\n"
+            f"the point {'refutes' if value < 0 else 'agrees with'} the statement; "
+            f"{'' if same else 'NOT '}reproduced to the last digit"
+        ),
         target=target,
     )
     write_json(target, {**case, "now": value, "violated": value < 0, "reproduced": same})
