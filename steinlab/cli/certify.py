@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -68,7 +69,7 @@ def certify(  # noqa: PLR0917
     from steinlab.workers import executor_for
 
     if listed:
-        show(_listed(), target=target)
+        typer.echo(_listed())
         return
     if name is None:
         raise InputError(
@@ -164,8 +165,11 @@ def _run(
 
 
 def _share(found: Found) -> str:
-    """Return the shares in words."""
+    """Return the shares in words: what is decided never rounds up to all, nor the rest to none."""
+    decided = math.floor(1e4 * found.decided) / 1e4
+    rest = max(0.0, 1 - found.decided)
+    left = "under 0.01%" if 0 < rest < 1e-4 else f"{rest:.2%}"
     return (
-        f"{found.decided:.2%} decided, {found.proved:.2%} proved, {found.refuted:.2%} refuted, "
-        f"{max(0.0, 1 - found.decided):.2%} undecided"
+        f"{decided:.2%} decided, {found.proved:.2%} proved, {found.refuted:.2%} refuted, "
+        f"{left} undecided"
     )

@@ -30,17 +30,21 @@ def _square(x: Ball) -> Ball:
 
 
 def contraction_edm_euler(separation: Ball, step: Ball) -> Ball:
-    """``1 - (kappa + beta L_D)``, ``L_D = a^2/4``, ``kappa = exp(-h)``, ``beta = 1 - kappa``."""
-    kappa = _monotone("exp", -step)
-    return 1 - (kappa + (1 - kappa) * _square(separation) / 4)
+    """``(1 - kappa)(1 - L_D)``, ``L_D = a^2/4``, ``kappa = exp(-h)``: nothing cancels."""
+    return -_monotone("expm1", -step) * (1 - _square(separation) / 4)
 
 
 def contraction_vp_euler(separation: Ball, step: Ball, noise: Ball) -> Ball:
-    """``1 - (kappa + (alpha'/alpha - kappa) a^2/4)``, ``kappa = exp(-h) alpha'/alpha``."""
-    shrink, ratio2 = _monotone("exp", -step), _square(noise)
-    alphas = ((1 + ratio2) / (1 + ratio2 * _square(shrink))).sqrt()
-    spread = _square(separation) / 4
-    return 1 - alphas * (spread + shrink * (1 - spread))
+    """``1 - (kappa + (A - kappa) L)``, ``kappa = q A``, ``A = alpha'/alpha``, ``q = exp(-h)``.
+
+    As ``(1 - q)(A (1 - L) - N (1 + q) / ((1 + N q^2)(1 + A)))``, ``N = (sigma/alpha)^2``: what
+    cancels at short steps stands in front.
+    """
+    q, n = _monotone("exp", -step), _square(noise)
+    after = 1 + n * _square(q)
+    a = ((1 + n) / after).sqrt()
+    rest = a * (1 - _square(separation) / 4) - n * (1 + q) / (after * (1 + a))
+    return -_monotone("expm1", -step) * rest
 
 
 def contraction_edm_heun(separation: Ball, step: Ball, weight: Ball) -> Ball:
