@@ -388,9 +388,10 @@ def test_auto_of_a_first_record_is_auto_v1(tmp_path: Path) -> None:
     assert "auto" not in head["entrants"]
     assert {"price", "kept"} <= found[0]["results"]["calibrated"].keys()
     assert all("auto" not in one["results"] for one in found)
-    one = {**found[0], "results": {"auto": found[0]["results"]["auto-v1"]}}
+    results = found[0]["results"]
+    one = {**found[0], "results": {"none": results["none"], "auto": results["auto-v1"]}}
     write_record(tmp_path / "today.gz", [one], {})
-    assert read_record(tmp_path / "today.gz")[0]["entrants"] == ["auto"]
+    assert read_record(tmp_path / "today.gz")[0]["entrants"] == ["none", "auto"]
 
 
 def test_auto_of_an_old_folder_is_auto_v1(tmp_path: Path) -> None:
