@@ -16,7 +16,7 @@ one in the step, with an error of one ``K``-th of Euler's.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -31,6 +31,9 @@ from steinlab.solvers.scalars import has_signal
 
 Spacing = tuple[Callable[[Scalar], Scalar], Callable[[Scalar], Scalar]]
 """What of ``sigma / alpha`` the teacher's steps are even in, and its inverse."""
+
+Target = Callable[[Any, Any, NoiseLevel, NoiseLevel], Any]
+"""``(x, x'', from, to) -> output``."""
 
 SPACINGS: Mapping[str, Spacing] = {
     "distilled": (lambda ratio: ratio ** (1 / 7), lambda v: v**7),
@@ -137,3 +140,53 @@ def target(x: Any, end: Any, s: NoiseLevel, t: NoiseLevel) -> Any:
     k = t.sigma / s.sigma
     beta = (t.alpha - s.alpha) + s.alpha * ((s.sigma - t.sigma) / s.sigma)
     return (end - k * x) / beta
+
+
+def distilled(
+    teacher: Denoiser, levels: Sequence[NoiseLevel], formula: Target = target
+) -> Denoiser:
+    """Return a student's output for one step over all levels, made by rounds of halving.
+
+    Parameters
+    ----------
+    teacher : denoiser
+        The first one, which takes a step from every level to the next.
+    levels : sequence of NoiseLevel
+        ``2^k + 1`` of them for ``k`` rounds.
+    formula : callable
+        What each round regresses on, of the teacher's two steps.
+
+    Examples
+    --------
+    One step of the student ends where two of the teacher's do.
+
+    >>> levels = [NoiseLevel(1.0, 4.0), NoiseLevel(1.0, 2.0), NoiseLevel(1.0, 0.0)]
+    >>> output = distilled(lambda x, level: x / (1 + level.sigma**2), levels)
+    >>> float(output(17.0, levels[0])), (17 / 2 + 1 / 2) / (1 + 4)
+    (1.8, 1.8)
+    """
+    if len(levels) == 2:
+        return teacher
+    middle = len(levels) // 2
+    halves = [levels[: middle + 1], levels[middle:]]
+
+    def output(x: Any, level: NoiseLevel) -> Any:
+        z = x
+        for half in halves:
+            student = distilled(teacher, half, formula)
+            z = EULER.step(student, z, half[0], half[-1], ()).state
+        return formula(x, z, level, levels[-1])
+
+    return output
+
+
+def growth(levels: Sequence[NoiseLevel]) -> float:
+    """Return by what a round of halving multiplies rounding, at most.
+
+    Its target divides by ``alpha'' - k alpha``, a step multiplies by it.
+    """
+    factors = [
+        (s.alpha + s.sigma) / (t.alpha - t.sigma / s.sigma * s.alpha)
+        for s, t in itertools.pairwise(levels)
+    ]
+    return float(max(factors))
