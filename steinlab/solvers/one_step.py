@@ -32,6 +32,12 @@ from steinlab.solvers.scalars import has_signal
 Spacing = tuple[Callable[[Scalar], Scalar], Callable[[Scalar], Scalar]]
 """What of ``sigma / alpha`` the teacher's steps are even in, and its inverse."""
 
+Direction = Callable[[Any, float, float], Any]
+"""``s(x, t, d)``: of a step of length ``d`` down from ``t``."""
+
+Double = Callable[[Direction, Any, float, float], Any]
+"""What a direction of length ``d`` makes of one of length ``2 d``."""
+
 Target = Callable[[Any, Any, NoiseLevel, NoiseLevel], Any]
 """``(x, x'', from, to) -> output``."""
 
@@ -190,3 +196,28 @@ def growth(levels: Sequence[NoiseLevel]) -> float:
         for s, t in itertools.pairwise(levels)
     ]
     return float(max(factors))
+
+
+def doubled(s: Direction, x: Any, t: float, d: float) -> Any:
+    """Return the mean of two directions of length ``d``, one after the other.
+
+    The regression target of a shortcut model for ``2 d``.
+    """
+    first = s(x, t, d)
+    return 0.5 * (first + s(x - d * first, t - d, d))
+
+
+def spanning(s: Direction, parts: int, double: Double = doubled) -> Direction:
+    """Return the direction of a step that is made of ``parts``, a power of two, by doubling.
+
+    Examples
+    --------
+    Two steps of Euler along ``dx/dt = x``.
+
+    >>> spanning(lambda x, t, d: x, 2)(1.0, 1.0, 1.0)
+    0.75
+    """
+    if parts == 1:
+        return s
+    half = spanning(s, parts // 2, double)
+    return lambda x, t, d: double(half, x, t, d / 2)

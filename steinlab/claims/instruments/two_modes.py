@@ -66,6 +66,10 @@ class TwoModes(SingleCase):
         return float(weights @ slope**2)
 
 
+EXAMPLE = TwoModes(0.4, 2.5, 0.3, 0.5)
+"""Two narrow modes apart, for numbers that name one law."""
+
+
 def on_modes(make: type[TwoModes], *numbers: Parameter, **lists: Any) -> Ranges:
     """Return the ranges of a case: those of the law, these numbers, and lists to choose from."""
     return Ranges(make, lists, (*MODES, *numbers), seeded=False)
