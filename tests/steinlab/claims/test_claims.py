@@ -246,7 +246,7 @@ MUTANTS = [
      "Trajectories.lengths", "vectors[0] ** 2", "abs(vectors[0])"),
     ("dpm-v3-order", "three outputs, corrector", "steinlab.solvers.dpm_v3", "coefficients",
      "(end, *(c - p", "(0.9 * end, *(c - p"),
-    ("frechet-bias", "on the line", f"{SYSTEMS}.frechet_bias", "bias", "s.sum() / 4",
+    ("frechet-bias", "on the line", "steinlab.claims.instruments.frechet", "bias", "s.sum() / 4",
      "s.sum() / 5"),
     ("frechet-bias", "in several dimensions", "steinlab.metrics", "Moments.to", "- 2 * shared",
      "- 2.0001 * shared"),
@@ -254,12 +254,12 @@ MUTANTS = [
      "len(x)"),
     ("patch-locality", "independent patches", "analytic.composed", "Product.denoise",
      "denoise\", level", "denoise\", NoiseLevel(level.alpha, 1.001 * level.sigma)"),
-    ("patch-locality", "excess loss", f"{SYSTEMS}.patch_locality", "measure_excess",
+    ("patch-locality", "excess loss", "steinlab.claims.instruments.patches", "excess_loss",
      "(1 - w) ** 2", "(1 - w)"),
     ("latent-decoder", "lengths kept", "analytic.composed", "Embedded.denoise", "self.encode(x)",
      "1.0001 * self.encode(x)"),
-    ("latent-decoder", "Euler in EDM", f"{SYSTEMS}.latent_decoder", "measure", "else law(z, s)",
-     "else law(1.0001 * z, s)"),
+    ("latent-decoder", "Euler in EDM", "steinlab.claims.instruments.decoders", "measure",
+     "else law(z, s)", "else law(1.0001 * z, s)"),
 ]  # fmt: skip
 
 
