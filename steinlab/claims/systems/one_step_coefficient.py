@@ -6,8 +6,8 @@ sqrt(c^2 + sigma^2)``, and with ``u = x - Phi``
 
     gamma* = E<u, x - x_star> / E|u|^2 = (1 - g^2)(1 - g) / (1 - g)^2 = 1 + g,
 
-so that ``x - gamma* u = m + g^2 (x - m) = D(x)``, which keeps ``g^2`` of the law's variance. For
-every law what ``gamma*`` removes on the line from far noise is a share ``corr(x, Phi)^2``.
+so that ``x - gamma* u = m + g^2 (x - m) = D(x)``, which keeps ``g^2`` of the law's variance. From
+far noise it removes what is linear in the noise: on the line a share ``corr(x, Phi)^2``.
 """
 
 from __future__ import annotations
