@@ -7,6 +7,7 @@ and looks at no other. A decoded law is that of ``A z``, ``z`` of a law in fewer
     D(x) = U D_w(U' x),   D_w the denoiser of w = B z,   div D = div D_w.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,24 @@ def marginal(law: GaussianMixture, axes: slice) -> GaussianMixture:
     2.0
     """
     return GaussianMixture(law.weights, law.means[:, axes], _full(law)[:, axes, axes])
+
+
+def product_mixture(a: GaussianMixture, b: GaussianMixture) -> GaussianMixture:
+    """Return two independent mixtures side by side as one, of all pairs of components.
+
+    Examples
+    --------
+    >>> law = GaussianMixture([0.5, 0.5], [0.0, 1.0], 1.0)
+    >>> product_mixture(law, law).means.tolist()
+    [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    """
+    pairs = list(itertools.product(range(len(a.weights)), range(len(b.weights))))
+    covariances = np.zeros((len(pairs), a.dim + b.dim, a.dim + b.dim))
+    for k, (i, j) in enumerate(pairs):
+        covariances[k, : a.dim, : a.dim] = _full(a)[i]
+        covariances[k, a.dim :, a.dim :] = _full(b)[j]
+    means = np.array([np.concatenate([a.means[i], b.means[j]]) for i, j in pairs])
+    return GaussianMixture(np.outer(a.weights, b.weights).ravel(), means, covariances)
 
 
 def _full(law: GaussianMixture) -> np.ndarray:

@@ -19,7 +19,7 @@ Liu, Gong, Liu, "Flow straight and fast", 2023, arXiv 2209.03003.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri_exp
@@ -45,6 +45,41 @@ def velocity(law: GaussianMixture, x: np.ndarray, t: Any) -> np.ndarray:
     array([[-1.]])
     """
     return np.asarray((x - law(x, NoiseLevel(1 - t, t))) / t)
+
+
+class Derivatives(NamedTuple):
+    """Derivatives of the flow's end, and the size of what they are computed from."""
+
+    slope: float  # dPhi/dz
+    change: float  # dPhi/dt
+    size: float
+
+
+def derivatives(law: GaussianMixture, z: float, end: float, t: float, r: float) -> Derivatives:
+    """Return those of the end ``Phi`` at time ``r`` by the state ``z`` and by its time ``t``.
+
+    On the line ``F_r(Phi) = F_t(z)`` for the distribution functions, so that ``dPhi/dz = f_t(z) /
+    f_r(Phi)`` and ``dPhi/dt = (dF_t/dt)(z) / f_r(Phi)``.
+
+    Examples
+    --------
+    From noise to ``N(2, 1/4)`` the flow is ``2 + z/2``.
+
+    >>> law = GaussianMixture([1.0], [2.0], 0.25)
+    >>> float(derivatives(law, 1.0, 2.5, 1.0, 0.0).slope)
+    0.5
+    """
+    logs = [
+        float(np.asarray(law.log_prob(np.array([[x]]), NoiseLevel(1 - time, time)))[0])
+        for x, time in ((z, t), (end, r))
+    ]
+    means, variances = law.means[:, 0], law.spectra[:, 0]
+    stds = np.sqrt((1 - t) ** 2 * variances + t**2)
+    a = (z - (1 - t) * means) / stds
+    rate = means / stds - a * (t - (1 - t) * variances) / stds**2
+    below = float((law.weights * np.exp(-0.5 * a**2) * rate).sum() / np.sqrt(2 * np.pi))
+    size = 1 + sum(map(abs, logs)) + (a**2).max()
+    return Derivatives(np.exp(logs[0] - logs[1]), below / np.exp(logs[1]), size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ one in the step, with an error of one ``K``-th of Euler's.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -31,6 +31,15 @@ from steinlab.solvers.scalars import has_signal
 
 Spacing = tuple[Callable[[Scalar], Scalar], Callable[[Scalar], Scalar]]
 """What of ``sigma / alpha`` the teacher's steps are even in, and its inverse."""
+
+Direction = Callable[[Any, float, float], Any]
+"""``s(x, t, d)``: of a step of length ``d`` down from ``t``."""
+
+Double = Callable[[Direction, Any, float, float], Any]
+"""What a direction of length ``d`` makes of one of length ``2 d``."""
+
+Target = Callable[[Any, Any, NoiseLevel, NoiseLevel], Any]
+"""``(x, x'', from, to) -> output``."""
 
 SPACINGS: Mapping[str, Spacing] = {
     "distilled": (lambda ratio: ratio ** (1 / 7), lambda v: v**7),
@@ -137,3 +146,78 @@ def target(x: Any, end: Any, s: NoiseLevel, t: NoiseLevel) -> Any:
     k = t.sigma / s.sigma
     beta = (t.alpha - s.alpha) + s.alpha * ((s.sigma - t.sigma) / s.sigma)
     return (end - k * x) / beta
+
+
+def distilled(
+    teacher: Denoiser, levels: Sequence[NoiseLevel], formula: Target = target
+) -> Denoiser:
+    """Return a student's output for one step over all levels, made by rounds of halving.
+
+    Parameters
+    ----------
+    teacher : denoiser
+        The first one, which takes a step from every level to the next.
+    levels : sequence of NoiseLevel
+        ``2^k + 1`` of them for ``k`` rounds.
+    formula : callable
+        What each round regresses on, of the teacher's two steps.
+
+    Examples
+    --------
+    One step of the student ends where two of the teacher's do.
+
+    >>> levels = [NoiseLevel(1.0, 4.0), NoiseLevel(1.0, 2.0), NoiseLevel(1.0, 0.0)]
+    >>> output = distilled(lambda x, level: x / (1 + level.sigma**2), levels)
+    >>> float(output(17.0, levels[0])), (17 / 2 + 1 / 2) / (1 + 4)
+    (1.8, 1.8)
+    """
+    if len(levels) == 2:
+        return teacher
+    middle = len(levels) // 2
+    halves = [levels[: middle + 1], levels[middle:]]
+
+    def output(x: Any, level: NoiseLevel) -> Any:
+        z = x
+        for half in halves:
+            student = distilled(teacher, half, formula)
+            z = EULER.step(student, z, half[0], half[-1], ()).state
+        return formula(x, z, level, levels[-1])
+
+    return output
+
+
+def growth(levels: Sequence[NoiseLevel]) -> float:
+    """Return by what a round of halving multiplies rounding, at most.
+
+    Its target divides by ``alpha'' - k alpha``, a step multiplies by it.
+    """
+    factors = [
+        (s.alpha + s.sigma) / (t.alpha - t.sigma / s.sigma * s.alpha)
+        for s, t in itertools.pairwise(levels)
+    ]
+    return float(max(factors))
+
+
+def doubled(s: Direction, x: Any, t: float, d: float) -> Any:
+    """Return the mean of two directions of length ``d``, one after the other.
+
+    The regression target of a shortcut model for ``2 d``.
+    """
+    first = s(x, t, d)
+    return 0.5 * (first + s(x - d * first, t - d, d))
+
+
+def spanning(s: Direction, parts: int, double: Double = doubled) -> Direction:
+    """Return the direction of a step that is made of ``parts``, a power of two, by doubling.
+
+    Examples
+    --------
+    Two steps of Euler along ``dx/dt = x``.
+
+    >>> spanning(lambda x, t, d: x, 2)(1.0, 1.0, 1.0)
+    0.75
+    """
+    if parts == 1:
+        return s
+    half = spanning(s, parts // 2, double)
+    return lambda x, t, d: double(half, x, t, d / 2)

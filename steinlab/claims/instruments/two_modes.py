@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import exact_flow
+from analytic.flow.rectified import DATA, NOISE
 from analytic.quadrature import composite_rule, mixture_breaks
+from steinlab.claims.instruments.ranges import Ranges
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.falsify.spaces import Parameter
 
@@ -19,6 +22,9 @@ MODES = (
     Parameter("second", 0.3, 1.5, True),
 )
 """The weight of the first mode, the distance of the means, and the deviations."""
+
+STATE = Parameter("state", -3.0, 3.0)
+"""A state, in deviations of the law at its level."""
 
 NODES = 8
 """Gauss nodes per panel of an expectation."""
@@ -47,6 +53,26 @@ class TwoModes(SingleCase):
         """Return one state ``(1,)``, so many deviations of the law at a level from its mean."""
         spread = level.alpha**2 * float(self.law.variance()) + level.sigma**2
         return np.array([deviations * np.sqrt(spread)])
+
+    def squared_slope(self) -> float:
+        """Return the mean square of the slope of the flow from noise to data.
+
+        The least loss of a MeanFlow from noise to data is flow matching's times this.
+        """
+        ends, weights = rule(self.law, DATA)
+        z = moved(self.law, ends, DATA, NOISE)
+        density = np.exp(np.asarray(self.law.log_prob(ends[:, None], DATA)))
+        slope = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) / density
+        return float(weights @ slope**2)
+
+
+EXAMPLE = TwoModes(0.4, 2.5, 0.3, 0.5)
+"""Two narrow modes apart, for numbers that name one law."""
+
+
+def on_modes(make: type[TwoModes], *numbers: Parameter, **lists: Any) -> Ranges:
+    """Return the ranges of a case: those of the law, these numbers, and lists to choose from."""
+    return Ranges(make, lists, (*MODES, *numbers), seeded=False)
 
 
 def on_flow(t: float) -> NoiseLevel:

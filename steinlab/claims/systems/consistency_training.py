@@ -14,57 +14,21 @@ spread: of first order, too, once that is narrower than the bends of ``f_n``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from analytic.flow.consistency import fixed_point
+from steinlab.claims.instruments.consistency import Ends, Trained, errors, spread, trained
 from steinlab.claims.instruments.ranges import Ranges
-from steinlab.claims.instruments.two_modes import MODES, TwoModes, moved, rule
-from steinlab.diffusion.grids import make_grid
-from steinlab.solvers.loop import solve
+from steinlab.claims.instruments.two_modes import STATE, on_modes
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Results
 from steinlab.verification.comparison import Comparison, single
-from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number, Table
 
 GAUSSIAN, SPREAD, MIXED = "Gaussian data", "total variance", "two modes"
 LEVELS = (4, 8, 16)
 SLACK = 1e-5
 """Relative error of the tabulated means: nine times the largest seen, over 66 laws."""
-EXAMPLE = TwoModes(0.4, 2.5, 0.3, 0.5)
-
-
-@dataclass(frozen=True)
-class Trained(TwoModes):
-    """A law, a number of steps of EDM's levels, and a state at the noisiest in deviations."""
-
-    steps: int
-    state: float
-
-
-class Ends(NamedTuple):
-    """Where CT, CD and the flow lead states ``x``, and the law at the noisiest level."""
-
-    ct: np.ndarray
-    cd: np.ndarray
-    flow: np.ndarray
-    weights: np.ndarray
-    whole: float  # variance at the least level
-    lost: float
-
-
-def ends(case: TwoModes, steps: int, state: float | None = None) -> Ends:
-    """Train on the law; follow one state, in deviations, or the whole law at the noisiest level."""
-    law, grid = case.law, make_grid("edm", "karras", steps, final_zero=False)
-    model, (x, weights) = fixed_point(law, grid), rule(law, grid[0])
-    if state is not None:
-        x, weights = case.at(grid[0], state), np.ones(1)
-    cd = solve(law, x[:, None], grid, "euler").state[:, 0]
-    flow, whole = moved(law, x, grid[0], grid[-1]), float(law.variance()) + grid[-1].sigma ** 2
-    return Ends(model.ends(x), np.asarray(cd), flow, weights, whole, model.lost)
 
 
 class Formula(NamedTuple):
@@ -80,11 +44,6 @@ def compare(data: Ends, formula: Formula) -> Comparison:
     return single(data.ct[0], formula.end(data)[0], 1e-9 * scale[0], scale=scale)
 
 
-def spread(data: Ends, ends: np.ndarray) -> float:
-    """Return the variance of ends."""
-    return float(data.weights @ (ends - data.weights @ ends) ** 2)
-
-
 def compare_spread(data: Ends, formula: Formula) -> Comparison:
     """Compare the variance at the end; tabulated means have an error."""
     return single(spread(data, data.ct), formula.variance(data), SLACK * data.whole, sampled=True)
@@ -92,26 +51,12 @@ def compare_spread(data: Ends, formula: Formula) -> Comparison:
 
 def measure(case: Trained) -> Ends:
     """Train on the law, and follow one state."""
-    return ends(case, case.steps, case.state)
+    return trained(case, case.steps, case.state)
 
 
-STATE = Parameter("state", -3.0, 3.0)
-ONE_MODE = Ranges(
-    Trained,
-    {"steps": LEVELS, "apart": (0.0,), "second": (0.5,), "first": (0.5,), "weight": (0.5,)},
-    (STATE,),
-    seeded=False,
-)
-TWO = Ranges(Trained, {"steps": LEVELS}, (*MODES, STATE), seeded=False)
-
-
-@cache
-def errors(steps: int) -> tuple[float, float, float, float]:
-    """Return errors of CT and CD against the flow, root mean square, and their shares of spread."""
-    data = ends(EXAMPLE, steps)
-    ct, cd = (float(np.sqrt(data.weights @ (e - data.flow) ** 2)) for e in (data.ct, data.cd))
-    kept = (float(np.sqrt(spread(data, e) / data.whole)) for e in (data.ct, data.cd))
-    return ct, cd, next(kept), next(kept)
+ALONE = {"apart": (0.0,), "second": (0.5,), "first": (0.5,), "weight": (0.5,)}
+ONE_MODE = Ranges(Trained, {"steps": LEVELS, **ALONE}, (STATE,), seeded=False)
+TWO = on_modes(Trained, STATE, steps=LEVELS)
 
 
 def _numbers(results: Results) -> list[Number]:  # noqa: ARG001
@@ -153,7 +98,7 @@ CLAIM = Claim(
     ),
     formula=Formula(),
     checks=(ONE_MODE.check(GAUSSIAN, 3, measure, compare),
-            TWO.check(SPREAD, 3, lambda case: ends(case, case.steps), compare_spread)),
+            TWO.check(SPREAD, 3, lambda case: trained(case, case.steps), compare_spread)),
     controls=(
         NegativeControl("the flow's end", Formula(end=lambda d: d.flow), (GAUSSIAN,)),
         NegativeControl("variance kept", Formula(variance=lambda d: d.whole), (SPREAD,)),

@@ -5,27 +5,25 @@ r)``, ``Phi`` the flow's state at ``r``. Differentiating ``(t - r) u`` along ``(
 
     u = v - (t - r)(v du/dz + du/dt),   that is   v dPhi/dz + dPhi/dt = 0.
 
-On the line both derivatives of ``Phi`` are known: ``F_r(Phi) = F_t(z)`` for the distribution
-functions, so ``dPhi/dz = f_t(z)/f_r(Phi)`` and ``dPhi/dt = (dF_t/dt)(z)/f_r(Phi)``; ``v`` comes
-from the denoiser. A network is trained with the velocity ``e - x`` of a single pair in both places:
-the target is linear in it, its mean is ``u`` and its variance ``(dPhi/dz)^2 Var(e - x | z)``.
+On the line both derivatives of ``Phi`` are known. A network is trained with the velocity ``e - x``
+of a single pair in both places: the target is linear in it, its mean is ``u`` and its variance
+``(dPhi/dz)^2 Var(e - x | z)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from analytic.flow.rectified import DATA, NOISE
-from steinlab.claims.instruments.ranges import Ranges
-from steinlab.claims.instruments.two_modes import MODES, TwoModes, moved, on_flow, rule
+from analytic.flow.rectified import derivatives
+from steinlab.claims.instruments.ranges import between
+from steinlab.claims.instruments.two_modes import STATE, TwoModes, moved, on_flow, on_modes
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.verification.claim import Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison, single
-from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number
 
 IDENTITY = "two modes"
@@ -51,29 +49,18 @@ class Known(NamedTuple):
     rounding: float
 
 
-Formula = Callable[[Known], float]
-
-
 def measure(case: Average) -> Known:
     """Take ``u`` from the exact flow, and its derivatives from the distribution functions."""
     law, t = case.law, case.time
     r, level = case.part * t, on_flow(t)
     z = case.at(level, case.state)
-    phi = moved(law, z, level, on_flow(r))
+    end = moved(law, z, level, on_flow(r))
     v = float((z - law(z, level))[0] / t)
-    logs = [float(np.asarray(law.log_prob(x[:, None], at))[0]) for x, at in
-            ((z, level), (phi, on_flow(r)))]  # fmt: skip
-    means, variances = law.means[:, 0], law.spectra[:, 0]
-    stds = np.sqrt((1 - t) ** 2 * variances + t**2)
-    a = (z - (1 - t) * means) / stds
-    rate = means / stds - a * (t - (1 - t) * variances) / stds**2
-    below = float((law.weights * np.exp(-0.5 * a**2) * rate).sum() / np.sqrt(2 * np.pi))
-    slope, change = np.exp(logs[0] - logs[1]), below / np.exp(logs[1])
+    slope, change, size = derivatives(law, float(z[0]), float(end[0]), t, r)
     span = t - r
-    u = float((z - phi)[0] / span)
-    terms = abs(z[0]) + abs(phi[0]) + case.apart
-    sizes = (abs(v) * slope + abs(change)) * (1 + sum(map(abs, logs)) + (a**2).max())
-    rounding = ROUNDING * EPS * (terms * (1 + slope) / span + sizes)
+    u = float((z - end)[0] / span)
+    terms = (abs(z[0]) + abs(end[0]) + case.apart) * (1 + slope) / span
+    rounding = ROUNDING * EPS * (terms + (abs(v) * slope + abs(change)) * size)
     return Known(u, v, (1 - slope) / span, -(change + u) / span, span, float(rounding))
 
 
@@ -82,33 +69,19 @@ def target(k: Known) -> float:
     return k.v - k.span * (k.v * k.along + k.partial)
 
 
-def compare(data: Known, formula: Formula) -> Comparison:
+def compare(data: Known, formula: Callable[[Known], float]) -> Comparison:
     """Compare the average velocity with a target."""
     return single(data.u, formula(data), data.rounding, scale=np.array([abs(data.u) + abs(data.v)]))
 
 
-DRAWN = Ranges(
-    Average,
-    numbers=(*MODES, Parameter("state", -3.0, 3.0), Parameter("time", 0.05, 1.0),
-             Parameter("part", 0.0, 0.95)),
-    seeded=False,
-)  # fmt: skip
-
-
-def noise_floor(case: TwoModes) -> float:
-    """Return the least loss from noise to data over flow matching's least, on one law."""
-    law, (ends, weights) = case.law, rule(case.law, DATA)
-    z = moved(law, ends, DATA, NOISE)
-    density = np.exp(np.asarray(law.log_prob(ends[:, None], DATA)))
-    slope = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) / density
-    return float(weights @ slope**2)
+DRAWN = on_modes(Average, STATE, *between(time=(0.05, 1.0), part=(0.0, 0.95)))
 
 
 def _numbers(results: Results) -> list[Number]:
-    floors = [noise_floor(case) for case in results[IDENTITY].batches[:12]]  # type: ignore[arg-type]
-    c = results[IDENTITY].comparison
+    cases: Any = results[IDENTITY].batches[:12]
+    floors = [case.squared_slope() for case in cases]
     return [
-        Number("largest departure from the identity", c.excess.max()),
+        Number("largest departure from the identity", results[IDENTITY].comparison.excess.max()),
         Number("least loss over flow matching's, noise to data, median", np.median(floors)),
         Number("the same, largest", max(floors), key="floor"),
     ]

@@ -6,36 +6,29 @@ The student's target at ``z`` is the output with which one step of DDIM from ``(
     x~ = (z'' - k z) / (alpha'' - k alpha),   k = sigma''/sigma.
 
 A student that meets its target at every state is the teacher's run; after ``k`` rounds it is the
-run of ``2^k`` times as many steps, and errs as that. Its output is no posterior mean any more.
+run of ``2^k`` times as many steps.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from analytic import NoiseLevel
-from steinlab.claims.instruments.ranges import Ranges
-from steinlab.claims.instruments.two_modes import MODES, TwoModes
+from analytic import GaussianMixture, NoiseLevel
+from steinlab.claims.instruments.ranges import between
+from steinlab.claims.instruments.two_modes import STATE, TwoModes, on_modes
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.processes import PROCESSES
-from steinlab.solvers import EULER, get_solver
+from steinlab.solvers import EULER
 from steinlab.solvers.loop import solve
-from steinlab.solvers.one_step import Student, target
+from steinlab.solvers.one_step import Target, distilled, growth, student, target
 from steinlab.verification.claim import Claim, NegativeControl, Results
 from steinlab.verification.comparison import Comparison, single
-from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number
 
 ROUNDS = "rounds of halving"
-
-Target = Callable[[Any, Any, NoiseLevel, NoiseLevel], Any]
-"""``(z, z'', from, to) -> x~``."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +43,12 @@ class Rounds(TwoModes):
 
 
 class Measured(NamedTuple):
-    """The teacher's levels and end, where it starts, the law and the size of the rounding."""
+    """The law, the teacher's levels and end, the start, and the size of the rounding."""
 
+    law: GaussianMixture
     levels: tuple[NoiseLevel, ...]
     end: float
     start: np.ndarray
-    law: Denoiser
     rounding: float
 
 
@@ -63,68 +56,37 @@ def measure(case: Rounds) -> Measured:
     """Run the base: DDIM on all the levels."""
     law, process = case.law, PROCESSES[case.process]
     s, t = process.level_at(case.ratio), process.level_at(case.left * case.ratio)
-    solver = get_solver(f"distilled@{case.parts}", process)
-    assert isinstance(solver, Student)
-    levels = solver.levels(s, t)
+    levels = student(f"distilled@{case.parts}").on(process).levels(s, t)
     start = case.at(s, case.state)[None]
     end = float(solve(law, start, levels, "euler").state[0, 0])
-    # each round divides by beta and each step multiplies by it
-    worst = max(
-        (a.alpha + a.sigma) / (b.alpha - b.sigma / a.sigma * a.alpha)
-        for a, b in itertools.pairwise(levels)
-    )
-    size = (abs(start[0, 0]) + abs(end) + case.apart) * (1 + worst)
-    return Measured(levels, end, start, law, 4 * case.parts * ROUNDING * EPS * size)
-
-
-def distilled(law: Denoiser, levels: tuple[NoiseLevel, ...], formula: Target) -> Denoiser:
-    """Return the student's output for one step over all levels, made round by round."""
-    if len(levels) == 2:
-        return law
-    middle = len(levels) // 2
-    halves = [levels[: middle + 1], levels[middle:]]
-
-    def output(x: Any, level: NoiseLevel) -> Any:
-        z = x
-        for half in halves:
-            teacher = distilled(law, half, formula)
-            z = EULER.step(teacher, z, half[0], half[-1], ()).state
-        return formula(x, z, level, levels[-1])
-
-    return output
+    size = (abs(start[0, 0]) + abs(end) + case.apart) * (1 + growth(levels))
+    return Measured(law, levels, end, start, 4 * case.parts * ROUNDING * EPS * size)
 
 
 def compare(data: Measured, formula: Target) -> Comparison:
     """Compare the end of the student's single step with the base run's."""
     ends = data.levels[0], data.levels[-1]
-    student = distilled(data.law, data.levels, formula)
-    found = float(EULER.step(student, data.start, *ends, ()).state[0, 0])
+    output = distilled(data.law, data.levels, formula)
+    found = float(EULER.step(output, data.start, *ends, ()).state[0, 0])
     scale = np.array([abs(found) + abs(data.start[0, 0])])
     return single(found, data.end, data.rounding, scale=scale)
 
 
-DRAWN = Ranges(
-    Rounds,
-    {"process": ("vp-linear", "flow", "edm"), "parts": (2, 4, 8, 16)},
-    (*MODES, Parameter("state", -3.0, 3.0), Parameter("ratio", 0.1, 50.0, True),
-     Parameter("left", 0.0, 0.9)),
-    seeded=False,
-)  # fmt: skip
+RATIOS = *between(log=True, ratio=(0.1, 50.0)), *between(left=(0.0, 0.9))
+DRAWN = on_modes(Rounds, STATE, *RATIOS, process=("vp-linear", "flow", "edm"), parts=(2, 4, 8, 16))
 
 
 def _numbers(results: Results) -> list[Number]:
     away = []
-    for case, data in zip(results[ROUNDS].batches, results[ROUNDS].data, strict=True):
-        if getattr(case, "parts", 0) == 2:
-            s, t = data.levels[0], data.levels[-1]
-            mean = float(np.asarray(data.law(data.start, s)).item())
-            spread = float(np.sqrt(data.law.variance()))
-            away.append(abs(target(data.start[0, 0], data.end, s, t) - mean) / spread)
+    for law, levels, end, start, _ in (d for d in results[ROUNDS].data if len(d.levels) == 3):
+        mean = float(np.asarray(law(start, levels[0])).item())
+        found = target(start[0, 0], end, levels[0], levels[-1])
+        away.append(abs(found - mean) / float(np.sqrt(law.variance())))
+    what = "target's distance to the posterior mean, median, in deviations"
     return [
         Number("largest distance to DDIM's end", results[ROUNDS].comparison.excess.max()),
-        Number("target's distance to the posterior mean, median, in deviations", np.median(away),
-               key="away"),
-    ]  # fmt: skip
+        Number(what, np.median(away), key="away"),
+    ]
 
 
 CLAIM = Claim(

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from steinlab.claims.systems.consistency_training import EXAMPLE, errors
+from steinlab.claims.instruments.consistency import errors
+from steinlab.claims.instruments.two_modes import EXAMPLE
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import BLACK, GREY, look
 
