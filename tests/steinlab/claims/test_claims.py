@@ -216,7 +216,7 @@ MUTANTS = [
      "1.05 * length * weight"),
     ("pfdiff-order", "1_1 and 3_2", "steinlab.solvers.pfdiff", "_springing", "1 - fraction",
      "1.2 - fraction"),
-    ("dc-solver-order", "one variance", f"{SYSTEMS}.dc_solver_order", "Fitted.gains", "+ 1 if",
+    ("dc-solver-order", "one variance", "steinlab.solvers.compensated", "fitted", "+ 1 if",
      "+ 1.001 if"),
     ("dpm-v3-exactness", "diagonal", "steinlab.solvers.dpm_v3", "of_gaussian", "2 * share",
      "1.999 * share"),
