@@ -56,7 +56,7 @@ def measure(case: Student) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def compare(data: Any, formula: Any, which: int = 0) -> Comparison:
-    """Bound W2, or KL, by that of Karras's grid; that a bound is half as large is noticed."""
+    """Bound W2, or KL, by that of Karras's grid; a bound of half as much is noticed."""
     ours, karras = (errors[which] for errors in data)
     return single(ours, formula(karras), 0.0, upper=True, grade=0.5)
 
