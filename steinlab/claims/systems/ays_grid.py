@@ -35,25 +35,14 @@ class Grids(SingleCase):
     grid: str = TANGENT
     zero: bool = False
 
-    @property
-    def scales(self) -> tuple[float, ...]:
-        """The deviations."""
-        return tuple(map(float, self.deviations.split()))
-
-    def levels(self) -> np.ndarray:
-        """Return the levels."""
-        if self.grid == PATHS:
-            return klub_grid(self.scales, self.steps, LEVELS)
-        if self.zero:
-            return cosine_law.kl_optimal(self.steps)
-        return cosine_law.tangent(1.0, self.steps)
-
 
 def measure(case: Grids) -> tuple[float, float]:
     """Return the divergence on the grid, and on the best grid with the same ends."""
-    levels = case.levels()
-    best = cosine_law.best_grid(case.scales, case.steps, float(levels[-1]))
-    return cosine_law.divergence(levels, case.scales), best
+    scales, n = tuple(map(float, case.deviations.split())), case.steps
+    levels = cosine_law.kl_optimal(n) if case.zero else cosine_law.tangent(1.0, n)
+    if case.grid == PATHS:
+        levels = klub_grid(scales, n, LEVELS)
+    return cosine_law.divergence(levels, scales), cosine_law.best_grid(scales, n, float(levels[-1]))
 
 
 def compare(data: tuple[float, float], formula: Callable[[float], float]) -> Comparison:
@@ -66,7 +55,7 @@ GRIDS = Ranges(Grids, {"steps": range(2, 7), "deviations": (UNIT,)}, seeded=Fals
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    over = {name: np.median([found / best for found, best in results[name].data]) for name in CASES}
+    over = {name: np.median([a / least for a, least in one.data]) for name, one in results.items()}
     return [
         Number("KL over the least, data of deviation 0.5", over[EDM_DATA], key="edm"),
         Number("KL over the least, zero noise appended", over[ZERO], key="zero"),
@@ -78,22 +67,17 @@ def _numbers(results: Mapping[str, Result]) -> list[Number]:
 def _table(results: Mapping[str, Result]) -> Table:  # noqa: ARG001
     rows = []
     for deviations in (UNIT, EDM_DATA, THREE):
-        scales = Grids(deviations, 4).scales
-        grids = cosine_law.tangent(1.0, 4), klub_grid(scales, 4, LEVELS)
-        unit, paths = (cosine_law.divergence(levels, scales) for levels in grids)
+        unit, paths = (measure(Grids(deviations, 4, grid))[0] for grid in (TANGENT, PATHS))
+        scales = tuple(map(float, deviations.split()))
         best = cosine_law.measure_scales(cosine_law.Scales(scales, 4))
         rows.append([deviations, *(f"{value:.3g}" for value in (unit, *best, paths))])
     columns = ["deviations", "tangent, c = 1", "tangent, best c", "best grid", "least KLUB"]
     return Table("KL of Euler's output, 4 steps, levels 80 to 0.002", columns, rows)
 
 
-CASES: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
-    EDM_DATA: ("data of deviation 1: 0.5, EDM's", 5, {"deviations": EDM_DATA}),
-    ZERO: ("no step to zero noise", 3, {"zero": True}),
-    THREE: ("one scale", 3, {"deviations": THREE}),
-    PATHS: ("the divergence itself: the bound on path space", 3, {"grid": PATHS}),
-}
-"""What is left out, the cases in the quick profile and what they have in common, by check."""
+def _dropped(without: str, name: str, count: int, **fixed: Any) -> Dropped:
+    return Dropped(without, GRIDS.check(name, count, measure, compare, **fixed), unstated=True)
+
 
 CLAIM = Claim(
     id="ays-grid",
@@ -115,9 +99,11 @@ CLAIM = Claim(
     formula=float,
     checks=(GRIDS.check("unit data", 5, measure, compare),),
     controls=(NegativeControl("2 % less", lambda best: 0.98 * best),),
-    dropped=tuple(
-        Dropped(without, GRIDS.check(name, count, measure, compare, **fixed), unstated=True)
-        for name, (without, count, fixed) in CASES.items()
+    dropped=(
+        _dropped("data of deviation 1: 0.5, EDM's", EDM_DATA, 5, deviations=EDM_DATA),
+        _dropped("no step to zero noise", ZERO, 3, zero=True),
+        _dropped("one scale", THREE, 3, deviations=THREE),
+        _dropped("the divergence itself: the bound on path space", PATHS, 3, grid=PATHS),
     ),
     headline="kl_optimal is optimal for data of unit deviation alone: on EDM's its KL is {edm} "
     "times the least.",
