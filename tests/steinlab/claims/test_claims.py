@@ -45,8 +45,9 @@ WHOLE = {
     "perturbation-bound-in-trap",
     "regularity-conditions",
     "stein-identity",
+    "weak-order",
 }
-"""Claims whose rare cases or sampled grades need all the cases of the quick profile."""
+"""Claims whose rare cases, choices or sampled grades need all the cases of the quick profile."""
 
 
 @CLAIMS

@@ -255,7 +255,7 @@ def test_pas_takes_shared_coordinates_in_the_principal_directions() -> None:
 
 def test_pas_has_no_divergence() -> None:
     x = states((EDM.level_at(2.0),))
-    solver = Principal("pas", lambda _: (1.0,))
+    solver = Principal("pas", lambda _: (1.0, 0.0))
     step = Step.take(PLANE, solver, x, EDM.level_at(2.0), EDM.level_at(1.0))
     np.testing.assert_allclose(step.candidate.residual, x - step.candidate.state, atol=1e-13)
     with pytest.raises(ValueError, match="must need no divergence for pas"):

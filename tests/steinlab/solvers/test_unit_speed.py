@@ -291,7 +291,7 @@ def test_a_curve_is_linear_between_levels_and_constant_beyond(tmp_path: Path) ->
     with pytest.raises(InputError, match="curve must be of the model other, got any"):
         curve.require_model("other")
     for change, message in (
-        ({"kind": "table"}, "curve: kind must be curve, got table"),
+        ({"kind": "table"}, "kind must be curve, got table, in .*curve.json"),
         ({"w": [0.2, 1.5]}, r"w must be in \(0, 1\], got"),
         ({"ratios": [2.0, 0.5]}, "ratios must be positive and increase"),
         ({"w": [0.2]}, "two levels or more, and one w for each"),

@@ -168,7 +168,7 @@ def test_an_interrupted_search_continues_as_if_nothing_had_happened() -> None:
     assert rest.to_json("s") == whole
     for island in part["islands"]:
         island["scores"]["score"][0] = None  # how a score without a number is stored
-    rest.restore(part, "s", "here")
+    rest.restore(part, "s")
     for found in rest.islands:
         assert found.scores is not None
         assert found.scores.score[0] == -np.inf
