@@ -17,9 +17,12 @@ step can lead to the exact flow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
+
+import numpy as np
 
 from analytic import NoiseLevel
 from analytic.arrays import Array
@@ -101,6 +104,51 @@ class Compensated(OneEvaluation):
         weights = interpolatory(nodes, [1.0, rho, rho**2])
         total = sum((w * one.denoised for w, one in zip(weights, three, strict=True)), 0.0)
         return replace(entry, denoised=total)
+
+
+def fitted(
+    denoiser: Denoiser, x: np.ndarray, levels: Sequence[NoiseLevel], goals: Sequence[float]
+) -> Compensated:
+    """Return DC-Solver whose steps lead the first state's first coordinate to given values.
+
+    A step's end is a parabola in its ratio, and the root nearest 1 is taken. The first two steps
+    have no ratio.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    x : array (N, d)
+        States at the first level.
+    levels : sequence of NoiseLevel
+    goals : sequence of float
+        One per step, for its end.
+
+    Examples
+    --------
+    >>> from analytic import GaussianMixture
+    >>> from steinlab.solvers.loop import solve
+    >>> levels = [NoiseLevel(1.0, sigma) for sigma in (8.0, 4.0, 2.0, 1.0)]
+    >>> law, x = GaussianMixture([1.0], [0.0], 1.0), np.array([[1.0]])
+    >>> solver = fitted(law, x, levels, [0.5, 0.3, 0.17])
+    >>> [round(solver.rho(level), 2) for level in levels[:3]]
+    [1.0, 1.0, 1.02]
+    >>> round(float(solve(law, x, levels, solver).state[0, 0]), 12)
+    0.17
+    """
+    rhos: dict[NoiseLevel, float] = {}
+    solver = Compensated("dc", lambda level: rhos.get(level, 1.0))
+    history: History = ()
+    for (s, t), goal in zip(itertools.pairwise(levels), goals, strict=True):
+        ends = []
+        for rho in (0.5, 1.0, 1.5):
+            rhos[s] = rho
+            ends.append(solver.step(denoiser, x, s, t, history).state[0, 0] - goal)
+        found = np.roots(np.polyfit((-0.5, 0.0, 0.5), ends, 2)) + 1 if len(history) > 1 else 1
+        real = np.real(np.atleast_1d(found))
+        rhos[s] = float(real[np.argmin(np.abs(real - 1))])
+        step = solver.step(denoiser, x, s, t, history)
+        history, x = (Evaluation(s, x, step.denoised), *history), step.state
+    return solver
 
 
 def dc(name: str) -> Compensated:

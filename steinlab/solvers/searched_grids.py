@@ -24,6 +24,7 @@ denoiser is asked at the levels of the steps, and the start states stay where th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -207,6 +208,19 @@ def _remembered(denoiser: Denoiser) -> Callable[[Any, NoiseLevel], Any]:
     return asked
 
 
+def exhaustive(task: Task, *, teacher: str = "ipndm-4") -> Grid:
+    """Return the choice of the candidates whose run ends nearest the teacher's, of all choices."""
+    first, *inner, last = task.levels
+    goal = followed(task, teacher).states[-1]
+    grids = ((first, *some, last) for some in itertools.combinations(inner, task.steps - 1))
+    return min(grids, key=lambda grid: missed(task, grid, goal))
+
+
+def missed(task: Task, grid: Grid, goal: np.ndarray) -> float:
+    """Return the distance of the end of the student's run to a ``z``."""
+    return _rms(_scaled(solve(task.denoiser, task.x, grid, task.plan).state, grid[-1]) - goal)
+
+
 def descent(task: Task, *, teacher: str = "ipndm-4") -> Grid:
     """Return the levels whose run ends nearest the teacher's, from even candidates on."""
     from scipy.optimize import minimize
@@ -222,12 +236,10 @@ def descent(task: Task, *, teacher: str = "ipndm-4") -> Grid:
         inner = np.exp(logs[0] - np.cumsum(sizes)[: task.steps - 1])
         return (levels[0], *(task.process.level_at(float(r)) for r in inner), levels[-1])
 
-    def loss(free: np.ndarray) -> float:
-        end = solve(task.denoiser, task.x, grid(free), task.plan).state
-        return _rms(_scaled(end, levels[-1]) - goal)
-
     free = np.log(-np.diff(np.interp(places, np.arange(len(logs)), logs)))
-    return grid(minimize(loss, free, method="BFGS").x if task.steps > 1 else free)
+    if task.steps > 1:
+        free = minimize(lambda free: missed(task, grid(free), goal), free, method="BFGS").x
+    return grid(free)
 
 
 WIDTHS = (-12.0, 3.0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analytic import GaussianMixture, NoiseLevel
+from analytic import GaussianMixture
 from analytic.flow.exact import gaussian_gain
 from steinlab.claims.instruments.observed_order import (
     HALF,
@@ -28,8 +28,8 @@ from steinlab.claims.instruments.observed_order import (
 )
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.grids import make_grid
-from steinlab.solvers import Evaluation, History
-from steinlab.solvers.compensated import Compensated
+from steinlab.solvers.compensated import Compensated, fitted
+from steinlab.solvers.loop import solve
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Result
 from steinlab.verification.comparison import Comparison, single
@@ -37,7 +37,6 @@ from steinlab.verification.quantities import Number
 
 CONSTANT, ITSELF, TENDING = "rho constant, not 1", "rho = 1", "rho = 1 + 2/N"
 GRIDS, STEPS = ("karras", "logsnr"), (5, 8)
-_NOTHING: History = ()
 
 
 @dataclass(frozen=True)
@@ -53,22 +52,10 @@ class Fitted(SingleCase):
         """Return the run's gains over the exact ones, one per variance."""
         variances = self.deviation**2 * np.array([1.0, self.apart])
         law = GaussianMixture(np.ones(1), np.zeros((1, 2)), np.diag(variances)[None])
-        levels = make_grid("edm", self.grid, self.steps)
-        rhos: dict[NoiseLevel, float] = {}
-        solver = Compensated("dc", lambda level: rhos.get(level, 1.0))
-        x, history = np.ones((1, 2)), _NOTHING
-        for s, t in itertools.pairwise(levels):
-            exact = gaussian_gain(variances, levels[0], t)
-            ends = []
-            for rho in (0.5, 1.0, 1.5):  # a parabola
-                rhos[s] = rho
-                ends.append(solver.step(law, x, s, t, history).state[0, 0] - exact[0])
-            found = np.roots(np.polyfit((-0.5, 0.0, 0.5), ends, 2)) + 1 if len(history) > 1 else 1
-            real = np.real(np.atleast_1d(found))
-            rhos[s] = float(real[np.argmin(np.abs(real - 1))])
-            step = solver.step(law, x, s, t, history)
-            history, x = (Evaluation(s, x, step.denoised), *history), step.state
-        return np.asarray(x[0] / exact)
+        levels, x = make_grid("edm", self.grid, self.steps), np.ones((1, 2))
+        exact = [gaussian_gain(variances, levels[0], t) for t in levels[1:]]
+        solver = fitted(law, x, levels, [gain[0] for gain in exact])
+        return np.asarray(solve(law, x, levels, solver).state[0] / exact[-1])
 
 
 def _compare(gain: float, shift: int) -> Comparison:  # noqa: ARG001

@@ -1,8 +1,7 @@
 r"""DPM-Solver-v3's first-order step is the exact flow of every Gaussian with diagonal covariance.
 
 There ``D`` has the Jacobian ``1 - l`` with ``l_i = S^2 / (v_i + S^2)``, which the statistics hold,
-and ``f = -l m`` is the same for every state, so that ``b = f'`` absorbs it. Turned by 45
-degrees the same Gaussian has a Jacobian off the diagonal. Statistics per coordinate do not see it.
+and ``f = -l m`` is the same for every state, so that ``b = f'`` absorbs it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analytic import GaussianMixture
+from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import exact_flow
 from steinlab.claims.instruments.ranges import Ranges, between
 from steinlab.coefficient.rounding import EPS, ROUNDING
@@ -23,9 +22,6 @@ from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
-
-Formula = Callable[[np.ndarray, np.ndarray], Statistics]
-"""``mean, diagonal of the covariance -> statistics``."""
 
 NAMES = ("vp-linear", "flow", "edm")
 START = np.array([1.0, -0.5])
@@ -45,9 +41,9 @@ class OneStep(SingleCase):
 
 
 class Moved(NamedTuple):
-    """The case, its law and the variances of its coordinates, the start and the exact end."""
+    """The levels, the law and the variances of its coordinates, the start and the exact end."""
 
-    case: OneStep
+    levels: tuple[NoiseLevel, NoiseLevel]
     law: GaussianMixture
     variances: np.ndarray
     start: np.ndarray
@@ -64,15 +60,13 @@ def measure(case: OneStep) -> Moved:
     process = PROCESSES[case.process]
     s, t = process.level_at(case.ratio), process.level_at(case.left * case.ratio)
     start = s.alpha * mean + s.sigma * START
-    return Moved(case, law, np.diag(covariance), start, exact_flow(law, start, s, t).state)
+    return Moved((s, t), law, np.diag(covariance), start, exact_flow(law, start, s, t).state)
 
 
-def compare(data: Moved, formula: Formula) -> Comparison:
-    """Compare the step's first coordinate with the exact flow's."""
-    case, process = data.case, PROCESSES[data.case.process]
-    s, t = process.level_at(case.ratio), process.level_at(case.left * case.ratio)
+def compare(data: Moved, formula: Callable[[np.ndarray, np.ndarray], Statistics]) -> Comparison:
+    """Compare the first coordinate, by the statistics of a mean and variances, with the flow's."""
     solver = dpm_v3(1, formula(data.law.means[0], data.variances))
-    found = float(solver.step(data.law, data.start, s, t, ()).state[0, 0])
+    found = float(solver.step(data.law, data.start, *data.levels, ()).state[0, 0])
     # what drives the step is a difference of terms as large as the state where it begins
     scale = float(np.abs(data.start).max() + np.abs(data.law.means).max())
     return single(found, data.end[0, 0], 4 * ROUNDING * EPS * scale, scale=np.array([scale]))

@@ -1,78 +1,32 @@
 r"""The linear family: every solver of one evaluation per step is in it, and what its fit reaches.
 
-A solver on a grid is written as a table by running it on letters; the table must then take the same
-steps on data. The fit is by least squares to the exact flow, step by step. On centred Gaussian data
-of ``q`` distinct variances a step has as many equations as variances, and step ``i`` has ``i + 2``
-numbers: ``n`` steps end on the flow if ``q <= n + 1``, unless the outputs are dependent.
+The fit is by least squares to the exact flow, step by step. On centred Gaussian data of ``q``
+distinct variances a step has as many equations as variances, and step ``i`` has ``i + 2`` numbers:
+``n`` steps end on the flow if ``q <= n + 1``, unless the outputs are dependent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from analytic import GaussianMixture
 from analytic.flow.exact import gaussian_gain
 from steinlab.claims.instruments.gaussian_data import law_of
 from steinlab.claims.instruments.ranges import Ranges, between
-from steinlab.claims.instruments.sized_runs import linear_solvers, run_sized, uneven_grid
+from steinlab.claims.instruments.table_points import POINTS, altered, point_check, shortened
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.diffusion.grids import Grid, make_grid
-from steinlab.diffusion.processes import PROCESSES
-from steinlab.solvers import get_solver
+from steinlab.diffusion.grids import make_grid
 from steinlab.solvers.gaussian_runs import gaussian_run
-from steinlab.solvers.linear_family import LinearTable, as_table, fit_table
+from steinlab.solvers.linear_family import fit_table
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
 from steinlab.verification.comparison import Comparison, single
 from steinlab.verification.quantities import Number
 
 POINT, ISOTROPIC, SEVERAL = "points of the family", "isotropic", "as many numbers as variances"
-STEPS = 5
-
-
-@dataclass(frozen=True)
-class Point(SingleCase):
-    """A solver on an uneven grid of a process, with two modes on a line."""
-
-    solver: str
-    process: str
-    seed: int
-
-    def grid(self) -> Grid:
-        """Return its grid."""
-        return uneven_grid(self.process, self.seed, STEPS)
-
-
-class Ends(NamedTuple):
-    """A solver's ends with its table and their rounding."""
-
-    case: Point
-    table: LinearTable
-    ends: np.ndarray
-    size: np.ndarray
-
-
-def measure_point(case: Point) -> Ends:
-    """Run the solver, and write its table."""
-    grid, solver = case.grid(), get_solver(case.solver, PROCESSES[case.process])
-    run = run_sized(solver, grid)
-    return Ends(case, as_table(solver, grid), run.value[0], run.size[0])
-
-
-def compare_point(
-    data: Ends, alter: Callable[[tuple[float, ...]], tuple[float, ...]]
-) -> Comparison:
-    """Compare the first state's end with that of the table, its rows altered."""
-    rows = tuple(alter(row) for row in data.table.rows)
-    found = run_sized(replace(data.table, rows=rows), data.case.grid())
-    growth = sum(abs(number) for row in data.table.rows for number in row)
-    slack = float((ROUNDING * EPS * growth * (data.size + found.size[0])).item())
-    scale = np.maximum(np.abs(data.ends), 0.1).ravel()
-    return single(float(data.ends.item()), float(found.value[0].item()), slack, scale=scale)
 
 
 @dataclass(frozen=True)
@@ -84,15 +38,11 @@ class Fit(SingleCase):
     low: float
     mean: float = 0.0
 
-    @property
-    def law(self) -> GaussianMixture:
-        """The law."""
-        return law_of(np.geomspace(self.low, 2.0, self.variances), self.mean)
-
 
 def measure_fit(case: Fit) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the fitted run's gains, the flow's, and the rounding."""
-    law, grid = case.law, make_grid("edm", "karras", case.steps)
+    law = law_of(np.geomspace(case.low, 2.0, case.variances), case.mean)
+    grid = make_grid("edm", "karras", case.steps)
     start = law.means + grid[0].sigma * np.array([[1.0], [-1.0]])
     gains = [np.asarray(gaussian_gain(law.spectra[0], grid[0], level)) for level in grid[1:]]
     targets = [law.means + gain * (start - law.means) for gain in gains]
@@ -109,34 +59,24 @@ def compare_fit(data: tuple[np.ndarray, np.ndarray, float], formula: Any) -> Com
     return single(float(found[worst]), float(exact[worst]), slack * float(exact[worst]))
 
 
-EVERY = Ranges(Point, {"solver": linear_solvers(), "process": ("edm", "flow")}, method="property")
 NUMBERS = (*between(log=True, low=(0.05, 1.0)), *between(mean=(-3.0, 3.0)))
 FITS = Ranges(Fit, {"variances": (1,), "steps": range(1, 9)}, NUMBERS, seeded=False)
 WIDTH = between(log=True, low=(0.05, 0.5))
 SEVERALS = Ranges(Fit, {"variances": (2, 3, 4), "steps": (3, 5)}, WIDTH, seeded=False)
 MORE = Ranges(Fit, {"variances": (4,), "steps": (2,)}, WIDTH, seeded=False)
-
-
-def altered(error: float) -> Callable[[tuple[float, ...]], tuple[float, ...]]:
-    """Return the rows with their newest output's number off by a relative error."""
-    return lambda row: (row[0], row[1] * (1 + error), *row[2:])
-
-
-def _shortened(row: tuple[float, ...]) -> tuple[float, ...]:
-    return row if len(row) == 2 else (*row[:-1], 0.0)
+TOO_MANY = MORE.check("too many", 3, measure_fit, compare_fit)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    off = [abs(found / exact - 1).max() for found, exact, _ in results[SEVERAL].data]
+    off, more = (
+        [abs(found / exact - 1).max() for found, exact, _ in results[name].data]
+        for name in (SEVERAL, TOO_MANY.name)
+    )
     return [
-        Number("solvers of one evaluation per step", len(linear_solvers()), key="solvers"),
+        Number("solvers of one evaluation per step", len(POINTS.lists["solver"]), key="solvers"),
         Number("largest relative error of a fitted gain", max(off)),
-        Number("the same with more variances than numbers", _off(results["too many"].data)),
+        Number("the same with more variances than numbers", min(more)),
     ]
-
-
-def _off(data: Any) -> float:
-    return float(min(abs(found / exact - 1).max() for found, exact, _ in data))
 
 
 CLAIM = Claim(
@@ -160,19 +100,15 @@ CLAIM = Claim(
     ),
     formula=altered(0.0),
     checks=(
-        EVERY.check(POINT, 72, measure_point, compare_point),
+        point_check(POINT, 72),
         FITS.check(ISOTROPIC, 8, measure_fit, compare_fit),
         SEVERALS.check(SEVERAL, 6, measure_fit, compare_fit),
     ),
     controls=(
         NegativeControl("newest number off by 1e-6", altered(1e-6), (POINT,)),
-        NegativeControl("oldest output left out", _shortened, (POINT,)),
+        NegativeControl("oldest output left out", shortened, (POINT,)),
     ),
-    dropped=(
-        Dropped(
-            "no more variances than numbers", MORE.check("too many", 3, measure_fit, compare_fit)
-        ),
-    ),
+    dropped=(Dropped("no more variances than numbers", TOO_MANY),),
     headline="All {solvers} solvers of one evaluation per step are points of one family, whose fit "
     "is exact on few-scale Gaussians.",
     numbers=_numbers,
@@ -180,5 +116,5 @@ CLAIM = Claim(
     "per grid. Fitted to the exact flow, step by step, that table ends on it where the data have "
     "no more variances than its last step has numbers; with more it cannot. The fit's price is "
     "counted beside the run's.",
-    search=lambda _: [EVERY.space(POINT), FITS.space(ISOTROPIC)],
+    search=lambda _: [POINTS.space(POINT), FITS.space(ISOTROPIC)],
 )

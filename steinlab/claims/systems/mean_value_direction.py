@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -50,37 +49,27 @@ class Planar(SingleCase):
     left: float
     coordinate: int
 
-
-class Moved(NamedTuple):
-    """The case, where each coordinate goes, and its velocity at a level on the trajectory."""
-
-    case: Planar
-    moved: np.ndarray
-    velocity: Callable[[float], np.ndarray]
-
-
-def measure(case: Planar) -> Moved:
-    """Follow the exact flow from 1 in each coordinate; the velocity is ``(x - D) / s``."""
-    values = case.eigenvalue * case.apart ** np.arange(3.0)
-    law = GaussianMixture(np.ones(1), np.zeros((1, 3)), np.diag(values)[None])
-    s, t = NoiseLevel(1.0, case.sigma), NoiseLevel(1.0, case.left * case.sigma)
-
-    def velocity(sigma: float) -> np.ndarray:
-        level = NoiseLevel(1.0, sigma)
-        x = gaussian_gain(values, s, level)[None]
-        return np.asarray((x - law(x, level))[0] / sigma)
-
-    return Moved(case, gaussian_gain(values, s, t) - 1, velocity)
+    def at(self, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the exact flow from 1 is at a level, and its velocity, ``(x - D) / s``."""
+        values, level = self.eigenvalue * self.apart ** np.arange(3.0), NoiseLevel(1.0, sigma)
+        law = GaussianMixture(np.ones(1), np.zeros((1, 3)), np.diag(values)[None])
+        x = gaussian_gain(values, NoiseLevel(1.0, self.sigma), level)
+        return x, np.asarray((x - law(x[None], level)[0]) / sigma)
 
 
-def compare(data: Moved, place: Place) -> Comparison:
+def measure(case: Planar) -> tuple[Planar, np.ndarray]:
+    """Return the case, and each coordinate's way along the exact flow from 1."""
+    return case, case.at(case.left * case.sigma)[0] - 1
+
+
+def compare(data: tuple[Planar, np.ndarray], place: Place) -> Comparison:
     """Compare a coordinate's way with the one that the first coordinate's way and ``s`` predict."""
-    case, k = data.case, data.case.coordinate
-    a, b = case.eigenvalue, case.eigenvalue * case.apart
-    velocity = data.velocity(place(a, b, case.sigma, case.left * case.sigma))
-    predicted = data.moved[0] * velocity[k] / velocity[0]
+    case, moved = data
+    a, b, k = case.eigenvalue, case.eigenvalue * case.apart, case.coordinate
+    _, velocity = case.at(place(a, b, case.sigma, case.left * case.sigma))
+    predicted = moved[0] * velocity[k] / velocity[0]
     slack = ROUNDING * EPS * (1 + abs(predicted)) / (1 - case.left)
-    return single(data.moved[k], predicted, slack)
+    return single(moved[k], predicted, slack)
 
 
 FOUND = between(eigenvalue=(1e-2, 4.0), apart=(1.5, 10.0), sigma=(0.1, 20.0), left=(0.1, 0.9))

@@ -13,66 +13,18 @@ Chen et al. (2024) say for data sets, and a corrected step with ``gamma (1 - sig
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from analytic import EmpiricalMixture, NoiseLevel
 from steinlab.claims.derivations import DERIVATIONS, symbolic_check, symbolic_controls
-from steinlab.claims.instruments.ranges import Ranges
-from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.diffusion.laws import load_law
-from steinlab.verification.cases import SingleCase
+from steinlab.claims.instruments.density_gains import ATOM, Gained, Move, gain_of
+from steinlab.claims.instruments.ranges import Ranges, between
 from steinlab.verification.claim import Claim, Dropped, NegativeControl, Result
 from steinlab.verification.comparison import Comparison, single
-from steinlab.verification.falsify.spaces import Parameter
 from steinlab.verification.quantities import Number
 
-ATOM = "one atom"
 LAWS = (ATOM, "atoms-2", "two-1", "grid25-2", "few-8", "student-1", "box-2", "circle-2")
 EVERY = "every law"
-
-Formula = Callable[[float], float]
-"""The right side over ``sigma^2 |score|^2``, as a function of ``l``."""
-
-
-@dataclass(frozen=True)
-class Move(SingleCase):
-    """A state of a law, moved ``length`` times the way to its denoiser's output, or another's."""
-
-    law: str
-    sigma: float
-    length: float
-    seed: int
-    denoiser: str = ""
-
-
-class Measured(NamedTuple):
-    """The gain in log density, ``sigma^2 |score|^2``, the length and the rounding."""
-
-    gain: float
-    power: float
-    length: float
-    rounding: float
-
-
-@cache
-def _law(name: str) -> Any:
-    return EmpiricalMixture(np.array([[0.5, -1.0]])) if name == ATOM else load_law(name)
-
-
-def measure(case: Move) -> Measured:
-    """Move the state."""
-    rng, level, law = np.random.default_rng(case.seed), NoiseLevel(1.0, case.sigma), _law(case.law)
-    x = level.noised(law.sample(1, rng), rng)
-    way = np.asarray(_law(case.denoiser or case.law)(x, level)) - x
-    before, after = (np.asarray(law.log_prob(y, level)).item() for y in (x, x + case.length * way))
-    power = float((way**2).sum()) / case.sigma**2
-    size = 1 + abs(before) + abs(after) + (1 + case.length**2) * power
-    reach = float((x**2).sum()) / case.sigma**2
-    return Measured(after - before, power, case.length, ROUNDING * EPS * (size + reach))
 
 
 def right_side(length: float) -> float:
@@ -80,27 +32,23 @@ def right_side(length: float) -> float:
     return length * (1 - length / 2)
 
 
-def compare(data: Measured, formula: Formula) -> Comparison:
-    """Bound the right side by the gain."""
+def compare(data: Gained, formula: Callable[[float], float]) -> Comparison:
+    """Bound the right side, ``sigma^2 |score|^2`` times a function of ``l``, by the gain."""
     scale = np.array([1 + abs(data.gain)])
     bound = data.power * formula(data.length)
     return single(bound, data.gain, data.rounding, upper=True, scale=scale)
 
 
-def compare_ascent(data: Measured, formula: Formula) -> Comparison:  # noqa: ARG001
+def compare_ascent(data: Gained, formula: Callable[[float], float]) -> Comparison:  # noqa: ARG001
     """Bound 0 by the gain."""
     return compare(data, lambda _: 0.0)
 
 
-MOVES = Ranges(
-    Move,
-    {"law": LAWS},
-    (Parameter("sigma", 0.05, 20.0, True), Parameter("length", -1.0, 3.0)),
-    method="property",
-)
-
-
-OTHER = {"law": "few-8", "denoiser": "many-8"}
+WAYS = between(log=True, sigma=(0.05, 20.0)) + between(length=(-1.0, 3.0))
+MOVES = Ranges(Move, {"law": LAWS}, WAYS, method="property")
+OTHER = {"law": "few-8", "denoiser": "many-8", "sigma": 0.2, "length": 1.0}
+ANOTHER = MOVES.check("another's", 8, gain_of, compare, **OTHER)
+FARTHER = MOVES.check("l = 2.5", 8, gain_of, compare_ascent, law=ATOM, length=2.5)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
@@ -130,24 +78,16 @@ CLAIM = Claim(
     conditions=("EDM coordinates", "the law's own score", "0 <= l <= 2 for ascent"),
     formula=right_side,
     checks=(
-        MOVES.check(EVERY, 96, measure, compare),
+        MOVES.check(EVERY, 96, gain_of, compare),
         symbolic_check(DERIVATIONS["trajectory-ascent"], covers=True),
     ),
     controls=(
-        NegativeControl(
-            "right side l (1 - l/4)", lambda length: length * (1 - length / 4), (EVERY,)
-        ),
+        NegativeControl("right side l (1 - l/4)", lambda by: by * (1 - by / 4), (EVERY,)),
         *symbolic_controls(DERIVATIONS["trajectory-ascent"]),
     ),
     dropped=(
-        Dropped(
-            "0 <= l <= 2: ascent at l = 2.5 on one atom",
-            MOVES.check("l = 2.5", 8, measure, compare_ascent, law=ATOM, length=2.5),
-        ),
-        Dropped(
-            "the law's own score",
-            MOVES.check("another's", 8, measure, compare, sigma=0.2, length=1.0, **OTHER),
-        ),
+        Dropped("0 <= l <= 2: ascent at l = 2.5 on one atom", FARTHER),
+        Dropped("the law's own score", ANOTHER),
     ),
     headline="Each Euler step climbs the density of every law, as does every step less than twice "
     "as far.",

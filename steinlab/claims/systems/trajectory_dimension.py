@@ -4,24 +4,19 @@ Every solver combines states and outputs, and so does the flow. For ``K`` isotro
 width, ``D - m`` lies in the span of the modes' differences and ``x - m``; the trajectory is then in
 ``m + span{m_i - m_1} + R (x_0 - m)``, of ``K`` affine dimensions. For Gaussian data of ``q``
 distinct variances ``x`` is a sum of ``q`` fixed vectors with moving coefficients: ``q`` dimensions.
-Both are independent of the dimension of the data. Neither bounds other data: digits, or modes of
-several widths.
-
-The dimension is the number of singular values of a trajectory's states, less the last, that
-rounding does not explain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from analytic import EmpiricalMixture, GaussianMixture
 from steinlab.claims.instruments.ranges import Ranges
-from steinlab.coefficient.rounding import EPS
+from steinlab.claims.instruments.trajectory_span import Span, span_of
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import load_digits
 from steinlab.solvers.loop import solve
@@ -56,69 +51,39 @@ class Path(SingleCase):
         return GaussianMixture(np.ones(1), rng.standard_normal((1, DIM)), deviations[None] ** 2)
 
 
-class Spread(NamedTuple):
-    """Of a trajectory's states less the last: singular values over the root of their squares' sum.
-
-    ``parts`` is what their number should be at most, ``length`` that root over the last state's
-    norm.
-    """
-
-    parts: int
-    values: np.ndarray
-    length: float
-
-    @property
-    def dimension(self) -> int:
-        """Singular values that rounding does not explain."""
-        return int((self.values > LEAST).sum())
-
-    @property
-    def beyond(self) -> float:
-        """Root mean square share beyond three dimensions."""
-        return float(np.linalg.norm(self.values[PUBLISHED:]))
-
-
-def measure(case: Path) -> Spread:
-    """Follow a trajectory."""
+def measure(case: Path) -> tuple[int, Span]:
+    """Follow a trajectory; return the number of modes or variances, and what it spans."""
     law, grid = case.law(), make_grid("edm", "karras", STEPS)
     rng = np.random.default_rng([case.seed, 1])
     x = grid[0].noised(law.sample(1, rng), rng)
     path = np.concatenate(solve(law, x, grid, SOLVER, keep_trajectory=True).trajectory)
-    found = np.linalg.svd(path[:-1] - path[-1], compute_uv=False)
-    size = float(np.linalg.norm(found))
-    return Spread(case.parts, found / size, size / float(np.linalg.norm(path[-1])))
+    return case.parts, span_of(path)
 
 
-LEAST = 2**12 * EPS
-"""Singular values above it are counted: states are sums of up to that many roundings."""
-
-
-def compare(data: Spread, formula: Any) -> Comparison:
+def compare(data: tuple[int, Span], formula: Any) -> Comparison:
     """Bound the dimension by the number of modes or variances."""
-    return single(float(data.dimension), formula(data.parts), 0.0, upper=True)
+    return single(float(data[1].dimension), formula(data[0]), 0.0, upper=True)
 
 
-def compare_published(data: Spread, formula: Any) -> Comparison:  # noqa: ARG001
+def compare_published(data: tuple[int, Span], formula: Any) -> Comparison:  # noqa: ARG001
     """Bound it by three."""
     return compare(data, lambda _: PUBLISHED)
 
 
 PATHS = Ranges(Path, {"parts": range(1, PUBLISHED + 1), "kind": (MODES, SCALES)})
 MORE = Ranges(Path, {"parts": range(4, 7), "kind": (MODES, SCALES)})
+FOUR = MORE.check("four to six", 6, measure, compare_published)
+PICTURES = MORE.check(DIGITS, 4, measure, compare_published, kind=DIGITS, parts=PUBLISHED)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
-    found = results[DIGITS].data
-    shares = [one.beyond for one in found], [one.beyond * one.length for one in found]
+    found = [span for _, span in results[DIGITS].data]
+    beyond = [span.beyond(PUBLISHED) for span in found]
+    sizes = [share * span.length for share, span in zip(beyond, found, strict=True)]
     return [
         Number("dimensions of a digit's trajectory, 24 steps", found[0].dimension, key="digits"),
-        Number(
-            "its part beyond rank 3, over its length",
-            float(np.mean(shares[0])),
-            unit="%",
-            key="beyond",
-        ),
-        Number("the same over the digit's size", float(np.mean(shares[1])), unit="%"),
+        Number("its part beyond rank 3, over its length", np.mean(beyond), unit="%", key="beyond"),
+        Number("the same over the digit's size", np.mean(sizes), unit="%"),
     ]
 
 
@@ -141,16 +106,8 @@ CLAIM = Claim(
     checks=(PATHS.check("up to three", 18, measure, compare),),
     controls=(NegativeControl("one dimension less", lambda parts: parts - 1.0),),
     dropped=(
-        Dropped(
-            "at most three modes or variances",
-            MORE.check("four to six", 6, measure, compare_published),
-            unstated=True,
-        ),
-        Dropped(
-            "few modes: digits",
-            MORE.check(DIGITS, 4, measure, compare_published, kind=DIGITS, parts=PUBLISHED),
-            unstated=True,
-        ),
+        Dropped("at most three modes or variances", FOUR, unstated=True),
+        Dropped("few modes: digits", PICTURES, unstated=True),
     ),
     headline="One dimension per mode of one width or per variance; digits need {digits}, though "
     "three hold all but {beyond}.",
