@@ -10,7 +10,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 from steinlab.claims.instruments.frechet import bias, equal
 from steinlab.claims.instruments.part_lengths import Trajectories
-from steinlab.claims.systems.frechet_bias import FEATURES, NARROW, WIDE, bias, equal
+from steinlab.claims.systems.frechet_bias import FEATURES, NARROW, WIDE
 from steinlab.claims.systems.mean_value_direction import FOUND
 from steinlab.claims.systems.oss_grid import WORST, Choice, measure
 from steinlab.claims.systems.pas_directions import compare_rest, measure_rest
