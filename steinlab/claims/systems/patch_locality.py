@@ -82,7 +82,7 @@ CLAIM = Claim(
     "patches are independent: half their excess loss, over (alpha/sigma)^2, is what the patches of "
     "a level tell of each other",
     latex=(
-        r"\mathrm{KL}\Big(p_g \,\Big\|\, \prod_P p_{g,P}\Big) = \tfrac12 \int_0^g "
+        r"\mathrm{KL}\Big(p_g \,\|\, \prod_P p_{g,P}\Big) = \tfrac12 \int_0^g "
         r"\mathbb{E}\|D - D_{\text{patches}}\|^2\, dg, \qquad g = \alpha^2/\sigma^2",
     ),
     source="patch priors (PaDIS: Hu et al., 2024); the I-MMSE relation of Guo, Shamai and Verdu "
