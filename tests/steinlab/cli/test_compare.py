@@ -205,7 +205,7 @@ def test_progress_grows_to_one():
 def test_a_model_in_a_process_of_its_own(steinlab, spec_file, tmp_path):
     out = tmp_path / "rows.json"
     obj = {"model": "digits", "solvers": ["euler", "dpmpp-2m"], "evaluations": [3], "samples": 40}
-    done = steinlab("compare", spec_file(obj), "--json", out)
+    done = steinlab("compare", spec_file(obj), "--json", out, "--no-progress")
     assert (done.returncode, done.stderr) == (0, "")
     rows = json.loads(out.read_text())
     assert len(rows) == 4
