@@ -4,7 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, to_device
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_numpy_array,
+    is_torch_array,
+    to_device,
+)
 
 Array = Any
 """An array of any library that follows the array API: NumPy, torch, array-api-strict."""
@@ -29,6 +35,15 @@ def like(values: Any, x: Array) -> Array:
 def host(x: Array, dtype: Any = None) -> np.ndarray:
     """Return an array of any library and device as NumPy's, in its own dtype or another."""
     return np.asarray(x if isinstance(x, np.ndarray) else to_device(x, "cpu"), dtype=dtype)
+
+
+def assign(x: Array, columns: Array, value: float) -> None:
+    """Set one entry of every row of ``x``, ``(N, n)``, in place: that of its column ``(N,)``."""
+    if is_numpy_array(x) or is_torch_array(x):
+        x[array_namespace(x).arange(x.shape[0], device=device(x)), columns] = value
+        return
+    for row in range(x.shape[0]):  # the standard assigns to one place at a time
+        x[row, int(columns[row])] = value
 
 
 class Linear:

@@ -21,16 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from analytic.arrays import Array, as_rows, by_rows, like
+from analytic.arrays import Array, as_rows, assign, by_rows, like
 from analytic.levels import NoiseLevel
 from analytic.parameters import finite
 from analytic.posterior import ExactDenoiser
+from analytic.screening import BLOCK, Heads, Screen, heads, least_log, rounding, weighted
 
 TEMPORARIES = 4
 """Arrays of shape ``(rows, n)`` alive at once in an evaluation."""
-
-LOW = 800.0
-"""``exp(-800)`` is 0 in every dtype."""
 
 
 class _Atoms(NamedTuple):
@@ -38,6 +36,18 @@ class _Atoms(NamedTuple):
     rows: Array  # (n, d) centred data
     half_norms: Array  # (n,) |m_i|^2 / 2
     size: float  # the largest |m_i|^2
+    heads: Heads | None = None  # None where the data are too small to leave rows out
+
+    def only(self, which: Array) -> "_Atoms":
+        """Return some of the rows, by booleans ``(n,)``."""
+        xp = array_namespace(which)
+        places = xp.nonzero(which)[0]
+        halves = xp.take(self.half_norms, places, axis=0)
+        return self._replace(rows=self.take(places), half_norms=halves)
+
+    def take(self, places: Array) -> Array:
+        """Return rows by their places."""
+        return array_namespace(places).take(self.rows, places, axis=0)
 
 
 class Gains(NamedTuple):
@@ -55,8 +65,9 @@ class _Posterior:
     atoms: _Atoms
     gains: Gains
     u: Array  # (N, d) x - alpha c
-    rest: Array  # (N, n) responsibilities, 0 at the top row
-    mass: Array  # (N, 1) their sum
+    terms: Array  # (N, n) probabilities over that of the top row, 0 there
+    total: Array  # (N, 1) their sum and 1
+    mass: Array  # (N, 1) probability of all rows but the top one
     log_top: Array  # (N,) log responsibility of the top row
     top: Array  # (N, d) the most probable row
     shift: Array  # (N, d) mean of the rows under the responsibilities, less top
@@ -65,8 +76,8 @@ class _Posterior:
     @property
     def apart(self) -> Iterator[tuple[Array, Array]]:
         """Each row's responsibility, ``(N, 1)``, and the row less top, ``(N, d)``."""
-        rows = self.atoms.rows
-        return ((self.rest[:, j : j + 1], rows[j, :] - self.top) for j in range(rows.shape[0]))
+        rows, shares = self.atoms.rows, self.terms / self.total
+        return ((shares[:, j : j + 1], rows[j, :] - self.top) for j in range(rows.shape[0]))
 
     @property
     def steepness(self) -> float:
@@ -98,6 +109,10 @@ class EmpiricalMixture(ExactDenoiser):
         Standard deviation ``b >= 0`` of every component; 0 makes the law a sum of point masses.
     chunk_bytes : int
         Memory for the temporaries of one chunk of states, > 0.
+    left_out : float, optional
+        Share in [0, 1) that the rows left out may have of the probability of all rows but the most
+        probable one, see :mod:`analytic.screening`; by default half the dtype's epsilon, 0 for
+        none. Nothing is left out of small data.
 
     Raises
     ------
@@ -118,6 +133,7 @@ class EmpiricalMixture(ExactDenoiser):
     bandwidth: float = 0.0
     _: KW_ONLY
     chunk_bytes: int = 2**28
+    left_out: float | None = None
     centre: np.ndarray = field(init=False, repr=False)
     cache: dict[Any, _Atoms] = field(init=False, repr=False, default_factory=dict)
 
@@ -129,6 +145,8 @@ class EmpiricalMixture(ExactDenoiser):
             raise ValueError(f"bandwidth must be finite and >= 0, got {self.bandwidth}")
         if self.chunk_bytes <= 0:
             raise ValueError(f"chunk_bytes must be > 0, got {self.chunk_bytes}")
+        if self.left_out is not None and not 0 <= self.left_out < 1:
+            raise ValueError(f"left_out must be in [0, 1), got {self.left_out}")
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "centre", data.mean(axis=0))
 
@@ -204,12 +222,14 @@ class EmpiricalMixture(ExactDenoiser):
         count = math.prod(shape[: len(shape) - x.ndim])
         probes = xp.reshape(xp.broadcast_to(tangent, shape), (count, *flat.shape))
 
+        screen, size = self._plan(flat, level)
+
         def evaluate(part: Array, tangents: Array) -> tuple[Array]:
-            post = self._posterior(part, level)
+            post = self._posterior(part, level, screen)
             columns = [_jvp(post, tangents[i, ...]) for i in range(tangents.shape[0])]
             return (xp.stack(columns, axis=0),)
 
-        return xp.reshape(by_rows(evaluate, self._chunk(flat), flat, probes)[0], shape)
+        return xp.reshape(by_rows(evaluate, size, flat, probes)[0], shape)
 
     def _evaluate(
         self, read: Callable[[_Posterior], tuple[Array, ...]], x: Array, level: NoiseLevel
@@ -217,12 +237,16 @@ class EmpiricalMixture(ExactDenoiser):
         """Evaluate ``(N, d)`` chunks of the states and restore their leading axes."""
         xp = array_namespace(x)
         flat = xp.reshape(as_rows(x, self.dim), (-1, self.dim))
-        outputs = by_rows(lambda rows: read(self._posterior(rows, level)), self._chunk(flat), flat)
+        screen, size = self._plan(flat, level)
+        outputs = by_rows(lambda rows: read(self._posterior(rows, level, screen)), size, flat)
         return tuple(xp.reshape(out, (*x.shape[:-1], *out.shape[1:])) for out in outputs)
 
-    def _chunk(self, x: Array) -> int:
+    def _plan(self, x: Array, level: NoiseLevel) -> tuple[Screen | None, int]:
+        """Return what leaves rows out for states ``(N, d)``, and the states of a chunk."""
         itemsize = int(array_namespace(x).finfo(x.dtype).bits) // 8
-        return max(1, self.chunk_bytes // (TEMPORARIES * itemsize * len(self.data)))
+        size = max(1, self.chunk_bytes // (TEMPORARIES * itemsize * len(self.data)))
+        screen = self._screen(x, level)
+        return screen, size if screen is None else min(size, BLOCK)
 
     def _atoms(self, x: Array) -> _Atoms:
         """Return the centred data in the library, dtype and device of ``x``, converted once."""
@@ -231,7 +255,8 @@ class EmpiricalMixture(ExactDenoiser):
             rows = self.data - self.centre
             half_norms = 0.5 * np.einsum("ij,ij->i", rows, rows)
             centre, atoms, halves = (like(one, x) for one in (self.centre, rows, half_norms))
-            self.cache[key] = _Atoms(centre, atoms, halves, 2 * float(half_norms.max()))
+            size, first = 2 * float(half_norms.max()), heads(rows, x)
+            self.cache[key] = _Atoms(centre, atoms, halves, size, first)
         return self.cache[key]
 
     def gains(self, level: NoiseLevel) -> Gains:
@@ -245,58 +270,75 @@ class EmpiricalMixture(ExactDenoiser):
             raise ValueError(f"sigma must be > 0 when bandwidth is 0, got {sigma}")
         return Gains(alpha, sigma, v, sigma**2 / v, alpha * b2 / v)
 
-    def _posterior(self, x: Array, level: NoiseLevel) -> _Posterior:
+    def _posterior(self, x: Array, level: NoiseLevel, screen: Screen | None) -> _Posterior:
         xp, gains, atoms = array_namespace(x), self.gains(level), self._atoms(x)
         rate = gains.alpha / gains.v
         u = x - gains.alpha * atoms.centre
+        if screen is not None:
+            atoms = atoms.only(~xp.all(screen.low(u), axis=0))
         if gains.v < float(xp.finfo(x.dtype).eps) * gains.alpha**2 * atoms.size:
             return _few(atoms, gains, u)
-        logits = (rate * u) @ atoms.rows.T - (rate * gains.alpha) * atoms.half_norms
-        terms = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
-        return _given(atoms, gains, u, terms, xp.argmax(logits, axis=1))
+        logits = (rate * u) @ atoms.rows.T
+        logits -= (rate * gains.alpha) * atoms.half_norms
+        best = xp.argmax(logits, axis=1)
+        behind = logits - xp.take_along_axis(logits, best[:, None], axis=1)
+        assign(behind, best, -math.inf)
+        return _given(atoms, gains, u, xp.exp(behind), best, left_out=self._left_out(x))
+
+    def _left_out(self, x: Array) -> float:
+        given = self.left_out
+        return float(array_namespace(x).finfo(x.dtype).eps) / 2 if given is None else given
+
+    def _screen(self, x: Array, level: NoiseLevel) -> Screen | None:
+        """Return what leaves rows out for states ``(N, d)``, or None where most would stay."""
+        gains, atoms, left_out = self.gains(level), self._atoms(x), self._left_out(x)
+        if atoms.heads is None or 0 in (left_out, gains.alpha, x.shape[0]):
+            return None
+        scale = gains.v / gains.alpha
+        screen = Screen(atoms.heads, atoms.take, atoms.size, gains.alpha, scale, left_out)
+        return screen if screen.pays(x - gains.alpha * atoms.centre) else None
 
 
 def _few(atoms: _Atoms, gains: Gains, u: Array) -> _Posterior:
     """Return the posterior far below the size of the rows, of those rows that may count."""
-    xp, scale = array_namespace(u), gains.v / gains.alpha
-    kind = xp.finfo(u.dtype)
+    xp, scale, low = array_namespace(u), gains.v / gains.alpha, least_log(u)
     nearness = u @ atoms.rows.T - gains.alpha * atoms.half_norms
     behind = xp.max(nearness, axis=1, keepdims=True) - nearness
-    size, length = math.sqrt(atoms.size), xp.sqrt(xp.sum(u**2, axis=1, keepdims=True))
-    lost = (8 + u.shape[1]) * float(kind.eps) * size * (gains.alpha * size + length)
-    near = xp.any(behind <= LOW * scale + lost, axis=0)
-    rows = atoms.rows[near, :]
+    near = xp.any(behind <= low * scale + rounding(u, atoms.size, gains.alpha), axis=0)
+    few = atoms.only(near)
     best = xp.argmax(nearness[:, near], axis=1)
     for _ in range(2):  # from the row that looks nearest, then from the nearest
-        chosen, top = best, xp.take(rows, best, axis=0)
+        chosen, top = best, xp.take(few.rows, best, axis=0)
         ahead = [
-            xp.sum((rows[j, :] - top) * (u - (gains.alpha / 2) * (rows[j, :] + top)), axis=1)
-            for j in range(rows.shape[0])
+            xp.sum((row - top) * (u - (gains.alpha / 2) * (row + top)), axis=1)
+            for row in (few.rows[j, :] for j in range(few.rows.shape[0]))
         ]
         best = xp.argmax(xp.stack(ahead, axis=1), axis=1)
     behind = xp.maximum(-xp.stack(ahead, axis=1), like(0.0, u))
-    gone = behind > LOW * scale
-    terms = xp.exp(-xp.where(gone, like(0.0, u), behind) / max(scale, float(kind.smallest_normal)))
-    few = atoms._replace(rows=rows, half_norms=atoms.half_norms[near])
-    return _given(few, gains, u, xp.where(gone, like(0.0, u), terms), chosen, few=True)
+    gone = behind > low * scale
+    least = float(xp.finfo(u.dtype).smallest_normal)
+    terms = xp.exp(-xp.where(gone, like(0.0, u), behind) / max(scale, least))
+    terms = xp.where(gone, like(0.0, u), terms)
+    assign(terms, chosen, 0.0)
+    post = _given(few, gains, u, terms, chosen)
+    shift = sum(share * apart for share, apart in post.apart)
+    return replace(post, shift=shift, few=True)
 
 
 def _given(
-    atoms: _Atoms, gains: Gains, u: Array, terms: Array, best: Array, *, few: bool = False
+    atoms: _Atoms, gains: Gains, u: Array, terms: Array, best: Array, *, left_out: float = 0.0
 ) -> _Posterior:
-    """Return the posterior of the rows' probabilities over that of the best."""
+    """Return the posterior of the rows' probabilities over that of the best, which is set to 0."""
     xp = array_namespace(u)
-    others = xp.arange(terms.shape[1], device=device(u)) != best[:, None]
-    terms = xp.where(others, terms, like(0.0, u))
-    total = xp.sum(terms, axis=1, keepdims=True)
-    rest, mass = terms / (1 + total), total / (1 + total)
-    top = xp.take(atoms.rows, best, axis=0)
-    log_top = -xp.log1p(total[:, 0])
-    post = _Posterior(atoms, gains, u, rest, mass, log_top, top, rest @ atoms.rows - mass * top)
-    if not few:
-        return post
-    shift = sum(share * apart for share, apart in post.apart)
-    return replace(post, shift=shift, few=True)
+    others = xp.sum(terms, axis=1, keepdims=True)
+    total, top = 1 + others, xp.take(atoms.rows, best, axis=0)
+    mass, log_top = others / total, -xp.log1p(others[:, 0])
+    if atoms.heads is None or not left_out:
+        rest = terms @ atoms.rows
+    else:
+        rest = weighted(terms, atoms.rows, (left_out / terms.shape[1]) * others)
+    shift = rest / total - mass * top
+    return _Posterior(atoms, gains, u, terms, total, mass, log_top, top, shift)
 
 
 def _denoised(post: _Posterior) -> Array:
@@ -310,9 +352,9 @@ def _spread(post: _Posterior) -> Array:
     if post.few:
         squares = sum(share[:, 0] * xp.sum(apart**2, axis=-1) for share, apart in post.apart)
         return squares - xp.sum(post.shift**2, axis=-1)
-    squares = 2 * (post.rest @ post.atoms.half_norms) - post.mass[:, 0] * xp.sum(
-        post.top**2, axis=-1
-    )
+    squares = 2 * (post.terms @ post.atoms.half_norms) / post.total[:, 0] - post.mass[
+        :, 0
+    ] * xp.sum(post.top**2, axis=-1)
     return squares - xp.sum(post.shift * (2 * post.top + post.shift), axis=-1)
 
 
@@ -324,7 +366,7 @@ def _jvp(post: _Posterior, t: Array) -> Array:
         )
     else:
         along = t @ post.atoms.rows.T - xp.sum(t * post.top, axis=-1, keepdims=True)
-        weights = post.rest * along
+        weights = post.terms / post.total * along
         second = weights @ post.atoms.rows - xp.sum(weights, axis=1, keepdims=True) * post.top
     between = second - post.shift * xp.sum(post.shift * t, axis=-1, keepdims=True)
     gains = post.gains

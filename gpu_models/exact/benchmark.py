@@ -7,8 +7,10 @@ differentiation with one probe; and how far the numbers are from float64, over t
 
 import shlex
 import statistics
+import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ import numpy as np
 import torch
 
 from analytic import EmpiricalMixture, NoiseLevel
-from gpu_models.exact.denoiser import ScaledEmpirical
+from gpu_models.exact.denoiser import QUERIES, ScaledEmpirical
 from gpu_models.exact.rounding import bounds
 from gpu_models.exact.streaming import FUSED, METHODS, PRECISIONS, product_mode
+from gpu_models.network.fashion import load_images
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError
 from steinlab.storage import write_json
@@ -47,6 +50,18 @@ def pictures(n: int, d: int, seed: int = 0) -> np.ndarray:
     return np.asarray(np.round(127.5 * np.clip(0.6 * rows - 0.3, -1, 1)) / 127.5)
 
 
+def fashion_rows(n: int) -> np.ndarray:
+    """Return Fashion-MNIST's training pictures in [-1, 1], ``(n, 784)``."""
+    images = load_images("train")[:n]
+    return np.asarray(images, dtype=np.float64).reshape(len(images), -1) / 127.5 - 1
+
+
+def karras(count: int = 10) -> list[float]:
+    """Return the levels of a run, from 80 to 0.002 with ``rho = 7``."""
+    ends = 80.0 ** (1 / 7), 0.002 ** (1 / 7)
+    return [(ends[0] + i / (count - 1) * (ends[1] - ends[0])) ** 7 for i in range(count)]
+
+
 def queries(data: np.ndarray, level: NoiseLevel, count: int, seed: int = 1) -> np.ndarray:
     """Draw states of the forward process at a level."""
     rng = np.random.default_rng(seed)
@@ -56,6 +71,11 @@ def queries(data: np.ndarray, level: NoiseLevel, count: int, seed: int = 1) -> n
 
 def elapsed(run: Callable[[], Any], count: int = 1) -> float:
     """Return the mean time of runs one behind another, in ms, launches included."""
+    if not torch.cuda.is_available():
+        began = time.perf_counter()
+        for _ in range(count):
+            run()
+        return 1e3 * (time.perf_counter() - began) / count
     event: Any = torch.cuda.Event
     start, end = event(enable_timing=True), event(enable_timing=True)
     start.record()
@@ -78,6 +98,9 @@ def milliseconds(run: Callable[[], Any]) -> dict[str, float]:
     return found | {"queued": elapsed(run, QUEUED)}
 
 
+WAYS = ("call", "every row")
+"""With rows left out, and without."""
+
 COLUMNS = ("median", "min", "max", "queued", "ratio", "queued_ratio")
 """Of the printed table."""
 
@@ -85,10 +108,12 @@ COLUMNS = ("median", "min", "max", "queued", "ratio", "queued_ratio")
 class Bench:
     """The data and the table."""
 
-    def __init__(self, size: str, device: str, precisions: Sequence[str]):
+    def __init__(self, size: str, device: str, precisions: Sequence[str], data: str = "drawn"):
         self.n, self.d, self.count = SIZES[size]
         self.device, self.precisions = device, precisions
-        self.law = EmpiricalMixture(pictures(self.n, self.d))
+        rows = pictures(self.n, self.d) if data == "drawn" else fashion_rows(self.n)
+        self.n, self.d = rows.shape
+        self.law = EmpiricalMixture(rows)
         self.rows: list[dict[str, Any]] = []
 
     def measure(self, precision: str, name: str, run: Callable[[], Any], **facts: Any) -> None:
@@ -115,13 +140,13 @@ class Bench:
             for level in LEVELS:
                 x = queries(self.law.data, level, CHECKED)
                 post = truth.posterior(torch.as_tensor(x, device=self.device), level)
-                parts = {"spread": post.spread.cpu().numpy(), "mass": post.mass[:, 0].cpu().numpy()}
+                spread, mass = post.spread.cpu().numpy(), post.mass[:, 0].cpu().numpy()
                 expected: Any = truth.moments(x, level)
                 few = slice(CHECKED if precision != "float64" else CHECKED // 16)
                 if precision == "float64":
                     expected = self.law.moments(x[few], level)
                 limit = bounds(
-                    self.law, x[few], level, precision, **{k: v[few] for k, v in parts.items()}
+                    self.law, x[few], level, precision, spread=spread[few], mass=mass[few]
                 )
                 got = scaled.moments(x[few], level)
                 off = np.linalg.norm(got.denoised - expected[0], axis=-1)
@@ -200,6 +225,51 @@ class Bench:
         self.measure(name, "jvp, one probe", by_parts(forward))
         self.measure(name, "vjp, one probe", by_parts(reverse))
 
+    def levels(self, name: str) -> list[dict[str, Any]]:
+        """Time a whole run of Euler steps, level by level, with its divergences.
+
+        Every level is timed three ways: the two products alone, the call that evaluates every row,
+        and the call that leaves rows out. ``rows`` counts those that it evaluates.
+        """
+        kind = PRECISIONS[name]
+        laws = {"call": self.scaled(name), "every row": self.scaled(name, left_out=0.0)}
+        atoms, found = laws["call"].atoms, []
+        grid = karras()
+        rng = np.random.default_rng(2)
+        noise = rng.standard_normal((self.count, self.d))
+        x = torch.as_tensor(grid[0] * noise, dtype=kind.work, device=self.device)
+        logits = torch.empty((self.count, self.n), dtype=kind.factor, device=self.device)
+        weights = torch.rand_like(logits, dtype=torch.float32).to(kind.factor)
+        out = torch.empty((self.count, self.d), dtype=kind.factor, device=self.device)
+        for place, sigma in enumerate(grid):
+            level = NoiseLevel(1.0, sigma)
+            u = kind.rounded((x - atoms.centre).to(kind.work) / sigma**2)
+
+            def both(u: torch.Tensor = u) -> None:
+                torch.mm(u, atoms.factors.T, out=logits)
+                torch.mm(weights, atoms.columns.T, out=out)
+
+            def whole(law: ScaledEmpirical, x: torch.Tensor = x, level: NoiseLevel = level) -> None:
+                law.cache.pop("last", None)
+                law.moments(x, level)
+
+            row: dict[str, Any] = {"precision": name, "sigma": sigma}
+            with product_mode(kind):
+                row["products"] = self.clock(both)
+            for title, law in laws.items():
+                row[title] = self.clock(partial(whole, law))
+            shares = laws["call"].posterior(x[:QUERIES].to(kind.work), level).shares()
+            row["rows"] = sum(len(share.halves) for share in shares)
+            found.append(row)
+            after = grid[place + 1] if place + 1 < len(grid) else 0.0
+            x = x + (after - sigma) / sigma * (x - laws["every row"].denoise(x, level))
+        return found
+
+    def clock(self, run: Callable[[], Any]) -> float:
+        """Return the least time of a few runs one behind another, in ms."""
+        run()
+        return min(elapsed(run, QUEUED // 2) for _ in range(3))
+
     def run(self) -> dict[str, Any]:
         """Check, then time everything."""
         checks = self.check()
@@ -212,7 +282,8 @@ class Bench:
                 self.others(name, scaled, x)
             self.products(name, scaled, x)
             torch.cuda.empty_cache()
-        return {"checks": checks, "rows": with_ratios(self.rows)}
+        levels = [row for name in self.precisions for row in self.levels(name)]
+        return {"checks": checks, "rows": with_ratios(self.rows), "levels": levels}
 
 
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -230,8 +301,26 @@ def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def run_ratios(levels: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return a whole run's time over that of its products, by precision and way."""
+    found: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(row["precision"] for row in levels):
+        rows = [row for row in levels if row["precision"] == name]
+        products = sum(row["products"] for row in rows)
+        found[name] = {way: sum(row[way] for row in rows) / products for way in WAYS}
+    return found
+
+
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
+    for row in result["levels"]:
+        ratios = " ".join(f"{way} {row[way] / row['products']:.2f}" for way in WAYS)
+        print(
+            f"{row['precision']:8} sigma {row['sigma']:7.3g}: products {row['products']:7.2f} ms, "
+            f"{ratios}, {row['rows']} rows"
+        )
+    for name, whole in run_ratios(result["levels"]).items():
+        print(f"{name:8} a run over its products: {whole}")
     for found in result["checks"]:
         print(
             f"{found['precision']:8} alpha {found['alpha']:g} sigma {found['sigma']:g}: "
@@ -250,6 +339,7 @@ def main(args: Sequence[str]) -> int:
     parser = Parser("bench-exact", __doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--size", choices=list(SIZES), default="full")
+    parser.add_argument("--data", choices=["drawn", "fashion"], default="drawn")
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     options = parser.parse_args(args)
     if not torch.cuda.is_available():
@@ -258,8 +348,9 @@ def main(args: Sequence[str]) -> int:
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "command": shlex.join(["steinlab", "bench-exact", *args]),
+        "data": options.data,
         "size": dict(zip(("rows", "coordinates", "queries"), SIZES[options.size], strict=True)),
-    } | Bench(options.size, "cuda", options.precisions).run()
+    } | Bench(options.size, "cuda", options.precisions, options.data).run()
     show(result)
     if options.json:
         write_json(options.json, result, indent=1)

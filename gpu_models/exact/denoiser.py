@@ -12,8 +12,9 @@ and ``D``, ``V`` and ``div D`` follow as there.
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,15 +24,17 @@ from analytic import EmpiricalMixture, NoiseLevel
 from analytic.arrays import Array, as_rows
 from analytic.empirical import Gains
 from analytic.posterior import ExactDenoiser
+from analytic.screening import SAMPLED, Heads, Screen, heads, share
+from gpu_models.exact.parts import Part, gathered, joined
 from gpu_models.exact.streaming import (
     MAX_COLUMNS,
     METHODS,
     PRECISIONS,
     Atoms,
     Precision,
-    State,
     Sweep,
     default_method,
+    first_product,
     place,
     product_mode,
 )
@@ -42,6 +45,12 @@ QUERIES = 4096
 
 CHUNK_BYTES = 2**28
 """Default memory of a chunk; products of fewer rows measure slower than the cache they save."""
+
+ROOM = 0.7
+"""Share of the device's free memory that rows may take."""
+
+FEW_WEIGHTS = 1 / 512
+"""Share of weights that count below which a sparse product pays."""
 
 SMALLEST = 64
 """Numbers of queries and of rows below which running out of memory ends the run."""
@@ -55,51 +64,54 @@ class Moments(NamedTuple):
     variance: Array
 
 
+Shares = Callable[[], Iterator[Atoms]]
+"""Brings rows to the device, share by share, as often as it is called."""
+
+
 class Posterior(NamedTuple):
     """The posterior of a block of queries over the rows, written around the top row."""
 
     u: torch.Tensor  # (N, d) x - alpha c in the work dtype
     scaled: torch.Tensor  # (N, d) rate u, rounded to the products' factors
-    state: State
+    part: Part
+    shares: Shares  # of the rows that were not left out
     total: torch.Tensor  # (N, 1) weight of all rows
-    top: torch.Tensor  # (N, d) the most probable row
     mass: torch.Tensor  # (N, 1) probability of the other rows
     shift: torch.Tensor  # (N, d) posterior mean of the rows, less the top row
     spread: torch.Tensor  # (N,) V_atoms
 
 
-def read(state: State, atoms: Atoms, u: torch.Tensor, scaled: torch.Tensor) -> Posterior:
+def read(part: Part, shares: Shares, u: torch.Tensor, scaled: torch.Tensor) -> Posterior:
     """Return the posterior that a finished pass found for the queries ``u``."""
     # rounding a weight to TF32 may lose that it is not a number: the query says it again
-    mass = state.mass[:, None] + 0 * scaled.sum(dim=1, keepdim=True).to(u.dtype)
-    total = torch.exp(state.top_logit - state.ref)[:, None] + mass
-    best = state.top.long()
-    top = atoms.factors[best].to(u.dtype)
-    rest, mass, second = state.rest / total, mass / total, state.second / total[:, 0]
+    mass = part.mass[:, None] + 0 * scaled.sum(dim=1, keepdim=True).to(u.dtype)
+    total = torch.exp(part.top_logit - part.ref)[:, None] + mass
+    rest, mass, second = part.rest / total, mass / total, part.second / total[:, 0]
+    top = part.factor
     shift = rest - mass * top
     spread = 2 * second - mass[:, 0] * (top**2).sum(-1) - (shift * (2 * top + shift)).sum(-1)
-    return Posterior(u, scaled, state, total, atoms.rows[best], mass, shift, spread)
+    return Posterior(u, scaled, part, shares, total, mass, shift, spread)
 
 
 def derivative(
-    post: Posterior, atoms: Atoms, gains: Gains, tangent: torch.Tensor, columns: int
-) -> torch.Tensor:
-    """Return ``D'(x) tangent``, ``(N, d)``: a second pass with those responsibilities."""
-    state, t = post.state, tangent.to(post.u.dtype)
-    bias, top = gains.alpha**2 / gains.v, atoms.factors[state.top.long()].to(t.dtype)
-    along_top = (t * top).sum(-1, keepdim=True)
+    post: Posterior, gains: Gains, tangent: torch.Tensor, columns: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``sum r_i t.(m_i - m_top) m_i`` and the sum of those weights: a second pass."""
+    part, t = post.part, tangent.to(post.u.dtype)
+    bias = gains.alpha**2 / gains.v
+    along_top = (t * part.factor).sum(-1, keepdim=True)
     second, sums = torch.zeros_like(t), torch.zeros_like(post.mass)
-    for start in range(0, len(atoms.halves), columns):
-        rows = atoms.factors[start : start + columns].to(t.dtype)
-        logits = post.scaled.to(t.dtype) @ rows.T - bias * atoms.halves[start : start + len(rows)]
-        weights = torch.exp(logits - state.ref[:, None]) / post.total
-        weights = weights * (t @ rows.T - along_top)
-        here = torch.arange(start, start + len(rows), device=t.device)
-        weights = weights.masked_fill(here == state.top[:, None], 0.0)
-        second += weights @ rows
-        sums += weights.sum(-1, keepdim=True)
-    between = second - sums * top - post.shift * (post.shift * t).sum(-1, keepdim=True)
-    return gains.signal * t + gains.alpha * gains.noise / gains.v * between
+    for atoms in post.shares():
+        for start in range(0, len(atoms.halves), columns):
+            here = slice(start, start + columns)
+            rows = atoms.factors[here].to(t.dtype)
+            logits = post.scaled.to(t.dtype) @ rows.T - bias * atoms.halves[here]
+            weights = torch.exp(logits - part.ref[:, None]) / post.total
+            weights = weights * (t @ rows.T - along_top)
+            weights = weights.masked_fill(atoms.places[here] == part.place[:, None], 0.0)
+            second += weights @ rows
+            sums += weights.sum(-1, keepdim=True)
+    return second, sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +144,15 @@ class ScaledEmpirical(ExactDenoiser):
     chunk_bytes : int
         Memory of a chunk of logits, > 0. Halved, down to 64 rows and 64 queries, whenever the
         device runs out of memory.
+    left_out : float, optional
+        As of :class:`analytic.EmpiricalMixture`: share of the probability of all rows but the most
+        probable one that may be left out; 0 for none, half the epsilon of the sums by default.
+    device_rows : int, optional
+        Rows on the device at once; the others wait in the host's memory and come share by share.
+        By default all of them where they fit.
+    spread : bool
+        Whether the rows are spread over the processes of ``torch.distributed``, which has started:
+        each holds a share of the rows, evaluates the same states, and returns the same bits.
 
     Raises
     ------
@@ -155,6 +176,9 @@ class ScaledEmpirical(ExactDenoiser):
     method: str = "auto"
     queries: int = QUERIES
     chunk_bytes: int = CHUNK_BYTES
+    left_out: float | None = None
+    device_rows: int | None = None
+    spread: bool = False
     law: EmpiricalMixture = field(init=False, repr=False)
     atoms: Atoms = field(init=False, repr=False)
     cache: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
@@ -162,18 +186,22 @@ class ScaledEmpirical(ExactDenoiser):
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
         one_of("method", self.method, ("auto", *METHODS))
-        for name in ("queries", "chunk_bytes"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} must be > 0, got {getattr(self, name)}")
+        for name in ("queries", "chunk_bytes", "device_rows"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"{name} must be > 0, got {value}")
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"device must be one that torch sees, got {self.device}: no CUDA here")
         try:
-            law = EmpiricalMixture(self.data, self.bandwidth)
+            law = EmpiricalMixture(self.data, self.bandwidth, left_out=self.left_out)
         except ValueError as error:
             raise InputError(str(error)) from error
         object.__setattr__(self, "law", law)
         object.__setattr__(self, "data", law.data)
-        atoms = place(law.data, law.centre, self._precision, self.device)
+        own = self._own_rows()
+        rows = law.data[own]
+        home = self.device if self._on_device(len(rows)) else "cpu"
+        atoms = place(rows, law.centre, self._precision, home, start=own.start)
         object.__setattr__(self, "atoms", atoms)
         self.cache["sweep"] = self._sweep()
 
@@ -238,6 +266,28 @@ class ScaledEmpirical(ExactDenoiser):
         """Return ``D'(x)' cotangent``: the Jacobian is symmetric."""
         return self.jvp(x, level, cotangent)
 
+    def _own_rows(self) -> slice:
+        """Return the rows of this process."""
+        count = len(self.data)
+        if not self.spread:
+            return slice(0, count)
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            raise InputError("spread must be False where torch.distributed has not started")
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        if world > count:
+            raise InputError(f"data must have a row for each of {world} processes, got {count}")
+        return slice(count * rank // world, count * (rank + 1) // world)
+
+    def _on_device(self, count: int) -> bool:
+        """Return whether the rows stay on the device; set how many come at once otherwise."""
+        if self.device_rows is None and self.device.startswith("cuda"):
+            kind = self._precision
+            size = (torch.finfo(kind.work).bits + 2 * torch.finfo(kind.factor).bits) // 8
+            room = int(torch.cuda.mem_get_info(self.device)[0] * ROOM) // (size * self.dim)
+            if room < count:
+                object.__setattr__(self, "device_rows", max(1, room // 2))
+        return self.device_rows is None or self.device_rows >= count
+
     @property
     def _precision(self) -> Precision:
         return PRECISIONS[self.precision]
@@ -292,24 +342,115 @@ class ScaledEmpirical(ExactDenoiser):
         """Return the posterior over the rows for one block of states ``(N, d)`` on the device."""
         gains, precision, atoms = self.law.gains(level), self._precision, self.atoms
         rate = gains.alpha / gains.v
-        u = (x - gains.alpha * atoms.centre.to(x.dtype)).to(precision.work)
+        u = (x - gains.alpha * atoms.centre.to(x)).to(precision.work)
         scaled = precision.rounded(rate * u)
         bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)
+        sweep: Sweep = self.cache["sweep"]
         with product_mode(precision):
-            sweep: Sweep = self.cache["sweep"]
-            state = sweep(scaled, bias, atoms, self._columns())
-        return read(state, atoms, u, scaled)
+            shares, cut = self._plan(u, scaled, gains)
+            parts = [
+                Part.of(
+                    sweep(scaled, bias, share, min(self._columns(), len(share.halves)), cut), share
+                )
+                for share in shares()
+            ]
+        part = joined(parts)
+        return read(joined(gathered(part)) if self.spread else part, shares, u, scaled)
+
+    def _plan(
+        self, u: torch.Tensor, scaled: torch.Tensor, gains: Gains
+    ) -> tuple[Shares, float | None]:
+        """Return the rows to evaluate, and the share of the mass below which a weight may go."""
+        atoms, left_out = self.atoms, self._left_out
+        count, whole = len(atoms.halves), partial(self._bring, slice(0, len(atoms.halves)))
+        if not left_out or not gains.alpha or not len(u) or self._heads(u) is None:
+            return whole, None
+        screen = self._screen(u, gains)
+        if screen.pays(u):
+            low = torch.ones(count, dtype=torch.bool, device=u.device)
+            size = max(SMALLEST, self.chunk_bytes // (u.element_size() * count))
+            for i in range(0, len(u), size):
+                low &= screen.low(u[i : i + size]).all(dim=0)
+            near = torch.nonzero(~low)[:, 0]
+            return (partial(self._bring, near), None) if len(near) < count / 2 else (whole, None)
+        return whole, left_out / count if self._few_weights(scaled, gains) else None
+
+    def _few_weights(self, scaled: torch.Tensor, gains: Gains) -> bool:
+        """Guess from some states whether few weights are above what may be left out."""
+        atoms = self.atoms
+        if atoms.halves.device != scaled.device:
+            return False
+        some = scaled[:: max(1, len(scaled) // SAMPLED)].contiguous()
+        logits = torch.empty(
+            (len(some), len(atoms.halves)), dtype=atoms.halves.dtype, device=some.device
+        )
+        first_product(some, atoms.factors, logits)
+        logits -= gains.alpha**2 / gains.v * atoms.halves
+        weights = torch.exp(logits - logits.max(dim=1, keepdim=True).values)
+        cut = self._left_out / len(atoms.halves) * (weights.sum(dim=1, keepdim=True) - 1)
+        return share(weights > cut) < FEW_WEIGHTS
+
+    @property
+    def _left_out(self) -> float:
+        work = self._precision.work
+        return torch.finfo(work).eps / 2 if self.left_out is None else self.left_out
+
+    def _heads(self, u: torch.Tensor) -> Heads | None:
+        """Return the rows' heads on the device, found once."""
+        if "heads" not in self.cache:
+            self.cache["heads"] = heads(self.atoms.rows, u)
+        found: Heads | None = self.cache["heads"]
+        return found
+
+    def _screen(self, u: torch.Tensor, gains: Gains) -> Screen:
+        rows, first = self.atoms.rows, self._heads(u)
+        assert first is not None
+        if "size" not in self.cache:
+            self.cache["size"] = 2 * float(first.table[:, -1].max())
+        unit = self._precision.unit if self._precision.tf32 else 0.0
+        return Screen(
+            first,
+            lambda places: rows[places.to(rows.device)].to(u.device),
+            self.cache["size"],
+            gains.alpha,
+            gains.v / gains.alpha,
+            self._left_out,
+            unit,
+        )
+
+    def _bring(self, which: slice | torch.Tensor) -> Iterator[Atoms]:
+        """Bring rows to the device, ``device_rows`` at once."""
+        atoms = self.atoms
+        count = which.stop if isinstance(which, slice) else len(which)
+        step = count if self.device_rows is None else self.device_rows
+        if isinstance(which, slice) and step >= count:
+            yield atoms
+            return
+        for i in range(0, count, step):
+            piece = slice(i, min(i + step, count))
+            if not isinstance(which, slice):
+                yield atoms.part(which[piece].to(atoms.halves.device), self.device)
+            else:
+                yield atoms.part(piece, self.device)
 
     def _moments(self, x: torch.Tensor, level: NoiseLevel) -> tuple[torch.Tensor, ...]:
         gains, post = self.law.gains(level), self.posterior(x, level)
-        denoised = self.atoms.centre + gains.noise * (post.top + post.shift) + gains.signal * post.u
+        mean = post.part.row + post.shift
+        denoised = self.atoms.centre.to(mean) + gains.noise * mean + gains.signal * post.u
         divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * post.spread
         variance = gains.noise**2 * post.spread + self.dim * self.smallest_variance * gains.noise
         return denoised, divergence, variance
 
     def _jvp(self, x: torch.Tensor, tangent: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        post = self.posterior(x, level)
-        return derivative(post, self.atoms, self.law.gains(level), tangent, self._columns())
+        gains, post = self.law.gains(level), self.posterior(x, level)
+        second, sums = derivative(post, gains, tangent, self._columns())
+        if self.spread:
+            torch.distributed.all_reduce(second)
+            torch.distributed.all_reduce(sums)
+        t = tangent.to(post.u.dtype)
+        between = second - sums * post.part.factor
+        between = between - post.shift * (post.shift * t).sum(-1, keepdim=True)
+        return gains.signal * t + gains.alpha * gains.noise / gains.v * between
 
 
 def _outside(out: torch.Tensor, x: Array) -> Array:

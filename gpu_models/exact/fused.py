@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from gpu_models.exact.streaming import Atoms, Chunk, State, empty_state, even_chunk, second_product
+from gpu_models.exact.streaming import Atoms, Chunk, State, empty_state, even_chunk, finish_chunk
 
 MARGIN = 30.0
 """Weights are relative to a reference that the largest logit exceeds by this at most: ``exp(30)``
@@ -283,7 +283,9 @@ def weigh(scratch: Scratch, state: State, chunk: Chunk, atoms: Atoms, bias: torc
     )
 
 
-def fused_sweep(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int) -> State:
+def fused_sweep(
+    u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int, cut: float | None = None
+) -> State:
     """Return what :func:`gpu_models.exact.streaming.sweep` returns, its first product fused."""
     count, total = u.shape[0], atoms.halves.shape[0]
     columns = even_chunk(total, columns)
@@ -294,6 +296,7 @@ def fused_sweep(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int)
     head = min(HEAD, columns)
     for start, end in pairwise([0, *range(head, total, columns), total]):
         weights = buffer[: count * (end - start)].view(count, end - start)
-        weigh(scratch, state, Chunk(start, weights, weights), atoms, bias)
-        second_product(weights, atoms.columns[:, start:end], state.rest)
+        chunk = Chunk(start, weights, weights)
+        weigh(scratch, state, chunk, atoms, bias)
+        finish_chunk(state, chunk, atoms, cut)
     return state

@@ -15,7 +15,9 @@ a bound for every logit, in units of logits, the responsibilities move by factor
 whatever the size of ``delta``. Rounded rows add ``2 unit R mass`` to ``D`` and
 ``2 sqrt(mass V_atoms) 2 unit R + mass (2 unit R)^2`` to ``V_atoms``, ``R`` the largest norm of a
 row and ``mass`` the probability of all rows but the top one; sums over ``n`` rows add
-``C w sqrt(n) mass`` times ``R``, and times ``4 R^2``.
+``C w sqrt(n) mass`` times ``R``, and times ``4 R^2``. Rows and weights left out have at most
+``lost = left_out mass`` of the probability and add ``3 R lost``, and ``12 R^2 lost``
+(:mod:`analytic.screening`).
 """
 
 import math
@@ -54,6 +56,7 @@ def bounds(
     *,
     spread: np.ndarray,
     mass: np.ndarray,
+    left_out: float | None = None,
 ) -> Bounds:
     """Bound the error of the moments in a precision.
 
@@ -68,6 +71,8 @@ def bounds(
         ``V_atoms``, the trace of the rows' posterior covariance.
     mass : array (N,)
         Posterior probability of all rows but the most probable one.
+    left_out : float, optional
+        That of the denoiser.
     """
     kind, gains = PRECISIONS[precision], law.gains(level)
     work = 2.0**-53 if precision == "float64" else 2.0**-24
@@ -84,9 +89,15 @@ def bounds(
     logit = logit + 2 * kind.unit + 4 * work
     factor, shake = np.expm1(np.minimum(2 * logit, LARGEST)), 2 * kind.unit * radius
     summed = CONFIDENCE * work * math.sqrt(n) * mass
-    denoised = factor * np.sqrt(spread) + mass * shake + summed * radius
+    lost = mass * (work if left_out is None else left_out)
+    denoised = factor * np.sqrt(spread) + mass * shake + (summed + 3 * lost) * radius
     moved = factor * spread + 2 * np.sqrt(mass * spread) * shake + mass * shake**2
-    moved = moved + 4 * summed * radius**2 + n * size * TINY[precision == "float64"]
+    moved = (
+        moved
+        + 12 * lost * radius**2
+        + 4 * summed * radius**2
+        + n * size * TINY[precision == "float64"]
+    )
     # means of rows differ by a diameter at most, whatever the weights
     denoised, moved = gains.noise * np.minimum(denoised, 2 * radius), np.minimum(moved, radius**2)
     denoised = denoised + 8 * work * (radius + np.linalg.norm(law.centre) + gains.signal * norm)

@@ -21,7 +21,7 @@ by one of three methods:
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -33,6 +33,9 @@ from steinlab.errors import InputError
 
 ALIGNMENT = 16
 """Numbers: chunks start at multiples of it."""
+
+PIECE = 16_384
+"""Rows put on a device at once."""
 
 MAX_COLUMNS = 16384
 """Rows of data in a chunk: a program of the Triton kernel holds that many logits in registers."""
@@ -98,20 +101,52 @@ class Atoms:
     factors: torch.Tensor  # (n, d) rounded
     columns: torch.Tensor  # (d, n) rounded
     halves: torch.Tensor  # (n,) |m_i|^2 / 2 of the rounded rows, in the work dtype
+    places: torch.Tensor  # (n,) of the rows in the data
+
+    def part(self, which: slice | torch.Tensor, device: str) -> "Atoms":
+        """Return some of the rows, by a slice or by their places, on a device."""
+        factors = self.factors[which].to(device, non_blocking=True)
+        same = isinstance(which, slice) and factors.device == self.factors.device
+        rest = (self.rows[which], self.halves[which], self.places[which])
+        rows, halves, places = (one.to(device, non_blocking=True) for one in rest)
+        columns = self.columns[:, which] if same else factors.T.contiguous()
+        return replace(
+            self,
+            centre=self.centre.to(device),
+            rows=rows,
+            factors=factors,
+            columns=columns,
+            halves=halves,
+            places=places,
+        )
 
 
-def place(data: np.ndarray, centre: np.ndarray, precision: Precision, device: str) -> Atoms:
-    """Centre the data in float64 and put it on a device."""
-    rows = torch.as_tensor(data - centre)
-    factors = precision.rounded(rows.to(device=device, dtype=precision.work))
-    halves = 0.5 * (factors.double() ** 2).sum(dim=1)
+def place(
+    data: np.ndarray, centre: np.ndarray, precision: Precision, device: str, *, start: int = 0
+) -> Atoms:
+    """Centre the data in float64 and put it on a device; ``start`` is the place of its first row.
+
+    Rows go by pieces, so that no second copy of the data is made on the host.
+    """
+    shape, pinned = data.shape, device == "cpu" and torch.cuda.is_available()
+    rows = torch.empty(shape, dtype=precision.work, device=device, pin_memory=pinned)
+    exact = precision.factor == precision.work and not precision.tf32
+    factors = rows if exact else torch.empty_like(rows, dtype=precision.factor)
+    halves = torch.empty(shape[0], dtype=precision.work, device=device)
+    for i in range(0, shape[0], PIECE):
+        piece = torch.as_tensor(data[i : i + PIECE] - centre)
+        rows[i : i + PIECE] = piece.to(device=device, dtype=precision.work)
+        rounded = precision.rounded(rows[i : i + PIECE])
+        factors[i : i + PIECE] = rounded
+        halves[i : i + PIECE] = 0.5 * (rounded.double() ** 2).sum(dim=1)
     return Atoms(
         precision,
         torch.as_tensor(centre).to(device=device, dtype=precision.work),
-        rows.to(device=device, dtype=precision.work),
+        rows,
         factors,
-        factors.T.contiguous(),
-        halves.to(precision.work),
+        factors.T.contiguous() if device != "cpu" else factors.T,
+        halves,
+        torch.arange(start, start + shape[0], device=device),
     )
 
 
@@ -221,6 +256,34 @@ def second_product(weights: torch.Tensor, columns: torch.Tensor, rest: torch.Ten
         rest.addmm_(weights.to(rest.dtype), columns.to(rest.dtype).T)
 
 
+def few_product(
+    weights: torch.Tensor, cut: torch.Tensor, factors: torch.Tensor, rest: torch.Tensor
+) -> None:
+    """Add to ``rest`` the sparse product of the weights above ``cut`` with ``factors``."""
+    kept = torch.where(weights > cut, weights, torch.zeros_like(weights)).to(rest.dtype)
+    rest.add_(torch.sparse.mm(kept.to_sparse(), factors.to(rest.dtype)))
+
+
+def finish_chunk(state: State, chunk: Chunk, atoms: Atoms, cut: float | None) -> None:
+    """Add a folded chunk's rows to the partial sums.
+
+    Parameters
+    ----------
+    state : State
+    chunk : Chunk
+        Folded: its weights are those that ``state.mass`` sums.
+    atoms : Atoms
+    cut : float or None
+        Weights below this share of the mass may be left out; None keeps every one. The mass only
+        grows from chunk to chunk, so that ``n`` of them are at most ``n cut`` of the final one.
+    """
+    start, end = chunk.start, chunk.start + chunk.weights.shape[1]
+    if cut is None:
+        second_product(chunk.weights, atoms.columns[:, start:end], state.rest)
+    else:
+        few_product(chunk.weights, cut * state.mass[:, None], atoms.factors[start:end], state.rest)
+
+
 def even_chunk(total: int, columns: int) -> int:
     """Return the length of chunks of one size, a multiple of 16 (aligned loads), near ``columns``.
 
@@ -233,7 +296,15 @@ def even_chunk(total: int, columns: int) -> int:
     return min(total, -(-total // (chunks * ALIGNMENT)) * ALIGNMENT)
 
 
-def sweep(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int, fold: Fold) -> State:
+def sweep(
+    u: torch.Tensor,
+    bias: torch.Tensor,
+    atoms: Atoms,
+    columns: int,
+    cut: float | None = None,
+    *,
+    fold: Fold,
+) -> State:
     """Return the statistics of all rows for the scaled queries ``rate u``, shape ``(N, d)``.
 
     Parameters
@@ -244,6 +315,8 @@ def sweep(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int, fold:
         In the work dtype, on the device.
     columns : int
         Rows of data in a chunk.
+    cut : float or None
+        Share of the mass below which a weight may be left out, see :func:`finish_chunk`.
     fold : Fold
     """
     count, total, precision = u.shape[0], atoms.halves.shape[0], atoms.precision
@@ -258,12 +331,12 @@ def sweep(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int, fold:
         chunk = Chunk(start, buffer[:size].view(shape), small[:size].view(shape))
         first_product(u, atoms.factors[start:end], chunk.logits)
         fold(state, chunk, atoms, bias)
-        second_product(chunk.weights, atoms.columns[:, start:end], state.rest)
+        finish_chunk(state, chunk, atoms, cut)
     return state
 
 
-Sweep = Callable[[torch.Tensor, torch.Tensor, Atoms, int], State]
-"""``(rounded queries, bias, atoms, rows in a chunk) -> statistics`` of all rows."""
+Sweep = Callable[[torch.Tensor, torch.Tensor, Atoms, int, float | None], State]
+"""``(rounded queries, bias, atoms, rows in a chunk, cut) -> statistics`` of all rows."""
 
 
 def _plain(precision: Precision, dim: int, *, cuda: bool) -> Sweep:  # noqa: ARG001

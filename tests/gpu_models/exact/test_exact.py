@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from analytic import EmpiricalMixture, NoiseLevel
+from analytic.screening import Screen
 from gpu_models.exact import streaming
 from gpu_models.exact.denoiser import SMALLEST, ScaledEmpirical
 from gpu_models.exact.rounding import Bounds, bounds
@@ -187,11 +189,13 @@ def test_running_out_of_memory_halves_the_chunk() -> None:
     x = states(data, level, 300)
     tried: list[tuple[int, int]] = []
 
-    def small(u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int) -> State:
+    def small(
+        u: torch.Tensor, bias: torch.Tensor, atoms: Atoms, columns: int, cut: float | None
+    ) -> State:
         tried.append((len(u), columns))
         if len(u) * columns > 200 * 100:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nMore.")
-        return streaming.sweep(u, bias, atoms, columns, streaming.fold_plain)
+        return streaming.sweep(u, bias, atoms, columns, fold=streaming.fold_plain)
 
     scaled = ScaledEmpirical(data, precision="float64", queries=256)
     scaled.cache["sweep"] = small
@@ -222,6 +226,8 @@ def test_memory_that_never_suffices_is_one_line() -> None:
         ({"method": "cuda"}, "method must be one of auto, plain, folded, fused"),
         ({"method": "folded"}, "method must be plain without CUDA and Triton, got folded"),
         ({"queries": 0}, "queries must be > 0, got 0"),
+        ({"device_rows": 0}, "device_rows must be > 0, got 0"),
+        ({"left_out": 1.0}, r"left_out must be in \[0, 1\), got 1.0"),
         ({"chunk_bytes": -1}, "chunk_bytes must be > 0, got -1"),
         ({"bandwidth": -1.0}, "bandwidth must be finite and >= 0, got -1.0"),
         ({"data": np.ones(3)}, r"data must have shape \(n, d\)"),
@@ -269,3 +275,117 @@ def test_the_device_gives_the_same_numbers(precision: str, level: NoiseLevel, me
     )
     got = [out.cpu() for out in scaled.moments(torch.as_tensor(x), level)]
     assert excess(got, law.moments(x, level), limit).max() < 1
+
+
+def pictures(n: int = 4200, d: int = 130, seed: int = 0) -> np.ndarray:
+    """Rows of few directions and a little of all, large enough for rows to be left out."""
+    rng = np.random.default_rng(seed)
+    few = rng.standard_normal((n, 12)) @ rng.standard_normal((12, d))
+    return np.asarray(2.0 + few + 0.3 * rng.standard_normal((n, d)))
+
+
+@pytest.mark.parametrize("precision", list(PRECISIONS))
+@pytest.mark.parametrize("sigma", [3.0, 1.0, 0.3, 0.02])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+def test_rows_left_out_move_nothing_beyond_the_bound(
+    precision: str, sigma: float, device: str
+) -> None:
+    data, level = pictures(), NoiseLevel(1.0, sigma)
+    x = states(data, level, 20)
+    law = EmpiricalMixture(data, left_out=0.0)
+    spread, mass = posterior(data, 0.0, x, level)
+    scaled = ScaledEmpirical(data, precision=precision, device=device, chunk_bytes=2**20)
+    limit = bounds(law, x, level, precision, spread=spread, mass=mass)
+    assert excess(scaled.moments(x, level), law.moments(x, level), limit).max() < 1
+    used = sum(
+        len(atoms.halves)
+        for atoms in scaled.posterior(torch.as_tensor(x, device=device), level).shares()
+    )
+    assert (used < len(data) / 4) == (sigma < 2)
+    whole = ScaledEmpirical(data, precision=precision, device=device, left_out=0.0)
+    tangent = np.random.default_rng(3).standard_normal(x.shape)
+    got, expected = scaled.jvp(x, level, tangent), whole.jvp(x, level, tangent)
+    unit = PRECISIONS[precision].unit if precision != "bf16" else 2.0**-11
+    assert np.abs(got - expected).max() <= 64 * unit / sigma**2 * np.abs(expected).max() + unit
+
+
+def test_few_weights_take_a_sparse_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Screen, "pays", lambda *_: False)
+    data, level = pictures(), NoiseLevel(1.0, 0.5)
+    x, calls = torch.as_tensor(states(data, level, 20)), list[Any]()
+    scaled = ScaledEmpirical(data, precision="float64")
+    sweep = scaled.cache["sweep"]
+
+    def watched(*args: Any) -> State:
+        calls.append(args[-1])
+        found: State = sweep(*args)
+        return found
+
+    scaled.cache["sweep"] = watched
+    got = scaled.moments(x, level)
+    assert calls == [2.0**-53 / len(data)]
+    expected = EmpiricalMixture(data, left_out=0.0).moments(x, level)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [8.0, 1.0, 0.1, 0.003])
+def test_shares_of_the_rows_give_the_whole(sigma: float) -> None:
+    data, level = pictures(), NoiseLevel(1.0, sigma)
+    x = states(data, level, 20)
+    tangent = np.random.default_rng(3).standard_normal(x.shape)
+    whole = ScaledEmpirical(data, precision="float64")
+    parts = ScaledEmpirical(data, precision="float64", device_rows=900)
+    for a, b in zip(parts.moments(x, level), whole.moments(x, level), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(
+        parts.jvp(x, level, tangent), whole.jvp(x, level, tangent), rtol=1e-8, atol=1e-9
+    )
+
+
+def spread_over(rank: int, world: int, folder: str) -> None:
+    """What a process of a group of two computes."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world
+    )
+    data = pictures()
+    law = ScaledEmpirical(data, precision="float64", spread=True)
+    out = []
+    for sigma in (8.0, 0.1):
+        level = NoiseLevel(1.0, sigma)
+        x = states(data, level, 20)
+        out.extend([*law.moments(x, level), law.jvp(x, level, x)])
+    np.savez(f"{folder}/{rank}.npz", *out)
+    torch.distributed.destroy_process_group()
+
+
+def test_a_process_alone_in_its_group_is_the_whole(tmp_path: Path) -> None:
+    spread_over(0, 1, str(tmp_path))
+    found, data = np.load(tmp_path / "0.npz"), pictures()
+    law, level = ScaledEmpirical(data, precision="float64"), NoiseLevel(1.0, 8.0)
+    x = states(data, level, 20)
+    for name, exact in zip(
+        found.files, [*law.moments(x, level), law.jvp(x, level, x)], strict=False
+    ):
+        np.testing.assert_allclose(found[name], exact, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_rows_and_return_the_same_bits(tmp_path: Path) -> None:
+    processes: Any = torch.multiprocessing
+    processes.spawn(spread_over, (2, str(tmp_path)), nprocs=2)
+    one, two = (np.load(tmp_path / f"{rank}.npz") for rank in range(2))
+    data = pictures()
+    law, expected = ScaledEmpirical(data, precision="float64"), []
+    for sigma in (8.0, 0.1):
+        level = NoiseLevel(1.0, sigma)
+        x = states(data, level, 20)
+        expected.extend([*law.moments(x, level), law.jvp(x, level, x)])
+    for name, exact in zip(one.files, expected, strict=True):
+        np.testing.assert_array_equal(one[name], two[name])
+        np.testing.assert_allclose(one[name], exact, rtol=1e-8, atol=1e-9)
+
+
+def test_spreading_needs_a_group() -> None:
+    with pytest.raises(InputError, match=r"^spread must be False where torch.distributed has not"):
+        ScaledEmpirical(rows(10), spread=True)
