@@ -5,6 +5,7 @@ with its exact divergence by every method and chunk, the plain torch version, an
 differentiation with one probe; and how far the numbers are from float64, over the stated bound.
 """
 
+import os
 import shlex
 import statistics
 import time
@@ -26,8 +27,14 @@ from steinlab.cli.parser import Parser
 from steinlab.errors import InputError
 from steinlab.storage import write_json
 
-SIZES = {"full": (60_000, 784, 4096), "tiny": (600, 24, 64)}
+SIZES = {"full": (60_000, 784, 4096), "million": (1_000_000, 3072, 1024), "tiny": (600, 24, 64)}
 """Rows, coordinates and queries."""
+
+PARTS = ("checks", "calls", "levels", "rows")
+"""Of the benchmark: numbers, times of a call, of a run level by level, and by the rows."""
+
+WIDE, NARROW = NoiseLevel(1.0, 10.0), NoiseLevel(1.0, 0.1)
+"""Levels where every row counts and where few do."""
 
 CHUNKS = (2**25, 2**26, 2**27, 2**28)
 LEVELS = (NoiseLevel(1.0, 20.0), NoiseLevel(1.0, 4.0), NoiseLevel(0.6, 1.5))
@@ -46,8 +53,12 @@ def pictures(n: int, d: int, seed: int = 0) -> np.ndarray:
     """Return ``n`` rows of correlated numbers in [-1, 1] on 256 levels, as pictures have."""
     rng = np.random.default_rng(seed)
     factors = rng.standard_normal((min(48, d), d))
-    rows = rng.standard_normal((n, len(factors))) @ factors / np.sqrt(len(factors))
-    return np.asarray(np.round(127.5 * np.clip(0.6 * rows - 0.3, -1, 1)) / 127.5)
+    out = np.empty((n, d))
+    for i in range(0, n, 10_000):
+        part = out[i : i + 10_000]
+        rows = rng.standard_normal((len(part), len(factors))) @ factors / np.sqrt(len(factors))
+        part[:] = np.round(127.5 * np.clip(0.6 * rows - 0.3, -1, 1)) / 127.5
+    return out
 
 
 def fashion_rows(n: int) -> np.ndarray:
@@ -128,9 +139,10 @@ class Bench:
             torch.cuda.empty_cache()
         self.rows.append(row)
 
-    def scaled(self, precision: str, **options: Any) -> ScaledEmpirical:
-        """Return the data's denoiser in a precision."""
-        return ScaledEmpirical(self.law.data, precision=precision, device=self.device, **options)
+    def scaled(self, precision: str, *, rows: int | None = None, **options: Any) -> ScaledEmpirical:
+        """Return the data's denoiser in a precision, or that of its first rows."""
+        data = self.law.data[:rows]
+        return ScaledEmpirical(data, precision=precision, device=self.device, **options)
 
     def check(self) -> list[dict[str, Any]]:
         """Compare every precision with float64 on the device, and that with ``analytic``."""
@@ -258,11 +270,42 @@ class Bench:
                 row["products"] = self.clock(both)
             for title, law in laws.items():
                 row[title] = self.clock(partial(whole, law))
-            shares = laws["call"].posterior(x[:QUERIES].to(kind.work), level).shares()
+            shares = laws["call"].posterior(x[:QUERIES], level).shares()
             row["rows"] = sum(len(share.halves) for share in shares)
             found.append(row)
             after = grid[place + 1] if place + 1 < len(grid) else 0.0
             x = x + (after - sigma) / sigma * (x - laws["every row"].denoise(x, level))
+        return found
+
+    def growth(self, name: str) -> list[dict[str, Any]]:
+        """Time calls on an eighth, a quarter, a half and all of the rows, and on a part at once.
+
+        Under ``torchrun`` the rows are spread over its processes, one device each.
+        """
+        found: list[dict[str, Any]] = []
+        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+        counts = [self.n // 8, self.n // 4, self.n // 2, self.n]
+        ways: list[tuple[int, int | None]] = [(count, None) for count in counts]
+        ways.append((self.n, self.n // 4))
+        for count, at_once in ways:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            law = self.scaled(name, rows=count, spread=spread, device_rows=at_once)
+            row: dict[str, Any] = {"precision": name, "count": count, "at_once": at_once}
+            for title, level in (("wide", WIDE), ("narrow", NARROW)):
+                states = queries(self.law.data[:count], level, self.count)
+                x = torch.as_tensor(states, dtype=PRECISIONS[name].work, device=self.device)
+
+                def whole(
+                    law: ScaledEmpirical = law, x: torch.Tensor = x, level: NoiseLevel = level
+                ) -> None:
+                    law.cache.pop("last", None)
+                    law.moments(x, level)
+
+                row[title] = self.clock(whole)
+            row["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+            print(row, flush=True)
+            found.append(row)
         return found
 
     def clock(self, run: Callable[[], Any]) -> float:
@@ -270,11 +313,13 @@ class Bench:
         run()
         return min(elapsed(run, QUEUED // 2) for _ in range(3))
 
-    def run(self) -> dict[str, Any]:
-        """Check, then time everything."""
-        checks = self.check()
-        states = torch.as_tensor(queries(self.law.data, TIMED, self.count), device=self.device)
-        for name in self.precisions:
+    def run(self, parts: Sequence[str]) -> dict[str, Any]:
+        """Run the parts asked for, in the order of :data:`PARTS`."""
+        found: dict[str, Any] = {"checks": [], "rows": [], "levels": [], "growth": []}
+        if "checks" in parts:
+            found["checks"] = self.check()
+        for name in self.precisions if "calls" in parts else ():
+            states = torch.as_tensor(queries(self.law.data, TIMED, self.count), device=self.device)
             x, scaled = states.to(PRECISIONS[name].work), self.scaled(name)
             self.products(name, scaled, x)
             self.calls(name, x)
@@ -282,8 +327,11 @@ class Bench:
                 self.others(name, scaled, x)
             self.products(name, scaled, x)
             torch.cuda.empty_cache()
-        levels = [row for name in self.precisions for row in self.levels(name)]
-        return {"checks": checks, "rows": with_ratios(self.rows), "levels": levels}
+        found["rows"] = with_ratios(self.rows)
+        for name in self.precisions:
+            found["levels"] += self.levels(name) if "levels" in parts else []
+            found["growth"] += self.growth(name) if "rows" in parts else []
+        return found
 
 
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -339,18 +387,25 @@ def main(args: Sequence[str]) -> int:
     parser = Parser("bench-exact", __doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--size", choices=list(SIZES), default="full")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:-1])
     parser.add_argument("--data", choices=["drawn", "fashion"], default="drawn")
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     options = parser.parse_args(args)
     if not torch.cuda.is_available():
         raise InputError("device must be a CUDA device for this benchmark, got none")
+    if "WORLD_SIZE" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl")
     result = {
+        "devices": int(os.environ.get("WORLD_SIZE", "1")),
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "command": shlex.join(["steinlab", "bench-exact", *args]),
         "data": options.data,
         "size": dict(zip(("rows", "coordinates", "queries"), SIZES[options.size], strict=True)),
-    } | Bench(options.size, "cuda", options.precisions, options.data).run()
+    } | Bench(options.size, "cuda", options.precisions, options.data).run(options.parts)
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     show(result)
     if options.json:
         write_json(options.json, result, indent=1)
