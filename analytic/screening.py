@@ -60,19 +60,23 @@ class Heads(NamedTuple):
 
     axes: Array  # (d, k) orthonormal columns
     table: Array  # (n, k + 2) rows (Pm_i, |Qm_i|, |m_i|^2 / 2)
+    typical: float  # the mean of |m_i|^2
 
     @property
     def number(self) -> int:
         """Number of rows."""
         return int(self.table.shape[0])
 
-    def ceilings(self, u: Array, alpha: float) -> Array:
-        """Return upper bounds ``(N, n)`` of the nearness of the rows."""
+    def factors(self, u: Array, alpha: float) -> Array:
+        """Return ``(N, k + 2)``: their products with the table are the ceilings of ``u``."""
         xp = array_namespace(u)
         lead = u @ self.axes
         rest = xp.sqrt(xp.sum((u - lead @ self.axes.T) ** 2, axis=1, keepdims=True))
-        factors = xp.concat([lead, rest, xp.full_like(rest, -alpha)], axis=1)
-        return factors @ self.table.T
+        return xp.concat([lead, rest, xp.full_like(rest, -alpha)], axis=1)
+
+    def ceilings(self, u: Array, alpha: float) -> Array:
+        """Return upper bounds ``(N, n)`` of the nearness of the rows."""
+        return self.factors(u, alpha) @ self.table.T
 
 
 def principal(rows: np.ndarray, count: int) -> np.ndarray:
@@ -111,7 +115,7 @@ def heads(rows: Array, x: Array) -> Heads | None:
         row = xp.concat([lead, xp.sqrt(beyond + slack * norms), norms / 2], axis=1)
         parts.append(xp.astype(row, rows.dtype))
     table = xp.concat(parts, axis=0)
-    return Heads(like(axes, x), like(table, x))
+    return Heads(like(axes, x), like(table, x), 2 * float(xp.mean(table[:, -1])))
 
 
 def rounding(u: Array, size: float, alpha: float, unit: float = 0.0) -> Array:
@@ -142,27 +146,47 @@ class Screen(NamedTuple):
     left_out: float  # share of the probability of all rows but the top one, > 0
     unit: float = 0.0  # relative rounding of a product's factors
 
-    def low(self, u: Array) -> Array:
-        """Return which rows cannot count for ``u = x - alpha c``, booleans ``(N, n)``."""
-        xp, high = array_namespace(u), self.heads.ceilings(u, self.alpha)
-        middle, halves = self.heads.number // 2, self.heads.table[:, -1]
-        # the best of the first half and the best of the second: two rows for certain
-        first = xp.argmax(high[:, :middle], axis=1)
-        second = middle + xp.argmax(high[:, middle:], axis=1)
-        one, two = (
-            xp.sum(u * self.take(pick), axis=1) - self.alpha * xp.take(halves, pick, axis=0)
-            for pick in (first, second)
+    def floor(self, u: Array, one: Array, two: Array) -> Array:
+        """Return what a ceiling must reach, ``(N, 1)``, from two rows of each state.
+
+        Parameters
+        ----------
+        u : Array (N, d)
+            States less ``alpha`` times the centre.
+        one, two : Array (N,)
+            Places of two different rows, the nearer the better.
+        """
+        xp, halves = array_namespace(u), self.heads.table[:, -1]
+        first, second = (
+            xp.sum(u * self.take(pick), axis=1, keepdims=True)
+            - self.alpha * xp.take(halves, pick, axis=0)[:, None]
+            for pick in (one, two)
         )
         cut = math.log(self.heads.number / self.left_out) * self.scale
         floor = xp.maximum(
-            xp.minimum(one, two) - cut, xp.maximum(one, two) - least_log(u) * self.scale
+            xp.minimum(first, second) - cut, xp.maximum(first, second) - least_log(u) * self.scale
         )
+        return floor - 2 * rounding(u, self.size, self.alpha, self.unit)
+
+    def low(self, u: Array) -> Array:
+        """Return which rows cannot count for ``u = x - alpha c``, booleans ``(N, n)``."""
+        xp, high = array_namespace(u), self.heads.ceilings(u, self.alpha)
+        middle = self.heads.number // 2
+        # the best of the first half and the best of the second: two rows for certain
+        one = xp.argmax(high[:, :middle], axis=1)
+        two = middle + xp.argmax(high[:, middle:], axis=1)
         # a state that is not a number leaves no row out
-        return high < floor[:, None] - 2 * rounding(u, self.size, self.alpha, self.unit)
+        return high < self.floor(u, one, two)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether rows as far from one another as most are would all count: no guess is needed."""
+        reach = math.log(self.heads.number / self.left_out) * self.scale
+        return 2 * self.alpha * self.heads.typical < reach
 
     def pays(self, u: Array) -> bool:
         """Guess from some states whether few rows are left at the level."""
-        return share(~self.low(u[:: max(1, u.shape[0] // SAMPLED), :])) < FEW
+        return not self.hopeless and share(~self.low(u[:: max(1, u.shape[0] // SAMPLED), :])) < FEW
 
 
 def weighted(terms: Array, table: Array, cut: Array) -> Array:

@@ -10,6 +10,7 @@ and little else. With ``mass``, ``second`` and ``rest`` divided by the weight of
 and ``D``, ``V`` and ``div D`` follow as there.
 """
 
+import importlib.util
 import math
 import weakref
 from collections.abc import Callable, Iterator
@@ -48,6 +49,13 @@ CHUNK_BYTES = 2**28
 
 ROOM = 0.7
 """Share of the device's free memory that rows may take."""
+
+DEAR = ("float64", "float32")
+"""Precisions whose products are slow enough on a device that leaving rows out pays, and a sparse
+product: in TF32 and bf16 a product of 784 coordinates is done sooner than its heads are read."""
+
+WIDE = 2048
+"""Coordinates from which leaving rows out pays in any precision."""
 
 FEW_WEIGHTS = 1 / 512
 """Share of weights that count below which a sparse product pays."""
@@ -203,7 +211,7 @@ class ScaledEmpirical(ExactDenoiser):
         home = self.device if self._on_device(len(rows)) else "cpu"
         atoms = place(rows, law.centre, self._precision, home, start=own.start)
         object.__setattr__(self, "atoms", atoms)
-        self.cache["sweep"] = self._sweep()
+        self.cache["sweep"], self.cache["guesses"] = self._sweep(), {}
 
     @property
     def dim(self) -> int:
@@ -363,17 +371,38 @@ class ScaledEmpirical(ExactDenoiser):
         """Return the rows to evaluate, and the share of the mass below which a weight may go."""
         atoms, left_out = self.atoms, self._left_out
         count, whole = len(atoms.halves), partial(self._bring, slice(0, len(atoms.halves)))
-        if not left_out or not gains.alpha or not len(u) or self._heads(u) is None:
+        dear = not u.is_cuda or self.precision in DEAR
+        if not (left_out and gains.alpha and len(u)) or not (dear or self.dim >= WIDE):
+            return whole, None
+        if self._heads(u) is None:
             return whole, None
         screen = self._screen(u, gains)
-        if screen.pays(u):
-            low = torch.ones(count, dtype=torch.bool, device=u.device)
-            size = max(SMALLEST, self.chunk_bytes // (u.element_size() * count))
-            for i in range(0, len(u), size):
-                low &= screen.low(u[i : i + size]).all(dim=0)
-            near = torch.nonzero(~low)[:, 0]
-            return (partial(self._bring, near), None) if len(near) < count / 2 else (whole, None)
-        return whole, left_out / count if self._few_weights(scaled, gains) else None
+        key = (gains.alpha, gains.sigma)
+        if key not in self.cache["guesses"]:
+            pays = screen.pays(u)
+            few = not pays and dear and not screen.hopeless and self._few_weights(scaled, gains)
+            self.cache["guesses"][key] = pays, few
+        pays, few = self.cache["guesses"][key]
+        if pays:
+            near = self._near(screen, u)
+            if len(near) < count / 2:
+                return partial(self._bring, near), None
+            self.cache["guesses"][key] = False, few  # each state has few, all of them many
+        return whole, left_out / count if few else None
+
+    def _near(self, screen: Screen, u: torch.Tensor) -> torch.Tensor:
+        """Return the places of the rows that may count for any of the states."""
+        if u.is_cuda and u.dtype == torch.float32 and importlib.util.find_spec("triton"):
+            from gpu_models.exact.screened import near, padded
+
+            if "table" not in self.cache:
+                self.cache["table"] = padded(screen.heads.table)
+            return near(screen, self.cache["table"], u)
+        low = torch.ones(screen.heads.number, dtype=torch.bool, device=u.device)
+        size = max(SMALLEST, self.chunk_bytes // (u.element_size() * len(low)))
+        for i in range(0, len(u), size):
+            low &= screen.low(u[i : i + size]).all(dim=0)
+        return torch.nonzero(~low)[:, 0]
 
     def _few_weights(self, scaled: torch.Tensor, gains: Gains) -> bool:
         """Guess from some states whether few weights are above what may be left out."""
@@ -407,7 +436,8 @@ class ScaledEmpirical(ExactDenoiser):
         assert first is not None
         if "size" not in self.cache:
             self.cache["size"] = 2 * float(first.table[:, -1].max())
-        unit = self._precision.unit if self._precision.tf32 else 0.0
+        # products of three TF32 parts on a device, whose guess alone may be of one
+        unit = 2.0**-20 if u.is_cuda and u.dtype == torch.float32 else 0.0
         return Screen(
             first,
             lambda places: rows[places.to(rows.device)].to(u.device),
