@@ -304,7 +304,6 @@ class Bench:
 
                 row[title] = self.clock(whole)
             row["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-            print(row, flush=True)
             found.append(row)
         return found
 
@@ -400,10 +399,12 @@ def main(args: Sequence[str]) -> int:
         "devices": int(os.environ.get("WORLD_SIZE", "1")),
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
-        "command": shlex.join(["steinlab", "bench-exact", *args]),
+        "command": shlex.join(["steinlab", "bench-exact", *(Path(arg).name for arg in args)]),
         "data": options.data,
         "size": dict(zip(("rows", "coordinates", "queries"), SIZES[options.size], strict=True)),
     } | Bench(options.size, "cuda", options.precisions, options.data).run(options.parts)
+    if "WORLD_SIZE" in os.environ:
+        torch.distributed.destroy_process_group()
     if os.environ.get("RANK", "0") != "0":
         return 0
     show(result)

@@ -1,9 +1,10 @@
-"""Print the table of docs/gpu.md from docs/gpu-exact.json: ``steinlab gpu-table``."""
+"""Print the tables of docs/gpu.md from what bench-exact wrote: ``steinlab gpu-table FILE``."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gpu_models.exact.benchmark import WAYS, run_ratios
 from steinlab.cli.parser import Parser
 from steinlab.report.pages import table
 from steinlab.storage.schemas import read_stored
@@ -50,9 +51,44 @@ def table_of(record: dict[str, Any]) -> str:
     return table(["", *PRECISIONS.values()], rows, rule="---")
 
 
+def levels_of(record: dict[str, Any]) -> str:
+    """Return a run's levels: the products in ms, the call over them, the rows that it evaluates."""
+    levels = record["levels"]
+    names = [name for name in PRECISIONS if any(row["precision"] == name for row in levels)]
+    rows = []
+    for sigma in dict.fromkeys(row["sigma"] for row in levels):
+        cells = []
+        for name in names:
+            (row,) = (r for r in levels if (r["precision"], r["sigma"]) == (name, sigma))
+            ratio, every = (row[way] / row["products"] for way in WAYS)
+            cells.append(f"{row['products']:.3g}: {ratio:.2f} ({every:.2f}), {row['rows']:,}")
+        rows.append([f"{sigma:.3g}", *cells])
+    whole = run_ratios(levels)
+    run = [f"**{whole[name][WAYS[0]]:.2f}** ({whole[name][WAYS[1]]:.2f})" for name in names]
+    rows.append(["the run", *run])
+    return table(["noise", *(PRECISIONS[name] for name in names)], rows, rule="---")
+
+
+def growth_of(record: dict[str, Any]) -> str:
+    """Return times in ms by the number of rows, where all count and where few do."""
+    rows = [
+        [
+            f"{row['count']:,}" + (f", {row['at_once']:,} at once" if row["at_once"] else ""),
+            f"{row['wide']:.3g}",
+            f"{row['narrow']:.3g}",
+            f"{row['memory_gib']:.3g}",
+        ]
+        for row in record["growth"]
+    ]
+    return table(["rows", "noise 10", "noise 0.1", "GiB on a device"], rows, rule="---")
+
+
 def main(args: Sequence[str]) -> int:
-    """Print the table."""
-    parser = Parser("gpu-table", "Print the table of docs/gpu.md from what bench-exact wrote.")
+    """Print the tables."""
+    parser = Parser("gpu-table", "Print the tables of docs/gpu.md from what bench-exact wrote.")
     parser.add_argument("file", type=Path, nargs="?", default=Path("docs/gpu-exact.json"))
-    print(table_of(read_stored(parser.parse_args(args).file, "timings", "FILE")))
+    record = read_stored(parser.parse_args(args).file, "timings", "FILE")
+    for part, tabled in (("rows", table_of), ("levels", levels_of), ("growth", growth_of)):
+        if record.get(part):
+            print(tabled(record))
     return 0

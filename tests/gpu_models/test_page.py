@@ -126,5 +126,23 @@ def test_the_table_of_the_exact_denoiser_is_the_recorded_one() -> None:
         assert f"{max(check[key] for check in stored['checks']):.2g}" in page
 
 
+def test_the_tables_of_rows_left_out_are_the_recorded_ones() -> None:
+    """And what the page says of them: the run's ratio, and two devices over one."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    page = " ".join((docs / "gpu.md").read_text(encoding="utf-8").split())
+
+    def stored(name: str) -> dict:
+        return json.loads((docs / f"gpu-exact-{name}.json").read_text(encoding="utf-8"))
+
+    fashion, one, two = (stored(name) for name in ("fashion", "million", "million-x2"))
+    for text in (exact.levels_of(fashion), exact.growth_of(one), exact.growth_of(two)):
+        assert " ".join(text.split()) in page
+    ratio = exact.run_ratios(fashion["levels"])["float32"]["call"]
+    assert f"float32 reaches {ratio:.2f}" in page
+    assert ratio > 0.7
+    faster = one["growth"][3]["wide"] / two["growth"][3]["wide"]
+    assert f"{faster:.2f} times as fast on a million rows" in page
+
+
 def ratios_of(row: dict) -> tuple[float, float]:
     return row["ratio"], row["queued_ratio"]

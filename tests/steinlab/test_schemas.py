@@ -40,7 +40,7 @@ STORED: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "record": (_lines, ("steinlab/experiments/tournament/results/*.gz",)),
     "conformance": (_lines, ("docs/results/conformance.jsonl",)),
     "study": (_lines, ("gpu_models/results/*.jsonl", "gpu_models/results/*/*.jsonl")),
-    "timings": (_tree, ("docs/gpu-exact.json",)),
+    "timings": (_tree, ("docs/gpu-exact*.json",)),
 }
 
 

@@ -1,0 +1,80 @@
+"""The exact denoiser of a data set on a CPU against its two products, as ratios.
+
+Run by ``make bench``. Ten Euler steps on Karras levels from 80 to 0.002, with the divergence at
+every level; each level's call and its plain products are timed side by side, the best of a few.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from analytic import EmpiricalMixture, NoiseLevel
+from gpu_models.exact.benchmark import fashion_rows, karras, pictures
+from gpu_models.network.fashion import installed
+
+STATES = 256
+REPEATS = 2
+LIBRARIES: dict[str, Callable[[np.ndarray], Any]] = {
+    "numpy": lambda x: x.astype(np.float32),
+    "torch": lambda x: torch.as_tensor(x, dtype=torch.float32),
+}
+
+
+def best(runs: list[Callable[[], Any]]) -> list[float]:
+    """Return the least time of each run, taken in turns."""
+    times = []
+    for _ in range(REPEATS):
+        row = []
+        for run in runs:
+            start = time.perf_counter()
+            run()
+            row.append(time.perf_counter() - start)
+        times.append(row)
+    return [min(column) for column in zip(*times, strict=True)]
+
+
+def products(x: Any, rows: Any, weights: Any) -> tuple[Any, Any]:
+    """The two products alone."""
+    return x @ rows.T, weights @ rows
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_run_over_its_products(benchmark: Any, library: str) -> None:
+    if benchmark.disabled:
+        pytest.skip("a measurement of time: run `make bench`")
+    data = fashion_rows(60_000) if installed() else pictures(60_000, 784)
+    convert, grid = LIBRARIES[library], karras()
+    law, every = EmpiricalMixture(data), EmpiricalMixture(data, left_out=0.0)
+    rows = convert(data - law.mean())
+    rng = np.random.default_rng(0)
+    x = convert(grid[0] * rng.standard_normal((STATES, data.shape[1])))
+    weights = convert(rng.random((STATES, len(data))))
+    totals = np.zeros(3)
+    print()
+    for place, sigma in enumerate(grid):
+        level = NoiseLevel(1.0, sigma)
+        runs: list[Callable[[], Any]] = [
+            partial(products, x, rows, weights),
+            partial(law.moments, x, level),
+            partial(every.moments, x, level),
+        ]
+        law.moments(x[:2], level)
+        times = best(runs)
+        totals += times
+        ratios = " ".join(f"{t / times[0]:.2f}" for t in times[1:])
+        print(
+            f"{library:6} noise {sigma:7.3g}: products {times[0]:.2f} s, call, every row {ratios}"
+        )
+        after = grid[place + 1] if place + 1 < len(grid) else 0.0
+        x = x + (after - sigma) / sigma * (x - every.denoise(x, level))
+    ratios = totals[1:] / totals[0]
+    print(f"{library:6} the run over its products: {ratios[0]:.2f}; every row {ratios[1]:.2f}")
+    benchmark.extra_info |= {"ratio": ratios[0], "every_row": ratios[1]}
+    benchmark.pedantic(runs[1], rounds=1)
