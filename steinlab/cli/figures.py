@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from steinlab.cli.output import (
+    SchedulerOption,
     SeedOption,
     WorkersOption,
     completing,
@@ -35,6 +36,7 @@ def figures(  # noqa: PLR0917
     ] = DEFAULT_FOLDER,
     seed: SeedOption = 0,
     workers: WorkersOption = "auto",
+    scheduler: SchedulerOption = None,
     formats: Annotated[
         str, typer.Option("--format", metavar="KIND,KIND", help="Write pdf, png or svg.")
     ] = "pdf,png",
@@ -69,11 +71,12 @@ def figures(  # noqa: PLR0917
     if width is not None:
         one_of("--width", width, WIDTHS)
     shown = tuple(_known(solvers))
-    jobs = [Job(name, seed, Path(out), kinds, width, shown) for name in dict.fromkeys(wanted)]
+    there, unique = Path(out).absolute(), dict.fromkeys(wanted)
+    jobs = [Job(name, seed, there, kinds, width, shown) for name in unique]
     for job in jobs:
         job.figure  # noqa: B018 - refuses solvers where they are fixed, before any is drawn
     folder = make_folder(out)
-    with executor_for(min(number_of(workers), len(jobs))) as executor:
+    with executor_for(min(number_of(workers), len(jobs)), scheduler) as executor:
         for job, drawn in completed(executor, draw_job, jobs):
             if isinstance(drawn, Exception):
                 raise drawn
