@@ -136,15 +136,19 @@ def decimal(value: str, option: str) -> float:
     return float(number(value, option))
 
 
-def _workers(value: str, option: str) -> int:
+WORKERS = "Use this number of processes; auto is one per core."
+SCHEDULER = "Use the workers of this Dask scheduler."
+BOTH = "--workers must be left out with --scheduler, got both"
+
+
+def read_workers(value: str, option: str) -> int:
+    """Read a number of processes; raise ``InputError`` otherwise."""
     from steinlab.workers import AUTO
 
     return AUTO if value == "auto" else whole(1, MAX_WORKERS)(value, option)
 
 
-WorkersOption = Annotated[
-    Any, number_option(_workers, "Use this number of processes; auto is one per core.")
-]
+WorkersOption = Annotated[Any, number_option(read_workers, WORKERS)]
 
 
 def _alone(context: typer.Context, param: typer.CallbackParam, value: Any = None) -> Any:
@@ -152,15 +156,13 @@ def _alone(context: typer.Context, param: typer.CallbackParam, value: Any = None
     names = {"workers", "scheduler"}
     both = all(str(context.get_parameter_source(one)).endswith("COMMANDLINE") for one in names)
     if param.name in names and both:
-        raise InputError("--workers must be left out with --scheduler, got both")
+        raise InputError(BOTH)
     return value
 
 
 SchedulerOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="ADDRESS", help="Use the workers of this Dask scheduler.", callback=_alone
-    ),
+    typer.Option(metavar="ADDRESS", help=SCHEDULER, callback=_alone),
 ]
 SeedOption = Annotated[int, number_option(whole(0, MAX_SEED), "Seed all that is drawn.")]
 
