@@ -2,7 +2,6 @@
 
 import re
 import sys
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +82,7 @@ def check(  # noqa: PLR0917
     expected = options_of(xfail, known or [one.partition("=")[0] for one in xfail or []])
     with executor_for(workers, scheduler) as executor:
         elsewhere = None if isinstance(executor, SerialExecutor) else (executor, target)
-        name, head, rows = _judged(found, chosen, order, law, expected, elsewhere)
+        name, head, rows = _judged(found, chosen, expected, order, law, elsewhere=elsewhere)
     head_json = {"version": 1, "target": target, "kind": chosen}
     text, first = report(head, rows), ""
     for row in (row for row in rows if row.verdict == "fails" and row.case):
@@ -106,54 +105,30 @@ def check(  # noqa: PLR0917
 SAMPLERS = ("step", "loop", "scheduler", "velocity", "solver")
 
 
-def _judged(  # noqa: PLR0917
-    found: Any,
-    kind: str,
-    order: int | None,
-    law: bool,
-    xfail: dict[str, str],
-    elsewhere: tuple[Executor, str] | None,
+def _judged(
+    found: Any, kind: str, xfail: dict[str, str], order: int | None, law: bool, *, elsewhere: Any
 ) -> tuple[str, str, list[Any]]:
     from steinlab.testing.adapters import as_subject
     from steinlab.testing.check import NOUNS, rows_of, said
-    from steinlab.workers import completed, required
+    from steinlab.testing.components import check_correction, check_denoiser
+    from steinlab.testing.laws import check_law
+    from steinlab.testing.rows import ConformanceError
 
     if kind in SAMPLERS:
         subject = as_subject(found, kind)
         rows = rows_of(found, kind=kind, order=order, law=law, xfail=xfail, elsewhere=elsewhere)
         return subject.name, f"{subject.name} · {NOUNS[subject.kind]}{said(order, law)}", rows
-    if elsewhere is None:
-        rows = part_rows(found, kind, xfail)
-    else:
-        executor, address = elsewhere
-        ((_, answer),) = completed(executor, _part, [(address, kind, xfail)])
-        rows = required(answer)
-    name = str(getattr(found, "__name__", type(found).__name__))
-    return name, f"{name} · {NOUNS[kind]}", rows
-
-
-def part_rows(found: Any, kind: str, xfail: dict[str, str]) -> list[Any]:
-    """Return the rows of a denoiser, a correction or a law, judged all in one."""
-    from steinlab.testing.components import check_correction, check_denoiser
-    from steinlab.testing.laws import check_law
-    from steinlab.testing.rows import ConformanceError
-
     judges: dict[str, Any] = {
         "denoiser": check_denoiser,
         "correction": check_correction,
         "law": check_law,
     }
     try:
-        return list(judges[kind](found, xfail=xfail))
+        rows = judges[kind](found, xfail=xfail)
     except ConformanceError as error:
-        return list(error.rows)
-
-
-def _part(job: tuple[str, str, dict[str, str]]) -> list[Any]:
-    from steinlab.testing.targets import load_target
-
-    address, kind, xfail = job
-    return part_rows(load_target(address), kind, xfail)
+        rows = list(error.rows)
+    name = str(getattr(found, "__name__", type(found).__name__))
+    return name, f"{name} · {NOUNS[kind]}", rows
 
 
 def _again(found: Any, kind: str, file: Path, target: str | None) -> int:

@@ -37,7 +37,7 @@ from steinlab.storage.sheets import check_sheets, write_sheet
 if TYPE_CHECKING:
     from steinlab.experiments.bench import Progress
     from steinlab.experiments.compare import Row, Source
-    from steinlab.experiments.paired import Paired, Twin
+    from steinlab.experiments.paired import Paired
     from steinlab.experiments.specs.compare import CompareSpec
     from steinlab.solvers.step import Diagnostics
 
@@ -87,9 +87,9 @@ def compare(  # noqa: PLR0917
     The flow error is the root mean square distance to the ends of the exact probability-flow ODE.
     """
     from steinlab.experiments.compare import Source, promises, to_json
-    from steinlab.experiments.paired import SEEDS, against_of, paired
+    from steinlab.experiments.paired import SEEDS, Twin, against_of, paired
     from steinlab.experiments.paired import to_json as paired_json
-    from steinlab.workers import executor_for
+    from steinlab.workers import SerialExecutor, executor_for
 
     check_target(target)
     check_sheets(csv, tex)
@@ -103,9 +103,9 @@ def compare(  # noqa: PLR0917
     told = source._replace(file=str(spec_file.absolute()))  # as other processes find it
     with executor_for(workers, scheduler) as executor:
         if against is not None:
+            other, here = against_of(against, spec), isinstance(executor, SerialExecutor)
+            run = None if here else (executor, Twin(told, against))
             with progress_bar(silent) as progress:
-                run = _twins(told, against, executor)
-                other = against_of(against, spec)
                 pairs = paired(spec, other, seeds or SEEDS, progress, folder=folder, elsewhere=run)
             table = _answers(pairs, spec)
             show(table, target=target)
@@ -137,14 +137,6 @@ def compare(  # noqa: PLR0917
             where = "stdout" if target == STDOUT else target
             kept = f", written to {where}" if target and rows else ""
             raise Interrupted(f"interrupted after {len(rows)} rows{kept}")
-
-
-def _twins(told: Source, against: str, executor: Executor) -> tuple[Executor, Twin] | None:
-    """Return what runs paired rows in other processes, None for this one."""
-    from steinlab.experiments.paired import Twin
-    from steinlab.workers import SerialExecutor
-
-    return None if isinstance(executor, SerialExecutor) else (executor, Twin(told, against))
 
 
 def _answers(found: Paired, spec: CompareSpec) -> Table:

@@ -65,7 +65,7 @@ def figures(  # noqa: PLR0917
         _list(wanted)
         return
     from steinlab.report.figures.render import NO_DATES, WIDTHS, Job, draw_job
-    from steinlab.workers import completed, executor_for, number_of
+    from steinlab.workers import completed, executor_for, number_of, required
 
     kinds = tuple(one_of("--format", kind, NO_DATES) for kind in formats.split(","))
     if width is not None:
@@ -77,9 +77,8 @@ def figures(  # noqa: PLR0917
         job.figure  # noqa: B018 - refuses solvers where they are fixed, before any is drawn
     folder = make_folder(out)
     with executor_for(min(number_of(workers), len(jobs)), scheduler) as executor:
-        for job, drawn in completed(executor, draw_job, jobs):
-            if isinstance(drawn, Exception):
-                raise drawn
+        for job, answer in completed(executor, draw_job, jobs):
+            drawn = required(answer)
             files = ", ".join(f".{kind}" for kind in (*kinds, "npz", "json"))
             show(Text(f"{folder / job.name}{files} in {drawn.seconds:.1f} s"))
             for line in drawn.skipped:

@@ -153,16 +153,15 @@ WorkersOption = Annotated[Any, number_option(read_workers, WORKERS)]
 
 def _alone(context: typer.Context, param: typer.CallbackParam, value: Any = None) -> Any:
     """Refuse an option beside the one that says the same otherwise."""
-    names = {"workers", "scheduler"}
-    both = all(str(context.get_parameter_source(one)).endswith("COMMANDLINE") for one in names)
-    if param.name in names and both:
+    names = ("workers", "scheduler")
+    given = [str(context.get_parameter_source(name)).endswith("COMMANDLINE") for name in names]
+    if param.name in names and all(given):
         raise InputError(BOTH)
     return value
 
 
 SchedulerOption = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help=SCHEDULER, callback=_alone),
+    str | None, typer.Option(metavar="ADDRESS", help=SCHEDULER, callback=_alone)
 ]
 SeedOption = Annotated[int, number_option(whole(0, MAX_SEED), "Seed all that is drawn.")]
 

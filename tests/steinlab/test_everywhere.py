@@ -31,8 +31,6 @@ LINES = {
     "falsify, stacks": ["falsify", "vp-singularity", "--budget", "100", "--json", "found.json"],
     "certify": ["certify", "contraction-edm-euler", "--budget", "1200", "--out", "found.json"],
     "check": ["check", "steinlab.solvers:HEUN", "--order", "2", "--json", "found.json"],
-    "check a law": ["check", "law.py:two", "--json",
-                    "found.json"],
 }  # fmt: skip
 """A short line per kind of work; each leaves ``found.json``."""
 
@@ -51,9 +49,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session, "PROFILES", {"quick": TINY})
     (tmp_path / "spec.json").write_text(json.dumps(SPEC))
-    (tmp_path / "law.py").write_text(
-        "from steinlab.diffusion.laws import LAWS\ntwo = LAWS['two-1']\n"
-    )
     return tmp_path
 
 
