@@ -156,7 +156,7 @@ class Cluster(Counted):
         """Count a worker that left in the middle of its calls."""
         _, told = event
         if isinstance(told, dict) and told.get("action") == "remove-worker":
-            self.deaths += bool(told["processing-tasks"] or told["lost-computed-tasks"])
+            self.deaths += any(map(told.get, ("processing-tasks", "lost-computed-tasks")))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Hand a call to the scheduler."""

@@ -319,11 +319,8 @@ def costs(study: Stored) -> Iterator[str]:
 
 def cards(folder: Path) -> Iterator[str]:
     """Say what a second card brings, at each batch that one card was timed at too."""
-    files = sorted(folder.glob("speed-*.json"))
-    found = sorted(
-        (json.loads(file.read_text(encoding="utf-8")) for file in files),
-        key=lambda one: one["batch"],
-    )
+    texts = (file.read_text(encoding="utf-8") for file in folder.glob("speed-*.json"))
+    found = sorted(map(json.loads, texts), key=lambda one: (one["batch"], one["processes"]))
     alone = {one["batch"]: one for one in found if one["processes"] == 1}
     for two in (one for one in found if one["processes"] > 1 and one["batch"] in alone):
         train, evaluate = (
