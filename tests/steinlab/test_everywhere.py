@@ -26,7 +26,7 @@ LINES = {
     "against": ["compare", "spec.json", "--against", "euler", "--seeds", "2", "--json",
                 "found.json"],
     "tournament": ["tournament", "--record", "found.json"],
-    "falsify, rows": ["falsify", "multistep-hypothesis", "--budget", "40", "--json", "found.json",
+    "falsify, rows": ["falsify", "clip-neutrality", "--budget", "40", "--json", "found.json",
                       "--out", "search"],
     "falsify, stacks": ["falsify", "vp-singularity", "--budget", "100", "--json", "found.json"],
     "certify": ["certify", "contraction-edm-euler", "--budget", "1200", "--out", "found.json"],
