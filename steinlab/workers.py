@@ -100,17 +100,11 @@ class _Pool(ProcessPoolExecutor):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Counted(Executor):
-    """Workers that may die: ``deaths`` counts those that did, and were replaced."""
-
-    deaths = 0
-
-
-class Workers(Counted):
-    """Processes of this machine, started anew where one died."""
+class Workers(Executor):
+    """Processes of this machine, started anew where one died; ``deaths`` counts how often."""
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.number, self.deaths = number, 0
         self._pool = self._new()
 
     def _new(self) -> _Pool:
@@ -145,15 +139,18 @@ class Workers(Counted):
             process.kill()
 
 
-class Cluster(Counted):
-    """The workers of a Dask scheduler, which replaces one that died and runs its calls again."""
+class Cluster(Executor):
+    """The workers of a Dask scheduler, which has the calls of one that died run again.
+
+    ``deaths`` counts those that died in the middle of a call.
+    """
 
     def __init__(self, client: Any) -> None:
+        self.deaths = 0
         self._executor = client.get_executor(pure=False)
         client.subscribe_topic("all", self._heard)
 
     def _heard(self, event: tuple[float, Any]) -> None:
-        """Count a worker that left in the middle of its calls."""
         _, told = event
         if isinstance(told, dict) and told.get("action") == "remove-worker":
             self.deaths += any(map(told.get, ("processing-tasks", "lost-computed-tasks")))
@@ -228,7 +225,7 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
 
 
 @contextmanager
-def _told(executor: Counted) -> Iterator[None]:
+def _told(executor: Workers | Cluster) -> Iterator[None]:
     """Say at the end which workers died."""
     try:
         yield

@@ -215,11 +215,10 @@ class Search:
         executor, address = self._elsewhere
         parts, found = [], {index: dict[int, Scores]() for index in populations}
         for index, points in populations.items():
-            island, rows = self.islands[index], len(points)
-            values, each = island.values(points), isinstance(island.space, RowSpace)
-            cuts = range(rows) if each else (0,)
-            for k in cuts:
-                own = slice(k, k + 1 if each else rows)
+            island, values = self.islands[index], self.islands[index].values(points)
+            size = 1 if isinstance(island.space, RowSpace) else len(points)
+            for k in range(0, len(points), size):
+                own = slice(k, k + size)
                 parts.append(_Part(address, index, k, values[own], island.seeds[own]))
         for part, scores in completed(executor, _evaluate, parts):
             own_scores = found[part.space]
