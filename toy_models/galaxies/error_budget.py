@@ -119,11 +119,12 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--indices", type=int, nargs="*", default=range(STEPS))
     parser.add_argument("--solvers", nargs="*", default=SOLVER_NAMES)
     given = parser.parse_args(args)
+    place = where(given)
     spent = {name: getattr(given, name) for name in ("device", "batch", "states", "pool")}
     jobs = [Job(solver, i, **spent) for solver in given.solvers for i in given.indices]
     own_flow(GALAXY, given.device, given.pool, jobs[0].seed)  # once, for all processes: the cache
     found: dict[Job, dict[str, Any]] = {}
-    with executor_for(*where(given)) as pool:
+    with executor_for(*place) as pool:
         for job, answer in completed(pool, record, jobs):
             out = found[job] = required(answer)
             lines = ",\n ".join(json.dumps(found[one]) for one in jobs if one in found)
