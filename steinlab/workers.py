@@ -1,24 +1,26 @@
 """Where work units run: in this process, in a pool of processes, or on a Dask cluster.
 
-All three answer to :class:`concurrent.futures.Executor`; nothing else is asked of them.
+All three answer to :class:`concurrent.futures.Executor`; nothing else is asked of them. Each call
+computes on one thread, so that its numbers do not depend on where it ran.
 """
 
+import functools
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
-    FIRST_COMPLETED,
     BrokenExecutor,
     CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
-    wait,
 )
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from steinlab.errors import InputError, warn
@@ -68,11 +70,14 @@ def one_thread() -> None:
 
 @contextmanager
 def thread_limits() -> Iterator[None]:
-    """Have processes started meanwhile load their BLAS libraries with one thread each."""
+    """Keep this process, and those that are started meanwhile, to one thread each."""
+    from threadpoolctl import threadpool_limits
+
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -134,6 +139,40 @@ class Workers(Executor):
             process.kill()
 
 
+class Cluster(Executor):
+    """The workers of a Dask scheduler, which has the calls of one that died run again.
+
+    ``deaths`` counts those that died in the middle of a call.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.deaths = 0
+        self._executor = client.get_executor(pure=False)
+        client.subscribe_topic("all", self._heard)
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        _, told = event
+        if isinstance(told, dict) and told.get("action") == "remove-worker":
+            self.deaths += any(map(told.get, ("processing-tasks", "lost-computed-tasks")))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Hand a call to the scheduler."""
+        future: Future[Any] = self._executor.submit(_on_one_thread, fn, *args, **kwargs)
+        return future
+
+
+def _on_one_thread(fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+    _settle()
+    return fn(*args, **kwargs)
+
+
+@functools.cache
+def _settle() -> None:
+    """Keep a process that others have started to one thread, libraries that it loads later too."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    one_thread()
+
+
 def _begin() -> None:
     """Begin a worker process, which ends when the process that started it has ended."""
     one_thread()
@@ -151,7 +190,8 @@ def _end_with_parent() -> None:
 def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executor]:
     """Give the executor asked for; one worker stays in this process.
 
-    An error, an interrupt for one, ends the processes without waiting for what they are at.
+    An error, an interrupt for one, ends the processes without waiting for what they are at. How
+    many workers died on the way is said on stderr at the end.
 
     Parameters
     ----------
@@ -166,13 +206,15 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
         If Dask is not installed or the scheduler does not answer.
     """
     if scheduler is not None:
-        with _dask(scheduler) as executor:
-            yield executor
-    elif number_of(workers) == 1:
-        yield SerialExecutor()
-    else:
-        with thread_limits():
-            pool = Workers(number_of(workers))
+        with _dask(scheduler) as cluster, _told(cluster):
+            yield cluster
+        return
+    with thread_limits():
+        if number_of(workers) == 1:
+            yield SerialExecutor()
+            return
+        pool = Workers(number_of(workers))
+        with _told(pool):
             try:
                 yield pool
             except BaseException:
@@ -183,7 +225,19 @@ def executor_for(workers: int, scheduler: str | None = None) -> Iterator[Executo
 
 
 @contextmanager
-def _dask(scheduler: str) -> Iterator[Executor]:
+def _told(executor: Workers | Cluster) -> Iterator[None]:
+    """Say at the end which workers died."""
+    try:
+        yield
+    finally:
+        if executor.deaths:
+            died = "worker died and was" if executor.deaths == 1 else "workers died and were"
+            told = f"{executor.deaths} {died} replaced; what was lost ran again"
+            print(f"steinlab: {told}", file=sys.stderr)
+
+
+@contextmanager
+def _dask(scheduler: str) -> Iterator[Cluster]:
     try:
         from distributed import Client
     except ImportError:
@@ -203,11 +257,19 @@ def _dask(scheduler: str) -> Iterator[Executor]:
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told below, in one line
     with client:
         try:
-            yield client.get_executor(pure=False)
+            yield Cluster(client)
+            client.unsubscribe_topic("all")
         except CancelledError:
             raise InputError(
                 f"--scheduler must answer until all is done, got {scheduler}, which ended"
             ) from None
+
+
+def required(answer: R | Exception) -> R:
+    """Return a job's result; raise its error."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def completed(
@@ -225,18 +287,20 @@ def completed(
     ahead = 1 if isinstance(executor, SerialExecutor) else len(jobs)
     left = list(reversed(jobs))
     running: dict[Future[R], T] = {}
+    finished: SimpleQueue[Future[R]] = SimpleQueue()
     while left or running:
         while left and len(running) < ahead:
             job = left.pop()
-            running[executor.submit(call, job)] = job
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            job = running.pop(future)
-            error = future.exception()
-            if isinstance(error, BrokenExecutor) and isinstance(executor, Workers):
-                executor.renew(error)
-                left.append(job)
-                continue
-            if isinstance(error, BrokenExecutor) or not isinstance(error, Exception | None):
-                raise error
-            yield job, future.result() if error is None else error
+            future = executor.submit(call, job)
+            running[future] = job
+            future.add_done_callback(finished.put)
+        future = finished.get()
+        job = running.pop(future)
+        error = future.exception()
+        if isinstance(error, BrokenExecutor) and isinstance(executor, Workers):
+            executor.renew(error)
+            left.append(job)
+            continue
+        if isinstance(error, BrokenExecutor) or not isinstance(error, Exception | None):
+            raise error
+        yield job, future.result() if error is None else error

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -105,12 +106,25 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
+class Ranks(NamedTuple):
+    """Which process this is of those that ``torchrun`` started, and which of its host."""
+
+    rank: int
+    size: int
+    local: int
+
+
+def ranks() -> Ranks:
+    """Read the environment; a plain start is the only process."""
+    found = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    return Ranks(*map(int, (one or other for one, other in zip(found, "010", strict=True))))
+
+
 @contextmanager
 def group_of(device: str | None = None) -> Iterator[Group]:
     """Join the processes that ``torchrun`` started (NCCL on GPUs, gloo on CPUs), and leave them."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
-    where = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    rank, size, local = ranks()
+    where = pick_device(device, local)
     if where.type == "cuda":
         torch.cuda.set_device(where)
     if size == 1:

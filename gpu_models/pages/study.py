@@ -318,12 +318,13 @@ def costs(study: Stored) -> Iterator[str]:
 
 
 def cards(folder: Path) -> Iterator[str]:
-    """Say what a second card brings."""
-    files = sorted(folder.glob("speed-*.json"))
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    for two in found[1:]:
+    """Say what a second card brings, at each batch that one card was timed at too."""
+    texts = (file.read_text(encoding="utf-8") for file in folder.glob("speed-*.json"))
+    found = sorted(map(json.loads, texts), key=lambda one: (one["batch"], one["processes"]))
+    alone = {one["batch"]: one for one in found if one["processes"] == 1}
+    for two in (one for one in found if one["processes"] > 1 and one["batch"] in alone):
         train, evaluate = (
-            two[k]["images_per_second"] / found[0][k]["images_per_second"]
+            two[k]["images_per_second"] / alone[two["batch"]][k]["images_per_second"]
             for k in ("train", "evaluate")
         )
         why = f": {two['micro_batch']} pictures per card do not fill it" if train < 1 else ""

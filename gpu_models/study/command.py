@@ -1,16 +1,21 @@
 """Run the study of corrections on a neural denoiser: ``steinlab study --data DIR --out DIR``.
 
 Finished pieces are kept, so that an interrupted study resumes. Every piece draws from generators
-seeded by its content, so that its numbers do not depend on the order.
+seeded by its content, so that its numbers do not depend on the order. On several GPUs, of any
+number of hosts that share ``--out``, ``torchrun --nproc-per-node 2 -m steinlab study ...``: every
+process runs a share of its own, on a GPU of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,7 @@ import torch
 
 from gpu_models.models import FASHION_WEIGHTS, load_network
 from gpu_models.network import fashion
-from gpu_models.network.parallel import pick_device
+from gpu_models.network.parallel import pick_device, ranks
 from gpu_models.network.weights import command_line
 from gpu_models.quality.features import EXTRACTORS
 from gpu_models.quality.measures import Bench
@@ -29,9 +34,11 @@ from gpu_models.study.entrants import table
 from gpu_models.study.lab import Lab, denoisers
 from gpu_models.study.stored import Records, read
 from gpu_models.study.theory import coefficients, denoiser_errors, lipschitz
-from steinlab.cli.parser import Parser
+from steinlab.cli.output import progress_bar
+from steinlab.cli.parser import Parser, where
 from steinlab.errors import InputError, one_of
 from steinlab.metrics import METRICS
+from steinlab.workers import SerialExecutor, completed, executor_for, required
 
 ROWS = (64, 512, 2500)
 """States that the network sees at once: a compiled one is asked for these numbers only."""
@@ -53,15 +60,18 @@ RUNS = "runs"
 def main(args: Sequence[str]) -> int:
     """Run what is missing and return the exit code."""
     wanted = _parser().parse_args(args)
-    deadline = time.monotonic() + 60 * wanted.minutes
+    until = time.time() + 60 * wanted.minutes
     only = _among("--only", wanted.only, (*PIECES, RUNS))
-    device = pick_device(wanted.device)
-    lab = _lab(wanted, device)
+    part, parts = _shard(wanted.shard)
+    workers, scheduler = where(wanted)
+    shop = Shop(wanted)
+    lab = shop.lab
+    if lab.device.type != "cpu" and (workers, scheduler) != (1, None):
+        raise InputError("--workers and --scheduler need --device cpu; torchrun takes several GPUs")
     only = only or ([RUNS] if lab.size.entrants else [])
     wanted.out.mkdir(parents=True, exist_ok=True)
-    part, parts = _shard(wanted.shard)
     records = Records(wanted.out, part, _config(wanted, lab))
-    environment = _environment(device, args)
+    environment = _environment(lab.device, args)
     key = f"environment {part}/{parts} {zlib.crc32(repr(environment).encode()):08x}"
     records.get(key, lambda: environment)
     for i, (name, piece) in enumerate(PIECES.items()):
@@ -78,16 +88,22 @@ def main(args: Sequence[str]) -> int:
         if cell.share(parts) == part and (not rules or cell.correction in rules)
     ]
     todo = [cell for cell in mine if cell.key not in records.found]
-    benches = _benches(wanted, lab, device) if todo else []
-    metrics = [name for name in wanted.measures.split(",") if name in METRICS]
-    if benches:
-        records.get("held out", lambda: {bench.name: bench.floor() for bench in benches})
-    for done, cell in enumerate(todo):
-        if time.monotonic() > deadline:
-            print(f"stopped by --minutes: {len(todo) - done} of {len(todo)} cells left")
-            break
-        chosen = benches if cell.headline or lab.size.entrants else benches[:1]
-        _tell(cell, records.get(cell.key, lambda c=cell, b=chosen: run_cell(lab, c, b, metrics)))  # type: ignore[misc]
+    left = len(todo)
+    if todo and shop.benches:
+        records.get("held out", lambda: {bench.name: bench.floor() for bench in shop.benches})
+    alone = nullcontext(SerialExecutor())  # a GPU needs the threads of its process
+    place = executor_for(workers, scheduler) if lab.device.type == "cpu" else alone
+    with place as executor, progress_bar() as tell:
+        here = isinstance(executor, SerialExecutor)
+        run = shop.run if here else functools.partial(_run_there, tuple(args))
+        for cell, answer in completed(executor, functools.partial(run, until), todo):
+            record = required(answer)
+            if record is not None:
+                _tell(cell, records.get(cell.key, lambda found=record: found))  # type: ignore[misc]
+                left -= 1
+                tell(1 - left / len(mine), cell.key)
+    if left:
+        print(f"stopped by --minutes: {left} of {len(todo)} cells left")
     else:
         print("the study is complete")
     if lab.size.entrants and (study := read(wanted.out)):
@@ -95,13 +111,49 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
+class Shop:
+    """What runs cells in one process: the network, the data, the benches."""
+
+    def __init__(self, wanted: argparse.Namespace) -> None:
+        self.wanted = wanted
+        self.lab = _lab(wanted, pick_device(wanted.device, ranks().local))
+
+    @cached_property
+    def benches(self) -> list[Bench]:
+        """The extractors asked for, the first for every cell."""
+        names = self.wanted.measures.split(",")
+        for name in names:
+            one_of("--measures", name, {**EXTRACTORS, **METRICS})
+        lab, chosen = self.lab, [EXTRACTORS[name] for name in names if name in EXTRACTORS]
+        return [Bench.of(extractor(lab.device), lab.train, lab.test) for extractor in chosen]
+
+    def run(self, until: float, cell: Cell) -> dict[str, Any] | None:
+        """Return a cell's record, None where the time is up."""
+        if time.time() > until:
+            return None
+        lab, metrics = self.lab, [one for one in self.wanted.measures.split(",") if one in METRICS]
+        benches = self.benches if cell.headline or lab.size.entrants else self.benches[:1]
+        return run_cell(lab, cell, benches, metrics)
+
+
+@functools.lru_cache(maxsize=1)
+def _shop(args: tuple[str, ...]) -> Shop:
+    return Shop(_parser().parse_args(args))
+
+
+def _run_there(args: tuple[str, ...], until: float, cell: Cell) -> dict[str, Any] | None:
+    return _shop(args).run(until, cell)
+
+
 def _among(option: str, text: str, known: Sequence[str]) -> list[str]:
     """Read ``cost,runs``: names among those known; none where nothing is given."""
     return [one_of(option, name, known) for name in text.split(",") if name]
 
 
-def _shard(text: str) -> tuple[int, int]:
-    """Read ``i/n``: the share ``i`` of ``n``, from 0."""
+def _shard(text: str | None) -> tuple[int, int]:
+    """Read ``i/n``: the share ``i`` of ``n``, from 0; by default a process's of ``torchrun``."""
+    if text is None:
+        return ranks()[:2]
     part, _, parts = text.partition("/")
     if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
         raise InputError(f"--shard must be i/n with 0 <= i < n, got {text}")
@@ -135,13 +187,6 @@ def _environment(device: torch.device, args: Sequence[str]) -> dict[str, Any]:
     return {"device": name, "torch": torch.__version__, "command": command}
 
 
-def _benches(wanted: argparse.Namespace, lab: Lab, device: torch.device) -> list[Bench]:
-    known = {**EXTRACTORS, **dict.fromkeys(METRICS)}
-    names = [one_of("--measures", name, known) for name in wanted.measures.split(",")]
-    chosen = [EXTRACTORS[name] for name in names if name in EXTRACTORS]
-    return [Bench.of(extractor(device), lab.train, lab.test) for extractor in chosen]
-
-
 def _tell(cell: Cell, record: dict[str, Any]) -> None:
     shown = [
         f"{key} {record[key]['value']:.4g}"
@@ -159,7 +204,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", default="full", help=", ".join(SIZES))
     parser.add_argument("--device", help="cuda or cpu; by default what is there")
     parser.add_argument("--eager", action="store_true", help="do not compile on a GPU")
-    parser.add_argument("--shard", default="0/1", help="i/n: the i-th of n shares, from 0")
+    parser.add_argument(
+        "--shard", help="i/n: the i-th of n shares, from 0; by default that of a torchrun process"
+    )
+    parser.add_workers()
     names = f"{', '.join(PIECES)}, {RUNS}"
     parser.add_argument("--only", default="", help=f"compute these alone: {names}; by default all")
     names = ", ".join((*CORRECTIONS, *FAIR))

@@ -15,6 +15,7 @@ from rich.text import Text
 from steinlab.cli.output import (
     JsonOption,
     ProgressOption,
+    SchedulerOption,
     WorkersOption,
     completing,
     number_option,
@@ -59,6 +60,7 @@ def certify(  # noqa: PLR0917
         str | None, typer.Option(metavar="FILE", help="Write the certificate here; continue it.")
     ] = None,
     workers: WorkersOption = 1,
+    scheduler: SchedulerOption = None,
     target: JsonOption = None,
     silent: ProgressOption = False,
 ) -> None:
@@ -96,7 +98,7 @@ def certify(  # noqa: PLR0917
         if file is not None:
             write(file, search)
 
-    with executor_for(workers) as executor:
+    with executor_for(workers, scheduler) as executor:
         try:
             stopped = _run(search, budget, executor, silent, save)
         except BaseException:

@@ -11,7 +11,9 @@ from rich.text import Text
 from steinlab.cli.output import (
     CsvOption,
     JsonOption,
+    SchedulerOption,
     TexOption,
+    WorkersOption,
     number_option,
     show,
     whole,
@@ -52,6 +54,8 @@ def check(  # noqa: PLR0917
     out: Annotated[
         str, typer.Option(metavar="DIR", help="Where cases of failures go.")
     ] = DEFAULT_OUT,
+    workers: WorkersOption = 1,
+    scheduler: SchedulerOption = None,
     csv: CsvOption = None,
     tex: TexOption = None,
 ) -> int:
@@ -62,6 +66,7 @@ def check(  # noqa: PLR0917
     from steinlab.testing.rows import sheet
     from steinlab.testing.subject import KINDS
     from steinlab.testing.targets import load_target, options_of
+    from steinlab.workers import SerialExecutor, executor_for
 
     check_target(target_json)
     check_target(html, "--html")
@@ -75,7 +80,9 @@ def check(  # noqa: PLR0917
         return _again(found, chosen, Path(case), target_json)
     known = [one.id for one in CHECKS] if chosen in SAMPLERS else None
     expected = options_of(xfail, known or [one.partition("=")[0] for one in xfail or []])
-    name, head, rows = _judged(found, chosen, order, law, expected)
+    with executor_for(workers, scheduler) as executor:
+        elsewhere = None if isinstance(executor, SerialExecutor) else (executor, target)
+        name, head, rows = _judged(found, chosen, expected, order, law, elsewhere=elsewhere)
     head_json = {"version": 1, "target": target, "kind": chosen}
     text, first = report(head, rows), ""
     for row in (row for row in rows if row.verdict == "fails" and row.case):
@@ -99,7 +106,7 @@ SAMPLERS = ("step", "loop", "scheduler", "velocity", "solver")
 
 
 def _judged(
-    found: Any, kind: str, order: int | None, law: bool, xfail: dict[str, str]
+    found: Any, kind: str, xfail: dict[str, str], order: int | None, law: bool, *, elsewhere: Any
 ) -> tuple[str, str, list[Any]]:
     from steinlab.testing.adapters import as_subject
     from steinlab.testing.check import NOUNS, rows_of, said
@@ -109,7 +116,7 @@ def _judged(
 
     if kind in SAMPLERS:
         subject = as_subject(found, kind)
-        rows = rows_of(subject, order=order, law=law, xfail=xfail)
+        rows = rows_of(found, kind=kind, order=order, law=law, xfail=xfail, elsewhere=elsewhere)
         return subject.name, f"{subject.name} · {NOUNS[subject.kind]}{said(order, law)}", rows
     judges: dict[str, Any] = {
         "denoiser": check_denoiser,

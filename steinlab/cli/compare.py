@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from steinlab.cli.output import (
     CsvOption,
     JsonOption,
     ProgressOption,
+    SchedulerOption,
     SpecArgument,
     TexOption,
     WorkersOption,
@@ -72,6 +74,7 @@ def compare(  # noqa: PLR0917
         int | None, number_option(whole(2, MOST_SEEDS), "Seeds of --against; by default 5.")
     ] = None,
     workers: WorkersOption = 1,
+    scheduler: SchedulerOption = None,
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Evaluate the network there: cuda, say.")
     ] = None,
@@ -84,68 +87,56 @@ def compare(  # noqa: PLR0917
     The flow error is the root mean square distance to the ends of the exact probability-flow ODE.
     """
     from steinlab.experiments.compare import Source, promises, to_json
+    from steinlab.experiments.paired import SEEDS, Twin, against_of, paired
+    from steinlab.experiments.paired import to_json as paired_json
+    from steinlab.workers import SerialExecutor, executor_for
 
     check_target(target)
     check_sheets(csv, tex)
     folder = None if out is None else make_folder(out)
-    source = Source(str(spec_file), seed, device, str(folder) if folder else None)
+    source = Source(str(spec_file), seed, device)
     spec = source.spec()
     if against is None and seeds is not None:
         raise InputError(f"--seeds must be left out without --against, got {seeds}")
-    if against is not None and workers != 1:
-        raise InputError(f"--workers must be 1 with --against, got {workers or 'auto'}")
     for line in () if silent else promises(spec):
         typer.echo(f"steinlab: {line}", err=True)
-    if against is not None:
-        answers = _answer(spec, against, seeds, silent=silent, folder=folder, target=target)
-        write_sheet(sheet_of(answers), csv, tex)
-        return
-    found: dict[int, Row] = {}
-    interrupted = False
-    with progress_bar(silent) as progress:
-        try:
-            for index, row in _found(source, spec, workers, progress):
-                found[index] = row
-                if target not in {None, STDOUT} and not is_stream(Path(str(target))):
-                    write_json(target, [to_json(found[i]) for i in sorted(found)])
-        except KeyboardInterrupt:
-            interrupted = True
-    rows = [found[index] for index in sorted(found)]
-    if rows:
-        end = "" if spec.end == "zero" else ", ends at the least noisy level"
-        title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}{end}"
-        corrected = [row for row in rows if row.correction.name != "none" or row.stopped]
-        details = [_coefficients(corrected)] if corrected else []
-        table = _table(rows, title)
-        show(table, *details, target=target)
-        write_sheet(sheet_of(table), csv, tex)
-    if rows or not interrupted:
-        write_json(target, [to_json(row) for row in rows])
-    if interrupted:
-        where = "stdout" if target == STDOUT else target
-        kept = f", written to {where}" if target and rows else ""
-        raise Interrupted(f"interrupted after {len(rows)} rows{kept}")
-
-
-def _answer(
-    spec: CompareSpec,
-    against: str,
-    seeds: int | None,
-    *,
-    silent: bool,
-    folder: Path | None,
-    target: str | None,
-) -> Table:
-    """Print and write the paired answers; return their table."""
-    from steinlab.experiments.paired import SEEDS, against_of, paired, to_json
-
-    other = against_of(against, spec)
-    with progress_bar(silent) as progress:
-        found = paired(spec, other, seeds or SEEDS, progress, folder=folder)
-    table = _answers(found, spec)
-    show(table, target=target)
-    write_json(target, to_json(found))
-    return table
+    told = source._replace(file=str(spec_file.absolute()))  # as other processes find it
+    with executor_for(workers, scheduler) as executor:
+        if against is not None:
+            other, here = against_of(against, spec), isinstance(executor, SerialExecutor)
+            run = None if here else (executor, Twin(told, against))
+            with progress_bar(silent) as progress:
+                pairs = paired(spec, other, seeds or SEEDS, progress, folder=folder, elsewhere=run)
+            table = _answers(pairs, spec)
+            show(table, target=target)
+            write_json(target, paired_json(pairs))
+            write_sheet(sheet_of(table), csv, tex)
+            return
+        found: dict[int, Row] = {}
+        interrupted = False
+        with progress_bar(silent) as progress:
+            try:
+                for index, row in _found(spec, executor, told, folder, progress):
+                    found[index] = row
+                    if target not in {None, STDOUT} and not is_stream(Path(str(target))):
+                        write_json(target, [to_json(found[i]) for i in sorted(found)])
+            except KeyboardInterrupt:
+                interrupted = True
+        rows = [found[index] for index in sorted(found)]
+        if rows:
+            end = "" if spec.end == "zero" else ", ends at the least noisy level"
+            title = f"{spec.schedule}, {spec.grid}, {spec.samples} samples, seed {spec.seed}{end}"
+            corrected = [row for row in rows if row.correction.name != "none" or row.stopped]
+            details = [_coefficients(corrected)] if corrected else []
+            table = _table(rows, title)
+            show(table, *details, target=target)
+            write_sheet(sheet_of(table), csv, tex)
+        if rows or not interrupted:
+            write_json(target, [to_json(row) for row in rows])
+        if interrupted:
+            where = "stdout" if target == STDOUT else target
+            kept = f", written to {where}" if target and rows else ""
+            raise Interrupted(f"interrupted after {len(rows)} rows{kept}")
 
 
 def _answers(found: Paired, spec: CompareSpec) -> Table:
@@ -180,17 +171,17 @@ def _answers(found: Paired, spec: CompareSpec) -> Table:
 
 
 def _found(
-    source: Source, spec: CompareSpec, workers: int, progress: Progress
+    spec: CompareSpec, executor: Executor, told: Source, folder: Path | None, progress: Progress
 ) -> Iterator[tuple[int, Row]]:
     """Yield rows with their places in the table, as they are finished."""
-    if workers != 1:
-        from steinlab.experiments.compare import rows_in_processes
-
-        return rows_in_processes(source, spec, workers, progress)
+    from steinlab.experiments.compare import Comparison, rows_elsewhere
     from steinlab.experiments.compare import compare as compare_rows
+    from steinlab.workers import SerialExecutor
 
-    folder = Path(source.folder) if source.folder else None
-    return iter(enumerate(compare_rows(spec, progress, folder=folder)))
+    if isinstance(executor, SerialExecutor):
+        return enumerate(compare_rows(spec, progress, folder=folder))
+    works = {told: Comparison(spec, folder)}
+    return ((index, row) for _, index, row in rows_elsewhere(works, executor, progress))
 
 
 def _table(rows: list[Row], title: str) -> Table:

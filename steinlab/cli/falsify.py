@@ -14,7 +14,9 @@ from steinlab.cli.output import (
     CLAIM_IDS,
     JsonOption,
     ProgressOption,
+    SchedulerOption,
     SeedOption,
+    WorkersOption,
     completing,
     new_table,
     number_option,
@@ -51,6 +53,8 @@ def falsify(  # noqa: PLR0917
         number_option(whole(1, MAX_BUDGET), "Measure this number of cases, of earlier runs too."),
     ] = 4096,
     seed: SeedOption = 0,
+    workers: WorkersOption = 1,
+    scheduler: SchedulerOption = None,
     out: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Keep the search and the case it found; continue it."),
@@ -62,6 +66,7 @@ def falsify(  # noqa: PLR0917
     from steinlab.verification.falsify import Search, spaces_of
     from steinlab.verification.registry import load_claim, only
     from steinlab.verification.shards import sources_of
+    from steinlab.workers import SerialExecutor, executor_for
 
     address = only(name)
     claim = load_claim(address)
@@ -72,15 +77,17 @@ def falsify(  # noqa: PLR0917
     folder = None if out is None else make_folder(out)
     state = folder / f"{claim.id}.search.json" if folder else None
     sources = sources_of(address)
-    search = Search(claim, spaces, seed)
-    if state is not None and state.exists():
-        with in_file(state):
-            search.restore(read_stored(state, "search", "--out"), sources)
-    before = search.spent
-    try:
-        interrupted = _run(search, budget, silent, lambda: _save(search, state, sources))
-    finally:
-        _save(search, state, sources)
+    with executor_for(workers, scheduler) as executor:
+        here = isinstance(executor, SerialExecutor)
+        search = Search(claim, spaces, seed, None if here else (executor, address))
+        if state is not None and state.exists():
+            with in_file(state):
+                search.restore(read_stored(state, "search", "--out"), sources)
+        before = search.spent
+        try:
+            interrupted = _run(search, budget, silent, lambda: _save(search, state, sources))
+        finally:
+            _save(search, state, sources)
     result = _result(claim, address, search, budget)
     case = result["case"]
     if folder and case:

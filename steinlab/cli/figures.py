@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from steinlab.cli.output import (
+    SchedulerOption,
     SeedOption,
     WorkersOption,
     completing,
@@ -35,6 +36,7 @@ def figures(  # noqa: PLR0917
     ] = DEFAULT_FOLDER,
     seed: SeedOption = 0,
     workers: WorkersOption = "auto",
+    scheduler: SchedulerOption = None,
     formats: Annotated[
         str, typer.Option("--format", metavar="KIND,KIND", help="Write pdf, png or svg.")
     ] = "pdf,png",
@@ -63,20 +65,20 @@ def figures(  # noqa: PLR0917
         _list(wanted)
         return
     from steinlab.report.figures.render import NO_DATES, WIDTHS, Job, draw_job
-    from steinlab.workers import completed, executor_for, number_of
+    from steinlab.workers import completed, executor_for, number_of, required
 
     kinds = tuple(one_of("--format", kind, NO_DATES) for kind in formats.split(","))
     if width is not None:
         one_of("--width", width, WIDTHS)
     shown = tuple(_known(solvers))
-    jobs = [Job(name, seed, Path(out), kinds, width, shown) for name in dict.fromkeys(wanted)]
+    there, unique = Path(out).absolute(), dict.fromkeys(wanted)
+    jobs = [Job(name, seed, there, kinds, width, shown) for name in unique]
     for job in jobs:
         job.figure  # noqa: B018 - refuses solvers where they are fixed, before any is drawn
     folder = make_folder(out)
-    with executor_for(min(number_of(workers), len(jobs))) as executor:
-        for job, drawn in completed(executor, draw_job, jobs):
-            if isinstance(drawn, Exception):
-                raise drawn
+    with executor_for(min(number_of(workers), len(jobs)), scheduler) as executor:
+        for job, answer in completed(executor, draw_job, jobs):
+            drawn = required(answer)
             files = ", ".join(f".{kind}" for kind in (*kinds, "npz", "json"))
             show(Text(f"{folder / job.name}{files} in {drawn.seconds:.1f} s"))
             for line in drawn.skipped:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
+from steinlab.errors import InputError
 from steinlab.storage import MAX_SEED, STDOUT, is_stream, write_text
 from steinlab.storage.sheets import Sheet
 
@@ -30,6 +32,9 @@ WIDTH = 140
 
 WORD = 24
 """Letters of a word that stay on one line: a table too narrow for them is shown as a list."""
+
+SECONDS_TO_READ = 1.0
+"""What is done so soon was kept from an earlier run, and says nothing of what is left."""
 
 SECONDS_BETWEEN_LINES = 10.0
 """How often a command says on the way what it is at, where there is no terminal."""
@@ -103,7 +108,8 @@ def id_option(where: str, help: str, *names: str, metavar: str = "ID") -> Any:
 def number_option(read: Callable[[str, str], Any], help: str, *names: str) -> Any:
     """Return an option that is a number: ``read`` is told the text and the option's name."""
 
-    def parse(param: typer.CallbackParam, value: str | None) -> Any:
+    def parse(context: typer.Context, param: typer.CallbackParam, value: str | None) -> Any:
+        _alone(context, param)
         return None if value is None else read(value, param.opts[0])
 
     return typer.Option(*names, metavar="N", help=help, parser=str, callback=parse)
@@ -130,14 +136,32 @@ def decimal(value: str, option: str) -> float:
     return float(number(value, option))
 
 
-def _workers(value: str, option: str) -> int:
+WORKERS = "Use this number of processes; auto is one per core."
+SCHEDULER = "Use the workers of this Dask scheduler."
+BOTH = "--workers must be left out with --scheduler, got both"
+
+
+def read_workers(value: str, option: str) -> int:
+    """Read a number of processes; raise ``InputError`` otherwise."""
     from steinlab.workers import AUTO
 
     return AUTO if value == "auto" else whole(1, MAX_WORKERS)(value, option)
 
 
-WorkersOption = Annotated[
-    Any, number_option(_workers, "Use this number of processes; auto is one per core.")
+WorkersOption = Annotated[Any, number_option(read_workers, WORKERS)]
+
+
+def _alone(context: typer.Context, param: typer.CallbackParam, value: Any = None) -> Any:
+    """Refuse an option beside the one that says the same otherwise."""
+    names = ("workers", "scheduler")
+    given = [str(context.get_parameter_source(name)).endswith("COMMANDLINE") for name in names]
+    if param.name in names and all(given):
+        raise InputError(BOTH)
+    return value
+
+
+SchedulerOption = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help=SCHEDULER, callback=_alone)
 ]
 SeedOption = Annotated[int, number_option(whole(0, MAX_SEED), "Seed all that is drawn.")]
 
@@ -256,7 +280,8 @@ def styled(line: str) -> Text:
 def progress_bar(silent: bool = False) -> Iterator[Callable[[float, str], None]]:
     """Give what is told the fraction done and what is at hand, and says so on stderr.
 
-    On a terminal that is a bar, elsewhere a line every ten seconds at most.
+    On a terminal that is a bar, elsewhere a line every ten seconds at most; both say about how long
+    the rest takes, if it goes on as it did here.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -267,12 +292,31 @@ def progress_bar(silent: bool = False) -> Iterator[Callable[[float, str], None]]
             task = bar.add_task("", total=1.0)
             yield lambda done, what: bar.update(task, completed=done, description=what)
         return
-    last = time.monotonic()
+    began = last = time.monotonic()
+    kept = 0.0
 
     def tell(done: float, what: str) -> None:
-        nonlocal last
-        if not silent and done < 1 and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            print(f"steinlab: {done:.0%} done, {what}", file=sys.stderr)
+        nonlocal last, kept
+        now = time.monotonic()
+        if now - began < SECONDS_TO_READ:
+            kept = done
+        if not silent and done < 1 and now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            rest = (now - began) * (1 - done) / (done - kept) if done > kept else None
+            left = "" if rest is None else f"; {_duration(rest)} left"
+            print(f"steinlab: {done:.0%} done, {what}{left}", file=sys.stderr)
 
     yield tell
+
+
+def _duration(seconds: float) -> str:
+    """Return about how long.
+
+    Examples
+    --------
+    >>> [_duration(seconds) for seconds in (8, 100, 8000)]
+    ['about 10 s', 'about 2 min', 'about 2.2 h']
+    """
+    if seconds < 60:
+        return f"about {10 * math.ceil(seconds / 10)} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 6000 else f"about {seconds / 3600:.1f} h"

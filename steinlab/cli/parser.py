@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import typer
 
+from steinlab.cli.output import BOTH, SCHEDULER, WORKERS, read_workers
 from steinlab.errors import InputError
 
 
@@ -30,6 +31,11 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    def add_workers(self) -> None:
+        """Add the options of where work runs; :func:`where` reads them."""
+        self.add_argument("--workers", help=f"{WORKERS} (default: 1)")
+        self.add_argument("--scheduler", metavar="ADDRESS", help=SCHEDULER)
+
     def error(self, message: str) -> NoReturn:
         """Raise ``InputError`` in place of printing the usage."""
         raise InputError(message)
@@ -37,3 +43,16 @@ class Parser(argparse.ArgumentParser):
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:  # noqa: ARG002
         """End the command, not the process."""
         raise typer.Exit(status)
+
+
+def where(given: argparse.Namespace) -> tuple[int, str | None]:
+    """Return the number of processes and the Dask scheduler that were asked for.
+
+    Raises
+    ------
+    InputError
+        For another number, or where both are given.
+    """
+    if given.workers is not None and given.scheduler is not None:
+        raise InputError(BOTH)
+    return read_workers(given.workers or "1", "--workers"), given.scheduler

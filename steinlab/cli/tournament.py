@@ -9,11 +9,14 @@ import typer
 
 from steinlab.cli.output import (
     CsvOption,
+    ProgressOption,
+    SchedulerOption,
     TexOption,
     WorkersOption,
     decimal,
     id_option,
     number_option,
+    progress_bar,
 )
 from steinlab.errors import one_of
 
@@ -27,6 +30,7 @@ def tournament(  # noqa: PLR0917
         Path | None, typer.Option(metavar="FILE", help="Replace the tables of this page.")
     ] = None,
     workers: WorkersOption = "auto",
+    scheduler: SchedulerOption = None,
     minutes: Annotated[float, number_option(decimal, "Begin no cell after them.")] = math.inf,
     record: Annotated[
         Path | None,
@@ -55,13 +59,16 @@ def tournament(  # noqa: PLR0917
             metavar="ID,ID",
         ),
     ] = None,
+    silent: ProgressOption = False,
     csv: CsvOption = None,
     tex: TexOption = None,
 ) -> None:
     """Play the tournament of corrections, resume it, write its record and its page."""
     from steinlab.experiments.tournament.run import PROFILES
     from steinlab.experiments.tournament.session import Wish, sitting
+    from steinlab.workers import executor_for
 
     one_of("--profile", profile, PROFILES)
-    asked = Wish(profile, out, page, workers, minutes, record, note, source, solvers, corrections)
-    print(sitting(replace(asked, csv=csv, tex=tex)))
+    asked = Wish(profile, out, page, minutes, record, note, source, solvers, corrections)
+    with executor_for(workers, scheduler) as executor, progress_bar(silent) as tell:
+        print(sitting(replace(asked, csv=csv, tex=tex), executor, tell))

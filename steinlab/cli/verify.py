@@ -16,6 +16,7 @@ from steinlab.cli.output import (
     CsvOption,
     JsonOption,
     ProgressOption,
+    SchedulerOption,
     SeedOption,
     TexOption,
     WorkersOption,
@@ -78,9 +79,7 @@ def verify(  # noqa: PLR0917
     ] = None,
     workers: WorkersOption = "auto",
     seed: SeedOption = 0,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler.")
-    ] = None,
+    scheduler: SchedulerOption = None,
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Print the whole traceback of a check that crashed.")
     ] = False,

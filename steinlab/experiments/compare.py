@@ -1,17 +1,18 @@
 """Solvers x corrections x evaluations on one data law or model.
 
-Rows of a comparison in several processes of this machine.
+Rows of a comparison in several processes, of this machine or of others.
 
 Every process reads the specification anew, since a model's denoiser does not travel; a network's
 long runs come first, each in a process, and reach the others through the cache
-(:mod:`steinlab.storage`). Rows are what they are in one process: their random numbers depend on the
-seed and on what they are.
+(:mod:`steinlab.storage`). This process keeps the rows as they come. They are what they are in one
+process: their random numbers depend on the seed and on what they are.
 """
 
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ from steinlab.solvers.reference_flow import fingerprint, trajectory
 from steinlab.solvers.searched_grids import STATES, Counted, Found, search_grid
 from steinlab.solvers.unit_speed import Curve
 from steinlab.storage import Store, cache, in_file, key_of, read_json, sources_key
-from steinlab.workers import completed, executor_for
+from steinlab.workers import completed
 
 __all__ = ["Row", "compare", "to_json"]
 
@@ -160,22 +161,43 @@ class Comparison:
         spec, grid = self.spec, self.tasks[0].grid
         return Request(spec.seed, spec.samples, grid[0], grid[-1], spec.end, spec.metrics)
 
+    def kept(self, index: int) -> Row | None:
+        """Return a row where the folder holds it."""
+        task = self.tasks[index]
+        found = self._store.get(name_of(task.label), self._key(task)) if self._store else None
+        return None if found is None else restored(found, task.solver, task.correction)
+
+    def keep(self, index: int, found: dict[str, Any]) -> Row:
+        """Return a row that was computed, and keep it where there is a folder."""
+        task = self.tasks[index]
+        if self._store:
+            self._store.put(name_of(task.label), self._key(task), found)
+        return restored(found, task.solver, task.correction)
+
+    def _key(self, task: _Task) -> str:
+        """Return what identifies a row's numbers."""
+        spec, levels = self.spec, [(level.alpha, level.sigma) for level in task.grid]
+        run = (spec.seed, spec.samples, spec.end, spec.metrics, levels)
+        numbers = (task.content, task.correction.digests, sources_key(__name__))
+        return key_of(self.subject.name, self._answers, run, *numbers)
+
+    @functools.cached_property
+    def _answers(self) -> str:
+        """What the denoiser answers, by which another network of its name is told apart."""
+        return fingerprint(self.subject.denoiser, self.subject.dim, self.subject.process)
+
     def row(self, index: int, tell: Progress) -> Row:
         """Return a row, from the folder where it is there."""
-        task, store = self.tasks[index], self._store
-        key = _key(self.spec, self.subject, task) if store else ""
-        found = store.get(name_of(task.label), key) if store else None
-        if found is not None:
-            return restored(found, task.solver, task.correction)
-        units = len(self.tasks) + 1
+        return self.kept(index) or self.keep(index, self.computed(index, tell))
+
+    def computed(self, index: int, tell: Progress) -> dict[str, Any]:
+        """Compute a row; return it packed."""
+        task, units = self.tasks[index], len(self.tasks) + 1
         if self._bench is None:
             prepare = network_bench if self.subject.law is None else exact_bench
             self._bench = prepare(self.request, self.subject, lambda f, w: tell(f / units, w))
         tell((index + 1) / units, task.label)
-        row = _run(task, self._bench, self.spec)
-        if store:
-            store.put(name_of(task.label), key, packed(row))
-        return row
+        return packed(_run(task, self._bench, self.spec))
 
 
 def _tasks(spec: CompareSpec, *corrections: CorrectionSpec) -> Iterator[_Task]:
@@ -320,16 +342,6 @@ def calibrate_curve(spec: CompareSpec) -> Curve:
     return Curve(subject_name(spec), spec.samples, tuple(sorted(found)), tuple(shares))
 
 
-def _key(spec: CompareSpec, subject: Subject, task: _Task) -> str:
-    """Return what identifies a row's numbers."""
-    levels = [(level.alpha, level.sigma) for level in task.grid]
-    answers = fingerprint(subject.denoiser, subject.dim, subject.process)
-    run = (spec.seed, spec.samples, spec.end, spec.metrics, levels)
-    return key_of(
-        subject.name, answers, run, task.content, task.correction.digests, sources_key(__name__)
-    )
-
-
 def _solve(
     task: _Task, bench: Bench, seed: int, start: np.ndarray, *part: str
 ) -> tuple[Solution, NonFiniteStateError | None]:
@@ -416,14 +428,12 @@ def _note(task: _Task, bench: Bench, noise: Noise | None) -> str:
 class Source(NamedTuple):
     """What a worker process is told of a comparison, in plain values.
 
-    ``file`` holds the specification, ``seed`` and ``device`` replace its own where given, and rows
-    are stored in ``folder``.
+    ``file`` holds the specification; ``seed`` and ``device`` replace its own where given.
     """
 
     file: str
     seed: int | None = None
     device: str | None = None
-    folder: str | None = None
 
     def spec(self) -> CompareSpec:
         """Read the specification."""
@@ -434,35 +444,38 @@ class Source(NamedTuple):
             spec = CompareSpec.from_json(obj, file.parent)
         return spec if self.seed is None else replace(spec, seed=self.seed)
 
+    def comparison(self) -> Comparison:
+        """Return the comparison."""
+        return Comparison(self.spec())
+
 
 @functools.lru_cache(maxsize=1)
-def _comparison(source: Source) -> Comparison:
-    return Comparison(source.spec(), Path(source.folder) if source.folder else None)
+def _comparison(source: Any) -> Comparison:
+    found: Comparison = source.comparison()
+    return found
 
 
-def _row(job: tuple[Source, int]) -> dict[str, Any]:
+def _row(job: tuple[Any, int]) -> dict[str, Any]:
     source, index = job
-    return packed(_comparison(source).row(index, lambda _f, _w: None))
+    return _comparison(source).computed(index, lambda _f, _w: None)
 
 
-def _follow(job: tuple[Source, str]) -> None:
+def _follow(job: tuple[Any, str]) -> None:
     work = _comparison(job[0])
     follow_run(work.request, work.subject, job[1])
 
 
-def rows_in_processes(
-    source: Source, spec: CompareSpec, workers: int, progress: Progress
-) -> Iterator[tuple[int, Row]]:
-    """Yield rows with their places, as they are finished.
+def rows_elsewhere(
+    works: Mapping[Any, Comparison], executor: Executor, progress: Progress
+) -> Iterator[tuple[Any, int, Row]]:
+    """Yield the rows of comparisons with their places, kept ones first, others as they come.
 
     Parameters
     ----------
-    source : Source
-        What every process reads anew.
-    spec : CompareSpec
-        The same, as it was read here.
-    workers : int
-        Processes.
+    works : mapping
+        Comparisons by what every process reads anew: plain values, a :class:`Source` or another,
+        whose ``comparison()`` gives the same.
+    executor : Executor
     progress : callable
 
     Raises
@@ -470,22 +483,27 @@ def rows_in_processes(
     Exception
         What a row raised, once all others are yielded.
     """
-    work = Comparison(spec)
-    units = len(work.tasks) + 1
-    with executor_for(workers) as pool:
-        if work.subject.law is None:
-            progress(0.0, "the network's long runs")
-            for _, failure in completed(pool, _follow, [(source, name) for name in RUNS]):
-                if failure is not None:
-                    raise failure
-        jobs = [(source, index) for index in range(len(work.tasks))]
-        failures: list[Exception] = []
-        for done, ((_, index), found) in enumerate(completed(pool, _row, jobs)):
-            task = work.tasks[index]
-            progress((done + 2) / units, task.label)
-            if isinstance(found, Exception):
-                failures.append(found)  # the other rows go on
+    jobs: list[tuple[Any, int]] = []
+    units = sum(len(work.tasks) for work in works.values())
+    for source, work in works.items():
+        for index in range(len(work.tasks)):
+            row = work.kept(index)
+            if row is None:
+                jobs.append((source, index))
             else:
-                yield index, restored(found, task.solver, task.correction)
-        if failures:
-            raise failures[0]
+                yield source, index, row
+    progress(1 - len(jobs) / units, "")
+    runs = [(s, name) for s in dict(jobs) if works[s].subject.law is None for name in RUNS]
+    for done, (_, failure) in enumerate(completed(executor, _follow, runs)):
+        if failure is not None:
+            raise failure
+        progress(0.0, f"{done + 1} of the network's {len(runs)} long runs")
+    failures: list[Exception] = []
+    for left, ((source, index), found) in enumerate(completed(executor, _row, jobs), 1 - len(jobs)):
+        progress(1 + left / units, works[source].tasks[index].label)
+        if isinstance(found, Exception):
+            failures.append(found)  # the other rows go on
+        else:
+            yield source, index, works[source].keep(index, found)
+    if failures:
+        raise failures[0]

@@ -20,9 +20,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
@@ -31,7 +32,7 @@ from steinlab.diffusion.processes import PROCESSES
 from steinlab.errors import InputError
 from steinlab.estimates import finite_or_none, geometric_mean
 from steinlab.experiments.bench import DEFAULT_METRICS, Progress
-from steinlab.experiments.compare import Comparison
+from steinlab.experiments.compare import Comparison, Source, rows_elsewhere
 from steinlab.experiments.results import Row, identity
 from steinlab.experiments.specs.compare import CompareSpec, CorrectionSpec, correction_from_json
 from steinlab.experiments.specs.solvers import Options, SolverSpec, solver_from_json
@@ -142,6 +143,7 @@ def paired(
     progress: Progress | None = None,
     *,
     folder: Path | None = None,
+    elsewhere: tuple[Executor, Twin] | None = None,
 ) -> Paired:
     """Compare every row of a specification with ``against``, budget by budget.
 
@@ -156,31 +158,61 @@ def paired(
     progress : callable, optional
     folder : Path, optional
         Where finished rows are kept and found again, a folder per seed.
+    elsewhere : pair, optional
+        What runs the rows in other processes, and what they read.
     """
     if seeds < 2:
         raise ValueError(f"seeds must be >= 2, got {seeds}")
     tell = progress or (lambda _done, _what: None)
-    drawn = any(noises(one.solver) for one in (*spec.solvers, against[0]))
-    default = BY_LAW if drawn else JUDGED
-    metrics = default if spec.metrics == DEFAULT_METRICS else spec.metrics
-    spec = replace(spec, metrics=metrics)
+    spec = _judged(spec, against)
+    metrics = spec.metrics
     numbers = tuple(spec.seed + k for k in range(seeds))
-    found: list[list[Row]] = []
-    for k, seed in enumerate(numbers):
+
+    def work_of(seed: int) -> Comparison:
         own = None if folder is None else folder / f"seed-{seed}"
-        work = Comparison(replace(spec, seed=seed), own, against)
-        found.append(
-            [
-                work.row(i, lambda f, w, k=k: tell((k + f) / seeds, w))  # type: ignore[misc]
-                for i in range(len(work.tasks))
-            ]
-        )
+        return Comparison(replace(spec, seed=seed), own, against)
+
+    found: list[list[Row]] = []
+    if elsewhere is None:
+        for k, work in enumerate(map(work_of, numbers)):
+            found.append(
+                [
+                    work.row(i, lambda f, w, k=k: tell((k + f) / seeds, w))  # type: ignore[misc]
+                    for i in range(len(work.tasks))
+                ]
+            )
+    else:
+        executor, told = elsewhere
+        works = {told._replace(seed=seed): work_of(seed) for seed in numbers}
+        rows = {(s, i): row for s, i, row in rows_elsewhere(works, executor, tell)}
+        found = [[rows[s, i] for i in range(len(work.tasks))] for s, work in works.items()]
     by_row = list(zip(*found, strict=True))
     base = {rows[0].asked: rows for rows in by_row if _is(rows[0], against)}
     others = [rows for rows in by_row if not _is(rows[0], against)]
     count = len(others) * len(metrics)
     answers = tuple(_answer(rows, base[rows[0].asked], metrics, count) for rows in others)
     return Paired(against, numbers, metrics, answers)
+
+
+class Twin(NamedTuple):
+    """What a worker process is told of the rows of a seed and what they are compared with."""
+
+    source: Source
+    against: str
+    seed: int = 0
+
+    def comparison(self) -> Comparison:
+        """Return the comparison."""
+        spec = self.source.spec()
+        against = against_of(self.against, spec)
+        return Comparison(replace(_judged(spec, against), seed=self.seed), None, against)
+
+
+def _judged(spec: CompareSpec, against: tuple[SolverSpec, CorrectionSpec]) -> CompareSpec:
+    """Return the specification with the metrics that are compared."""
+    drawn = any(noises(one.solver) for one in (*spec.solvers, against[0]))
+    default = BY_LAW if drawn else JUDGED
+    return replace(spec, metrics=default if spec.metrics == DEFAULT_METRICS else spec.metrics)
 
 
 def _is(row: Row, against: tuple[SolverSpec, CorrectionSpec]) -> bool:

@@ -1,16 +1,20 @@
 """The public checks: judge, report, and raise one readable error where something fails."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from steinlab.errors import InputError, one_of
 from steinlab.testing.adapters import as_subject
 from steinlab.testing.bench import Bench, Declared
-from steinlab.testing.checks import CHECKS, generate
+from steinlab.testing.checks import CHECKS, Unit, generate
 from steinlab.testing.rows import WRONG, ConformanceError, Row, expected, named, summary, table
 from steinlab.testing.subject import Subject, SubjectError
+from steinlab.testing.targets import load_target
+from steinlab.workers import completed, required
 
 
 def rows_of(
@@ -25,6 +29,7 @@ def rows_of(
     xfail: Mapping[str, str] | None = None,
     seed: int = 0,
     only: Sequence[str] | None = None,
+    elsewhere: tuple[Executor, str] | None = None,
 ) -> list[Row]:
     """Judge a sampler and return its rows; only bad input raises.
 
@@ -49,6 +54,9 @@ def rows_of(
         Of laws and grids.
     only : sequence of str, optional
         Ids of the checks to run.
+    elsewhere : pair, optional
+        What runs the checks in other processes, and the target's address
+        (:func:`steinlab.testing.targets.load_target`), by which each loads it.
     """
     subject = as_subject(target, kind)
     for name in {**(xfail or {}), **dict.fromkeys(only or ())}:
@@ -59,10 +67,35 @@ def rows_of(
     declared = Declared(order, evaluations, returns_denoised, ends_at_zero, law)
     bench = Bench(subject, declared, seed)
     require_runs(bench)
-    units = [
-        unit for unit in generate(bench) if only is None or any(named(unit.id, n) for n in only)
+    units = list(generate(bench))
+    wanted = [
+        i for i, unit in enumerate(units) if only is None or any(named(unit.id, n) for n in only)
     ]
-    return expected([unit() for unit in units], xfail or {})
+    if elsewhere is None:
+        return expected([units[i]() for i in wanted], xfail or {})
+    executor, address = elsewhere
+    jobs = [_Job(address, kind, declared, seed, i) for i in wanted]
+    rows = dict(completed(executor, _row, jobs))
+    return expected([required(rows[job]) for job in jobs], xfail or {})
+
+
+class _Job(NamedTuple):
+    """What another process is told of a check, in plain values."""
+
+    address: str
+    kind: str | None
+    declared: Declared
+    seed: int
+    unit: int
+
+
+@functools.lru_cache(maxsize=1)
+def _units(address: str, kind: str | None, declared: Declared, seed: int) -> list[Unit]:
+    return list(generate(Bench(as_subject(load_target(address), kind), declared, seed)))
+
+
+def _row(job: _Job) -> Row:
+    return _units(*job[:-1])[job.unit]()
 
 
 def require_runs(bench: Bench) -> None:

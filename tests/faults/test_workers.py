@@ -29,6 +29,7 @@ from steinlab.workers import (
     thread_limits,
 )
 
+LOST = "1 worker died and was replaced; what was lost ran again"
 DIES = "__import__('os').kill(__import__('os').getpid(), 9)"
 
 
@@ -46,6 +47,7 @@ def test_what_a_dead_worker_was_at_runs_again_and_is_counted(tmp_path: Path, cap
     assert answers == {"1": 1, "2": 2, once: 4, "3": 3}
     assert capsys.readouterr().err == (
         "steinlab: warning: a worker process died, 1 so far; what it was at runs again\n"
+        f"steinlab: {LOST}\n"
     )
 
 
@@ -169,8 +171,11 @@ def test_a_process_is_started_with_interrupts_blocked(monkeypatch: pytest.Monkey
         assert pool.submit(abs, 1) == 5
 
 
-def test_a_scheduler_is_asked_for_its_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_is_asked_for_its_executor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     answers: list[Any] = [OSError(), ValueError(), TimeoutError(), None]
+    told: list[str] = []
 
     class Client:
         def __init__(self, address: str, timeout: float, set_as_default: bool) -> None:
@@ -180,17 +185,31 @@ def test_a_scheduler_is_asked_for_its_executor(monkeypatch: pytest.MonkeyPatch) 
                 raise error
 
         __enter__ = __exit__ = lambda *_: None
+        unsubscribe_topic = told.append
 
         def get_executor(self, pure: bool) -> Any:
             assert not pure  # the same call twice is computed twice
-            return "executor"
+            return SimpleNamespace(submit=lambda call, *args: call(*args))
+
+        def subscribe_topic(self, topic: str, heard: Any) -> None:
+            told.append(topic)
+            left = {"action": "remove-worker", "processing-tasks": (), "lost-computed-tasks": ()}
+            for event in ({"action": "add-worker"}, left, left | {"processing-tasks": {"a"}}, "x"):
+                heard((0.0, event))
 
     monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
     for name in ("OSError", "ValueError", "TimeoutError"):
         with pytest.raises(InputError, match=f"answers, got tcp://a:1: {name}$"):
             executor_for(2, "tcp://a:1").__enter__()
+    settled: list[int] = []
+    monkeypatch.setattr(workers, "_settle", lambda: settled.append(1))
     with executor_for(2, "tcp://a:1") as executor:
-        assert executor == "executor"
+        assert isinstance(executor, workers.Cluster)
+        assert executor.deaths == 1
+        assert executor.submit(abs, -2) == 2  # type: ignore[comparison-overlap]
+        assert settled
+    assert told == ["all", "all"]
+    assert capsys.readouterr().err == f"steinlab: {LOST}\n"
     with pytest.raises(InputError, match=r"must be an address such as tcp://host:8786, got a$"):
         executor_for(2, "a").__enter__()
     monkeypatch.setitem(sys.modules, "distributed", None)

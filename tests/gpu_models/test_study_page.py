@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpu_models.pages.study import pages_of
+from gpu_models.pages.study import cards, pages_of
 from gpu_models.study.design import FAIR
 from gpu_models.study.entrants import BASELINES
 from gpu_models.study.pairs import CALIBRATED, RULE
@@ -167,3 +167,20 @@ def test_a_wrong_record_changes_the_page(tmp_path: Path) -> None:
     study.found[f"euler/4/karras/{RULE}/0"]["flow_error"]["value"] *= 1.01
     page = pages_of(write(study, tmp_path))["study.md"]
     assert page != (DOCS / "study.md").read_text(encoding="utf-8")
+
+
+def test_cards_are_compared_at_the_batch_of_both(tmp_path: Path) -> None:
+    def speed(batch: int, processes: int, train: float) -> None:
+        rates = {k: {"images_per_second": v} for k, v in (("train", train), ("evaluate", 100.0))}
+        said = {"processes": processes, "batch": batch, "micro_batch": batch // processes, **rates}
+        (tmp_path / f"speed-{processes}-{batch}.json").write_text(json.dumps(said))
+
+    for batch, alone, two in ((4096, 50.0, 95.0), (512, 40.0, 38.0)):
+        speed(batch, 1, alone)
+        speed(batch, 2, two)
+    speed(64, 2, 1.0)  # one card was not timed at it
+    few, many = cards(tmp_path)
+    assert few.endswith(
+        "training at a batch of 512 0.95 times: 256 pictures per card do not fill it."
+    )
+    assert many.endswith("training at a batch of 4096 1.90 times.")

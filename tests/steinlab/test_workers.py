@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from concurrent.futures import Future
 from typing import Any
 
@@ -51,26 +49,6 @@ def test_a_few_short_claims_start_no_processes_of_their_own(serial, monkeypatch)
     for claims, workers in ((["solver-order"], AUTO), (IDS[:1], 2)):
         with pytest.raises(AssertionError, match="started"):
             run(claims, workers=workers)
-
-
-def test_a_cluster_gives_the_serial_ledger_though_a_worker_is_killed(serial, tmp_path) -> None:
-    distributed = pytest.importorskip("distributed")
-    killed: list[int] = []
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as cluster:
-        pids = [nanny.pid for nanny in cluster.workers.values()]
-
-        class Killing(Shards):
-            def put(self, unit: Unit, report: Report) -> None:
-                super().put(unit, report)
-                if not killed:
-                    os.kill(pids[0], signal.SIGKILL)
-                    killed.append(pids[0])
-
-        ledger = run(IDS, scheduler=cluster.scheduler_address, shards=Killing(tmp_path))
-    assert killed
-    assert numbers(ledger) == serial
 
 
 class _Dies(schedule.SerialExecutor):

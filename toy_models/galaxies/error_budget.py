@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from steinlab.cli.parser import Parser
+from steinlab.cli.parser import Parser, where
 from steinlab.coefficient.error_budget import (
     PARTS,
     Budget,
@@ -32,7 +32,7 @@ from steinlab.diffusion.models import Model, load_model
 from steinlab.solvers import EULER, SOLVERS
 from steinlab.solvers.reference_flow import LongRun, long_run
 from steinlab.storage import write_text
-from steinlab.workers import completed, executor_for
+from steinlab.workers import completed, executor_for, required
 from toy_models.claims.networks import GALAXY, Pool
 
 SOLVER_NAMES, STEPS = ("euler", "heun"), 8
@@ -113,21 +113,20 @@ def main(args: Sequence[str]) -> int:
     parser = Parser("galaxy-budget", __doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_workers()
     for name, value in (("batch", BATCH), ("states", STATES), ("pool", POOL)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--indices", type=int, nargs="*", default=range(STEPS))
     parser.add_argument("--solvers", nargs="*", default=SOLVER_NAMES)
     given = parser.parse_args(args)
+    place = where(given)
     spent = {name: getattr(given, name) for name in ("device", "batch", "states", "pool")}
     jobs = [Job(solver, i, **spent) for solver in given.solvers for i in given.indices]
     own_flow(GALAXY, given.device, given.pool, jobs[0].seed)  # once, for all processes: the cache
     found: dict[Job, dict[str, Any]] = {}
-    with executor_for(given.workers) as pool:
-        for job, out in completed(pool, record, jobs):
-            if isinstance(out, Exception):
-                raise out
-            found[job] = out
+    with executor_for(*place) as pool:
+        for job, answer in completed(pool, record, jobs):
+            out = found[job] = required(answer)
             lines = ",\n ".join(json.dumps(found[one]) for one in jobs if one in found)
             write_text(given.out, f"[\n {lines}\n]\n")
             print(f"{job.solver} {job.index}: z {out['z']:.2f}", flush=True)

@@ -9,6 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from typing import Any
 
 from steinlab.diffusion.laws import LAWS
 from steinlab.errors import InputError
+from steinlab.experiments.bench import Progress
 from steinlab.experiments.tournament.design import BUDGETS, FEW, SOLVERS, Cell, cells
 from steinlab.experiments.tournament.entrants import ENTRANTS, FINALISTS
 from steinlab.experiments.tournament.play import play
@@ -29,7 +31,7 @@ from steinlab.experiments.tournament.problems import (
 )
 from steinlab.experiments.tournament.record import OLD_NAMES, renamed, versions
 from steinlab.storage import Store, sources_key
-from steinlab.workers import completed, executor_for
+from steinlab.workers import completed
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,18 @@ def play_group(group: Group, *, sitting: Sitting) -> list[dict[str, Any]]:
             break
         slow = SLOW.get(cell.problem)
         states = min(sitting.states, slow.states if slow else 10**9)
-        found = rounded(play(cell, states=states, entrants=sitting.entrants))
-        if sitting.folder:
-            held = {"versions": versions(), "played": found}
-            Store(sitting.folder).put(f"{cell.digest:016x}", sitting.key, held)
-        out.append(found)
+        out.append(rounded(play(cell, states=states, entrants=sitting.entrants)))
+        _keep(cell, out[-1], sitting)
     return out
+
+
+def _keep(cell: Cell, played: dict[str, Any], sitting: Sitting) -> None:
+    """Store a cell in the folder, where there is one and it is not there."""
+    if sitting.folder is None:
+        return
+    store, name = Store(sitting.folder), f"{cell.digest:016x}"
+    if store.get(name, sitting.key) is None:
+        store.put(name, sitting.key, {"versions": versions(), "played": played})
 
 
 def rounded(found: Any) -> Any:
@@ -218,30 +226,36 @@ def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def tournament(
     profile: Profile,
     folder: Path | None,
-    workers: int,
+    executor: Executor,
     *,
     minutes: float = math.inf,
     done: Collection[Cell] = (),
+    tell: Progress = lambda _done, _what: None,
 ) -> Iterator[dict[str, Any]]:
     """Yield played cells as their groups are finished; after ``minutes`` no cell is begun.
 
     Cells that are ``done`` are left out. A group that fails does not keep the others from being
-    played; its error is raised at the end.
+    played; its error is raised at the end. A process keeps each cell in the folder as it is played,
+    and this one those of a group, where the folder is on another disk there.
     """
     left = (tuple(cell for cell in group if cell not in done) for group in groups(profile))
     jobs = [group for group in left if group]
+    total = len(done) + sum(map(len, jobs))
+    here = None if folder is None else folder.absolute()
     until = time.time() + 60 * minutes
-    sitting = Sitting(profile.states, folder, key_of(profile), until, profile.entrants)
+    sitting = Sitting(profile.states, here, key_of(profile), until, profile.entrants)
     call = functools.partial(play_group, sitting=sitting)
     failed: Exception | None = None
-    with executor_for(workers) as executor:
-        for i, (group, found) in enumerate(completed(executor, call, jobs), 1):
-            if isinstance(found, Exception):
-                failed = failed or found
-                print(f"{i}/{len(jobs)} {group[0].key} failed: {found!r}", file=sys.stderr)
-                continue
-            share = f"{len(found)} of {len(group)} cells"
-            print(f"{i}/{len(jobs)} {group[0].problem} {group[0].process} {share}", file=sys.stderr)
-            yield from found
+    over = len(done)
+    for group, found in completed(executor, call, jobs):
+        over += len(group)
+        tell(over / total, f"{over} of {total} cells, the last of {group[0].problem}")
+        if isinstance(found, Exception):
+            failed = failed or found
+            print(f"steinlab: {group[0].key} failed: {found!r}", file=sys.stderr)
+            continue
+        for cell, one in zip(group, found, strict=False):  # those until the time was up
+            _keep(cell, one, sitting)
+        yield from found
     if failed:
         raise failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from steinlab.corrections import correction_factory
 from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError, quote
+from steinlab.experiments.bench import Progress
 from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.entrants import ENTRANTS
 from steinlab.experiments.tournament.page import around, sheet, tables, write
@@ -42,7 +44,6 @@ class Wish:
     profile: str = "quick"
     out: Path | None = None
     page: Path | None = None
-    workers: int = 1
     minutes: float = math.inf
     record: Path | None = None
     note: str = ""
@@ -53,7 +54,7 @@ class Wish:
     tex: str | None = None
 
 
-def sitting(given: Wish) -> str:
+def sitting(given: Wish, executor: Executor, progress: Progress) -> str:
     """Play what is missing, or read it, write record and page, and return the tables."""
     for option in ("record", "page"):
         check_target(getattr(given, option), f"--{option}")
@@ -68,7 +69,7 @@ def sitting(given: Wish) -> str:
         about = _about(given, profile) | found
     else:
         about = _about(given, profile)
-        played = _play(profile, about, given)
+        played = _play(profile, about, given, executor, progress)
     if given.source is not None:
         played = [*{Cell(**one["cell"]): one for one in (*_held(given, about), *played)}.values()]
     if given.note:
@@ -136,7 +137,9 @@ def _held(given: Wish, about: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _play(profile: Profile, about: dict[str, Any], given: Wish) -> list[Any]:
+def _play(
+    profile: Profile, about: dict[str, Any], given: Wish, executor: Executor, progress: Progress
+) -> list[Any]:
     """Play what neither the record nor the folder holds yet; the record grows meanwhile."""
     design = {cell for group in groups(profile) for cell in group}
     played: dict[Cell, Any] = {}
@@ -150,7 +153,8 @@ def _play(profile: Profile, about: dict[str, Any], given: Wish) -> list[Any]:
         make_folder(str(given.out))
         take(kept(given.out, about["key"]))
     last = time.monotonic()
-    rest = tournament(profile, given.out, given.workers, minutes=given.minutes, done=set(played))
+    done = set(played)
+    rest = tournament(profile, given.out, executor, minutes=given.minutes, done=done, tell=progress)
     try:
         for one in rest:
             take([one])

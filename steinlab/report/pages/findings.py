@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from steinlab.report.pages import table
+from steinlab.report.pages.scaling import section
 from steinlab.report.words import (
     WHOSE,
     attacked,
@@ -114,8 +115,11 @@ def pages(docs: Path, ledger: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the pages by file name; none without a ledger, no times without seconds in it."""
     if not ledger:
         return {}
-    timed = {"speed.md": speed(ledger)} if all("seconds" in r for r in ledger["claims"]) else {}
-    return {"findings.md": render(docs, ledger), **timed}
+    found = {"findings.md": render(docs, ledger)}
+    if all("seconds" in row for row in ledger["claims"]):
+        many = section(docs, [row["seconds"] for row in ledger["claims"]])
+        found["speed.md"] = f"{speed(ledger)}\n{many}\n"
+    return found
 
 
 def speed(ledger: Mapping[str, Any]) -> str:

@@ -3,12 +3,15 @@ r"""Differential evolution on islands, one per space; its whole state is a few a
 A round takes one island and moves its population: ``a + F (b - c)`` towards random rows or the
 island's best, crossed over with the parent, which it replaces if it is no worse. The population is
 one stack, measured at once. Half of the rounds go to random islands, half to the leading ones of
-a random check.
+a random check. Other processes may measure every island's first population, and the rows of later
+ones that cannot be stacked: what is found is the same.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +21,9 @@ from steinlab.errors import InputError, quote
 from steinlab.estimates import finite_or_none
 from steinlab.verification.claim import Check, Claim
 from steinlab.verification.comparison import Comparison
-from steinlab.verification.falsify.spaces import Rows, Space
+from steinlab.verification.falsify.spaces import Rows, RowSpace, Space
+from steinlab.verification.registry import load_claim
+from steinlab.workers import completed, required
 
 STATE_VERSION = 1
 """Version of the stored state's format."""
@@ -80,7 +85,7 @@ def _measured(check: Check, formula: Any, cases: Any, rows: int) -> Scores:
     return Scores(violated[range(rows), worst], score[range(rows), worst])
 
 
-@dataclass
+@dataclass(eq=False)
 class Island:
     """A population in the unit cube of one space."""
 
@@ -102,6 +107,31 @@ class Island:
         violated, score = bool(self.scores.violated[i]), float(self.scores.score[i])
         values = self.values(self.points[i : i + 1])[0]
         return Found(self.space, values, int(self.seeds[i]), violated, score)
+
+
+class _Part(NamedTuple):
+    """Rows of a population, from ``start`` on, that another process measures."""
+
+    address: str
+    space: int
+    start: int
+    values: np.ndarray
+    seeds: np.ndarray
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(address: str) -> tuple[Claim, list[Space]]:
+    from steinlab.verification.falsify.attack import spaces_of
+
+    claim = load_claim(address)
+    return claim, spaces_of(claim)
+
+
+def _evaluate(part: _Part) -> Scores:
+    claim, spaces = _loaded(part.address)
+    space = spaces[part.space]
+    check = next(check for check in claim.checks if check.name == space.check)
+    return evaluate(check, claim.formula, space, part.values, part.seeds)
 
 
 @dataclass(frozen=True)
@@ -129,10 +159,20 @@ class Search:
     spaces : sequence of Space
         At least one.
     seed : int
+    elsewhere : pair, optional
+        What measures in other processes, and the claim's address, by which each loads it and its
+        ``spaces_of``.
     """
 
-    def __init__(self, claim: Claim, spaces: Sequence[Space], seed: int) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        spaces: Sequence[Space],
+        seed: int,
+        elsewhere: tuple[Executor, str] | None = None,
+    ) -> None:
         self.claim, self.seed, self.spent = claim, seed, 0
+        self._elsewhere = elsewhere
         self._checks = {check.name: check for check in claim.checks}
         self._rng = np.random.default_rng([seed, 0xFA15])
         self.islands = [
@@ -147,12 +187,45 @@ class Search:
 
     def run(self, budget: int) -> Iterator[Found | None]:
         """Spend cases up to ``budget`` in all; yield the best after every round."""
+        if self._elsewhere is not None:
+            yield from self._begin(budget)
         while self.spent < budget:
             island = self._pick()
             rows = min(POPULATION, budget - self.spent)
             self._move(island, rows)
             self.spent += rows
             yield self.best()
+
+    def _begin(self, budget: int) -> Iterator[Found | None]:
+        """Measure first populations all at once, as far as the budget goes."""
+        new = [int(index) for index in self._order if self.islands[index].scores is None]
+        left = max(0, budget - self.spent)
+        rows = [min(POPULATION, left - POPULATION * k) for k in range(-(-left // POPULATION))]
+        populations = {i: self.islands[i].points[:n] for i, n in zip(new, rows, strict=False)}
+        for index, scores in self._measured_elsewhere(populations):
+            self._first(self.islands[index], scores)
+            self.spent += len(scores.score)
+            yield self.best()
+
+    def _measured_elsewhere(
+        self, populations: Mapping[int, np.ndarray]
+    ) -> Iterator[tuple[int, Scores]]:
+        """Yield islands' scores, as they are finished."""
+        assert self._elsewhere is not None
+        executor, address = self._elsewhere
+        parts, found = [], {index: dict[int, Scores]() for index in populations}
+        for index, points in populations.items():
+            island, values = self.islands[index], self.islands[index].values(points)
+            size = 1 if isinstance(island.space, RowSpace) else len(points)
+            for k in range(0, len(points), size):
+                own = slice(k, k + size)
+                parts.append(_Part(address, index, k, values[own], island.seeds[own]))
+        for part, scores in completed(executor, _evaluate, parts):
+            own_scores = found[part.space]
+            own_scores[part.start] = required(scores)
+            if sum(len(one.score) for one in own_scores.values()) == len(populations[part.space]):
+                ordered = [own_scores[start] for start in sorted(own_scores)]
+                yield part.space, Scores(*map(np.concatenate, zip(*ordered, strict=True)))
 
     def best(self, check: str | None = None) -> Found | None:
         """Return the leading case over all islands, or over those of one check."""
@@ -178,16 +251,14 @@ class Search:
         check = self._checks[island.space.check]
 
         def measured(points: np.ndarray) -> Scores:
+            if self._elsewhere is not None and isinstance(island.space, RowSpace):
+                index = self.islands.index(island)
+                return next(scores for _, scores in self._measured_elsewhere({index: points}))
             values, seeds = island.values(points), island.seeds[: len(points)]
             return evaluate(check, self.claim.formula, island.space, values, seeds)
 
         if island.scores is None:
-            found = measured(island.points[:rows])
-            pad = POPULATION - rows
-            island.scores = Scores(
-                np.pad(found.violated, (0, pad)),
-                np.pad(found.score, (0, pad), constant_values=-np.inf),
-            )
+            self._first(island, measured(island.points[:rows]))
             return
         trial = self._trial(island)[:rows]
         found, old = measured(trial), Scores(*(a[:rows] for a in island.scores))
@@ -195,6 +266,14 @@ class Search:
         island.points[:rows][better] = trial[better]
         for now, new in zip(island.scores, found, strict=True):
             now[:rows][better] = new[better]
+
+    def _first(self, island: Island, found: Scores) -> None:
+        """Give an island the scores of the first rows of its population."""
+        pad = POPULATION - len(found.score)
+        island.scores = Scores(
+            np.pad(found.violated, (0, pad)),
+            np.pad(found.score, (0, pad), constant_values=-np.inf),
+        )
 
     def _trial(self, island: Island) -> np.ndarray:
         rng, points = self._rng, island.points

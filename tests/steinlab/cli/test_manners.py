@@ -155,7 +155,23 @@ def test_piped_progress_is_a_line_every_ten_seconds(
                 tell(i / 100, f"[step] {i}")
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 10
-    assert err[0] == "steinlab: 9% done, [step] 9"
+    assert err[0] == "steinlab: 9% done, [step] 9; about 2 min left"
+    assert err[-1] == "steinlab: 99% done, [step] 99; about 10 s left"
+
+
+def test_what_was_kept_before_says_nothing_of_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    with progress_bar() as tell:
+        for done, wait in ((0.5, 0.2), (0.9, 0.2), (0.9, 10.0), (0.95, 10.0)):
+            now[0] += wait
+            tell(done, "a row")
+    assert capsys.readouterr().err.splitlines() == [
+        "steinlab: 90% done, a row",
+        "steinlab: 95% done, a row; about 30 s left",
+    ]
 
 
 @pytest.fixture
@@ -393,10 +409,38 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     process.wait(60)
 
 
-def test_a_scheduler_without_a_port_is_refused_before_it_is_asked() -> None:
-    pytest.importorskip("distributed")
-    done = run("verify", "--claims", "vp-singularity", "--scheduler", "nohost", "--no-progress")
-    assert done.returncode == 2
-    assert done.stderr == (
-        "steinlab: --scheduler must be an address such as tcp://host:8786, got nohost\n"
-    )
+ELSEWHERE = {
+    "verify": ["--claims", "vp-singularity", "--no-progress"],
+    "compare": ["spec.json", "--no-progress"],
+    "tournament": [],
+    "certify": ["contraction-edm-euler", "--budget", "9", "--box", "step=1:2"],
+    "falsify": ["vp-singularity", "--budget", "1"],
+    "check": ["steinlab.solvers:EULER"],
+    "figures": ["decay"],
+}
+"""A short line per command that other processes may run."""
+
+
+def test_workers_and_scheduler_are_options_of_the_same_commands() -> None:
+    root: Any = typer.main.get_command(app)
+    options = {name: {p.name for p in one.params} for name, one in root.commands.items()}
+    for option in ("workers", "scheduler"):
+        assert {name for name, own in options.items() if option in own} == ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_where_it_runs_is_refused_in_one_line(
+    name: str, spec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [name, *(spec if word == "spec.json" else word for word in ELSEWHERE[name])]
+    number, address = "--workers must be a whole number from 1 to 256, got 0", "tcp://host:8786"
+    both = "--workers must be left out with --scheduler, got both"
+    unknown = f"--scheduler must be an address such as {address}, got"
+    for given, expected in (
+        (["--workers", "0"], number),
+        (["--workers", "2", "--scheduler", address], both),
+        (["--scheduler", address, "--workers", "auto"], both),
+        (["--scheduler", "nohost"], f"{unknown} nohost"),
+    ):
+        assert main([*line, *given]) == 2
+        assert capsys.readouterr().err == f"steinlab: {expected}\n"

@@ -9,7 +9,8 @@ import steinlab.experiments.compare
 from steinlab.cli import main
 from steinlab.diffusion.models import load_model
 from steinlab.errors import InputError
-from steinlab.experiments.compare import Source, compare, rows_in_processes, to_json
+from steinlab.experiments.compare import Source, compare, rows_elsewhere, to_json
+from steinlab.workers import executor_for
 
 NETWORK = {
     "model": "ring-mlp",
@@ -27,8 +28,11 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("STEINLAB_CACHE", str(tmp_path / "cache"))
 
 
-def quiet(_done, _what):
-    pass
+def rows_of(source):
+    """Rows by their places, as those of several processes are gathered."""
+    with executor_for(1) as here:
+        works = {source: source.comparison()}
+        yield from (found[1:] for found in rows_elsewhere(works, here, lambda _done, _what: None))
 
 
 def test_processes_give_the_rows_that_one_process_gives(spec_file, tmp_path):
@@ -44,10 +48,9 @@ def test_processes_give_the_rows_that_one_process_gives(spec_file, tmp_path):
 
 def test_rows_come_with_their_places_and_the_seed_given(spec_file):
     source = Source(spec_file(EXACT), seed=5)
-    found = dict(rows_in_processes(source, source.spec(), 1, quiet))
+    found = dict(rows_of(source))
     assert [to_json(found[i]) for i in range(4)] == [to_json(r) for r in compare(source.spec())]
-    source = Source(spec_file(EXACT))
-    other = dict(rows_in_processes(source, source.spec(), 1, quiet))
+    other = dict(rows_of(Source(spec_file(EXACT))))
     assert other[0].measured != found[0].measured
 
 
@@ -60,9 +63,9 @@ def test_a_row_that_fails_does_not_take_the_others_with_it(spec_file, monkeypatc
         return real(task, bench, spec)
 
     monkeypatch.setattr(steinlab.experiments.compare, "_run", broken)
-    found, source = [], Source(spec_file(EXACT))
+    found = []
     with pytest.raises(ZeroDivisionError, match="euler, 3 evaluations, none"):
-        found.extend(row for _, row in rows_in_processes(source, source.spec(), 1, quiet))
+        found.extend(row for _, row in rows_of(Source(spec_file(EXACT))))
     assert [row.solver.name for row in found] == ["heun", "heun"]
 
 

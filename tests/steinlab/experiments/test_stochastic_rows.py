@@ -136,7 +136,7 @@ def test_the_tournament_takes_them_without_corrections_only() -> None:
     from steinlab.experiments.tournament.run import PROFILES
     from steinlab.experiments.tournament.session import Wish, _chosen
 
-    wish = {"profile": "quick", "out": None, "page": None, "workers": 1, "minutes": 1.0}
+    wish = {"profile": "quick", "out": None, "page": None, "minutes": 1.0}
     wish |= {"record": None, "note": "", "source": None, "solvers": "seeds-1"}
     assert _chosen(PROFILES["quick"], Wish(**wish, corrections="none")).entrants == ("none",)
     with pytest.raises(InputError, match="--corrections must be none for seeds-1, whose step"):

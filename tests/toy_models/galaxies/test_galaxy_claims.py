@@ -1,9 +1,12 @@
 """Where the claims on networks look at the galaxies, and what they say where they cannot."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from analytic import NoiseLevel
+from steinlab.cli import main
 from steinlab.diffusion.models import load_model
 from steinlab.verification.claim import Effort
 from toy_models.claims import error_budget, jacobian_symmetry, tweedie_versus_stein
@@ -80,3 +83,11 @@ def test_probed_norms_of_a_jacobian_are_those_of_the_whole_one():
         ratio = (np.asarray(estimated) / exact) ** 2
         assert ratio.mean() == pytest.approx(1.0, abs=4 * ratio.std() / np.sqrt(len(ratio)))
         assert ratio.std() < 0.6
+
+
+def test_where_the_budget_runs_is_refused_before_anything_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["galaxy-budget", "--out", str(tmp_path / "x.json"), "--workers", "0"]) == 2
+    line = "steinlab: --workers must be a whole number from 1 to 256, got 0\n"
+    assert capsys.readouterr().err == line

@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import signal
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from steinlab.solvers import evaluations_on
 from steinlab.solvers.loop import solve
 from steinlab.solvers.reference_flow import long_run
 from steinlab.storage import Store
+from steinlab.workers import SerialExecutor
 
 CELL = Cell("ring-2", "edm", "karras", "dpmpp-2m", 5, 0)
 DOCS = Path(__file__).parents[4] / "docs"
@@ -318,6 +320,24 @@ def test_what_was_played_is_kept_when_the_run_is_told_to_end(
     assert len(whole) == head["cells"] == 2 + len(list(folder.glob("*.npz")))
     assert [one for one in whole if one["cell"] in [c["cell"] for c in first]] == first
     assert command.told(whole, head).endswith(f"sources {head['key'][:12]}. On two cores.")
+
+
+def test_cells_played_on_another_disk_are_kept_here(tmp_path: Path) -> None:
+    class Far(SerialExecutor):
+        def submit(self, *call: Any, **options: Any) -> Future[Any]:
+            there = super().submit(*call, **options)
+            shutil.rmtree(tmp_path / "cells")
+            return there
+
+    first = run.groups(TINY)[0]
+    done = {cell for group in run.groups(TINY)[1:] for cell in group}
+    told: list[float] = []
+    found = run.tournament(
+        TINY, tmp_path / "cells", Far(), done=done, tell=lambda share, _: told.append(share)
+    )
+    assert [one["cell"] for one in found] == [vars(cell) for cell in first]
+    assert len(run.kept(tmp_path / "cells", run.key_of(TINY))) == len(first)
+    assert told == [1.0]
 
 
 def test_another_runs_record_is_never_overwritten(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
-from steinlab.report.pages import findings
+import pytest
+
+from steinlab.report.pages import findings, scaling
 from steinlab.verification.registry import claim_ids, load_claim
+from steinlab.workers import executor_for
 
 ROOT = Path(__file__).resolve().parents[4]
 DOCS = ROOT / "docs"
@@ -109,3 +113,25 @@ def test_the_times_are_those_of_the_run_the_longest_first() -> None:
     page = findings.speed({**about, "claims": rows})
     assert "on 2 cores took 3 s for 2 claims and 18 cases; their checks," in page
     assert page.endswith("| `slow` | 4.0 | 9 |\n| `quick` | 1.2 | 9 |\n")
+
+
+def test_a_simulated_run_ends_when_it_must() -> None:
+    tasks = [1.0, 1.0, 1.0, 1.0, 4.0]
+    assert scaling.makespan(tasks, 1) == scaling.bound(tasks, 1) == 8
+    assert (scaling.makespan(tasks, 2), scaling.bound(tasks, 2)) == (6, 4)
+    assert scaling.makespan(tasks[::-1], 2) == 4
+    assert scaling.makespan(tasks, 99) == scaling.bound(tasks, 99) == 4
+    assert scaling.makespan([3.0, 3.0, 2.0, 2.0, 2.0], 2) == 7  # the best is 6 (Graham 1969)
+    assert scaling.makespan([0.0, 0.0, 0.5], 3, 1.0) == 3.5  # handed out one after the other
+    assert scaling.bound([0.0, 0.0, 0.5], 3, 1.0) == 3
+
+
+def test_the_page_on_time_ends_with_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "TASKS", 40)
+    monkeypatch.setattr(scaling, "WORKERS", (2,))
+    text = scaling.section(DOCS, [1.0])
+    assert "| 2 | 20 | 20 (1.00) | 20 (1.00) | 20 (1.00) | 20 (1.00) |" in text
+    record = json.loads((DOCS / scaling.RECORD).read_text())["seconds_per_call"]
+    assert f"40 calls take Dask {40 * record['dask']:.0f} s" in text.replace("\n", " ")
+    with executor_for(1) as here:
+        assert 0 < scaling.seconds_per_call(here, 10) < 1
