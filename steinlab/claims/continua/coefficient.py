@@ -39,6 +39,7 @@ a form linear in ``y`` about its middle. Beyond the last cell, at ``y``, ``g <= 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,17 @@ from analytic.certified.affine import (
     tanh,
 )
 from steinlab.claims.continua import second
-from steinlab.diffusion.processes import EDM, PROCESSES
+from steinlab.claims.continua.steps import step_of
+from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, HEUN
-from steinlab.verification.continuum.statement import Control, Enclosed, Parameter, Statement
+from steinlab.solvers.base import Solver
+from steinlab.verification.continuum.statement import (
+    Control,
+    Enclosed,
+    Evaluator,
+    Parameter,
+    Statement,
+)
 
 SEPARATION = Parameter.of("separation", "distance of the modes", ("0", "8"), ("0", "100"))
 OVER_NOISE = Parameter.of(
@@ -142,7 +151,7 @@ def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[
 Parts = Callable[..., tuple[list[Form], list[Form]]]
 
 
-def over_power(parts: Parts) -> Callable[[np.ndarray, np.ndarray], Enclosed]:
+def over_power(parts: Parts) -> Evaluator:
     """Return the evaluator of a margin over a power > 0; each has several forms."""
 
     def evaluate(low: np.ndarray, high: np.ndarray) -> Enclosed:
@@ -217,16 +226,11 @@ def heun_parts(separation: Any, k: Any, threshold: Any) -> tuple[list[Form], lis
     return [own - 0.5 * k * first - threshold * power], [power]
 
 
-def measure_vp(point: Mapping[str, float]) -> float:
-    """Return ``gamma* - threshold`` by the laboratory's own step and quadrature."""
-    return measured(PROCESSES["vp-linear"], EULER, point)
-
-
 def measured(process: Any, solver: Any, point: Mapping[str, float]) -> float:
     """Return ``gamma* - threshold`` of a solver's step, by quadrature over its states."""
     half = 0.5 * point["separation"]
     law = GaussianMixture(np.array([0.5, 0.5]), np.array([half, -half]), 1e-26)
-    s, t = (process.level_at(point["noise"] * k) for k in (1.0, point["ratio"]))
+    s, t = (process.level_at(point.get("noise", 1.0) * k) for k in (1.0, point["ratio"]))
     sigma, alpha = float(s.sigma), float(s.alpha)
     z = np.linspace(-12.0, 12.0, 40_001)
     mass = np.exp(-0.5 * z * z)
@@ -235,10 +239,6 @@ def measured(process: Any, solver: Any, point: Mapping[str, float]) -> float:
     found = solver.step(law, x, s, t, ())
     u, off = np.asarray(found.residual)[:, 0], x[:, 0] - np.asarray(found.denoised)[:, 0]
     return float((mass * u * off).sum() / (mass * u * u).sum()) - point["threshold"]
-
-
-SAYS = "gamma* is above the threshold"
-FAILS = "gamma* is below the threshold"
 
 
 def collapsed(parts: Parts) -> Control:
@@ -251,34 +251,45 @@ def collapsed(parts: Parts) -> Control:
     return Control("gamma* is at least 1/(1 - k), as of Euler in EDM", over_power(at_it))
 
 
-def measure_heun(point: Mapping[str, float]) -> float:
-    """Return ``gamma* - threshold`` by the laboratory's own step and quadrature."""
-    return measured(EDM, HEUN, {"noise": 1.0, **point})
+def coefficient(
+    process: str,
+    solver: Solver,
+    latex: str,
+    parts: Parts,
+    second: Callable[..., Any],
+    *parameters: Parameter,
+) -> Statement:
+    """Return the statement of a solver's step in a process."""
+    which, step = step_of(process, solver)
+    return Statement(
+        id=f"coefficient-{which}",
+        title=f"Where gamma* of {step} is above a threshold: two equal point masses",
+        says="gamma* is above the threshold",
+        fails="gamma* is below the threshold",
+        latex=latex,
+        parameters=(*parameters, RATIO, THRESHOLD),
+        evaluate=over_power(parts),
+        second=second,
+        measure=partial(measured, PROCESSES[process], solver),
+        controls=(collapsed(parts),),
+        claim="geometry-blindness",
+    )
 
 
-EDM_HEUN = Statement(
-    id="coefficient-edm-heun",
-    title="Where gamma* of an EDM Heun step is above a threshold: two equal point masses",
-    says=SAYS,
-    fails=FAILS,
-    latex=r"\gamma^* - \tau",
-    parameters=(OVER_NOISE, RATIO, THRESHOLD),
-    evaluate=over_power(heun_parts),
-    second=second.coefficient_edm_heun,
-    measure=measure_heun,
-    controls=(collapsed(heun_parts),),
-    claim="geometry-blindness",
+EDM_HEUN = coefficient(
+    "edm",
+    HEUN,
+    r"\gamma^* - \tau",
+    heun_parts,
+    second.coefficient_edm_heun,
+    OVER_NOISE,
 )
-VP_EULER = Statement(
-    id="coefficient-vp-euler",
-    title="Where gamma* of a VP Euler step is above a threshold: two equal point masses",
-    says=SAYS,
-    fails=FAILS,
-    latex=r"\gamma^* - \tau,\quad \gamma^* = N / ((1-k) P)",
-    parameters=(SEPARATION, NOISE, RATIO, THRESHOLD),
-    evaluate=over_power(vp_parts),
-    second=second.coefficient_vp_euler,
-    measure=measure_vp,
-    controls=(collapsed(vp_parts),),
-    claim="geometry-blindness",
+VP_EULER = coefficient(
+    "vp-linear",
+    EULER,
+    r"\gamma^* - \tau,\quad \gamma^* = N / ((1-k) P)",
+    vp_parts,
+    second.coefficient_vp_euler,
+    SEPARATION,
+    NOISE,
 )

@@ -66,12 +66,16 @@ class Enclosed(NamedTuple):
     """How much ``f`` may vary along each side: the next cut goes where this is largest."""
 
 
+Evaluator = Callable[["np.ndarray", "np.ndarray"], Enclosed]
+"""``(low, high) -> Enclosed``, arrays ``(B, P)`` of doubles around the boxes' ends."""
+
+
 @dataclass(frozen=True)
 class Control:
     """A falsified statement over the same box, which a box of it must refute."""
 
     name: str
-    evaluate: Callable[[np.ndarray, np.ndarray], Enclosed]
+    evaluate: Evaluator
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Statement:
     parameters : tuple of Parameter
         At most four.
     evaluate : callable
-        ``(low, high) -> Enclosed``, arrays ``(B, P)`` of doubles around the boxes' ends.
+        The first evaluator, which the search uses.
     second : callable
         Balls of python-flint, one per parameter, to a ball around ``f``: another formula, which
         the checker of certificates uses.
@@ -107,7 +111,7 @@ class Statement:
     fails: str
     latex: str
     parameters: tuple[Parameter, ...]
-    evaluate: Callable[[np.ndarray, np.ndarray], Enclosed]
+    evaluate: Evaluator
     second: Callable[..., Any]
     measure: Callable[[Mapping[str, float]], float]
     controls: tuple[Control, ...]
