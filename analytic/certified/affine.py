@@ -3,7 +3,7 @@ r"""Affine forms on NumPy arrays: functions enclosed over many boxes at once, to
 A :class:`Form` stands for numbers ``centre + sum_i parts_i e_i + rest e``, every ``e`` in [-1, 1].
 The ``e_i`` are the sides of a box and are shared by all forms on it, so what cancels does; ``rest``
 takes what is not linear, products of radii and curvatures, and every rounding. Arrays have one
-entry per box. NumPy's ``exp``, ``log`` and ``tanh`` are taken to err by at most :data:`ULPS` units
+entry per box. NumPy's ``exp``, ``log`` and ``tanh``, and SciPy's ``ndtr``, are taken to err by at most :data:`ULPS` units
 in the last place, which NumPy's own tests hold them to; the certificates' checker does without
 them. What means nothing becomes NaN or infinite, and decides nothing.
 
@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
 ULPS = 4
 """Units in the last place by which a transcendental function of NumPy may be wrong."""
@@ -180,11 +181,37 @@ def log(x: Form) -> Form:
     return smooth(x, np.log, lambda v: 1 / v, lambda low, _: np.where(low > 0, low**-2.0, np.inf))
 
 
-def tanh(x: Form) -> Form:
-    """Hyperbolic tangent; its second derivative is at most ``0.77`` and ``2 sech^2``."""
+def normal_cdf(x: Form) -> Form:
+    """Probability that a normal variable is below ``x``."""
+
+    def density(v: Any) -> Any:
+        return np.exp(-0.5 * v * v) / np.sqrt(2 * np.pi)
 
     def curve(low: Any, high: Any) -> Any:
-        near = np.maximum(np.maximum(low, -high), 0)
-        return np.minimum(0.77, 8.01 * np.exp(-2 * near))
+        near = np.maximum(np.maximum(low, -high), 1)
+        return 1.001 * near * density(near)
 
-    return smooth(x, np.tanh, lambda v: 1 / np.cosh(np.clip(v, -350, 350)) ** 2, curve)
+    return smooth(x, ndtr, density, curve)
+
+
+def _tanh_curve(low: Any, high: Any) -> Any:
+    near = np.maximum(np.maximum(low, -high), 0)
+    return np.minimum(0.77, 8.01 * np.exp(-2 * near))
+
+
+def _tanh_slope(v: Any) -> Any:
+    return 1 / np.cosh(np.clip(v, -350, 350)) ** 2
+
+
+def tanh(x: Form) -> Form:
+    """Hyperbolic tangent; its second derivative is at most ``0.77`` and ``2 sech^2``."""
+    return smooth(x, np.tanh, _tanh_slope, _tanh_curve)
+
+
+def tanh_rest(x: Form) -> Form:
+    """``1 - tanh x``, to its own relative accuracy."""
+
+    def value(v: Any) -> Any:
+        return 2 / (1 + np.exp(np.minimum(2 * v, 700.0)))
+
+    return smooth(x, value, lambda v: -_tanh_slope(v), _tanh_curve)

@@ -58,6 +58,7 @@ from analytic.certified.affine import (
     tanh,
 )
 from steinlab.claims.continua import second
+from steinlab.claims.continua.integrals import on_cells
 from steinlab.claims.continua.steps import step_of
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, HEUN
@@ -189,7 +190,7 @@ def fold_integrals(mu: Form, k: Form) -> tuple[Form, Form]:
     last = np.minimum(high + 10, 25 / np.maximum(low, 1e-9))
     y = last[:, None] * (np.arange(CELLS + 1) / CELLS) ** 3
     middle, half = 0.5 * (y[:, :-1] + y[:, 1:]), 0.5 * (y[:, 1:] - y[:, :-1])
-    m, ratio = (_on_cells(form) for form in (mu, k))
+    m, ratio = (on_cells(form) for form in (mu, k))
     x = Form(middle, [*[0.0] * len(mu.parts), half * (1 + SLIP)])
     theta = m * x
     t = tanh(theta)
@@ -200,12 +201,6 @@ def fold_integrals(mu: Form, k: Form) -> tuple[Form, Form]:
     tail = 4 * (1 + high) ** 2 * beyond + 1e-300
     first, second_ = (_summed(weight * g * other, 2 * half, tail) for other in (e, g))
     return first, second_
-
-
-def _on_cells(form: Form) -> Form:
-    """Return a form of boxes ``(B,)`` on their cells ``(B, C)``, with room for a part in ``y``."""
-    parts = [np.asarray(part)[..., None] for part in form.parts]
-    return Form(form.centre[:, None], [*parts, 0.0], np.asarray(form.rest)[..., None])
 
 
 def _summed(form: Form, width: np.ndarray, tail: np.ndarray) -> Form:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from steinlab.claims.continua.second import Ball, _arb, _square
+from steinlab.claims.continua.second_parts import Ball, number, squared
 
 
 def gain(solver: str, grid: str, steps: Ball, std: Ball) -> Ball:
@@ -13,13 +13,13 @@ def gain(solver: str, grid: str, steps: Ball, std: Ball) -> Ball:
     from flint import arb_series
 
     if steps.rad() != 0:
-        return _arb(math.nan)
+        return number(math.nan)
     count, off = int(float(steps.mid())), std - std.mid()
     middle, around = (
         _ratio(solver, grid, count, arb_series([value, 1], prec=3)) for value in (std.mid(), std)
     )
-    value = middle[0] + middle[1] * off + around[2] * _square(off) - 1
-    return _arb("0.01") - value.abs_lower().union(value.abs_upper())
+    value = middle[0] + middle[1] * off + around[2] * squared(off) - 1
+    return number("0.01") - value.abs_lower().union(value.abs_upper())
 
 
 def _ratio(solver: str, grid: str, steps: int, std: Any) -> list[Ball]:
@@ -34,7 +34,7 @@ def _ratio(solver: str, grid: str, steps: int, std: Any) -> list[Ball]:
     )
     first = float(run[0].sigma)
     series = found.value * (c2 + first * first).sqrt() / std
-    return [*series.coeffs(), *[_arb(0)] * 3][:3]
+    return [*series.coeffs(), *[number(0)] * 3][:3]
 
 
 class _Exact:
