@@ -3,9 +3,9 @@ r"""Affine forms on NumPy arrays: functions enclosed over many boxes at once, to
 A :class:`Form` stands for numbers ``centre + sum_i parts_i e_i + rest e``, every ``e`` in [-1, 1].
 The ``e_i`` are the sides of a box and are shared by all forms on it, so what cancels does; ``rest``
 takes what is not linear, products of radii and curvatures, and every rounding. Arrays have one
-entry per box. NumPy's ``exp``, ``log`` and ``tanh``, and SciPy's ``ndtr``, are taken to err by at most :data:`ULPS` units
-in the last place, which NumPy's own tests hold them to; the certificates' checker does without
-them. What means nothing becomes NaN or infinite, and decides nothing.
+entry per box. NumPy's ``exp``, ``log`` and ``tanh`` and SciPy's ``ndtr`` are taken to err by at
+most :data:`ULPS` units in the last place, which their own tests hold them to; the certificates'
+checker does without them. What means nothing becomes NaN or infinite, and decides nothing.
 
 References
 ----------

@@ -152,8 +152,12 @@ def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[
 Parts = Callable[..., tuple[list[Form], list[Form]]]
 
 
-def over_power(parts: Parts) -> Evaluator:
-    """Return the evaluator of a margin over a power > 0; each has several forms."""
+def over_power(parts: Parts, coarse: Parts | None = None) -> Evaluator:
+    """Return the evaluator of a margin over a power > 0; each has several forms.
+
+    ``coarse`` parts are cheaper ones, which only say along which side to cut.
+    """
+    rough = coarse or parts
 
     def evaluate(low: np.ndarray, high: np.ndarray) -> Enclosed:
         margins, powers = parts(*sides(low, high))
@@ -167,7 +171,7 @@ def over_power(parts: Parts) -> Evaluator:
         return Enclosed(lower - SLIP * np.abs(lower), upper + SLIP * np.abs(upper), found)
 
     def radius(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return np.asarray(np.fmin.reduce([one.radius for one in parts(*sides(low, high))[0]]))
+        return np.asarray(np.fmin.reduce([one.radius for one in rough(*sides(low, high))[0]]))
 
     return evaluate
 
