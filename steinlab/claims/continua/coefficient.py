@@ -36,11 +36,13 @@ Euler step, ``e = y - mu t`` and ``g = mu (t' - t)``, the residual is ``(1 - k)(
 ``G_1 = E[g e]``, ``G_2 = E[g^2]`` over ``|Y|``. Both are sums over cells, each enclosed by
 a form linear in ``y`` about its middle. Beyond the last cell, at ``y``, ``g <= 2 mu r`` with
 ``r = exp(-2 mu y)``, so the rest is at most ``4 (1 + mu)^2 r P^(1/2)``, ``P`` the mass there.
+Where the modes are far apart no cells are needed: the density is at most
+``(2/pi)^(1/2) exp(mu y - mu^2/2)``, so ``G_2 <= 1.07 mu exp(-mu^2/2)`` and ``G_1^2 <= G_2``.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -48,14 +50,18 @@ from analytic import GaussianMixture
 from analytic.certified.affine import (
     SLIP,
     Form,
+    Jet,
     bounds,
+    chained,
     effects,
     exp,
+    jets,
     reciprocal,
     sides,
     sqrt,
     square,
     tanh,
+    taylor,
 )
 from steinlab.claims.continua import second
 from steinlab.claims.continua.integrals import on_cells
@@ -106,11 +112,18 @@ def mean_sech(mu: np.ndarray, power: int) -> tuple[np.ndarray, np.ndarray]:
     return total * scale, (ROUNDING * total + 2 * tail + 2.0001 * moduli * np.exp(-DECAY)) * scale
 
 
-def posterior(mu: Form) -> Form:
+@overload
+def posterior(mu: Form) -> Form: ...
+@overload
+def posterior(mu: Jet) -> Jet: ...
+def posterior(mu: Form | Jet) -> Form | Jet:
     """Enclose ``Q`` of ``mu >= 0``; ``|Q''| <= 2 (1 + mu^2) R + 4.8 mu exp(-mu^2/2)``.
 
     ``R <= Q``, which is at most ``1/(1 + mu^2)``, a linear estimate's, and ``exp(-mu^2/2)``.
+    ``|R'| <= mu R + 2.4 exp(-mu^2/2)``.
     """
+    if isinstance(mu, Jet):
+        return chained(mu, posterior(mu.value), -2 * mu.value * _fourth(mu.value))
     centre = np.abs(mu.centre)
     value, error = mean_sech(centre, 1)
     slope, slip = mean_sech(centre, 3)
@@ -126,6 +139,16 @@ def posterior(mu: Form) -> Form:
     rest = np.abs(steep) * mu.rest + 0.5 * curve(centre - r, centre + r) * r * r
     off = rest + error + 2 * centre * slip * r + 1e-300
     return Form(value, [steep * part for part in mu.parts], off + SLIP * (value + abs(steep) * r))
+
+
+def _fourth(mu: Form) -> Form:
+    """Enclose ``R``."""
+    centre, r = np.abs(mu.centre), mu.radius
+    value, error = mean_sech(centre, 3)
+    low, high = np.maximum(centre - r, 0), centre + r
+    decay = np.exp(-0.5 * low * low)
+    steep = high * np.minimum(1 / (1 + low * low), decay) + 2.41 * decay
+    return Form(value, [np.zeros_like(value)] * len(mu.parts), error + steep * r + SLIP * value)
 
 
 def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[Form], list[Form]]:
@@ -149,7 +172,8 @@ def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[
     return [near, far + b3 * last * (1 - q)], [power, apart]
 
 
-Parts = Callable[..., tuple[list[Form], list[Form]]]
+Parts = Callable[..., tuple[list[Any], list[Any]]]
+"""Forms or jets of sides to those of a margin and of a power > 0, several of each."""
 
 
 def over_power(parts: Parts, coarse: Parts | None = None) -> Evaluator:
@@ -163,17 +187,57 @@ def over_power(parts: Parts, coarse: Parts | None = None) -> Evaluator:
         margins, powers = parts(*sides(low, high))
         least, most = shared(margins)
         small, large = shared(powers)
-        small = np.fmax(small, 1e-300)
-        lower = np.where(least > 0, least / large, least / small)
-        upper = np.where(most > 0, most / small, most / large)
         left, found = ~((least > 0) | (most < 0)), np.zeros(low.shape)
         found[left] = effects(radius, low[left], high[left])
-        return Enclosed(lower - SLIP * np.abs(lower), upper + SLIP * np.abs(upper), found)
+        return Enclosed(*_over(least, most, small, large), found)
 
     def radius(low: np.ndarray, high: np.ndarray) -> np.ndarray:
         return np.asarray(np.fmin.reduce([one.radius for one in rough(*sides(low, high))[0]]))
 
     return evaluate
+
+
+def by_slopes(parts: Parts) -> Evaluator:
+    """Return the evaluator of a margin over a power > 0 from their middles and derivatives."""
+
+    def evaluate(low: np.ndarray, high: np.ndarray) -> Enclosed:
+        middles = sides(*[0.5 * (low + high)] * 2)
+        found, at = parts(*jets(low, high)), parts(*middles)
+        margins, powers = (
+            [taylor(one, there, low, high) for one, there in zip(*pair, strict=True)]
+            for pair in zip(found, at, strict=True)
+        )
+        plain = [one.value for one in found[0]]
+        (least, most), (small, large) = (
+            shared([*margins, *plain]),
+            shared([*powers, *(one.value for one in found[1])]),
+        )
+        return Enclosed(*_over(least, most, small, large), _smeared(found[0], low, high))
+
+    return evaluate
+
+
+def _smeared(margins: list[Jet], low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the largest slope along each side times its length, of the flattest margin."""
+    every = []
+    for one in margins:
+        steep = np.zeros(low.shape)
+        for i, slope in one.slopes.items():
+            steep[:, i] = (np.abs(slope.centre) + slope.radius) * (high[:, i] - low[:, i])
+        steep[~np.isfinite(steep).all(axis=1)] = np.inf
+        every.append(steep)
+    total = np.stack([one.sum(axis=1) for one in every])
+    return np.asarray(np.stack(every)[total.argmin(axis=0), np.arange(len(low))])
+
+
+def _over(
+    least: np.ndarray, most: np.ndarray, small: np.ndarray, large: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds of a margin over a power > 0."""
+    small = np.fmax(small, 1e-300)
+    lower = np.where(least > 0, least / large, least / small)
+    upper = np.where(most > 0, most / small, most / large)
+    return lower - SLIP * np.abs(lower), upper + SLIP * np.abs(upper)
 
 
 def shared(forms: list[Form]) -> tuple[np.ndarray, np.ndarray]:
@@ -203,8 +267,16 @@ def fold_integrals(mu: Form, k: Form) -> tuple[Form, Form]:
     weight = (exp(-0.5 * square(x - m)) + exp(-0.5 * square(x + m))) * (1 / np.sqrt(2 * np.pi))
     beyond = np.exp(-0.25 * np.maximum(last - high, 0) ** 2 - 2 * low * last)
     tail = 4 * (1 + high) ** 2 * beyond + 1e-300
-    first, second_ = (_summed(weight * g * other, 2 * half, tail) for other in (e, g))
-    return first, second_
+    far = np.where(low > 1, 1.07 * low * np.exp(-0.5 * low * low), np.inf)
+    one, two = (_summed(weight * g * other, 2 * half, tail) for other in (e, g))
+    return _within(one, np.sqrt(far)), _within(two, far)
+
+
+def _within(form: Form, most: np.ndarray) -> Form:
+    """Return a form of numbers of at most this size, by what says more."""
+    flat = ~(form.radius <= most)
+    parts = [np.where(flat, 0.0, part) for part in form.parts]
+    return Form(np.where(flat, 0.0, form.centre), parts, np.where(flat, most, form.rest))
 
 
 def _summed(form: Form, width: np.ndarray, tail: np.ndarray) -> Form:
@@ -257,6 +329,7 @@ def coefficient(
     parts: Parts,
     second: Callable[..., Any],
     *parameters: Parameter,
+    evaluate: Callable[[Parts], Evaluator] = over_power,
 ) -> Statement:
     """Return the statement of a solver's step in a process."""
     which, step = step_of(process, solver)
@@ -267,7 +340,7 @@ def coefficient(
         fails="gamma* is below the threshold",
         latex=latex,
         parameters=(*parameters, RATIO, THRESHOLD),
-        evaluate=over_power(parts),
+        evaluate=evaluate(parts),
         second=second,
         measure=partial(measured, PROCESSES[process], solver),
         controls=(collapsed(parts),),
@@ -291,4 +364,5 @@ VP_EULER = coefficient(
     second.coefficient_vp_euler,
     SEPARATION,
     NOISE,
+    evaluate=by_slopes,
 )

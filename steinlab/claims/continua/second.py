@@ -10,7 +10,7 @@ import itertools
 import math
 from typing import Any
 
-from steinlab.claims.continua.second_parts import Ball, monotone, number, shared, squared, tanh
+from steinlab.claims.continua.second_parts import Ball, monotone, number, pi, shared, squared, tanh
 
 
 def contraction_edm_euler(separation: Ball, step: Ball) -> Ball:
@@ -97,26 +97,36 @@ CELLS = 64
 
 
 def coefficient_edm_heun(separation: Ball, ratio: Ball, threshold: Ball) -> Ball:
-    """From the residual ``v = e - g/(2k)``: ``E[v e]`` and ``E[v^2]`` less ``E[e^2]``, by cells."""
+    """From the residual ``v = e - g/(2k)``: ``E[v e]`` and ``E[v^2]`` less ``E[e^2]``."""
     mu = separation / 2
+    cross, own = _folded_far(mu, ratio) if mu > 6 else _folded(mu, ratio)
+    power = 1 - squared(mu) * _posterior(mu)
+    return (power + cross) / ((1 - ratio) * (power + own)) - threshold
+
+
+def _folded_far(mu: Ball, k: Ball) -> list[Ball]:
+    """``0 <= g <= 2 mu exp(-2 mu y)``, so ``E[g^2] <= 8 mu exp(-mu^2/2)/(3 sqrt(2 pi))``: falls."""
+    low = mu.lower()
+    fold = (low * 8 / 3 / (2 * pi()).sqrt() * (-low * low / 2).exp()).upper()
+    cross = (fold.sqrt() / (2 * k)).upper()
+    own = (fold / (4 * k * k)).upper() + 2 * cross
+    return [cross.union(-cross), own.union(-own)]
+
+
+def _folded(mu: Ball, k: Ball) -> list[Ball]:
+    """Both by cells, and what lies beyond the last."""
     top = float(mu.upper()) + 10
     low = float(mu.lower())
     last = min(top, 25 / low if low > 0 else top)
     edges = [last * (j / CELLS) ** 3 for j in range(CELLS + 1)]
     sums = [number(0), number(0)]
     for a, b in itertools.pairwise(edges):
-        for i, part in enumerate(_cell(mu, ratio, number(a), number(b))):
+        for i, part in enumerate(_cell(mu, k, number(a), number(b))):
             sums[i] += part
-    high = mu.upper()
-    rest = (
-        4
-        * (1 + high) ** 2
-        * (-(((last - high).max(number(0))) ** 2) / 4 - 2 * mu.lower() * last).exp()
-    )
-    rest = (rest / ratio / ratio).upper()
-    cross, own = (part + rest.union(-rest) for part in sums)
-    power = 1 - squared(mu) * _posterior(mu)
-    return (power + cross) / ((1 - ratio) * (power + own)) - threshold
+    gap = (number(last) - mu.upper()).max(number(0))
+    rest = 4 * (1 + mu.upper()) ** 2 * (-(gap**2) / 4 - 2 * mu.lower() * last).exp()
+    rest = (rest / k / k).upper()
+    return [part + rest.union(-rest) for part in sums]
 
 
 def _cell(mu: Ball, k: Ball, a: Ball, b: Ball) -> list[Ball]:

@@ -208,9 +208,15 @@ def outward(side: Side) -> tuple[float, float]:
     """Return doubles around a side: never inside the exact ends."""
     low, high = (float(end) for end in side)
     return (
-        low if Fraction(low) <= side[0] else math.nextafter(low, -math.inf),
-        high if Fraction(high) >= side[1] else math.nextafter(high, math.inf),
+        math.nextafter(low, -math.inf) if _above(low, side[0]) else low,
+        math.nextafter(high, math.inf) if _above(-high, -side[1]) else high,
     )
+
+
+def _above(value: float, end: Fraction) -> bool:
+    """Return whether a double is above a fraction."""
+    top, under = value.as_integer_ratio()
+    return top * end.denominator > end.numerator * under
 
 
 def told(statement: Statement, box: Box) -> str:
