@@ -30,6 +30,7 @@ cell ``|e_q| <= |z| + 2 mu`` and ``|A| <= |delta| + 2 mu |tanh(eta)|``.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -44,6 +45,9 @@ from steinlab.diffusion.processes import EDM
 from steinlab.solvers import EULER
 from steinlab.verification.continuum.statement import Control, Parameter, Statement
 
+FINE, COARSE = 256, 64
+"""Cells of an enclosure, and of one that only says along which side to cut."""
+
 PARAMETERS = (
     Parameter.of(
         "separation", "distance of the modes over the noise", ("0.25", "40"), ("0.01", "100")
@@ -54,14 +58,14 @@ PARAMETERS = (
 )
 
 
-def means(separation: Form, weight: Form, shift: Form) -> list[Form]:
+def means(count: int, separation: Form, weight: Form, shift: Form) -> list[Form]:
     """Enclose ``M`` and ``G``."""
     mu, bias = 0.5 * separation, 0.5 * log(weight / (1 - weight))
-    found = [_about(mu, bias, shift), _about(mu, -bias, -shift)]
+    found = [_about(count, mu, bias, shift), _about(count, mu, -bias, -shift)]
     return [0.5 * (first + last) for first, last in zip(*found, strict=True)]
 
 
-def _about(mu: Form, bias: Form, shift: Form) -> list[Form]:
+def _about(count: int, mu: Form, bias: Form, shift: Form) -> list[Form]:
     """Enclose the means about one mode."""
     steep = tanh(mu * shift + bias)
 
@@ -71,7 +75,7 @@ def _about(mu: Form, bias: Form, shift: Form) -> list[Form]:
         a = mu * steep * (own + known - own * known) - shift
         return [(z + mu * own) * a, square(a)]
 
-    inner = normal_means(integrand, mu, bias, shift, steep)
+    inner = normal_means(integrand, mu, bias, shift, steep, count=count)
     most, far, turn = (np.abs(one.centre) + one.radius for one in (mu, shift, steep))
     gap, last = far + 2 * most * turn, np.sqrt(SQUARE_BEYOND) + 2 * np.sqrt(BEYOND) * most
     tails = np.sqrt(BEYOND) * last * gap, BEYOND * gap**2
@@ -79,20 +83,21 @@ def _about(mu: Form, bias: Form, shift: Form) -> list[Form]:
 
 
 def parts(
-    separation: Form, weight: Form, shift: Form, threshold: Form
+    count: int, separation: Form, weight: Form, shift: Form, threshold: Form
 ) -> tuple[list[Form], list[Form]]:
     """Return the forms of ``tau^2 P G - E_q[e A]^2`` and of ``P G``."""
-    cross, gap = means(separation, weight, shift)
+    cross, gap = means(count, separation, weight, shift)
     mu = 0.5 * separation
     own = 1 - square(mu) * posterior(mu)
     both = (own - 2 * cross + gap) * gap
     return [own * gap - square(cross) - (1 - square(threshold)) * both], [both]
 
 
-def lowered(*sides: Form) -> tuple[list[Form], list[Form]]:
+def lowered(
+    separation: Form, weight: Form, shift: Form, threshold: Form
+) -> tuple[list[Form], list[Form]]:
     """Say that nine tenths of the constant are enough."""
-    separation, weight, shift, threshold = sides
-    return parts(separation, weight, shift, 0.9 * threshold)
+    return parts(COARSE, separation, weight, shift, 0.9 * threshold)
 
 
 def measure(point: Mapping[str, float]) -> float:
@@ -114,7 +119,7 @@ EULER_EDM = Statement(
     fails="the deviation is above the threshold times the bound",
     latex=r"\tau^2 - \frac{E_q[e A]^2}{E_q[e^2]\, E_q[A^2]}",
     parameters=PARAMETERS,
-    evaluate=over_power(parts),
+    evaluate=over_power(partial(parts, FINE), partial(parts, COARSE)),
     second=second_bound.bound,
     measure=measure,
     controls=(Control("nine tenths of the constant are enough", over_power(lowered)),),

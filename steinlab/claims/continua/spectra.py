@@ -194,6 +194,41 @@ def evaluate(name: str, grid: str, low: np.ndarray, high: np.ndarray) -> Enclose
     return Enclosed(lower - 1e-15, upper + 1e-15, effects)
 
 
+class Spectrum(NamedTuple):
+    """The largest ``|rho - 1|`` over all standard deviations of a range, between two bounds."""
+
+    least: float
+    most: float
+    worst: float
+    """A standard deviation with an error of at least ``least``."""
+
+
+PARTS = 400
+"""Parts of a range of standard deviations, by equal ratios."""
+
+
+def spectrum(name: str, grid: str, steps: int, low: float = 0.05, high: float = 2.0) -> Spectrum:
+    """Enclose the error of a run on every Gaussian whose deviations lie in a range."""
+    edges = np.geomspace(low, high, PARTS + 1)
+    edges[[0, -1]] = low, high
+    least, most = ratio(name, grid, steps, edges[:-1], edges[1:])
+    inner, outer = ratio(name, grid, steps, edges, edges)
+    sure = np.maximum(np.maximum(inner - 1, 1 - outer), 0)
+    at = int(sure.argmax())
+    bound = float(np.maximum(np.abs(least - 1), np.abs(most - 1)).max())
+    return Spectrum(float(sure[at]), bound, float(edges[at]))
+
+
+def stays(name: str, grid: str, last: int = 100) -> int | None:
+    """Return the number of steps from which the error stays below 1 % up to ``last``; or None."""
+    found = None
+    for steps in range(last, STEPS.low.numerator - 1, -1):
+        if spectrum(name, grid, steps).most >= TOLERANCE:
+            break
+        found = steps
+    return found
+
+
 def measure(name: str, grid: str, point: Mapping[str, float]) -> float:
     """Return ``f`` by the laboratory's own run on a Gaussian."""
     law = GaussianMixture(np.ones(1), np.zeros((1, 1)), point["std"] ** 2)
