@@ -201,23 +201,38 @@ def by_slopes(parts: Parts) -> Evaluator:
     """Return the evaluator of a margin over a power > 0 from their middles and derivatives."""
 
     def evaluate(low: np.ndarray, high: np.ndarray) -> Enclosed:
-        middles = sides(*[0.5 * (low + high)] * 2)
-        found, at = parts(*jets(low, high)), parts(*middles)
-        margins, powers = (
-            [taylor(one, there, low, high) for one, there in zip(*pair, strict=True)]
-            for pair in zip(found, at, strict=True)
+        count = 0
+
+        def both(*given: Any) -> list[Any]:
+            nonlocal count
+            margins, powers = parts(*given)
+            count = len(margins)
+            return [*margins, *powers]
+
+        found, jets_ = sloped(both, low, high)
+        lows, highs = (np.array(ends) for ends in zip(*found, strict=True))
+        ends = (
+            np.fmax.reduce(lows[:count]),
+            np.fmin.reduce(highs[:count]),
+            np.fmax.reduce(lows[count:]),
+            np.fmin.reduce(highs[count:]),
         )
-        plain = [one.value for one in found[0]]
-        (least, most), (small, large) = (
-            shared([*margins, *plain]),
-            shared([*powers, *(one.value for one in found[1])]),
-        )
-        return Enclosed(*_over(least, most, small, large), _smeared(found[0], low, high))
+        return Enclosed(*_over(*ends), smeared(jets_[:count], low, high))
 
     return evaluate
 
 
-def _smeared(margins: list[Jet], low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def sloped(
+    function: Callable[..., list[Any]], low: np.ndarray, high: np.ndarray
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Jet]]:
+    """Bound several functions by their derivatives and plainly, what both share; and their jets."""
+    found: list[Jet] = function(*jets(low, high))
+    middles = function(*sides(*[0.5 * (low + high)] * 2))
+    pairs = zip(found, middles, strict=True)
+    return [shared([taylor(one, at, low, high), one.value]) for one, at in pairs], found
+
+
+def smeared(margins: list[Jet], low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return the largest slope along each side times its length, of the flattest margin."""
     every = []
     for one in margins:

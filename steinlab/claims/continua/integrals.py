@@ -17,7 +17,7 @@ BEYOND, SQUARE_BEYOND = 2e-9, 7.6e-8
 
 
 class Cells(NamedTuple):
-    """Cells of a normal variable, ``(C,)`` each: middles, half their width, and two integrals.
+    """Cells of a variable, ``(C,)`` each: middles, half their width, and two integrals.
 
     ``mass`` is a cell's probability, ``first`` its mean of ``z - middle`` times that.
     """
@@ -54,7 +54,12 @@ def normal_means(integrand: Callable[..., list[Form]], *given: Form, count: int 
 
     A cell's mean of the part linear in ``z`` is known, so what errs is the curvature in a cell.
     """
-    cells, room = normal_cells(count), [0.0] * len(given[0].parts)
+    return cell_means(normal_cells(count), integrand, *given)
+
+
+def cell_means(cells: Cells, integrand: Callable[..., list[Form]], *given: Form) -> list[Form]:
+    """Enclose the integrals of several functions over cells."""
+    room = [0.0] * len(given[0].parts)
     z = Form(cells.middles, [*room, cells.half * (1 + SLIP)])
     return [_mean(form, cells) for form in integrand(z, *map(on_cells, given))]
 

@@ -51,7 +51,7 @@ def coefficient_vp_euler(separation: Ball, noise: Ball, ratio: Ball, threshold: 
     less = (1 - squared(ratio)) / (1 + n2 * squared(ratio))
     kappa, a, root = (1 - less).sqrt(), (1 + n2 * less).sqrt(), (1 + n2).sqrt()
     one, two, three = less / (1 + kappa), n2 * less / (1 + a), a * (1 - ratio)
-    q = _posterior(separation / noise / 2)
+    q = posterior(separation / noise / 2)
     mu2, big = m2 / n2, three * (root - threshold * three)
     margin = one * (1 - threshold * one)
     steep = two * (n2 / (1 + root) - threshold * two) * mu2
@@ -75,7 +75,7 @@ def _quotient(margin: Ball, power: Ball) -> Ball:
     return margin / power
 
 
-def _posterior(mu: Ball) -> Ball:
+def posterior(mu: Ball) -> Ball:
     """``Q = 1 - E tanh(mu Y)``, ``Y ~ N(mu, 1)``: falls in ``mu >= 0``, so its ends are enough."""
     low, high = (_one_minus_tanh(end) for end in (mu.lower().max(number(0)), mu.upper()))
     return low.union(high)
@@ -100,7 +100,7 @@ def coefficient_edm_heun(separation: Ball, ratio: Ball, threshold: Ball) -> Ball
     """From the residual ``v = e - g/(2k)``: ``E[v e]`` and ``E[v^2]`` less ``E[e^2]``."""
     mu = separation / 2
     cross, own = _folded_far(mu, ratio) if mu > 6 else _folded(mu, ratio)
-    power = 1 - squared(mu) * _posterior(mu)
+    power = 1 - squared(mu) * posterior(mu)
     return (power + cross) / ((1 - ratio) * (power + own)) - threshold
 
 

@@ -31,6 +31,8 @@ SMALL = {
     "bound-edm-euler": ("separation=1:1.2,weight=7/10,shift=4", 40),
     "clip-neutral-flow": ("separation=2.49:2.5,ratio=0.05:0.95", 40),
     "moment-exact-nearer": ("separation=3:3.01,ratio=0.2:0.5", 40),
+    "ascent-two-modes": ("length=0:4,separation=2,state=0:3", 200),
+    "conditioning-vp-euler": ("separation=0:3,target=0.4:0.6", 300),
     "gain-dpmpp-2m-karras": ("steps=3:9", 200),
 }
 """Boxes, and how many parts are examined."""
@@ -43,6 +45,8 @@ CHECKED = SMALL | {
     "bound-edm-euler": ("separation=1:1.02,weight=7/10,shift=4", 1),
     "clip-neutral-flow": ("separation=2.495:2.5,ratio=0.395:0.4", 1),
     "moment-exact-nearer": ("separation=2.995:3,ratio=0.395:0.4", 1),
+    "ascent-two-modes": ("length=0:4,separation=2,state=0:3", 60),
+    "conditioning-vp-euler": ("separation=0:3,target=0.5,alpha=1e-8:0.1", 20),
 }
 """Smaller ones, for the second evaluator."""
 
