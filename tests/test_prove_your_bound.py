@@ -29,7 +29,7 @@ def test_the_commands_run(
     assert "accepted" in checked
     assert "undecided: separation" in checked
     assert "100.00% proved" in euler
-    assert listed.splitlines()[0].split()[0] == "coefficient-edm-heun"
+    assert listed.splitlines()[0].split()[0] == "ascent-two-modes"
     assert "refutes the statement; reproduced to the last digit" in " ".join(again.split())
     found = json.loads((tmp_path / "vp.json").read_text())
     assert found["refuted"] > 0.9

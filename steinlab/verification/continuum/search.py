@@ -199,13 +199,30 @@ class Search:
                 yield batch[start + k], (a, b), sides
 
 
+TRIED = 4096
+"""Open boxes whose middles are tried where no box is refuted."""
+
+
 def worst_point(search: Search) -> tuple[dict[str, float], float] | None:
-    """Return the middle of the refuted leaf with the least upper bound, and that bound."""
-    refuted = [node for node in search.root.leaves() if node.mark == REFUTED]
-    if not refuted:
+    """Return a point that refutes, and an upper bound there; None if there is none.
+
+    It is the middle of the refuted leaf with the least bound; where none is refuted, that of the
+    open box, of the largest, whose middle has the least.
+    """
+    leaves = list(search.root.leaves())
+    refuted = [node for node in leaves if node.mark == REFUTED]
+    if refuted:
+        worst = min(refuted, key=lambda node: node.bounds[1])
+        return middle(search.statement, worst.box), worst.bounds[1]
+    resisting = [node for node in leaves if node.mark == OPEN]
+    if not resisting:
         return None
-    worst = min(refuted, key=lambda node: node.bounds[1])
-    return middle(search.statement, worst.box), worst.bounds[1]
+    resisting = heapq.nlargest(TRIED, resisting, key=lambda node: node.size)
+    points = [middle(search.statement, node.box) for node in resisting]
+    at = np.array([list(point.values()) for point in points])
+    upper = _on(search.statement, _Job(0, search.statement.id, search.control, at, at)).upper
+    best = int(np.nan_to_num(upper, nan=np.inf).argmin())
+    return (points[best], float(upper[best])) if upper[best] < 0 else None
 
 
 def middle(statement: Statement, box: Box) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,16 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steinlab.claims.continua import second_runs
 from steinlab.cli import main
 from steinlab.storage import sealed
 from steinlab.verification.continuum import certificate
 from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Search, worst_point
 from steinlab.verification.continuum.statement import (
+    Enclosed,
+    Statement,
     halves,
     load_statement,
     read_box,
     statement_ids,
 )
+from steinlab.workers import executor_for
 
 SMALL = {
     "contraction-edm-euler": ("", 300),
@@ -119,6 +124,66 @@ def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
         pass
     assert first.found == whole.found
     assert [leaf.box for leaf in first.root.leaves()] == [leaf.box for leaf in whole.root.leaves()]
+
+
+def test_a_point_is_refuted_before_a_box_is() -> None:
+    statement = load_statement("contraction-edm-euler")
+    search = Search(statement, read_box(statement, "separation=1.9:8,step=1"))
+    for _ in search.run(1):
+        pass
+    assert search.found.refuted == 0
+    point, bound = worst_point(search) or ({}, 1.0)
+    assert statement.measure(point) == pytest.approx(bound, abs=1e-4)
+    assert bound < 0
+
+
+class Interrupting:
+    """A statement's evaluator that the user interrupts at its second call."""
+
+    def __init__(self, statement: Statement) -> None:
+        self.statement, self.calls = statement, 0
+
+    def __call__(self, low: np.ndarray, high: np.ndarray) -> Enclosed:
+        self.calls += 1
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return self.statement.evaluate(low, high)
+
+
+def test_an_interrupt_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, file = "contraction-edm-euler", tmp_path / "c.json"
+    statement = load_statement(name)
+    stopped = dataclasses.replace(statement, evaluate=Interrupting(statement))
+    order = ["certify", name, "--budget", "300", "--out", str(file)]
+    with monkeypatch.context() as patch:
+        patch.setattr("steinlab.verification.continuum.statement.load_statement", lambda _: stopped)
+        assert main(order) == 130
+    assert "continues it" in capsys.readouterr().err
+    assert 0 < certificate.read(file).boxes < 300
+    assert main(order) == 0
+    assert list(map(str, certificate.read(file).root.leaves())) == list(
+        map(str, searched(name).root.leaves())
+    )
+
+
+def test_workers_check_as_one_process_does(tmp_path: Path) -> None:
+    pytest.importorskip("flint")
+    certificate.write(tmp_path / "c.json", searched("contraction-edm-euler"))
+    found = certificate.read(tmp_path / "c.json")
+    with executor_for(2) as executor:
+        assert certificate.check(found, executor=executor) == certificate.check(found)
+
+
+def test_a_series_cut_short_is_still_enclosed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("flint")
+    statement = load_statement("gain-euler-karras")
+    monkeypatch.setattr(second_runs, "ORDER", 3)
+    box = read_box(statement, "steps=4,std=1:1.3")
+    found = certificate.second(statement, box)
+    for std in (1.0, 1.1, 1.3):
+        assert found.contains(statement.measure({"steps": 4, "std": std}))
 
 
 def test_whole_sides_are_cut_between_numbers() -> None:
