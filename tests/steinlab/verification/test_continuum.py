@@ -179,7 +179,7 @@ def test_workers_check_as_one_process_does(tmp_path: Path) -> None:
 def test_a_series_cut_short_is_still_enclosed(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("flint")
     statement = load_statement("gain-euler-karras")
-    monkeypatch.setattr(second_runs, "ORDER", 3)
+    monkeypatch.setattr(second_runs, "ORDER", 2)
     box = read_box(statement, "steps=4,std=1:1.3")
     found = certificate.second(statement, box)
     for std in (1.0, 1.1, 1.3):
@@ -193,14 +193,21 @@ def test_whole_sides_are_cut_between_numbers() -> None:
     assert (first[0], last[0]) == ((3, 4), (5, 6))
 
 
-def flipped(tree: str) -> str:
-    at = tree.index(PROVED)
-    return tree[:at] + REFUTED + tree[at + 1 :]
+def flipped(tree: str, at: int) -> str:
+    other = REFUTED if tree[at] == PROVED else PROVED
+    return tree[:at] + other + tree[at + 1 :]
 
 
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "a changed digit": (lambda c: {**c, "boxes": c["boxes"] + 1}, "checksum"),
-    "a flipped leaf": (lambda c: sealed({**c, "tree": flipped(c["tree"])}), "leaf"),
+    "a flipped leaf": (
+        lambda c: sealed({**c, "tree": flipped(c["tree"], c["tree"].index(PROVED))}),
+        "leaf",
+    ),
+    "a flipped leaf at the end": (
+        lambda c: sealed({**c, "tree": flipped(c["tree"], c["tree"].rindex(REFUTED))}),
+        "leaf",
+    ),
     "a missing leaf": (lambda c: sealed({**c, "tree": c["tree"][:-1]}), "cover"),
     "one leaf more": (lambda c: sealed({**c, "tree": c["tree"] + "?"}), "beyond"),
     "no such side": (lambda c: sealed({**c, "tree": "3" + c["tree"]}), "cuts a side"),
