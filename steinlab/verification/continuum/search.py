@@ -68,11 +68,15 @@ class Node:
             part = float((b - a + 1) / (c - a + 1))
         else:
             part = 0.5
+        (_, under), (over, _) = first[axis], last[axis]
         made = []
-        for box, size, step in ((first, part, "0"), (last, 1 - part, "1")):
-            low, high = list(self.low), list(self.high)
-            low[axis], high[axis] = outward(box[axis])
-            made.append(Node(box, tuple(low), tuple(high), self.size * size, self.path + step))
+        for box, size, step, low, high in (
+            (first, part, "0", self.low[axis], outward((under, under))[1]),
+            (last, 1 - part, "1", outward((over, over))[0], self.high[axis]),
+        ):
+            lows, highs = list(self.low), list(self.high)
+            lows[axis], highs[axis] = low, high
+            made.append(Node(box, tuple(lows), tuple(highs), self.size * size, self.path + step))
         self.parts = tuple(made)
 
     def leaves(self) -> Iterator[Node]:
