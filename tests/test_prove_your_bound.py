@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from steinlab.claims.continua.spectra import spectrum, stays
 from steinlab.cli import main
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "prove-your-bound.md").read_text("utf-8")
@@ -29,8 +30,21 @@ def test_the_commands_run(
     assert "accepted" in checked
     assert "undecided: separation" in checked
     assert "100.00% proved" in euler
-    assert listed.splitlines()[0].split()[0] == "coefficient-edm-heun"
+    assert listed.splitlines()[0].split()[0] == "ascent-two-modes"
     assert "refutes the statement; reproduced to the last digit" in " ".join(again.split())
     found = json.loads((tmp_path / "vp.json").read_text())
     assert found["refuted"] > 0.9
     assert found["case"]["value"] < 0
+
+
+def test_the_table_is_what_is_proved() -> None:
+    rows = dict(re.findall(r"^\| (euler|dpmpp-2m|ipndm-3) \| (.+) \|$", PAGE, re.MULTILINE))
+    for name, row in rows.items():
+        cells = row.split(" | ")
+        for i, grid in enumerate(("karras", "logsnr", "tangent")):
+            for steps, cell in zip((10, 50), cells[3 * i :], strict=False):
+                found = spectrum(name, grid, steps)
+                assert float(f"{found.most:.3g}") == float(cell)
+                assert found.least <= found.most <= 1.001 * found.least
+    assert len(rows) == 3
+    assert stays("ipndm-3", "logsnr", last=30) == 19

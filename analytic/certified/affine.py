@@ -3,9 +3,9 @@ r"""Affine forms on NumPy arrays: functions enclosed over many boxes at once, to
 A :class:`Form` stands for numbers ``centre + sum_i parts_i e_i + rest e``, every ``e`` in [-1, 1].
 The ``e_i`` are the sides of a box and are shared by all forms on it, so what cancels does; ``rest``
 takes what is not linear, products of radii and curvatures, and every rounding. Arrays have one
-entry per box. NumPy's ``exp``, ``log`` and ``tanh`` are taken to err by at most :data:`ULPS` units
-in the last place, which NumPy's own tests hold them to; the certificates' checker does without
-them. What means nothing becomes NaN or infinite, and decides nothing.
+entry per box. NumPy's ``exp``, ``log`` and ``tanh`` and SciPy's ``ndtr`` are taken to err by at
+most :data:`ULPS` units in the last place, which their own tests hold them to; the certificates'
+checker does without them. What means nothing becomes NaN or infinite, and decides nothing.
 
 References
 ----------
@@ -15,10 +15,11 @@ De Figueiredo and Stolfi, "Affine arithmetic: concepts and applications", Numeri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
+from scipy.special import ndtr
 
 ULPS = 4
 """Units in the last place by which a transcendental function of NumPy may be wrong."""
@@ -86,6 +87,80 @@ class Form:
         return self._with(other) * reciprocal(self)
 
 
+class Jet:
+    """A form and its derivatives along the sides of its box, those that are 0 left out."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, value: Form, slopes: Mapping[int, Form]) -> None:
+        self.value, self.slopes = value, slopes
+
+    def __neg__(self) -> Jet:
+        return Jet(-self.value, {i: -slope for i, slope in self.slopes.items()})
+
+    def __add__(self, other: Any) -> Jet:
+        if not isinstance(other, Jet):
+            return Jet(self.value + other, self.slopes)
+        return Jet(self.value + other.value, _summed(self.slopes, other.slopes))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Jet:
+        return self.__add__(-other)
+
+    def __rsub__(self, other: Any) -> Jet:
+        return self.__neg__().__add__(other)
+
+    def __mul__(self, other: Any) -> Jet:
+        if not isinstance(other, Jet):
+            return Jet(self.value * other, {i: one * other for i, one in self.slopes.items()})
+        first = {i: slope * other.value for i, slope in self.slopes.items()}
+        last = {i: slope * self.value for i, slope in other.slopes.items()}
+        return Jet(self.value * other.value, _summed(first, last))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Jet:
+        return self.__mul__(1 / other)
+
+    def __rtruediv__(self, other: Any) -> Jet:
+        return reciprocal(self).__mul__(other)
+
+
+def _summed(first: Mapping[int, Form], last: Mapping[int, Form]) -> dict[int, Form]:
+    both = {i: first[i] + last[i] for i in first if i in last}
+    return {**first, **last, **both}
+
+
+def chained(x: Jet, value: Form, slope: Form) -> Jet:
+    """Return a function of a jet from its value and its derivative there."""
+    return Jet(value, {i: slope * one for i, one in x.slopes.items()})
+
+
+def jets(low: np.ndarray, high: np.ndarray) -> list[Jet]:
+    """Return one jet per parameter of boxes ``(B, P)``; sides that all boxes hold have no slope."""
+    one = Form(np.ones(len(low)), [0.0] * low.shape[1])
+    wide = np.any(low < high, axis=0).tolist()
+    return [Jet(side, {i: one} if wide[i] else {}) for i, side in enumerate(sides(low, high))]
+
+
+def taylor(x: Jet, middle: Form, low: np.ndarray, high: np.ndarray) -> Form:
+    """Return a form of ``x`` from its value at the middles and its slopes on the boxes.
+
+    Its second-order terms cancel as their sum does; what it leaves is of third order.
+    """
+    half = 0.5 * (high - low) * (1 + SLIP)
+    zeros = np.zeros(len(low))
+    parts, bend, off = [zeros] * low.shape[1], zeros, zeros
+    for i, slope in x.slopes.items():
+        parts[i] = half[:, i] * slope.centre
+        own = half[:, i] * slope.parts[i] * 0.5
+        others = slope.radius - np.abs(slope.parts[i])
+        bend, off = bend + own, off + np.abs(own) + half[:, i] * others
+    size = np.abs(middle.centre) + sum(map(np.abs, parts)) + off
+    return Form(middle.centre + bend, parts, middle.radius + off + 4 * SLIP * size)
+
+
 def sides(low: np.ndarray, high: np.ndarray) -> list[Form]:
     """Return one form per parameter of boxes ``(B, P)``, each on a side of its own."""
     count = low.shape[1]
@@ -116,8 +191,14 @@ def effects(
     return out
 
 
-def square(x: Form) -> Form:
+@overload
+def square(x: Form) -> Form: ...
+@overload
+def square(x: Jet) -> Jet: ...
+def square(x: Form | Jet) -> Form | Jet:
     """``x^2``, whose curvature is known: the square of the rest lies between 0 and ``r^2``."""
+    if isinstance(x, Jet):
+        return chained(x, square(x.value), 2 * x.value)
     c, r = x.centre, x.radius
     bend = 0.5 * r * r
     slip = SLIP * (abs(c) + r) ** 2
@@ -151,8 +232,15 @@ def smooth(
     return Form(np.where(flat, 0.5 * (first + last), value), parts, np.where(flat, half, off))
 
 
-def reciprocal(x: Form) -> Form:
+@overload
+def reciprocal(x: Form) -> Form: ...
+@overload
+def reciprocal(x: Jet) -> Jet: ...
+def reciprocal(x: Form | Jet) -> Form | Jet:
     """``1 / x`` of numbers > 0."""
+    if isinstance(x, Jet):
+        value = reciprocal(x.value)
+        return chained(x, value, -square(value))
 
     def curve(low: Any, high: Any) -> Any:  # noqa: ARG001
         return np.where(low > 0, 2 / np.where(low > 0, low, 1.0) ** 3, np.inf)
@@ -160,8 +248,15 @@ def reciprocal(x: Form) -> Form:
     return smooth(x, lambda v: np.where(v > 0, 1 / v, np.inf), lambda v: -1 / (v * v), curve)
 
 
-def sqrt(x: Form) -> Form:
+@overload
+def sqrt(x: Form) -> Form: ...
+@overload
+def sqrt(x: Jet) -> Jet: ...
+def sqrt(x: Form | Jet) -> Form | Jet:
     """Square root of numbers >= 0."""
+    if isinstance(x, Jet):
+        value = sqrt(x.value)
+        return chained(x, value, 0.5 * reciprocal(value))
     return smooth(
         x,
         lambda v: np.sqrt(np.maximum(v, 0)),
@@ -170,21 +265,67 @@ def sqrt(x: Form) -> Form:
     )
 
 
-def exp(x: Form) -> Form:
+@overload
+def exp(x: Form) -> Form: ...
+@overload
+def exp(x: Jet) -> Jet: ...
+def exp(x: Form | Jet) -> Form | Jet:
     """``e^x``."""
+    if isinstance(x, Jet):
+        value = exp(x.value)
+        return chained(x, value, value)
     return smooth(x, np.exp, np.exp, lambda _, high: 1.001 * np.exp(high))
 
 
-def log(x: Form) -> Form:
+@overload
+def log(x: Form) -> Form: ...
+@overload
+def log(x: Jet) -> Jet: ...
+def log(x: Form | Jet) -> Form | Jet:
     """Natural logarithm of numbers > 0."""
+    if isinstance(x, Jet):
+        return chained(x, log(x.value), reciprocal(x.value))
     return smooth(x, np.log, lambda v: 1 / v, lambda low, _: np.where(low > 0, low**-2.0, np.inf))
 
 
-def tanh(x: Form) -> Form:
-    """Hyperbolic tangent; its second derivative is at most ``0.77`` and ``2 sech^2``."""
+def normal_cdf(x: Form) -> Form:
+    """Probability that a normal variable is below ``x``."""
+
+    def density(v: Any) -> Any:
+        return np.exp(-0.5 * v * v) / np.sqrt(2 * np.pi)
 
     def curve(low: Any, high: Any) -> Any:
-        near = np.maximum(np.maximum(low, -high), 0)
-        return np.minimum(0.77, 8.01 * np.exp(-2 * near))
+        near = np.maximum(np.maximum(low, -high), 1)
+        return 1.001 * near * density(near)
 
-    return smooth(x, np.tanh, lambda v: 1 / np.cosh(np.clip(v, -350, 350)) ** 2, curve)
+    return smooth(x, ndtr, density, curve)
+
+
+def _tanh_curve(low: Any, high: Any) -> Any:
+    near = np.maximum(np.maximum(low, -high), 0)
+    return np.minimum(0.77, 8.01 * np.exp(-2 * near))
+
+
+def _tanh_slope(v: Any) -> Any:
+    return 1 / np.cosh(np.clip(v, -350, 350)) ** 2
+
+
+@overload
+def tanh(x: Form) -> Form: ...
+@overload
+def tanh(x: Jet) -> Jet: ...
+def tanh(x: Form | Jet) -> Form | Jet:
+    """Hyperbolic tangent; its second derivative is at most ``0.77`` and ``2 sech^2``."""
+    if isinstance(x, Jet):
+        value = tanh(x.value)
+        return chained(x, value, 1 - square(value))
+    return smooth(x, np.tanh, _tanh_slope, _tanh_curve)
+
+
+def tanh_rest(x: Form) -> Form:
+    """``1 - tanh x``, to its own relative accuracy."""
+
+    def value(v: Any) -> Any:
+        return 2 / (1 + np.exp(np.minimum(2 * v, 700.0)))
+
+    return smooth(x, value, lambda v: -_tanh_slope(v), _tanh_curve)

@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from steinlab.cli.output import JsonOption, ProgressOption, progress_bar, show, write_json
+from steinlab.cli.output import (
+    JsonOption,
+    ProgressOption,
+    WorkersOption,
+    progress_bar,
+    show,
+    write_json,
+)
 from steinlab.errors import InputError
 from steinlab.storage import check_target
 
@@ -16,6 +23,7 @@ SHOWN = 20
 
 def check_certificate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What steinlab certify wrote.")],
+    workers: WorkersOption = 1,
     target: JsonOption = None,
     silent: ProgressOption = False,
 ) -> int:
@@ -23,14 +31,15 @@ def check_certificate(
     from analytic.certified.balls import missing
     from steinlab.verification.continuum.certificate import CertificateError, check, read
     from steinlab.verification.continuum.statement import told
+    from steinlab.workers import executor_for
 
     check_target(target)
     if reason := missing():
         raise InputError(f"check-certificate must have ball arithmetic: {reason}")
     try:
         certificate = read(file)
-        with progress_bar(silent) as tell:
-            found = check(certificate, lambda done: tell(done, "boxes proved anew"))
+        with executor_for(workers) as executor, progress_bar(silent) as tell:
+            found = check(certificate, lambda done: tell(done, "boxes proved anew"), executor)
     except CertificateError as error:
         show(Text(f"refused: {error}"), target=target)
         write_json(target, {"accepted": False, "reason": str(error)})

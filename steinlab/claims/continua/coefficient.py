@@ -36,10 +36,13 @@ Euler step, ``e = y - mu t`` and ``g = mu (t' - t)``, the residual is ``(1 - k)(
 ``G_1 = E[g e]``, ``G_2 = E[g^2]`` over ``|Y|``. Both are sums over cells, each enclosed by
 a form linear in ``y`` about its middle. Beyond the last cell, at ``y``, ``g <= 2 mu r`` with
 ``r = exp(-2 mu y)``, so the rest is at most ``4 (1 + mu)^2 r P^(1/2)``, ``P`` the mass there.
+Where the modes are far apart no cells are needed: the density is at most
+``(2/pi)^(1/2) exp(mu y - mu^2/2)``, so ``G_2 <= 1.07 mu exp(-mu^2/2)`` and ``G_1^2 <= G_2``.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, overload
 
 import numpy as np
 
@@ -47,19 +50,32 @@ from analytic import GaussianMixture
 from analytic.certified.affine import (
     SLIP,
     Form,
+    Jet,
     bounds,
+    chained,
     effects,
     exp,
+    jets,
     reciprocal,
     sides,
     sqrt,
     square,
     tanh,
+    taylor,
 )
 from steinlab.claims.continua import second
-from steinlab.diffusion.processes import EDM, PROCESSES
+from steinlab.claims.continua.integrals import on_cells
+from steinlab.claims.continua.steps import step_of
+from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, HEUN
-from steinlab.verification.continuum.statement import Control, Enclosed, Parameter, Statement
+from steinlab.solvers.base import Solver
+from steinlab.verification.continuum.statement import (
+    Control,
+    Enclosed,
+    Evaluator,
+    Parameter,
+    Statement,
+)
 
 SEPARATION = Parameter.of("separation", "distance of the modes", ("0", "8"), ("0", "100"))
 OVER_NOISE = Parameter.of(
@@ -82,6 +98,14 @@ ROUNDING = 1e-12
 
 def mean_sech(mu: np.ndarray, power: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ``exp(-mu^2/2) int phi(y) sech(mu y)^n dy`` for ``n`` 1 or 3, and its error."""
+    value, error = _mean_sech(mu.tobytes(), power)
+    return value.reshape(mu.shape), error.reshape(mu.shape)
+
+
+@lru_cache(maxsize=4)
+def _mean_sech(given: bytes, power: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both; a value, its slope and its middle ask for the same numbers."""
+    mu = np.frombuffer(given)
     a = np.minimum(np.pi / 4 / np.maximum(mu, 1e-9), 2.0)
     h = 2 * np.pi * a / DECAY
     index = np.arange(NODES + 1)
@@ -96,11 +120,18 @@ def mean_sech(mu: np.ndarray, power: int) -> tuple[np.ndarray, np.ndarray]:
     return total * scale, (ROUNDING * total + 2 * tail + 2.0001 * moduli * np.exp(-DECAY)) * scale
 
 
-def posterior(mu: Form) -> Form:
+@overload
+def posterior(mu: Form) -> Form: ...
+@overload
+def posterior(mu: Jet) -> Jet: ...
+def posterior(mu: Form | Jet) -> Form | Jet:
     """Enclose ``Q`` of ``mu >= 0``; ``|Q''| <= 2 (1 + mu^2) R + 4.8 mu exp(-mu^2/2)``.
 
     ``R <= Q``, which is at most ``1/(1 + mu^2)``, a linear estimate's, and ``exp(-mu^2/2)``.
+    ``|R'| <= mu R + 2.4 exp(-mu^2/2)``.
     """
+    if isinstance(mu, Jet):
+        return chained(mu, posterior(mu.value), -2 * mu.value * _fourth(mu.value))
     centre = np.abs(mu.centre)
     value, error = mean_sech(centre, 1)
     slope, slip = mean_sech(centre, 3)
@@ -116,6 +147,16 @@ def posterior(mu: Form) -> Form:
     rest = np.abs(steep) * mu.rest + 0.5 * curve(centre - r, centre + r) * r * r
     off = rest + error + 2 * centre * slip * r + 1e-300
     return Form(value, [steep * part for part in mu.parts], off + SLIP * (value + abs(steep) * r))
+
+
+def _fourth(mu: Form) -> Form:
+    """Enclose ``R``."""
+    centre, r = np.abs(mu.centre), mu.radius
+    value, error = mean_sech(centre, 3)
+    low, high = np.maximum(centre - r, 0), centre + r
+    decay = np.exp(-0.5 * low * low)
+    steep = high * np.minimum(1 / (1 + low * low), decay) + 2.41 * decay
+    return Form(value, [np.zeros_like(value)] * len(mu.parts), error + steep * r + SLIP * value)
 
 
 def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[Form], list[Form]]:
@@ -139,27 +180,87 @@ def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[
     return [near, far + b3 * last * (1 - q)], [power, apart]
 
 
-Parts = Callable[..., tuple[list[Form], list[Form]]]
+Parts = Callable[..., tuple[list[Any], list[Any]]]
+"""Forms or jets of sides to those of a margin and of a power > 0, several of each."""
 
 
-def over_power(parts: Parts) -> Callable[[np.ndarray, np.ndarray], Enclosed]:
-    """Return the evaluator of a margin over a power > 0; each has several forms."""
+def over_power(parts: Parts, coarse: Parts | None = None) -> Evaluator:
+    """Return the evaluator of a margin over a power > 0; each has several forms.
+
+    ``coarse`` parts are cheaper ones, which only say along which side to cut.
+    """
+    rough = coarse or parts
 
     def evaluate(low: np.ndarray, high: np.ndarray) -> Enclosed:
         margins, powers = parts(*sides(low, high))
         least, most = shared(margins)
         small, large = shared(powers)
-        small = np.fmax(small, 1e-300)
-        lower = np.where(least > 0, least / large, least / small)
-        upper = np.where(most > 0, most / small, most / large)
         left, found = ~((least > 0) | (most < 0)), np.zeros(low.shape)
         found[left] = effects(radius, low[left], high[left])
-        return Enclosed(lower - SLIP * np.abs(lower), upper + SLIP * np.abs(upper), found)
+        return Enclosed(*_over(least, most, small, large), found)
 
     def radius(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return np.asarray(np.fmin.reduce([one.radius for one in parts(*sides(low, high))[0]]))
+        return np.asarray(np.fmin.reduce([one.radius for one in rough(*sides(low, high))[0]]))
 
     return evaluate
+
+
+def by_slopes(parts: Parts) -> Evaluator:
+    """Return the evaluator of a margin over a power > 0 from their middles and derivatives."""
+
+    def evaluate(low: np.ndarray, high: np.ndarray) -> Enclosed:
+        count = 0
+
+        def both(*given: Any) -> list[Any]:
+            nonlocal count
+            margins, powers = parts(*given)
+            count = len(margins)
+            return [*margins, *powers]
+
+        found, jets_ = sloped(both, low, high)
+        lows, highs = (np.array(ends) for ends in zip(*found, strict=True))
+        ends = (
+            np.fmax.reduce(lows[:count]),
+            np.fmin.reduce(highs[:count]),
+            np.fmax.reduce(lows[count:]),
+            np.fmin.reduce(highs[count:]),
+        )
+        return Enclosed(*_over(*ends), smeared(jets_[:count], low, high))
+
+    return evaluate
+
+
+def sloped(
+    function: Callable[..., list[Any]], low: np.ndarray, high: np.ndarray
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Jet]]:
+    """Bound several functions by their derivatives and plainly, what both share; and their jets."""
+    found: list[Jet] = function(*jets(low, high))
+    middles = function(*sides(*[0.5 * (low + high)] * 2))
+    pairs = zip(found, middles, strict=True)
+    return [shared([taylor(one, at, low, high), one.value]) for one, at in pairs], found
+
+
+def smeared(margins: list[Jet], low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the largest slope along each side times its length, of the flattest margin."""
+    every = []
+    for one in margins:
+        steep = np.zeros(low.shape)
+        for i, slope in one.slopes.items():
+            steep[:, i] = (np.abs(slope.centre) + slope.radius) * (high[:, i] - low[:, i])
+        steep[~np.isfinite(steep).all(axis=1)] = np.inf
+        every.append(steep)
+    total = np.stack([one.sum(axis=1) for one in every])
+    return np.asarray(np.stack(every)[total.argmin(axis=0), np.arange(len(low))])
+
+
+def _over(
+    least: np.ndarray, most: np.ndarray, small: np.ndarray, large: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds of a margin over a power > 0."""
+    small = np.fmax(small, 1e-300)
+    lower = np.where(least > 0, least / large, least / small)
+    upper = np.where(most > 0, most / small, most / large)
+    return lower - SLIP * np.abs(lower), upper + SLIP * np.abs(upper)
 
 
 def shared(forms: list[Form]) -> tuple[np.ndarray, np.ndarray]:
@@ -180,7 +281,7 @@ def fold_integrals(mu: Form, k: Form) -> tuple[Form, Form]:
     last = np.minimum(high + 10, 25 / np.maximum(low, 1e-9))
     y = last[:, None] * (np.arange(CELLS + 1) / CELLS) ** 3
     middle, half = 0.5 * (y[:, :-1] + y[:, 1:]), 0.5 * (y[:, 1:] - y[:, :-1])
-    m, ratio = (_on_cells(form) for form in (mu, k))
+    m, ratio = (on_cells(form) for form in (mu, k))
     x = Form(middle, [*[0.0] * len(mu.parts), half * (1 + SLIP)])
     theta = m * x
     t = tanh(theta)
@@ -189,14 +290,16 @@ def fold_integrals(mu: Form, k: Form) -> tuple[Form, Form]:
     weight = (exp(-0.5 * square(x - m)) + exp(-0.5 * square(x + m))) * (1 / np.sqrt(2 * np.pi))
     beyond = np.exp(-0.25 * np.maximum(last - high, 0) ** 2 - 2 * low * last)
     tail = 4 * (1 + high) ** 2 * beyond + 1e-300
-    first, second_ = (_summed(weight * g * other, 2 * half, tail) for other in (e, g))
-    return first, second_
+    far = np.where(low > 1, 1.07 * low * np.exp(-0.5 * low * low), np.inf)
+    one, two = (_summed(weight * g * other, 2 * half, tail) for other in (e, g))
+    return _within(one, np.sqrt(far)), _within(two, far)
 
 
-def _on_cells(form: Form) -> Form:
-    """Return a form of boxes ``(B,)`` on their cells ``(B, C)``, with room for a part in ``y``."""
-    parts = [np.asarray(part)[..., None] for part in form.parts]
-    return Form(form.centre[:, None], [*parts, 0.0], np.asarray(form.rest)[..., None])
+def _within(form: Form, most: np.ndarray) -> Form:
+    """Return a form of numbers of at most this size, by what says more."""
+    flat = ~(form.radius <= most)
+    parts = [np.where(flat, 0.0, part) for part in form.parts]
+    return Form(np.where(flat, 0.0, form.centre), parts, np.where(flat, most, form.rest))
 
 
 def _summed(form: Form, width: np.ndarray, tail: np.ndarray) -> Form:
@@ -217,16 +320,11 @@ def heun_parts(separation: Any, k: Any, threshold: Any) -> tuple[list[Form], lis
     return [own - 0.5 * k * first - threshold * power], [power]
 
 
-def measure_vp(point: Mapping[str, float]) -> float:
-    """Return ``gamma* - threshold`` by the laboratory's own step and quadrature."""
-    return measured(PROCESSES["vp-linear"], EULER, point)
-
-
 def measured(process: Any, solver: Any, point: Mapping[str, float]) -> float:
     """Return ``gamma* - threshold`` of a solver's step, by quadrature over its states."""
     half = 0.5 * point["separation"]
     law = GaussianMixture(np.array([0.5, 0.5]), np.array([half, -half]), 1e-26)
-    s, t = (process.level_at(point["noise"] * k) for k in (1.0, point["ratio"]))
+    s, t = (process.level_at(point.get("noise", 1.0) * k) for k in (1.0, point["ratio"]))
     sigma, alpha = float(s.sigma), float(s.alpha)
     z = np.linspace(-12.0, 12.0, 40_001)
     mass = np.exp(-0.5 * z * z)
@@ -235,10 +333,6 @@ def measured(process: Any, solver: Any, point: Mapping[str, float]) -> float:
     found = solver.step(law, x, s, t, ())
     u, off = np.asarray(found.residual)[:, 0], x[:, 0] - np.asarray(found.denoised)[:, 0]
     return float((mass * u * off).sum() / (mass * u * u).sum()) - point["threshold"]
-
-
-SAYS = "gamma* is above the threshold"
-FAILS = "gamma* is below the threshold"
 
 
 def collapsed(parts: Parts) -> Control:
@@ -251,34 +345,47 @@ def collapsed(parts: Parts) -> Control:
     return Control("gamma* is at least 1/(1 - k), as of Euler in EDM", over_power(at_it))
 
 
-def measure_heun(point: Mapping[str, float]) -> float:
-    """Return ``gamma* - threshold`` by the laboratory's own step and quadrature."""
-    return measured(EDM, HEUN, {"noise": 1.0, **point})
+def coefficient(
+    process: str,
+    solver: Solver,
+    latex: str,
+    parts: Parts,
+    second: Callable[..., Any],
+    *parameters: Parameter,
+    evaluate: Callable[[Parts], Evaluator] = over_power,
+) -> Statement:
+    """Return the statement of a solver's step in a process."""
+    which, step = step_of(process, solver)
+    return Statement(
+        id=f"coefficient-{which}",
+        title=f"Where gamma* of {step} is above a threshold: two equal point masses",
+        says="gamma* is above the threshold",
+        fails="gamma* is below the threshold",
+        latex=latex,
+        parameters=(*parameters, RATIO, THRESHOLD),
+        evaluate=evaluate(parts),
+        second=second,
+        measure=partial(measured, PROCESSES[process], solver),
+        controls=(collapsed(parts),),
+        claim="geometry-blindness",
+    )
 
 
-EDM_HEUN = Statement(
-    id="coefficient-edm-heun",
-    title="Where gamma* of an EDM Heun step is above a threshold: two equal point masses",
-    says=SAYS,
-    fails=FAILS,
-    latex=r"\gamma^* - \tau",
-    parameters=(OVER_NOISE, RATIO, THRESHOLD),
-    evaluate=over_power(heun_parts),
-    second=second.coefficient_edm_heun,
-    measure=measure_heun,
-    controls=(collapsed(heun_parts),),
-    claim="geometry-blindness",
+EDM_HEUN = coefficient(
+    "edm",
+    HEUN,
+    r"\gamma^* - \tau",
+    heun_parts,
+    second.coefficient_edm_heun,
+    OVER_NOISE,
 )
-VP_EULER = Statement(
-    id="coefficient-vp-euler",
-    title="Where gamma* of a VP Euler step is above a threshold: two equal point masses",
-    says=SAYS,
-    fails=FAILS,
-    latex=r"\gamma^* - \tau,\quad \gamma^* = N / ((1-k) P)",
-    parameters=(SEPARATION, NOISE, RATIO, THRESHOLD),
-    evaluate=over_power(vp_parts),
-    second=second.coefficient_vp_euler,
-    measure=measure_vp,
-    controls=(collapsed(vp_parts),),
-    claim="geometry-blindness",
+VP_EULER = coefficient(
+    "vp-linear",
+    EULER,
+    r"\gamma^* - \tau,\quad \gamma^* = N / ((1-k) P)",
+    vp_parts,
+    second.coefficient_vp_euler,
+    SEPARATION,
+    NOISE,
+    evaluate=by_slopes,
 )

@@ -31,10 +31,17 @@ import numpy as np
 from analytic import GaussianMixture, NoiseLevel
 from analytic.certified.affine import Form, bounds, effects, exp, log, sides, sqrt, square
 from steinlab.claims.continua import second
-from steinlab.diffusion.processes import EDM, PROCESSES
+from steinlab.claims.continua.steps import step_of
+from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, HEUN
 from steinlab.solvers.base import Solver
-from steinlab.verification.continuum.statement import Control, Enclosed, Parameter, Statement
+from steinlab.verification.continuum.statement import (
+    Control,
+    Enclosed,
+    Evaluator,
+    Parameter,
+    Statement,
+)
 
 SEPARATION = Parameter.of(
     "separation", "distance of the modes over the noise", ("0", "8"), ("0", "64")
@@ -76,7 +83,7 @@ def _enclosed(function: Function, low: np.ndarray, high: np.ndarray) -> Enclosed
     return Enclosed(*bounds(function(*sides(low, high))), effects(radius, low, high))
 
 
-def plain(function: Function) -> Callable[[np.ndarray, np.ndarray], Enclosed]:
+def plain(function: Function) -> Evaluator:
     """Return the evaluator of a function of forms."""
     return lambda low, high: _enclosed(function, low, high)
 
@@ -116,9 +123,8 @@ def measure(
 
     def value(point: Mapping[str, float]) -> float:
         given = {"noise": 1.0, "weight": 0.5, **{name: point[name] for name in names}}
-        ratio = given["noise"]
-        s = PROCESSES[process].level_at(ratio) if process != "edm" else EDM.level_at(ratio)
-        t = PROCESSES[process].level_at(ratio * np.exp(-given["step"]))
+        end = np.exp(-given["step"])
+        s, t = (PROCESSES[process].level_at(given["noise"] * k) for k in (1.0, end))
         half = 0.5 * given["separation"] * float(s.sigma) / float(s.alpha)
         law = GaussianMixture(
             np.array([given["weight"], 1 - given["weight"]]), np.array([half, -half]), 1e-26
@@ -168,45 +174,57 @@ def _stiff(separation: Any, step: Any) -> Any:
     return euler_edm(separation, step) * (1 - _spread(separation) * step)
 
 
-SAYS = "the step contracts, L_T < 1"
-FAILS = "the step expands, L_T > 1"
+def contraction(
+    process: str,
+    solver: Solver,
+    latex: str,
+    evaluate: Evaluator,
+    second: Callable[..., Any],
+    *others: Parameter,
+    control: Control,
+) -> Statement:
+    """Return the statement of a solver's step in a process, over separation, step and others."""
+    parameters = (SEPARATION, STEP, *others)
+    names = tuple(one.name for one in parameters)
+    which, step = step_of(process, solver)
+    return Statement(
+        id=f"contraction-{which}",
+        title=f"Where {step} contracts: two point masses",
+        says="the step contracts, L_T < 1",
+        fails="the step expands, L_T > 1",
+        latex=latex,
+        parameters=parameters,
+        evaluate=evaluate,
+        second=second,
+        measure=measure(process, solver, names),
+        controls=(control,),
+        claim="contractivity-trap",
+    )
 
-EULER_EDM = Statement(
-    id="contraction-edm-euler",
-    title="Where an EDM Euler step contracts: two point masses",
-    says=SAYS,
-    fails=FAILS,
-    latex=r"1 - L_T = (1 - e^{-h})(1 - a^2/4)",
-    parameters=(SEPARATION, STEP),
-    evaluate=plain(euler_edm),
-    second=second.contraction_edm_euler,
-    measure=measure("edm", EULER, ("separation", "step")),
-    controls=(Control("short steps buy contraction: L_D < 1/h", plain(_stiff)),),
-    claim="contractivity-trap",
+
+EULER_EDM = contraction(
+    "edm",
+    EULER,
+    r"1 - L_T = (1 - e^{-h})(1 - a^2/4)",
+    plain(euler_edm),
+    second.contraction_edm_euler,
+    control=Control("short steps buy contraction: L_D < 1/h", plain(_stiff)),
 )
-EULER_VP = Statement(
-    id="contraction-vp-euler",
-    title="Where a VP Euler step contracts: two point masses",
-    says=SAYS,
-    fails=FAILS,
-    latex=r"1 - L_T = 1 - \kappa\,(1 + (e^h - 1)\,a^2/4)",
-    parameters=(SEPARATION, STEP, NOISE),
-    evaluate=plain(euler_vp),
-    second=second.contraction_vp_euler,
-    measure=measure("vp-linear", EULER, ("separation", "step", "noise")),
-    controls=(_vertical(euler_vp),),
-    claim="contractivity-trap",
+EULER_VP = contraction(
+    "vp-linear",
+    EULER,
+    r"1 - L_T = 1 - \kappa\,(1 + (e^h - 1)\,a^2/4)",
+    plain(euler_vp),
+    second.contraction_vp_euler,
+    NOISE,
+    control=_vertical(euler_vp),
 )
-HEUN_EDM = Statement(
-    id="contraction-edm-heun",
-    title="Where an EDM Heun step contracts: two point masses",
-    says=SAYS,
-    fails=FAILS,
-    latex=r"1 - L_T,\quad T' = E + (1-E)J + c\,(J'(E + (1-E)J) - J)",
-    parameters=(SEPARATION, STEP, WEIGHT),
-    evaluate=heun,
-    second=second.contraction_edm_heun,
-    measure=measure("edm", HEUN, ("separation", "step", "weight")),
-    controls=(Control("the edge is vertical: separation 2", _heun_vertical),),
-    claim="contractivity-trap",
+HEUN_EDM = contraction(
+    "edm",
+    HEUN,
+    r"1 - L_T,\quad T' = E + (1-E)J + c\,(J'(E + (1-E)J) - J)",
+    heun,
+    second.contraction_edm_heun,
+    WEIGHT,
+    control=Control("the edge is vertical: separation 2", _heun_vertical),
 )

@@ -30,6 +30,14 @@ COEFFICIENT: tuple[Map, ...] = (
     ("coefficient-vp-euler", "noise=1", 3000),
     ("coefficient-vp-euler", "noise=10", 3000),
 )
+FLOW_STEPS: tuple[Map, ...] = (
+    ("clip-neutral-flow", None, 2500),
+    ("moment-exact-nearer", None, 5000),
+)
+BOUND: tuple[Map, ...] = (
+    ("bound-edm-euler", "separation=1:5,shift=0,threshold=1/2", 6000),
+    ("bound-edm-euler", "separation=1:5,weight=7/10,threshold=9/10", 6000),
+)
 GAINS: tuple[Map, ...] = tuple(
     (f"gain-dpmpp-2m-{grid}", "steps=3:24,std=0.5:2", 3000)
     for grid in ("karras", "logsnr", "tangent")
@@ -88,7 +96,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
                 )
             )
         ax.set(xlim=(a.min(), b.max()), ylim=(c.min(), d.max()))
-        title = panel["statement"] + (f", {panel['box']}" if panel["box"] else "")
+        title = panel["statement"] + (f"\n{panel['box']}" if panel["box"] else "")
         ax.set_title(f"{title}\n{panel['decided']:.1%} decided", fontsize="small")
         ax.set(xlabel=panel["sides"][0], ylabel=panel["sides"][1])
     patches = [
@@ -115,5 +123,15 @@ CONTRACTION_MAP = _figure(
 )
 COEFFICIENT_MAP = _figure(
     "coefficient", "Where gamma* is proved to be above 1", COEFFICIENT, "geometry-blindness"
+)
+FLOW_STEP_MAP = _figure(
+    "flow-steps",
+    "Where a clip at 1 is neutral, and where the moment-exact step is nearer to the flow",
+    FLOW_STEPS,
+    "clip-neutrality",
+    "moment-exact-step",
+)
+BOUND_MAP = _figure(
+    "bound", "How tight the perturbation bound is proved to be", BOUND, "perturbation-bound"
 )
 GAIN_MAP = _figure("gain", "Where a run is proved to be right to 1 %", GAINS, "cosine-law")

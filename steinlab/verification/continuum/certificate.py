@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from steinlab.verification.continuum.statement import (
     open_axes,
     told,
 )
+from steinlab.workers import SerialExecutor, completed
 
 VERSION = 1
 BITS, MOST_PIECES = 64, 4096
@@ -141,26 +143,50 @@ class Checked(NamedTuple):
     decided: float
 
 
-def check(certificate: Certificate, tell: Callable[[float], None] = lambda _: None) -> Checked:
+LEAVES = 16
+"""Leaves that a process is handed at a time."""
+
+
+class _Job(NamedTuple):
+    """Decided leaves that a process proves anew."""
+
+    statement: str
+    leaves: list[Node]
+
+
+def check(
+    certificate: Certificate,
+    tell: Callable[[float], None] = lambda _: None,
+    executor: Executor | None = None,
+) -> Checked:
     """Prove each decided leaf by the second evaluator.
 
     Raises
     ------
     CertificateError
-        Naming the leaf that it does not bear out.
+        Naming a leaf that it does not bear out.
     """
     statement, _, root, _ = certificate
-    counts, left, decided = {PROVED: 0, REFUTED: 0}, [], 0.0
     every = list(root.leaves())
-    for i, leaf in enumerate(every):
-        tell(i / len(every))
-        if leaf.mark == OPEN:
-            left.append(leaf.box)
-            continue
+    decided = [leaf for leaf in every if leaf.mark != OPEN]
+    jobs = [_Job(statement.id, decided[i : i + LEAVES]) for i in range(0, len(decided), LEAVES)]
+    done = completed(executor or SerialExecutor(), _prove_all, jobs)
+    for count, (_, error) in enumerate(done):
+        if error is not None:
+            raise error
+        tell((count + 1) / len(jobs))
+    return Checked(
+        sum(leaf.mark == PROVED for leaf in decided),
+        sum(leaf.mark == REFUTED for leaf in decided),
+        [leaf.box for leaf in every if leaf.mark == OPEN],
+        math.fsum(leaf.size for leaf in decided),
+    )
+
+
+def _prove_all(job: _Job) -> None:
+    statement = load_statement(job.statement)
+    for leaf in job.leaves:
         _prove(statement, leaf)
-        counts[leaf.mark] += 1
-        decided += leaf.size
-    return Checked(counts[PROVED], counts[REFUTED], left, decided)
 
 
 def _prove(statement: Statement, leaf: Node) -> None:

@@ -68,11 +68,15 @@ class Node:
             part = float((b - a + 1) / (c - a + 1))
         else:
             part = 0.5
+        (_, under), (over, _) = first[axis], last[axis]
         made = []
-        for box, size, step in ((first, part, "0"), (last, 1 - part, "1")):
-            low, high = list(self.low), list(self.high)
-            low[axis], high[axis] = outward(box[axis])
-            made.append(Node(box, tuple(low), tuple(high), self.size * size, self.path + step))
+        for box, size, step, low, high in (
+            (first, part, "0", self.low[axis], outward((under, under))[1]),
+            (last, 1 - part, "1", outward((over, over))[0], self.high[axis]),
+        ):
+            lows, highs = list(self.low), list(self.high)
+            lows[axis], highs[axis] = low, high
+            made.append(Node(box, tuple(lows), tuple(highs), self.size * size, self.path + step))
         self.parts = tuple(made)
 
     def leaves(self) -> Iterator[Node]:
@@ -199,13 +203,30 @@ class Search:
                 yield batch[start + k], (a, b), sides
 
 
+TRIED = 4096
+"""Open boxes whose middles are tried where no box is refuted."""
+
+
 def worst_point(search: Search) -> tuple[dict[str, float], float] | None:
-    """Return the middle of the refuted leaf with the least upper bound, and that bound."""
-    refuted = [node for node in search.root.leaves() if node.mark == REFUTED]
-    if not refuted:
+    """Return a point that refutes, and an upper bound there; None if there is none.
+
+    It is the middle of the refuted leaf with the least bound; where none is refuted, that of the
+    open box, of the largest, whose middle has the least.
+    """
+    leaves = list(search.root.leaves())
+    refuted = [node for node in leaves if node.mark == REFUTED]
+    if refuted:
+        worst = min(refuted, key=lambda node: node.bounds[1])
+        return middle(search.statement, worst.box), worst.bounds[1]
+    resisting = [node for node in leaves if node.mark == OPEN]
+    if not resisting:
         return None
-    worst = min(refuted, key=lambda node: node.bounds[1])
-    return middle(search.statement, worst.box), worst.bounds[1]
+    resisting = heapq.nlargest(TRIED, resisting, key=lambda node: node.size)
+    points = [middle(search.statement, node.box) for node in resisting]
+    at = np.array([list(point.values()) for point in points])
+    upper = _on(search.statement, _Job(0, search.statement.id, search.control, at, at)).upper
+    best = int(np.nan_to_num(upper, nan=np.inf).argmin())
+    return (points[best], float(upper[best])) if upper[best] < 0 else None
 
 
 def middle(statement: Statement, box: Box) -> dict[str, float]:

@@ -66,12 +66,16 @@ class Enclosed(NamedTuple):
     """How much ``f`` may vary along each side: the next cut goes where this is largest."""
 
 
+Evaluator = Callable[["np.ndarray", "np.ndarray"], Enclosed]
+"""``(low, high) -> Enclosed``, arrays ``(B, P)`` of doubles around the boxes' ends."""
+
+
 @dataclass(frozen=True)
 class Control:
     """A falsified statement over the same box, which a box of it must refute."""
 
     name: str
-    evaluate: Callable[[np.ndarray, np.ndarray], Enclosed]
+    evaluate: Evaluator
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Statement:
     parameters : tuple of Parameter
         At most four.
     evaluate : callable
-        ``(low, high) -> Enclosed``, arrays ``(B, P)`` of doubles around the boxes' ends.
+        The first evaluator, which the search uses.
     second : callable
         Balls of python-flint, one per parameter, to a ball around ``f``: another formula, which
         the checker of certificates uses.
@@ -107,7 +111,7 @@ class Statement:
     fails: str
     latex: str
     parameters: tuple[Parameter, ...]
-    evaluate: Callable[[np.ndarray, np.ndarray], Enclosed]
+    evaluate: Evaluator
     second: Callable[..., Any]
     measure: Callable[[Mapping[str, float]], float]
     controls: tuple[Control, ...]
@@ -204,9 +208,15 @@ def outward(side: Side) -> tuple[float, float]:
     """Return doubles around a side: never inside the exact ends."""
     low, high = (float(end) for end in side)
     return (
-        low if Fraction(low) <= side[0] else math.nextafter(low, -math.inf),
-        high if Fraction(high) >= side[1] else math.nextafter(high, math.inf),
+        math.nextafter(low, -math.inf) if _above(low, side[0]) else low,
+        math.nextafter(high, math.inf) if _above(-high, -side[1]) else high,
     )
+
+
+def _above(value: float, end: Fraction) -> bool:
+    """Return whether a double is above a fraction."""
+    top, under = value.as_integer_ratio()
+    return top * end.denominator > end.numerator * under
 
 
 def told(statement: Statement, box: Box) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,16 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steinlab.claims.continua import second_runs
 from steinlab.cli import main
 from steinlab.storage import sealed
 from steinlab.verification.continuum import certificate
 from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Search, worst_point
 from steinlab.verification.continuum.statement import (
+    Enclosed,
+    Statement,
     halves,
     load_statement,
     read_box,
     statement_ids,
 )
+from steinlab.workers import executor_for
 
 SMALL = {
     "contraction-edm-euler": ("", 300),
@@ -28,9 +33,27 @@ SMALL = {
     "contraction-edm-heun": ("weight=1/5,separation=0:2", 600),
     "coefficient-vp-euler": ("noise=1:1.1,separation=5:6", 60),
     "coefficient-edm-heun": ("separation=4:5,ratio=0.2:0.5", 40),
-    "gain-euler-karras": ("steps=3:5", 60),
+    "bound-edm-euler": ("separation=1:1.2,weight=7/10,shift=4", 40),
+    "clip-neutral-flow": ("separation=2.49:2.5,ratio=0.05:0.95", 40),
+    "moment-exact-nearer": ("separation=3:3.01,ratio=0.2:0.5", 40),
+    "ascent-two-modes": ("length=0:4,separation=2,state=0:3", 200),
+    "conditioning-vp-euler": ("separation=0:3,target=0.4:0.6", 300),
+    "gain-dpmpp-2m-karras": ("steps=3:9", 200),
 }
 """Boxes, and how many parts are examined."""
+
+CHECKED = SMALL | {
+    "contraction-vp-euler": ("noise=0.5:2", 120),
+    "contraction-edm-heun": ("weight=1/5,separation=0:2", 120),
+    "coefficient-vp-euler": ("noise=1:1.1,separation=5:6", 24),
+    "coefficient-edm-heun": ("separation=4:5,ratio=0.2:0.5", 24),
+    "bound-edm-euler": ("separation=1:1.02,weight=7/10,shift=4", 1),
+    "clip-neutral-flow": ("separation=2.495:2.5,ratio=0.395:0.4", 1),
+    "moment-exact-nearer": ("separation=2.995:3,ratio=0.395:0.4", 1),
+    "ascent-two-modes": ("length=0:4,separation=2,state=0:3", 60),
+    "conditioning-vp-euler": ("separation=0:3,target=0.5,alpha=1e-8:0.1", 20),
+}
+"""Smaller ones, for the second evaluator."""
 
 
 def searched(name: str) -> Search:
@@ -43,7 +66,7 @@ def searched(name: str) -> Search:
 
 
 def test_every_family_of_statements_is_searched_here() -> None:
-    families = {name.removesuffix("-karras").split("-")[0] for name in SMALL}
+    families = {name.split("-")[0] for name in SMALL}
     assert {name.split("-")[0] for name in statement_ids()} == families
 
 
@@ -53,7 +76,7 @@ def test_the_laboratory_agrees_within_decided_boxes(name: str) -> None:
     rng = np.random.default_rng(0)
     assert search.found.decided > 0.2
     decided = [leaf for leaf in search.root.leaves() if leaf.mark != OPEN]
-    for i in rng.choice(len(decided), 5):
+    for i in rng.choice(len(decided), min(5, len(decided)), replace=False):
         leaf = decided[i]
         point = {
             one.name: float(low if one.whole else low + (high - low) * Fraction(rng.random()))
@@ -79,10 +102,10 @@ def test_every_control_is_refuted(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_the_second_evaluator_accepts(name: str, tmp_path: Path) -> None:
     pytest.importorskip("flint")
-    text, budget = SMALL[name]
+    text, budget = CHECKED[name]
     statement = load_statement(name)
     search = Search(statement, read_box(statement, text or None))
-    for _ in search.run(min(budget, 24 if name.startswith("coefficient") else 120)):
+    for _ in search.run(budget):
         pass
     certificate.write(tmp_path / "c.json", search)
     found = certificate.check(certificate.read(tmp_path / "c.json"))
@@ -103,6 +126,66 @@ def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     assert [leaf.box for leaf in first.root.leaves()] == [leaf.box for leaf in whole.root.leaves()]
 
 
+def test_a_point_is_refuted_before_a_box_is() -> None:
+    statement = load_statement("contraction-edm-euler")
+    search = Search(statement, read_box(statement, "separation=1.9:8,step=1"))
+    for _ in search.run(1):
+        pass
+    assert search.found.refuted == 0
+    point, bound = worst_point(search) or ({}, 1.0)
+    assert statement.measure(point) == pytest.approx(bound, abs=1e-4)
+    assert bound < 0
+
+
+class Interrupting:
+    """A statement's evaluator that the user interrupts at its second call."""
+
+    def __init__(self, statement: Statement) -> None:
+        self.statement, self.calls = statement, 0
+
+    def __call__(self, low: np.ndarray, high: np.ndarray) -> Enclosed:
+        self.calls += 1
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return self.statement.evaluate(low, high)
+
+
+def test_an_interrupt_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, file = "contraction-edm-euler", tmp_path / "c.json"
+    statement = load_statement(name)
+    stopped = dataclasses.replace(statement, evaluate=Interrupting(statement))
+    order = ["certify", name, "--budget", "300", "--out", str(file)]
+    with monkeypatch.context() as patch:
+        patch.setattr("steinlab.verification.continuum.statement.load_statement", lambda _: stopped)
+        assert main(order) == 130
+    assert "continues it" in capsys.readouterr().err
+    assert 0 < certificate.read(file).boxes < 300
+    assert main(order) == 0
+    assert list(map(str, certificate.read(file).root.leaves())) == list(
+        map(str, searched(name).root.leaves())
+    )
+
+
+def test_workers_check_as_one_process_does(tmp_path: Path) -> None:
+    pytest.importorskip("flint")
+    certificate.write(tmp_path / "c.json", searched("contraction-edm-euler"))
+    found = certificate.read(tmp_path / "c.json")
+    with executor_for(2) as executor:
+        assert certificate.check(found, executor=executor) == certificate.check(found)
+
+
+def test_a_series_cut_short_is_still_enclosed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("flint")
+    statement = load_statement("gain-euler-karras")
+    monkeypatch.setattr(second_runs, "ORDER", 2)
+    box = read_box(statement, "steps=4,std=1:1.3")
+    found = certificate.second(statement, box)
+    for std in (1.0, 1.1, 1.3):
+        assert found.contains(statement.measure({"steps": 4, "std": std}))
+
+
 def test_whole_sides_are_cut_between_numbers() -> None:
     statement = load_statement("gain-euler-karras")
     box = read_box(statement, "steps=3:6")
@@ -110,14 +193,21 @@ def test_whole_sides_are_cut_between_numbers() -> None:
     assert (first[0], last[0]) == ((3, 4), (5, 6))
 
 
-def flipped(tree: str) -> str:
-    at = tree.index(PROVED)
-    return tree[:at] + REFUTED + tree[at + 1 :]
+def flipped(tree: str, at: int) -> str:
+    other = REFUTED if tree[at] == PROVED else PROVED
+    return tree[:at] + other + tree[at + 1 :]
 
 
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "a changed digit": (lambda c: {**c, "boxes": c["boxes"] + 1}, "checksum"),
-    "a flipped leaf": (lambda c: sealed({**c, "tree": flipped(c["tree"])}), "leaf"),
+    "a flipped leaf": (
+        lambda c: sealed({**c, "tree": flipped(c["tree"], c["tree"].index(PROVED))}),
+        "leaf",
+    ),
+    "a flipped leaf at the end": (
+        lambda c: sealed({**c, "tree": flipped(c["tree"], c["tree"].rindex(REFUTED))}),
+        "leaf",
+    ),
     "a missing leaf": (lambda c: sealed({**c, "tree": c["tree"][:-1]}), "cover"),
     "one leaf more": (lambda c: sealed({**c, "tree": c["tree"] + "?"}), "beyond"),
     "no such side": (lambda c: sealed({**c, "tree": "3" + c["tree"]}), "cuts a side"),

@@ -59,9 +59,16 @@ REDUCED: dict[str, dict[str, Any]] = {
     "observed-orders": {"steps": (8, 16), "solvers": ("euler", "heun", "dpmpp-3m-exact")},
     "one-step-models": {"levels": (3, 6)},
     "perturbation-ladder": {"sizes": (0.1, 1.0), "kinds": ("bias",)},
+    "proof-map-bound": {
+        "maps": (("bound-edm-euler", "separation=1:1.2,shift=4,threshold=9/10", 20),) * 2
+    },
     "proof-map-coefficient": {"maps": (("coefficient-edm-heun", "separation=0:16", 60),) * 3},
     "proof-map-contraction": {"maps": (("contraction-edm-euler", None, 60),) * 3},
+    "proof-map-flow-steps": {
+        "maps": (("clip-neutral-flow", "separation=2.4:2.5,ratio=0.05:0.5", 20),) * 2
+    },
     "proof-map-gain": {"maps": (("gain-euler-karras", "steps=3:6", 40),) * 3},
+    "proof-map-spectra": {"solvers": ("euler", "heun"), "steps": (3, 9)},
     "rooms": {},
     "sample-grids": {
         "cases": (PictureCase("digits-mlp", 9, 3), PictureCase(NOT_THERE, 9, 3)),

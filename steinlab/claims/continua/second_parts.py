@@ -1,0 +1,115 @@
+"""What second evaluators share: functions and integrals of balls of Arb, and of series of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Ball = Any
+
+
+def number(value: float | str) -> Ball:
+    """Return a ball around one number."""
+    from flint import arb
+
+    return arb(value)
+
+
+def pi() -> Ball:
+    """Return a ball around pi."""
+    from flint import arb
+
+    return arb.pi()
+
+
+def monotone(function: str, x: Ball) -> Ball:
+    """Return the image under an increasing function by its ends: wide balls stay tight."""
+    return getattr(x.lower(), function)().union(getattr(x.upper(), function)())
+
+
+def squared(x: Any) -> Any:
+    """Return the square of a ball, which is not negative, or of a series."""
+    if is_series(x):
+        return x * x
+    low, high = x.abs_lower(), x.abs_upper()
+    return (low * low).union(high * high)
+
+
+def is_series(x: Any) -> bool:
+    """Return whether ``x`` is a power series."""
+    return hasattr(x, "coeffs")
+
+
+def shared(a: Ball, b: Ball) -> Ball:
+    """Return what two enclosures of one number share."""
+    return a.intersection(b) if a.is_finite() and b.is_finite() else a if a.is_finite() else b
+
+
+def tanh(x: Any) -> Any:
+    """Hyperbolic tangent of a ball, or of a series to second order, whose slope is ``sech^2``."""
+    from flint import arb_series
+
+    if not is_series(x):
+        return monotone("tanh", x)
+    middle, first, last = (coefficient(x, order) for order in range(3))
+    value = monotone("tanh", middle)
+    near, far = (1 / number(end).cosh() for end in (middle.abs_lower(), middle.abs_upper()))
+    slope = (near * near).union(far * far)
+    curve = slope * last - value * slope * first * first
+    return arb_series([value, slope * first, curve], prec=3)
+
+
+def coefficient(x: Any, order: int) -> Ball:
+    """Return a coefficient of a series; a number has no other than its own."""
+    found = x.coeffs() if is_series(x) else [x]
+    return found[order] if order < len(found) else number(0)
+
+
+def mean_value(function: Callable[..., Any], *given: Ball) -> Ball:
+    """Enclose ``f`` by its value at the middles and its derivatives on the box, and plainly."""
+    from flint import arb_series
+
+    total = function(*(x.mid() for x in given))
+    for i, x in enumerate(given):
+        if x.rad() == 0:
+            continue
+        series = arb_series([x, 1], prec=2)
+        try:
+            slope = coefficient(function(*given[:i], series, *given[i + 1 :]), 1)
+        except ValueError:  # a ball about a divisor reaches 0
+            return number(math.nan)
+        total += slope * (x - x.mid())
+    return total
+
+
+def integral(
+    function: Callable[..., Sequence[Any]], edges: Sequence[float], *given: Any
+) -> list[Any]:
+    """Enclose ``int f(y, *given) dy`` for several ``f``; of series, roughly.
+
+    A cell gives ``b - a`` times the value at the middle and ``(b - a)^3/12`` times half the
+    curvature, or ``b - a`` times the range.
+    """
+    from flint import arb_series
+
+    ends, rough = [number(edge) for edge in edges], any(map(is_series, given))
+    sums: list[Any] = []
+    for a, b in itertools.pairwise(ends):
+        side, cell = b - a, a.union(b)
+        found = [part * side for part in function(cell, *given)]
+        if not rough:
+            try:
+                around = function(arb_series([cell, 1], prec=3), *given)
+            except ValueError:
+                around = None
+            if around is not None:
+                there = function((a + b) / 2, *given)
+                bent = [coefficient(part, 2) * side**3 / 12 for part in around]
+                found = [
+                    shared(part * side + bend, plain)
+                    for part, bend, plain in zip(there, bent, found, strict=True)
+                ]
+        sums = [x + y for x, y in zip(sums, found, strict=True)] if sums else found
+    return sums
