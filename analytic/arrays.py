@@ -71,9 +71,10 @@ def log_sum_exp(logits: Array, *, axis: int) -> tuple[Array, Array]:
     Both come from one exponential, shifted by the largest logit, which must be finite.
     """
     xp = namespace(logits)
-    top = xp.max(logits, axis=axis, keepdims=True)
+    largest, summed = (xp.max, xp.sum) if xp is not _NUMPY else (np.maximum.reduce, np.add.reduce)
+    top = largest(logits, axis=axis, keepdims=True)
     terms = xp.exp(logits - top)
-    total = xp.sum(terms, axis=axis, keepdims=True)
+    total = summed(terms, axis=axis, keepdims=True)
     return xp.squeeze(top + xp.log(total), axis=axis), terms / total
 
 

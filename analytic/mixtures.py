@@ -178,7 +178,7 @@ class GaussianMixture(ExactDenoiser):
             return read(self._posterior(rows, level))
 
         found = self._by_rows(evaluate, level, as_rows(x, self.dim))
-        return tuple(un_row(out, x) for out in found)
+        return found if x.ndim > 1 else tuple(un_row(out, x) for out in found)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""

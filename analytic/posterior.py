@@ -191,6 +191,8 @@ class Posterior:
 
 def sum_over(x: Array, axis: int) -> Array:
     """Sum over an axis; one entry, the usual case on the line, is its own sum."""
+    if isinstance(x, np.ndarray):  # without the microseconds that NumPy's wrappers take
+        return x.squeeze(axis) if x.shape[axis] == 1 else np.add.reduce(x, axis=axis)
     xp = namespace(x)
     return xp.squeeze(x, axis=axis) if x.shape[axis] == 1 else xp.sum(x, axis=axis)
 
