@@ -21,10 +21,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from analytic.arrays import Array, as_rows, by_rows, like, log_sum_exp, namespace, un_row
+from analytic.arrays import (
+    Array,
+    as_rows,
+    by_rows,
+    like,
+    log_sum_exp,
+    namespace,
+    sum_over,
+    un_row,
+)
 from analytic.levels import NoiseLevel, Scalar, require_fit
 from analytic.parameters import components, factor, finite
-from analytic.posterior import ExactDenoiser, Posterior, sum_over
+from analytic.posterior import ExactDenoiser, Posterior
 
 CHUNK_BYTES = 2**20
 """Size at which an array ``(K, N, d)`` of an evaluation is cut into row chunks: a cache's."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analytic.arrays import Array, as_rows, like, namespace, un_row
+from analytic.arrays import Array, as_rows, like, namespace, sum_over, un_row
 from analytic.levels import NoiseLevel, Scalar
 
 NEAR = 1e-8
@@ -187,14 +187,6 @@ class Posterior:
         noisy = self.sigma**2 > tiny
         one = xp.ones_like(self.sigma)
         return xp.where(noisy, self.alpha * one / xp.where(noisy, self.sigma**2, one), 0.0 * one)
-
-
-def sum_over(x: Array, axis: int) -> Array:
-    """Sum over an axis; one entry, the usual case on the line, is its own sum."""
-    if isinstance(x, np.ndarray):  # without the microseconds that NumPy's wrappers take
-        return x.squeeze(axis) if x.shape[axis] == 1 else np.add.reduce(x, axis=axis)
-    xp = namespace(x)
-    return xp.squeeze(x, axis=axis) if x.shape[axis] == 1 else xp.sum(x, axis=axis)
 
 
 def _narrow(value: Scalar) -> Scalar:
