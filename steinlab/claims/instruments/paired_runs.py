@@ -258,7 +258,7 @@ class Outcome(NamedTuple):
 
     ``noise`` is the standard error of the logarithm of the flow error's ratio to the plain run's,
     from the states' squared distances. ``expansion`` is the largest ``|T' v| / |v|`` met on the
-    plain run, where it was watched.
+    plain run up to its first expansive step, where it was watched.
     """
 
     setup: Setup
@@ -306,8 +306,17 @@ def outcome_of(setup: Setup, rule: str) -> Outcome:
         return outcome
     rng = np.random.default_rng(0)
     (plan, grid), bench = setup.planned(), setup.bench()
-    taken = steps(bench.subject.denoiser, bench.start, grid, plan)
-    return outcome._replace(expansion=max(largest_gain(one.step, rng) for one in taken))
+    largest = 0.0
+    for taken in steps(bench.subject.denoiser, bench.start, grid, plan):
+        gain = largest_gain(taken.step, rng)
+        largest = max(largest, gain)
+        if not gain <= EXPANSIVE:
+            break
+    return outcome._replace(expansion=largest)
+
+
+EXPANSIVE = 1.001
+"""A step counts as expansive when a tangent grows by more than this."""
 
 
 CANCELS = 0.5

@@ -21,6 +21,7 @@ import numpy as np
 from steinlab.claims.instruments.paired_runs import (
     BEST,
     CAP,
+    EXPANSIVE,
     MEASURES,
     STACKS,
     WORSE,
@@ -236,9 +237,6 @@ CHOSEN = (
     "draws other states, not other laws"
 )
 """Conditions of what the design shows."""
-
-EXPANSIVE = 1.001
-"""A step counts as expansive when a tangent grows by more than this."""
 
 
 def expansive(outcomes: Sequence[Outcome]) -> list[Outcome]:
