@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from steinlab.errors import CRASHES
 from steinlab.verification import registry
@@ -38,6 +39,11 @@ def run_unit(unit: Unit) -> Report:
     except CRASHES as error:
         crash = Crash.from_error(error, registry.home_of(unit.claim))
     return Report(outcome, crash, time.perf_counter() - start)
+
+
+def run_units(units: Sequence[Unit]) -> list[Report]:
+    """Run units one after the other: of one claim, they find what the others kept."""
+    return [run_unit(unit) for unit in units]
 
 
 @dataclass(frozen=True)
@@ -121,16 +127,18 @@ def rows(
         plan = plan or Plan.of(claims, *effort)
         reports = _stored(plan, shards)
         left = [u for units in plan.units.values() for u in units if u not in reports]
+        jobs: list[tuple[Unit, ...]] = [(unit,) for unit in left]
         if not isinstance(executor, SerialExecutor):
-            left = longest_first(left, plan.seconds, shards)
+            jobs = longest_first(left, plan.seconds, shards, apart=len(plan.units) <= FEW)
         yield from _finished(plan, waiting, reports, effort)
         try:
-            for unit, answer in completed(executor, run_unit, left):
+            for job, answer in completed(executor, run_units, jobs):
                 if isinstance(answer, Exception):
-                    answer = Report(None, Crash.from_error(answer), 0.0)  # noqa: PLW2901
-                reports[unit] = answer
-                if shards:
-                    shards.put(unit, reports[unit])
+                    answer = [Report(None, Crash.from_error(answer), 0.0)] * len(job)  # noqa: PLW2901
+                for unit, report in zip(job, answer, strict=True):
+                    reports[unit] = report
+                    if shards:
+                        shards.put(unit, report)
                 yield from _finished(plan, waiting, reports, effort)
         except BrokenExecutor as error:
             broken = Report(None, Crash.from_error(error), 0.0)
@@ -158,15 +166,23 @@ def _finished(
 
 
 def longest_first(
-    units: Sequence[Unit], expected: Mapping[Unit, float], shards: Shards | None
-) -> list[Unit]:
-    """Order units by the seconds they last took, or are expected to take.
+    units: Sequence[Unit],
+    expected: Mapping[Unit, float],
+    shards: Shards | None,
+    *,
+    apart: bool = True,
+) -> list[tuple[Unit, ...]]:
+    """Order jobs by the seconds that their units last took, or are expected to take.
 
-    Long checks that start last leave the other workers idle at the end.
+    Long ones that start last leave the other workers idle at the end. A job is one unit, or, unless
+    they are to be ``apart``, all units of a claim, which share what they compute.
     """
 
-    def seconds(unit: Unit) -> float:
-        stored = shards.seconds(unit) if shards else None
-        return expected[unit] if stored is None else stored
+    def seconds(job: Sequence[Unit]) -> float:
+        stored = (shards.seconds(unit) if shards else None for unit in job)
+        return sum(expected[u] if t is None else t for u, t in zip(job, stored, strict=True))
 
-    return sorted(units, key=seconds, reverse=True)
+    jobs: dict[Any, list[Unit]] = {}
+    for unit in units:
+        jobs.setdefault(unit if apart else unit.claim, []).append(unit)
+    return sorted(map(tuple, jobs.values()), key=seconds, reverse=True)

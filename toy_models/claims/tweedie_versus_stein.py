@@ -263,6 +263,7 @@ CLAIM = Claim(
             measure=measure_network,
             compare=compare_network,
             partly=without_galaxies,
+            seconds=8.0,
         ),
     ),
     controls=(

@@ -311,7 +311,15 @@ def mean_check(name: str, draw: Callable[[Effort], Design], rules: tuple[str, ..
     def whole(effort: Effort) -> Sequence[Whole]:
         return [Whole(draw(effort), rules)]
 
-    return Check(name, "property", Whole, draw=whole, measure=measure_whole, compare=compare_mean)
+    return Check(
+        name,
+        "property",
+        Whole,
+        draw=whole,
+        measure=measure_whole,
+        compare=compare_mean,
+        seconds=3.0,
+    )
 
 
 def cells_check(
