@@ -17,6 +17,7 @@ Both sums of ``D'`` are positive semidefinite, so its trace involves no cancella
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -99,6 +100,13 @@ class GaussianMixture(ExactDenoiser):
     def dim(self) -> int:
         """Dimension ``d`` of the states."""
         return int(self.means.shape[-1])
+
+    @cached_property
+    def _sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest variance, and the largest or a mean's square, ``(..., 1, 1, 1)``."""
+        axes, stack = (-2, -1), (..., None, None, None)
+        most = np.maximum((self.means**2).max(axis=axes), self.spectra.max(axis=axes))
+        return self.spectra.min(axis=axes)[stack], most[stack]
 
     def take(self, index: Any) -> Self:
         """Return the sub-stack at ``index``, an integer, a slice or an index array."""
@@ -238,9 +246,8 @@ class GaussianMixture(ExactDenoiser):
         logits = log_weights - 0.5 * (sum_over(offset**2 / v, -1) + log_det)
         total, r = log_sum_exp(logits, axis=-2)
         log_prob = total - 0.5 * self.dim * math.log(2 * math.pi)
-        return Posterior(
-            alpha, sigma, log_prob, r[..., None], offset, centers, spectrum, v, self.basis
-        )
+        parts = (alpha, sigma, log_prob, r[..., None], offset, centers, spectrum, v)
+        return Posterior(*parts, self.basis, *self._sizes)
 
 
 def _wide(value: Scalar, x: Array) -> Scalar:
