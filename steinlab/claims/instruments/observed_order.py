@@ -320,6 +320,7 @@ def _led(s: NoiseLevel, t: NoiseLevel) -> tuple[np.ndarray, float]:
     return flow.state, float(np.max(flow.error))
 
 
+@lru_cache(maxsize=32)
 def _grids(process: str, steps: int, axes: int = 3) -> Grid:
     """Return a stack of levels per step, one per grid, on the axis before the states'."""
     stacks = []
