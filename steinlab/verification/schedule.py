@@ -50,12 +50,13 @@ def run_units(units: Sequence[Unit]) -> list[Report]:
 class Plan:
     """The units of the claims asked for; ``crashes`` are claims that could not be loaded.
 
-    ``seconds`` says about how long a unit takes.
+    ``seconds`` says about how long a unit takes, ``beside`` by which claim's a claim's are run.
     """
 
     units: Mapping[str, Sequence[Unit]]
     crashes: Mapping[str, Crash]
     seconds: Mapping[Unit, float]
+    beside: Mapping[str, str]
 
     @classmethod
     def of(cls, claims: Sequence[str], profile: str, seed: int) -> Plan:
@@ -63,10 +64,12 @@ class Plan:
         units: dict[str, Sequence[Unit]] = {}
         crashes: dict[str, Crash] = {}
         seconds: dict[Unit, float] = {}
+        beside: dict[str, str] = {}
         for claim_id in claims:
             units[claim_id] = []
             try:
                 claim = registry.load_claim(claim_id)
+                beside[claim_id] = claim.beside or claim_id
                 known = {check.name: check.seconds for check in runnable(claim)}
                 if known and searchable(claim):
                     known[FALSIFIER] = 1.0
@@ -76,7 +79,7 @@ class Plan:
             own = {Unit(claim_id, name, profile, seed): time for name, time in known.items()}
             units[claim_id] = list(own)
             seconds |= own
-        return cls(units, crashes, seconds)
+        return cls(units, crashes, seconds, beside)
 
 
 def _row(
@@ -129,7 +132,8 @@ def rows(
         left = [u for units in plan.units.values() for u in units if u not in reports]
         jobs: list[tuple[Unit, ...]] = [(unit,) for unit in left]
         if not isinstance(executor, SerialExecutor):
-            jobs = longest_first(left, plan.seconds, shards, apart=len(plan.units) <= FEW)
+            beside = plan.beside if len(plan.units) > FEW else None
+            jobs = longest_first(left, plan.seconds, shards, beside)
         yield from _finished(plan, waiting, reports, effort)
         try:
             for job, answer in completed(executor, run_units, jobs):
@@ -169,13 +173,12 @@ def longest_first(
     units: Sequence[Unit],
     expected: Mapping[Unit, float],
     shards: Shards | None,
-    *,
-    apart: bool = True,
+    beside: Mapping[str, str] | None = None,
 ) -> list[tuple[Unit, ...]]:
     """Order jobs by the seconds that their units last took, or are expected to take.
 
-    Long ones that start last leave the other workers idle at the end. A job is one unit, or, unless
-    they are to be ``apart``, all units of a claim, which share what they compute.
+    Long ones that start last leave the other workers idle at the end. A job is one unit, or, where
+    ``beside`` names it by claim, all of a name: they share what they compute.
     """
 
     def seconds(job: Sequence[Unit]) -> float:
@@ -184,5 +187,5 @@ def longest_first(
 
     jobs: dict[Any, list[Unit]] = {}
     for unit in units:
-        jobs.setdefault(unit if apart else unit.claim, []).append(unit)
+        jobs.setdefault(beside[unit.claim] if beside else unit, []).append(unit)
     return sorted(map(tuple, jobs.values()), key=seconds, reverse=True)

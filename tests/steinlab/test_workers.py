@@ -136,8 +136,11 @@ def test_long_units_start_first(tmp_path) -> None:
     expected = dict(zip(units, (5.0, 1.0, 20.0), strict=True))
     assert longest_first(units[::-1], expected, None) == [(units[i],) for i in (2, 0, 1)]
     other = Unit("stein-identity", "samples", "quick", 0)
-    jobs = longest_first([*units, other], {**expected, other: 4.5}, None, apart=False)
+    own = {unit.claim: unit.claim for unit in units}
+    jobs = longest_first([*units, other], {**expected, other: 4.5}, None, own)
     assert jobs == [(units[2],), (units[1], other), (units[0],)]
+    beside = {**own, "a-claim": "solver-order"}
+    assert longest_first(units, expected, None, beside) == [(units[0], units[2]), (units[1],)]
     shards = Shards(tmp_path)
     outcome = run_unit(Unit(IDS[0], "operations", "quick", 0)).outcome
     shards.put(units[1], Report(outcome, None, 100.0))

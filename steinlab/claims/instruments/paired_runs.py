@@ -294,7 +294,6 @@ def run(setup: Setup, stack: tuple[str, ...]) -> Outcome:
     return Outcome(setup, names, tuple(found), noise)
 
 
-@lru_cache(maxsize=4096)
 def outcome_of(setup: Setup, rule: str) -> Outcome:
     """Return the outcome of a rule's stack; the published rule's says what its plain run expands.
 
@@ -302,8 +301,11 @@ def outcome_of(setup: Setup, rule: str) -> Outcome:
     """
     stack = stack_of(rule)
     outcome = run(setup, stack)
-    if stack is not STACKS[0]:
-        return outcome
+    return outcome._replace(expansion=_expansion(setup)) if stack is STACKS[0] else outcome
+
+
+@lru_cache(maxsize=4096)
+def _expansion(setup: Setup) -> float:
     rng = np.random.default_rng(0)
     (plan, grid), bench = setup.planned(), setup.bench()
     largest = 0.0
@@ -312,7 +314,7 @@ def outcome_of(setup: Setup, rule: str) -> Outcome:
         largest = max(largest, gain)
         if not gain <= EXPANSIVE:
             break
-    return outcome._replace(expansion=largest)
+    return largest
 
 
 EXPANSIVE = 1.001
