@@ -1,6 +1,7 @@
 """Array operations that the array API standard lacks, on arrays of any library."""
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -86,10 +87,32 @@ def log_sum_exp(logits: Array, *, axis: int) -> tuple[Array, Array]:
     Both come from one exponential, shifted by the largest logit, which must be finite.
     """
     xp = namespace(logits)
-    top = xp.max(logits, axis=axis, keepdims=True)
+    largest, summed = (xp.max, xp.sum) if xp is not _NUMPY else (np.maximum.reduce, np.add.reduce)
+    top = largest(logits, axis=axis, keepdims=True)
     terms = xp.exp(logits - top)
-    total = xp.sum(terms, axis=axis, keepdims=True)
+    total = summed(terms, axis=axis, keepdims=True)
     return xp.squeeze(top + xp.log(total), axis=axis), terms / total
+
+
+def sum_over(x: Array, axis: int) -> Array:
+    """Sum over an axis; one entry, the usual case on the line, is its own sum.
+
+    Few coordinates, on the last axis, are added one after the other, as NumPy adds them, which
+    spends a loop on each state.
+    """
+    count = x.shape[axis]
+    if not isinstance(x, np.ndarray):
+        xp = namespace(x)
+        return xp.squeeze(x, axis=axis) if count == 1 else xp.sum(x, axis=axis)
+    if count == 1:
+        return x.squeeze(axis)
+    if axis == -1 and count < FEW and x.size > MANY:
+        return reduce(np.add, [x[..., i] for i in range(count)])
+    return np.add.reduce(x, axis=axis)
+
+
+FEW, MANY = 8, 2**9
+"""Up to this number of terms NumPy's sum has no other order; so many numbers pay the slices."""
 
 
 def as_rows(x: Array, dim: int, name: str = "x") -> Array:

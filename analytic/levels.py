@@ -47,9 +47,9 @@ class NoiseLevel:
             nothing = self.alpha == 0.0 == self.sigma
         else:
             alpha, sigma = np.asarray(self.alpha), np.asarray(self.sigma)
-            alpha_ok = bool(np.all((alpha >= 0) & (alpha <= 1)))
-            sigma_ok = bool(np.all((sigma >= 0) & np.isfinite(sigma)))
-            nothing = bool(np.any((alpha == 0) & (sigma == 0)))
+            alpha_ok = bool(((alpha >= 0) & (alpha <= 1)).all())
+            sigma_ok = bool(((sigma >= 0) & (sigma < math.inf)).all())
+            nothing = bool(((alpha == 0) & (sigma == 0)).any())
         if not alpha_ok:
             raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
         if not sigma_ok:

@@ -17,14 +17,24 @@ Both sums of ``D'`` are positive semidefinite, so its trace involves no cancella
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-from analytic.arrays import Array, as_rows, by_rows, like, log_sum_exp, namespace, un_row
+from analytic.arrays import (
+    Array,
+    as_rows,
+    by_rows,
+    like,
+    log_sum_exp,
+    namespace,
+    sum_over,
+    un_row,
+)
 from analytic.levels import NoiseLevel, Scalar, require_fit
 from analytic.parameters import components, factor, finite
-from analytic.posterior import ExactDenoiser, Posterior, sum_over
+from analytic.posterior import ExactDenoiser, Posterior
 
 CHUNK_BYTES = 2**20
 """Size at which an array ``(K, N, d)`` of an evaluation is cut into row chunks: a cache's."""
@@ -90,6 +100,13 @@ class GaussianMixture(ExactDenoiser):
     def dim(self) -> int:
         """Dimension ``d`` of the states."""
         return int(self.means.shape[-1])
+
+    @cached_property
+    def _sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest variance, and the largest or a mean's square, ``(..., 1, 1, 1)``."""
+        axes, stack = (-2, -1), (..., None, None, None)
+        most = np.maximum((self.means**2).max(axis=axes), self.spectra.max(axis=axes))
+        return self.spectra.min(axis=axes)[stack], most[stack]
 
     def take(self, index: Any) -> Self:
         """Return the sub-stack at ``index``, an integer, a slice or an index array."""
@@ -178,7 +195,7 @@ class GaussianMixture(ExactDenoiser):
             return read(self._posterior(rows, level))
 
         found = self._by_rows(evaluate, level, as_rows(x, self.dim))
-        return tuple(un_row(out, x) for out in found)
+        return found if x.ndim > 1 else tuple(un_row(out, x) for out in found)
 
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""
@@ -229,9 +246,8 @@ class GaussianMixture(ExactDenoiser):
         logits = log_weights - 0.5 * (sum_over(offset**2 / v, -1) + log_det)
         total, r = log_sum_exp(logits, axis=-2)
         log_prob = total - 0.5 * self.dim * math.log(2 * math.pi)
-        return Posterior(
-            alpha, sigma, log_prob, r[..., None], offset, centers, spectrum, v, self.basis
-        )
+        parts = (alpha, sigma, log_prob, r[..., None], offset, centers, spectrum, v)
+        return Posterior(*parts, self.basis, *self._sizes)
 
 
 def _wide(value: Scalar, x: Array) -> Scalar:

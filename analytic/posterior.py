@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analytic.arrays import Array, as_rows, like, namespace, un_row
+from analytic.arrays import Array, as_rows, like, namespace, sum_over, un_row
 from analytic.levels import NoiseLevel, Scalar
 
 NEAR = 1e-8
@@ -63,6 +63,8 @@ class Posterior:
         state.
     basis : array (..., K, d, d), optional
         Columns are the eigenvectors; None where they are the axes.
+    least, most : array (..., 1, 1, 1)
+        The law's smallest variance, and its largest variance or square of a mean.
     """
 
     alpha: Scalar
@@ -74,6 +76,8 @@ class Posterior:
     spectrum: Array
     v: Array
     basis: np.ndarray | None
+    least: np.ndarray
+    most: np.ndarray
 
     @cached_property
     def gain(self) -> Array:
@@ -106,11 +110,8 @@ class Posterior:
         differences.
         """
         xp = namespace(self.offset)
-        least = xp.min(xp.min(self.spectrum, axis=-1, keepdims=True), axis=-3, keepdims=True)
         eps = float(xp.finfo(self.offset.dtype).eps)
-        size = xp.max(xp.max(self.centers**2, axis=-1, keepdims=True), axis=-3, keepdims=True)
-        wide = xp.max(xp.max(self.spectrum, axis=-1, keepdims=True), axis=-3, keepdims=True)
-        below = xp.maximum(NEAR * least, eps * xp.maximum(size, wide))
+        below = like(np.maximum(NEAR * self.least, eps * self.most), self.offset)
         near = self.sigma**2 < self.alpha**2 * below
         if not xp.any(near):
             return self.means - self.denoised[..., None, :, :]
@@ -187,12 +188,6 @@ class Posterior:
         noisy = self.sigma**2 > tiny
         one = xp.ones_like(self.sigma)
         return xp.where(noisy, self.alpha * one / xp.where(noisy, self.sigma**2, one), 0.0 * one)
-
-
-def sum_over(x: Array, axis: int) -> Array:
-    """Sum over an axis; one entry, the usual case on the line, is its own sum."""
-    xp = namespace(x)
-    return xp.squeeze(x, axis=axis) if x.shape[axis] == 1 else xp.sum(x, axis=axis)
 
 
 def _narrow(value: Scalar) -> Scalar:

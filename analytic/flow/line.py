@@ -46,29 +46,30 @@ class Line(NamedTuple):
         return cls(law.weights[kept], law.means[kept, 0], law.spectra[kept, 0])
 
     def at(self, level: NoiseLevel) -> Noised:
-        """Return the mixture at a level."""
+        """Return the mixture at a level, or at a stack of them, ``(C, 1, 1)``."""
         stds = np.sqrt(level.alpha**2 * self.variances + level.sigma**2)
         return Noised(np.log(self.weights), level.alpha * self.means, stds)
 
 
 class Noised(NamedTuple):
-    """A mixture at a level, evaluated at states ``(N, 1)``."""
+    """A mixture at a level, evaluated at states ``(..., N, 1)``."""
 
     log_weights: np.ndarray
     means: np.ndarray
     stds: np.ndarray
 
     def split(self, x: np.ndarray, left: np.ndarray) -> Split:
-        """Return the tails and densities of the groups ``left`` (a mask ``(N, K)``) and right."""
+        """Return tails and densities of the groups ``left`` (a mask ``(..., N, K)``) and right."""
         z = (x - self.means) / self.stds
         tails = self.log_weights + log_ndtr(np.where(left, -z, z))
         densities = self.log_weights - np.log(self.stds) - 0.5 * z**2 - HALF_LOG_2PI
-        groups = ((part, mask) for part in (tails, densities) for mask in (~left, left))
-        return Split(*(_log_sum(np.where(mask, part, -np.inf)) for part, mask in groups))
+        parts, groups = np.stack((tails, densities))[:, None], np.stack((~left, left))
+        (cdf, sf), (right, other) = _log_sum(np.where(groups, parts, -np.inf))
+        return Split(cdf, sf, right, other)
 
 
 class Split(NamedTuple):
-    """Logarithms at states, each of shape ``(N,)``."""
+    """Logarithms at states, each of shape ``(..., N)``."""
 
     right_cdf: np.ndarray  # P
     left_sf: np.ndarray  # N
@@ -85,7 +86,7 @@ class Split(NamedTuple):
 def line_flow(
     line: Line, x: np.ndarray, s: NoiseLevel, t: NoiseLevel
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return ``F_t^{-1}(F_s(x))`` and a bound of its rounding error, both of shape ``(N,)``.
+    r"""Return ``F_t^{-1}(F_s(x))`` and a bound of its rounding error, both of shape ``(..., N)``.
 
     The error is first order in the rounding: an error ``eps |x|`` of the state reaches ``y`` by the
     factor ``f_s(x) / f_t(y)``, one of ``eps max(1, |log|)`` of a tail by ``(P + N) / f_t(y)``.
@@ -93,49 +94,50 @@ def line_flow(
     Parameters
     ----------
     line : Line
-    x : array (N,)
+    x : array (..., N)
     s, t : NoiseLevel
-        Levels of ``x`` and of the result, at both of which the law has a density.
+        Levels of ``x`` and of the result, at both of which the law has a density; stacks of them,
+        ``(C, 1, 1)``, for states ``(C, N)``.
     """
-    column = x[:, None]
+    column = x[..., None]
     source, target = line.at(s), line.at(t)
     left = column > source.means
     start = source.split(column, left)
 
     def balance(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """``H(y)`` and its derivative."""
-        end = target.split(y[:, None], left)
+        end = target.split(y[..., None], left)
         rising = np.logaddexp(end.right_cdf, start.left_sf)
         falling = np.logaddexp(end.left_sf, start.right_cdf)
         with np.errstate(over="ignore"):  # where it is infinite the root finder bisects
             slope = np.exp(end.right_density - rising) + np.exp(end.left_density - falling)
         return rising - falling, slope
 
-    y = increasing_root(balance, *_bracket(source, target, column), unit=target.stds.min())
-    end = target.split(y[:, None], left)
+    y = increasing_root(balance, *_bracket(source, target, column), unit=target.stds.min(axis=-1))
+    end = target.split(y[..., None], left)
     total = np.logaddexp(end.right_cdf, start.left_sf)
     with np.errstate(over="ignore"):  # an infinite error is a true statement
         tails = np.exp(total - end.density) * np.maximum(1.0, np.abs(total))
         inputs = np.exp(start.density - end.density) * _size(column, source)
-    error: np.ndarray = ROUNDING * (tails + inputs + _size(y[:, None], target))
+    error: np.ndarray = ROUNDING * (tails + inputs + _size(y[..., None], target))
     return y, error
 
 
 def _size(x: np.ndarray, law: Noised) -> np.ndarray:
-    """Magnitude of the numbers subtracted in an argument, shape ``(N,)``."""
-    sizes: np.ndarray = np.abs(x[:, 0]) + np.abs(law.means).max()
+    """Magnitude of the numbers subtracted in an argument, shape ``(..., N)``."""
+    sizes: np.ndarray = np.abs(x[..., 0]) + np.abs(law.means).max(axis=-1)
     return sizes
 
 
 def _bracket(source: Noised, target: Noised, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Quantile of the mixture: between the least and the greatest of its components'."""
-    nothing = np.zeros((len(x), len(source.means)), dtype=bool)
+    nothing = np.zeros(np.broadcast_shapes(x.shape, source.means.shape), dtype=bool)
     log_cdf = source.split(x, nothing).right_cdf
     log_sf = source.split(x, ~nothing).left_sf
-    z = np.where(log_cdf < log_sf, ndtri_exp(log_cdf), -ndtri_exp(log_sf))[:, None]
+    z = np.where(log_cdf < log_sf, ndtri_exp(log_cdf), -ndtri_exp(log_sf))[..., None]
     quantiles = target.means + target.stds * z
-    slack = 1e-6 * (np.abs(quantiles).max(axis=1) + target.stds.max())
-    return quantiles.min(axis=1) - slack, quantiles.max(axis=1) + slack
+    slack = 1e-6 * (np.abs(quantiles).max(axis=-1) + target.stds.max(axis=-1))
+    return quantiles.min(axis=-1) - slack, quantiles.max(axis=-1) + slack
 
 
 def increasing_root(
@@ -143,7 +145,7 @@ def increasing_root(
     low: np.ndarray,
     high: np.ndarray,
     *,
-    unit: float,
+    unit: np.ndarray | float,
 ) -> np.ndarray:
     """Roots of increasing functions in ``[low, high]``, by Newton steps that bisection guards.
 
@@ -173,10 +175,10 @@ def _log_sum(terms: np.ndarray) -> np.ndarray:
 
     A few columns are added one by one, in NumPy's order: it is slow along a short last axis.
     """
-    few = terms.shape[-1] < 8
-    top = reduce(np.maximum, terms.T) if few else terms.max(axis=-1)
+    columns = [terms[..., k] for k in range(terms.shape[-1])] if terms.shape[-1] < 8 else []
+    top = reduce(np.maximum, columns) if columns else terms.max(axis=-1)
     shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        if few:
-            return np.asarray(np.log(reduce(np.add, [np.exp(c - shift) for c in terms.T])) + shift)
-        return np.asarray(np.log(np.exp(terms - shift[:, None]).sum(axis=-1)) + shift)
+        if columns:
+            return np.asarray(np.log(reduce(np.add, [np.exp(c - shift) for c in columns])) + shift)
+        return np.asarray(np.log(np.exp(terms - shift[..., None]).sum(axis=-1)) + shift)

@@ -114,14 +114,15 @@ def denoiser_derivatives(law: GaussianMixture, x: np.ndarray, level: NoiseLevel)
     >>> abs(bend.item() + 2 * np.tanh(0.5) / np.cosh(0.5) ** 2) < 1e-9
     np.True_
     """
-    if not np.all(np.asarray(level.sigma) > 0):
+    if not (np.asarray(level.sigma) > 0).all():
         raise ValueError(f"sigma must be > 0 where the denoiser is differentiated, got {level}")
     rows = as_rows(x, law.dim)
     post = law._posterior(rows, level)
     delta, slack = post.deltas, post.slack
     if law.dim == 1:
-        second = (post.r * (delta**2 + slack)).sum(axis=-3)[..., None]
-        third = (post.r * delta * (delta**2 + 3 * slack)).sum(axis=-3)[..., None, None]
+        square = delta**2
+        second = np.add.reduce(post.r * (square + slack), axis=-3)[..., None]
+        third = np.add.reduce(post.r * delta * (square + 3 * slack), axis=-3)[..., None, None]
     else:
         second, third = _cumulants(law, post.r, delta, slack)
     precision = np.asarray(level.alpha / np.square(level.sigma))

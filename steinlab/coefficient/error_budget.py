@@ -44,6 +44,7 @@ from typing import Any
 import numpy as np
 
 from analytic import NoiseLevel
+from analytic.memory import remembering
 from steinlab.coefficient.divergence import Exact, Hutchinson, draw_probes
 from steinlab.coefficient.formulas import estimate, stein_numerator, tweedie_numerator
 from steinlab.diffusion.denoisers import Denoiser, HasDivergence
@@ -309,7 +310,8 @@ def of_model(model: Any, clean: Callable[..., np.ndarray] | None = None) -> Subj
     network = model.denoiser
     law = model.data_law() if model.data_law else None
     draw = law.sample if law else clean or (lambda n, rng: clean_states(model, n, rng)[0])
-    return Subject(network, network.in_dtype(torch.float64), draw, model.start, law)
+    truth = None if law is None else remembering(law)
+    return Subject(network, network.in_dtype(torch.float64), draw, model.start, truth)
 
 
 def of_law(model: Any, law: Any, start: Callable[..., np.ndarray] | None = None) -> Subject:
@@ -327,4 +329,6 @@ def of_law(model: Any, law: Any, start: Callable[..., np.ndarray] | None = None)
         x_star = law.sample(n, rng)
         return np.asarray(level.noised(x_star, rng))
 
-    return Subject(Rounded(model), model, law.sample, start or forward, law)
+    precise = remembering(model)
+    truth = precise if law is model else remembering(law)
+    return Subject(Rounded(model), precise, law.sample, start or forward, truth)

@@ -602,4 +602,4 @@ def require_step(s: NoiseLevel, t: NoiseLevel, *, towards: Direction = "data") -
 
 def _everywhere(condition: Any) -> bool:
     """Whether a comparison holds in every case; the fast path is for plain numbers."""
-    return condition is True or bool(np.all(condition))
+    return condition if isinstance(condition, bool) else bool(np.all(condition))

@@ -180,7 +180,8 @@ class Claim:
     experiment of a paper that was tried on our own models, says what was tried: where it fails, the
     verdict is ``not-reproduced`` and says nothing against figures measured on others. ``on``, if
     any, narrows the claim to subjects named by ids (``steinlab verify --only``), those that other
-    packages register among them.
+    packages register among them. ``beside`` is the id of a claim whose runs this one repeats: one
+    process judges both, where several are at work.
 
     Raises
     ------
@@ -210,6 +211,7 @@ class Claim:
     latex: tuple[str, ...] = ()
     expected: str = "holds"
     on: Callable[[Sequence[str]], Claim] | None = None
+    beside: str = ""
 
     @property
     def failure(self) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from steinlab.errors import CRASHES
 from steinlab.verification import registry
@@ -40,16 +41,22 @@ def run_unit(unit: Unit) -> Report:
     return Report(outcome, crash, time.perf_counter() - start)
 
 
+def run_units(units: Sequence[Unit]) -> list[Report]:
+    """Run units one after the other: of one claim, they find what the others kept."""
+    return [run_unit(unit) for unit in units]
+
+
 @dataclass(frozen=True)
 class Plan:
     """The units of the claims asked for; ``crashes`` are claims that could not be loaded.
 
-    ``seconds`` says about how long a unit takes.
+    ``seconds`` says about how long a unit takes, ``beside`` by which claim's a claim's are run.
     """
 
     units: Mapping[str, Sequence[Unit]]
     crashes: Mapping[str, Crash]
     seconds: Mapping[Unit, float]
+    beside: Mapping[str, str]
 
     @classmethod
     def of(cls, claims: Sequence[str], profile: str, seed: int) -> Plan:
@@ -57,10 +64,12 @@ class Plan:
         units: dict[str, Sequence[Unit]] = {}
         crashes: dict[str, Crash] = {}
         seconds: dict[Unit, float] = {}
+        beside: dict[str, str] = {}
         for claim_id in claims:
             units[claim_id] = []
             try:
                 claim = registry.load_claim(claim_id)
+                beside[claim_id] = claim.beside or claim_id
                 known = {check.name: check.seconds for check in runnable(claim)}
                 if known and searchable(claim):
                     known[FALSIFIER] = 1.0
@@ -70,7 +79,7 @@ class Plan:
             own = {Unit(claim_id, name, profile, seed): time for name, time in known.items()}
             units[claim_id] = list(own)
             seconds |= own
-        return cls(units, crashes, seconds)
+        return cls(units, crashes, seconds, beside)
 
 
 def _row(
@@ -121,16 +130,19 @@ def rows(
         plan = plan or Plan.of(claims, *effort)
         reports = _stored(plan, shards)
         left = [u for units in plan.units.values() for u in units if u not in reports]
+        jobs: list[tuple[Unit, ...]] = [(unit,) for unit in left]
         if not isinstance(executor, SerialExecutor):
-            left = longest_first(left, plan.seconds, shards)
+            beside = plan.beside if len(plan.units) > FEW else None
+            jobs = longest_first(left, plan.seconds, shards, beside)
         yield from _finished(plan, waiting, reports, effort)
         try:
-            for unit, answer in completed(executor, run_unit, left):
+            for job, answer in completed(executor, run_units, jobs):
                 if isinstance(answer, Exception):
-                    answer = Report(None, Crash.from_error(answer), 0.0)  # noqa: PLW2901
-                reports[unit] = answer
-                if shards:
-                    shards.put(unit, reports[unit])
+                    answer = [Report(None, Crash.from_error(answer), 0.0)] * len(job)  # noqa: PLW2901
+                for unit, report in zip(job, answer, strict=True):
+                    reports[unit] = report
+                    if shards:
+                        shards.put(unit, report)
                 yield from _finished(plan, waiting, reports, effort)
         except BrokenExecutor as error:
             broken = Report(None, Crash.from_error(error), 0.0)
@@ -158,15 +170,22 @@ def _finished(
 
 
 def longest_first(
-    units: Sequence[Unit], expected: Mapping[Unit, float], shards: Shards | None
-) -> list[Unit]:
-    """Order units by the seconds they last took, or are expected to take.
+    units: Sequence[Unit],
+    expected: Mapping[Unit, float],
+    shards: Shards | None,
+    beside: Mapping[str, str] | None = None,
+) -> list[tuple[Unit, ...]]:
+    """Order jobs by the seconds that their units last took, or are expected to take.
 
-    Long checks that start last leave the other workers idle at the end.
+    Long ones that start last leave the other workers idle at the end. A job is one unit, or, where
+    ``beside`` names it by claim, all of a name: they share what they compute.
     """
 
-    def seconds(unit: Unit) -> float:
-        stored = shards.seconds(unit) if shards else None
-        return expected[unit] if stored is None else stored
+    def seconds(job: Sequence[Unit]) -> float:
+        stored = (shards.seconds(unit) if shards else None for unit in job)
+        return sum(expected[u] if t is None else t for u, t in zip(job, stored, strict=True))
 
-    return sorted(units, key=seconds, reverse=True)
+    jobs: dict[Any, list[Unit]] = {}
+    for unit in units:
+        jobs.setdefault(beside[unit.claim] if beside else unit, []).append(unit)
+    return sorted(map(tuple, jobs.values()), key=seconds, reverse=True)

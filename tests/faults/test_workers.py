@@ -21,6 +21,7 @@ from steinlab.verification.ledger import run
 from steinlab.verification.shards import Shards
 from steinlab.workers import (
     ATTEMPTS,
+    MEMORY,
     THREAD_VARIABLES,
     SerialExecutor,
     Workers,
@@ -138,6 +139,7 @@ def test_processes_started_meanwhile_have_one_thread(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name, raising=False)
     with thread_limits():
         assert [os.environ[name] for name in THREAD_VARIABLES] == ["1"] * 3
+        assert {name: os.environ[name] for name in MEMORY} == MEMORY
     assert [os.environ.get(name) for name in THREAD_VARIABLES] == ["7", None, None]
 
 

@@ -18,7 +18,7 @@ from steinlab.verification.outcome import (
     Unit,
     handed_back,
 )
-from steinlab.verification.schedule import longest_first, run_unit
+from steinlab.verification.schedule import longest_first, run_unit, run_units
 from steinlab.verification.shards import Shards
 from steinlab.workers import AUTO, SerialExecutor, completed
 
@@ -57,7 +57,7 @@ class _Dies(schedule.SerialExecutor):
     calls = 0
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        type(self).calls += fn is run_unit
+        type(self).calls += fn is run_units
         if self.calls > 3:
             raise KeyboardInterrupt
         return super().submit(fn, *args, **kwargs)
@@ -112,11 +112,17 @@ def test_long_units_start_first(tmp_path) -> None:
     names = ("solver-order/own", "stein-identity/fields", "a-claim/unheard of")
     units = [Unit(*name.split("/"), "quick", 0) for name in names]
     expected = dict(zip(units, (5.0, 1.0, 20.0), strict=True))
-    assert longest_first(units[::-1], expected, None) == [units[2], units[0], units[1]]
+    assert longest_first(units[::-1], expected, None) == [(units[i],) for i in (2, 0, 1)]
+    other = Unit("stein-identity", "samples", "quick", 0)
+    own = {unit.claim: unit.claim for unit in units}
+    jobs = longest_first([*units, other], {**expected, other: 4.5}, None, own)
+    assert jobs == [(units[2],), (units[1], other), (units[0],)]
+    beside = {**own, "a-claim": "solver-order"}
+    assert longest_first(units, expected, None, beside) == [(units[0], units[2]), (units[1],)]
     shards = Shards(tmp_path)
     outcome = run_unit(Unit(IDS[0], "operations", "quick", 0)).outcome
     shards.put(units[1], Report(outcome, None, 100.0))
-    assert longest_first(units, expected, shards) == [units[1], units[2], units[0]]
+    assert longest_first(units, expected, shards) == [(units[i],) for i in (1, 2, 0)]
 
 
 def test_data_travel_only_where_they_are_small() -> None:

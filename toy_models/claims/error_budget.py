@@ -222,6 +222,7 @@ CLAIM = Claim(
             measure=measure,
             compare=compare,
             partly=_left_out,
+            seconds=15.0,
         ),
     ),
     controls=(

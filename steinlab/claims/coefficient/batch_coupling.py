@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import NoiseLevel
+from analytic.memory import remembering
 from analytic.quadrature import expect
 from steinlab.claims.coefficient.ratio_estimator import LAW
 from steinlab.coefficient.divergence import Exact
@@ -71,7 +72,7 @@ class Coupled(SingleCase):
     def parts(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return ``a``, ``|u|^2``, ``<x, u>`` and ``|x|^2`` at states, each ``(N,)``."""
         s, t = self.levels()
-        step = Step.take(LAW.take(0), SOLVERS[self.solver], x, s, t)
+        step = Step.take(remembering(LAW.take(0)), SOLVERS[self.solver], x, s, t)
         u, power = step.candidate.residual, inner(step.candidate.residual, step.candidate.residual)
         if self.route == "stein":
             a = stein_numerator(x, u, np.asarray(Exact()(step, np.random.default_rng(0))), s)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
+from analytic.memory import remembering
 from steinlab.claims.coefficient.hutchinson_estimator import RATIO_GRADE, expanded
 from steinlab.claims.coefficient.ratio_estimator import (
     Batch,
@@ -113,7 +114,7 @@ def _ratios(case: Product) -> Ratios:
     rng, line = np.random.default_rng(case.seed), case.line()
     p, count = line.problem(), DRAWS // (case.states * case.dim)
     s, t, n = level_of(p.s), level_of(p.t), count * case.states
-    law: Any = Coordinates(MARGINAL, case.dim)
+    law: Any = Coordinates(remembering(MARGINAL), case.dim)
     if case.shared:
         parts = (np.repeat(v, case.dim, axis=-1) for v in (MARGINAL.means, MARGINAL.spectra))
         law = GaussianMixture(MARGINAL.weights, *parts)

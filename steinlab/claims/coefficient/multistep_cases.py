@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
+from analytic.memory import remembering
 from analytic.quadrature import expect, gauss_legendre
 from steinlab.claims.instruments.random_steps import draw_law, log_uniform
 from steinlab.claims.instruments.step_spaces import FAMILIES, law_parameters, mixtures
@@ -123,7 +124,7 @@ def _step(
 
 def _integrals(case: HistoryCase, n: int) -> tuple[float, ...]:
     """Numerators by reference and by Theorem 4.7, ``E|u|^2``, and the sizes of their sums."""
-    law, s = case.law(), NoiseLevel(*case.levels[1])
+    law, s = remembering(case.law()), NoiseLevel(*case.levels[1])
     z, w = _normal_rule(n)
     eps, mass = np.tile(z, len(z))[:, None], np.multiply.outer(w, w).ravel()
     drift, gain = 1 - 1 / s.alpha, s.sigma**2 / s.alpha

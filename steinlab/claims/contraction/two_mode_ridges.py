@@ -9,7 +9,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.coefficient.rounding import EPS, ROUNDING
-from steinlab.diffusion.grids import given_grid, make_grid
+from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.solvers import EULER, first_order
 from steinlab.verification.cases import SingleCase
@@ -71,17 +71,20 @@ def measure_refined(ridge: Ridge) -> Refined:
 
 
 def _log_product(ridge: Ridge, steps: int) -> float:
-    grid = given_grid(
-        PROCESSES[ridge.process], list(np.geomspace(ridge.top, ridge.bottom, steps + 1))
-    )
-    return float(np.log(ridge_slopes(ridge.law(), grid)).sum())
+    ratios = np.geomspace(ridge.top, ridge.bottom, steps + 1)[:, None, None]
+    levels = PROCESSES[ridge.process].level_at(ratios)
+    return float(np.log(slopes_between(ridge.law(), levels)).sum())
 
 
 def ridge_slopes(law: GaussianMixture, grid: Sequence[NoiseLevel]) -> np.ndarray:
     """Return ``T'(0)`` of every step of a grid: its largest slope, for two equal modes."""
-    alpha, sigma = (
-        np.array([getattr(a, k) for a in grid])[:, None, None] for k in ("alpha", "sigma")
-    )
+    pairs = np.array([(level.alpha, level.sigma) for level in grid])
+    return slopes_between(law, NoiseLevel(pairs[:, :1, None], pairs[:, 1:, None]))
+
+
+def slopes_between(law: GaussianMixture, levels: NoiseLevel) -> np.ndarray:
+    """Return the same between one level and the next of a stack ``(C, 1, 1)``."""
+    alpha, sigma = np.broadcast_arrays(levels.alpha, levels.sigma)
     s, t = NoiseLevel(alpha[:-1], sigma[:-1]), NoiseLevel(alpha[1:], sigma[1:])
     step = first_order(s, t)
     count = len(alpha) - 1

@@ -39,6 +39,7 @@ class Formula:
 
 CLAIM = Claim(
     id="other-ode-samplers",
+    beside="clipped-gain-flow",
     title="Rectified flow",
     statement="the coefficient and the gain of the correction as published (clipped from below "
     "only) carry over to rectified flow",

@@ -243,6 +243,7 @@ FOLDS = Check(
     draw=partial(_draw_folded, count=5),
     measure=measure_folded,
     compare=compare_rate,
+    seconds=6.0,
 )
 
 CLAIM = Claim(

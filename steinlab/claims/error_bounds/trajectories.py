@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from analytic.memory import remembering
 from steinlab.coefficient.formulas import stein_numerator
 from steinlab.coefficient.step_terms import sampled_divergence
 from steinlab.corrections import DEFAULT_GAMMA_MIN
@@ -152,7 +153,9 @@ def follow(
     x = grid[0].noised(x_star, rng)
     floor = float(np.mean(law.posterior_variance(x, grid[0])))
     record = Recording(x_star, choose)
-    end = np.asarray(solve(law, x, grid, SOLVERS[solver], correction=record, rng=rng).state)
+    end = np.asarray(
+        solve(remembering(law), x, grid, SOLVERS[solver], correction=record, rng=rng).state
+    )
     last = float(inner(end - x_star, end - x_star).mean())
     errors = np.array([*(m.err for m in record.seen), last])
     return Followed(record.seen, errors, floor, end, x_star)

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
+from analytic.arrays import Array
 from analytic.flow.exact import exact_flow
+from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid, given_grid
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import (
-    SOLVER_IDS,
     Evaluation,
     LinearMultistep,
     LinearStep,
@@ -28,6 +29,7 @@ from steinlab.solvers import (
     make_plan,
     matching_start,
 )
+from steinlab.solvers.base import Candidate, History, OneEvaluation, combined, corrected
 from steinlab.solvers.loop import solve
 from steinlab.verification.cases import SingleCase
 from steinlab.verification.claim import Check, Claim, Effort, Result
@@ -113,107 +115,167 @@ class Observed(NamedTuple):
     error: float
 
 
-def observe(case: Convergence, alter: Alter = unaltered) -> Observed:
-    """Measure the order of a case; ``alter`` replaces the solver by a falsified one."""
+def observe(case: Convergence, alter: Alter = unaltered, among: tuple[str, ...] = ()) -> Observed:
+    """Measure the order of a case; ``alter`` replaces the solver by a falsified one.
+
+    ``among`` are solvers observed besides, whose runs are taken together with the case's.
+    """
     solver = get_solver(case.solver, PROCESSES[case.process])
-    wrong = alter(solver)
     order = declared(solver, case.kind)
-    fewer = FEWER if solver.depth == 0 and solver.order >= 4 else 1
     if case.kind == "local":
+        wrong, fewer = alter(solver), _fewer(solver)
         return slope_of(case, [_local_error(case, wrong, fewer * h) for h in LENGTHS], order)
-    if wrong is solver and (companions := _companions(case, solver)):
-        start = matching_start(solver) if case.kind == "matching" else ()
-        ends = _ends(case.process, case.grid, start, companions)
-        _, exact, floor = _exact_end(case.process)
-        own = companions.index(solver)
-        return slope_of(case, [distance(end[own], exact, floor) for end in ends], order)
-    steps = [n // fewer for n in STEPS]
-    errors = errors_of(case, lambda n: planned(solver, wrong, case.kind, n), steps)
-    return slope_of(case, errors, order)
+    found = _global_errors(case.solver, case.process, case.kind, alter, among)
+    return slope_of(case, found[case.grid], order)
 
 
-def _companions(case: Convergence, solver: Solver) -> tuple[LinearMultistep, ...]:
-    """Return the linear multistep solvers that start as this one does, itself among them."""
-    process = PROCESSES[case.process]
-    found = [get_solver(name, process) for name in SOLVER_IDS]
-    same = tuple(
-        one
-        for one in found
-        if isinstance(one, LinearMultistep)
-        and not one.starters
-        and (case.kind == "own" or matching_start(one) == matching_start(solver))
-    )
-    return same if solver in same else ()
+def _fewer(solver: Solver) -> int:
+    return FEWER if solver.depth == 0 and solver.order >= 4 else 1
 
 
-@lru_cache(maxsize=32)
-def _ends(
-    process: str, grid: str, start: tuple[Solver, ...], solvers: tuple[LinearMultistep, ...]
-) -> list[np.ndarray]:
-    """Return where runs of every number of steps end, ``(S, N, 1)``, the solvers side by side."""
-    x = PROCESSES[process].level_at(TOP).alpha * STATES
-    states, stack = np.stack([x] * len(solvers)), side_by_side(solvers)
-    plans = {n: make_plan(stack, n, start=start) for n in STEPS}
-    return [solve(LAW, states, _grid(process, grid, n), plan).state for n, plan in plans.items()]
+@lru_cache(maxsize=512)
+def _global_errors(
+    name: str, process: str, kind: str, alter: Alter, among: tuple[str, ...]
+) -> Mapping[str, list[float]]:
+    """Return the errors of runs of every number of steps, by grid."""
+    solver = get_solver(name, PROCESSES[process])
+    wrong = alter(solver)
+    if isinstance(wrong, LinearMultistep) and not wrong.starters:
+        row = (wrong, matching_start(solver) if kind == "matching" else ())
+        rows = _linear_rows(process, among)
+        rows = rows if row in rows else (row,)
+        at = rows.index(row)
+        return _by_grid(process, [ends[at] for ends in _linear_ends(process, rows)])
+    steps = [n // _fewer(solver) for n in STEPS]
+    return errors_by_grid(process, lambda n: planned(solver, wrong, kind, n), steps)
 
 
-def side_by_side(solvers: Sequence[LinearMultistep]) -> LinearMultistep:
-    """Return the solver that takes states ``(S, N, d)``, the first axis by one solver each.
+def errors_by_grid(
+    process: str, run: Callable[[int], Solver | Plan], steps: Sequence[int]
+) -> Mapping[str, list[float]]:
+    """Return, by grid, the errors of the runs that ``run`` gives: the grids are side by side."""
+    x = np.stack([_exact_end(process)[0]] * len(SPACINGS))
+    ends = [solve(LAW, x, _grids(process, n), run(n)).state for n in steps]
+    return _by_grid(process, ends)
 
-    Each state is what its own solver alone makes of it, to the last bit: what a solver lacks has
-    the coefficient 0. The denoiser is evaluated once for all of them.
+
+def _by_grid(process: str, ends: Sequence[np.ndarray]) -> Mapping[str, list[float]]:
+    _, exact, floor = _exact_end(process)
+    return {g: [distance(end[i], exact, floor) for end in ends] for i, g in enumerate(SPACINGS)}
+
+
+Started = tuple[LinearMultistep, tuple[Solver, ...]]
+"""A linear multistep solver and the solvers of its first steps, none if it starts by itself."""
+
+
+def _linear_rows(process: str, names: Sequence[str]) -> tuple[Started, ...]:
+    """Return the linear multistep solvers, with their own start and with a matching one."""
+    found = [get_solver(name, PROCESSES[process]) for name in names]
+    alone = [one for one in found if isinstance(one, LinearMultistep) and not one.starters]
+    started = [(one, start) for one in alone if (start := matching_start(one))]
+    return (*((one, ()) for one in alone), *started)
+
+
+@lru_cache(maxsize=4)
+def _linear_ends(process: str, rows: tuple[Started, ...]) -> list[np.ndarray]:
+    """Return where all of them end, ``(S, G, N, 1)``, from runs of every number of steps."""
+    x = np.broadcast_to(_exact_end(process)[0], (len(rows), len(SPACINGS), *STATES.shape)).copy()
+    return [solve(LAW, x, _grids(process, n, axes=4), SideBySide(rows)).state for n in STEPS]
+
+
+@dataclass(frozen=True)
+class SideBySide(OneEvaluation):
+    """The solver that takes states ``(S, G, N, d)``, the first axis by one solver each.
+
+    Levels are ``(1, G, 1, 1)``. Each state is what its own solver alone makes of it, up to
+    rounding: what a solver lacks has the coefficient 0. The denoiser is evaluated once for all of
+    them, and a solver that stands there twice, with two starts, has its coefficients computed once.
     """
 
-    def weights(levels: tuple[NoiseLevel, ...], t: NoiseLevel) -> LinearStep:
-        steps = [solver.weights(levels[: solver.width], t) for solver in solvers]
+    rows: tuple[Started, ...]
+    name: str = "side by side"
+    order: int = 1
+    ends_at_zero: bool = False
 
-        def columns(parts: Sequence[Sequence[Any]]) -> tuple[np.ndarray, ...]:
-            return tuple(map(_column, itertools.zip_longest(*parts, fillvalue=0.0)))
+    @property
+    def depth(self) -> int:
+        """The largest of its solvers'."""
+        return max(solver.depth for solver, _ in self.rows)
 
+    def step(
+        self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
+    ) -> Candidate:
+        """Return the step and its residual; the past is as long as the steps that were taken."""
+        done = len(history)
+        starting = [start[done] if done < len(start) else None for _, start in self.rows]
+        linear = self._linear((s, *(entry.level for entry in history)), t, starting)
+        if history and history[0].linear:
+            linear = corrected(linear, history[0].linear)
+        found = combined(linear, x, denoiser(x, s), history)
+        for starter in {one for one in starting if one}:
+            at = [one is starter for one in starting]
+            for g in range(x.shape[1]):
+                ends = (_one(s, g), _one(t, g))
+                found.state[at, g] = starter.step(denoiser, x[at, g], *ends, ()).state
+        return found
+
+    def _linear(
+        self, levels: Sequence[NoiseLevel], t: NoiseLevel, starting: Sequence[Solver | None]
+    ) -> LinearStep:
+        """Return the coefficients ``(S, G, 1, 1)``; no corrector follows a step of a starter."""
+        solvers = dict.fromkeys(solver for solver, _ in self.rows)
+        found: list[list[LinearStep]] = []
+        for g in range(t.alpha.shape[1]):
+            past, end = tuple(_one(level, g) for level in levels), _one(t, g)
+            steps = {one: one.weights(past[: one.width], end) for one in solvers}
+            found.append([steps[solver] for solver, _ in self.rows])
+
+        def columns(read: Callable[[LinearStep], Sequence[Any]]) -> tuple[np.ndarray, ...]:
+            parts = [[read(step) for step in steps] for steps in found]
+            width = max(len(part) for part in itertools.chain(*parts))
+            padded = [[[*part, *(0.0,) * (width - len(part))] for part in row] for row in parts]
+            return tuple(np.array(padded).transpose(2, 1, 0)[..., None, None])
+
+        kappa, slack, carry = columns(
+            lambda a: (a.kappa, a.one_minus_kappa, a.kappa if a.carry is None else a.carry)
+        )
+        own = np.array([one is None for one in starting])[:, None, None, None]
         return LinearStep(
-            _column([step.kappa for step in steps]),
-            _column([step.one_minus_kappa for step in steps]),
-            columns([step.betas for step in steps]),
-            columns([step.zetas for step in steps]),
-            columns([step.corrector for step in steps]),
-            columns([step.corrector_states for step in steps]),
-            _column([step.kappa if step.carry is None else step.carry for step in steps]),
+            kappa,
+            slack,
+            columns(lambda step: step.betas),
+            columns(lambda step: step.zetas),
+            tuple(own * c for c in columns(lambda step: step.corrector)),
+            tuple(own * c for c in columns(lambda step: step.corrector_states)),
+            carry,
         )
 
-    return LinearMultistep(
-        ", ".join(solver.name for solver in solvers),
-        order=min(solver.order for solver in solvers),
-        depth=max(solver.depth for solver in solvers),
-        weights=weights,
-        nodes=max(solver.width for solver in solvers),
-    )
+
+def _one(level: NoiseLevel, grid: int) -> NoiseLevel:
+    return NoiseLevel(*(float(value[0, grid, 0, 0]) for value in (level.alpha, level.sigma)))
 
 
-def _column(values: Sequence[float]) -> np.ndarray:
-    return np.array(values)[:, None, None]
+def observing(
+    run: Callable[[Convergence, int], Solver | Plan], order: int, steps: Sequence[int] = STEPS
+) -> Callable[[Convergence], Observed]:
+    """Return what measures the global order of the runs of a case, given a number of steps."""
 
+    @lru_cache(maxsize=64)
+    def errors(solver: str, process: str, kind: str) -> Mapping[str, list[float]]:
+        return errors_by_grid(process, partial(run, Convergence(solver, process, "", kind)), steps)
 
-def observe_runs(
-    case: Convergence,
-    run: Callable[[int], Solver | Plan],
-    order: int,
-    steps: Sequence[int] = STEPS,
-) -> Observed:
-    """Measure the global order of the runs that ``run`` gives for a number of steps."""
-    return slope_of(case, errors_of(case, run, steps), order)
+    def observed(case: Convergence) -> Observed:
+        found = errors(case.solver, case.process, case.kind)
+        return slope_of(case, found[case.grid], order)
+
+    return observed
 
 
 def global_errors(case: Convergence, steps: Sequence[int]) -> list[float]:
     """Return the error of runs of every number of steps, global cases only."""
     solver = get_solver(case.solver, PROCESSES[case.process])
-    return [_global_error(case, planned(solver, solver, case.kind, n), n) for n in steps]
-
-
-def errors_of(
-    case: Convergence, run: Callable[[int], Solver | Plan], steps: Sequence[int]
-) -> list[float]:
-    """Return the same for the runs that ``run`` gives for a number of steps."""
-    return [_global_error(case, run(n), n) for n in steps]
+    found = errors_by_grid(case.process, lambda n: planned(solver, solver, case.kind, n), steps)
+    return found[case.grid]
 
 
 def slope_of(case: Convergence, errors: Sequence[float], order: int) -> Observed:
@@ -258,15 +320,16 @@ def _led(s: NoiseLevel, t: NoiseLevel) -> tuple[np.ndarray, float]:
     return flow.state, float(np.max(flow.error))
 
 
-def _grid(process: str, grid: str, steps: int) -> Grid:
-    to, back = SPACINGS[grid]
-    return given_grid(PROCESSES[process], back(np.linspace(to(TOP), to(BOTTOM), steps + 1)))
-
-
-def _global_error(case: Convergence, run: Solver | Plan, steps: int) -> float:
-    x, exact, floor = _exact_end(case.process)
-    grid = _grid(case.process, case.grid, steps)
-    return distance(solve(LAW, x, grid, run).state, exact, floor)
+@lru_cache(maxsize=32)
+def _grids(process: str, steps: int, axes: int = 3) -> Grid:
+    """Return a stack of levels per step, one per grid, on the axis before the states'."""
+    stacks = []
+    for to, back in SPACINGS.values():
+        levels = given_grid(PROCESSES[process], back(np.linspace(to(TOP), to(BOTTOM), steps + 1)))
+        stacks.append([(level.alpha, level.sigma) for level in levels])
+    shape = (*(1,) * (axes - 3), -1, 1, 1)
+    pairs: np.ndarray = np.array(stacks).transpose(1, 2, 0)
+    return tuple(NoiseLevel(*(value.reshape(shape) for value in pair)) for pair in pairs)
 
 
 def _local_error(case: Convergence, solver: Solver, h: float) -> float:

@@ -258,7 +258,7 @@ class Outcome(NamedTuple):
 
     ``noise`` is the standard error of the logarithm of the flow error's ratio to the plain run's,
     from the states' squared distances. ``expansion`` is the largest ``|T' v| / |v|`` met on the
-    plain run, where it was watched.
+    plain run up to its first expansive step, where it was watched.
     """
 
     setup: Setup
@@ -294,7 +294,6 @@ def run(setup: Setup, stack: tuple[str, ...]) -> Outcome:
     return Outcome(setup, names, tuple(found), noise)
 
 
-@lru_cache(maxsize=4096)
 def outcome_of(setup: Setup, rule: str) -> Outcome:
     """Return the outcome of a rule's stack; the published rule's says what its plain run expands.
 
@@ -302,12 +301,24 @@ def outcome_of(setup: Setup, rule: str) -> Outcome:
     """
     stack = stack_of(rule)
     outcome = run(setup, stack)
-    if stack is not STACKS[0]:
-        return outcome
+    return outcome._replace(expansion=_expansion(setup)) if stack is STACKS[0] else outcome
+
+
+@lru_cache(maxsize=4096)
+def _expansion(setup: Setup) -> float:
     rng = np.random.default_rng(0)
     (plan, grid), bench = setup.planned(), setup.bench()
-    taken = steps(bench.subject.denoiser, bench.start, grid, plan)
-    return outcome._replace(expansion=max(largest_gain(one.step, rng) for one in taken))
+    largest = 0.0
+    for taken in steps(bench.subject.denoiser, bench.start, grid, plan):
+        gain = largest_gain(taken.step, rng)
+        largest = max(largest, gain)
+        if not gain <= EXPANSIVE:
+            break
+    return largest
+
+
+EXPANSIVE = 1.001
+"""A step counts as expansive when a tangent grows by more than this."""
 
 
 CANCELS = 0.5

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from analytic import NoiseLevel
+from analytic.memory import remembering
 from steinlab.claims.instruments.observed_order import LAW, STATES
 from steinlab.coefficient.rounding import Sized, on_sizes
 from steinlab.diffusion.grids import Grid, given_grid
@@ -27,7 +28,7 @@ def uneven_grid(process: str, seed: int, steps: int) -> Grid:
 
 def run_sized(solver: Any, grid: Grid) -> Sized:
     """Run a solver with the running error of every state."""
-    denoise = on_sizes(LAW)
+    denoise = on_sizes(remembering(LAW))
     x = Sized(grid[0].alpha * STATES * grid[0].ratio, np.zeros_like(STATES))
     history: tuple[Evaluation, ...] = ()
     for s, t in itertools.pairwise(grid):

@@ -169,6 +169,7 @@ def quadrature_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check
         draw=draw,
         measure=integrate_steps,
         compare=compare_integrated,
+        seconds=3.0,
     )
 
 
@@ -190,6 +191,7 @@ def sampled_check(count: int, *, families: Sequence[str] = FAMILIES) -> Check:
         measure=sample_steps,
         compare=compare_sampled,
         pool=pool_sampled,
+        seconds=5.0,
     )
 
 
@@ -289,4 +291,5 @@ def digits_check(*, processes: Sequence[str] = ("edm", "vp-linear", "flow")) -> 
         measure=digits_terms,
         compare=compare_sampled,
         pool=_pool_digits,
+        seconds=4.0,
     )

@@ -79,6 +79,7 @@ AT_FEW_OF_PUBLISHED = partial(AT_FEW, fraction=3, states=QUICK_STATES)
 
 CLAIM = Claim(
     id="few-evaluations-gain",
+    beside="clipped-gain",
     title="Gain at 4 evaluations",
     statement="the correction reduces the integration error at the largest steps",
     latex=(r"\frac{\mathrm{error}(\gamma)}{\mathrm{error}(1)} < 1 \text{ at 4 evaluations}",),

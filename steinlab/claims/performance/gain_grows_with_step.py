@@ -149,6 +149,7 @@ def _reversed(outcomes: Sequence[Outcome], name: str) -> np.ndarray:
 
 CLAIM = Claim(
     id="gain-grows-with-step",
+    beside="clipped-gain",
     title="Largest gain at the largest steps",
     statement="the correction gains most at the largest steps",
     latex=(

@@ -21,6 +21,7 @@ import numpy as np
 from steinlab.claims.instruments.paired_runs import (
     BEST,
     CAP,
+    EXPANSIVE,
     MEASURES,
     STACKS,
     WORSE,
@@ -237,9 +238,6 @@ CHOSEN = (
 )
 """Conditions of what the design shows."""
 
-EXPANSIVE = 1.001
-"""A step counts as expansive when a tangent grows by more than this."""
-
 
 def expansive(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the outcomes whose plain run has a step with ``L_T > 1``."""
@@ -313,7 +311,15 @@ def mean_check(name: str, draw: Callable[[Effort], Design], rules: tuple[str, ..
     def whole(effort: Effort) -> Sequence[Whole]:
         return [Whole(draw(effort), rules)]
 
-    return Check(name, "property", Whole, draw=whole, measure=measure_whole, compare=compare_mean)
+    return Check(
+        name,
+        "property",
+        Whole,
+        draw=whole,
+        measure=measure_whole,
+        compare=compare_mean,
+        seconds=3.0,
+    )
 
 
 def cells_check(

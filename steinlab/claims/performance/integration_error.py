@@ -95,6 +95,7 @@ def numbers(results: Results) -> list[Number]:
 
 CLAIM = Claim(
     id="integration-error",
+    beside="clipped-gain",
     title="Integration error of the corrected solver",
     statement="the correction as published (Theorem 4.7's coefficient, clipped from below only) "
     "reduces the integration error even where contractivity is violated",

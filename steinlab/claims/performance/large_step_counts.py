@@ -75,6 +75,7 @@ def _numbers(results: Results) -> list[Number]:
 
 CLAIM = Claim(
     id="large-step-counts",
+    beside="clipped-gain",
     title="Runs of 50 and 100 evaluations",
     statement="at 50 and 100 evaluations the corrected solver's integration error is no larger "
     "than the plain solver's",

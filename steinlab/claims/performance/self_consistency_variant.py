@@ -107,6 +107,7 @@ IN_EDM, IN_VP, COUNTED = "gain, EDM", "gain, VP", "gain, evaluations counted"
 
 CLAIM = Claim(
     id="self-consistency-variant",
+    beside="clipped-gain",
     title="The self-consistency variant at 5 evaluations",
     statement="the self-consistency variant, which looks ahead along the trajectory, reduces the "
     "error of 2M and 3M at 5 evaluations",

@@ -12,7 +12,6 @@ carried to the end by the flow (Lady Windermere's fan), and the formula of Aleks
 one dimension ``Phi~'`` is the ratio of densities ``p~_s(y) / p~_end(Phi~(y))``.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +21,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.flow.exact import exact_flow
+from analytic.flow.line import Line, line_flow
 from analytic.quadrature import gauss_legendre
 from steinlab.claims.instruments.observed_order import LAW, STATES, PerState
 from steinlab.coefficient.rounding import EPS, ROUNDING
@@ -89,24 +89,20 @@ def measure(run: Run) -> Parts:
     path = solve(wrong, x, grid, solver, keep_trajectory=True).trajectory
     scale = 1 / grid[-1].alpha
     exact = exact_flow(LAW, x, grid[0], grid[-1])
-    flows = [
-        exact_flow(wrong, state, level, grid[-1])
-        for state, level in zip(path[:-1], grid[:-1], strict=True)
-    ]
-    carried = [scale * flow.state[:, 0] for flow in flows] + [scale * path[-1][:, 0]]
-    bare = [
-        (new - exact_flow(wrong, old, s, t).state)[:, 0] / t.alpha
-        for old, new, (s, t) in zip(path, path[1:], itertools.pairwise(grid), strict=False)
-    ]
+    line, states = Line.of(wrong), np.stack(path)[..., 0]
+    starts, ends = stacked(grid[:-1]), stacked(grid[1:])
+    flows, errors = line_flow(line, states[:-1], starts, grid[-1])
+    carried = scale * np.concatenate((flows, states[-1:]))
+    bare = (states[1:] - line_flow(line, states[:-1], starts, ends)[0]) / ends.alpha[..., 0]
     denoiser, uncarried = _alekseev_groebner(run.error)
     return Parts(
         run,
         carried[-1] - scale * exact.state[:, 0],
-        np.array([after - before for before, after in itertools.pairwise(carried)]),
-        np.array(bare),
+        np.diff(carried, axis=0),
+        bare,
         denoiser,
         uncarried,
-        scale * sum(flow.error for flow in (exact, *flows)),
+        scale * (exact.error + errors.sum(axis=0)),
     )
 
 
@@ -116,21 +112,26 @@ def _alekseev_groebner(error: float) -> tuple[np.ndarray, np.ndarray]:
 
     The same for every process and solver: a function of ``y`` and ``s``.
     """
-    wrong, y = wrong_law(error), STATES * RANGE[0]
-    nodes, weights = gauss_legendre(NODES)
+    wrong, y = wrong_law(error), STATES[:, 0] * RANGE[0]
     start, end = (NoiseLevel(1.0, ratio) for ratio in RANGE)
     edges = np.linspace(np.log(RANGE[0]), np.log(RANGE[1]), PANELS + 1)
-    with_flow, without = np.zeros(len(y)), np.zeros(len(y))
-    for a, b in itertools.pairwise(edges):
-        for node, weight in zip(nodes, weights, strict=True):
-            level = NoiseLevel(1.0, float(np.exp(0.5 * (a + b) + 0.5 * (b - a) * node)))
-            state = exact_flow(LAW, y, start, level).state
-            arrival = exact_flow(wrong, state, level, end).state
-            slope = np.exp(wrong.log_prob(state, level) - wrong.log_prob(arrival, end))
-            gap = (LAW(state, level) - wrong(state, level))[:, 0]
-            without += 0.5 * (b - a) * weight * gap
-            with_flow += 0.5 * (b - a) * weight * slope * gap
-    return with_flow, without
+    nodes, half = (array[:, None] for array in gauss_legendre(NODES))
+    middle, reach = 0.5 * (edges[:-1] + edges[1:]), 0.5 * np.diff(edges)
+    levels = stacked([NoiseLevel(1.0, float(e)) for e in np.exp(middle + reach * nodes).T.flat])
+    weights = (reach * half).T.reshape(-1, 1)
+    begun = np.broadcast_to(y, (len(weights), len(y)))
+    states, _ = line_flow(Line.of(LAW), begun, start, levels)
+    arrivals, _ = line_flow(Line.of(wrong), states, levels, end)
+    state, arrival = states[..., None], arrivals[..., None]
+    slope = np.exp(wrong.log_prob(state, levels) - wrong.log_prob(arrival, end))
+    gap = (LAW(state, levels) - wrong(state, levels))[..., 0]
+    return (weights * slope * gap).sum(axis=0), (weights * gap).sum(axis=0)
+
+
+def stacked(levels: Sequence[NoiseLevel]) -> NoiseLevel:
+    """Return the levels as one stack, ``(C, 1, 1)``."""
+    pairs = np.array([(level.alpha, level.sigma) for level in levels])
+    return NoiseLevel(pairs[:, 0, None, None], pairs[:, 1, None, None])
 
 
 Formula = Callable[[Parts], np.ndarray]

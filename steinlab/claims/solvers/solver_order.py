@@ -50,14 +50,14 @@ def _draw(kind: str, solvers: Sequence[str]) -> Callable[[Effort], list[Converge
     return draw
 
 
-def order_check(kind: str, solvers: Sequence[str]) -> Check:
-    """Observe the orders of solvers on every process and grid."""
+def order_check(kind: str, solvers: Sequence[str], among: Sequence[str] = ()) -> Check:
+    """Observe the orders of solvers on every process and grid, ``among`` others observed too."""
     return Check(
         kind,
         "quadrature",
         Convergence,
         draw=_draw(kind, solvers),
-        measure=observe,
+        measure=partial(observe, among=tuple(among or solvers)),
         compare=compare_orders,
         seconds=4,
     )
@@ -172,7 +172,7 @@ def claim_on(solvers: Sequence[str]) -> Claim:
     found = {name: get_solver(name, EDM, field="--only") for name in solvers}
     started = [name for name, solver in found.items() if matching_start(solver)]
     checks = [order_check("own", solvers), order_check("local", solvers)]
-    checks[1:1] = [order_check("matching", started)] if started else []
+    checks[1:1] = [order_check("matching", started, solvers)] if started else []
     wrong = [
         Dropped(f"a coefficient {OFF:.0%} off: {name}", falsified_check(name, name))
         for name, solver in found.items()
@@ -196,7 +196,7 @@ CLAIM = Claim(
     formula=0,
     checks=(
         order_check("own", SOLVER_IDS),
-        order_check("matching", STARTED),
+        order_check("matching", STARTED, SOLVER_IDS),
         order_check("local", SOLVER_IDS),
     ),
     controls=(NegativeControl("orders one higher", 1), NegativeControl("orders one lower", -1)),

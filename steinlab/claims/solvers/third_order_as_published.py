@@ -17,7 +17,7 @@ from steinlab.claims.instruments.observed_order import (
     cases,
     compare_orders,
     observe,
-    observe_runs,
+    observing,
     order_number,
     order_spaces,
 )
@@ -133,11 +133,10 @@ def _numbers(results: Results) -> list[Number]:
     ]
 
 
-def _with_euler_start(case: Convergence) -> Observed:
-    """Observe the corrected form whose first step alone is an Euler step."""
+def _with_euler_start(case: Convergence, n: int) -> Plan:
+    """Return the run of the corrected form whose first step alone is an Euler step."""
     solver = get_solver(case.solver)
-    start = (EULER, *matching_start(solver)[1:])
-    return observe_runs(case, lambda n: make_plan(solver, n, start=start), STATED)
+    return make_plan(solver, n, start=(EULER, *matching_start(solver)[1:]))
 
 
 CLAIM = Claim(
@@ -172,7 +171,7 @@ CLAIM = Claim(
                 "quadrature",
                 Convergence,
                 draw=lambda _: cases((CORRECTED,), "matching", PROCESS_NAMES[:2]),
-                measure=_with_euler_start,
+                measure=observing(_with_euler_start, STATED),
                 compare=compare_stated,
             ),
         ),

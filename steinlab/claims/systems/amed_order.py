@@ -13,8 +13,7 @@ from collections.abc import Mapping
 
 from steinlab.claims.instruments.observed_order import (
     Convergence,
-    Observed,
-    observe_runs,
+    observing,
     order_number,
     order_spaces,
     stated_check,
@@ -27,9 +26,9 @@ MIDDLE, CONSTANT, TENDING = "r = 1/2", "r constant, not 1/2", "r = 1/2 + 1/N"
 OTHERS = ("amed@0.4", "amed@0.6")
 
 
-def _tending(case: Convergence) -> Observed:
-    """Observe runs of ``N`` steps whose stage tends to the middle."""
-    return observe_runs(case, lambda n: Parallel(case.solver, ((0.5 + 1 / n, 1.0),)), 2)
+def _tending(case: Convergence, n: int) -> Parallel:
+    """Return the solver of a run of ``n`` steps, whose stage tends to the middle."""
+    return Parallel(case.solver, ((0.5 + 1 / n, 1.0),))
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
@@ -60,7 +59,7 @@ CLAIM = Claim(
     checks=(
         stated_check(MIDDLE, ("amed@1/2",), 2),
         stated_check(CONSTANT, OTHERS, 1),
-        stated_check(TENDING, ("amed@1/2",), 2, _tending),
+        stated_check(TENDING, ("amed@1/2",), 2, observing(_tending, 2)),
     ),
     controls=(NegativeControl("orders one higher", 1), NegativeControl("orders one lower", -1)),
     dropped=(),

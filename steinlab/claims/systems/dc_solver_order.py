@@ -18,10 +18,8 @@ from analytic import GaussianMixture
 from analytic.flow.exact import gaussian_gain
 from steinlab.claims.instruments.observed_order import (
     HALF,
-    Convergence,
-    Observed,
     check_of,
-    observe_runs,
+    observing,
     order_number,
     order_spaces,
     stated_check,
@@ -71,8 +69,8 @@ def _fit(name: str, which: int, apart: float) -> Check:
     return check_of(name, draw, lambda case: float(case.gains()[which]), _compare, Fitted.restore)
 
 
-def _tending(case: Convergence) -> Observed:
-    return observe_runs(case, lambda n: Compensated("dc", lambda _: 1 + 2 / n), 2, HALF)
+def _tending(_: object, n: int) -> Compensated:
+    return Compensated("dc", lambda _: 1 + 2 / n)
 
 
 def _numbers(results: Mapping[str, Result]) -> list[Number]:
@@ -106,7 +104,7 @@ CLAIM = Claim(
     checks=(
         stated_check(CONSTANT, ("dc@0.9", "dc@1.1"), 1),
         stated_check(ITSELF, ("dc@1",), 2),
-        stated_check(TENDING, ("dc@1",), 2, _tending),
+        stated_check(TENDING, ("dc@1",), 2, observing(_tending, 2, HALF)),
         _fit("one variance", 0, 1.0),
     ),
     controls=(NegativeControl("orders one higher", 1), NegativeControl("orders one lower", -1)),

@@ -15,9 +15,7 @@ from typing import Any
 
 from steinlab.claims.instruments.observed_order import (
     HALF,
-    Convergence,
-    Observed,
-    observe_runs,
+    observing,
     order_number,
     order_spaces,
     stated_check,
@@ -42,10 +40,7 @@ def _check(name: str) -> Check:
     solver = dpm_v3(3, of_gaussian(0.2, 0.5), **options)
     solver = replace(solver, starters=matching_start(DPMPP_3M_EXACT))
     steps = [n // 2 for n in HALF] if "corrector" in options else HALF
-
-    def observed(case: Convergence) -> Observed:
-        return observe_runs(case, lambda _: solver, order, steps)
-
+    observed = observing(lambda *_: solver, order, steps)
     return stated_check(name, ("dpmpp-3m-exact",), order, observed)
 
 

@@ -8,8 +8,7 @@ which no weights reach. It vanishes where the slope does not depend on the state
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from steinlab.claims.instruments.observed_order import (
     HALF,
     Convergence,
     Observed,
-    observe_runs,
+    observing,
     order_number,
     order_spaces,
     stated_check,
@@ -40,11 +39,12 @@ def _even(s: NoiseLevel, t: NoiseLevel, c: float) -> NoiseLevel:
     return NoiseLevel(alpha, alpha * (s.ratio + c * (t.ratio - s.ratio)))
 
 
-def _gauss(stages: int, case: Convergence) -> Observed:
+def _gauss(stages: int) -> Callable[[Convergence], Observed]:
     """Observe the step at Gauss's nodes, exact for polynomials of degree below ``2 stages``."""
     nodes, weights = (np.asarray(v, dtype=float) for v in gauss_legendre(stages))
     pairs = tuple(zip((0.5 * (1 + nodes)).tolist(), (0.5 * weights).tolist(), strict=True))
-    return observe_runs(case, lambda _: Parallel("epd", pairs, _even), STATED, HALF)
+    solver = Parallel("epd", pairs, _even)
+    return observing(lambda *_: solver, STATED, HALF)
 
 
 def _parallel(stages: int) -> str:
@@ -78,7 +78,7 @@ CLAIM = Claim(
     conditions=("numbers that do not depend on the state", "a smooth denoiser"),
     formula=0,
     checks=(
-        *(stated_check(_parallel(k), ("epd-2",), STATED, partial(_gauss, k)) for k in (2, 4)),
+        *(stated_check(_parallel(k), ("epd-2",), STATED, _gauss(k)) for k in (2, 4)),
         stated_check(SERIAL, ("dpmpp-3s",), STATED),
     ),
     controls=(

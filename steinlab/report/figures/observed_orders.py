@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from steinlab.claims.instruments.observed_order import (
     Convergence,
     declared,
-    errors_of,
+    errors_by_grid,
     global_errors,
 )
 from steinlab.claims.solvers.third_order_as_published import CORRECTED, FORMS, PUBLISHED
@@ -93,8 +93,7 @@ def compute(
 def _capped(steps: Sequence[int]) -> list[float]:
     solver = get_solver(CORRECTED)
     start = (EULER, *matching_start(solver)[1:])
-    case = Convergence(CORRECTED, PROCESS, GRID, "matching")
-    return errors_of(case, lambda n: make_plan(solver, n, start=start), steps)
+    return errors_by_grid(PROCESS, lambda n: make_plan(solver, n, start=start), steps)[GRID]
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:

@@ -56,9 +56,11 @@ def describe(claim: Claim, found: Found) -> dict[str, Any]:
     cases: Any = found.space.build(found.values[None], np.array([found.seed]))
     if isinstance(cases, Rows):
         (cases,) = cases
-    check = next(c for c in claim.checks if c.name == found.space.check)
-    with np.errstate(all="ignore"):
-        worst = check.compare(check.measure(cases), claim.formula).worst()
+    worst = 0
+    if len(cases) > 1:
+        check = next(c for c in claim.checks if c.name == found.space.check)
+        with np.errstate(all="ignore"):
+            worst = check.compare(check.measure(cases), claim.formula).worst()
     case: dict[str, Any] = json.loads(json.dumps(cases.describe(worst)))
     return case
 

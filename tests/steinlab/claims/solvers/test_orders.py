@@ -14,6 +14,7 @@ from steinlab.claims.instruments import observed_order
 from steinlab.claims.instruments.observed_order import (
     Convergence,
     Observed,
+    SideBySide,
     compare_orders,
     declared,
     observe,
@@ -146,17 +147,16 @@ def test_solvers_side_by_side_end_where_each_ends_alone(name: str, kind: str) ->
     case = Convergence(name, "vp-linear", "karras", kind)
     solver = get_solver(name, PROCESSES[case.process])
     start = matching_start(solver) if kind == "matching" else ()
-    companions = observed_order._companions(case, solver)
-    assert solver in companions
-    assert len(companions) > (20 if kind == "own" else 3)
-    grid = observed_order._grid(case.process, case.grid, 7)
-    x = grid[0].alpha * observed_order.STATES
-    together = solve(
-        observed_order.LAW,
-        np.stack([x] * len(companions)),
-        grid,
-        make_plan(observed_order.side_by_side(companions), 7, start=start),
-    ).state
-    for one, end in zip(companions, together, strict=True):
-        alone = solve(observed_order.LAW, x, grid, make_plan(one, 7, start=start)).state
-        np.testing.assert_array_equal(end, alone, err_msg=one.name)
+    rows = observed_order._linear_rows(case.process, SOLVER_IDS)
+    assert (solver, start) in rows
+    assert len(rows) > 40
+    levels = observed_order._grids(case.process, 7, axes=4)
+    x = levels[0].alpha[0, 0] * observed_order.STATES
+    stack = np.broadcast_to(x, (len(rows), len(observed_order.SPACINGS), *x.shape))
+    together = solve(observed_order.LAW, stack, levels, SideBySide(rows)).state
+    for g in range(len(observed_order.SPACINGS)):
+        own = [observed_order._one(level, g) for level in levels]
+        plan = make_plan(solver, 7, start=start)
+        alone = solve(observed_order.LAW, own[0].alpha * observed_order.STATES, own, plan).state
+        end = together[rows.index((solver, start)), g]
+        np.testing.assert_allclose(end, alone, rtol=1e-14)
