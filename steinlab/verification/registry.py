@@ -1,9 +1,10 @@
 """Claims by name: the ids of installed packages' entry points, and addresses in files."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
+from steinlab import plugins
 from steinlab.errors import InputError, choices, one_of
 from steinlab.verification import files
 from steinlab.verification.claim import Claim
@@ -14,7 +15,7 @@ LIST = "steinlab verify --list"
 
 def entries() -> dict[str, EntryPoint]:
     """Return the entry points of all registered claims by id; nothing is loaded."""
-    return {entry.name: entry for entry in entry_points(group="steinlab.claims")}
+    return {entry.name: entry for entry in plugins.entries("steinlab.claims")}
 
 
 def claim_ids() -> list[str]:
