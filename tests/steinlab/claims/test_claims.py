@@ -36,29 +36,39 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, allow_nan=False))
 
 
-WHOLE = {
-    "contractivity-trap",
+WHOLE = {"regularity-conditions", "weak-order"}
+"""Claims whose choices need all the cases of the quick profile."""
+UNSURE = {"contractivity-trap", "multistep-hypothesis", "perturbation-bound", "stein-identity"}
+"""Claims of rare cases or sampled grades: of a verdict on fewer cases nothing is asked.
+
+On all of them ``make verify`` asks for it, and the slow suite.
+"""
+FIXED = {
+    "clipped-gain",
+    "clipped-gain-flow",
+    "correction-tournament",
     "edm-drift-vanishes",
     "flow-likelihood",
-    "multistep-hypothesis",
-    "perturbation-bound",
     "perturbation-bound-in-trap",
-    "regularity-conditions",
-    "stein-identity",
-    "weak-order",
+    "solver-order",
 }
-"""Claims whose rare cases, choices or sampled grades need all the cases of the quick profile."""
+"""Claims whose cases cannot be fewer, or must not: ``make verify`` judges the very same."""
+JUDGED = [
+    *(pytest.param(c, c in WHOLE) for c in claim_ids() if c not in FIXED),
+    *(pytest.param(c, True, marks=pytest.mark.slow) for c in sorted(FIXED | UNSURE)),
+]
 
 
-@CLAIMS
-def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("claim_id", "whole"), JUDGED)
+def test_claim(claim_id: str, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """One judgement a claim on fewer cases: all that can be read off its row, and any case again.
 
     Of each check the last case of the first, the middle and the last batch replays to the last
     digit, and so does the last that was probed.
     """
-    if claim_id not in WHOLE:
+    if not whole:
         shrink(monkeypatch)
+    sure = whole or claim_id not in UNSURE
     results: dict[str, Result] = {}
 
     def kept(claim: Claim, check: Check, *effort: Any) -> Result:
@@ -68,10 +78,12 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steinlab.verification.judge.run_check", kept)
     row = judge_by_id(claim_id, "quick", 0)
     assert plain(row)["id"] == claim_id
-    assert faults({"claims": [row]}) == []
-    assert row["verdict"] == row["expected"]
     assert row["owner"] in OWNERS
     assert len(row["finding"]) <= LONGEST_FINDING, row["finding"]
+    if sure:
+        assert faults({"claims": [row]}) == []
+        assert row["verdict"] == row["expected"]
+        assert all(c["rejected"] for c in row["controls"])
     if row["verdict"] == "not-run":
         assert row["finding"]
         assert not row["cases"]
@@ -84,7 +96,6 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {e["method"] for e in row["evidence"]} <= {*METHODS, "adversarial"}
     refuted = any(e["violations"] for e in row["evidence"])
     assert refuted == (row["verdict"] in {"refuted", "not-reproduced"})
-    assert all(c["rejected"] for c in row["controls"])
     graded = [c for c in row["controls"] if c["name"].startswith("graded")]
     numeric = [e for e in row["evidence"] if e["method"] not in {"symbolic", "adversarial"}]
     assert len(graded) == len(numeric), "one graded control a check"
