@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
+from collections.abc import Generator
 from importlib import import_module
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,6 +36,17 @@ def pytest_collect_file(file_path: Path) -> None:
     words = file_path.relative_to(Path(__file__).parent).with_suffix("").parts
     if file_path.suffix == ".py" and words[0] in PACKAGES and words[-1] != "__main__":
         import_module(".".join(words).removesuffix(".__init__"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Collect without looking for garbage: what is imported stays, and need not be looked at."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
