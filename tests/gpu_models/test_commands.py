@@ -69,7 +69,7 @@ def test_tiny_flow_trains_and_is_measured(
     assert record["settings"]["dropped"] == 0.1
     assert {each["t"] for each in record["validation"]} == {0.1, 0.5, 1.0}
     weights = ["--weights", str(tmp_path / "fashion-flow.safetensors")]
-    sizes = ["--samples", "40", "--reference", "60", "--pictures", "2", "--steps", "2"]
+    sizes = ["--samples", "40", "--reference", "60", "--pictures", "2", "--steps", "4"]
     assert main(["evaluate-flow", *weights, *sizes, "--states", "4", *where]) == 0
     found = json.loads((tmp_path / "fashion-flow-measures.json").read_text())
     assert [run["guidance"] for run in found["samples"]["runs"]] == [1.0, 2.0, 4.0]

@@ -40,7 +40,13 @@ def plain(value: Any) -> Any:
 
 WHOLE = {"regularity-conditions", "weak-order"}
 """Claims whose choices need all the cases of the quick profile."""
-UNSURE = {"contractivity-trap", "multistep-hypothesis", "perturbation-bound", "stein-identity"}
+UNSURE = {
+    "contractivity-trap",
+    "edm-drift-vanishes",
+    "multistep-hypothesis",
+    "perturbation-bound",
+    "stein-identity",
+}
 """Claims of rare cases or sampled grades: of a verdict on fewer cases nothing is asked.
 
 On all of them ``make verify`` asks for it, and the slow suite.
@@ -49,7 +55,6 @@ FIXED = {
     "clipped-gain",
     "clipped-gain-flow",
     "correction-tournament",
-    "edm-drift-vanishes",
     "error-budget",
     "few-evaluations-gain",
     "flow-likelihood",
@@ -57,6 +62,7 @@ FIXED = {
     "integration-error",
     "large-step-counts",
     "perturbation-bound-in-trap",
+    "reference-free-coefficient",
     "self-consistency-variant",
     "solver-order",
     "tweedie-versus-stein",
