@@ -26,15 +26,19 @@ $(STAMP):
 verify: setup
 	$(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json --expect claims
 
+# these run in an order of their own each time; the line that make prints says the seed
+SHUFFLE ?= $(shell date +%j%H%M)
+SHUFFLED := analytic tests/analytic/test_mixtures.py tests/faults tests/steinlab/corrections \
+  tests/steinlab/test_storage.py
+
 # neighbours share fixtures and imports: worksteal leaves them to one worker
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" --benchmark-disable
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" --benchmark-disable \
+	  --shuffle $(SHUFFLE) $(SHUFFLED:%=--only %)
 
-# what is quick, in an order of its own each time; a failure says the seed
-SHUFFLE ?= $(shell date +%j%H%M)
+# those alone, in one process
 shuffled: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -m "not slow" --benchmark-disable --shuffle $(SHUFFLE) \
-	  analytic tests/analytic/test_mixtures.py tests/faults tests/steinlab/corrections tests/steinlab/test_storage.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -m "not slow" --benchmark-disable --shuffle $(SHUFFLE) $(SHUFFLED)
 
 # every dependency at the lowest version that pyproject.toml admits
 floors:

@@ -1,10 +1,31 @@
 """What other packages register: entry points by id, each id once and none of ours."""
 
+import functools
+import os
+import sys
 from collections.abc import Collection
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from steinlab.errors import InputError
+
+
+def entries(group: str) -> EntryPoints:
+    """Return the entry points of a group, read once per state of ``sys.path`` and its folders."""
+    return _all(tuple((place, _changed(place)) for place in sys.path)).select(group=group)
+
+
+def _changed(place: str) -> int:
+    """Return when a folder last changed, 0 for one that is not there."""
+    try:
+        return os.stat(place or os.curdir).st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(maxsize=8)
+def _all(_places: tuple[tuple[str, int], ...]) -> EntryPoints:
+    return entry_points()
 
 
 def registered(group: str, own: Collection[str]) -> dict[str, EntryPoint]:
@@ -23,7 +44,7 @@ def registered(group: str, own: Collection[str]) -> dict[str, EntryPoint]:
         If two packages register one id, or one registers an id of ours, naming the packages.
     """
     found: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=group), key=lambda one: (one.name, package_of(one))):
+    for entry in sorted(entries(group), key=lambda one: (one.name, package_of(one))):
         if entry.name in own:
             raise InputError(
                 f"{group} {entry.name} must be another id in the package {package_of(entry)}: "

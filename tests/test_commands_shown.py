@@ -1,6 +1,6 @@
 """Every ``steinlab`` command that the README and the pages show parses, and runs.
 
-Run as shown: models, figures, coefficient, check-grid. Run on less, for time: ``compare`` with two
+Run as shown: models, coefficient, check-grid. Run on less, for time: figures; ``compare`` with two
 solvers, one budget and few samples (the galaxies in ``make test-full`` only); ``sample`` with two
 pictures at three evaluations; ``falsify`` with 20 cases; ``report`` on a small ledger without
 figures. :data:`NOT_RUN` says what is not run here, and why. Output that a page shows is compared by
@@ -15,6 +15,7 @@ import itertools
 import json
 import re
 import shlex
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ import typer
 from steinlab.cli import app, main
 from steinlab.diffusion.models import load_model, registered
 from steinlab.errors import InputError
-from steinlab.report.figures import figure_names
+from steinlab.report.figures import figure_names, load_figure
+from steinlab.report.figures.base import Figure
 from steinlab.verification.ledger import claim_ids
+from tests.steinlab.report.figures.test_registered import reduced
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -187,7 +190,9 @@ def less(spec: Path) -> dict[str, Any]:
 
 
 def compared() -> list[Any]:
+    """One that another continues, with its options, runs with those."""
     found = [c for c in COMMANDS if c.split()[1] == "compare" and not named(c)]
+    found = [c for c in found if not any(other.startswith(f"{c} -") for other in found)]
     slow = pytest.mark.slow  # the galaxies' long run alone takes 20 s
     return [pytest.param(c, marks=[slow] if "galaxies" in c else []) for c in found]
 
@@ -219,15 +224,23 @@ def test_sample_runs_on_less(command: str, here: Path) -> None:
     assert (here / target["out"]).is_file()
 
 
+def small(name: str) -> Figure:
+    return replace(load_figure(name), compute=lambda _: reduced(name))
+
+
 CHEAP = [c for c in COMMANDS if c.split()[1] in ("models", "figures", "coefficient")]
 
 
 @pytest.mark.parametrize("command", [c for c in CHEAP if not named(c) or "models" in c])
-def test_it_runs_as_shown(command: str, here: Path) -> None:
+def test_it_runs_as_shown(command: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of figures the reduced form."""
     args = [str(ROOT / word) if word.startswith("docs/") else word for word in words(command)]
-    assert main(args) == 0
     if "figures" in command and "--list" not in command:
+        monkeypatch.setattr("steinlab.report.figures.render.load_figure", small)
+        assert main([*args, "--workers", "1"]) == 0
         assert list(here.glob("out/figures/*.png"))
+    else:
+        assert main(args) == 0
 
 
 def test_coefficients_are_certified_as_named() -> None:

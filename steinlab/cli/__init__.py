@@ -13,13 +13,14 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from steinlab import plugins
 from steinlab.cli.advise import advise
 from steinlab.cli.calibrate import calibrate
 from steinlab.cli.certify import certify
@@ -100,7 +101,7 @@ def _brought(entry: EntryPoint) -> None:
     )(call)
 
 
-for _entry in sorted(entry_points(group="steinlab.commands"), key=lambda entry: entry.value):
+for _entry in sorted(plugins.entries("steinlab.commands"), key=lambda entry: entry.value):
     _brought(_entry)
 
 

@@ -13,12 +13,13 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import numpy as np
 
 from analytic import NoiseLevel
+from steinlab import plugins
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.diffusion.grids import Grid
 from steinlab.diffusion.options import named
@@ -171,7 +172,7 @@ def noised_rows(rows: np.ndarray) -> Callable[[NoiseLevel, int, np.random.Genera
 
 def registered() -> dict[str, EntryPoint]:
     """Return every registered model's entry point by name, sorted; nothing is loaded."""
-    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    found = sorted(plugins.entries(GROUP), key=lambda entry: entry.name)
     return {entry.name: entry for entry in found}
 
 

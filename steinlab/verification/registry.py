@@ -1,12 +1,10 @@
 """Claims by name: the ids of installed packages' entry points, and addresses in files."""
 
-import sys
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType
+from importlib.metadata import EntryPoint
 from typing import Any
 
+from steinlab import plugins
 from steinlab.errors import InputError, choices, one_of
 from steinlab.verification import files
 from steinlab.verification.claim import Claim
@@ -15,16 +13,9 @@ LIST = "steinlab verify --list"
 """What lists the claims."""
 
 
-def entries() -> Mapping[str, EntryPoint]:
+def entries() -> dict[str, EntryPoint]:
     """Return the entry points of all registered claims by id; nothing is loaded."""
-    return _entries(tuple(sys.path))
-
-
-@lru_cache(maxsize=8)
-def _entries(path: tuple[str, ...]) -> Mapping[str, EntryPoint]:  # noqa: ARG001
-    """Read them once per search path: that opens a file per installed package."""
-    found = entry_points(group="steinlab.claims")
-    return MappingProxyType({entry.name: entry for entry in found})
+    return {entry.name: entry for entry in plugins.entries("steinlab.claims")}
 
 
 def claim_ids() -> list[str]:

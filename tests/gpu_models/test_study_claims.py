@@ -48,13 +48,14 @@ GAINS = ("neural-integration-error", "artifact-reduction", "coverage")
 
 
 @pytest.fixture
-def on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Return a function that judges a claim on a study."""
+def on(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that judges a claim on a study, as it would be read back."""
 
     def judge(claim: str, study: Stored | None) -> dict[str, Any]:
-        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        monkeypatch.setattr(stored, "RESULTS", write(study, folder) if study else folder)
+        if study:
+            lines = [{"key": key, "value": value} for key, value in study.found.items()]
+            study = replace(study, where=stored._devices(lines))
+        monkeypatch.setattr(stored, "_cached", lambda *_: study)
         return judge_by_id(claim, "quick", 0)
 
     return judge

@@ -137,8 +137,8 @@ def test_bad_samples_are_named() -> None:
 # --- small samples ------------------------------------------------------------------------------
 
 FEW = (2, 3, 4, 6, 8)
-DRAWS = 2000
-"""Twice the binomial deviation of a rate of 5 % is then 1 %."""
+DRAWS = 1000
+"""Twice the binomial deviation of a rate of 5 % is then 1.4 %."""
 
 
 def missed(metric: Any, truth: float, n: int, shift: float, d: int) -> float:

@@ -124,6 +124,12 @@ def test_two_packages_with_one_id_are_both_named(installed: Path) -> None:
         sys.path.remove(str(installed / "second"))
 
 
+def test_what_is_installed_while_a_process_runs_is_seen(installed: Path) -> None:
+    assert "extrapolated" in plugins.entries("steinlab.solvers").names
+    distribution(installed, "late", "[steinlab.solvers]\nlate = late:SOLVER\n")
+    assert {"extrapolated", "late"} <= plugins.entries("steinlab.solvers").names
+
+
 LAW_NAMES = (*LAWS, *FRESH_LAWS, *OTHER_LAWS)
 FINDERS = {"solvers": get_solver, "corrections": get_correction, "laws": load_law}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from steinlab import plugins
 from steinlab.errors import one_of
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ LIST = "steinlab figures --list"
 
 def figure_names() -> list[str]:
     """Return the names of all registered figures, in alphabetical order; nothing is loaded."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    return sorted({entry.name for entry in plugins.entries(GROUP)})
 
 
 def load_figure(name: str) -> Figure:
     """Return a registered figure; raise ``InputError`` naming the nearest for an unknown name."""
-    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    entries = {entry.name: entry for entry in plugins.entries(GROUP)}
     one_of("figure", name, sorted(entries), LIST)
     figure: Figure = entries[name].load()
     return figure

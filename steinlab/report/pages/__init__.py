@@ -5,17 +5,17 @@ of the pages and the ledger (None where there is none), which returns pages by f
 """
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from steinlab import plugins
 from steinlab.estimates import plus_minus
 
 
 def made(docs: Path, ledger: Mapping[str, Any] | None) -> dict[str, str]:
     """Return every page that can be made, by file name."""
     found: dict[str, str] = {}
-    for entry in sorted(entry_points(group="steinlab.pages"), key=lambda entry: entry.name):
+    for entry in sorted(plugins.entries("steinlab.pages"), key=lambda entry: entry.name):
         found |= entry.load()(docs, ledger)
     return found
 

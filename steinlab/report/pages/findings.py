@@ -8,10 +8,10 @@ evaluations that returns paragraphs.
 
 import re
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from steinlab import plugins
 from steinlab.report.pages import table
 from steinlab.report.pages.scaling import section
 from steinlab.report.words import (
@@ -106,7 +106,7 @@ def compared(docs: Path) -> str:
         rows = [[f"`{n}`", *(cells[n].get(column, "") for column in columns)] for n in SOLVERS]
         commands = ", ".join(f"`steinlab compare {spec}`" for spec in specs.split(", "))
         out += [f"{title} ({commands}):", table(["solver", *columns], rows, rule="---")]
-    for entry in sorted(entry_points(group="steinlab.findings"), key=lambda entry: entry.name):
+    for entry in sorted(plugins.entries("steinlab.findings"), key=lambda entry: entry.name):
         out += entry.load()(SOLVERS, BUDGETS)
     return "\n\n".join(out)
 

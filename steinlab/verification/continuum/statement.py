@@ -11,11 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steinlab.errors import InputError, one_of, quote
-from steinlab.plugins import loaded, registered
+from steinlab.plugins import entries, loaded, registered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +125,7 @@ class Statement:
 
 def statement_ids() -> list[str]:
     """Return the ids of all registered statements."""
-    return sorted(entry.name for entry in entry_points(group=GROUP))
+    return sorted(entry.name for entry in entries(GROUP))
 
 
 def load_statement(name: str) -> Statement:

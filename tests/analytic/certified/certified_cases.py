@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import mpmath as mp
@@ -25,6 +26,7 @@ class Line:
         pairs = zip(law.weights, law.means, law.variances, strict=True)
         self.parts = [(number(w), number(m[0]), number(v)) for w, m, v in pairs]
 
+    @lru_cache(maxsize=4)  # noqa: B019 - of the last few states
     def masses(self, x: Any) -> list[Any]:
         spread = [mp.sqrt(self.a**2 * v + self.s**2) for _, _, v in self.parts]
         pairs = zip(self.parts, spread, strict=True)
@@ -37,6 +39,7 @@ class Line:
         a, s = self.a, self.s
         return [m + a * v * (x - a * m) / (a**2 * v + s**2) for _, m, v in self.parts]
 
+    @lru_cache(maxsize=4)  # noqa: B019
     def denoise(self, x: Any) -> Any:
         masses = self.masses(x)
         return mp.fdot(masses, self.owns(x)) / mp.fsum(masses)

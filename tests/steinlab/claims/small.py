@@ -18,9 +18,9 @@ SMALLER = 6
 """Cases of the quick profile for one here."""
 
 
-def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw a sixth of the quick profile's cases."""
-    monkeypatch.setattr(Effort, "count", lambda _, quick: max(1, quick // SMALLER))
+def shrink(monkeypatch: pytest.MonkeyPatch, smaller: int = SMALLER) -> None:
+    """Draw a sixth of the quick profile's cases, or fewer."""
+    monkeypatch.setattr(Effort, "count", lambda _, quick: max(1, quick // smaller))
 
 
 def judged(claim_id: str, *checks: str) -> dict[str, Any]:

@@ -25,8 +25,10 @@ from steinlab.verification.ledger import (
     stored_case,
 )
 from steinlab.verification.significance import Mean, critical
-from tests.steinlab.claims.small import break_source, judged, shrink
+from tests.steinlab.claims.small import SMALLER, break_source, judged, shrink
 
+FEWEST = 36
+"""Cases of the quick profile for one here, to see a broken formula."""
 CLAIMS = pytest.mark.parametrize("claim_id", claim_ids())
 LONGEST_FINDING = 500
 
@@ -36,29 +38,52 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, allow_nan=False))
 
 
-WHOLE = {
+WHOLE = {"regularity-conditions", "weak-order"}
+"""Claims whose choices need all the cases of the quick profile."""
+UNSURE = {
     "contractivity-trap",
     "edm-drift-vanishes",
-    "flow-likelihood",
     "multistep-hypothesis",
     "perturbation-bound",
-    "perturbation-bound-in-trap",
-    "regularity-conditions",
     "stein-identity",
-    "weak-order",
 }
-"""Claims whose rare cases, choices or sampled grades need all the cases of the quick profile."""
+"""Claims of rare cases or sampled grades: of a verdict on fewer cases nothing is asked.
+
+On all of them ``make verify`` asks for it, and the slow suite.
+"""
+FIXED = {
+    "clipped-gain",
+    "clipped-gain-flow",
+    "correction-tournament",
+    "error-budget",
+    "few-evaluations-gain",
+    "flow-likelihood",
+    "gain-grows-with-step",
+    "integration-error",
+    "large-step-counts",
+    "perturbation-bound-in-trap",
+    "reference-free-coefficient",
+    "self-consistency-variant",
+    "solver-order",
+    "tweedie-versus-stein",
+}
+"""Claims whose cases cannot be fewer, or must not: ``make verify`` judges the very same."""
+JUDGED = [
+    *(pytest.param(c, c in WHOLE) for c in claim_ids() if c not in FIXED),
+    *(pytest.param(c, True, marks=pytest.mark.slow) for c in sorted(FIXED | UNSURE)),
+]
 
 
-@CLAIMS
-def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("claim_id", "whole"), JUDGED)
+def test_claim(claim_id: str, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """One judgement a claim on fewer cases: all that can be read off its row, and any case again.
 
-    Of each check the last case of the first, the middle and the last batch replays to the last
-    digit, and so does the last that was probed.
+    Of each check the last case of the first and of the last batch replays to the last digit, and
+    so does the last that was probed.
     """
-    if claim_id not in WHOLE:
+    if not whole:
         shrink(monkeypatch)
+    sure = whole or claim_id not in UNSURE
     results: dict[str, Result] = {}
 
     def kept(claim: Claim, check: Check, *effort: Any) -> Result:
@@ -68,10 +93,12 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steinlab.verification.judge.run_check", kept)
     row = judge_by_id(claim_id, "quick", 0)
     assert plain(row)["id"] == claim_id
-    assert faults({"claims": [row]}) == []
-    assert row["verdict"] == row["expected"]
     assert row["owner"] in OWNERS
     assert len(row["finding"]) <= LONGEST_FINDING, row["finding"]
+    if sure:
+        assert faults({"claims": [row]}) == []
+        assert row["verdict"] == row["expected"]
+        assert all(c["rejected"] for c in row["controls"])
     if row["verdict"] == "not-run":
         assert row["finding"]
         assert not row["cases"]
@@ -84,7 +111,6 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {e["method"] for e in row["evidence"]} <= {*METHODS, "adversarial"}
     refuted = any(e["violations"] for e in row["evidence"])
     assert refuted == (row["verdict"] in {"refuted", "not-reproduced"})
-    assert all(c["rejected"] for c in row["controls"])
     graded = [c for c in row["controls"] if c["name"].startswith("graded")]
     numeric = [e for e in row["evidence"] if e["method"] not in {"symbolic", "adversarial"}]
     assert len(graded) == len(numeric), "one graded control a check"
@@ -99,7 +125,7 @@ def test_claim(claim_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = load_claim(claim_id)
     for result in results.values():
         check, batches = result.check, result.batches
-        places = {0, len(batches) // 2, len(batches) - 1}
+        places = {0, len(batches) - 1}
         probed = [i for i, b in enumerate(batches) if plain(b.describe(0)).get("solver") == "heun"]
         for place in sorted({*places, *probed[-1:]}):
             batch, whole = batches[place], check.compare(result.data[place], claim.formula)
@@ -265,12 +291,23 @@ MUTANTS = [
 ]  # fmt: skip
 
 
+RARE = {
+    "_assemble",
+    "geometry-blindness",
+    "moment-exact-step",
+    "per-class-coefficient",
+    "posterior-variance-estimators",
+}
+"""A function and claims whose broken formulas few cases meet."""
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m[0]}: {m[3]}: {m[4]} -> {m[5]}")
 def test_a_broken_formula_refutes_the_claim(
     mutant: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim_id, check, module, name, old, new = mutant
-    shrink(monkeypatch)
+    shrink(monkeypatch, SMALLER if RARE & {claim_id, name} else FEWEST)
+    monkeypatch.setattr("steinlab.verification.judge._smallest", lambda *_: None)
     break_source(monkeypatch, module, name, old=old, new=new)
     row = judged(claim_id, check)
     assert row["verdict"] == "refuted"

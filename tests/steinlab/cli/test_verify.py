@@ -17,7 +17,7 @@ from steinlab.cli import main
 from steinlab.verification.ledger import run
 
 ROOT = Path(__file__).resolve().parents[3]
-IDS = ["asymptotic-equivalence", "vp-singularity"]
+IDS = ["latent-decoder", "trajectory-decay"]
 
 LEDGER = {"version", "profile", "seed", "wall_seconds", "environment", "claims"}
 CLAIM = {
@@ -68,8 +68,8 @@ def test_it_ends_well(verified: tuple[Any, Path]) -> None:
     for claim_id in IDS:
         assert claim_id in done.stdout
     assert "controls rejected" in done.stdout
-    assert "2 claims · 2 conditional (2 paper)\n" in done.stdout
-    assert re.search(r"^CONDITIONAL .*\n  vp-singularity +\w.*\n  asymptotic-", done.stdout, re.M)
+    assert "2 claims · 2 conditional (1 paper, 1 ours)\n" in done.stdout
+    assert re.search(r"^CONDITIONAL .*\n  trajectory-decay +\w(.*\n)+  latent-", done.stdout, re.M)
     names = {file.name for file in (folder / "out" / "new").iterdir()}
     assert names == {"ledger.json", "shards", *(f"{claim_id}.case.json" for claim_id in IDS)}
     assert (folder / "l.json").read_text() == (folder / "out/new/ledger.json").read_text()
@@ -114,9 +114,7 @@ def test_every_stored_case_replays(
 @pytest.fixture
 def stored(verified: tuple[Any, Path], tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a changed copy of a stored case; ``None`` drops a field."""
-    original = json.loads(
-        (verified[1] / "out" / "new" / "asymptotic-equivalence.case.json").read_text()
-    )
+    original = json.loads((verified[1] / "out" / "new" / "latent-decoder.case.json").read_text())
 
     def write(**changes: Any) -> Path:
         case = {**original, **changes}
@@ -135,7 +133,7 @@ def test_a_tampered_case_exits_1(stored: Callable[..., Path], steinlab: Any) -> 
     assert done.returncode == 1
     assert "differs" in done.stdout
     assert "NOT reproduced" in done.stdout
-    moved = {**case["case"], "to": [1.0, case["case"]["to"][1] * 0.5]}
+    moved = {**case["case"], "ratio": 0.5 * case["case"]["ratio"]}
     assert steinlab("replay", stored(case=moved), here=True).returncode == 1
 
 
@@ -144,9 +142,9 @@ def test_a_tampered_case_exits_1(stored: Callable[..., Path], steinlab: Any) -> 
     [
         ({"version": 2}, "version must be 1"),
         ({"tolerance": None}, "a stored case must hold tolerance, got only version, claim"),
-        ({"claim": "asymptotic-equivalense"}, "did you mean asymptotic-equivalence?"),
-        ({"check": "quadratur"}, "did you mean quadrature?"),
-        ({"case": {"from": [1.0, 1.0]}}, "case must be one that quadrature of asymptotic"),
+        ({"claim": "latent-decodr"}, "did you mean latent-decoder?"),
+        ({"check": "lengths kep"}, "did you mean lengths kept?"),
+        ({"case": {"from": [1.0, 1.0]}}, "case must be one that lengths kept of latent-decoder"),
         ({"case": []}, "case must be"),
         ({"measured": "much"}, "measured must be a number, got much"),
         ({"claim": 7}, "claim must be text, got 7"),

@@ -98,7 +98,7 @@ def test_a_network_is_followed_within_its_error(name: str, monkeypatch: pytest.M
     x = model.start(first, 200, np.random.default_rng(0))
     found = follow(model.denoiser, x, first, last, 64)
     monkeypatch.setattr(reference_flow, "FLOOR", 1e-5)
-    finer = follow(model.denoiser, x, first, last, 512)
+    finer = follow(model.denoiser, x, first, last, 256)
     error, stated = distances(found.state, finer.state), found.error + finer.error
     assert np.mean(error**2) <= np.mean(stated**2)
     assert np.mean(error <= stated) >= 0.95
@@ -127,7 +127,7 @@ def test_the_last_step_on_a_network_is_within_its_error_where_the_rest_is_fine()
     x = model.start(first, 100, np.random.default_rng(0))
     found = follow(model.denoiser, x, first, last, 128)
     exact, coarser = (
-        finely(model.denoiser, x, np.geomspace(first.ratio, 1e-6, n + 1)) for n in (1200, 900)
+        finely(model.denoiser, x, np.geomspace(first.ratio, 1e-6, n + 1)) for n in (600, 450)
     )
     error = distances(found.state, exact) - distances(exact, coarser)
     assert np.mean(error <= found.error) >= 0.99

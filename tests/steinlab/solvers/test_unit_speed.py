@@ -222,7 +222,10 @@ def test_the_kit_finds_it_conforming_and_declines_what_needs_states_alone(
     declined = {row.check: row.text for row in rows if row.verdict == "declined"}
     for check in ("one-point", "wasted", "method", "batch"):
         assert declined[check] == "its step depends on the whole batch, as it declares"
-    check_solver(name, order=get_solver(name).order)
+
+
+def test_it_is_checked_by_its_name() -> None:
+    check_solver("unit-speed-2", order=get_solver("unit-speed-2").order)
 
 
 def test_a_wrong_factor_loses_the_order() -> None:

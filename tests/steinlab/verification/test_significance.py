@@ -31,6 +31,7 @@ from steinlab.verification.judge import _joint, effort_for, judge, run_check, ru
 from steinlab.verification.ledger import replay, stored_case
 from steinlab.verification.registry import claim_ids, load_claim
 from steinlab.verification.significance import Mean, critical, square_band
+from tests.steinlab.claims.small import shrink
 
 MISSED = 1e-6
 """Probability, at most, that a control of a sampled check is not rejected."""
@@ -87,7 +88,10 @@ def spends(claim: Claim, check: Check) -> bool:
     return check.compare(check.measure(batch), claim.formula).sampled
 
 
-def test_the_registered_claims_hold_no_more_sampled_tests_than_share_the_level() -> None:
+def test_the_registered_claims_hold_no_more_sampled_tests_than_share_the_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shrink(monkeypatch)
     tests = [
         (claim.id, check.name, kind)
         for claim in map(load_claim, claim_ids())

@@ -70,14 +70,15 @@ def test_the_deviation_is_linear_in_a_small_error(ladder):
     assert np.median(np.abs(slope / expected - 1)[seen]) < 0.01
 
 
-def test_the_figure_draws_what_was_computed():
+def test_the_figure_draws_what_was_computed(monkeypatch):
+    monkeypatch.setattr("toy_models.dialled.ladder.STEPS", FEW)
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     data = perturbation_ladder.compute(0, sizes=RUNGS[1:3], kinds=("bias", "ripple"))
     assert set(data.arrays["kind"]) == {"bias", "ripple"}
     assert (data.config["violated"], data.config["undecided"]) == (0, 0)
-    assert data.config["points"] == len(data.arrays["error"]) == 2 * 2 * 3 * 9 * 2
+    assert data.config["points"] == len(data.arrays["error"]) == 2 * 2 * 3 * len(FEW) * 2
     figure, ax = plt.subplots()
     perturbation_ladder.plot([ax], data)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]

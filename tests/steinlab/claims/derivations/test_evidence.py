@@ -47,7 +47,7 @@ class Broken:
         return []
 
 
-@pytest.mark.parametrize("name", DERIVATIONS)
+@pytest.mark.parametrize("name", ["cosine-law", "error-decay", "optimal-coefficient"])
 def test_a_derivation_that_covers_a_statement_proves_it(name):
     derivation = DERIVATIONS[name]
     row = judge(claim(derivation))

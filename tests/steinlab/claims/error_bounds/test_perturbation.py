@@ -20,6 +20,7 @@ from steinlab.claims.error_bounds.perturbation import (
 from steinlab.coefficient.step_terms import Problem
 from steinlab.solvers import SOLVERS
 from steinlab.verification.judge import effort_for
+from tests.steinlab.claims.small import shrink
 
 CLAIMS = (perturbation_bound.CLAIM, perturbation_bound_in_trap.CLAIM)
 
@@ -46,7 +47,8 @@ def test_a_moved_mean_leaves_the_bound_slack() -> None:
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c.id)
-def test_cases_round_trip_to_the_last_digit(claim: Any) -> None:
+def test_cases_round_trip_to_the_last_digit(claim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch)
     checks = [*claim.checks, *(d.check for d in claim.dropped)]
     for check in checks:
         batch = check.draw(effort_for(claim.id, check.name, "quick", 0))[0]

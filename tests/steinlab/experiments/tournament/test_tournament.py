@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gzip
 import itertools
 import json
@@ -43,6 +44,8 @@ DOCS = Path(__file__).parents[4] / "docs"
 SOME = ("none", "stein", "law-matched", "calibrated")
 TINY = run.Profile(0.015, 2, 20, ("two-1", "three-1"), entrants=("none", "stein", "calibrated"))
 """A few cells, and entrants without and with a price: how a run resumes does not ask for more."""
+PLAY = functools.cache(run.play)
+"""Plays a cell once for all tests of how a run resumes."""
 
 
 def tournament(args: list[str]) -> None:
@@ -265,7 +268,7 @@ def test_an_interrupted_run_goes_on_and_its_record_makes_the_same_page(
     with pytest.raises(InputError, match="--minutes must leave time for a cell"):
         tournament([*args, "--minutes", "0"])
     whole = sum(map(len, run.groups(TINY)))
-    real, left = run.play, [1, 2, 3]
+    real, left = PLAY, [1, 2, 3]
 
     def thrice(*given: Any, **options: Any) -> dict[str, Any]:
         left.pop()  # IndexError after three cells
@@ -298,7 +301,7 @@ def test_what_was_played_is_kept_when_the_run_is_told_to_end(
     monkeypatch.setattr(command, "PROFILES", {"quick": TINY})
     folder, record = tmp_path / "cells", tmp_path / "record.gz"
     args = ["--workers", "1", "--out", str(folder), "--record", str(record)]
-    real, begun = run.play, itertools.count(1)
+    real, begun = PLAY, itertools.count(1)
 
     def told(*given: Any, **options: Any) -> dict[str, Any]:
         if next(begun) == 3:
@@ -346,6 +349,7 @@ def test_another_runs_record_is_never_overwritten(
     """Neither of another profile nor of other sources; of the same, cells and note are kept."""
     monkeypatch.setattr(command, "PROFILES", {"quick": TINY})
     record, other = tmp_path / "record.gz", tmp_path / "other.gz"
+    monkeypatch.setattr(run, "play", PLAY)
     tournament(["--workers", "1", "--record", str(record), "--note", "Here"])
     whole, (head, found) = record.read_bytes(), read_record(record)
     monkeypatch.setattr(run, "play", None)

@@ -169,7 +169,7 @@ def test_an_empty_panel_or_a_gap_in_the_data_is_noticed() -> None:
 
 
 def test_the_number_of_processes_does_not_change_the_bytes(tmp_path: Path) -> None:
-    names = ["stability-triangle", "decay"]
+    names = ["stability-triangle", "coefficient-routes"]
     for workers in ("1", "2"):
         folder = str(tmp_path / workers)
         assert main(["figures", *names, "--out", folder, "--workers", workers]) == 0
