@@ -25,7 +25,7 @@ def _changed(place: str) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _all(_places: tuple[tuple[str, int], ...]) -> EntryPoints:
-    return entry_points()
+    return entry_points().select()
 
 
 def registered(group: str, own: Collection[str]) -> dict[str, EntryPoint]:
