@@ -25,7 +25,8 @@ def _changed(place: str) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _all(_places: tuple[tuple[str, int], ...]) -> EntryPoints:
-    return entry_points().select()
+    found: Any = entry_points()  # typed as a mapping before Python 3.12
+    return EntryPoints(found.select())
 
 
 def registered(group: str, own: Collection[str]) -> dict[str, EntryPoint]:
