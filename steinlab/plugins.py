@@ -12,7 +12,9 @@ from steinlab.errors import InputError
 
 def entries(group: str) -> EntryPoints:
     """Return the entry points of a group, read once per state of ``sys.path`` and its folders."""
-    return _all(tuple((place, _changed(place)) for place in sys.path)).select(group=group)
+    places = tuple((place, _changed(place)) for place in sys.path)
+    found: EntryPoints = _all(places).select(group=group)
+    return found
 
 
 def _changed(place: str) -> int:
@@ -24,9 +26,8 @@ def _changed(place: str) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _all(_places: tuple[tuple[str, int], ...]) -> EntryPoints:
-    found: Any = entry_points()  # typed as a mapping before Python 3.12
-    return EntryPoints(found.select())
+def _all(_places: tuple[tuple[str, int], ...]) -> Any:
+    return entry_points()  # of a type that depends on Python's version
 
 
 def registered(group: str, own: Collection[str]) -> dict[str, EntryPoint]:
