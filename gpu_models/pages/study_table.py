@@ -267,6 +267,12 @@ def speeds(folder: Path) -> str:
     for file in sorted(folder.glob("speed-*.json")):
         row = json.loads(file.read_text(encoding="utf-8"))
         numbers = (f"{row[k]['images_per_second']:,.0f}" for k in ("train", "evaluate"))
-        rows.append([str(row["processes"]), str(row["micro_batch"]), *numbers])
-    head = ["processes", "pictures per card", "training, per second", "evaluation, per second"]
+        rows.append([row["device"], str(row["processes"]), str(row["micro_batch"]), *numbers])
+    head = [
+        "device",
+        "processes",
+        "pictures per card",
+        "training, per second",
+        "evaluation, per second",
+    ]
     return table(head, rows) if rows else ""
