@@ -330,8 +330,8 @@ def cards(folder: Path) -> Iterator[str]:
         why = f": {two['micro_batch']} pictures per card do not fill it" if train < 1 else ""
         yield (
             f"**{two['processes']} cards** ({two['device']}) run the same code (`torchrun "
-            f"--nproc-per-node {two['processes']}`, NCCL). Evaluation is {evaluate:.2f} times as fast, training at "
-            f"a batch of {two['batch']} {train:.2f} times{why}."
+            f"--nproc-per-node {two['processes']}`, NCCL). Evaluation is {evaluate:.2f} times as "
+            f"fast, training at a batch of {two['batch']} {train:.2f} times{why}."
         )
 
 

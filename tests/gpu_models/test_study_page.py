@@ -172,7 +172,13 @@ def test_a_wrong_record_changes_the_page(tmp_path: Path) -> None:
 def test_cards_are_compared_at_the_batch_of_both(tmp_path: Path) -> None:
     def speed(batch: int, processes: int, train: float) -> None:
         rates = {k: {"images_per_second": v} for k, v in (("train", train), ("evaluate", 100.0))}
-        said = {"processes": processes, "batch": batch, "micro_batch": batch // processes, **rates}
+        said = {
+            "processes": processes,
+            "batch": batch,
+            "device": "a card",
+            "micro_batch": batch // processes,
+            **rates,
+        }
         (tmp_path / f"speed-{processes}-{batch}.json").write_text(json.dumps(said))
 
     for batch, alone, two in ((4096, 50.0, 95.0), (512, 40.0, 38.0)):
