@@ -41,7 +41,10 @@ BLOCK = 2**9
 REACH = np.array([0, 1.25, 2.5, 4, 5.5, 7.5, 10.0])
 """Breaks about a component, in its standard deviations; beyond 10 lies a mass of 1.5e-23."""
 
-Integrand = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Sizes = np.ndarray | Callable[[], np.ndarray]
+"""Sizes, or what computes them where they are asked for: a third of the panels needs none."""
+
+Integrand = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, Sizes]]
 """``(case (P,), x (P, n)) -> values, sizes``, each ``(P, n, Q)``: ``Q`` integrands at the nodes of
 ``P`` panels, and the size of what was added up to form each value. Rounding errors are a few
 ``eps`` times that size, which exceeds ``|value|`` where terms cancel."""
@@ -116,7 +119,7 @@ def integrate(f: Integrand, breaks: np.ndarray, *, watched: int | None = None) -
     a, b = breaks[:, :-1].ravel(), breaks[:, 1:].ravel()
     keep = b > a
     case, a, b = case[keep], a[keep], b[keep]
-    coarse, _ = _panels(f, watched, case, a, b)
+    coarse, _ = _panels(f, watched, case, a, b, sized=False)
     scale = _by_case(case, np.abs(coarse), count)
     value, total, error = (np.zeros_like(scale) for _ in range(3))
     for round_ in range(ROUNDS):
@@ -157,9 +160,18 @@ def columns(integrands: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _panels(
-    f: Integrand, watched: int | None, case: np.ndarray, a: np.ndarray, b: np.ndarray
+    f: Integrand,
+    watched: int | None,
+    case: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    sized: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Lobatto values and sizes of panels, ``(P, Q)``; the last column closes ``watched``."""
+    """Gauss-Lobatto values and sizes of panels, ``(P, Q)``; the last column closes ``watched``.
+
+    Unless ``sized``, the values stand for the sizes.
+    """
     nodes, weights = gauss_lobatto(NODES)
     out = []
     for start in range(0, len(a), BLOCK):
@@ -168,7 +180,8 @@ def _panels(
         x = 0.5 * (a[part] + b[part])[:, None] + half * nodes
         # just inside: at a break that is a discontinuity each panel sees its own side
         x[:, 0], x[:, -1] = np.nextafter(a[part], b[part]), np.nextafter(b[part], a[part])
-        values, sizes = f(case[part], x)
+        values, asked = f(case[part], x)
+        sizes = values if not sized else asked() if callable(asked) else asked
         weight = (half * weights)[..., None]
         value, size = (values * weight).sum(axis=1), (sizes * weight).sum(axis=1)
         if watched is not None:

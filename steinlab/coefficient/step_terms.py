@@ -16,7 +16,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.memory import remembering
-from analytic.quadrature import columns, integrate, mixture_breaks
+from analytic.quadrature import Sizes, columns, integrate, mixture_breaks
 from steinlab.coefficient.divergence import Divergence, Exact, Hutchinson
 from steinlab.coefficient.rounding import step_sizes
 from steinlab.solvers import Evaluation, History, Solver
@@ -207,7 +207,7 @@ def quadrature_terms(
     height = law.weights / np.sqrt(2 * math.pi * v)
     parts = [by_component(a) for a in (center, v, height, law.means[..., 0], gain, blur**2)]
 
-    def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Sizes]:
         step = take_step(problem.take(case), x[..., None], None if past is None else past[case])
         middle, width, top, mean, slope, spread = (part[:, case] for part in parts)
         offset = x - middle  # (K, P, n)
@@ -240,7 +240,7 @@ def by_component(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values.T)[..., None]
 
 
-def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
+def _integrands(step: Step, star: Star) -> tuple[np.ndarray, Sizes]:
     """Return the terms times the density ``p`` and their sizes, each ``(P, n, 11)``.
 
     The last two, ``(u p)' = div u p + u p'`` and ``u p``, watch the divergence
@@ -250,40 +250,39 @@ def _integrands(step: Step, star: Star) -> tuple[np.ndarray, np.ndarray]:
     x, u = step.x[..., 0], step.candidate.residual[..., 0]
     state, denoised = step.candidate.state[..., 0], step.candidate.denoised[..., 0]
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
-    size_u, size_div = (size[..., 0] for size in step_sizes(step))
-    mass = star.density
-    total, reach = mass.sum(axis=0), np.sqrt(star.mean**2 + star.spread)
-    squares, square_sizes, distance = [], [], None
-    for value, size in ((x, np.abs(x)), (state, np.abs(x) + size_u), (x + u, np.abs(x) + size_u)):
-        square = (value - star.mean) ** 2 + star.spread
-        off = mass * np.sqrt(square)
-        distance = off.sum(axis=0) if distance is None else distance
-        squares.append((mass * square).sum(axis=0))
-        square_sizes.append(2 * (off * (size + reach)).sum(axis=0))
-    tweedie = x - denoised
-    input_size = np.abs(x) * total + (mass * reach).sum(axis=0)
-    off_size = size_u * np.abs(tweedie) + np.abs(u) * (np.abs(x) + np.abs(denoised))
+    mass, tweedie, total = star.density, x - denoised, star.density.sum(axis=0)
+    squares = [(value - star.mean) ** 2 + star.spread for value in (x, state, x + u)]
+    tilt = (x - star.center) / star.width
+    pull = mass * tilt
     values = [
         *(total * v for v in (u * x, div, u * u)),
         u * (mass * (x - star.mean)).sum(axis=0),
         total * (u * tweedie),
-        *squares,
+        *((mass * square).sum(axis=0) for square in squares),
         total * x**2,
+        total * div - u * pull.sum(axis=0),
+        total * u,
     ]
-    sizes = [
-        *(total * v for v in (size_u * np.abs(x), size_div, 2 * np.abs(u) * size_u)),
-        size_u * distance + np.abs(u) * input_size,
-        total * off_size,
-        *square_sizes,
-        total * x**2,
-    ]
-    tilt = (x - star.center) / star.width
-    pull = mass * tilt
-    steep, bend = np.abs(pull).sum(axis=0), (pull * tilt + mass / star.width).sum(axis=0)
-    shift = np.abs(x) + np.abs(star.center).max(axis=0)
-    values += [total * div - u * pull.sum(axis=0), total * u]
-    sizes += [
-        total * size_div + size_u * steep + np.abs(u) * bend * shift,
-        total * size_u + np.abs(u) * steep * shift,
-    ]
-    return columns(values), columns(sizes)
+
+    def sizes() -> np.ndarray:
+        size_u, size_div = (size[..., 0] for size in step_sizes(step))
+        reach = np.sqrt(star.mean**2 + star.spread)
+        offs = [mass * np.sqrt(square) for square in squares]
+        own = (np.abs(x), np.abs(x) + size_u, np.abs(x) + size_u)
+        input_size = np.abs(x) * total + (mass * reach).sum(axis=0)
+        off_size = size_u * np.abs(tweedie) + np.abs(u) * (np.abs(x) + np.abs(denoised))
+        steep, bend = np.abs(pull).sum(axis=0), (pull * tilt + mass / star.width).sum(axis=0)
+        shift = np.abs(x) + np.abs(star.center).max(axis=0)
+        return columns(
+            [
+                *(total * v for v in (size_u * np.abs(x), size_div, 2 * np.abs(u) * size_u)),
+                size_u * offs[0].sum(axis=0) + np.abs(u) * input_size,
+                total * off_size,
+                *(2 * (o * (size + reach)).sum(axis=0) for o, size in zip(offs, own, strict=True)),
+                total * x**2,
+                total * size_div + size_u * steep + np.abs(u) * bend * shift,
+                total * size_u + np.abs(u) * steep * shift,
+            ]
+        )
+
+    return columns(values), sizes

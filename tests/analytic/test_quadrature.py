@@ -99,6 +99,29 @@ def test_sizes_are_absolute_integrals_and_the_mass_is_one(law: GaussianMixture) 
     assert got.value[0, 2] == pytest.approx(-got.size[0, 2], rel=1e-15)
 
 
+def test_sizes_are_computed_where_they_are_asked_for() -> None:
+    """The first panels need values alone, their halves both."""
+    counts = {"values": 0, "sizes": 0}
+
+    def eager(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Any]:
+        counts["values"] += x.shape[0]
+        return (values := np.cos(x)[..., None]), 2 + np.abs(values)
+
+    def lazy(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Any]:
+        values, found = eager(case, x)
+
+        def sizes() -> np.ndarray:
+            counts["sizes"] += len(found)
+            return np.asarray(found)
+
+        return values, sizes
+
+    breaks = np.array([[0.0, 1.0, 3.0]])
+    plain, asked = integrate(eager, breaks), integrate(lazy, breaks)
+    assert (plain.value, plain.size, plain.error) == (asked.value, asked.size, asked.error)
+    assert counts["sizes"] == counts["values"] // 2 - 2
+
+
 def test_a_discontinuity_as_a_break() -> None:
     jump = 0.123
     exact = sum(

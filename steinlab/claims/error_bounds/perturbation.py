@@ -20,7 +20,7 @@ import numpy as np
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.memory import remembering
-from analytic.quadrature import columns, integrate, mixture_breaks
+from analytic.quadrature import Sizes, columns, integrate, mixture_breaks
 from steinlab.claims.instruments.random_steps import StepCases, draw_law, draw_levels
 from steinlab.claims.instruments.step_spaces import FAMILIES
 from steinlab.coefficient.divergence import Exact
@@ -172,7 +172,7 @@ Sampler = Callable[[np.ndarray, np.ndarray], States]
 def integrate_perturbed(problem: Problem, states: Sampler, breaks: np.ndarray) -> Perturbed:
     """Integrate both sides over the nodes ``x`` that parametrise the law ``q``."""
 
-    def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Sizes]:
         return _integrands(problem.take(case), states(case, x))
 
     out = integrate(integrand, breaks)
@@ -195,27 +195,30 @@ def integrate_perturbed(problem: Problem, states: Sampler, breaks: np.ndarray) -
     )
 
 
-def _integrands(problem: Problem, states: States) -> tuple[np.ndarray, np.ndarray]:
+def _integrands(problem: Problem, states: States) -> tuple[np.ndarray, Sizes]:
     """``u y, div u, u^2, u (y - D), (s - s_q)^2`` with their sizes, ``(P, n, 5)``."""
     y = states.y
     step = take_step(problem, y[..., None], None)
     u, denoised = step.candidate.residual[..., 0], step.candidate.denoised[..., 0]
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
-    size_u, size_div = (size[..., 0] for size in step_sizes(step))
-    size_u = size_u + np.abs(div) * states.size
     law: Any = step.denoiser
     model = law.score(y[..., None], problem.s)[..., 0]
     off, gap = y - denoised, model - states.score
     values = (u * y, div, u**2, u * off, gap**2)
-    sizes = (
-        size_u * np.abs(y) + np.abs(u) * states.size,
-        size_div,
-        2 * np.abs(u) * size_u,
-        size_u * np.abs(off) + np.abs(u) * (states.size + np.abs(denoised)),
-        2 * np.abs(gap) * (states.score_size + np.abs(model)),
-    )
-    mass = states.mass
-    return columns([mass * v for v in values]), columns([mass * v for v in sizes])
+
+    def sizes() -> np.ndarray:
+        size_u, size_div = (size[..., 0] for size in step_sizes(step))
+        size_u = size_u + np.abs(div) * states.size
+        parts = (
+            size_u * np.abs(y) + np.abs(u) * states.size,
+            size_div,
+            2 * np.abs(u) * size_u,
+            size_u * np.abs(off) + np.abs(u) * (states.size + np.abs(denoised)),
+            2 * np.abs(gap) * (states.score_size + np.abs(model)),
+        )
+        return columns([states.mass * v for v in parts])
+
+    return columns([states.mass * v for v in values]), sizes
 
 
 def pair_states(cases: PairCases) -> tuple[Sampler, np.ndarray]:
