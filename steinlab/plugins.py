@@ -12,7 +12,7 @@ from steinlab.errors import InputError
 
 def entries(group: str) -> EntryPoints:
     """Return the entry points of a group, read once per state of ``sys.path`` and its folders."""
-    return _all(tuple((place, _changed(place)) for place in sys.path)).select(group=group)
+    return _read(group, tuple((place, _changed(place)) for place in sys.path))
 
 
 def _changed(place: str) -> int:
@@ -23,9 +23,9 @@ def _changed(place: str) -> int:
         return 0
 
 
-@functools.lru_cache(maxsize=8)
-def _all(_places: tuple[tuple[str, int], ...]) -> EntryPoints:
-    return entry_points()
+@functools.lru_cache(maxsize=64)
+def _read(group: str, _places: tuple[tuple[str, int], ...]) -> EntryPoints:
+    return entry_points(group=group)
 
 
 def registered(group: str, own: Collection[str]) -> dict[str, EntryPoint]:
