@@ -12,9 +12,7 @@ from steinlab.errors import InputError
 
 def entries(group: str) -> EntryPoints:
     """Return the entry points of a group, read once per state of ``sys.path`` and its folders."""
-    places = tuple((place, _changed(place)) for place in sys.path)
-    found: EntryPoints = _all(places).select(group=group)
-    return found
+    return _read(group, tuple((place, _changed(place)) for place in sys.path))
 
 
 def _changed(place: str) -> int:
@@ -25,9 +23,9 @@ def _changed(place: str) -> int:
         return 0
 
 
-@functools.lru_cache(maxsize=8)
-def _all(_places: tuple[tuple[str, int], ...]) -> Any:
-    return entry_points()  # of a type that depends on Python's version
+@functools.lru_cache(maxsize=64)
+def _read(group: str, _places: tuple[tuple[str, int], ...]) -> EntryPoints:
+    return entry_points(group=group)
 
 
 def registered(group: str, own: Collection[str]) -> dict[str, EntryPoint]:
