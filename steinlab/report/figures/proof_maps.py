@@ -31,8 +31,8 @@ COEFFICIENT: tuple[Map, ...] = (
     ("coefficient-vp-euler", "noise=10", 3000),
 )
 FLOW_STEPS: tuple[Map, ...] = (
-    ("clip-neutral-flow", None, 2500),
-    ("moment-exact-nearer", None, 5000),
+    ("clip-neutral-flow", None, 2000),
+    ("moment-exact-nearer", None, 3500),
 )
 BOUND: tuple[Map, ...] = (
     ("bound-edm-euler", "separation=1:5,shift=0,threshold=1/2", 6000),
