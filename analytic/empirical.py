@@ -25,7 +25,16 @@ from analytic.arrays import Array, as_rows, assign, by_rows, like
 from analytic.levels import NoiseLevel
 from analytic.parameters import finite
 from analytic.posterior import ExactDenoiser
-from analytic.screening import BLOCK, Heads, Screen, heads, least_log, rounding, weighted
+from analytic.screening import (
+    BLOCK,
+    Heads,
+    Screen,
+    heads,
+    least_log,
+    rounding,
+    weighted,
+    without_subnormals,
+)
 
 TEMPORARIES = 4
 """Arrays of shape ``(rows, n)`` alive at once in an evaluation."""
@@ -245,8 +254,12 @@ class EmpiricalMixture(ExactDenoiser):
         """Return what leaves rows out for states ``(N, d)``, and the states of a chunk."""
         itemsize = int(array_namespace(x).finfo(x.dtype).bits) // 8
         size = max(1, self.chunk_bytes // (TEMPORARIES * itemsize * len(self.data)))
-        screen = self._screen(x, level)
-        return screen, size if screen is None else min(size, BLOCK)
+        screen, gains = self._screen(x, level), self.gains(level)
+        if screen is None:
+            return None, size
+        # differences from the top row, taken one by one, cost as much as rows and states together
+        few = gains.v < _resolved(self._atoms(x), gains, x)
+        return screen, min(size, BLOCK // 4 if few else BLOCK)
 
     def _atoms(self, x: Array) -> _Atoms:
         """Return the centred data in the library, dtype and device of ``x``, converted once."""
@@ -276,14 +289,17 @@ class EmpiricalMixture(ExactDenoiser):
         u = x - gains.alpha * atoms.centre
         if screen is not None:
             atoms = atoms.only(~xp.all(screen.low(u), axis=0))
-        if gains.v < float(xp.finfo(x.dtype).eps) * gains.alpha**2 * atoms.size:
+        if gains.v < _resolved(atoms, gains, x):
             return _few(atoms, gains, u)
         logits = (rate * u) @ atoms.rows.T
         logits -= (rate * gains.alpha) * atoms.half_norms
         best = xp.argmax(logits, axis=1)
         behind = logits - xp.take_along_axis(logits, best[:, None], axis=1)
         assign(behind, best, -math.inf)
-        return _given(atoms, gains, u, xp.exp(behind), best, left_out=self._left_out(x))
+        terms = xp.exp(behind)
+        if atoms.heads is not None:
+            terms = without_subnormals(terms)
+        return _given(atoms, gains, u, terms, best, left_out=self._left_out(x))
 
     def _left_out(self, x: Array) -> float:
         given = self.left_out
@@ -297,6 +313,11 @@ class EmpiricalMixture(ExactDenoiser):
         scale = gains.v / gains.alpha
         screen = Screen(atoms.heads, atoms.take, atoms.size, gains.alpha, scale, left_out)
         return screen if screen.pays(x - gains.alpha * atoms.centre) else None
+
+
+def _resolved(atoms: _Atoms, gains: Gains, x: Array) -> float:
+    """Return the ``v`` below which logits of far rows no longer tell them apart."""
+    return float(array_namespace(x).finfo(x.dtype).eps) * gains.alpha**2 * atoms.size
 
 
 def _few(atoms: _Atoms, gains: Gains, u: Array) -> _Posterior:

@@ -22,17 +22,17 @@ L = TypeVar("L")
 class Memory:
     """A law's posterior with a cache of its last values; states must not be changed in place."""
 
-    def __init__(self, posterior: Callable[[np.ndarray, NoiseLevel], Any]) -> None:
+    def __init__(self, posterior: Callable[..., Any]) -> None:
         self._posterior = posterior
         self._known: deque[tuple[np.ndarray, NoiseLevel, Any]] = deque()
         self._bytes = 0
 
-    def __call__(self, x: np.ndarray, level: NoiseLevel) -> Any:
-        """Return the posterior at the states, remembered or computed."""
+    def __call__(self, x: np.ndarray, level: NoiseLevel, *plan: Any) -> Any:
+        """Return the posterior at the states, remembered or computed as a law plans it."""
         for states, where, found in self._known:
             if _same_level(where, level) and (states is x or _same_states(states, x)):
                 return found
-        found = self._posterior(x, level)
+        found = self._posterior(x, level, *plan)
         self._known.append((x, level, found))
         self._bytes += _size(found)
         while self._bytes > BYTES or len(self._known) > LATEST:

@@ -204,6 +204,8 @@ def fold_plain(state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> 
     best, where = logits.max(dim=1)
     wins, new = best > state.top_logit, torch.maximum(best, state.top_logit)
     logits.sub_(new[:, None]).exp_()
+    if not logits.is_cuda:  # products with subnormal numbers crawl on some processors
+        logits.masked_fill_(logits < torch.finfo(logits.dtype).smallest_normal, 0.0)
     column = where[:, None]
     logits.scatter_(1, column, logits.gather(1, column).masked_fill(wins[:, None], 0.0))
     weights.copy_(atoms.precision.rounded(logits))

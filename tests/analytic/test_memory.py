@@ -19,9 +19,9 @@ def counted(law):
     """Return the law with a list of the calls of its posterior."""
     calls, plain = [], law._posterior
 
-    def posterior(x, level):
+    def posterior(x, level, *plan):
         calls.append(x)
-        return plain(x, level)
+        return plain(x, level, *plan)
 
     object.__setattr__(law, "_posterior", posterior)
     return calls
