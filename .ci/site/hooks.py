@@ -113,11 +113,16 @@ def _card(card: re.Match[str]) -> str:
         f"# {card['title']}",
         f"**{card['verdict'].capitalize()}.** {_answer(card)}",
         *(f"<p>{mathml(formula)}</p>" for formula in claim.latex),
-        *(f"![{load_figure(name).title}](../figures/{name}.png)" for name in shown),
+        *(f"![{load_figure(name).title}](../figures/{name}.png){_width(name)}" for name in shown),
         body,
         *(f"Figure: `steinlab figures {name}`" for name in drawn if name not in shown),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _width(figure: str) -> str:
+    """Return what keeps a figure that is made for a column from filling a page."""
+    return "" if load_figure(figure).wide else '{ width="480" }'
 
 
 def _notebook(file: Path) -> str:

@@ -79,7 +79,8 @@ def _own(rows: Sequence[Mapping[str, Any]], ledger: str) -> Iterator[Picture]:
 
     for figure in of_rows(rows):
         png, small = pictures(figure, figure.compute(0), ("png",))["png"], io.BytesIO()
-        Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS).save(small, "png")
+        image = Image.open(io.BytesIO(png)).convert("RGB")
+        image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(small, "png")
         words = f"{figure.name} --ledger {shlex.quote(ledger)}"
         yield Picture(words, figure.title, frozenset(figure.claims), small.getvalue())
 

@@ -58,8 +58,11 @@ def test_every_claim_has_a_figure_that_names_it(claim: str) -> None:
     assert all(claim in load_figure(name).claims for name in names)
 
 
-@pytest.mark.parametrize("row", [*ROWS.values(), LONG], ids=[*ROWS, "long"])
-@pytest.mark.parametrize("width", ["column", "page"])
+@pytest.mark.parametrize(
+    ("row", "width"),
+    [*((row, "column") for row in (*ROWS.values(), LONG)), (LONG, "page")],
+    ids=[*ROWS, "long", "page"],
+)
 def test_no_words_overlap_or_leave_the_page(row: dict[str, Any], width: str) -> None:
     figure = spanning(of_row(row), width)
     check(figure, figure.compute(0))
