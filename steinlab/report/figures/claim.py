@@ -88,12 +88,14 @@ def _checks(row: Row) -> list[Dot]:
     for entry in row.get("evidence", ()):
         words, share = nearest({**row, "evidence": [entry]})
         said = words.partition(",")[0]
-        name = f"{entry['check']}, {entry['cases']:,} case{'s' * (entry['cases'] != 1)}"
+        name, cases = entry.get("check", "derivation"), entry.get("cases", 0)
+        violations = entry.get("violations", 0)
         if entry["method"] == "symbolic":
-            name, said = entry["check"], f"{entry['violations']} of {entry['cases']} steps fail"
-        elif share < 0:
-            said = "far within"
-        style = "broken" if entry["violations"] else "within"
+            said = f"{violations} of {cases} steps fail"
+        else:
+            name = f"{name}, {cases:,} case{'s' * (cases != 1)}"
+            said = "far within" if share < 0 else said
+        style = "broken" if violations else "within"
         out.append((style, name, said, *3 * (min(max(share, 0.0), BEYOND),)))
     return out
 
