@@ -62,7 +62,7 @@ pages: setup
 	$(BIN)/steinlab pages ledger.json
 
 figures: setup
-	$(BIN)/steinlab figures --out out/figures
+	$(BIN)/steinlab figures --out out/figures $(if $(wildcard ledger.json),--ledger ledger.json)
 
 report: figures
 	test -f ledger.json || $(BIN)/steinlab verify --json ledger.json

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import steinlab
 from steinlab.cli import app
-from steinlab.report.figures import figure_names, load_figure
+from steinlab.report.figures import figures_of, load_figure
 from steinlab.report.words import mathml
 from steinlab.verification.registry import load_claim
 
@@ -105,7 +105,7 @@ def _line(card: re.Match[str]) -> str:
 def _card(card: re.Match[str]) -> str:
     """Return a claim's page: the answer first, its formula and figures, then the details."""
     claim = load_claim(card["id"])
-    drawn = [name for name in figure_names() if card["id"] in load_figure(name).claims]
+    drawn = figures_of(card["id"])
     shown = [name for name in drawn if (FIGURES / f"{name}.png").exists()]
     body = re.sub(r"^- Answer: .*\n", "", card["body"], flags=re.MULTILINE)
     body = re.sub(r"\]\((?!https?:|#)", "](../", body)
@@ -113,11 +113,16 @@ def _card(card: re.Match[str]) -> str:
         f"# {card['title']}",
         f"**{card['verdict'].capitalize()}.** {_answer(card)}",
         *(f"<p>{mathml(formula)}</p>" for formula in claim.latex),
-        *(f"![{load_figure(name).title}](../figures/{name}.png)" for name in shown),
+        *(f"![{load_figure(name).title}](../figures/{name}.png){_width(name)}" for name in shown),
         body,
         *(f"Figure: `steinlab figures {name}`" for name in drawn if name not in shown),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _width(figure: str) -> str:
+    """Return what keeps a figure that is made for a column from filling a page."""
+    return "" if load_figure(figure).wide else '{ width="480" }'
 
 
 def _notebook(file: Path) -> str:

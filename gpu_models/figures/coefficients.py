@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from gpu_models.study.stored import Record, Stored, absent, study_of
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.panels import say, take_away
-from steinlab.report.figures.style import BLACK, GREY, look
+from steinlab.report.figures.style import BLACK, GREY, look, worded
 
 PICTURES = ("train", "test")
 ROUTES = {"reference": "reference", "stein1": "stein, 1 rademacher", "stein5": "stein, 5 gaussian"}
@@ -111,10 +111,16 @@ def _plot_coefficients(gamma: Axes, bound: Axes, arrays: Any) -> None:
     for i, solver in enumerate(("euler", "heun")):
         found, probed = arrays[f"{solver}_reference"], arrays[f"{solver}_stein5"]
         style: dict[str, Any] = look(i) | {"linestyle": "none"}
-        gamma.errorbar(found[0], found[1], yerr=2 * found[2], label=f"{solver}, reference", **style)
+        gamma.errorbar(
+            found[0], found[1], yerr=2 * found[2], label=f"{worded(solver)}, reference", **style
+        )
         hollow = style | {"marker": "_", "markersize": 7}
         gamma.errorbar(
-            probed[0], probed[1], yerr=2 * probed[2], label=f"{solver}, Stein, $m = 5$", **hollow
+            probed[0],
+            probed[1],
+            yerr=2 * probed[2],
+            label=f"{worded(solver)}, Stein, $m = 5$",
+            **hollow,
         )
     gamma.set_title(r"coefficient $\gamma^\star$")
     gamma.set_ylim(top=2.3)
@@ -126,7 +132,7 @@ def _plot_coefficients(gamma: Axes, bound: Axes, arrays: Any) -> None:
         noise, value, yerr=[low, 2 * error], label="deviation", **look(0) | {"linestyle": "none"}
     )
     bound.plot(noise, arrays["euler_stein1"][2], label="error of Stein's", **look(2))
-    bound.set(yscale="log", title="deviation and bound, euler")
+    bound.set(yscale="log", title="deviation and bound, Euler")
     bound.set_ylim(top=1e4)
     bound.legend(loc="upper left")
 

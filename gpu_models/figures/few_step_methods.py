@@ -20,6 +20,7 @@ from gpu_models.study.stored import read
 from steinlab.report.figures import few_step_methods as exact
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.panels import take_away
+from steinlab.report.figures.style import worded
 
 RANGE = (0.05, 1.0)
 """Root mean square distances per pixel between which the colours lie."""
@@ -53,7 +54,8 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         take_away([last])
         return
     image = exact.panel(last, data, data.arrays["network"], LogNorm(*RANGE))
-    last.set_title(f"{data.config['network']['model']}, {data.config['network']['states']} states")
+    network = data.config["network"]
+    last.set_title(f"{worded(network['model'])}, {network['states']} states")
     bar = last.figure.colorbar(image, ax=last, fraction=0.08, pad=0.04, extend="both")
     bar.set_label("distance to the flow's end per pixel")
 

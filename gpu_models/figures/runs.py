@@ -15,7 +15,7 @@ from gpu_models.study.pairs import CALIBRATED, CLIPPED, LARGEST, RULE
 from gpu_models.study.stored import Stored, absent, study_of
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.panels import plain_ticks, say, take_away
-from steinlab.report.figures.style import GREY, look
+from steinlab.report.figures.style import GREY, look, worded
 
 QUANTITIES = {"flow_error": "flow error", "FD-EffLite0": "FD-EffLite0"}
 FAMILIES = {
@@ -108,7 +108,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             assert limits is not None
             _panel(ax, data, f"{solver}.{{}}.{quantity}", limits)
             if row == 0:
-                ax.set_title(solver)
+                ax.set_title(worded(solver))
             else:
                 ax.set_xlabel("evaluations")
         own[0].set_ylabel(label)

@@ -1,7 +1,10 @@
 """``steinlab figures``: paper figures and the data behind each."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -18,6 +21,9 @@ from steinlab.cli.output import (
 from steinlab.errors import one_of
 from steinlab.storage import make_folder
 
+if TYPE_CHECKING:
+    from steinlab.report.figures.base import Figure
+
 DEFAULT_FOLDER = "out/figures"
 
 
@@ -26,8 +32,8 @@ def figures(  # noqa: PLR0917
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Draw these; by default all.",
-            autocompletion=completing("steinlab.report.figures:figure_names"),
+            help="Draw these, or claim-ID, any claim's own; by default all but claims' own.",
+            autocompletion=completing("steinlab.report.figures:known_names"),
         ),
     ] = None,
     list_them: Annotated[bool, typer.Option("--list", help="Name them and stop.")] = False,
@@ -40,6 +46,14 @@ def figures(  # noqa: PLR0917
     formats: Annotated[
         str, typer.Option("--format", metavar="KIND,KIND", help="Write pdf, png or svg.")
     ] = "pdf,png",
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw claims' own from what verify --json wrote, by default judged now; without "
+            "a NAME, all, and the own of each claim that no other shows.",
+        ),
+    ] = None,
     width: Annotated[
         str | None,
         typer.Option(metavar="column|page", help="Span this; by default what suits the figure."),
@@ -57,12 +71,15 @@ def figures(  # noqa: PLR0917
 
     A rerun with the same seed writes the same bytes, whatever the number of processes.
     """
-    from steinlab.report.figures import LIST, figure_names
+    from steinlab.report.figures import LIST, figure_names, known_names, load_figure
+    from steinlab.report.figures.claim import of_row, of_rows
 
-    known = figure_names()
-    wanted = [one_of("figure", name, known, LIST) for name in names or known]
+    rows = _rows(ledger)
+    known = list(dict.fromkeys((*known_names(), *rows)))
+    every = [*figure_names(), *(own.name for own in of_rows(rows.values()))]
+    wanted = dict.fromkeys(one_of("figure", name, known, LIST) for name in names or every)
     if list_them:
-        _list(wanted)
+        _list(of_row(rows[name]) if name in rows else load_figure(name) for name in wanted)
         return
     from steinlab.report.figures.render import NO_DATES, WIDTHS, Job, draw_job
     from steinlab.workers import completed, executor_for, number_of, required
@@ -71,8 +88,8 @@ def figures(  # noqa: PLR0917
     if width is not None:
         one_of("--width", width, WIDTHS)
     shown = tuple(_known(solvers))
-    there, unique = Path(out).absolute(), dict.fromkeys(wanted)
-    jobs = [Job(name, seed, there, kinds, width, shown) for name in unique]
+    there = Path(out).absolute()
+    jobs = [Job(name, seed, there, kinds, width, shown, rows.get(name)) for name in wanted]
     for job in jobs:
         job.figure  # noqa: B018 - refuses solvers where they are fixed, before any is drawn
     folder = make_folder(out)
@@ -83,6 +100,15 @@ def figures(  # noqa: PLR0917
             show(Text(f"{folder / job.name}{files} in {drawn.seconds:.1f} s"))
             for line in drawn.skipped:
                 show(Text(f"  left out: {line}"))
+
+
+def _rows(ledger: str | None) -> dict[str, Mapping[str, Any]]:
+    """Return the rows of a ledger by the names of their figures."""
+    from steinlab.report.figures import CLAIM
+    from steinlab.report.page import read_ledger
+
+    rows = read_ledger(Path(ledger))["claims"] if ledger else []
+    return {f"{CLAIM}{row['id']}": row for row in rows}
 
 
 def _known(solvers: str | None) -> list[str]:
@@ -97,12 +123,9 @@ def _known(solvers: str | None) -> list[str]:
     return names
 
 
-def _list(names: list[str]) -> None:
-    from steinlab.report.figures import load_figure
-
+def _list(figures: Iterable[Figure]) -> None:
     columns = ("name", "what it shows", "claims")
     table = new_table("Figures", columns, left=columns)
-    for name in names:
-        figure = load_figure(name)
-        table.add_row(name, figure.title, ", ".join(figure.claims))
+    for figure in figures:
+        table.add_row(figure.name, figure.title, ", ".join(figure.claims))
     show(table)

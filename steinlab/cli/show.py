@@ -92,6 +92,7 @@ def card_of(
     row: Mapping[str, Any], found: str = "judged now", case: Path | None = None
 ) -> list[RenderableType]:
     """Return the card of a row; ``found`` says where it comes from, ``case`` its stored case."""
+    from steinlab.report.figures import figures_of
     from steinlab.report.terminal import card
 
     where = row.get("file")
@@ -99,7 +100,7 @@ def card_of(
     replay = f"steinlab verify {given} --out out; steinlab replay out/{row['id']}.case.json"
     lines = card(
         row,
-        figures=_figures(row["id"]),
+        figures=figures_of(row["id"]),
         replay=f"steinlab replay {case}" if case else replay,
         command=f"steinlab verify {given} ({found})",
         width=output.width(),
@@ -118,9 +119,3 @@ def _table(row: Mapping[str, Any]) -> list[Table]:
     for cells in content["rows"][:ROWS]:
         table.add_row(*(str(cell) for cell in cells))
     return [table]
-
-
-def _figures(claim_id: str) -> list[str]:
-    from steinlab.report.figures import figure_names, load_figure
-
-    return [name for name in figure_names() if claim_id in load_figure(name).claims]

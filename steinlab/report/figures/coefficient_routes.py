@@ -14,7 +14,7 @@ from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.laws import problem
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.style import BLACK, band, look
+from steinlab.report.figures.style import BLACK, band, look, worded
 from steinlab.solvers import EULER
 from steinlab.solvers.step import Step
 
@@ -59,7 +59,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             band(ax, ratio, value, error, label=label, **look(i))
         ax.set_xscale("log")
         ax.invert_xaxis()
-        ax.set_title(name)
+        ax.set_title(worded(name))
         ax.set_xlabel(r"noise ratio $\sigma/\alpha$ at the step's start")
     axes[1].set_yscale("symlog", linthresh=1.0)  # it runs over four decades of both signs
     axes[0].set_ylabel(r"coefficient $\gamma$")

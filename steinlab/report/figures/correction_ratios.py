@@ -10,7 +10,7 @@ from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.play import play
 from steinlab.experiments.tournament.summary import ratio
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.style import BLACK, look
+from steinlab.report.figures.style import BLACK, look, worded
 
 PROBLEMS = ("ring-2", "few-8")
 SOLVERS = ("euler", "heun", "dpmpp-2m", "ipndm-3")
@@ -63,7 +63,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.axhline(1.0, color=BLACK, lw=0.8)
         ax.set_yscale("log")
         ax.set_ylim(data.arrays["ratios"].min() / 1.5, data.arrays["ratios"].max() * 1.5)
-        ax.set_title(name.replace("gamma", r"$\gamma$").replace("<=", r"$\leq$"))
+        ax.set_title(worded(name))
         ax.set_xlabel("evaluations")
     axes[0].set_ylabel("energy distance ratio")
     axes[-1].legend(loc="best")

@@ -14,7 +14,7 @@ from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.style import BLACK, GREY, look
 
 LAW = "ring, 2-D"
-PROCESS_IDS = ("edm", "vp-linear", "flow")
+PROCESSES = {"edm": "EDM", "vp-linear": "VP, linear", "flow": "rectified flow"}
 STEPS, RUNS = 8, 12
 
 
@@ -32,9 +32,9 @@ def compute(seed: int, *, runs: int = RUNS) -> FigureData:
     Geometric means over independent runs, within two standard errors of the mean logarithm;
     ``predicted`` is the product of ``1 - rho`` of the reference-based runs, from the same starts.
     """
-    cells = itertools.product(PROCESS_IDS, CHOICES, range(runs))
+    cells = itertools.product(PROCESSES, CHOICES, range(runs))
     found = [_run(name, choice, np.random.default_rng([seed, i])) for name, choice, i in cells]
-    shape = (len(PROCESS_IDS), len(CHOICES), runs, STEPS + 1)
+    shape = (len(PROCESSES), len(CHOICES), runs, STEPS + 1)
     logs, products = (np.log(part).reshape(shape) for part in zip(*found, strict=True))
     names = list(CHOICES)
     measured, low, high = geometric_mean(logs, errors=2.0, axis=2)
@@ -45,7 +45,7 @@ def compute(seed: int, *, runs: int = RUNS) -> FigureData:
         "high": high,
         "predicted": np.exp(products[:, names.index("reference")].mean(axis=1)),
     }
-    config = {"law": LAW, "processes": list(PROCESS_IDS), "choices": names, "runs": runs}
+    config = {"law": LAW, "processes": list(PROCESSES), "choices": names, "runs": runs}
     return FigureData(arrays, {**config, "steps": STEPS, "states": STATES, "grid": "karras"})
 
 
@@ -69,7 +69,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             ax.plot(steps, value, linestyle="none", label=LABELS[choice], **style)
             ax.fill_between(steps, low, high, color=style["color"], alpha=0.25, linewidth=0)
         ax.axhline(1.0, color=GREY, linestyle=":", linewidth=0.7)
-        ax.set(yscale="log", title=name, xlabel="steps done")
+        ax.set(yscale="log", title=PROCESSES[name], xlabel="steps done")
     axes[0].set_ylabel(r"$\mathrm{Err} / V$ at the start")
     axes[0].legend(loc="center right", bbox_to_anchor=(1.06, 0.5))
 

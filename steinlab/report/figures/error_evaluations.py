@@ -10,6 +10,7 @@ from steinlab.claims.instruments.paired_runs import bench_of
 from steinlab.diffusion.processes import EDM
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.budgets import GRID, LIMITS, METHODS, draw, errors
+from steinlab.report.figures.style import worded
 
 LAWS = ("25-mode grid, 2-D", "digits, 64-D")
 SOLVERS = ("euler", "dpmpp-2m")
@@ -52,7 +53,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         for law, values in zip(config["laws"], row, strict=True):
             ax = next(panels)
             draw(ax, config["budgets"], values, config["methods"], 0.0)
-            ax.set_title(f"{solver}, {law}")
+            ax.set_title(f"{worded(solver)}, {law}")
             ax.set_ylabel("flow error")
     axes[0].legend(loc="best")
 

@@ -10,6 +10,7 @@ from steinlab.errors import InputError
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.budgets import GRID, LIMITS, REFERENCE, draw, errors, network_bench
 from steinlab.report.figures.panels import take_away
+from steinlab.report.figures.style import worded
 
 SOLVER = "dpmpp-2m"
 
@@ -59,8 +60,8 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     for ax, case in zip(axes, cases, strict=False):
         values, name = data.arrays[case["model"]], case["model"]
         draw(ax, case["budgets"], values, case["methods"], case["reference_error"])
-        ax.set_title(f"{name}, {case['measured_on']} states")
-    axes[0].set_ylabel(f"flow error, {data.config['solver']}")
+        ax.set_title(f"{worded(name)}, {case['measured_on']} states")
+    axes[0].set_ylabel(f"flow error, {worded(data.config['solver'])}")
     axes[0].legend(loc="best")
     take_away(axes[max(len(cases), 1) :])
 

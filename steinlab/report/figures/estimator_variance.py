@@ -8,7 +8,7 @@ from matplotlib.ticker import NullFormatter
 
 from steinlab.claims.coefficient.ratio_estimator import Batch, measure_ratio, ratio_variance
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.style import GREY, look
+from steinlab.report.figures.style import GREY, look, worded
 
 CASES = (("edm", 4.0), ("vp-linear", 4.0))
 BATCHES = (16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -63,15 +63,19 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         top = 1.8 * arrays["batch_theory"][c].max()
         line = top * np.sqrt(batches[0] / batches)
         ax.plot(batches, line, color=GREY, linestyle="--", label=r"$B^{-1/2}$")
-        ax.set(xscale="log", yscale="log", title=f"{name}, from $\\sigma/\\alpha = {ratio:g}$")
+        ax.set(
+            xscale="log", yscale="log", title=f"{worded(name)}, from $\\sigma/\\alpha = {ratio:g}$"
+        )
         ax.set_xlabel("batch $B$")
         ax.legend(loc="best")
     probes = np.array(data.config["probes"])
     for c, (name, _) in enumerate(data.config["cases"]):
         values = [arrays[f"probes{k}"][c, :-1] for k in SUFFIXES]
-        _pair(axes[2], probes, values, c, name)
+        _pair(axes[2], probes, values, c, worded(name))
         limit = arrays["probes_theory"][c, -1]
-        axes[2].axhline(limit, color=look(c)["color"], linestyle=":", label=f"{name}, exact")
+        axes[2].axhline(
+            limit, color=look(c)["color"], linestyle=":", label=f"{worded(name)}, exact"
+        )
     axes[2].set(xscale="log", yscale="log", title=f"$B = {data.config['batch']}$")
     axes[2].yaxis.set_minor_formatter(NullFormatter())
     axes[2].set_xlabel("probes per state")

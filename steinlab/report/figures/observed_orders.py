@@ -15,7 +15,7 @@ from steinlab.claims.instruments.observed_order import (
 from steinlab.claims.solvers.third_order_as_published import CORRECTED, FORMS, PUBLISHED
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.style import GREY, look
+from steinlab.report.figures.style import GREY, look, worded
 from steinlab.solvers import EULER, SOLVER_IDS, get_solver, make_plan, matching_start
 
 PROCESS, GRID = "vp-linear", "logsnr"
@@ -124,7 +124,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     ):
         axes[3].plot(steps, values, label=label, **look(i))
     _slopes(axes[3], steps, data.arrays["third"], (2, 3))
-    axes[3].set_title(f"{PUBLISHED} as published")
+    axes[3].set_title(f"{worded(PUBLISHED)} as published")
     for ax in axes:
         ax.set(xscale="log", yscale="log", xlabel="steps")
         ax.set_xticks(steps, [str(n) for n in steps])

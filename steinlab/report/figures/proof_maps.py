@@ -1,5 +1,6 @@
 """Proof maps: where a statement is proved, where it is refuted, and what is left undecided."""
 
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 
@@ -9,12 +10,15 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.style import GREEN, RED
+from steinlab.report.figures.style import GREEN, RED, worded
 from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Search
 from steinlab.verification.continuum.statement import load_statement, read_box
 
 Map = tuple[str, str | None, int]
 """A statement, the box as ``--box`` takes it, and the budget in boxes."""
+
+TITLE = 47
+"""Characters of a title's line."""
 
 MARKS = (OPEN, PROVED, REFUTED)
 COLOURS = {PROVED: GREEN, REFUTED: RED, OPEN: "white"}
@@ -96,7 +100,8 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
                 )
             )
         ax.set(xlim=(a.min(), b.max()), ylim=(c.min(), d.max()))
-        title = panel["statement"] + (f"\n{panel['box']}" if panel["box"] else "")
+        said = worded(load_statement(panel["statement"]).title)
+        title = textwrap.fill(said, TITLE) + (f"\n{panel['box']}" if panel["box"] else "")
         ax.set_title(f"{title}\n{panel['decided']:.1%} decided", fontsize="small")
         ax.set(xlabel=panel["sides"][0], ylabel=panel["sides"][1])
     patches = [

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from steinlab.claims.continua.spectra import TOLERANCE, spectrum
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.style import GREY, look
+from steinlab.report.figures.style import GREY, look, worded
 
 GRIDS = ("karras", "logsnr", "tangent")
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
@@ -35,11 +35,11 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         for i, name in enumerate(data.config["solvers"]):
             steps, keywords = data.arrays["steps"], look(i)
             least, most = (data.arrays[f"{grid}_{key}"][i] for key in ("least", "most"))
-            ax.plot(steps, most, label=name, **keywords)
+            ax.plot(steps, most, label=worded(name), **keywords)
             ax.fill_between(steps, least, most, color=keywords["color"], alpha=0.3, linewidth=0)
         ax.axhline(TOLERANCE, color=GREY, linestyle="dotted", linewidth=0.8)
         ax.set(xscale="log", yscale="log", xlabel="steps", ylim=(3e-4, 60))
-        ax.set_title(f"{grid} grid", fontsize="small")
+        ax.set_title(f"{worded(grid)} grid", fontsize="small")
     low, high = data.config["std"]
     axes[0].set_ylabel(f"largest error of the gain,\nstd from {low:g} to {high:g}")
     axes[0].legend(fontsize="x-small", loc="lower left")

@@ -4,7 +4,7 @@ import inspect
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure as Canvas
 from steinlab.errors import InputError
 from steinlab.report.figures import load_figure
 from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.claim import of_row
 from steinlab.report.figures.style import styled
 from steinlab.storage import write_bytes
 from steinlab.workers import thread_limits
@@ -89,10 +90,8 @@ def render(figure: Figure, seed: int, folder: Path, formats: Sequence[str] = FOR
     """
     data = figure.compute(seed)
     made = {kind: io.BytesIO() for kind in (*formats, "npz", "json")}
-    with styled(figure):
-        canvas = draw(figure, data)
-        for kind in formats:
-            canvas.savefig(made[kind], format=kind, metadata=NO_DATES[kind])
+    for kind, picture in pictures(figure, data, formats).items():
+        made[kind].write(picture)
     arrays: dict[str, Any] = {key: np.asarray(value) for key, value in data.arrays.items()}
     np.savez_compressed(made["npz"], **arrays)
     record = json.dumps(_record(figure, seed, data), indent=1, sort_keys=True)
@@ -102,8 +101,18 @@ def render(figure: Figure, seed: int, folder: Path, formats: Sequence[str] = FOR
     return data
 
 
+def pictures(figure: Figure, data: FigureData, formats: Sequence[str]) -> dict[str, bytes]:
+    """Return a figure's pictures by format."""
+    made = {kind: io.BytesIO() for kind in formats}
+    with styled(figure):
+        canvas = draw(figure, data)
+        for kind, file in made.items():
+            canvas.savefig(file, format=kind, metadata=NO_DATES[kind])
+    return {kind: file.getvalue() for kind, file in made.items()}
+
+
 class Job(NamedTuple):
-    """A figure to be drawn by a worker."""
+    """A figure to be drawn by a worker; ``row`` is what a claim's own is drawn from, if given."""
 
     name: str
     seed: int
@@ -111,11 +120,12 @@ class Job(NamedTuple):
     formats: tuple[str, ...] = FORMATS
     width: str | None = None
     solvers: tuple[str, ...] = ()
+    row: Mapping[str, Any] | None = None
 
     @property
     def figure(self) -> Figure:
         """The figure as it was asked for."""
-        found = load_figure(self.name)
+        found = of_row(self.row) if self.row else load_figure(self.name)
         if self.solvers:
             found = chosen(found, self.solvers)
         return spanning(found, self.width) if self.width else found

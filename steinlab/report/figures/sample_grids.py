@@ -12,6 +12,7 @@ from steinlab.errors import InputError
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.budgets import GRID, LABELS, LIMITS, REFERENCE, end_of, network_bench
 from steinlab.report.figures.panels import take_away
+from steinlab.report.figures.style import worded
 
 SOLVER = "dpmpp-2m"
 METHODS = ("plain", "stein")
@@ -67,7 +68,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             ax.set(xticks=[], yticks=[])
             for spine in ax.spines.values():
                 spine.set_visible(False)
-        row[0].set_ylabel(case["model"])
+        row[0].set_ylabel(worded(case["model"]))
     left = list(panels)
     take_away(left if data.config["cases"] else left[1:])
 

@@ -13,7 +13,7 @@ from steinlab.claims.instruments.random_steps import StepCases
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.style import BLACK, DIVERGING, ORANGE
+from steinlab.report.figures.style import BLACK, DIVERGING, ORANGE, worded
 from steinlab.solvers import EULER
 
 PROCESS_IDS = ("edm", "vp-linear")
@@ -79,7 +79,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             markerfacecolor=ORANGE,
             label="edge found",
         )
-        ax.set(xscale="log", yscale="log", title=name)
+        ax.set(xscale="log", yscale="log", title=worded(name))
         ax.set_xlabel(r"step $h$ in $\log(\alpha/\sigma)$")
         ax.text(0.03, 0.95, "expands", transform=ax.transAxes, va="top")
         ax.text(0.03, 0.05, "contracts", transform=ax.transAxes, va="bottom")

@@ -18,6 +18,28 @@ SEQUENTIAL, DIVERGING = "cividis", "PuOr"
 """Colour maps that a colour-blind reader can follow."""
 
 
+WORDS = {
+    **{"edm": "EDM", "vp-linear": "VP, linear"},
+    **{"karras": "Karras", "logsnr": "log-SNR", "tangent": "equal-angle"},
+    **{"euler": "Euler", "heun": "Heun", "unipc-2": "UniPC-2", "ipndm-3": "iPNDM-3"},
+    **{"dpmpp-2m": "DPM-Solver++(2M)", "dpmpp-3m": "DPM-Solver++(3M)"},
+    **{"digits-mlp": "digits", "galaxies-hsc-32": "galaxies", "fashion-edm": "clothes"},
+    **{"tweedie,": "Tweedie,", "gamma": r"$\gamma$", "<=": r"$\leq$"},
+}
+"""What titles call processes, grids, solvers and models, and how they write a limit."""
+
+
+def worded(text: str) -> str:
+    """Return a text with words in the place of ids.
+
+    Examples
+    --------
+    >>> worded("dpmpp-2m"), worded("heun on the logsnr grid")
+    ('DPM-Solver++(2M)', 'Heun on the log-SNR grid')
+    """
+    return " ".join(WORDS.get(word, word) for word in text.split())
+
+
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY)
 """Of curves in order (Okabe and Ito's palette), each with a marker to be told apart by."""
 

@@ -11,11 +11,12 @@ import pytest
 
 from steinlab.cli import main
 from steinlab.errors import InputError
-from steinlab.report.figures import figure_names, load_figure, observed_orders
+from steinlab.report.figures import figure_names, load_figure, observed_orders, style
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.render import SUFFIXES, chosen, draw, render, spanning
 from steinlab.report.figures.style import look, styled
 from steinlab.solvers import SOLVER_IDS
+from tests.steinlab.report.figures.test_registered import reduced
 
 
 def _compute(seed: int) -> FigureData:
@@ -138,3 +139,13 @@ def test_every_solver_has_a_family_to_be_drawn_in() -> None:
 def test_no_two_families_look_alike() -> None:
     looks = [tuple(look(i).values()) for i in range(64)]
     assert len(set(looks)) == 64
+
+
+@pytest.mark.parametrize("name", ["decay", "proof-map-gain", "error-evaluations", "sample-grids"])
+def test_titles_are_words(name: str) -> None:
+    figure = load_figure(name)
+    with styled(figure):
+        canvas = draw(figure, reduced(name))
+    words = {word for ax in canvas.axes for word in ax.get_title().split()}
+    assert words.isdisjoint(style.WORDS)
+    assert words.isdisjoint(f"{one}," for one in style.WORDS)

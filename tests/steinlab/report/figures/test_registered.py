@@ -98,7 +98,9 @@ def check(figure: Figure, data: FigureData) -> None:
         assert all(ax.lines or ax.collections or ax.images for ax in shown)
         page = canvas.bbox
         titles = [ax.title.get_window_extent() for ax in shown if ax.get_title()]
-        for a, b in itertools.combinations(titles, 2):
+        words = [text for ax in shown for text in ax.texts if text.get_text()]
+        written = [box.padded(-0.5) for box in (*titles, *(w.get_window_extent() for w in words))]
+        for a, b in itertools.combinations(written, 2):
             assert not a.overlaps(b)
         for box in (*titles, *(ax.get_tightbbox() for ax in shown)):
             assert box.x0 >= page.x0 - 1
