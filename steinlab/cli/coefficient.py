@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ from steinlab.cli.output import (
     whole,
     write_json,
 )
-from steinlab.errors import InputError, one_of
+from steinlab.errors import InputError, one_of, quote
 from steinlab.estimates import significant
 from steinlab.storage import check_target, in_file, read_json
 
@@ -39,6 +40,10 @@ HOW = {
     "certified": "proved enclosure of the reference route, from the exact fractions",
 }
 """What each route computes."""
+
+FARTHEST, LARGEST, SMALLEST = 10**6, 10**60, Fraction(1, 10**60)
+"""Data in units of the noise from which a reference may be lost, and sizes whose fourth powers
+stay in double precision."""
 
 ALONE = "none: the step is the solver's first, without past levels"
 
@@ -62,6 +67,7 @@ def coefficient(  # noqa: PLR0917
     """Show gamma for one step of a solver by every route, each with its error."""
     import numpy as np
 
+    from steinlab.coefficient.formulas import NoResidualError
     from steinlab.coefficient.routes import COUPLING, coefficients
     from steinlab.estimates import as_json
     from steinlab.experiments.specs.coefficient import CoefficientSpec
@@ -69,20 +75,26 @@ def coefficient(  # noqa: PLR0917
     check_target(target)
     with in_file(spec_file):
         spec = CoefficientSpec.from_json(read_json(spec_file))
+        _require_sizes(spec)
     proved = _certified(spec) if certify else None
     coupled = COUPLING if spec.history else ALONE
     # what overflows comes out as no number, of unknown error
     with progress_bar(silent) as progress, np.errstate(over="ignore", invalid="ignore"):
-        found = coefficients(
-            spec.law,
-            spec.s,
-            spec.t,
-            spec.solver,
-            history=spec.past,
-            samples=samples,
-            seed=seed,
-            progress=lambda done: progress(done, "the network's long run"),
-        )
+        try:
+            found = coefficients(
+                spec.law,
+                spec.s,
+                spec.t,
+                spec.solver,
+                history=spec.past,
+                samples=samples,
+                seed=seed,
+                progress=lambda done: progress(done, "the network's long run"),
+            )
+        except NoResidualError:
+            raise _lost(spec, spec_file) from None
+    if not math.isfinite(found["reference"].error):
+        raise _lost(spec, spec_file)
     states = {"states": {"from": found.states, "counts": found.counts}} if found.states else {}
     _print(spec, found, coupled, target, proved=proved, states=states)
     gamma: dict[str, Any] = {route: as_json(entry) for route, entry in found.items()}
@@ -92,6 +104,44 @@ def coefficient(  # noqa: PLR0917
     if spec.most_history:
         result["history"] = coupled
     write_json(target, {**result, **states})
+
+
+def _sizes(spec: CoefficientSpec) -> dict[str, Fraction]:
+    """Return the sizes of a mixture's means and widths, by field."""
+    from steinlab.experiments.specs.laws import MixtureSpec
+
+    if not isinstance(spec.data, MixtureSpec):
+        return {}
+    means = {f"data.means[{i}]": max(map(abs, mean)) for i, mean in enumerate(spec.data.means)}
+    return means | {f"data.stds[{i}]": std for i, std in enumerate(spec.data.stds)}
+
+
+def _require_sizes(spec: CoefficientSpec) -> None:
+    """Raise ``InputError`` for a size whose fourth power leaves double precision."""
+    sigma = spec.start[1]
+    for field, size in {**_sizes(spec), "from: sigma": sigma}.items():
+        if size > LARGEST:
+            raise InputError(f"{field} must be at most 1e60 for a coefficient, got {quote(size)}")
+    if sigma < SMALLEST:
+        raise InputError(
+            f"from: sigma must be at least 1e-60 for a coefficient, got {quote(sigma)}"
+        )
+
+
+def _lost(spec: CoefficientSpec, spec_file: str) -> InputError:
+    """Return why double precision leaves nothing of the residual."""
+    (alpha, sigma), sizes = spec.start, _sizes(spec)
+    field = max(sizes, key=sizes.__getitem__, default="")
+    if field and sizes[field] * alpha > FARTHEST * sigma:
+        reason = (
+            f"{field} must be at most 1e6 sigma/alpha of from, got {quote(sizes[field])} for "
+            f"{quote(sigma / alpha)}"
+        )
+    else:
+        place = "step" if spec.process else "to"
+        levels = " and ".join(f"({one.alpha:g}, {one.sigma:g})" for one in (spec.s, spec.t))
+        reason = f"{place} must be a step that is longer, got {levels}"
+    return InputError(f"{reason}: rounding leaves nothing of E|u|^2, in {spec_file}")
 
 
 def _certified(spec: CoefficientSpec) -> tuple[str, str]:

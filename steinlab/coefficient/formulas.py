@@ -61,6 +61,10 @@ def tweedie_numerator(x: Array, u: Array, denoised: Array) -> Array:
     return inner(x - denoised, u)
 
 
+class NoResidualError(ValueError):
+    """A step whose residual vanishes, where no coefficient exists."""
+
+
 def estimate(numerator: Array, residual: Array) -> Estimate:
     r"""Return the ratio of batch means and its standard error by the delta method.
 
@@ -77,7 +81,9 @@ def estimate(numerator: Array, residual: Array) -> Estimate:
     Raises
     ------
     ValueError
-        For fewer than two states, or a vanishing residual, where no coefficient exists.
+        For fewer than two states.
+    NoResidualError
+        If the residual vanishes.
 
     Examples
     --------
@@ -93,7 +99,7 @@ def estimate(numerator: Array, residual: Array) -> Estimate:
     power = inner(residual, residual)
     a, b = xp.mean(numerator, axis=-1), xp.mean(power, axis=-1)
     if bool(xp.any(b == 0)):
-        raise ValueError("E|u|^2 must be > 0, got 0: the candidate equals the state")
+        raise NoResidualError("E|u|^2 must be > 0, got 0: the candidate equals the state")
     gamma = a / b
     spread = numerator - gamma[..., None] * power
     error = xp.sqrt(xp.sum(spread**2, axis=-1) / (n * (n - 1.0))) / b

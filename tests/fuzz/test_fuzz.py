@@ -68,6 +68,8 @@ TRACE = {
     "seed": 1,
     "final_zero": True,
 }
+SAMPLE = ["sample", "--model", "moons-mlp", "--solver", "euler", "--samples", "3"]
+SAMPLE += ["--evaluations", "2", "--no-progress"]
 MINE = Path(__file__).parents[2] / "docs" / "templates" / "my_claim.py"
 JUDGE = ["verify", str(MINE), "--workers", "1", "--no-progress"]
 SPECTRUM = {**COMPARE, "grid": {"sigmas": [80, 5, 1, 0]}, "solvers": ["euler"]}
@@ -114,6 +116,26 @@ def _array() -> bytes:
 def twin(tree: dict[str, Any], **changes: Any) -> bytes:
     """Return the bytes of a tree with other values at its top."""
     return json.dumps({**tree, **changes}).encode()
+
+
+def _symmetry(check: str, model: str, measured: float, tolerance: float) -> dict[str, Any]:
+    """Return a stored case of the Jacobian's symmetry."""
+    case = {"model": model, "ratio": 1.0, "seed": 5, "count": 4, "state": 3}
+    head = {"version": 1, "claim": "jacobian-symmetry", "check": check, "case": case}
+    return head | {"measured": measured, "bound": measured, "tolerance": tolerance}
+
+
+SYMMETRY = {
+    "with a field": "mixture, field",
+    "exact denoisers": "digits",
+    "networks": "grid25-mlp",
+}
+
+
+def _packed(**arrays: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **arrays)  # type: ignore[arg-type]
+    return out.getvalue()
 
 
 ARRAY, ROW = _array(), LEDGER["claims"][0]
@@ -222,6 +244,13 @@ DOORS: dict[str, Door] = {
     "array": Door(
         ARRAY, lambda file: _compare(str(Path(file).with_name("spec.json"))), _with_array
     ),
+    "--init": Door(ARRAY, lambda file: [*SAMPLE, "--init", file]),
+    **{
+        f"replay jacobian-symmetry, {model}": Door(
+            _symmetry(check, model, 0.1, 0.1), lambda file: ["replay", file]
+        )
+        for check, model in SYMMETRY.items()
+    },
     **{
         f"replay {file.stem}": Door(
             json.loads(file.read_text(encoding="utf-8")), lambda file: ["replay", file]
@@ -284,7 +313,9 @@ def admit(door: Door, content: bytes, folder: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("name", DOORS)
 def test_the_good_file_is_answered(name: str, tmp_path: Path, capsys: Any) -> None:
-    assert admit(DOORS[name], DOORS[name].good, tmp_path, capsys) == 0
+    """The numbers of a made-up case differ from those computed."""
+    made_up = name.startswith("replay jacobian-symmetry,")
+    assert admit(DOORS[name], DOORS[name].good, tmp_path, capsys) == made_up
 
 
 # no shrinking: a twin is its own seed
@@ -329,6 +360,16 @@ FAILED: tuple[tuple[str, bytes], ...] = (
     ("array", ARRAY.replace(b"(20, 2)", b"'shape'")),
     ("array", ARRAY.replace(b"(20, 2)", b"(20, (")),
     ("array", ARRAY.replace(b"(20, 2)", b"(10**9, 2)")),
+    *(
+        ("--expect", json.dumps(tree).encode())
+        for tree in ({}, [], {"my-claim": None}, {"my-claim": "hold"}, {"": "holds"})
+    ),
+    ("--expect", b'{"my-claim": "holds", "my-claim": "fails"}'),
+    ("--init", _packed(rows=np.zeros((3, 2)))),
+    ("--init", ARRAY.replace(b"(20, 2)", b"(40,)  ")),
+    ("--init", ARRAY.replace(b"<f8", b"|O8")),
+    ("array", _packed(rows=np.zeros((3, 2)))),
+    ("array", _packed(rows=np.zeros((3, 2)))[:-30]),
     ("array", ARRAY[:-8] + np.array([1e300]).tobytes()),
     *(
         ("--ledger", twin(LEDGER, claims=[{**ROW, **change}]))
@@ -352,6 +393,29 @@ def test_what_once_failed_is_handled(
     name: str, content: bytes, tmp_path: Path, capsys: Any
 ) -> None:
     admit(DOORS[name], content, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": 10**6},
+        {"count": 0},
+        {"ratio": 1e-300},
+        {"ratio": -1.0},
+        {"ratio": "1"},
+        {"model": ""},
+        {"model": "mixtures"},
+        {"seed": -1},
+        {"state": 4},
+    ],
+)
+def test_a_case_of_symmetry_that_none_stored_is_refused(
+    change: dict[str, Any], tmp_path: Path, capsys: Any
+) -> None:
+    tree = _symmetry("exact denoisers", "mixture", 0.1, 0.1)
+    door = DOORS["replay jacobian-symmetry"]
+    content = json.dumps({**tree, "case": {**tree["case"], **change}}).encode()
+    assert admit(door, content, tmp_path, capsys) == 2
 
 
 @pytest.mark.slow

@@ -40,6 +40,8 @@ STORED: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "record": (_lines, ("steinlab/experiments/tournament/results/*.gz",)),
     "conformance": (_lines, ("docs/results/conformance.jsonl",)),
     "study": (_lines, ("gpu_models/results/*.jsonl", "gpu_models/results/*/*.jsonl")),
+    "network": (_tree, ("docs/results/networks/[!g]*.json", "docs/results/networks/*-hsc-*.json")),
+    "budget": (_tree, ("docs/results/networks/*-budget.json",)),
     "timings": (_tree, ("docs/gpu-exact*.json",)),
 }
 

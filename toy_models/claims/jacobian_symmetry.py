@@ -19,6 +19,7 @@ from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
 from steinlab.claims.instruments.random_steps import draw_law
 from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.diffusion.laws import load_digits
+from steinlab.errors import InputError, one_of, quote
 from steinlab.verification.claim import Check, Claim, Dropped, Effort, NegativeControl, Results
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.quantities import Number, Table
@@ -30,7 +31,10 @@ FIELD = 1e-3
 
 RATIOS = (0.05, 0.2, 0.5, 1.0, 3.0, 10.0)
 NETWORKS = ("digits-mlp", "grid25-mlp", "moons-mlp")
+EXACT = ("mixture", "digits", "mixture, field", "digits, field")
 STATES = 4
+LIMITS = {"ratio": (1e-3, 1e3), "count": (1, 4096)}
+"""What a stored case may ask for: it is answered within seconds."""
 COLUMNS, PROBES = 100, 16
 """Coordinates up to which a Jacobian is taken whole, and probes of its norms beyond."""
 
@@ -58,7 +62,17 @@ class States:
 
     @classmethod
     def restore(cls, case: Mapping[str, Any]) -> Self:
-        """Read the case back."""
+        """Read the case back.
+
+        Raises
+        ------
+        InputError
+            For a model of another name, and a ratio or a number of states out of range.
+        """
+        one_of("model", case["model"], (*EXACT, *NETWORKS, GALAXY))
+        for name, (low, high) in LIMITS.items():
+            if not low <= case[name] <= high:
+                raise InputError(f"{name} must be in {low:g} to {high:g}, got {quote(case[name])}")
         return cls(*(case[name] for name in ("model", "ratio", "seed", "count")))
 
 

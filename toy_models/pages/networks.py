@@ -3,7 +3,6 @@
 Every number of a sentence is computed from the records; how a record is made is on the page.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from steinlab.report.pages import number, table
 from steinlab.solvers.reference_flow import SUBSTEPS
+from steinlab.storage.schemas import read_stored
 from toy_models.galaxies.models import HSC_32
 from toy_models.pages.networks_record import DISTANCES, FIXES, PLAIN, Record
 
@@ -26,7 +26,7 @@ def records(docs: Path) -> dict[str, Record]:
 
 def budget(docs: Path) -> list[dict[str, Any]]:
     """Return the steps of the error budget."""
-    found: list[dict[str, Any]] = json.loads((docs / RESULTS / BUDGET).read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = read_stored(docs / RESULTS / BUDGET, "budget", "FILE")
     return found
 
 

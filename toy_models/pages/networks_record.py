@@ -96,7 +96,7 @@ class Record:
     @classmethod
     def read(cls, file: Path) -> Record:
         """Read a record; it is named for its file."""
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_stored(file, "network", "FILE")
         if "version" not in content:
             for one in (*content["rows"], *content["spec"]["corrections"]):
                 for key in ("fix", "name"):

@@ -30,7 +30,8 @@ from steinlab.experiments.tournament.problems import (
     is_exact,
 )
 from steinlab.experiments.tournament.record import OLD_NAMES, renamed, versions
-from steinlab.storage import Store, sources_key
+from steinlab.storage import Store, in_file, sources_key
+from steinlab.storage.schemas import conforming
 from steinlab.workers import completed
 
 
@@ -190,7 +191,12 @@ def rounded(found: Any) -> Any:
 
 def kept(folder: Path, key: str) -> list[dict[str, Any]]:
     """Return the cells of a key that a folder holds whole."""
-    return [held["played"] for own, held in Store(folder).entries() if own == key]
+    with in_file(folder):
+        return [
+            conforming(held, "cell")["played"]
+            for own, held in Store(folder).entries()
+            if own == key
+        ]
 
 
 def key_of(profile: Profile) -> str:
@@ -208,7 +214,8 @@ def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     Raises
     ------
     InputError
-        If there is no such folder, or it holds no cells, or cells of several keys.
+        If there is no such folder, or it holds no cells, cells of several keys, or one that does
+        not conform.
     """
     if not folder.exists():
         raise InputError(f"--from must be a record or a folder of cells, got {folder}: not found")
@@ -216,6 +223,9 @@ def stored(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     keys = {key for key, _ in found}
     if len(keys) != 1:
         raise InputError(f"--from must hold cells of one key, got {len(keys)} keys in {folder}")
+    with in_file(folder):
+        for _, held in found:
+            conforming(held, "cell")
     about = {"key": keys.pop(), "versions": found[0][1]["versions"]}
     cells = [held["played"] for _, held in found]
     if "auto" not in about["key"].split()[2:]:  # nobody asked for the ``auto`` of today

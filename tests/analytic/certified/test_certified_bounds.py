@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import mpmath as mp
 import numpy as np
@@ -14,11 +16,12 @@ pytest.importorskip("flint")
 import analytic.certified.lipschitz
 from analytic import GaussianMixture, NoiseLevel
 from analytic.certified.balls import ball, precision
-from analytic.certified.laws import ExactMixture
+from analytic.certified.far import Ray, _suppressed
+from analytic.certified.laws import ExactMixture, Line
 from analytic.certified.lipschitz import lipschitz
 from analytic.certified.perturbation import perturbation_bound
-from analytic.certified.plane import StepField, norm_upper
-from analytic.certified.steps import ExactStep
+from analytic.certified.plane import Pair, StepField, norm_upper
+from analytic.certified.steps import BallStep, ExactStep, denoiser_bounds
 from tests.analytic.certified import certified_cases as reference
 
 LINE = ExactMixture.of(["3/10", "7/10"], [-1, "3/2"], ["4/25", "49/100"])
@@ -219,3 +222,32 @@ def test_the_far_bound_is_part_of_the_answer(monkeypatch):
     found = lipschitz(LINE, ExactStep.of("euler", (1, 1), (1, "1/2")))
     assert found.value.upper >= 9
     assert found.value.lower < 2
+
+
+def test_a_suppressed_components_mass_is_its_ratio_times_its_distance():
+    """``exp(a + b rho + C rho^2) (P + W rho)`` and its product with ``P + W rho``, at the edge."""
+    pair = Pair(ball(-4), [ball(-2), ball(0)], ball("-1/10"), [ball(3), ball(0)], ball("1/2"))
+    field = SimpleNamespace(pairs=[[None, pair]])
+    ray = Ray([ball(1), ball(0)], ball(2), [ball(1), ball(0)], ball(2))
+    mass, square = _suppressed(field, 0, ray)
+    distance, log = 3 + 0.5 + 1.0 * 2, -4 - 2 - 0.1 + 2 * (-2 - 0.2) * 2 - 0.1 * 4 * 4
+    assert float(mass) == pytest.approx(math.exp(log) * distance)
+    assert float(square) == pytest.approx(math.exp(log) * distance**2)
+
+
+def test_a_majorant_bounds_the_denoiser_and_its_slope():
+    from flint import arb_poly
+
+    law = GaussianMixture([0.3, 0.7], [-1.0, 1.5], [0.16, 0.49])
+    level = BallStep(ExactStep.of("euler", (1, "3/5"), (1, 0)), Line.through(LINE)).start
+    mean, slope = denoiser_bounds(level, arb_poly([0, 1]))
+    y = np.linspace(-6, 6, 241)
+    at = NoiseLevel(1.0, 0.6)
+    bounds = [np.array([float(p(ball(abs(one)))) for one in y]) for p in (mean, slope)]
+    assert np.all(np.abs(law(y[:, None], at)[:, 0]) <= bounds[0])
+    assert np.all(law.divergence(y[:, None], at) <= bounds[1])
+    half = (
+        np.ptp([float(b) for b in level.bases]) + 2 * np.ptp([float(g) for g in level.gains])
+    ) / 2
+    gain = max(float(g) for g in level.gains)
+    assert float(slope(ball(2))) == pytest.approx(half**2 / 0.36 + gain)

@@ -15,7 +15,7 @@ from analytic.iterates import distances as line
 from analytic.iterates.jets import Jet, identity
 from analytic.iterates.line import LineIterate, LineJet
 from analytic.iterates.plane import energy
-from analytic.iterates.space import SpaceIterate
+from analytic.iterates.space import SpaceIterate, Starts
 from analytic.iterates.transport import Coupled, _envelope, best_potential, wasserstein
 from analytic.quadrature import tensor_nodes
 from steinlab.diffusion.grids import given_grid
@@ -162,3 +162,19 @@ def test_only_planes() -> None:
         energy(linear(*MAPS[0]), flat, HALF)
     with pytest.raises(ValueError, match="law must be two-dimensional"):
         wasserstein(law, HALF)
+
+
+class Doubtful(SpaceIterate):
+    """A law whose start states are known to 0.01."""
+
+    def starts(self, level: NoiseLevel, nodes: int) -> Starts:
+        return super().starts(level, nodes)._replace(error=np.array(0.01))
+
+
+def test_an_error_of_the_starts_moves_both_bounds_outward() -> None:
+    law = linear([[2.0, 0.0], [0.0, 2.0]], [3.0, 0.0])
+    plain = wasserstein(law, HALF)
+    wide = wasserstein(Doubtful(law.base, law.level, law.jet), HALF)
+    slack = 0.01 * math.sqrt(8)  # |diag(2, 2)|
+    assert plain.lower - wide.lower == pytest.approx(slack, rel=1e-6)
+    assert wide.upper - plain.upper == pytest.approx(slack, rel=1e-6)

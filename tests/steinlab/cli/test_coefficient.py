@@ -223,15 +223,49 @@ def test_levels_out_of_a_models_range_and_certificates_are_refused(spec_file, re
         coefficients(toy_model(), NoiseLevel(1.0, 30.0), NoiseLevel(1.0, 1.0), EULER)
 
 
-@pytest.mark.parametrize(
-    ("mean", "std"), [("1e60", "1e60"), ("1e100", "1"), ("1e100", "1e100"), ("1", "1e-100")]
-)
-def test_what_overflows_is_no_number_of_unknown_error(mean, std, spec_file, tmp_path, capsys):
-    """Every mean and width that a SPEC may hold is answered, without a warning."""
+def _edge(mean="1", std="0.3", **change):
     data = {"weights": [0.5, 0.5], "means": [f"-{mean}", mean], "stds": [std, std]}
+    return {**STEP, "data": data, "from": [1, 1], "to": [1, "1/2"], **change}
+
+
+PLANE = {"data": {"weights": [1], "means": [["1e20", "1e20"]], "stds": [1]}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (_edge("1e61"), "data.means[0] must be at most 1e60 for a coefficient, got 1e+61"),
+        (_edge(std="1e90"), "data.stds[0] must be at most 1e60 for a coefficient, got 1e+90"),
+        (_edge(**{"from": [1, "1e61"]}), "from: sigma must be at most 1e60 for a coefficient"),
+        (_edge(**{"from": [1, "1e-61"], "to": [1, 0]}), "from: sigma must be at least 1e-60 for"),
+        (_edge("1e60", "1e60"), "data.means[0] must be at most 1e6 sigma/alpha of from, got 1e+60"),
+        (_edge(**PLANE), "data.means[0] must be at most 1e6 sigma/alpha of from, got 1e+20 for 1"),
+        (_edge(**{"from": [1, "1e-30"], "to": [1, 0]}), "got 1.0 for 1e-30: rounding leaves"),
+        (
+            _edge(**{"from": ["1e-30", 1], "to": ["1e-29", 1]}),
+            "to must be a step that is longer, got (1e-30, 1) and (1e-29, 1): rounding leaves",
+        ),
+    ],
+)
+def test_what_double_precision_cannot_hold_is_refused(spec, message, spec_file, refused):
+    assert message in refused("coefficient", spec_file(spec), "--samples", "64")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        _edge("1e60", "1e60", **{"from": [1, "1e60"], "to": [1, "1e59"]}),
+        _edge("1e-100", "1e-100", **{"from": [1, "1e-60"], "to": [1, 0]}),
+        _edge(**{"from": ["1e-100", 1]}),
+        _edge("1e3", "1e3"),
+        _edge(std="1e-100"),
+    ],
+)
+def test_what_it_can_is_answered(spec, spec_file, tmp_path, capsys):
     out = tmp_path / "found.json"
-    args = ("--samples", "64", "--json", str(out), "--no-progress")
-    assert main(["coefficient", spec_file({**STEP, "data": data}), *args]) == 0
+    assert main(["coefficient", spec_file(spec), "--json", str(out), "--no-progress"]) == 0
     assert capsys.readouterr().err == ""
     gamma = json.loads(out.read_text())["gamma"]
-    assert all(one["value"] is not None or one["error"] is None for one in gamma.values())
+    error = gamma["reference"]["error"]
+    assert 0 < error < 1e-2
+    assert gamma["tweedie"]["value"] == pytest.approx(gamma["reference"]["value"], abs=error)

@@ -43,6 +43,14 @@ def test_a_fault_is_named(sigmas: list[float], kind: str) -> None:
     assert found[kind].mend
 
 
+@pytest.mark.parametrize("shift", [1.5, 2.0, 2.5, 3.0, 5.0, 7.0, 12.0, 13.0])
+def test_every_shift_that_models_ship_is_told_twice(shift: float) -> None:
+    both = shift * shift
+    twice = [both * u / (1 + (both - 1) * u) for u in np.linspace(1.0, 0.0, 11)]
+    (found,) = (one for one in lint_grid(twice) if one.kind == "shift-twice")
+    assert found.text.endswith(f" = {shift:g} x {shift:g}")
+
+
 def test_a_low_start_is_told_from_the_model() -> None:
     assert kinds(KARRAS, sigma_max=157.0) == ["low-start"]
     assert kinds(KARRAS, sigma_max=80.0) == []

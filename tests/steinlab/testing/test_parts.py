@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pkgutil
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import steinlab.testing
-from analytic import GaussianMixture
+from analytic import GaussianMixture, NoiseLevel
 from steinlab.corrections import CORRECTIONS
 from steinlab.diffusion.grids import make_grid
 from steinlab.solvers.step import Diagnostics
@@ -22,7 +23,12 @@ from steinlab.testing import (
     parametrize_with_checks,
     trace,
 )
-from steinlab.testing.adapters import as_subject, kind_of
+from steinlab.testing.adapters import _ends, as_subject, kind_of
+from steinlab.testing.bench import MEAN, Bench
+from steinlab.testing.causes import _stage
+from steinlab.testing.components import _levelled
+from steinlab.testing.methods import _Stages, local_order
+from steinlab.testing.noise import Seeded
 from steinlab.testing.subject import SubjectError
 from tests.steinlab.testing import loops
 
@@ -58,6 +64,11 @@ DENOISERS = {
     "dtype": Wrong(call=lambda x, level: LAW(x, level).astype(np.float64)),
     "deterministic": Wrong(call=lambda x, level: LAW(x, level) + np.random.default_rng().random()),
     "each-state-alone": Wrong(call=lambda x, level: LAW(x, level) + 1e-3 * x.mean(axis=0)),
+    "level-per-state": Wrong(
+        call=lambda x, level: LAW(
+            x, NoiseLevel(*(np.ravel(a)[0] for a in (level.alpha, level.sigma)))
+        )
+    ),
     "jvp": Wrong(jvp=1.001),
     "divergence": Wrong(divergence=1.001),
     "posterior-mean": Wrong(call=lambda x, level: LAW(x, level) * (1 + 1e-6)),
@@ -174,3 +185,81 @@ def test_no_module_takes_the_place_of_a_public_name() -> None:
     modules = {module.name for module in pkgutil.iter_modules(steinlab.testing.__path__)}
     assert not modules & set(steinlab.testing.__all__)
     assert set(steinlab.testing.__all__) == set(steinlab.testing._FACE)
+
+
+@pytest.mark.parametrize(
+    ("names", "places"),
+    [
+        (("sigma_start", "sigma_end"), (0, -1)),
+        (("sigma_min", "sigma_max"), (-1, 0)),
+        (("sigma", "t"), None),
+        (("t_min", "t_end"), None),
+        (("sigma_start",), None),
+    ],
+)
+def test_an_adaptive_loop_is_given_its_ends_by_name(
+    names: tuple[str, ...], places: tuple[int, int] | None
+) -> None:
+    assert _ends(["model", "x", *names]) == places
+
+
+def test_a_states_deviation_is_the_noised_laws() -> None:
+    bench, level = Bench(as_subject(loops.euler)), NoiseLevel(0.6, 0.8)
+    middle, off = bench.gaussian_states(level)
+    np.testing.assert_allclose(middle, 0.6 * MEAN)
+    np.testing.assert_allclose((off - middle) ** 2, 0.36 * bench.eigenvalues + 0.64)
+
+
+def test_a_stage_is_placed_inside_its_step() -> None:
+    levels = [NoiseLevel(1.0, s) for s in (8.0, 4.0, 1.0, 0.5)]
+    asked = [NoiseLevel(1.0, s) for s in (8.0, 6.0, 4.0, 2.0, 1.0, 0.7)]
+    reading: Any = SimpleNamespace(levels=levels, asked=asked)
+    nearest: Any = SimpleNamespace(name="heun")
+    assert "evaluation 2, at 0.5 of the step" in _stage(reading, [0, 2, 4], nearest)
+    assert _stage(reading, [0, 2, 3], nearest) == ""  # the step asks once
+    reading.levels = levels[:2]
+    assert "evaluation 2" in _stage(reading, [0], nearest)
+    reading.asked = asked[:1]
+    assert _stage(reading, [0], nearest) == ""
+
+
+def test_a_level_per_state_is_asked_at_one_state_each() -> None:
+    levels, noise = [NoiseLevel(1.0, s) for s in (2.0, 0.5)], np.arange(8.0).reshape(4, 2)
+    asked = []
+
+    def spy(x: Any, level: NoiseLevel) -> Any:
+        asked.append((x, level))
+        return LAW(x, level)
+
+    found = _levelled(spy, "spy", levels, noise, lambda level: level.sigma * noise)
+    assert found
+    assert found[0]
+    x, level = asked[-1]
+    np.testing.assert_array_equal(level.sigma, [[2.0], [0.5], [2.0], [0.5]])
+    np.testing.assert_array_equal(x, level.sigma * noise)
+
+
+@pytest.mark.parametrize(
+    ("state", "sigma", "fits"), [(0.0, 2.0, True), (1e-3, 2.0, False), (0.0, 2.01, False)]
+)
+def test_a_stage_fits_by_its_state_and_its_level(state: float, sigma: float, fits: bool) -> None:
+    reading: Any = SimpleNamespace(rows=np.eye(3), asked=[NoiseLevel(1.0, 2.0)])
+    stages = _Stages(reading, 0)
+    stages(np.array([[1.0 + state, 0.0, 0.0]]), NoiseLevel(1.0, sigma))
+    assert stages.fits == fits
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 2), ("dpmpp-2m", 3)])
+def test_a_steps_defect_shrinks_with_its_order(solver: str, order: int) -> None:
+    bench = Bench(as_subject(solver))
+    coarse, fine = (bench.read(bench.grid("even", n)) for n in (16, 32))
+    assert coarse
+    assert fine
+    assert local_order(coarse, fine, -1) == pytest.approx(order, abs=0.2)
+
+
+def test_brownian_increments_have_unit_variance_on_every_interval() -> None:
+    source, count = Seeded(0), 20_000
+    for start, end in ((3.0, 0.5), (0.5, 0.2), (2.0, 1.3)):
+        found = source.between((count,), start, end)
+        assert np.mean(found**2) == pytest.approx(1.0, abs=4 * (2 / count) ** 0.5)

@@ -112,6 +112,18 @@ def test_denoisers_have_the_error_and_derivatives_they_state(denoiser, level, da
     np.testing.assert_allclose(trace, denoiser.divergence(x, level), rtol=1e-9, atol=1e-9)
 
 
+def test_errors_point_in_many_directions() -> None:
+    angles = set()
+
+    @settings(max_examples=20, phases=[Phase.generate])
+    @given(lab.denoisers(lab.mixtures(dim=2)))
+    def collect(denoiser: Any) -> None:
+        angles.add(round(float(np.arctan2(*denoiser.direction)), 6))
+
+    collect()
+    assert len(angles) > 5
+
+
 @given(lab.probes((3, 2)), lab.probes((4,), kind="gaussian"))
 def test_probes(signs, noise) -> None:
     assert signs.shape == (3, 2)

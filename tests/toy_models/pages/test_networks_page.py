@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from steinlab.errors import InputError
 from toy_models.pages import networks as tables
 from toy_models.pages import networks_record as record
 from toy_models.pages.networks import pages
@@ -118,6 +119,28 @@ def test_a_record_keeps_what_compare_wrote(
         assert (one["asked"], one["spent"]) == (4, 3)
         for name in record.DISTANCES:
             assert one[name][0] == pytest.approx(given[name]["value"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("digits-mlp", {"rows": [{}]}, "rows[0] must hold solver, got only nothing"),
+        ("digits-mlp", {"floor": {"sliced_w2": [1]}}, "floor.sliced_w2 must hold at least 2"),
+        ("digits-mlp", {"spec": {"solvers": []}}, "spec must hold evaluations, got only solvers"),
+        ("galaxies-budget", {"exact": 2.0}, "[0].exact must be an object, got 2.0"),
+        ("galaxies-budget", {"sigma": [80.0]}, "[0].sigma must hold at least 2 entries"),
+    ],
+)
+def test_what_is_no_record_is_refused(
+    name: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / tables.RESULTS / f"{name}.json"
+    found = json.loads((DOCS / tables.RESULTS / file.name).read_text(encoding="utf-8"))
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps([found[0] | change] if isinstance(found, list) else found | change))
+    read = tables.budget if isinstance(found, list) else record.Record.read
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(tmp_path if isinstance(found, list) else file)
 
 
 def test_the_budget_closes_at_every_level_on_record() -> None:

@@ -8,6 +8,7 @@ import gzip
 import itertools
 import json
 import math
+import re
 import shutil
 import signal
 from concurrent.futures import Future
@@ -418,9 +419,32 @@ def test_auto_of_a_first_record_is_auto_v1(tmp_path: Path) -> None:
     assert read_record(tmp_path / "today.gz")[0]["entrants"] == ["none", "auto"]
 
 
+BARE = {"cell": vars(CELL), "floor": {}, "best_plain": {"solver": "heun"}, "results": {"none": {}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": vars(CELL) | {"seed": "0"}}, "played.cell.seed must be a whole number, got 0"),
+        ({"results": {"none": {"extra": "x"}}}, "played.results.none.extra must be a number"),
+        ({"results": {}}, "played.results must hold none, got only nothing"),
+        ({"best_plain": {}}, "played.best_plain must hold solver, got only nothing"),
+        ({"floor": []}, "played.floor must be an object, got []"),
+    ],
+)
+def test_a_cell_of_another_shape_is_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    Store(tmp_path).put("one", "key", {"versions": {}, "played": {**BARE, **change}})
+    for read in (run.stored, functools.partial(run.kept, key="key")):
+        with pytest.raises(InputError, match=re.escape(message)) as refused:
+            read(tmp_path)
+        assert str(tmp_path) in str(refused.value)
+
+
 def test_auto_of_an_old_folder_is_auto_v1(tmp_path: Path) -> None:
     """Unless today's was asked for by name, which the key tells."""
-    one = {"cell": vars(CELL), "results": {"none": {}, "auto": {}}}
+    one = {**BARE, "results": {"none": {}, "auto": {}}}
     for key, name in (("sources 20", "auto-v1"), ("sources 20 auto", "auto")):
         Store(tmp_path).put("one", key, {"versions": {}, "played": one})
         assert list(run.stored(tmp_path)[1][0]["results"]) == ["none", name]
