@@ -102,7 +102,8 @@ def test_integrands_and_sizes_state_by_state() -> None:
     rng = np.random.default_rng(2)
     y = rng.uniform(-3, 3, (2, 5))
     states = States(y, *rng.uniform(0.2, 2.0, (4, 2, 5)))
-    values, sizes = perturbation._integrands(problem, states)
+    values, sized = perturbation._integrands(problem, states)
+    sizes = sized()
     step = take_step(problem, y[..., None], None)
     size_u, size_div = step_sizes(step)
     h = 1e-5
