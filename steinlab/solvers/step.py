@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
-from analytic.arrays import Array, sum_over
+from analytic.arrays import Array
 from steinlab.diffusion.denoisers import Denoiser, of_states
 from steinlab.estimates import Estimate
 from steinlab.solvers.base import Candidate, History, Noise, Solver
@@ -108,10 +108,9 @@ def batch_axes(x: Array) -> int:
 
 def inner(a: Array, b: Array) -> Array:
     """``<a, b>`` per state: the sum over every axis that is not a batch axis of ``b``."""
+    xp = array_namespace(a, b)
     count = b.ndim - batch_axes(b)
-    if count == 1:
-        return sum_over(a * b, -1)
-    return array_namespace(a, b).sum(a * b, axis=tuple(range(-count, 0)))
+    return xp.sum(a * b, axis=tuple(range(-count, 0)))
 
 
 @dataclass(frozen=True)

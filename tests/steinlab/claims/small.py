@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib
 import inspect
 import textwrap
@@ -13,6 +15,9 @@ import pytest
 from steinlab.verification.claim import Effort
 from steinlab.verification.judge import judge
 from steinlab.verification.ledger import load_claim
+
+OURS = ("analytic", "steinlab.claims", "steinlab.solvers", "toy_models", "gpu_models")
+"""Where functions keep what they computed."""
 
 SMALLER = 6
 """Cases of the quick profile for one here."""
@@ -43,10 +48,27 @@ def judged(claim_id: str, *checks: str) -> dict[str, Any]:
     )
 
 
+BROKEN: list[str] = []
+"""Functions that the test in progress has broken."""
+
+
+def forget() -> None:
+    """Empty every cache of the laboratory's own functions."""
+    gc.unfreeze()
+    for one in gc.get_objects():
+        if isinstance(one, functools._lru_cache_wrapper) and one.__module__.startswith(OURS):
+            one.cache_clear()
+
+
 def break_source(
     monkeypatch: pytest.MonkeyPatch, module: str, name: str, *, old: str, new: str
 ) -> None:
-    """Replace text in a function's source, for everyone who holds the function."""
+    """Replace text in a function's source, for everyone who holds the function.
+
+    What claims keep of their runs is forgotten, now and at the end of the test.
+    """
+    forget()
+    BROKEN.append(name)
     place: Any = importlib.import_module(module)
     for part in name.split("."):
         place = getattr(place, part)
