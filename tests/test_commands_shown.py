@@ -53,6 +53,7 @@ NOT_RUN = {
     "advise": OWN_TEST,
     "check": OWN_TEST,
     "show": OWN_TEST,
+    "certify": OWN_TEST,
     "trace": OWN_TEST,
     "pages": OWN_TEST,
     "gpu-table": OWN_TEST,

@@ -24,6 +24,8 @@ from steinlab.experiments.tournament.play import play
 
 FILE = Path(__file__).parent / "pins.json"
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
+ROOT = 1e-7
+"""Of a noise, the root of a difference of squares of size one: the root of what these round."""
 
 MODES = {"weights": ["3/10", "7/10"], "means": [[-1, 0], ["3/2", "1/2"]], "stds": ["2/5", "7/10"]}
 CLIPPED = {"name": "stein", "gamma_min": 0.1, "gamma_max": 1}
@@ -83,7 +85,8 @@ def moved(old: Any, new: Any, where: str = "") -> Iterator[str]:
         for i, (one, other) in enumerate(zip(old, new, strict=True)):
             yield from moved(one, other, f"{where}[{i}]")
     elif isinstance(old, float) and isinstance(new, float | int):
-        if not math.isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
+        absolute = ROOT if ".coefficient_noise." in where else ABSOLUTE
+        if not math.isclose(old, new, rel_tol=RELATIVE, abs_tol=absolute):
             yield f"{where}: {old!r}, now {new!r}"
     elif old != new:
         yield f"{where}: {old}, now {new}"
@@ -105,6 +108,9 @@ def test_a_moved_digit_and_a_lost_key_are_seen() -> None:
     old = {"a": [1.0, 2.0], "b": None}
     assert list(moved(old, {"a": [1.0, 2.0 + 1e-10], "b": None, "c": 3})) == []
     assert list(moved(old, {"a": [1.0, 2.0 + 1e-8], "b": None})) == [".a[1]: 2.0, now 2.00000001"]
+    for value, at in ((1e-6, [".coefficient_noise.x: 0.0, now 1e-06"]), (1e-8, [])):
+        noise = ({"coefficient_noise": {"x": v}} for v in (0.0, value))
+        assert list(moved(*noise)) == at
     assert list(moved(old, {"a": [1.0], "b": 0})) == [
         ".a: [1.0, 2.0], now [1.0]",
         ".b: None, now 0",
