@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -128,7 +129,7 @@ def _require_sizes(spec: CoefficientSpec) -> None:
         )
 
 
-def _lost(spec: CoefficientSpec, spec_file: str) -> InputError:
+def _lost(spec: CoefficientSpec, spec_file: Path) -> InputError:
     """Return why double precision leaves nothing of the residual."""
     (alpha, sigma), sizes = spec.start, _sizes(spec)
     field = max(sizes, key=sizes.__getitem__, default="")

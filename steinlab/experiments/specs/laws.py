@@ -185,7 +185,7 @@ def read_rows(file: Path, path: str) -> np.ndarray:
         For a file that cannot be read, or holds anything but finite real numbers in rows.
     """
     try:
-        rows = np.lib.format.open_memmap(file, mode="r")  # its declared size is the file's
+        held = np.lib.format.open_memmap(file, mode="r")  # its declared size is the file's
     except OSError as error:
         reason = (error.strerror or "not a .npy file").lower()
         raise InputError(f"{path} must name a readable .npy file, got {file}: {reason}") from None
@@ -195,11 +195,11 @@ def read_rows(file: Path, path: str) -> np.ndarray:
         raise InputError(
             f"{path} must name a .npy file of real numbers, got {file}: {reason}"
         ) from None
-    if rows.dtype.kind not in "fiu":
-        raise InputError(f"{path} must hold one array of real numbers, got {rows.dtype}")
-    if rows.ndim < 2 or 0 in rows.shape:
-        raise InputError(f"{path} must hold an array of shape (n, d), got {rows.shape}")
-    rows = np.asarray(rows.reshape(len(rows), -1), dtype=np.float64)
+    if held.dtype.kind not in "fiu":
+        raise InputError(f"{path} must hold one array of real numbers, got {held.dtype}")
+    if held.ndim < 2 or 0 in held.shape:
+        raise InputError(f"{path} must hold an array of shape (n, d), got {held.shape}")
+    rows: np.ndarray = np.asarray(held.reshape(len(held), -1), dtype=np.float64)
     size = np.abs(rows)
     bad = np.argwhere(~((size >= float(SMALLEST)) & (size <= float(LARGEST)) | (rows == 0)))
     if len(bad):
