@@ -354,8 +354,11 @@ class ScaledEmpirical(ExactDenoiser):
         scaled = precision.rounded(rate * u)
         bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)
         sweep: Sweep = self.cache["sweep"]
-        with product_mode(precision):
+        with product_mode(
+            PRECISIONS["float32"]
+        ):  # the bound's own products are not rounded to TF32
             shares, cut = self._plan(u, scaled, gains)
+        with product_mode(precision):
             parts = [
                 Part.of(
                     sweep(scaled, bias, share, min(self._columns(), len(share.halves)), cut), share

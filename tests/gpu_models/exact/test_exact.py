@@ -351,6 +351,18 @@ def test_few_weights_take_a_sparse_product(monkeypatch: pytest.MonkeyPatch) -> N
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_the_bound_is_computed_without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = list[str]()
+
+    def pays(*_: Any) -> bool:
+        modes.append(torch.backends.cuda.matmul.fp32_precision)
+        return False
+
+    monkeypatch.setattr(Screen, "pays", pays)
+    ScaledEmpirical(pictures(), precision="tf32").moments(np.zeros((2, 130)), NoiseLevel(1.0, 0.5))
+    assert modes == ["ieee"]
+
+
 @pytest.mark.parametrize("sigma", [8.0, 1.0, 0.1, 0.003])
 def test_shares_of_the_rows_give_the_whole(sigma: float) -> None:
     data, level = pictures(), NoiseLevel(1.0, sigma)
