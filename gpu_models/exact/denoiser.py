@@ -354,9 +354,8 @@ class ScaledEmpirical(ExactDenoiser):
         scaled = precision.rounded(rate * u)
         bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)
         sweep: Sweep = self.cache["sweep"]
-        with product_mode(
-            PRECISIONS["float32"]
-        ):  # the bound's own products are not rounded to TF32
+        # the bound's own products are not rounded to TF32
+        with product_mode(PRECISIONS["float32"]):
             shares, cut = self._plan(u, scaled, gains)
         with product_mode(precision):
             parts = [
