@@ -74,8 +74,7 @@ def growth_of(record: dict[str, Any]) -> str:
     rows = [
         [
             f"{row['count']:,}" + (f", {row['at_once']:,} at once" if row["at_once"] else ""),
-            f"{row['wide']:.3g}",
-            f"{row['narrow']:.3g}",
+            *(f"{row[k]:.3g}" if row[k] < 1000 else f"{row[k]:,.0f}" for k in ("wide", "narrow")),
             f"{row['memory_gib']:.3g}",
         ]
         for row in record["growth"]
