@@ -68,10 +68,13 @@ report: figures
 	test -f ledger.json || $(BIN)/steinlab verify --json ledger.json
 	$(BIN)/steinlab report --ledger ledger.json --figures out/figures --out out/report
 
-# the site, to be opened without a server: out/site/index.html; `make figures` first puts figures in
+# the site, to be opened without a server: out/site/index.html; after `make figures` with all figures,
+# else with the claims' own, of ledger.json
 docs: setup
+	test -f ledger.json || $(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json
 	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .ci/site/mkdocs.yml
+	$(BIN)/python .ci/site/check.py out/site
 
 lint: setup
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from steinlab.verification.ledger import claim_ids
 from steinlab.verification.registry import load_claim
 
 ROOT = Path(__file__).resolve().parent.parent
+CHANGES = ROOT / "CHANGELOG.md"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 EXPECTED = {name: load_claim(name).expected for name in claim_ids()}
@@ -93,6 +94,38 @@ def test_linked_pages_exist() -> None:
     for text in (README, CONTRIBUTING):
         for page in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (ROOT / page).exists(), page
+
+
+OPENING = re.compile(r"^(?:#|\||!\[)", re.MULTILINE)
+"""What ends a page's opening: a heading, a table or a picture."""
+
+PAGES = [ROOT / "README.md", CHANGES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+
+
+def sentences(page: str) -> int:
+    """Return the number of sentences before a page's first heading, table or picture.
+
+    A paragraph or an item of a list without an end counts as one; code counts as a word or, on
+    lines of its own, not at all.
+    """
+    text = re.sub(r"<!--.*?-->", "", page.partition("\n")[2], flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "\n\n", OPENING.split(text, maxsplit=1)[0], flags=re.DOTALL)
+    text = re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "code", text))
+    text = re.sub(r"\b(et al|vs|e\.g|i\.e|eq)\.", r"\1", text)
+    blocks = [one.strip() for one in re.split(r"\n\s*\n|\n(?=[-*] |\d+\. )", text)]
+    ends = re.compile(r"[.?!](?=[)*_]*(?:\s|$))")
+    return sum(max(1, len(ends.findall(one))) for one in blocks if one)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_opens_with_five_sentences(page: Path) -> None:
+    assert sentences(page.read_text("utf-8")) <= 5
+
+
+def test_sentences_are_counted() -> None:
+    assert sentences("# A\n\nOne. Two, et al. so; e.g. `a. b`! Is three?\n\n## B\n\nNo.") == 3
+    assert sentences("# A\n\nAn opening:\n\n- one\n- two\n\n```\ncode. more.\n```\n| a |") == 3
+    assert sentences("# A\n\n![A picture. Or two.](x.png)") == 0
 
 
 def test_every_page_is_linked() -> None:

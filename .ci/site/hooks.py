@@ -3,6 +3,7 @@
 mkdocs calls the functions whose names begin with ``on_``.
 """
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -21,11 +22,14 @@ from typer.testing import CliRunner
 import steinlab
 from steinlab.cli import app
 from steinlab.report.figures import figures_of, load_figure
+from steinlab.report.figures.claim import of_row
+from steinlab.report.figures.render import pictures
+from steinlab.report.page import read_ledger
 from steinlab.report.words import mathml
-from steinlab.verification.registry import load_claim
+from steinlab.verification.registry import claim_ids, load_claim
 
 ROOT = Path(__file__).parents[2]
-DOCS, FIGURES = ROOT / "docs", ROOT / "out" / "figures"
+DOCS, FIGURES, LEDGER = ROOT / "docs", ROOT / "out" / "figures", ROOT / "ledger.json"
 
 CARD = re.compile(
     r"^\*\*(?P<title>.+?)\*\* \(`(?P<id>[\w-]+)`\): (?P<verdict>[\w -]+)\.\n\n(?P<body>.*?)"
@@ -38,6 +42,17 @@ TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 ROLE = re.compile(r":(?:data|func|class|mod|meth|attr|exc):<code>~?(?:[\w.]+\.)?(\w+)</code>")
 """A docstring's reference, as Markdown leaves it."""
 
+FORMULA = re.compile(
+    r"(?P<code>`[^`]*`)|\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<line>[^$\n]+(?:\n[^$\n]+)?)\$",
+    re.DOTALL,
+)
+"""A notebook's code span or formula."""
+
+LINK = re.compile(r"\[(?:docs/)?(?P<shown>[\w/-]+\.md)\]\((?P<to>[\w./-]+\.md)\)")
+"""A link that shows the name of a file."""
+
+STYLE = "site.css"
+
 LONG = 20
 """Rows from which a table is folded."""
 
@@ -48,9 +63,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, content=text))
     cited = str(ROOT / "CITATION.cff")
     files.append(File.generated(config, "CITATION.cff", abs_src_path=cited))
+    files.append(File.generated(config, STYLE, abs_src_path=str(Path(__file__).parent / STYLE)))
     for file in sorted(FIGURES.glob("*.png")):
         files.append(File.generated(config, f"figures/{file.name}", abs_src_path=str(file)))
+    for name, picture in _own().items():
+        files.append(File.generated(config, f"figures/{name}.png", content=picture))
     return files
+
+
+@functools.cache
+def _own() -> dict[str, bytes]:
+    """Return pictures of the claims of ledger.json that have no figure in out/figures."""
+    if not LEDGER.exists():
+        return {}
+    found: dict[str, bytes] = {}
+    for row in read_ledger(LEDGER)["claims"]:
+        drawn = [name for name in figures_of(row["id"]) if (FIGURES / f"{name}.png").exists()]
+        if row["id"] in claim_ids() and row["evidence"] and not drawn:
+            own = of_row(row)
+            found[own.name] = pictures(own, own.compute(0), ["png"])["png"]
+    return found
 
 
 def _pages() -> Iterator[tuple[str, str]]:
@@ -71,6 +103,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     if page.file.src_uri == "findings.md":
         markdown = CARD.sub(_line, markdown)
     up = "../" * page.file.src_uri.count("/")
+    markdown = LINK.sub(lambda link: _titled(link, page), markdown)
     return re.sub(r"\]\((\.\./)+CONTRIBUTING\.md", f"]({up}reference/contributing.md", markdown)
 
 
@@ -84,6 +117,15 @@ def on_page_content(html: str, **_: Any) -> str:
         return f"<details><summary>a table of {rows} rows</summary>{match[0]}</details>"
 
     return ROLE.sub(r"<code>\1</code>", TABLE.sub(folded, html))
+
+
+def _titled(link: re.Match[str], page: Page) -> str:
+    """Return a link by the title of its page in place of the name of its file."""
+    file = (DOCS / page.file.src_uri).parent / link["to"]
+    if not file.exists():
+        return link[0]
+    title = file.read_text("utf-8").partition("\n")[0].removeprefix("# ")
+    return f"[{title}]({link['to']})"
 
 
 def _moved(text: str, up: str = "") -> str:
@@ -107,12 +149,13 @@ def _card(card: re.Match[str]) -> str:
     claim = load_claim(card["id"])
     drawn = figures_of(card["id"])
     shown = [name for name in drawn if (FIGURES / f"{name}.png").exists()]
+    shown += [own] if (own := f"claim-{card['id']}") in _own() else []
     body = re.sub(r"^- Answer: .*\n", "", card["body"], flags=re.MULTILINE)
     body = re.sub(r"\]\((?!https?:|#)", "](../", body)
     parts = [
         f"# {card['title']}",
         f"**{card['verdict'].capitalize()}.** {_answer(card)}",
-        *(f"<p>{mathml(formula)}</p>" for formula in claim.latex),
+        *(f'<p class="formula">{mathml(formula)}</p>' for formula in claim.latex),
         *(f"![{load_figure(name).title}](../figures/{name}.png){_width(name)}" for name in shown),
         body,
         *(f"Figure: `steinlab figures {name}`" for name in drawn if name not in shown),
@@ -130,12 +173,21 @@ def _notebook(file: Path) -> str:
     parts = []
     for cell in nbformat.read(file, as_version=4).cells:
         if cell.cell_type == "markdown":
-            text = re.sub(r"\]\(\.\./docs/", "](../", cell.source)
+            text = FORMULA.sub(_formula, re.sub(r"\]\(\.\./docs/", "](../", cell.source))
             parts.append(re.sub(r"\]\(\.\./README\.md", "](../index.md", text))
         elif cell.cell_type == "code":
             parts.append(f"```python\n{cell.source}\n```")
             parts += [_output(output) for output in cell.outputs]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _formula(found: re.Match[str]) -> str:
+    """Return a notebook's formula, in a line or on its own, as MathML; code stays as it is."""
+    if found["code"]:
+        return found["code"]
+    if found["block"]:
+        return f'<p class="formula">{mathml(found["block"].strip())}</p>'
+    return str(mathml(found["line"])).replace('display="block"', 'display="inline"', 1)
 
 
 def _output(output: Any) -> str:

@@ -145,5 +145,6 @@ FIGURE = Figure(
     columns=4,
     wide=True,
     aspect=1.0,
+    column={"rows": 4, "columns": 1, "aspect": 0.62},
     claims=("neural-coefficient",),
 )

@@ -55,9 +55,9 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         return
     image = exact.panel(last, data, data.arrays["network"], LogNorm(*RANGE))
     network = data.config["network"]
-    last.set_title(f"{worded(network['model'])}, {network['states']} states")
-    bar = last.figure.colorbar(image, ax=last, fraction=0.08, pad=0.04, extend="both")
-    bar.set_label("distance to the flow's end per pixel")
+    exact.title(last, f"{worded(network['model'])}, {network['states']} states")
+    bar = last.figure.colorbar(image, ax=last, extend="both", **exact.BELOW | {"aspect": 12})
+    bar.set_label("flow error\nper pixel", fontsize="small")
 
 
 FIGURE = Figure(
@@ -66,6 +66,7 @@ FIGURE = Figure(
     compute,
     plot,
     columns=4,
-    aspect=1.7,
+    aspect=2.2,
+    column={"aspect": 5.5},
     claims=("weak-order", "analytic-variance"),
 )

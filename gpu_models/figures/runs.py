@@ -93,8 +93,12 @@ def _curve(study: Stored, solver: str, family: str, quantity: str) -> np.ndarray
 
 
 def plot(axes: Sequence[Axes], data: FigureData) -> None:
-    """Draw flow errors above and Frechet distances below, a column per solver."""
+    """Draw flow errors above and Frechet distances below; in a column beside, a row per solver."""
     solvers, columns = data.config["solvers"], len(axes) // 2
+    grid = axes[0].get_gridspec()
+    beside = grid is not None and grid.ncols == len(QUANTITIES) < columns
+    if beside:
+        axes = [*axes[0::2], *axes[1::2]]
     if not solvers:
         say(axes[0], data.skipped[0])
         axes[0].axhline(0, color=GREY, linewidth=0.5)
@@ -107,17 +111,21 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         for ax, solver in zip(own, solvers if limits else (), strict=False):
             assert limits is not None
             _panel(ax, data, f"{solver}.{{}}.{quantity}", limits)
-            if row == 0:
-                ax.set_title(worded(solver))
-            else:
+            if beside or row == 0:
+                ax.set_title(worded(solver), fontsize="small" if beside else None)
+            if beside:
+                ax.set_ylabel(label)
+            elif row == 1:
                 ax.set_xlabel("evaluations")
         own[0].set_ylabel(label)
+        if beside:
+            own[len(solvers) - 1].set_xlabel("evaluations")
     found = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
     labels = [name for name in (*FAMILIES.values(), INSIDE, OFF_SCALE) if name in found]
     handles = [found[name] for name in labels]
     canvas = axes[0].get_figure()
     assert canvas is not None
-    canvas.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    canvas.legend(handles, labels, loc="outside lower center", ncols=2 if beside else len(labels))
 
 
 def _limits(data: FigureData, quantity: str) -> tuple[float, float] | None:
@@ -169,5 +177,6 @@ FIGURE = Figure(
     columns=4,
     wide=True,
     aspect=0.85,
+    column={"rows": 4, "columns": 2},
     claims=("neural-integration-error", "artifact-reduction"),
 )

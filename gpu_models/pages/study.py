@@ -421,6 +421,7 @@ def page(study: Stored, folder: Path) -> str:
         ),
         "```\nsteinlab study --data DIR --out gpu_models/results --shard 0/1\n"
         "steinlab pages --only study.md,study-runs.md\n```",
+        "## The runs",
         filled(
             f"**Setting.** States are float64 on {listed(study.devices)}. Products inside the "
             "network are float16 where it samples, float32 where it is differentiated. Each run "

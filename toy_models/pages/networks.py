@@ -416,6 +416,7 @@ def page(docs: Path, found: dict[str, Record]) -> str:
         "estimated coefficient is made of. Every cell is in "
         "[networks-tables.md](networks-tables.md). `steinlab pages` writes both pages from the "
         "records in [results/networks](results/networks).",
+        "## What was run",
         f"Solvers: {', '.join(f'`{s}`' for s in solvers)}. States: {sizes(found)}.",
         *unrun(found),
         HOW,

@@ -49,6 +49,9 @@ class Figure:
         Height over width of one panel.
     claims : tuple of str
         Ids of the claims that it illustrates.
+    column : mapping
+        Fields that it has at the width of a column, where its panels cannot just stand below each
+        other.
     """
 
     name: str
@@ -60,3 +63,4 @@ class Figure:
     wide: bool = True
     aspect: float = 0.62
     claims: tuple[str, ...] = ()
+    column: Mapping[str, Any] = field(default_factory=dict)

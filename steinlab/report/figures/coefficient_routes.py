@@ -55,7 +55,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.plot(ratio, data.arrays[f"{name}_exact"][:, 0], color=BLACK, label="exact, any route")
         for i, route in enumerate(ESTIMATES):
             value, error = data.arrays[f"{name}_estimated"][:, i].T
-            label = f"{route}, {data.config['states']} states"
+            label = f"{worded(route)}, {data.config['states']} states"
             band(ax, ratio, value, error, label=label, **look(i))
         ax.set_xscale("log")
         ax.invert_xaxis()

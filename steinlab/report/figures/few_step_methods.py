@@ -25,7 +25,7 @@ from steinlab.errors import InputError
 from steinlab.experiments.bench import BATCH, played
 from steinlab.experiments.tournament.measures import QuickTruth
 from steinlab.report.figures.base import FigureData
-from steinlab.report.figures.style import SEQUENTIAL
+from steinlab.report.figures.style import SEQUENTIAL, worded
 from steinlab.solvers import KNOWN_IDS, get_solver
 from steinlab.solvers.fitted_steps import NEED_TABLE, fit, grid_to_fit
 from steinlab.solvers.plans import run_within
@@ -38,6 +38,9 @@ STATES, FLOORS, WORST = 2000, 8, 100.0
 
 FITTED_STATES = 256
 """States that a fitted solver's numbers are of."""
+
+BELOW: Any = {"location": "bottom", "fraction": 0.03, "aspect": 30, "pad": 0.02}
+"""Where the bar of the colours lies."""
 
 
 def every() -> tuple[str, ...]:
@@ -124,12 +127,17 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     laws = data.config["laws"]
     for j, (ax, law) in enumerate(zip(axes, laws, strict=True)):
         image = panel(ax, data, data.arrays["ratio"][:, j], LogNorm(1.0, WORST))
-        ax.set_title(law)
+        title(ax, worded(law))
         if j == 0:
-            ax.set_yticks(range(len(labels)), labels, fontsize=6)
+            ax.set_yticks(range(len(labels)), labels, fontsize=5.5)
             ax.set_ylabel("best of its family (members), evaluations per step + fit")
-    bar = axes[-1].figure.colorbar(image, ax=axes[-1], fraction=0.08, pad=0.04)
-    bar.set_label("sliced $W_2$ over two true samples'")
+    bar = axes[-1].figure.colorbar(image, ax=list(axes), **BELOW)
+    bar.set_label("sliced $W_2$ over two true samples'", fontsize="small")
+
+
+def title(ax: Axes, text: str) -> None:
+    """Write a title that a narrow panel has room for."""
+    ax.set_title(text.replace(", ", ",\n"), fontsize="small")
 
 
 def best_rows(data: FigureData) -> tuple[list[str], list[int]]:
@@ -145,7 +153,7 @@ def panel(ax: Axes, data: FigureData, values: np.ndarray, norm: LogNorm) -> Any:
     image = ax.imshow(shown, aspect="auto", cmap=SEQUENTIAL, norm=norm)
     ax.set_xticks(range(len(budgets)), map(str, budgets))
     ax.set_yticks(range(len(rows)), [""] * len(rows))
-    ax.set_xlabel("evaluations")
+    ax.set_xlabel("evaluations", fontsize="x-small")
     ax.tick_params(length=0)
     return image
 
@@ -153,4 +161,4 @@ def panel(ax: Axes, data: FigureData, values: np.ndarray, norm: LogNorm) -> Any:
 def _label(row: Sequence[Any], members: int) -> str:
     name, price, spent, _ = row
     of = f" ({members})" if members > 1 else ""
-    return f"{name}{of}  {price:.0f}" + (f" + {spent:.0f}" if spent else "")
+    return f"{worded(name)}{of}  {price:.0f}" + (f" + {spent:.0f}" if spent else "")

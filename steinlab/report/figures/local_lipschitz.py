@@ -70,7 +70,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             ax.fill_between(noise, low, high, label=f"{label}, 5 to 95 %", **shade)
             drawn = look(2) | size | {"linestyle": "none"} if name == "step" else {"color": RED}
             ax.plot(noise, top, label=f"{label}, largest", **drawn)
-        ax.plot(noise, data.arrays[f"ridge_{n}"], color=BLACK, label=r"$L_T$, on the ridge")
+        ax.plot(noise, data.arrays[f"ridge_{n}"], color=BLACK, label=r"$L_T$ between the modes")
         ax.axhline(1.0, color=GREY, linestyle="--", label=r"$L_T = 1$, strict")
         ax.set(xscale="log", yscale="log", title=f"{n} evaluations")
         ax.invert_xaxis()

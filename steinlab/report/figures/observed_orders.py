@@ -105,7 +105,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     steps, error, orders = (data.arrays[k] for k in ("steps", "error", "declared"))
     names, groups = list(FAMILIES), data.config["families"]
     if len(data.config["solvers"]) <= FEW:
-        names = data.config["solvers"]
+        names = [worded(name) for name in data.config["solvers"]]
         groups = list(range(len(names)))
     drawn: dict[int, Any] = {}
     for ax, wanted in zip(axes[:3], PANELS, strict=True):
@@ -132,8 +132,10 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     axes[0].set_ylabel("error")
     axes[2].set_ylabel("error")
     shown = sorted(drawn)
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, high * (high / low) ** 0.8)  # room for the legend
     axes[0].legend(
-        [drawn[k] for k in shown], [names[k] for k in shown], loc="upper right", fontsize=5
+        [drawn[k] for k in shown], [names[k] for k in shown], loc="upper right", ncols=2, fontsize=5
     )
     axes[3].legend(loc="lower left")
 

@@ -101,14 +101,21 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             )
         ax.set(xlim=(a.min(), b.max()), ylim=(c.min(), d.max()))
         said = worded(load_statement(panel["statement"]).title)
-        title = textwrap.fill(said, TITLE) + (f"\n{panel['box']}" if panel["box"] else "")
-        ax.set_title(f"{title}\n{panel['decided']:.1%} decided", fontsize="small")
-        ax.set(xlabel=panel["sides"][0], ylabel=panel["sides"][1])
+        fixed = "".join(f"{value}, " for value in _fixed(panel["box"], panel["sides"]))
+        found = f"{fixed}{panel['decided']:.1%} decided"
+        ax.set_title(f"{textwrap.fill(said, TITLE)}\n{found}", fontsize="small")
+        ax.set(xlabel=worded(panel["sides"][0]), ylabel=worded(panel["sides"][1]))
     patches = [
         Patch(facecolor=COLOURS[mark], edgecolor="black", linewidth=0.4, label=SAID[mark])
         for mark in (PROVED, REFUTED, OPEN)
     ]
     axes[0].legend(handles=patches, loc="upper right", frameon=True, framealpha=0.9)
+
+
+def _fixed(box: str | None, sides: Sequence[str]) -> list[str]:
+    """Return the parameters that a box holds fixed, in words: the sides are on the axes."""
+    pairs = [one.split("=") for one in (box or "").split(",") if one]
+    return [f"{name} {value}" for name, value in pairs if name not in sides]
 
 
 def _figure(name: str, title: str, maps: Sequence[Map], *claims: str) -> Figure:

@@ -45,7 +45,9 @@ def draw(figure: Figure, data: FigureData) -> Canvas:
 
 
 def spanning(figure: Figure, width: str) -> Figure:
-    """Return a figure for another width: in a column its panels stand below each other.
+    """Return a figure for another width.
+
+    In a column its panels stand below each other, unless :attr:`Figure.column` says otherwise.
 
     Parameters
     ----------
@@ -54,7 +56,8 @@ def spanning(figure: Figure, width: str) -> Figure:
     """
     if width == "page":
         return replace(figure, wide=True)
-    return replace(figure, wide=False, rows=figure.rows * figure.columns, columns=1)
+    below: Mapping[str, Any] = {"rows": figure.rows * figure.columns, "columns": 1}
+    return replace(figure, wide=False, **(figure.column or below))
 
 
 def chosen(figure: Figure, solvers: Sequence[str]) -> Figure:

@@ -58,13 +58,13 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
     columns = (*METHODS, LONG)
     panels = iter(axes)
     for case in data.config["cases"]:
-        titles = [f"{LABELS[m]}, {case['evaluations']} evaluations" for m in METHODS]
-        titles.append(f"long run, {case['steps']} evaluations")
+        titles = [f"{LABELS[m]}\n{case['evaluations']} evaluations" for m in METHODS]
+        titles.append(f"long run\n{case['steps']} evaluations")
         row = [next(panels) for _ in columns]
         for ax, name, title in zip(row, columns, titles, strict=True):
             picture = np.asarray(data.arrays[f"{case['model']}_{name}"])
             ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            ax.set_title(title)
+            ax.set_title(title, fontsize="x-small")
             ax.set(xticks=[], yticks=[])
             for spine in ax.spines.values():
                 spine.set_visible(False)
@@ -80,6 +80,7 @@ FIGURE = Figure(
     plot,
     rows=3,
     columns=3,
-    aspect=0.56,
+    aspect=0.68,
+    column={"aspect": 0.8},
     claims=("integration-error",),
 )

@@ -1,5 +1,6 @@
 """How figures look: conference widths, fonts that ship with matplotlib, colours for every eye."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,12 +22,44 @@ SEQUENTIAL, DIVERGING = "cividis", "PuOr"
 WORDS = {
     **{"edm": "EDM", "vp-linear": "VP, linear"},
     **{"karras": "Karras", "logsnr": "log-SNR", "tangent": "equal-angle"},
-    **{"euler": "Euler", "heun": "Heun", "unipc-2": "UniPC-2", "ipndm-3": "iPNDM-3"},
-    **{"dpmpp-2m": "DPM-Solver++(2M)", "dpmpp-3m": "DPM-Solver++(3M)"},
+    **{"two-1": "two modes, 1-D", "ring-2": "a ring, 2-D", "few-8": "few modes, 8-D"},
     **{"digits-mlp": "digits", "galaxies-hsc-32": "galaxies", "fashion-edm": "clothes"},
-    **{"tweedie,": "Tweedie,", "gamma": r"$\gamma$", "<=": r"$\leq$"},
+    **{"stein": "Stein", "tweedie": "Tweedie", "auto-v1": "first chooser"},
+    **{"gamma": r"$\gamma$", "gamma*": r"$\gamma^\star$", "<=": r"$\leq$"},
+    **{"std": "standard deviation"},
 }
-"""What titles call processes, grids, solvers and models, and how they write a limit."""
+"""What figures call processes, grids, laws, models and corrections, and how they write a limit."""
+
+SOLVERS = (
+    (r"euler", "Euler"),
+    (r"heun", "Heun"),
+    (r"dpm-2", "DPM-Solver-2"),
+    (r"dpmpp-(\d)m(.*)", r"DPM-Solver++(\1M)\2"),
+    (r"dpmpp-(\d)s(.*)", r"DPM-Solver++(\1S)\2"),
+    (r"dpm-(\d)m", r"DPM-Solver(\1M)"),
+    (r"dpm-v3-(\d)", r"DPM-Solver-v3, order \1"),
+    (r"unipc-(\d)(.*)", r"UniPC-\1\2"),
+    (r"deis-tab-(\d)", r"DEIS-\1 in time"),
+    (r"deis-rho-(\d)", r"DEIS-\1 in $\\rho$"),
+    (r"deis-log-(\d)", r"DEIS-\1 in log"),
+    (r"ipndm-(\d)", r"iPNDM-\1"),
+    (r"ipndm-v-(\d)", r"iPNDM-\1, variable"),
+    (r"unit-speed-(\w+)", r"unit speed \1"),
+    (r"pfdiff", "PFDiff"),
+    (r"rx-(\d)", r"RX-\1"),
+    (r"epd(-\d)?", r"EPD\1"),
+    (r"pndm", "PNDM"),
+    (r"rk-midpoint", "midpoint rule"),
+    (r"rk-(.*)", r"Runge-Kutta \1"),
+    (r"seeds-(\d)", r"SEEDS-\1"),
+    (r"sde-dpmpp-2m", "SDE-DPM-Solver++(2M)"),
+    (r"euler-churn", "Euler, churned"),
+    (r"posterior-noise", "posterior noise"),
+    (r"amed", "AMED"),
+    (r"dc", "DC-Solver"),
+    (r"pas", "PAS"),
+)
+"""Ids of solvers, and what figures call them; what is left of an id follows as it is."""
 
 
 def worded(text: str) -> str:
@@ -34,10 +67,18 @@ def worded(text: str) -> str:
 
     Examples
     --------
-    >>> worded("dpmpp-2m"), worded("heun on the logsnr grid")
-    ('DPM-Solver++(2M)', 'Heun on the log-SNR grid')
+    >>> worded("dpmpp-2m-heun"), worded("heun on the logsnr grid")
+    ('DPM-Solver++(2M), heun', 'Heun on the log-SNR grid')
     """
-    return " ".join(WORDS.get(word, word) for word in text.split())
+    return " ".join(_word(word.rstrip(",")) + "," * word.endswith(",") for word in text.split())
+
+
+def _word(word: str) -> str:
+    for pattern, name in SOLVERS:
+        found = re.fullmatch(pattern, word)
+        if found:
+            return found.expand(name).replace(")-", "), ")
+    return WORDS.get(word, word)
 
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY)

@@ -17,7 +17,17 @@ from steinlab.experiments.tournament.record import READABLE, SECOND, read_record
 from steinlab.experiments.tournament.summary import Played, line
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.panels import say, take_away
-from steinlab.report.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
+from steinlab.report.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    worded,
+)
 
 HALF = "report"
 
@@ -122,15 +132,11 @@ def _plot_rows(ax: Axes, data: FigureData) -> None:
     ax.set(xscale="log", ylim=(len(rows) - 0.5, -0.5))
     ax.xaxis.set_minor_locator(NullLocator())
     told = zip(data.config["entrants"], arrays["mean"], strict=True)
-    ax.set_yticks(rows, [f"{_label(name)}   {_told(*found)}" for name, found in told])
+    ax.set_yticks(rows, [f"{worded(name)}   {_told(*found)}" for name, found in told])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("energy distance ratio")
     ax.set_title(rf"{data.config['cells']} cells of $\leq {data.config['few']}$ evaluations")
     ax.legend(loc="upper center", bbox_to_anchor=(0.2, -0.17), ncols=2, fontsize=6)
-
-
-def _label(name: str) -> str:
-    return name.replace("gamma <= 1", r"$\gamma \leq 1$")
 
 
 def _told(mean: float, low: float, high: float) -> str:
@@ -141,7 +147,7 @@ def _plot_plain(ax: Axes, data: FigureData) -> None:
     """Draw the share of the cells in which each plain solver is the best."""
     budgets = data.arrays["budgets"]
     for name, shares in zip(data.config["plain"], data.arrays["shares"], strict=True):
-        ax.plot(budgets, 100 * shares, label=name, clip_on=False, **PLAIN[name])
+        ax.plot(budgets, 100 * shares, label=worded(name), clip_on=False, **PLAIN[name])
     ax.set_xticks(budgets)
     ax.set(ylim=(0, 100), xlabel="evaluations", ylabel="share of the cells (%)")
     ax.set_title("best plain solver, in hindsight")

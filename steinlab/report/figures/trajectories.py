@@ -103,5 +103,6 @@ FIGURE = Figure(
     plot,
     columns=4,
     aspect=1.3,
+    column={"rows": 2, "columns": 2},
     claims=("trajectory-decay", "integration-error"),
 )

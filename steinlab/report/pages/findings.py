@@ -158,6 +158,7 @@ def render(docs: Path, ledger: Mapping[str, Any]) -> str:
         "`(alpha, sigma)` to `(alpha', sigma')`, `kappa = sigma'/sigma`, `beta = alpha' - kappa "
         "alpha`. Sections and theorems are those of arXiv 2606.07835; its first version and the "
         "conference page have different abstracts, and a claim of an abstract names its own.",
+        "## Verdicts by owner",
         "Whose claims came to which verdict; an aim of ours that is missed says nothing of the "
         "paper:",
         "\n".join(f"- {line}" for line in counts(rows)),

@@ -178,6 +178,8 @@ def _head(versions: Mapping[str, str], records: Sequence[Record]) -> list[str]:
         "",
         f"{len(judged)} configurations judged, {len(wrong)} with a failing check; {by}.",
         "",
+        "## How to repeat it",
+        "",
         "Made by `python -m steinlab.testing.peers --record docs/results/conformance.jsonl --page "
         "docs/conformance.md` (`--only NAME` judges some); a file that exists is resumed, so "
         "remove it after an upgrade. One of them with the whole report, of a factory in a file: "

@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as Canvas
 
 from steinlab.cli import main
+from steinlab.diffusion.laws import LAWS
 from steinlab.report.figures import figure_names, load_figure
 from steinlab.report.figures.base import Figure, FigureData
 from steinlab.report.figures.error_evaluations_networks import Case as NetworkCase
-from steinlab.report.figures.render import SUFFIXES, draw
+from steinlab.report.figures.render import SUFFIXES, draw, spanning
 from steinlab.report.figures.sample_grids import Case as PictureCase
-from steinlab.report.figures.style import styled
+from steinlab.report.figures.style import WORDS, styled
+from steinlab.solvers import SOLVER_IDS
 
 NOT_THERE = "no-such-model"
 
@@ -97,12 +100,22 @@ def check(figure: Figure, data: FigureData) -> None:
         assert shown
         assert all(ax.lines or ax.collections or ax.images for ax in shown)
         page = canvas.bbox
+        legends = [one.get_window_extent() for one in canvas.legends]
+        for axis in (axis for ax in shown for axis in (ax.xaxis, ax.yaxis)):
+            named = [one for one in axis.get_ticklabels() if one.get_text() and one.get_visible()]
+            boxes = [one.get_window_extent().padded(-0.5) for one in named]
+            low, high = sorted(axis.get_view_interval())
+            kept = [b for b, t in zip(boxes, axis.get_ticklocs(), strict=False) if low <= t <= high]
+            assert not any(a.overlaps(b) for a, b in itertools.pairwise(kept)), "ticks overlap"
+        labels = [ax.xaxis.label.get_window_extent() for ax in shown if ax.get_xlabel()]
+        for a, b in itertools.combinations(labels, 2):
+            assert not a.overlaps(b), "names of axes overlap"
         titles = [ax.title.get_window_extent() for ax in shown if ax.get_title()]
         words = [text for ax in shown for text in ax.texts if text.get_text()]
         written = [box.padded(-0.5) for box in (*titles, *(w.get_window_extent() for w in words))]
         for a, b in itertools.combinations(written, 2):
             assert not a.overlaps(b)
-        for box in (*titles, *(ax.get_tightbbox() for ax in shown)):
+        for box in (*legends, *titles, *(ax.get_tightbbox() for ax in shown)):
             assert box.x0 >= page.x0 - 1
             assert box.x1 <= page.x1 + 1
             assert box.y0 >= page.y0 - 1
@@ -123,6 +136,50 @@ def test_reduced(name: str) -> None:
     data = reduced(name)
     check(load_figure(name), data)
     assert bool(data.skipped) == (NOT_THERE in repr(REDUCED[name]))
+
+
+HIGHEST = 9.5
+"""Inches that a page of text is high, with the margin that a float takes of it."""
+
+
+@pytest.mark.parametrize("name", figure_names())
+def test_it_is_read_at_the_width_of_a_column(name: str) -> None:
+    figure = spanning(load_figure(name), "column")
+    check(figure, reduced(name))
+    with styled(figure):
+        canvas = draw(figure, reduced(name))
+    assert canvas.get_figheight() <= HIGHEST
+    ids = {*SOLVER_IDS, *LAWS, *WORDS} - {"gamma", "<="}
+    assert said(canvas).isdisjoint(ids), "an id where words should be"
+
+
+def said(canvas: Canvas) -> set[str]:
+    """Return the words of titles, ticks and legends."""
+    texts = [ax.get_title() for ax in canvas.axes]
+    texts += [one.get_text() for ax in canvas.axes for one in ax.get_yticklabels()]
+    drawn = [*canvas.legends, *(ax.get_legend() for ax in canvas.axes)]
+    texts += [one.get_text() for legend in drawn if legend for one in legend.get_texts()]
+    return {word.strip(",:") for text in texts for word in text.split()}
+
+
+def test_what_cannot_be_read_is_noticed() -> None:
+    """Ticks upon each other, a legend beyond the page, ids for words."""
+
+    def plot(axes: Any, _data: FigureData) -> None:
+        axes[0].plot([0, 1])
+        axes[0].set_xticks([0, 1e-2], ["some words", "other words"])
+
+    def wide(axes: Any, _data: FigureData) -> None:
+        (line,) = axes[0].plot([0, 1], label="dpmpp-2m")
+        axes[0].figure.legend([line], ["far too long " * 20], loc="upper left")
+        axes[0].legend()
+
+    for drawn in (plot, wide):
+        with pytest.raises(AssertionError):
+            check(Figure("bad", "", lambda _: FigureData({}, {}), drawn), FigureData({}, {}))
+    with styled(load_figure("rooms")):
+        canvas = draw(Figure("bad", "", lambda _: FigureData({}, {}), wide), FigureData({}, {}))
+    assert "dpmpp-2m" in said(canvas)
 
 
 def test_what_is_drawn_as_theory_is_what_is_measured() -> None:
