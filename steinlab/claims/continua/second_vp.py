@@ -25,7 +25,6 @@ from steinlab.claims.continua.second_parts import (
     coefficient,
     cornered,
     is_series,
-    number,
     series_of,
     shared,
     squared,
