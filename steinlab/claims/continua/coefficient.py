@@ -63,7 +63,7 @@ from analytic.certified.affine import (
     tanh,
     taylor,
 )
-from steinlab.claims.continua import second
+from steinlab.claims.continua import second, second_vp
 from steinlab.claims.continua.integrals import on_cells
 from steinlab.claims.continua.steps import step_of
 from steinlab.diffusion.processes import PROCESSES
@@ -384,7 +384,7 @@ VP_EULER = coefficient(
     EULER,
     r"\gamma^* - \tau,\quad \gamma^* = N / ((1-k) P)",
     vp_parts,
-    second.coefficient_vp_euler,
+    second_vp.coefficient_vp_euler,
     SEPARATION,
     NOISE,
     evaluate=by_slopes,
