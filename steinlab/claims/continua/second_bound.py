@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from steinlab.claims.continua.second_parts import (
+from analytic.certified.series import (
     Ball,
     integral,
     mean_value,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from steinlab.claims.continua.second_parts import Ball, is_series, number
+from analytic.certified.series import Ball, is_series, number
 
 ORDER = 24
 """Terms of the series in the standard deviation."""

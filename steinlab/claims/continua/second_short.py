@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from analytic.certified.series import Ball, integral, number, squared, tanh
 from steinlab.claims.continua.second import posterior
-from steinlab.claims.continua.second_parts import Ball, integral, number, squared, tanh
 
 CELLS = 24
 EDGES = [j / CELLS for j in range(CELLS + 1)]
