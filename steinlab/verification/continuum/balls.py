@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from analytic.certified.series import (
     Ball,
@@ -66,8 +66,17 @@ RULES: Rules = {
 }
 
 
-Grown = tuple[Ball, float]
-"""``(c, p)`` where ``f = c (|z|/Z)^p``, ``|z| >= Z``."""
+class Grown(NamedTuple):
+    """``f = c (|z|/Z)^p`` with ``c`` in a ball and ``least <= f <= most``, where ``|z| >= Z``."""
+
+    c: Ball
+    p: float
+    least: Ball
+    most: Ball
+
+
+def _held(c: Ball) -> Grown:
+    return Grown(c, 0, c.lower(), c.upper())
 
 
 def _to_zero(x: Ball) -> Ball:
@@ -75,29 +84,60 @@ def _to_zero(x: Ball) -> Ball:
 
 
 def _grown_sum(a: Grown, b: Grown) -> Grown:
-    (c, p), (d, q) = a, b
-    most = max(p, q)
-    return (c if p == most else _to_zero(c)) + (d if q == most else _to_zero(d)), most
+    p = max(a.p, b.p)
+    first, last = (one.c if one.p == p else _to_zero(one.c) for one in (a, b))
+    return Grown(first + last, p, (a.least + b.least).lower(), (a.most + b.most).upper())
+
+
+def _grown_product(a: Grown, b: Grown) -> Grown:
+    known = a.least >= 0 and b.least >= 0
+    least = (a.least * b.least).lower() if known else number("-inf")
+    return Grown(a.c * b.c, a.p + b.p, least, number("inf"))
+
+
+def _grown_square(x: Grown) -> Grown:
+    least = (x.least**2).lower() if x.least > 0 else number(0)
+    return Grown(squared(x.c), 2 * x.p, least, number("inf"))
+
+
+def _grown_reciprocal(x: Grown) -> Grown:
+    if x.p == 0:
+        return _held(1 / x.c)
+    return _held(_to_zero(1 / x.least) if x.least > 0 else nothing())
+
+
+def _grown_sqrt(x: Grown) -> Grown:
+    return Grown(_to_zero(x.c.abs_upper().sqrt()), x.p / 2, number(0), number("inf"))
 
 
 def _grown_exp(x: Grown) -> Grown:
-    if x[1] == 0:
-        return x[0].exp(), 0
-    return (_to_zero(x[0].exp()), 0) if x[0] <= 0 else (nothing(), 0)
+    return _held(_to_zero(x.most.exp()) if x.most.is_finite() else nothing())
+
+
+def _grown_log(x: Grown) -> Grown:
+    """``log least <= log f <= log |c| + p log(|z|/Z)``, and ``log(|z|/Z) <= |z|/Z``."""
+    if not x.least > 0:
+        return Grown(nothing(), 1, number("-inf"), number("inf"))
+    low, high = x.least.log(), x.c.abs_upper().log()
+    return Grown(_to_zero(low).union(_to_zero(high) + x.p), 1, low.lower(), number("inf"))
+
+
+def _grown_tanh(x: Grown) -> Grown:
+    return _held(tanh(x.c) if x.p == 0 else number(1).union(number(-1)))
 
 
 GROWTH: Rules = {
-    "const": lambda one: (number(one.value), 0),
+    "const": lambda one: _held(number(one.value)),
     "add": _grown_sum,
-    "mul": lambda a, b: (a[0] * b[0], a[1] + b[1]),
-    "neg": lambda x: (-x[0], x[1]),
-    "square": lambda x: (squared(x[0]), 2 * x[1]),
-    "reciprocal": lambda x: (1 / x[0] if x[1] == 0 else _to_zero(1 / x[0]), 0),
-    "sqrt": lambda x: (x[0].sqrt(), x[1] / 2),
+    "mul": _grown_product,
+    "neg": lambda x: Grown(-x.c, x.p, -x.most, -x.least),
+    "square": _grown_square,
+    "reciprocal": _grown_reciprocal,
+    "sqrt": _grown_sqrt,
     "exp": _grown_exp,
-    "log": lambda x: (_to_zero(x[0].log()) + _to_zero(number(x[1])), 1),
-    "tanh": lambda x: (tanh(x[0]) if x[1] == 0 else number(1).union(number(-1)), 0),
-    "abs": lambda x: (abs(x[0]), x[1]),
+    "log": _grown_log,
+    "tanh": _grown_tanh,
+    "abs": lambda x: Grown(abs(x.c), x.p, x.least.max(number(0)), number("inf")),
 }
 
 
@@ -136,11 +176,11 @@ def _mean(one: Node, rules: Any, known: dict[int, Any], edges: list[float]) -> B
 def _beyond(one: Node, m: Ball, r: Ball, *held: Ball) -> Ball:
     """Bound what a mode leaves beyond the cells."""
     body, state = one.args[0], (abs(m) + abs(r) * REACH).upper()
-    grown = {id(part): (value, 0) for part, value in zip(fixed(body), held, strict=True)}
-    grown[id(one.value)] = (state.union(-state), 1)
-    found, degree = evaluate(body, GROWTH, grown)
-    if degree > MOST_DEGREE:
+    grown = {id(part): _held(value) for part, value in zip(fixed(body), held, strict=True)}
+    grown[id(one.value)] = Grown(state.union(-state), 1, number("-inf"), number("inf"))
+    found: Grown = evaluate(body, GROWTH, grown)
+    if found.p > MOST_DEGREE:
         return nothing()
     part = number(8) / 7 * (2 / pi()).sqrt() * (-(number(REACH) ** 2) / 2).exp() / REACH
-    bound = (found.abs_upper() * part).upper()
+    bound = (found.c.abs_upper() * part).upper()
     return bound.union(-bound)

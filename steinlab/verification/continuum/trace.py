@@ -328,9 +328,9 @@ class Law:
 
     def denoise(self, x: Any, level: Any) -> Node:
         """``D``."""
-        x, (alpha, noise2, v) = node(x), self._noise(level)
-        c, h, t = self._turn(x, level)
-        return alpha * self.width2 / v * x + noise2 / v * (c + h * t)
+        at, (alpha, noise2, v) = node(x), self._noise(level)
+        c, h, t = self._turn(at, level)
+        return alpha * self.width2 / v * at + noise2 / v * (c + h * t)
 
     __call__ = denoise
 
