@@ -35,8 +35,11 @@ from steinlab.verification.expectation import Relation, ball
 from steinlab.verification.laws import LIGHTEST, Mixtures
 from steinlab.verification.short import CHECK, Property
 
-MOST_OPEN, MOST = 4, 10
-"""Sides that are open by default, and sides at most."""
+MOST_OPEN, MOST = 3, 10
+"""Sides that are open by default, *kind* aside, and sides at most."""
+
+HELD_FIRST = ("width", "weight")
+"""Sides of a law that are held where too many would be open."""
 
 ENCLOSABLE = (
     "+ - * / **, np.exp, log, sqrt, tanh, abs, maximum; E; a law's denoiser, divergence, score, "
@@ -202,11 +205,10 @@ class Boxed:
             last = str(len(self.kinds) - 1)
             text = ", ".join(f"{i} {_words(kind)}" for i, kind in enumerate(self.kinds))
             out.append(Parameter.of("kind", text, ("0", last), ("0", last), whole=True))
-        room = MOST_OPEN - sum(one.low < one.high for one in out)
         for one, named in zip(self.arguments, self.named, strict=True):
             out += [_renamed(side, named[side.name]) for side in one.sides]
         free = [i for i, one in enumerate(out) if one.low < one.high and not one.whole]
-        for i in sorted(free, key=lambda i: out[i].name.endswith("width"))[room:]:
+        for i in sorted(free, key=lambda i: _patience(out[i].name))[MOST_OPEN:]:
             out[i] = _held(out[i])
         if self.of.sign == "==":
             text = "how far apart the sides may be"
@@ -265,6 +267,11 @@ class Boxed:
         if control is not None:
             right = ball(_called(control, given), "control")
         return float(self.margin(left.value, right.value, point))
+
+
+def _patience(name: str) -> int:
+    last = name.rpartition("-")[2]
+    return len(HELD_FIRST) - HELD_FIRST.index(last) if last in HELD_FIRST else 0
 
 
 def _words(kind: Sequence[Any]) -> str:
