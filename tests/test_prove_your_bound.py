@@ -11,8 +11,12 @@ import pytest
 
 from steinlab.claims.continua.spectra import spectrum, stays
 from steinlab.cli import main
+from steinlab.verification.continuum.short import ENCLOSABLE
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "prove-your-bound.md").read_text("utf-8")
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = (DOCS / "prove-your-bound.md").read_text("utf-8")
+PAGE_OF_CLAIMS = (DOCS / "verify-your-bound.md").read_text("utf-8")
+MY = PAGE_OF_CLAIMS.split("```python\n", 1)[1].split("```", 1)[0]
 COMMANDS = re.findall(r"^\$ steinlab (.+)$", PAGE, re.MULTILINE)
 
 
@@ -21,24 +25,34 @@ def test_the_commands_run(
 ) -> None:
     pytest.importorskip("flint")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.py").write_text(MY)
     said = []
     for command in COMMANDS:
         assert main([*shlex.split(command)]) == 0, command
         said.append(capsys.readouterr().out)
-    heun, checked, euler, _, again, listed = said
+    heun, checked, euler, _, again, listed, jensen, _, borne = said
     assert re.search(r"9\d\.\d+% decided", heun)
     assert "accepted" in checked
     assert "undecided: separation" in checked
     assert "100.00% proved" in euler
     assert listed.splitlines()[0].split()[0] == "ascent-two-modes"
     assert "refutes the statement; reproduced to the last digit" in " ".join(again.split())
+    assert "100.00% proved" in jensen
+    assert "control centred: refuted at separation" in jensen
+    assert "accepted" in borne
     found = json.loads((tmp_path / "vp.json").read_text())
     assert found["refuted"] > 0.9
     assert found["case"]["value"] < 0
 
 
+def test_the_pieces_of_the_page_are_those_of_the_message() -> None:
+    section = PAGE.split("## A claim in the short form", 1)[1].split("## ", 1)[0]
+    for piece in re.findall(r"[a-z_]{3,}", ENCLOSABLE.replace("np.", "")):
+        assert re.search(piece, section, re.IGNORECASE), piece
+
+
 def test_the_table_is_what_is_proved() -> None:
-    rows = dict(re.findall(r"^\| (euler|dpmpp-2m|ipndm-3) \| (.+) \|$", PAGE, re.MULTILINE))
+    rows = dict(re.findall(r"^\| (euler|dpmpp-2m|ipndm-[34]) \| (.+) \|$", PAGE, re.MULTILINE))
     for name, row in rows.items():
         cells = row.split(" | ")
         for i, grid in enumerate(("karras", "logsnr", "tangent")):
@@ -46,5 +60,5 @@ def test_the_table_is_what_is_proved() -> None:
                 found = spectrum(name, grid, steps)
                 assert float(f"{found.most:.3g}") == float(cell)
                 assert found.least <= found.most <= 1.001 * found.least
-    assert len(rows) == 3
+    assert len(rows) == 4
     assert stays("ipndm-3", "logsnr", last=30) == 19

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,11 +38,13 @@ SAVE_SECONDS = 20.0
 IDS = "steinlab.verification.continuum.statement:statement_ids"
 
 
-def certify(  # noqa: PLR0917
+def certify(  # noqa: PLR0915, PLR0917
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CLAIM]", help="Id of a statement.", autocompletion=completing(IDS)
+            metavar="[CLAIM]",
+            help="Id of a statement or of a claim in the short form, or my.py::my_claim.",
+            autocompletion=completing(IDS),
         ),
     ] = None,
     listed: Annotated[
@@ -67,7 +69,7 @@ def certify(  # noqa: PLR0917
     """Prove or refute a statement on every point of a box, not on listed cases."""
     from steinlab.verification.continuum.certificate import CertificateError, case_of, read, write
     from steinlab.verification.continuum.search import Search, worst_point
-    from steinlab.verification.continuum.statement import load_statement, read_box
+    from steinlab.verification.continuum.statement import load_statement, read_box, statement_ids
     from steinlab.workers import executor_for
 
     if listed:
@@ -98,12 +100,14 @@ def certify(  # noqa: PLR0917
         if file is not None:
             write(file, search)
 
+    own = statement.id not in statement_ids()
     with executor_for(workers, scheduler) as executor:
         try:
             stopped = _run(search, budget, executor, silent, save)
         except BaseException:
             save()
             raise
+        controls = [] if stopped or not own else _controls(search, budget, executor)
     save()
     if stopped:
         kept_in = f"; {out} continues it" if out else "; --out FILE would have kept it"
@@ -124,6 +128,7 @@ def certify(  # noqa: PLR0917
             "refuted": found.refuted,
             "undecided": max(0.0, 1 - found.decided),
             "case": case,
+            **({"controls": controls} if own else {}),
         },
     )
     lines = [f"{statement.title}: {_share(found)} after {found.spent} boxes"]
@@ -131,9 +136,33 @@ def certify(  # noqa: PLR0917
     if case is not None:
         at = ", ".join(f"{key} {value:g}" for key, value in case["point"].items())
         lines.append(f"  refuted most at {at}: measured {case['value']:.6g}")
+    lines += [f"  {_told(one)}" for one in controls]
     if out:
         lines.append(f"written to {quote(out)}; steinlab check-certificate checks it")
     show(Text("\n".join(lines)), target=target)
+
+
+def _controls(search: Search, budget: int, executor: Executor) -> list[dict[str, Any]]:
+    """Look for a point that refutes each control of a claim, and measure it."""
+    from steinlab.verification.continuum.search import Search, worst_point
+
+    out = []
+    for index, control in enumerate(search.statement.controls):
+        own = Search(search.statement, search.box, index)
+        for _ in own.run(budget, executor):
+            pass
+        point = (worst_point(own) or (None, 0.0))[0]
+        value = None if point is None or control.measure is None else control.measure(point)
+        out.append({"name": control.name, "point": point, "value": value})
+    return out
+
+
+def _told(control: Mapping[str, Any]) -> str:
+    """Return what a control of a claim came to."""
+    if control["value"] is None or control["value"] >= 0:
+        return f"control {control['name']}: refuted nowhere in this box, which may be too small"
+    at = ", ".join(f"{key} {value:g}" for key, value in control["point"].items())
+    return f"control {control['name']}: refuted at {at}, measured {control['value']:.6g}"
 
 
 def _listed() -> str:

@@ -38,7 +38,7 @@ def log_ratio(a: Scalar, b: Scalar) -> Scalar:
 def has_signal(level: NoiseLevel) -> bool:
     """Whether ``alpha > 0``, at every case of a stack."""
     alpha = level.alpha
-    return alpha > 0 if isinstance(alpha, float) else bool((np.asarray(alpha) > 0).all())
+    return alpha > 0 if isinstance(alpha, float) else bool(np.asarray(alpha > 0).all())
 
 
 def has_both(level: NoiseLevel) -> bool:
@@ -49,4 +49,4 @@ def has_both(level: NoiseLevel) -> bool:
 def has_noise(level: NoiseLevel) -> bool:
     """Whether ``sigma > 0``, at every case of a stack."""
     sigma = level.sigma
-    return sigma > 0 if isinstance(sigma, float) else bool((np.asarray(sigma) > 0).all())
+    return sigma > 0 if isinstance(sigma, float) else bool(np.asarray(sigma > 0).all())

@@ -113,12 +113,12 @@ class Property:
                 f"{self.name} must return a relation such as E(...) <= bound, whose sides know "
                 f"their errors, got {quote(repr(relation))}"
             )
-        left, right = self._as_stated(relation)
+        left, right = self.as_stated(relation)
         for side, number in (("left", left), ("right", right)):
             ball(number, f"{side} side of {self.name}")
         return left.value, left.error, right.value, right.error
 
-    def _as_stated(self, relation: Relation) -> tuple[Ball, Ball]:
+    def as_stated(self, relation: Relation) -> tuple[Ball, Ball]:
         """Return left and right: Python turns ``1 <= E(...)`` into ``E(...) >= 1``."""
         if relation.sign == self.sign:
             return relation.left, relation.right

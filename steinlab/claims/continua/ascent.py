@@ -14,9 +14,9 @@ import numpy as np
 
 from analytic import GaussianMixture
 from analytic.certified.affine import Form, square, tanh
+from analytic.certified.cells import Cells, cell_means
 from steinlab.claims.continua import second_short
 from steinlab.claims.continua.coefficient import over_power
-from steinlab.claims.continua.integrals import Cells, cell_means
 from steinlab.diffusion.processes import EDM
 from steinlab.verification.continuum.statement import Control, Enclosed, Parameter, Statement
 

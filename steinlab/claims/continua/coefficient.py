@@ -63,8 +63,8 @@ from analytic.certified.affine import (
     tanh,
     taylor,
 )
+from analytic.certified.cells import on_cells
 from steinlab.claims.continua import second, second_vp
-from steinlab.claims.continua.integrals import on_cells
 from steinlab.claims.continua.steps import step_of
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, HEUN

@@ -38,6 +38,7 @@ from scipy.special import ndtr
 
 from analytic import GaussianMixture
 from analytic.certified.affine import Form, normal_cdf, sqrt, square, tanh
+from analytic.certified.cells import BEYOND, SQUARE_BEYOND, normal_means, widened
 from analytic.flow.exact import exact_flow
 from steinlab.claims.causes.clip_neutrality import coefficient
 from steinlab.claims.causes.moment_exact_step import gamma
@@ -49,7 +50,6 @@ from steinlab.claims.continua.coefficient import (
     over_power,
     posterior,
 )
-from steinlab.claims.continua.integrals import BEYOND, SQUARE_BEYOND, normal_means, widened
 from steinlab.diffusion.processes import EDM
 from steinlab.verification.continuum.statement import Control, Parameter, Statement
 

@@ -10,7 +10,7 @@ import itertools
 import math
 from typing import Any
 
-from steinlab.claims.continua.second_parts import Ball, monotone, number, pi, shared, squared, tanh
+from analytic.certified.series import Ball, monotone, number, pi, shared, squared, tanh
 from steinlab.claims.continua.second_posterior import posterior
 
 

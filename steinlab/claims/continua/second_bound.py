@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from steinlab.claims.continua import second_gram
-from steinlab.claims.continua.second_parts import (
+from analytic.certified.series import (
     Ball,
     integral,
     mean_value,
@@ -15,6 +14,7 @@ from steinlab.claims.continua.second_parts import (
     squared,
     tanh,
 )
+from steinlab.claims.continua import second_gram
 
 CELLS, REACH = 96, 7
 EDGES = [REACH * (2 * j / CELLS - 1) for j in range(CELLS + 1)]

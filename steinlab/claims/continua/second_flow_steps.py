@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from steinlab.claims.continua.second_parts import (
+from analytic.certified.series import (
     Ball,
     coefficient,
     integral,

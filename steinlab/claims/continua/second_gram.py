@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from steinlab.claims.continua.second_parts import Ball, monotone, number, pi, squared
+from analytic.certified.series import Ball, monotone, number, pi, squared
 
 MIDDLES = (-3, -2, -1, 0, 1, 2, 3)
 HALF = 2.0**-7

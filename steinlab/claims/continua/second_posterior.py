@@ -18,7 +18,7 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from steinlab.claims.continua.second_parts import (
+from analytic.certified.series import (
     Ball,
     coefficient,
     is_series,

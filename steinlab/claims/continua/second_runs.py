@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from steinlab.claims.continua.second_parts import Ball, is_series, number
+from analytic.certified.balls import precision
+from analytic.certified.series import Ball, is_series, number
 
-ORDER = 24
-"""Terms of the series in the standard deviation."""
+ORDER, BITS = 24, 192
+"""Terms of the series in the standard deviation, and the precision of their balls."""
 
 
 def gain(solver: str, grid: str, steps: Ball, std: Ball) -> Ball:
@@ -18,6 +19,11 @@ def gain(solver: str, grid: str, steps: Ball, std: Ball) -> Ball:
     radius ``R = 0.7 c`` lies there. ``|rho| <= M`` in it, so the terms beyond the last are at most
     ``M t^n / (1 - t)``, ``t`` the distance over ``R``. ``M`` adds absolute values.
     """
+    with precision(BITS):
+        return _gain(solver, grid, steps, std)
+
+
+def _gain(solver: str, grid: str, steps: Ball, std: Ball) -> Ball:
     from flint import arb_series
 
     if steps.rad() != 0:
@@ -44,9 +50,9 @@ def _ratio(solver: str, grid: str, steps: int, std: Any) -> Any:
 
     run, c2 = spectra.levels(grid, steps), std * std
     found = spectra.gain(
-        get_solver(solver, EDM), run, _Linear(std), lambda _, sigma: c2 / (c2 + sigma * sigma)
+        get_solver(solver, EDM), run, _Linear(std), lambda _, s: c2 / (c2 + number(s) * number(s))
     )
-    first = float(run[0].sigma)
+    first = number(float(run[0].sigma))
     return found.value * (c2 + first * first).sqrt() / std
 
 

@@ -6,7 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
-from steinlab.claims.continua.second_parts import Ball, cornered, integral, number, squared, tanh
+from analytic.certified.series import Ball, cornered, integral, number, squared, tanh
 from steinlab.claims.continua.second_posterior import posterior
 
 CELLS = 24

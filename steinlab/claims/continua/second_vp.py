@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steinlab.claims.continua.second_parts import (
+from analytic.certified.series import (
     Ball,
     coefficient,
     cornered,

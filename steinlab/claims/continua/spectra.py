@@ -30,6 +30,7 @@ from numpy.polynomial.chebyshev import chebder, chebval
 
 from analytic import GaussianMixture, NoiseLevel
 from analytic.certified.affine import Form, reciprocal, sqrt, square
+from analytic.certified.balls import precision
 from steinlab.claims.continua import second_runs
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
@@ -105,12 +106,16 @@ def largest(name: str, grid: str, steps: int) -> float:
 PIECE, NODES, BLOCK = 0.9, 40, 6
 """Length of a piece of ``log std``, nodes of its interpolant, and pieces that are run together."""
 
+STEEP, MORE_NODES, BITS = 1e9, 72, 192
+"""From which bound on the gain on there are more nodes, run with balls of so many bits: the
+rounding of a run grows as that bound does, by histories of four to 1e16 within 100 steps."""
+
 TALL = 0.25 * np.pi / (0.5 * PIECE)
 WIDE = np.sqrt(1 + TALL**2)
 DECAY = WIDE + TALL
 """The ellipse about a piece that fits the strip: its half axes and their sum ``r``."""
 
-LEBESGUE = 3.4
+LEBESGUE = 3.8
 """By how much interpolation may enlarge an error at its nodes."""
 
 
@@ -125,24 +130,46 @@ class Interpolant(NamedTuple):
 def interpolants(name: str, grid: str, steps: int, block: int) -> list[Interpolant]:
     """Interpolate ``rho`` on the pieces of a block; block 0 ends at 0.9."""
     centres = (block * BLOCK - BLOCK + 1.5 + np.arange(BLOCK)) * PIECE
-    run, angle, order = (
-        levels(grid, steps),
-        np.pi * (np.arange(NODES) + 0.5) / NODES,
-        np.arange(NODES),
+    bound = largest(name, grid, steps)
+    count, runs = (MORE_NODES, _by_balls) if bound > STEEP else (NODES, _by_forms)
+    order = np.arange(count)
+    angle = np.pi * (order + 0.5) / count
+    first = float(levels(grid, steps)[0].sigma)
+    centre, radius = runs(
+        name, levels(grid, steps), np.exp(centres[:, None] + 0.5 * PIECE * np.cos(angle))
     )
-    std = Form(np.exp(centres[:, None] + 0.5 * PIECE * np.cos(angle)))
-    first = float(run[0].sigma)
-    exact = sqrt(1 + square(first * reciprocal(std)))
-    found = gain(get_solver(name, EDM), run, std, shrink) * exact
-    every = 2 / NODES * found.centre @ np.cos(np.outer(angle, order))
+    every = 2 / count * centre @ np.cos(np.outer(angle, order))
     every[:, 0] *= 0.5
     smallest = np.exp(centres - 0.5 * PIECE * WIDE)
-    most = largest(name, grid, steps) * np.hypot(1, first / smallest)
+    most = bound * np.hypot(1, first / smallest)
     moved = 1e-14 * (1 + (np.abs(every) * order**2).sum(axis=1))  # a node is a double
-    slip = 1e-15 * NODES * np.abs(found.centre).max(axis=1)
-    nodes = np.asarray(found.radius).max(axis=1) + slip + moved
-    off = LEBESGUE * nodes + 4.01 * most * DECAY ** (1 - NODES) / (DECAY - 1)
+    slip = 1e-15 * count * np.abs(centre).max(axis=1)
+    nodes = radius.max(axis=1) + slip + moved
+    off = LEBESGUE * nodes + 4.01 * most * DECAY ** (1 - count) / (DECAY - 1)
     return [Interpolant(*one) for one in zip(every, off.tolist(), strict=True)]
+
+
+def _by_forms(name: str, run: Levels, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``rho`` at nodes and its radius, in doubles."""
+    form = Form(std)
+    exact = sqrt(1 + square(float(run[0].sigma) * reciprocal(form)))
+    found = gain(get_solver(name, EDM), run, form, shrink) * exact
+    return found.centre, np.asarray(found.radius)
+
+
+def _by_balls(name: str, run: Levels, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same by arrays of balls; a double times a ball is exact to ``BITS`` bits."""
+    with precision(BITS) as flint:
+        ball = np.vectorize(flint.arb, otypes=[object])(std)
+        root = np.vectorize(lambda x: x.sqrt(), otypes=[object])
+        found = gain(
+            get_solver(name, EDM), run, ball, lambda c, sigma: 1 / (1 + (sigma / c) * (sigma / c))
+        )
+        tangent = float(run[0].sigma) / ball
+        rho = found * root(1 + tangent * tangent)
+        middle = np.vectorize(lambda x: float(x.mid()), otypes=[float])(rho)
+        radius = np.vectorize(lambda x: float(x.rad()), otypes=[float])(rho)
+    return middle, radius * (1 + 1e-9) + 1e-15 * np.abs(middle)
 
 
 def interpolant(name: str, grid: str, steps: int, piece: int) -> Interpolant:
@@ -170,7 +197,7 @@ def ratio(
 
 def within(one: Interpolant, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Enclose an interpolant between ``a`` and ``b``: its tangent, its curvature, its size."""
-    order, middle, half = np.arange(NODES), 0.5 * (a + b), 0.5 * (b - a) + 1e-13
+    order, middle, half = np.arange(len(one.series)), 0.5 * (a + b), 0.5 * (b - a) + 1e-13
     bend = (np.abs(one.series) * order**2 * (order**2 - 1)).sum() / 3
     value, slope = chebval(middle, one.series), chebval(middle, chebder(one.series))
     r = np.abs(slope) * half + 0.5 * bend * half**2
@@ -274,6 +301,9 @@ DPMPP_2M_KARRAS, DPMPP_2M_LOGSNR, DPMPP_2M_TANGENT = (
 )
 DPMPP_3M_KARRAS, DPMPP_3M_LOGSNR, DPMPP_3M_TANGENT = (
     gains("dpmpp-3m", grid) for grid in ("karras", "logsnr", "tangent")
+)
+IPNDM_4_KARRAS, IPNDM_4_LOGSNR, IPNDM_4_TANGENT = (
+    gains("ipndm-4", grid) for grid in ("karras", "logsnr", "tangent")
 )
 IPNDM_KARRAS, IPNDM_LOGSNR, IPNDM_TANGENT = (
     gains("ipndm-3", grid) for grid in ("karras", "logsnr", "tangent")

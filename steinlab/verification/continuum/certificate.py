@@ -32,6 +32,8 @@ from steinlab.verification.continuum.statement import (
     open_axes,
     told,
 )
+from steinlab.verification.files import require_unchanged
+from steinlab.verification.registry import provenance
 from steinlab.workers import SerialExecutor, completed
 
 VERSION = 1
@@ -74,6 +76,7 @@ def write(file: Path, search: Search) -> None:
         "boxes": search.spent,
         "tree": "".join(text),
         "bounds": base64.b64encode(packed).decode(),
+        **provenance(search.statement.id),
     }
     write_json(file, sealed(value))
 
@@ -93,7 +96,7 @@ def read(file: Path, name: str = "FILE") -> Certificate:
     given = found.pop("sum")
     if sealed(found)["sum"] != given:
         raise CertificateError("its checksum differs: a digit was changed")
-    statement = load_statement(found["statement"])
+    statement = _loaded(found)
     names = [one.name for one in statement.parameters]
     if list(found["box"]) != names:
         raise CertificateError(f"its box must name {', '.join(names)}")
@@ -251,12 +254,20 @@ def case_of(statement: Statement, point: Mapping[str, float]) -> dict[str, Any]:
         "statement": statement.id,
         "point": dict(point),
         "value": statement.measure(point),
+        **provenance(statement.id),
     }
+
+
+def _loaded(kept: Mapping[str, Any]) -> Statement:
+    """Return the statement that a file names; raise ``InputError`` where its claim has changed."""
+    if "file" in kept:
+        require_unchanged(kept["file"])
+    return load_statement(kept["statement"])
 
 
 def replayed(case: Mapping[str, Any]) -> float:
     """Measure a case again by the laboratory's own solvers and laws."""
-    statement = load_statement(case["statement"])
+    statement = _loaded(case)
     names = [one.name for one in statement.parameters]
     for name in names:
         if name not in case["point"]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steinlab.errors import InputError, one_of, quote
 from steinlab.plugins import entries, loaded, registered
+from steinlab.verification.files import is_file, split
+from steinlab.verification.registry import claim_ids, load_claim, only
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +77,8 @@ class Control:
 
     name: str
     evaluate: Evaluator
+    measure: Callable[[Mapping[str, float]], float] | None = None
+    """A point to the falsified ``f`` there, by the laboratory's own laws and quadrature."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,19 @@ def statement_ids() -> list[str]:
 
 
 def load_statement(name: str) -> Statement:
-    """Return a statement by id; raise ``InputError`` naming the nearest for an unknown one."""
+    """Return a statement by its id, or that of a claim in the short form, by id or address.
+
+    Raises
+    ------
+    InputError
+        Naming the nearest for an unknown one, or the piece of a claim that has no enclosure.
+    """
     known = registered(GROUP, ())
+    if name not in known and (is_file(name) or split(name)[0] or name in claim_ids()):
+        from steinlab.verification.continuum.short import statement_of
+
+        address = only(name)
+        return statement_of(address, load_claim(address))
     found: Statement = loaded(known[one_of("CLAIM", name, sorted(known), LIST)], "statement")
     return found
 

@@ -38,7 +38,9 @@ SMALL = {
     "moment-exact-nearer": ("separation=3:3.01,ratio=0.2:0.5", 40),
     "ascent-two-modes": ("length=0:4,separation=2,state=0:3", 200),
     "conditioning-vp-euler": ("separation=0:3,target=0.4:0.6", 300),
+    "hutchinson-two-modes": ("separation=0:4,state=0:2", 2000),
     "gain-dpmpp-2m-karras": ("steps=3:9", 200),
+    "gain-ipndm-4-karras": ("steps=99:100", 60),
 }
 """Boxes, and how many parts are examined."""
 
@@ -52,6 +54,8 @@ CHECKED = SMALL | {
     "moment-exact-nearer": ("separation=2.995:3,ratio=0.395:0.4", 1),
     "ascent-two-modes": ("length=0:4,separation=2,state=0:3", 60),
     "conditioning-vp-euler": ("separation=0:3,target=0.5,alpha=1e-8:0.1", 20),
+    "hutchinson-two-modes": ("separation=0:4,state=0:2", 400),
+    "gain-ipndm-4-karras": ("steps=100,std=1:1.1", 4),
 }
 """Smaller ones, for the second evaluator."""
 
