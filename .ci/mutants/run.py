@@ -128,9 +128,12 @@ class Run:
         rooms = [p for room in self.plan["rooms"].values() for p in room]
         include = [str(self.tree / m) for m in mutated.union(modules(self.tree, rooms))]
 
+        # half of the time at most
+        seconds = min(HANG, (self.until - time.monotonic()) / 2)
+
         def begin(_: int) -> Callable[[Any], dict[str, Any]]:
             _enter(self.tree)
-            return lambda b: apart(lambda: record(b, include), HANG) | {"block": b}
+            return lambda b: apart(lambda: record(b, include), seconds) | {"block": b}
 
         spread(left, self.workers, begin, to)
         self.lines = Lines(to)
