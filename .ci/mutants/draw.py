@@ -89,10 +89,19 @@ def _made(tree: Path, mutant: Mutant) -> dict[str, Any]:
     }
 
 
+def place(source: str, mutant: dict[str, Any]) -> int:
+    """Return before which line of a module's source a mutant begins: lines may have moved since."""
+    lines, before = source.splitlines(keepends=True), mutant["before"]
+    count = before.count("\n")
+    places = [k for k in range(len(lines)) if "".join(lines[k : k + count]) == before]
+    if not places:
+        raise ValueError(f"{mutant['module']} is not what the mutant was drawn from")
+    return min(places, key=lambda k: abs(k - mutant["first"]))
+
+
 def with_mutant(source: str, mutant: dict[str, Any]) -> str:
     """Return a module's source with the mutant in it."""
-    lines = source.splitlines(keepends=True)
-    first, count = mutant["first"], mutant["before"].count("\n")
-    if "".join(lines[first : first + count]) != mutant["before"]:
-        raise ValueError(f"{mutant['module']} is not what the mutant was drawn from")
-    return "".join([*lines[:first], mutant["after"], *lines[first + count :]])
+    lines, first = source.splitlines(keepends=True), place(source, mutant)
+    return "".join(
+        [*lines[:first], mutant["after"], *lines[first + mutant["before"].count("\n") :]]
+    )

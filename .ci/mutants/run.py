@@ -7,7 +7,7 @@ OUT (default out/mutants) keeps what was done, and a run that was stopped goes o
     drawn.json    the sample
     ran.jsonl     what became of each mutant
 
-    run.py                    do what is missing; write OUT/record.json
+    run.py                    do what is missing; write OUT/record.json, for page.py
     run.py --workers 32 --seconds 300     processes; begin nothing after these seconds
     run.py --again            copy the tree anew (tests were added), run the survivors again
     run.py --draw             only copy and draw (the rest needs no cosmic-ray)
@@ -19,6 +19,7 @@ import contextlib
 import functools
 import json
 import os
+import platform
 import resource
 import shutil
 import signal
@@ -27,10 +28,11 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from draw import draw, modules, with_mutant  # the three stand beside this file
+from draw import draw, modules, place, with_mutant  # these stand beside this file
 from forks import apart, import_libraries, spread
 from lines import OPTIONS, Lines, blocks, file_of, record
 
@@ -90,6 +92,9 @@ class Run:
     def copy(self, *, again: bool) -> None:
         """Copy the tree once; or ``again`` with other tests, for the survivors."""
         if again:
+            lived = [e["mutant"] for e in _lines(self.ran) if e["outcome"] == "survived"]
+            if not (first := self.out / "first.json").exists():
+                first.write_text(json.dumps(lived))
             killed = [line for line in _lines(self.ran) if line["outcome"] != "survived"]
             self.ran.write_text("".join(json.dumps(line) + "\n" for line in killed))
             for old in ("lines.jsonl", "doubts.jsonl"):
@@ -109,6 +114,7 @@ class Run:
         if not (self.out / "drawn.json").exists():
             counts, mutants = draw(self.tree, self.plan)
             head = {"seed": self.plan["seed"], "cap": self.plan["cap"], "population": counts}
+            head["tool"] = f"cosmic-ray {version('cosmic-ray')}"
             (self.out / "drawn.json").write_text(json.dumps(head | {"mutants": mutants}, indent=1))
         self.drawn = json.loads((self.out / "drawn.json").read_text())
 
@@ -147,7 +153,9 @@ class Run:
 
         def one(number: int) -> dict[str, Any]:
             mutant = self.drawn["mutants"][number]
-            names = lines.tests_for(self.tree, mutant["module"], mutant["line"])
+            moved = place((self.tree / mutant["module"]).read_text("utf-8"), mutant)
+            line = mutant["line"] + moved - mutant["first"]
+            names = lines.tests_for(self.tree, mutant["module"], line)
             if (seconds := self.until - time.monotonic()) < 0:
                 return {"mutant": number, "outcome": "not finished"}
             with _in_place(Path.cwd() / mutant["module"], mutant):
@@ -201,36 +209,31 @@ class Run:
             self.meet()
 
     def report(self) -> None:
-        """Write the record: the counts, and what lived."""
-        mutants = self.drawn["mutants"]
-        ran = {line["mutant"]: line for line in _lines(self.ran)}
-        rooms = {
-            room: {
+        """Write the record: the counts by room, and what lived."""
+        mutants, ran = self.drawn["mutants"], {line["mutant"]: line for line in _lines(self.ran)}
+        first = self.out / "first.json"
+        lived = [k for k, line in sorted(ran.items()) if line["outcome"] == "survived"]
+        at_first = json.loads(first.read_text()) if first.exists() else lived
+        rooms = {}
+        for room, population in self.drawn["population"].items():
+            own = [k for k in ran if mutants[k]["room"] == room]
+            rooms[room] = {
                 "population": population,
-                **{
-                    outcome: sum(
-                        line["outcome"] == outcome
-                        for k, line in ran.items()
-                        if mutants[k]["room"] == room
-                    )
-                    for outcome in ("killed", "late", "survived")
-                },
+                "run": len(own),
+                "killed at first": sum(k not in at_first for k in own),
+                "killed": sum(k not in lived for k in own),
+                "late": sum(ran[k]["outcome"] == "late" for k in own),
             }
-            for room, population in self.drawn["population"].items()
-        }
-        lived = [
-            {key: mutants[k][key] for key in ("module", "line", "operator", "before", "after")}
-            | {key: line[key] for key in ("tests", "met", "seconds")}
-            for k, line in sorted(ran.items())
-            if line["outcome"] == "survived"
-        ]
-        found = {
-            "seed": self.drawn["seed"],
-            "cap": self.drawn["cap"],
-            "sample": len(mutants),
-            "rooms": rooms,
-            "survivors": sorted(lived, key=lambda s: (s["module"], s["line"], s["operator"])),
-        }
+        survivors = [
+            {key: mutants[k][key].strip("\n") if key in ("before", "after") else mutants[k][key]
+             for key in ("module", "line", "operator", "before", "after")}
+            | {key: ran[k][key] for key in ("tests", "met")}
+            for k in lived
+        ]  # fmt: skip
+        survivors.sort(key=lambda s: (s["module"], s["line"], s["operator"]))
+        head = {key: self.drawn[key] for key in ("seed", "cap", "tool")}
+        head |= {"python": platform.python_version(), "drawn": len(mutants)}
+        found = head | {"rooms": rooms, "survivors": survivors}
         (self.out / "record.json").write_text(json.dumps(found, indent=1) + "\n")
         print(f"{len(ran)} of {len(mutants)} ran, {len(lived)} lived")
 

@@ -77,8 +77,18 @@ RIGHT: dict[str, tuple[Callable[[], Any], str]] = {
     "Heun": (diffusers.HeunDiscreteScheduler, "heun (euler in step 12)"),
     "KDPM2": (copied(diffusers.KDPM2DiscreteScheduler), "dpm-2"),
     "flow": (diffusers.FlowMatchEulerDiscreteScheduler, "euler"),
+    "Euler, v": (
+        lambda: diffusers.EulerDiscreteScheduler(prediction_type="v_prediction"), "euler",
+    ),
+    "DDIM, v": (
+        lambda: diffusers.DDIMScheduler(clip_sample=False, prediction_type="v_prediction"), "euler",
+    ),
+    "DDIM, x_0": (
+        lambda: diffusers.DDIMScheduler(clip_sample=False, prediction_type="sample"), "euler",
+    ),
+    "DPM-Solver++, v": (dpm(prediction_type="v_prediction"), "dpmpp-2m (euler in step 12)"),
     "UniPC": (diffusers.UniPCMultistepScheduler, "unipc-2 (euler in step 12)"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RIGHT)
