@@ -1,287 +1,342 @@
 """Mutation run over the formulas that the laboratory rests on: `make mutants`.
 
-Cosmic-ray makes the mutants and keeps those drawn in OUT (default out/mutants); a run that was
-stopped goes on where it stopped. The mutants live in a copy of the tree, OUT/tree, and their tests
-run in forks of `server.py`. `plan.toml` says what is mutated and which tests run; `page.py` writes
-the page.
+OUT (default out/mutants) keeps what was done, and a run that was stopped goes on there:
 
-    run.py                  run what is pending, write docs/mutants.json
-    run.py --minutes 60     leave what was not begun by then, and run the survivors
-    run.py --again          copy the tree anew (tests were added) and run the survivors again
-    run.py --report         only write docs/mutants.json
-    run.py --seed 1 --sample 50 --only solvers --out OTHER      another sample of a room
+    tree/         a copy of the tree, of which each worker mutates a copy of its own
+    lines.jsonl   which tests run which lines, and their seconds
+    drawn.json    the sample
+    ran.jsonl     what became of each mutant
+
+    run.py                    do what is missing; write OUT/record.json, for page.py
+    run.py --workers 32 --seconds 300     processes; begin nothing after these seconds
+    run.py --again            copy the tree anew (tests were added), run the survivors again
+    run.py --draw             only copy and draw (the rest needs no cosmic-ray)
+    run.py --seed 1 --sample 50 --only 'steinlab/workers.py' --out OTHER      another sample
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import os
-import random
-import re
-import shlex
+import platform
+import resource
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 import tomllib
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cosmic_ray import plugins
-from cosmic_ray.ast import ast_nodes, get_ast_from_path
-from cosmic_ray.ast.ast_query import ASTQuery
-from cosmic_ray.mutating import mutate_and_test
-from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import MutationSpec, WorkItem
-from record import killed, report  # beside this file
+from draw import draw, modules, place, with_mutant  # these stand beside this file
+from forks import apart, import_libraries, spread
+from lines import OPTIONS, Lines, blocks, file_of, record
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-TIMEOUT = 1800.0
-"""Seconds; the server ends what takes too much processor time long before."""
+FIRST = 16
+"""Tests that a mutant meets at first; then twice as many at each time, if it lives."""
 
-COPIED = ("analytic", "steinlab", "toy_models", "gpu_models", "tests", "docs")
-PYTEST = "-x -q -m 'not slow'"
+PATIENCE = 30.0, 10.0
+"""A test is ended after so many seconds, and so many times those of its file without a mutant."""
 
-LEFT_OUT = (
-    r"/ReplaceBinaryOperator_(\w+_)?(RShift|LShift|BitOr|BitAnd|BitXor)(_\w+)?$",
-    r"/ReplaceUnaryOperator_\w*Invert\w*$",
-    r"/ReplaceComparisonOperator_(?!Is_IsNot$|IsNot_Is$)(\w+_Is|\w+_IsNot|Is_\w+|IsNot_\w+)$",
-    r"/RemoveDecorator$",
-)
-"""Operators whose mutants say nothing; docs/mutants.md gives the reasons."""
+HANG = 900.0
+"""Seconds of the clock after which a process that does nothing is ended."""
 
-NAMED = re.compile(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", re.MULTILINE)
-"""A test that failed, as pytest names it."""
+GRACE = 20.0
+"""Seconds past ``--seconds`` after which what runs is left for another time."""
 
 
 def main(args: list[str]) -> int:
     """Run; return the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "mutants")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--again", action="store_true")
-    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--draw", action="store_true")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--sample", type=int)
-    parser.add_argument("--minutes", type=float, default=1e6, help="stop drawing on after these")
-    parser.add_argument("--only", nargs="+", metavar="ROOM")
+    parser.add_argument("--only", nargs="+", metavar="PATTERN", help="mutate these modules")
+    parser.add_argument("--tests", nargs="+", metavar="PATTERN", help="of these files alone")
     asked = parser.parse_args(args)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the mutated module is restored
-    out = asked.out.resolve()
     plan = tomllib.loads((HERE / "plan.toml").read_text(encoding="utf-8"))
-    plan["seed"] = plan["seed"] if asked.seed is None else asked.seed
-    plan["sample"] = asked.sample or plan["sample"]
-    plan["rooms"] = {k: v for k, v in plan["rooms"].items() if not asked.only or k in asked.only}
-    if not asked.report:
-        _copy(out, again=asked.again)
-        _draw(out, plan)
-        with _served(out) as command:
-            _run(out, plan, command, asked.minutes)
-    found = report(out)
-    text = json.dumps(found, indent=1, ensure_ascii=True) + "\n"
-    place = ROOT / "docs" if out == ROOT / "out" / "mutants" else out
-    (place / "mutants.json").write_text(text, encoding="utf-8")
-    print("\n".join(f"{r['name']}: {r['killed']} of {r['run']} killed" for r in found["rooms"]))
+    plan |= {k: v for k in ("seed", "sample") if (v := getattr(asked, k)) is not None}
+    if asked.only:
+        plan["rooms"], plan["definitions"] = {"asked": asked.only}, {}
+    run = Run(asked.out.resolve(), plan, asked.workers, time.monotonic() + asked.seconds)
+    run.copy(again=asked.again)
+    run.draw()
+    if not asked.draw:
+        import_libraries()
+        run.record_lines(asked.tests)
+        run.meet()
+        run.doubt()
+        run.report()
     return 0
 
 
-def _copy(out: Path, *, again: bool) -> None:
-    """Copy the tree once; later runs go on with that copy, or ``again`` with other tests."""
-    tree = out / "tree"
-    if tree.exists() and not again:
-        return
-    if again:
-        _forget_survivors(out)
-    shutil.rmtree(tree, ignore_errors=True)
-    tree.mkdir(parents=True)
-    for name in COPIED:
-        skip = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(ROOT / name, tree / name, ignore=skip)
-    for file in ROOT.iterdir():
-        if file.is_file() and not file.name.startswith("."):
-            shutil.copy(file, tree)
-    # compiled files that are checked against the source itself, which a mutant changes
-    checked = ("--invalidation-mode", "checked-hash")
-    subprocess.run([sys.executable, "-m", "compileall", "-q", *checked, tree], check=True)
+class Run:
+    """A run in a folder."""
+
+    def __init__(self, out: Path, plan: dict[str, Any], workers: int, until: float) -> None:
+        self.out, self.plan, self.workers, self.until = out, plan, workers, until
+        self.tree = out / "tree"
+        self.ran = out / "ran.jsonl"
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+    def copy(self, *, again: bool) -> None:
+        """Copy the tree once; or ``again`` with other tests, for the survivors."""
+        if again:
+            lived = [e["mutant"] for e in _lines(self.ran) if e["outcome"] == "survived"]
+            if not (first := self.out / "first.json").exists():
+                first.write_text(json.dumps(lived))
+            killed = [line for line in _lines(self.ran) if line["outcome"] != "survived"]
+            self.ran.write_text("".join(json.dumps(line) + "\n" for line in killed))
+            for old in ("lines.jsonl", "doubts.jsonl"):
+                (self.out / old).unlink(missing_ok=True)
+            shutil.rmtree(self.tree, ignore_errors=True)
+        if self.tree.exists():
+            return
+        listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+        for name in filter(None, names.split("\0")):
+            if (ROOT / name).is_file():
+                (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, self.tree / name)
+
+    def draw(self) -> None:
+        """Sample the mutants, once."""
+        if not (self.out / "drawn.json").exists():
+            counts, mutants = draw(self.tree, self.plan)
+            head = {"seed": self.plan["seed"], "cap": self.plan["cap"], "population": counts}
+            head["tool"] = f"cosmic-ray {version('cosmic-ray')}"
+            (self.out / "drawn.json").write_text(json.dumps(head | {"mutants": mutants}, indent=1))
+        self.drawn = json.loads((self.out / "drawn.json").read_text())
+
+    def record_lines(self, patterns: list[str] | None) -> None:
+        """Record which tests run which lines, of those files of tests that are not on record."""
+        # compiled files that are checked against the source itself, which a mutant changes
+        checked = ("--invalidation-mode", "checked-hash")
+        packages = [path for path in self.tree.iterdir() if (path / "__init__.py").exists()]
+        subprocess.run([sys.executable, "-m", "compileall", "-q", *checked, *packages], check=True)
+        to = self.out / "lines.jsonl"
+        done = {tuple(line["block"]) for line in _lines(to)}
+        left = [block for block in blocks(self.tree) if block not in done]
+        if patterns:
+            chosen = set(modules(self.tree, patterns))
+            left = [block for block in left if block.file in chosen]
+        mutated = {mutant["module"] for mutant in self.drawn["mutants"]}
+        rooms = [p for room in self.plan["rooms"].values() for p in room]
+        include = [str(self.tree / m) for m in mutated.union(modules(self.tree, rooms))]
+
+        # half of the time at most
+        seconds = min(HANG, (self.until - time.monotonic()) / 2)
+
+        def begin(_: int) -> Callable[[Any], dict[str, Any]]:
+            _enter(self.tree)
+            return lambda b: apart(lambda: record(b, include), seconds) | {"block": b}
+
+        spread(left, self.workers, begin, to)
+        self.lines = Lines(to)
+        print(f"{len(self.lines.seconds)} tests pass in {sum(self.lines.seconds.values()):.0f} s")
+
+    def meet(self) -> None:
+        """Have each mutant meet its tests, except those that a test without a mutant failed."""
+        done = {line["mutant"] for line in _lines(self.ran)}
+        left = [k for k in range(len(self.drawn["mutants"])) if k not in done]
+        lines = self.lines
+
+        def one(number: int) -> dict[str, Any]:
+            mutant = self.drawn["mutants"][number]
+            moved = place((self.tree / mutant["module"]).read_text("utf-8"), mutant)
+            line = mutant["line"] + moved - mutant["first"]
+            names = lines.tests_for(self.tree, mutant["module"], line)
+            if (seconds := self.until - time.monotonic()) < 0:
+                return {"mutant": number, "outcome": "not finished"}
+            with _in_place(Path.cwd() / mutant["module"], mutant):
+                call = functools.partial(run_tests, names, lines, self.drawn["cap"])
+                found = _judged(apart(call, min(HANG, seconds + GRACE)))
+            if found.get("died") == "hung" and seconds + GRACE < HANG:
+                found = {"outcome": "not finished"}
+            return {"mutant": number, "tests": len(names)} | found
+
+        spread(left, self.workers, self._own_tree(one), self.ran)
+        kept = [line for line in _lines(self.ran) if line["outcome"] != "not finished"]
+        self.ran.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def _own_tree(self, one: Callable[[Any], dict[str, Any]]) -> Callable[[int], Any]:
+        def begin(k: int) -> Any:
+            own = self.out / f"tree-{k}"
+            shutil.rmtree(own, ignore_errors=True)
+            shutil.copytree(self.tree, own, copy_function=os.link)
+            sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
+            _enter(own)
+            return one
+
+        return begin
+
+    def doubt(self) -> None:
+        """Run the tests that killed mutants without one; do not count those that then fail."""
+        while True:
+            killers = {line["by"] for line in _lines(self.ran) if line.get("by")}
+            files: dict[str, list[str]] = {}
+            for name in sorted(killers, key=self.lines.seconds.__getitem__):
+                files.setdefault(file_of(name), []).append(name)
+            doubts = self.out / "doubts.jsonl"
+            doubts.unlink(missing_ok=True)
+            every = [files[file] for file in files]
+
+            def one(names: list[str]) -> dict[str, Any]:
+                return apart(lambda: run_tests(names, self.lines, float("inf"), every=True), HANG)
+
+            spread(every, self.workers, self._own_tree(one), doubts)
+            answers = list(_lines(doubts))
+            if died := [a["printed"] for a in answers if "died" in a]:
+                sys.exit(f"tests died without a mutant:\n{died[0]}")
+            failed = {name for answer in answers for name in answer["failed"]}
+            if not failed:
+                return
+            print(f"fail without a mutant: {sorted(failed)}")
+            for name in failed:
+                self.lines.drop(name)
+            sure = [line for line in _lines(self.ran) if line.get("by") not in failed]
+            self.ran.write_text("".join(json.dumps(line) + "\n" for line in sure))
+            self.meet()
+
+    def report(self) -> None:
+        """Write the record: the counts by room, and what lived."""
+        mutants, ran = self.drawn["mutants"], {line["mutant"]: line for line in _lines(self.ran)}
+        first = self.out / "first.json"
+        lived = [k for k, line in sorted(ran.items()) if line["outcome"] == "survived"]
+        at_first = json.loads(first.read_text()) if first.exists() else lived
+        rooms = {}
+        for room, population in self.drawn["population"].items():
+            own = [k for k in ran if mutants[k]["room"] == room]
+            rooms[room] = {
+                "population": population,
+                "run": len(own),
+                "killed at first": sum(k not in at_first for k in own),
+                "killed": sum(k not in lived for k in own),
+                "late": sum(ran[k]["outcome"] == "late" for k in own),
+            }
+        survivors = [
+            {key: mutants[k][key].strip("\n") if key in ("before", "after") else mutants[k][key]
+             for key in ("module", "line", "operator", "before", "after")}
+            | {key: ran[k][key] for key in ("tests", "met")}
+            for k in lived
+        ]  # fmt: skip
+        survivors.sort(key=lambda s: (s["module"], s["line"], s["operator"]))
+        head = {key: self.drawn[key] for key in ("seed", "cap", "tool")}
+        head |= {"python": platform.python_version(), "drawn": len(mutants)}
+        found = head | {"rooms": rooms, "survivors": survivors}
+        (self.out / "record.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{len(ran)} of {len(mutants)} ran, {len(lived)} lived")
 
 
-def _forget_survivors(out: Path) -> None:
-    """Make the survivors pending again, unless their module changed; remember who they were."""
-    with use_db(out / "drawn.sqlite", WorkDB.Mode.open) as db:
-        lived = [(i.job_id, i.mutations[0]) for i, r in db.completed_work_items if not killed(r)]
-    for path in {mutation.module_path for _, mutation in lived}:
-        old, new = ((place / path).read_bytes() for place in (out / "tree", ROOT))
-        if old != new:
-            sys.exit(f"{path} has changed since the mutants were drawn: remove {out}")
-    (out / "met.json").unlink(missing_ok=True)
-    first = out / "first.json"
-    if not first.exists():
-        first.write_text(json.dumps([job for job, _ in lived]), encoding="utf-8")
-    with contextlib.closing(sqlite3.connect(out / "drawn.sqlite")) as db, db:
-        db.executemany("DELETE FROM work_results WHERE job_id = ?", [(job,) for job, _ in lived])
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
-def _modules(room: dict[str, Any]) -> list[Path]:
-    """The modules of a room, relative to the tree."""
-    found = (path for pattern in room["modules"].split() for path in ROOT.glob(pattern))
-    return sorted({path.relative_to(ROOT) for path in found})
-
-
-def _draw(out: Path, plan: dict[str, Any]) -> None:
-    """List the mutants, leave out what says nothing, and sample."""
-    if (out / "drawn.json").exists():
-        return
-    (out / "drawn.sqlite").unlink(missing_ok=True)
-    pool, rooms = [], []
-    with contextlib.chdir(out / "tree"):
-        for name, room in plan["rooms"].items():
-            said = [(_reason(room, m, line), m) for p in _modules(room) for m, line in _mutants(p)]
-            own = [mutation for reason, mutation in said if reason is None]
-            left_out = dict(sorted(Counter(reason for reason, _ in said if reason).items()))
-            modules = [path.as_posix() for path in _modules(room)]
-            head = {"name": name, "apart": room.get("apart", False), "modules": modules}
-            rooms.append(head | {"left out": left_out, "population": len(own)})
-            pool += own
-    drawn = random.Random(plan["seed"]).sample(pool, min(plan["sample"], len(pool)))
-    items = [WorkItem.single(job_id=str(number), mutation=m) for number, m in enumerate(drawn)]
-    with use_db(out / "drawn.sqlite", WorkDB.Mode.create) as db:
-        db.add_work_items(items)
-    apart = {module for room in rooms if room["apart"] for module in room["modules"]}
-    items.sort(key=lambda item: item.mutations[0].module_path.as_posix() in apart)
-    head = {"seed": plan["seed"], "rooms": rooms, "order": [item.job_id for item in items]}
-    (out / "drawn.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
-
-
-def _mutants(path: Path) -> Iterator[tuple[MutationSpec, str]]:
-    """Cosmic-ray's mutants of a module, each with the line that it changes."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    nodes = list(ast_nodes(get_ast_from_path(path)))
-    for name in sorted(plugins.operator_names()):
-        operator = plugins.get_operator(name)
-        if operator.arguments() or any(re.search(pattern, name) for pattern in LEFT_OUT):
-            continue
-        positions = ((n, *place) for n in nodes for place in operator().mutation_positions(n))
-        for occurrence, (node, start, end) in enumerate(positions):
-            within = ASTQuery(node).get_definition_name()
-            mutation = MutationSpec(path, name, occurrence, start, end, {}, within)
-            yield mutation, lines[start[0] - 1]
-
-
-def _reason(room: dict[str, Any], mutation: MutationSpec, line: str) -> str | None:
-    """Why a mutant is left out, or None."""
-    if "definitions" in room and mutation.definition_name not in room["definitions"].split():
-        return "definition"
-    if line.lstrip().startswith("@"):
-        return "decorator"
-    column = mutation.start_pos[1]
-    return "syntax" if line[column : column + 2] == "*," else None  # the mark, not a product
+def _enter(tree: Path) -> None:
+    """Make a tree the one whose packages are imported, here and in what is started."""
+    os.chdir(tree)
+    sys.path.insert(0, str(tree))
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(tree), before)))
+    os.environ["PYTHONHASHSEED"] = "0"
 
 
 @contextlib.contextmanager
-def _served(out: Path) -> Any:
-    """Start the server; yield the command that has it run tests."""
-    threads = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
-    path = out / "socket"
-    path.unlink(missing_ok=True)
-    server = subprocess.Popen(
-        [sys.executable, str(HERE / "server.py"), str(path), str(out / "tree")],
-        env={**os.environ, **threads, "PYTHONHASHSEED": "0", "PYTHONPATH": str(out / "tree")},
-    )
+def _in_place(path: Path, mutant: dict[str, Any]) -> Iterator[None]:
+    """Put a mutant into a file that is a link, and the link back."""
+    kept = path.with_suffix(".kept")
+    path.rename(kept)
     try:
-        while not path.exists():
-            if server.poll() is not None:
-                sys.exit("the server did not start")
-            time.sleep(0.1)
-        yield f"{sys.executable} -S -E {HERE / 'server.py'} {path} --ask {PYTEST}"
+        path.write_text(with_mutant(kept.read_text(encoding="utf-8"), mutant), encoding="utf-8")
+        yield
     finally:
-        server.terminate()
-        server.wait()
-        path.unlink(missing_ok=True)
+        kept.replace(path)
 
 
-def _groups(room: dict[str, Any], path: Path) -> list[str]:
-    """Groups of tests: those that name a module, with its doctests, then the room's others."""
-    words = path.with_suffix("").parts
-    words = words[:-1] if words[-1] == "__init__" else words
-    dotted, above, name = (re.escape(w) for w in (".".join(words), ".".join(words[:-1]), words[-1]))
-    named = re.compile(rf"{dotted}\b|from {above} import ([^(\n]*?|\([^)]*?)\b{name}\b")
-    tests, costly = room["tests"].split(), room.get("costly", "").split()
-    naming = {
-        t
-        for t in (*tests, *costly)
-        if t.endswith(f"/test_{words[-1]}.py")
-        or named.search((ROOT / t).read_text(encoding="utf-8"))
+def run_tests(names: list[str], lines: Lines, cap: float, *, every: bool = False) -> dict[str, Any]:
+    """Run tests in their order, until one fails or the cap is spent; or ``every`` one."""
+    import pytest
+
+    rank, start = {name: k for k, name in enumerate(names)}, time.process_time()
+    of_file = {file: sum(map(lines.seconds.get, own)) for file, own in lines.of_file.items()}
+    met: list[str] = []
+    failed: list[str] = []
+    out = os.dup(1)  # pytest takes what is printed otherwise
+    spent = False
+
+    class Watch:
+        wanted: set[str]
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+            items[:] = [item for item in items if item.nodeid in self.wanted]
+            items.sort(key=lambda item: rank[item.nodeid])
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_runtest_protocol(
+            self, item: pytest.Item, nextitem: pytest.Item | None
+        ) -> Iterator[None]:
+            nonlocal spent
+            fixed, times = PATIENCE
+            patience = fixed + times * of_file[file_of(item.nodeid)]
+            _allow(time.process_time() + patience)
+            met.append(item.nodeid)
+            os.write(out, f"\n@{item.nodeid}\n".encode())
+            result = yield
+            ahead = lines.seconds[nextitem.nodeid] if nextitem else 0.0
+            if time.process_time() - start + ahead > cap:
+                spent, item.session.shouldstop = True, "the cap is spent"
+            return result
+
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.failed and report.nodeid not in failed:
+                failed.append(report.nodeid)
+
+    watch, at, count = Watch(), 0, len(names) if every else FIRST
+    while at < len(names) and not spent:
+        some, at, count = names[at : at + count], at + count, 2 * count
+        watch.wanted = set(some)
+        files = list(dict.fromkeys(file_of(name) for name in some))
+        code = pytest.main([*OPTIONS, *([] if every else ["-x"]), *files], plugins=[watch])
+        if failed and not every:
+            return {"by": failed[0], "met": len(met), "seconds": time.process_time() - start}
+        if code not in (0, 5) and not spent and not failed:
+            return {"by": "", "met": len(met), "seconds": time.process_time() - start}
+    return {
+        "failed": failed,
+        "met": len(met),
+        "spent": spent,
+        "seconds": time.process_time() - start,
     }
-    doctests = [str(path)] if ">>> " in (ROOT / path).read_text(encoding="utf-8") else []
-    beside = [t for t in tests if Path(t).parent == "tests" / path.parent]
-    first = [t for t in tests if t in naming] if naming else beside
-    groups = [
-        " ".join(doctests + first),
-        *(t for t in costly if t in naming),
-        " ".join(t for t in tests if t not in first),
-        *(t for t in costly if t not in naming),
-    ]
-    return [group for group in groups if group]
 
 
-def _run(out: Path, plan: dict[str, Any], command: str, minutes: float) -> None:
-    """Run what is pending in the order drawn, then the survivors with the room's other tests.
-
-    A run that is stopped early has therefore run a sample still. The groups of tests that survivors
-    have met are counted in OUT/met.json.
-    """
-    os.chdir(out / "tree")
-    until = time.monotonic() + 60 * minutes
-    groups = {p: _groups(room, p) for room in plan["rooms"].values() for p in _modules(room)}
-    counts = out / "met.json"
-    met = json.loads(counts.read_text(encoding="utf-8")) if counts.exists() else {}
-    with use_db(out / "drawn.sqlite", WorkDB.Mode.open) as db:
-        head = json.loads((out / "drawn.json").read_text(encoding="utf-8"))
-        by_name = {item.job_id: item for item in db.work_items}
-        items = [by_name[name] for name in head["order"]]
-
-        def meet(item: WorkItem, which: int) -> None:
-            module = item.mutations[0].module_path
-            if which < len(groups[module]):
-                result = mutate_and_test(
-                    item.mutations, f"{command} {groups[module][which]}", TIMEOUT
-                )
-                db.set_result(item.job_id, result)
-                met[item.job_id] = which + 1
-                if killed(result):
-                    del met[item.job_id]
-                counts.write_text(json.dumps(met), encoding="utf-8")
-                print(module, which, result.test_outcome, flush=True)
-
-        pending = {item.job_id for item in db.pending_work_items}
-        for item in items:
-            if item.job_id in pending and time.monotonic() < until:
-                meet(item, 0)
-        begun = {item.job_id for item, _ in db.completed_work_items}
-        head["order"] = [name for name in head["order"] if name in begun]
-        (out / "drawn.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
-        for which in range(1, max(map(len, groups.values()))):
-            for item in items:
-                if met.get(item.job_id) == which:
-                    meet(item, which)
-        _doubt(db, command)
+def _allow(seconds: float) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, resource.RLIM_INFINITY))
 
 
-def _doubt(db: WorkDB, command: str) -> None:
-    """Stop if a test that killed a mutant fails without one, too."""
-    by = {
-        i.job_id: match[1]
-        for i, r in db.completed_work_items
-        if (match := NAMED.search(r.output or ""))
-    }
-    words = [*shlex.split(command.replace(" -x ", " ")), *sorted(set(by.values()))]
-    plain = subprocess.run(words, capture_output=True, text=True, check=False)
-    if plain.returncode:
-        sys.exit(f"tests that killed mutants fail without one:\n{plain.stdout}")
+def _judged(found: dict[str, Any]) -> dict[str, Any]:
+    """Say what became of a mutant of what its tests gave."""
+    if "died" in found:
+        late = found["died"] in ("SIGXCPU", "hung")
+        return {"outcome": "late" if late else "killed", "by": _last(found), **found}
+    return {"outcome": "killed" if "by" in found else "survived", **found}
+
+
+def _last(found: dict[str, Any]) -> str:
+    """The test that ran when a process died."""
+    named = [line[1:] for line in found["printed"].splitlines() if line.startswith("@")]
+    return named[-1] if named else ""
 
 
 if __name__ == "__main__":

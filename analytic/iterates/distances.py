@@ -119,9 +119,15 @@ FOLD_GAP = 1e-9
 apart. The logarithm's integral over the gap is below 1e-7 of the density there."""
 
 
+def _gap(fold: Fold) -> float:
+    """How far nodes stay from a fold: where ``X'' (x - x_f)^2 / 2`` is 8 units of ``y_f``, too."""
+    unit = np.finfo(float).eps * abs(fold.y)
+    return float(max(FOLD_GAP * (1 + abs(fold.x)), np.sqrt(16 * unit / abs(fold.curvature))))
+
+
 def _beside_folds(x: np.ndarray, folds: tuple[Fold, ...]) -> np.ndarray:
     for fold in folds:
-        gap = FOLD_GAP * (1 + abs(fold.x))
+        gap = _gap(fold)
         side = np.where(x < fold.x, -gap, gap)
         x = np.where(np.abs(x - fold.x) < gap, fold.x + side, x)
     return x
@@ -129,7 +135,7 @@ def _beside_folds(x: np.ndarray, folds: tuple[Fold, ...]) -> np.ndarray:
 
 def _gap_error(law: LineIterate) -> float:
     """Bound what moving nodes beside the folds changes: ``2 gap |log gap|`` of the density."""
-    gaps = [(fold.x, FOLD_GAP * (1 + abs(fold.x))) for fold in law.folds]
+    gaps = [(fold.x, _gap(fold)) for fold in law.folds]
     heights = [np.exp(law.base.log_prob(np.array([[x]]), law.level))[0] for x, _ in gaps]
     parts = zip(heights, gaps, strict=True)
     return float(sum(2 * height * gap * abs(np.log(gap)) for height, (_, gap) in parts))

@@ -34,6 +34,7 @@ from steinlab.diffusion.processes import EDM
 from steinlab.errors import InputError, one_of
 from steinlab.estimates import richardson
 from steinlab.experiments.bench import played
+from steinlab.experiments.specs.laws import read_rows
 from steinlab.metrics import rms_distance
 from steinlab.solvers import HEUN, SOLVER_IDS, evaluations_on, get_solver
 from steinlab.solvers.loop import solve
@@ -123,7 +124,9 @@ def run(wanted: argparse.Namespace) -> int:
         ends, told = flow(denoiser, x, wanted.steps)
         np.save(kept, ends)
         records.get("flow", lambda: told)
-    ends = np.load(kept)
+    ends = read_rows(kept, "ends.npy")
+    if ends.shape != x.shape:
+        raise InputError(f"ends.npy must have the shape {x.shape}, got {ends.shape} in {kept}")
     for budget in map(int, wanted.evaluations.split(",")):
         asked = Asked(denoiser)
         for solver in solvers:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import re
 import stat
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from steinlab.errors import LONGEST_LINE, InputError, quote
+
+if TYPE_CHECKING:
+    import numpy as np
 
 STDOUT = "-"
 
@@ -288,6 +293,51 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         raise InputError(f"{name} must be valid JSON: {path} holds an endless exponent") from None
     except ValueError:  # the interpreter's limit on the digits of an integer
         raise InputError(f"{name} must be valid JSON: {path} holds an endless integer") from None
+
+
+LARGEST_ARCHIVE = 2**30
+"""Bytes that the arrays of an archive may have together."""
+
+
+def read_archive(path: Path, name: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an ``.npz`` file; ``name`` is what messages call it.
+
+    What an array declares is compared with what the file holds before memory is taken for it.
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read, or holds anything but whole arrays of numbers and text.
+    """
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > LARGEST_ARCHIVE:
+                raise ValueError("it holds more than 1 GiB")
+            arrays = {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
+    except Exception as error:  # whatever the readers of archives make of a part of one
+        reason = (getattr(error, "strerror", None) or "").lower() or "not one, or a part of one"
+        raise InputError(f"{name} must be a readable .npz file, got {path}: {reason}") from None
+    if any(array.dtype.kind in "fc" and not np.isfinite(array).all() for array in arrays.values()):
+        raise InputError(f"{name} must hold finite numbers, got {path}")
+    return arrays
+
+
+def _array(content: bytes) -> np.ndarray:
+    """Return the array of an ``.npy`` file's bytes."""
+    from numpy.lib import format as npy
+
+    stream = io.BytesIO(content)
+    first = npy.read_magic(stream) == (1, 0)
+    header = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
+    shape, _, dtype = header(stream)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+        raise ValueError("it declares another size")
+    stream.seek(0)
+    array: np.ndarray = npy.read_array(stream, allow_pickle=False)
+    return array
 
 
 def _require_visible(tree: Any) -> None:

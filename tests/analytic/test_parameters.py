@@ -82,3 +82,10 @@ def test_every_form_gives_its_spectra() -> None:
         factor(np.ones((2, 3)), (3,), 2)
     with pytest.raises(ValueError, match=r"covariances must be one number, .* got \(2,\)"):
         factor(np.ones(2), (3,), 2)
+
+
+def test_the_sum_that_is_farthest_from_one_is_named() -> None:
+    with pytest.raises(ValueError, match=r"weights must sum to 1, got a sum of 0\.5"):
+        components([[0.3, 0.2], [0.6, 0.6]], np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"weights must sum to 1, got a sum of 1\.8"):
+        components([[0.3, 0.5], [0.9, 0.9]], np.zeros((2, 2)))

@@ -12,6 +12,7 @@ import pytest
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import (
     REACH,
+    _panels,
     expect,
     gauss_legendre,
     integrate,
@@ -284,3 +285,26 @@ def test_what_no_halving_resolves_is_counted() -> None:
     got = integrate(step, np.array([[0.0, 1.0]]), watched=0)
     assert got.value[0, 0] == pytest.approx(1, abs=1e-14)
     assert got.error[0, 0] >= JUMP
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+@pytest.mark.parametrize("deviations", [0.3, 6.5, 9.4, 9.9])
+def test_a_break_counts_in_every_panel_the_outermost_too(side: float, deviations: float) -> None:
+    """``P(side z > c)`` of a step at ``c``, relative to itself: the tails down to 1e-23."""
+    law, level = GaussianMixture([1.0], [2.0], 0.25), NoiseLevel(1.0, 0.0)
+    cut = 2.0 + side * 0.5 * deviations
+    got = expect(lambda x: 1.0 * (side * (x - cut) > 0), law, level, breaks=np.array([cut]))
+    exact = float(mp.ncdf(-deviations) - mp.ncdf(-float(REACH[-1])))
+    assert got.value[0, 0] == pytest.approx(exact, rel=1e-9, abs=0)
+
+
+def test_the_size_of_what_is_watched_is_that_of_its_terms() -> None:
+    """Of the residual ``int g' - (g(b) - g(a))`` the size adds both ends of ``g`` in each panel."""
+
+    def line(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values = np.stack((np.ones_like(x), np.ones_like(x), 3 + x), axis=-1)
+        return values, np.abs(values)
+
+    value, size = _panels(line, 0, np.array([0]), np.array([0.0]), np.array([1.0]))
+    np.testing.assert_allclose(value, [[1.0, 0.0]], atol=1e-14)
+    np.testing.assert_allclose(size, [[1.0, 1 + 3 + 4]], rtol=1e-12)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,6 +21,8 @@ from tests.fuzz.test_fuzz import (
     SPECTRUM,
     TRACE,
     _alarm,
+    blocks,
+    each,
     handled,
 )
 from tests.steinlab.report.ledgers import LEDGER
@@ -128,6 +129,6 @@ def test_no_line_is_mishandled(name: str, capsys: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LINES)
-def test_no_line_of_thousands_is_mishandled(name: str, capsys: Any) -> None:
-    for seed in range(int(os.environ.get("TWINS", "300"))):
-        struck(name, seed, capsys)
+@pytest.mark.parametrize("seeds", blocks(300), ids=str)
+def test_no_line_of_thousands_is_mishandled(name: str, seeds: range, capsys: Any) -> None:
+    each(seeds, lambda seed: struck(name, seed, capsys))

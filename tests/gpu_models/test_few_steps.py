@@ -46,5 +46,10 @@ def test_runs_are_kept_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert found.arrays["network"][1 - at, 0] == 0
     absent = few_step_methods.compute(0, folder=tmp_path / "none", solvers=("euler",), **small)
     assert absent.skipped == ("panel of fashion-edm: no stored runs",)
+    ends = np.load(tmp_path / "ends.npy")
+    for other, told in ((ends[:1], "the shape"), (ends * np.inf, "must be finite")):
+        np.save(tmp_path / "ends.npy", other)
+        with np.errstate(invalid="ignore"), pytest.raises(InputError, match=rf"ends.npy .*{told}"):
+            main([*common, "--solvers", "euler", "--evaluations", "2"])
     with pytest.raises(InputError, match="--states must be >= 2, got 1"):
         main(["--states", "1", "--out", str(tmp_path)])

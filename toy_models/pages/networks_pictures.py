@@ -18,12 +18,13 @@ from steinlab.corrections.fitted import calibrate
 from steinlab.diffusion.grids import GRIDS
 from steinlab.diffusion.models import Model, load_model
 from steinlab.diffusion.pictures import sheet
+from steinlab.errors import InputError
 from steinlab.experiments.bench import played
 from steinlab.solvers import get_solver
 from steinlab.solvers.loop import Run
 from steinlab.solvers.plans import run_within
 from steinlab.solvers.reference_flow import long_run
-from steinlab.storage import write_whole
+from steinlab.storage import read_archive, write_whole
 
 SOLVERS, EVALUATIONS = ("euler", "dpmpp-2m"), (5, 8)
 METHODS = {
@@ -78,8 +79,9 @@ def draw(source: Path, target: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    with np.load(source) as found:
-        sheets = {name: found[name] for name in found.files}
+    sheets = read_archive(source, "SOURCE")
+    if lost := {"config", LONG}.difference(sheets):
+        raise InputError(f"SOURCE must be of compute, got {source} without {sorted(lost)[0]}")
     words = json.loads(str(sheets.pop("config")))
     rows = [(solver, asked) for solver in SOLVERS for asked in EVALUATIONS]
     columns = [*METHODS, LONG]

@@ -74,3 +74,14 @@ def test_consistency_training_is_euler_on_gaussian_data_off_the_origin() -> None
     for s, t in itertools.pairwise(levels):
         y = t.sigma / s.sigma * y + (1 - t.sigma / s.sigma) * law(y, s)
     np.testing.assert_allclose(fixed_point(law, levels).ends(x), y[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("std", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("mean", [-7.0, 0.0, 1e3])
+def test_the_reflow_of_a_gaussian_is_a_line_at_ten_deviations(std: float, mean: float) -> None:
+    """``T(z) = m + s z``, on either side and whatever the width."""
+    law, z = GaussianMixture([1.0], [mean], std**2), np.array([-10.0, -3.0, 0.5, 6.0, 10.0])
+    for t in (0.05, 0.5, 0.95):
+        line = ((1 - t) * (mean + std * z) + t * z)[:, None]
+        found = Reflow(law)(line, NoiseLevel(1 - t, t))[:, 0]
+        np.testing.assert_allclose(found, mean + std * z, rtol=1e-11, atol=1e-9 * std)

@@ -159,3 +159,50 @@ def test_quantile_inverts_both_tails() -> None:
     cdf = (law.weights * norm.cdf(y[:, None], mean, std)).sum(axis=1)
     sf = (law.weights * norm.sf(y[:, None], mean, std)).sum(axis=1)
     np.testing.assert_allclose(quantile(law, HALF, cdf, sf), y, rtol=1e-12)
+
+
+def test_smooth_integrals_state_the_rounding_of_their_sums_and_no_more() -> None:
+    """Sums of terms of the integrals' own sizes, 16 units each, up to what a halving moves."""
+    target = GaussianMixture([1.0], [0.7], 1.5)
+    for a, b in ((2.0, 0.5), (-0.3, -1.0), (1.0, 0.0)):
+        for distance in (fisher_divergence, kl_divergence, wasserstein, energy):
+            found = distance(affine(a, b), target, HALF)
+            assert 1e-15 < found.error < 1e-13 * max(1.0, found.value), distance.__name__
+
+
+def chi_square_below(top: float) -> LineIterate:
+    return LineIterate(NORMAL, HALF, lambda x: LineJet(top - x**2, -2 * x, -2 + 0 * x))
+
+
+@pytest.mark.parametrize("top", [0.0, 40.0, -4e3, 1e6])
+def test_a_fold_far_from_the_origin_is_one_to_its_rounding(top: float) -> None:
+    """``KL`` of ``top - z^2``: the entropy of a chi-square, which no shift changes."""
+    target = GaussianMixture([1.0], [0.7], 1.5)  # N(0.7, 2)
+    found = kl_divergence(chi_square_below(top), target, HALF)
+    negative = -0.5 * (math.log(2 * math.pi) - np.euler_gamma - math.log(2) + 1)
+    exact = negative + 0.5 * math.log(4 * math.pi) + ((top - 1.7) ** 2 + 2) / 4
+    assert abs(found.value - exact) <= found.error
+    assert found.error <= 1e-5 * max(1.0, abs(top)) ** 0.5
+
+
+def test_a_fold_beyond_all_of_the_target_is_integrated_to() -> None:
+    """The largest break is the fold: ``E|Y-Z|`` is the difference of the means where all of ``Z``
+    lies below all of ``Y``."""
+    target = GaussianMixture([1.0], [-300.0], 1.5)
+    found = energy(chi_square_below(40.0), target, HALF)
+    # E|Y-Y'| of two chi-squares of one degree is 4 / pi; E|Z-Z'| of N(., 2) is 2 sqrt(2 / pi)
+    exact = 2 * (39.0 + 300.0) - 4 / math.pi - 2 * math.sqrt(2 / math.pi)
+    assert found.value == pytest.approx(exact, rel=1e-6)
+    mirrored = LineIterate(NORMAL, HALF, lambda x: LineJet(x**2 - 40, 2 * x, 2 + 0 * x))
+    other = energy(mirrored, GaussianMixture([1.0], [300.0], 1.5), HALF)
+    assert other.value == pytest.approx(found.value, rel=1e-12)
+
+
+def test_the_windows_ends_and_the_named_folds_count() -> None:
+    law = LineIterate(
+        NORMAL, HALF, lambda x: LineJet(np.cos(3 * x), -3 * np.sin(3 * x), -9 * np.cos(3 * x))
+    )
+    found = fisher_divergence(law, NORMAL, HALF)
+    shown = [float(x) for x in found.reason.split("x = ")[1].split(" and ")[0].split(", ")]
+    np.testing.assert_allclose(shown, [fold.x for fold in law.folds[:4]], rtol=1e-5)
+    assert f" and {len(law.folds) - 4} more:" in found.reason

@@ -16,7 +16,7 @@ from steinlab.verification.claim import Effort
 from steinlab.verification.judge import judge
 from steinlab.verification.ledger import load_claim
 
-OURS = ("analytic", "steinlab.claims", "steinlab.solvers", "toy_models", "gpu_models")
+OURS = ("analytic", "steinlab", "toy_models", "gpu_models")
 """Where functions keep what they computed."""
 
 SMALLER = 6

@@ -14,6 +14,7 @@ from steinlab.claims.coefficient import collinear_laws
 from steinlab.claims.instruments import linear_forms
 from steinlab.claims.instruments.step_checks import sampled_check
 from steinlab.coefficient.divergence import Hutchinson
+from steinlab.storage.schemas import schema
 from steinlab.verification.claim import FAMILY_LEVEL, METHODS, OWNERS, Check, Claim, Result
 from steinlab.verification.judge import effort_for, run_check
 from steinlab.verification.ledger import (
@@ -25,7 +26,7 @@ from steinlab.verification.ledger import (
     stored_case,
 )
 from steinlab.verification.significance import Mean, critical
-from tests.steinlab.claims.small import SMALLER, break_source, judged, shrink
+from tests.steinlab.claims.small import SMALLER, break_source, forget, judged, shrink
 
 FEWEST = 36
 """Cases of the quick profile for one here, to see a broken formula."""
@@ -403,3 +404,10 @@ def test_z_values_are_calibrated() -> None:
     pooled = check.pool(data, claim.formula)
     assert not pooled.violated.any()
     assert pooled.measured[1] == pytest.approx((z**2).mean(), rel=1e-9)
+
+
+def test_what_functions_of_every_room_keep_is_forgotten() -> None:
+    schema("ledger")
+    assert schema.cache_info().currsize
+    forget()
+    assert not schema.cache_info().currsize

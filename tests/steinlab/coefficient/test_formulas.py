@@ -17,14 +17,18 @@ from steinlab.coefficient.formulas import (
     next_level_numerator,
     reference_numerator,
     stein_numerator,
+    stein_route,
     three_scalar,
     three_scalar_moments,
     tweedie_numerator,
+    tweedie_route,
 )
+from steinlab.coefficient.rounding import EPS, ROUNDING
 from steinlab.coefficient.routes import coefficients
 from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, FLOW, PROCESSES, VE, VP_LINEAR, Process
 from steinlab.solvers import DPMPP_2M, EULER, HEUN, SOLVERS, LinearStep, first_order
+from steinlab.solvers.step import Step
 
 LAW = GaussianMixture([0.3, 0.7], [-1.0, 1.5], [0.16, 0.49])
 FAMILY_LEVEL = 1e-3
@@ -351,3 +355,25 @@ def test_shared_noise_in_the_history_biases_the_reference_free_routes() -> None:
 def test_a_step_towards_more_noise_is_refused() -> None:
     with pytest.raises(ValueError, match="to must be less noisy than from"):
         coefficients(LAW, NoiseLevel(1.0, 0.5), NoiseLevel(1.0, 0.5), EULER)
+
+
+def test_the_rounding_of_a_sampled_route_on_a_linear_denoiser() -> None:
+    """Two states ``+-1`` scatter nothing: what is left is rounding, of terms known one by one.
+
+    For ``N(0, 2)`` at ``(0.6, 0.8)``: ``D = g x``, ``g = 1.2 / 1.36``, and ``u = k x - w`` with
+    ``w = beta g x``; so ``z = |k| + |w|``, the numerators' sizes are ``|1 - 1 / alpha| z +
+    sigma^2 / alpha (|k| + |beta g|)`` for Stein's and ``z |1 - g| + |u| (1 + g)`` for Tweedie's.
+    """
+    law, s, t = GaussianMixture([1.0], [[0.0]], 2.0), NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6)
+    step = Step.take(law, EULER, np.array([[1.0], [-1.0]]), s, t)
+    k, (beta,) = step.candidate.linear.one_minus_kappa, step.candidate.linear.betas
+    g = 1.2 / 1.36
+    u, z = abs(k - beta * g), abs(k) + abs(beta * g)
+    stein = stein_route(step, np.full(2, k - beta * g))
+    tweedie = tweedie_route(step)
+    for found, size in (
+        (stein, abs(1 - 1 / 0.6) * z + 0.64 / 0.6 * (abs(k) + abs(beta * g))),
+        (tweedie, z * abs(1 - g) + u * (1 + g)),
+    ):
+        due = ROUNDING * EPS * (size + abs(found.value) * 2 * u * z) / u**2
+        assert found.error == pytest.approx(due, rel=1e-9)

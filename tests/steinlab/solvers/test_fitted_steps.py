@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analytic import GaussianMixture, exact_flow
+from analytic import GaussianMixture, NoiseLevel, exact_flow
 from steinlab.cli import main
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.errors import InputError
-from steinlab.solvers.fitted_steps import FITTED, Numbers, fit
+from steinlab.solvers.fitted_steps import FAMILIES, FITTED, Numbers, fit
 from steinlab.solvers.loop import solve
 
 LAW = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, -0.2]], [[0.2, 0.4], [0.3, 0.1]])
@@ -109,3 +109,18 @@ def test_compare_reads_what_calibrate_fits(
         assert message in capsys.readouterr().err
     assert main(["calibrate", spec(tmp_path), "--fit", "heun", "--out", str(file)]) == 2
     assert "--fit must be one of " + ", ".join(FITTED[:3]) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.0])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "pas"])
+def test_a_step_spends_what_it_says(name: str, sigma: float) -> None:
+    """Where it has numbers of its own: one evaluation per slope, one at the beginning alone."""
+    family, s, t = FAMILIES[name], NoiseLevel(1.0, 2.0), NoiseLevel(1.0, sigma)
+    solver, calls = family.make(lambda _: family.start, EDM), []
+
+    def counted(x: np.ndarray, level: NoiseLevel) -> np.ndarray:
+        calls.append(level)
+        return LAW(x, level)
+
+    solver.step(counted, np.ones((3, 2)), s, t, ())
+    assert solver.evaluations(t) == len(calls)

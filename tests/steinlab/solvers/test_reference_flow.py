@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from steinlab.diffusion.processes import EDM, PROCESSES, Process
 from steinlab.experiments.tournament.problems import load_problem
 from steinlab.solvers import reference_flow
 from steinlab.solvers.reference_flow import between, fine_run, follow, trajectory
+from steinlab.storage import CACHE_VARIABLE
 from tests.steinlab.solvers.cases import EVERY_PROCESS, LAW, PLANE, START, Counted
 
 S, T = NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6)
@@ -192,3 +194,26 @@ def test_from_pure_noise_it_is_within_its_error(t: NoiseLevel) -> None:
     off = distances(np.asarray(found.state), exact)
     assert np.mean(off > found.error) <= 0.04
     assert off.max() < 0.03
+
+
+def test_from_pure_noise_the_finer_run_is_the_one_and_starts_twice_as_high(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the error or without, the states are the same; only the levels asked at differ."""
+    process = PROCESSES["vp-linear"]
+    noisy, x = NoiseLevel(0.0, 1.0), np.array([[0.3, -1.2], [2.0, 0.5]])
+    runs, tops = [], []
+    for estimated in (True, False):
+        monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / str(estimated)))
+        asked: set[float] = set()
+
+        def spy(y: Any, level: NoiseLevel, asked: set[float] = asked) -> Any:
+            asked.add(round(level.ratio / process.ratio_max, 9))
+            return PLANE(y, level)
+
+        runs.append(reference_flow.long_run(spy, x, process, noisy=noisy, estimate_error=estimated))
+        tops.append(asked & {1.0, 2.0})
+    np.testing.assert_array_equal(runs[0].state, runs[1].state)
+    assert 2.0 in tops[0]
+    assert 2.0 in tops[1]
+    assert 0 < runs[0].error.max() < 0.1

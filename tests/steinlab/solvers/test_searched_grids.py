@@ -7,14 +7,21 @@ import re
 import numpy as np
 import pytest
 
-from analytic import GaussianMixture
+from analytic import GaussianMixture, NoiseLevel
 from steinlab.cli import main
 from steinlab.diffusion.grids import grid_name, make_grid
 from steinlab.diffusion.processes import EDM, FLOW
 from steinlab.errors import InputError
 from steinlab.solvers import EULER, get_solver, make_plan
 from steinlab.solvers.gaussian_runs import flow_distance
-from steinlab.solvers.searched_grids import Task, cheapest, followed, search_grid, step_costs
+from steinlab.solvers.searched_grids import (
+    Task,
+    cheapest,
+    followed,
+    missed,
+    search_grid,
+    step_costs,
+)
 
 DEVIATIONS = np.array([0.05, 0.5, 2.0])
 LAW = GaussianMixture([1.0], np.zeros((1, 3)), DEVIATIONS[None] ** 2)
@@ -123,3 +130,12 @@ def test_a_comparison_searches_and_says_the_price(tmp_path, monkeypatch):
     file.write_text(json.dumps({**spec, "grid": found["sigmas"]}))
     assert main(["compare", str(file), "--json", str(out), "--no-progress"]) == 0
     assert json.loads(out.read_text())[0]["flow_error"] == row["flow_error"]
+
+
+def test_what_a_grid_misses_is_measured_at_its_end():
+    """An Euler run to ``sigma`` ends at ``x sigma / s`` for ``D = 0``, measured in ``z``."""
+    levels = [NoiseLevel(a, b) for a, b in ((0.5, 1.0), (0.8, 0.6), (0.9, 0.3))]
+    x, goal = np.array([[2.0, -4.0]]), np.array([[1.0, 1.0]])
+    one = Task(lambda y, _level: 0.0 * y, x, FLOW, levels, make_plan(EULER, 2))
+    z = x * 0.3 / 0.9
+    assert missed(one, levels, goal) == pytest.approx(np.sqrt(np.mean(np.sum((z - goal) ** 2, -1))))

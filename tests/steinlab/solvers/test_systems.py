@@ -163,6 +163,21 @@ def test_v3_statistics_measured_on_trajectories_are_those_of_the_law() -> None:
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
+def test_v3_statistics_of_a_mixture_are_its_mean_slopes() -> None:
+    """``l = 1 - E dD_i/dz_i``, from states without a derivative, to four standard errors."""
+    rng, levels = np.random.default_rng(0), [NoiseLevel(1.0, s) for s in (2.0, 1.0, 0.5, 0.25)]
+    law = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, -0.5]], [0.2, 0.4])
+    z = np.stack([level.noised(law.sample(20_000, rng), rng) for level in levels])
+    outputs = np.stack([law(y, level) for y, level in zip(z, levels, strict=True)])
+    found = measured([-math.log(level.sigma) for level in levels], z, outputs)[0]
+    for share, y, level in zip(found, z, levels, strict=True):
+        for i, axis in enumerate(np.eye(2)):
+            slopes = law.jvp(y, level, np.broadcast_to(axis, y.shape))[:, i]
+            error = 4 * slopes.std() / len(y) ** 0.5
+            # Stein's estimate scatters by the data's spread over sigma, a few times the slopes'
+            assert abs(1 - share[i] - slopes.mean()) < 5 * error + 0.01
+
+
 def test_v3_has_three_orders() -> None:
     with pytest.raises(ValueError, match="order must be 1, 2 or 3 for dpm-v3, got 4"):
         dpm_v3(4, data_form)

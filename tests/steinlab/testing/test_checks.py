@@ -18,6 +18,7 @@ from steinlab.testing.checks import CHECKS
 from steinlab.testing.rows import Row, expected, summary, table
 from steinlab.testing.subject import SubjectError
 from tests.steinlab.testing import fresh, loops
+from tests.steinlab.testing.told import held
 
 OWN = {check.id for check in CHECKS if check.of == "own"}
 
@@ -50,6 +51,7 @@ def test_a_check_rejects_its_mutant(check: str) -> None:
     row = row_of(check, target, **declared)
     assert row.verdict == "fails", row
     assert row.case["check"] == check
+    held(f"mutant: {check}", [row])
 
 
 @pytest.mark.slow
@@ -65,12 +67,15 @@ def test_right_loops_conform(name: str) -> None:
     target, declared = loops.RIGHT[name]
     rows = check_sampler(target, **declared)
     assert {row.verdict for row in rows} <= {"ok", "declined"}
+    held(f"right: {name}", rows)
 
 
 @pytest.mark.parametrize("name", loops.ADAPTED)
 def test_adapted_subjects_conform(name: str) -> None:
     make, order = loops.ADAPTED[name]
-    assert {row.verdict for row in check_sampler(make(), order=order)} <= {"ok", "declined"}
+    rows = check_sampler(make(), order=order)
+    assert {row.verdict for row in rows} <= {"ok", "declined"}
+    held(f"adapted: {name}", rows)
 
 
 def test_a_loop_of_two_evaluations_takes_less_than_five_seconds() -> None:
@@ -82,6 +87,7 @@ def test_a_loop_of_two_evaluations_takes_less_than_five_seconds() -> None:
 def test_an_order_too_high_is_refused_by_name() -> None:
     with pytest.raises(ConformanceError, match=r"2 is declared") as caught:
         check_sampler(loops.euler, order=2)
+    held("euler, order=2", caught.value.rows)
     failed = {row.check for row in caught.value.rows if row.verdict == "fails"}
     assert failed == {"order-even", "order-uneven", "order-rough", "order-graded", "gaussian"}
 

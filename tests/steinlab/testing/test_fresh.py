@@ -8,14 +8,16 @@ import pytest
 
 from steinlab.testing import rows_of
 from tests.steinlab.testing import fresh, loops
+from tests.steinlab.testing.told import held
 
 
 @pytest.mark.parametrize("name", fresh.RIGHT)
 def test_a_right_sampler_passes(name: str) -> None:
     if name == "torchdiffeq":
         pytest.importorskip("torchdiffeq", reason="torchdiffeq, a test extra, is not installed")
-    wrong = [row for row in rows_of(fresh.RIGHT[name]) if row.verdict == "fails"]
-    assert not wrong
+    rows = rows_of(fresh.RIGHT[name])
+    assert not [row for row in rows if row.verdict == "fails"]
+    held(f"right, untold: {name}", rows)
 
 
 @pytest.mark.parametrize("name", fresh.WRONG)
@@ -25,6 +27,7 @@ def test_a_fault_is_found_and_named(name: str) -> None:
     assert row.verdict == "fails", row
     assert re.search(cause, row.cause), row
     assert max(len(row.text), len(row.cause)) <= 400
+    held(f"untold: {name}", [row])
 
 
 def test_a_stage_of_independent_noise_is_found_without_an_order() -> None:

@@ -92,3 +92,23 @@ def test_every_kind_of_grid_is_drawn() -> None:
 def test_bad_levels_are_refused(grid: list[object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         lint_grid(grid)
+
+
+def test_a_last_level_counts_as_zero_by_its_size_and_its_share() -> None:
+    """Below 1e-6, and below 1e-4 of the first."""
+    for sigmas, cause in (
+        ([80.0, 1.0, 0.9e-6], "a guard against log 0"),
+        ([80.0, 1.0, 1.1e-6], "zero is not appended"),
+        ([5e-3, 1e-3, 0.6e-6], "zero is not appended"),
+        ([5e-3, 1e-3, 0.4e-6], "a guard against log 0"),
+    ):
+        (found,) = (one for one in lint_grid(sigmas) if one.kind == "missed-zero")
+        assert found.cause == cause, sigmas
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_levels_that_float32_does_not_tell_apart_are_named_by_their_places(place: int) -> None:
+    sigmas = [8.0, 4.0, 2.0, 1.0, 0.5, 0.0]
+    sigmas.insert(place + 1, sigmas[place] * (1 - 1e-12))
+    (found,) = (one for one in lint_grid(sigmas) if one.kind == "float32-collision")
+    assert found.text.startswith(f"levels {place + 1} and {place + 2} differ in float64")

@@ -19,6 +19,7 @@ from steinlab.diffusion.laws import OTHER_LAWS, Law
 from steinlab.errors import InputError
 from steinlab.testing import ConformanceError, check_law
 from steinlab.testing.laws import _against
+from tests.steinlab.testing.told import held
 
 PLANE = GaussianMixture([0.4, 0.6], [[-1.0, 0.2], [1.0, -0.3]], [0.2, 0.4])
 
@@ -190,6 +191,7 @@ def test_a_strangers_mistake_is_found_and_named(fault: str) -> None:
         check_law(law)
     found = {row.check: row.text for row in caught.value.rows if row.verdict == "fails"}
     assert re.search(text, found[check]), found
+    held(f"law: {fault}", caught.value.rows)
 
 
 def test_a_law_may_take_one_level_only() -> None:
@@ -202,6 +204,8 @@ def test_each_check_rejects_its_mutant(check: str) -> None:
     with pytest.raises(ConformanceError) as caught:
         check_law(MUTANTS[check])
     assert check in {row.check for row in caught.value.rows if row.verdict == "fails"}
+    if check != "samples":  # its mutant draws others each time
+        held(f"law mutant: {check}", caught.value.rows)
 
 
 def test_the_law_that_the_mutants_are_of_conforms() -> None:
@@ -211,7 +215,9 @@ def test_the_law_that_the_mutants_are_of_conforms() -> None:
 @pytest.mark.parametrize("name", OTHER_LAWS)
 def test_our_laws_conform(name: str) -> None:
     assert isinstance(OTHER_LAWS[name](), Law)
-    assert {row.verdict for row in check_law(name)} <= {"ok", "declined"}
+    rows = check_law(name)
+    assert {row.verdict for row in rows} <= {"ok", "declined"}
+    held(f"law: {name}", rows)
 
 
 class Bare:

@@ -12,8 +12,9 @@ from steinlab.solvers import SOLVER_IDS, get_solver
 from steinlab.testing import from_solver, identify, rows_of
 from steinlab.testing.bench import Bench, Declared
 from steinlab.testing.checks.orders import STEPS, _read
-from steinlab.testing.rows import table
+from steinlab.testing.rows import Row, table
 from tests.steinlab.solvers.cases import ALONE
+from tests.steinlab.testing.told import held
 
 CONFIGURATIONS = [
     (name, process)
@@ -29,16 +30,17 @@ DRAWN = [(*CONFIGURATIONS[k], seed) for seed, k in enumerate(ORDER)]
 QUICK = [*dict.fromkeys(DRAWN)][:12]
 
 
-def conforms(name: str, process: str, seed: int) -> None:
+def conforms(name: str, process: str, seed: int) -> list[Row]:
     order = get_solver(name, PROCESSES[process]).order
     rows = rows_of(from_solver(name, process), order=order, seed=seed)
     wrong = [row for row in rows if row.verdict == "fails"]
     assert not wrong, f"{name}, {process}, seed {seed}\n{table(wrong)}"
+    return rows
 
 
 @pytest.mark.parametrize(("name", "process", "seed"), QUICK)
 def test_it_conforms(name: str, process: str, seed: int) -> None:
-    conforms(name, process, seed)
+    held(f"ours: {name}, {process}", conforms(name, process, seed))
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pkgutil
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ import steinlab.testing
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.corrections import CORRECTIONS
 from steinlab.diffusion.grids import make_grid
+from steinlab.diffusion.processes import EDM
+from steinlab.solvers import EULER, make_plan
 from steinlab.solvers.step import Diagnostics
 from steinlab.testing import (
     ConformanceError,
@@ -23,14 +26,17 @@ from steinlab.testing import (
     parametrize_with_checks,
     trace,
 )
-from steinlab.testing.adapters import _ends, as_subject, kind_of
+from steinlab.testing.adapters import Known, _ends, as_subject, kind_of
 from steinlab.testing.bench import MEAN, Bench
 from steinlab.testing.causes import _stage
+from steinlab.testing.check import require_runs
 from steinlab.testing.components import _levelled
 from steinlab.testing.methods import _Stages, local_order
 from steinlab.testing.noise import Seeded
+from steinlab.testing.reading import read
 from steinlab.testing.subject import SubjectError
 from tests.steinlab.testing import loops
+from tests.steinlab.testing.told import held
 
 LAW = GaussianMixture([0.4, 0.6], [[-1.0, 0.2], [1.0, -0.3]], [0.2, 0.4])
 
@@ -80,10 +86,14 @@ def test_a_broken_denoiser_is_rejected(check: str) -> None:
     with pytest.raises(ConformanceError) as caught:
         check_denoiser(DENOISERS[check], law=LAW)
     assert check in {row.check for row in caught.value.rows if row.verdict == "fails"}
+    if check != "deterministic":  # it draws
+        held(f"denoiser: {check}", caught.value.rows)
 
 
 def test_an_exact_law_conforms() -> None:
-    assert {row.verdict for row in check_denoiser(LAW, law=LAW)} == {"ok"}
+    rows = check_denoiser(LAW, law=LAW)
+    assert {row.verdict for row in rows} == {"ok"}
+    held("denoiser: exact", rows)
 
 
 @dataclasses.dataclass
@@ -113,12 +123,16 @@ def test_a_broken_correction_is_rejected(check: str) -> None:
     with pytest.raises(ConformanceError) as caught:
         check_correction(Half(check))
     assert check in {row.check for row in caught.value.rows if row.verdict == "fails"}
+    if check != "deterministic":  # it draws
+        held(f"correction: {check}", caught.value.rows)
 
 
 @pytest.mark.parametrize("name", ["none", "stein", "tweedie"])
 def test_our_corrections_conform(name: str) -> None:
     assert name in CORRECTIONS
-    assert {row.verdict for row in check_correction(name)} <= {"ok", "declined"}
+    rows = check_correction(name)
+    assert {row.verdict for row in rows} <= {"ok", "declined"}
+    held(f"correction: {name}", rows)
 
 
 def test_the_trace_adds_up_and_finds_the_step() -> None:
@@ -263,3 +277,55 @@ def test_brownian_increments_have_unit_variance_on_every_interval() -> None:
     for start, end in ((3.0, 0.5), (0.5, 0.2), (2.0, 1.3)):
         found = source.between((count,), start, end)
         assert np.mean(found**2) == pytest.approx(1.0, abs=4 * (2 / count) ** 0.5)
+
+
+def test_a_run_without_an_error_has_no_shares() -> None:
+    """The flow of a centred Gaussian leaves its centre where it is, and so does every step."""
+    law, levels = (
+        GaussianMixture([1.0], [[0.0]], 1.0),
+        [NoiseLevel(1.0, s) for s in (2.0, 1.0, 0.5)],
+    )
+    found = trace("euler", law, levels, np.zeros((1, 1)))
+    assert [one.share for one in found.steps] == [0.0, 0.0]
+    assert found.total == 0.0
+
+
+def test_a_sampler_that_never_asks_is_refused_by_its_number_of_steps() -> None:
+    def deaf(model: Any, x: Any, sigmas: Any) -> Any:
+        return 0.5 * x
+
+    subject = as_subject(deaf)
+    for steps in (3, 7):
+        levels = tuple(NoiseLevel(1.0, 1.0 + k) for k in range(steps, -1, -1))
+        with pytest.raises(SubjectError, match=rf"it did not in {steps} steps"):
+            read(subject, levels)
+
+
+def test_a_sampler_that_ends_at_zero_alone_is_no_bad_input() -> None:
+    """It is given the same steps to zero noise: all of them."""
+    lengths = []
+
+    def whole(model: Any, x: Any, sigmas: Any) -> Any:
+        lengths.append(len(sigmas))
+        for s, t in itertools.pairwise(sigmas):
+            x = t / s * x + (1 - t / s) * model(x, s)
+        return x if sigmas[-1] == 0 else x * float("nan")
+
+    require_runs(Bench(as_subject(whole)))
+    assert lengths == [7, 7]
+    with pytest.raises(SubjectError, match="must keep finite states on 6 steps from sigma"):
+        require_runs(Bench(as_subject(lambda model, x, sigmas: float("nan") * model(x, sigmas[0]))))
+
+
+def test_a_plan_is_asked_for_the_number_of_steps() -> None:
+    asked = []
+
+    def plan(steps: int) -> Any:
+        asked.append(steps)
+        return make_plan(EULER, steps)
+
+    subject = Known(plan, (EDM,), "planned")
+    for steps in (1, 4):
+        levels = tuple(EDM.level_at(1.0 + k) for k in range(steps, -1, -1))
+        assert subject.run(LAW, levels[0].sigma * np.ones((2, 2)), levels).end.shape == (2, 2)
+    assert asked == [1, 4]

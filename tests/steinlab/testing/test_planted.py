@@ -9,6 +9,7 @@ import pytest
 
 from steinlab.testing import ConformanceError, check_sampler, check_solver
 from tests.steinlab.testing import loops
+from tests.steinlab.testing.told import held
 
 PLANTED: dict[str, tuple[Any, str, str]] = {
     "wrong coefficient in the last step": (
@@ -144,3 +145,4 @@ def test_a_planted_fault_is_found_and_named(fault: str) -> None:
     with pytest.raises(ConformanceError, match=cause) as caught:
         (check_solver if target is signal_twice else check_sampler)(target)
     assert check in {row.check for row in caught.value.rows if row.verdict == "fails"}
+    held(f"planted: {fault}", caught.value.rows)

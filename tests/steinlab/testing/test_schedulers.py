@@ -11,6 +11,7 @@ import pytest
 
 from steinlab.testing import check_scheduler, from_diffusers, lint_grid, rows_of
 from steinlab.testing.checks import CHECKS
+from tests.steinlab.testing.told import held
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers, a test extra, is not installed")
 
@@ -54,6 +55,7 @@ def test_a_known_fault_is_found(check: str) -> None:
     (row,) = rows_of(from_diffusers(FAULTS[check]), only=[check], order=order)
     assert row.verdict == "fails", row
     assert row.cause
+    held(f"scheduler: {check}", [row])
 
 
 @pytest.mark.slow
@@ -75,8 +77,18 @@ RIGHT: dict[str, tuple[Callable[[], Any], str]] = {
     "Heun": (diffusers.HeunDiscreteScheduler, "heun (euler in step 12)"),
     "KDPM2": (copied(diffusers.KDPM2DiscreteScheduler), "dpm-2"),
     "flow": (diffusers.FlowMatchEulerDiscreteScheduler, "euler"),
+    "Euler, v": (
+        lambda: diffusers.EulerDiscreteScheduler(prediction_type="v_prediction"), "euler",
+    ),
+    "DDIM, v": (
+        lambda: diffusers.DDIMScheduler(clip_sample=False, prediction_type="v_prediction"), "euler",
+    ),
+    "DDIM, x_0": (
+        lambda: diffusers.DDIMScheduler(clip_sample=False, prediction_type="sample"), "euler",
+    ),
+    "DPM-Solver++, v": (dpm(prediction_type="v_prediction"), "dpmpp-2m (euler in step 12)"),
     "UniPC": (diffusers.UniPCMultistepScheduler, "unipc-2 (euler in step 12)"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -84,6 +96,7 @@ def test_right_ones_conform_and_are_named(name: str) -> None:
     factory, method = RIGHT[name]
     rows = {row.check: row for row in check_scheduler(factory, only=CHEAP)}
     assert rows["method"].text == method
+    held(f"scheduler, right: {name}", list(rows.values()))
 
 
 def test_a_stochastic_scheduler_is_judged_by_law() -> None:

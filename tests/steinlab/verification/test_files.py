@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from steinlab.cli import main
+from steinlab.errors import InputError
+from steinlab.verification.files import digest, require_unchanged
 from steinlab.verification.ledger import run
 from steinlab.verification.shards import Shards
 
@@ -282,3 +284,17 @@ def test_the_long_form_is_judged_from_a_file_too(here: Path) -> None:
     (here / "long.py").write_text(long.replace("linear-estimate", "linear_estimate"))
     found = run(["long.py::linear_estimate"])
     assert [row["id"] for row in found["claims"]] == ["linear_estimate"]
+
+
+def test_a_file_that_changed_is_refused_whatever_its_hash(here: Path) -> None:
+    text, stored = HEAD + JENSEN, {"path": "my.py", "sha256": ""}
+    (here / "my.py").write_text(text)
+    stored["sha256"] = digest("my.py")
+    require_unchanged(stored)
+    greater = set()
+    for k in range(64):
+        (here / "my.py").write_text(f"{text}# {k}\n")
+        greater.add(digest("my.py") > stored["sha256"])
+        with pytest.raises(InputError, match="must be as it was"):
+            require_unchanged(stored)
+    assert greater == {True, False}

@@ -68,6 +68,7 @@ def test_one_component_with_round_numbers_where_they_refute() -> None:
         return E(lambda x: law(x, s) ** 2, law, s) <= 0.5 * law.second_moment()
 
     worst = judge(half)["worst"]
+    assert worst["shrunk"] is True
     law, ratio = worst["case"]["law"], worst["case"]["s"]["ratio"]
     assert law["weights"] == law["stds"] == [1.0]
     assert law["means"] in ([0.0], [1.0])
