@@ -135,6 +135,25 @@ def least_log(x: Array) -> float:
     return 1.0 - math.log(float(kind.smallest_normal)) - math.log(float(kind.eps))
 
 
+def cut(first: Array, second: Array, number: int, left_out: float, scale: float = 1.0) -> Array:
+    """Return what a logit times ``scale`` must reach for its row to count.
+
+    Parameters
+    ----------
+    first, second : Array
+        Lower bounds of two different rows' logits times ``scale``, in any order.
+    number : int
+        Of rows.
+    left_out : float
+        Share of the probability of all rows but the top one that may be left out together, > 0.
+    """
+    xp = array_namespace(first)
+    return xp.maximum(
+        xp.minimum(first, second) - math.log(number / left_out) * scale,
+        xp.maximum(first, second) - least_log(first) * scale,
+    )
+
+
 class Screen(NamedTuple):
     """What decides which rows are left out at a level."""
 
@@ -162,10 +181,7 @@ class Screen(NamedTuple):
             - self.alpha * xp.take(halves, pick, axis=0)[:, None]
             for pick in (one, two)
         )
-        cut = math.log(self.heads.number / self.left_out) * self.scale
-        floor = xp.maximum(
-            xp.minimum(first, second) - cut, xp.maximum(first, second) - least_log(u) * self.scale
-        )
+        floor = cut(first, second, self.heads.number, self.left_out, self.scale)
         return floor - 2 * rounding(u, self.size, self.alpha, self.unit)
 
     def low(self, u: Array) -> Array:
