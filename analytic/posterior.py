@@ -184,7 +184,7 @@ class Posterior:
     @property
     def _each(self) -> bool:
         """Whether each state has matrices of its own."""
-        return bool(self.basis.ndim > self.offset.ndim)
+        return bool(getattr(self.basis, "ndim", 0) > self.offset.ndim)
 
     @property
     def _precision(self) -> Scalar:

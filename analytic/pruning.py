@@ -110,8 +110,9 @@ class Pruning(NamedTuple):
         table = np.concatenate(
             [bent, line, errors[:, :2], (still + errors[:, 2])[:, None]], axis=-1
         )
-        arrays = (like(np.ascontiguousarray(one), x) for one in (alpha * centre, table.T, errors))
-        return cls(*arrays, basis is not None, left_out)
+        down = like(np.ascontiguousarray(table.T), x)
+        full = basis is not None
+        return cls(like(alpha * centre, x), down, like(errors, x), full, left_out)
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
         """Return upper bounds ``(N, K)`` of the logits, and sizes ``(N, 3)`` of their errors."""

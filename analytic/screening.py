@@ -96,7 +96,7 @@ def heads(rows: Array, x: Array) -> Heads | None:
     Parameters
     ----------
     rows : Array (n, d)
-        Centred, of any library.
+        Centred, of any library, or :class:`analytic.rows.Centred`.
     x : Array
         Of the library, dtype and device wanted.
     """
@@ -107,9 +107,11 @@ def heads(rows: Array, x: Array) -> Heads | None:
     axes = principal(some, AXES)
     # what is left of a squared norm carries the rounding of both: never below the truth
     slack = (8 + dim) * float(np.finfo(np.float64).eps)
-    xp, parts = array_namespace(rows), []
+    parts = []
     for i in range(0, count, FITTED):
-        part = xp.astype(rows[i : i + FITTED, :], xp.float64)
+        part = rows[i : i + FITTED, :]
+        xp = array_namespace(part)
+        part = xp.astype(part, xp.float64)
         lead, norms = part @ like(axes, part), xp.sum(part**2, axis=1, keepdims=True)
         beyond = xp.maximum(norms - xp.sum(lead**2, axis=1, keepdims=True), like(0.0, part))
         row = xp.concat([lead, xp.sqrt(beyond + slack * norms), norms / 2], axis=1)
