@@ -60,7 +60,11 @@ class Rows:
 
     def __len__(self) -> int:
         """Return ``n``."""
-        return self.shape[0]
+        return int(self.shape[0])
+
+    def part(self, which: slice) -> "Rows":
+        """Return some rows, kept as they are."""
+        return Rows(self.kept[which], self.low, self.step)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Return some rows in float64."""
