@@ -38,6 +38,11 @@ def host(x: Array, dtype: Any = None) -> np.ndarray:
     return np.asarray(x if isinstance(x, np.ndarray) else to_device(x, "cpu"), dtype=dtype)
 
 
+def on_cpu(x: Array) -> bool:
+    """Return whether an array lies in the memory of the CPU."""
+    return isinstance(x, np.ndarray) or getattr(device(x), "type", "cpu") == "cpu"
+
+
 def assign(x: Array, columns: Array, value: float) -> None:
     """Set one entry of every row of ``x``, ``(N, n)``, in place: that of its column ``(N,)``."""
     if is_numpy_array(x) or is_torch_array(x):

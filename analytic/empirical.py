@@ -23,8 +23,8 @@ from array_api_compat import array_namespace, device
 
 from analytic.arrays import Array, as_rows, assign, by_rows, like
 from analytic.levels import NoiseLevel
-from analytic.parameters import finite
 from analytic.posterior import ExactDenoiser
+from analytic.rows import Centred, kept, pieces
 from analytic.screening import (
     BLOCK,
     Heads,
@@ -56,6 +56,8 @@ class _Atoms(NamedTuple):
 
     def take(self, places: Array) -> Array:
         """Return rows by their places."""
+        if isinstance(self.rows, Centred):
+            return self.rows[places]
         return array_namespace(places).take(self.rows, places, axis=0)
 
 
@@ -112,8 +114,8 @@ class EmpiricalMixture(ExactDenoiser):
 
     Parameters
     ----------
-    data : array (n, d)
-        Finite, in NumPy; kept in float64.
+    data : array (n, d), or analytic.rows.Rows
+        Finite, in NumPy; kept in float64 unless ``storage`` says otherwise.
     bandwidth : float
         Standard deviation ``b >= 0`` of every component; 0 makes the law a sum of point masses.
     chunk_bytes : int
@@ -122,6 +124,12 @@ class EmpiricalMixture(ExactDenoiser):
         Share in [0, 1) that the rows left out may have of the probability of all rows but the most
         probable one, see :mod:`analytic.screening`; by default half the dtype's epsilon, 0 for
         none. Nothing is left out of small data.
+    storage : {"work", "given", "codes"}, optional
+        ``work`` keeps a copy of the centred rows in the states' dtype. ``given`` keeps the data as
+        they are, a memory map that other processes read, ``codes`` as whole numbers of 8 or 16 bits
+        if they lie on a grid, as pictures do. Both convert some rows at a time whenever they are
+        used, and find the same but for the order of sums. By default ``given`` for a memory map,
+        otherwise ``work``. ``data`` is then a :class:`analytic.rows.Rows`.
 
     Raises
     ------
@@ -143,11 +151,12 @@ class EmpiricalMixture(ExactDenoiser):
     _: KW_ONLY
     chunk_bytes: int = 2**28
     left_out: float | None = None
+    storage: str | None = None
     centre: np.ndarray = field(init=False, repr=False)
     cache: dict[Any, _Atoms] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        data = finite("data", self.data)
+        data = kept(self.data, self.storage)
         if data.ndim != 2 or 0 in data.shape:
             raise ValueError(f"data must have shape (n, d) with n, d > 0, got {data.shape}")
         if not 0 <= self.bandwidth < math.inf:
@@ -157,7 +166,12 @@ class EmpiricalMixture(ExactDenoiser):
         if self.left_out is not None and not 0 <= self.left_out < 1:
             raise ValueError(f"left_out must be in [0, 1), got {self.left_out}")
         object.__setattr__(self, "data", data)
-        object.__setattr__(self, "centre", data.mean(axis=0))
+        centre = (
+            data.mean(axis=0)
+            if isinstance(data, np.ndarray)
+            else sum(piece.sum(axis=0) for piece in pieces(data)) / len(data)
+        )
+        object.__setattr__(self, "centre", centre)
 
     @property
     def dim(self) -> int:
@@ -175,12 +189,17 @@ class EmpiricalMixture(ExactDenoiser):
 
     def second_moment(self) -> np.ndarray:
         """Return ``M = E|x_star|^2``, shape ``()``."""
-        squares = np.einsum("ij,ij->", self.data, self.data)
-        return np.asarray(squares / len(self.data) + self.dim * self.bandwidth**2)
+        return self._squares(None)
 
     def variance(self) -> np.ndarray:
         """Return the total variance ``E|x_star - E[x_star]|^2``, shape ``()``."""
-        return EmpiricalMixture(self.data - self.centre, self.bandwidth).second_moment()
+        return self._squares(self.centre)
+
+    def _squares(self, origin: np.ndarray | None) -> np.ndarray:
+        """Return ``E|x_star - origin|^2``, from 0 if there is none."""
+        parts = (m if origin is None else m - origin for m in pieces(self.data))
+        squares = sum(np.einsum("ij,ij->", m, m) for m in parts)
+        return np.asarray(squares / len(self.data) + self.dim * self.bandwidth**2)
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw ``n`` states from the data law, shape ``(n, d)``."""
@@ -265,9 +284,13 @@ class EmpiricalMixture(ExactDenoiser):
         """Return the centred data in the library, dtype and device of ``x``, converted once."""
         key = (array_namespace(x).__name__, str(x.dtype), str(device(x)))
         if key not in self.cache:
-            rows = self.data - self.centre
-            half_norms = 0.5 * np.einsum("ij,ij->i", rows, rows)
-            centre, atoms, halves = (like(one, x) for one in (self.centre, rows, half_norms))
+            data: Any = self.data
+            whole, wide = isinstance(data, np.ndarray), np.empty((0, self.dim))
+            rows = data - self.centre if whole else Centred(data, self.centre, wide)
+            parts = (m - self.centre for m in pieces(data))
+            half_norms = np.concatenate([0.5 * np.einsum("ij,ij->i", m, m) for m in parts])
+            atoms = like(rows, x) if whole else Centred(data, self.centre, x)
+            centre, halves = (like(one, x) for one in (self.centre, half_norms))
             size, first = 2 * float(half_norms.max()), heads(rows, x)
             self.cache[key] = _Atoms(centre, atoms, halves, size, first)
         return self.cache[key]
@@ -329,7 +352,7 @@ def _few(atoms: _Atoms, gains: Gains, u: Array) -> _Posterior:
     few = atoms.only(near)
     best = xp.argmax(nearness[:, near], axis=1)
     for _ in range(2):  # from the row that looks nearest, then from the nearest
-        chosen, top = best, xp.take(few.rows, best, axis=0)
+        chosen, top = best, few.take(best)
         ahead = [
             xp.sum((row - top) * (u - (gains.alpha / 2) * (row + top)), axis=1)
             for row in (few.rows[j, :] for j in range(few.rows.shape[0]))
@@ -352,7 +375,7 @@ def _given(
     """Return the posterior of the rows' probabilities over that of the best, which is set to 0."""
     xp = array_namespace(u)
     others = xp.sum(terms, axis=1, keepdims=True)
-    total, top = 1 + others, xp.take(atoms.rows, best, axis=0)
+    total, top = 1 + others, atoms.take(best)
     mass, log_top = others / total, -xp.log1p(others[:, 0])
     if atoms.heads is None or not left_out:
         rest = terms @ atoms.rows

@@ -16,7 +16,7 @@ Both sums of ``D'`` are positive semidefinite, so its trace involves no cancella
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -29,15 +29,20 @@ from analytic.arrays import (
     like,
     log_sum_exp,
     namespace,
+    on_cpu,
     sum_over,
     un_row,
 )
 from analytic.levels import NoiseLevel, Scalar, require_fit
 from analytic.parameters import components, factor, finite
-from analytic.posterior import ExactDenoiser, Posterior
+from analytic.posterior import ExactDenoiser, Posterior, product
+from analytic.pruning import LEAST, Near, Pruning, by_counts
 
 CHUNK_BYTES = 2**20
 """Size at which an array ``(K, N, d)`` of an evaluation is cut into row chunks: a cache's."""
+
+TURNS = 4
+"""States per coordinate from which a table with matrices pays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,12 @@ class GaussianMixture(ExactDenoiser):
     covariances : scalar, or array (..., K), (..., K, d) or (..., K, d, d)
         One variance, one variance per component, diagonals, or full matrices; positive definite.
         ``(K, d)`` with ``K = d`` is refused if it could also be one matrix for all components.
+    left_out : float, optional
+        Share in [0, 1) that components left out at a state may have of the probability of all but
+        the most probable one, see :mod:`analytic.pruning`; by default half the dtype's epsilon, 0
+        for none. They are looked for among many components in two dimensions or more, on a CPU,
+        for many states ``(N, d)`` at one level. The choice depends on values, so that
+        ``torch.func.vmap`` over such batches needs 0.
 
     Raises
     ------
@@ -76,6 +87,8 @@ class GaussianMixture(ExactDenoiser):
     weights: np.ndarray
     means: np.ndarray
     covariances: Any
+    _: KW_ONLY
+    left_out: float | None = None
     spectra: np.ndarray = field(init=False, repr=False)
     basis: np.ndarray | None = field(init=False, repr=False)
     log_weights: np.ndarray = field(init=False, repr=False)
@@ -83,6 +96,8 @@ class GaussianMixture(ExactDenoiser):
     def __post_init__(self) -> None:
         weights, means = components(self.weights, self.means)
         covariances = finite("covariances", self.covariances)
+        if self.left_out is not None and not 0 <= self.left_out < 1:
+            raise ValueError(f"left_out must be in [0, 1), got {self.left_out}")
         spectra, basis = factor(covariances, weights.shape, means.shape[-1])
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
@@ -115,6 +130,7 @@ class GaussianMixture(ExactDenoiser):
             value = getattr(self, name)
             whole = value is None or np.ndim(value) == 0
             object.__setattr__(new, name, value if whole else value[index])
+        object.__setattr__(new, "left_out", self.left_out)
         return new
 
     @property
@@ -191,8 +207,8 @@ class GaussianMixture(ExactDenoiser):
     def _evaluate(
         self, read: Callable[[Posterior], tuple[Array, ...]], x: Array, level: NoiseLevel
     ) -> tuple[Array, ...]:
-        def evaluate(rows: Array) -> tuple[Array, ...]:
-            return read(self._posterior(rows, level))
+        def evaluate(rows: Array, *some: Array) -> tuple[Array, ...]:
+            return read(self._posterior(rows, level, *some))
 
         found = self._by_rows(evaluate, level, as_rows(x, self.dim))
         return found if x.ndim > 1 else tuple(un_row(out, x) for out in found)
@@ -200,8 +216,8 @@ class GaussianMixture(ExactDenoiser):
     def jvp(self, x: Array, level: NoiseLevel, tangent: Array) -> Array:
         """Return ``D'(x) tangent``; axes of ``tangent`` before those of ``x`` count probes."""
 
-        def evaluate(rows: Array, t: Array) -> tuple[Array]:
-            return (self._posterior(rows, level).jvp(t),)
+        def evaluate(rows: Array, t: Array, *some: Array) -> tuple[Array]:
+            return (self._posterior(rows, level, *some).jvp(t),)
 
         xp, rows = namespace(x), as_rows(x, self.dim)
         t = tangent[..., None, :] if x.ndim == 1 else tangent
@@ -216,7 +232,39 @@ class GaussianMixture(ExactDenoiser):
         if self.weights.ndim > 1 or _many(level.alpha) or _many(level.sigma):
             return evaluate(*args)
         width = max(1, *(math.prod(arg.shape) // max(arg.shape[-2], 1) for arg in args))
+        near = self._near(args[0], level)
+        if near is not None:
+            width *= 1 if self.basis is None else self.dim
+            return by_counts(evaluate, near, CHUNK_BYTES // (8 * width), *args)
         return by_rows(evaluate, max(1, CHUNK_BYTES // (8 * self.weights.size * width)), *args)
+
+    def _near(self, x: Array, level: NoiseLevel) -> Near | None:
+        """Return the components that may count for states ``(N, d)``; None to solve for all."""
+        left_out = self.left_out
+        if left_out == 0 or x.ndim != 2 or not on_cpu(x):
+            return None
+        (count, dim), components = x.shape, self.weights.size
+        sizes = components, dim, components * count * dim
+        if any(size < least for size, least in zip(sizes, LEAST, strict=True)):
+            return None
+        # a table with matrices costs a product of as many states as there are coordinates
+        if self.basis is not None and count < TURNS * dim:
+            return None
+        if left_out is None:
+            left_out = float(namespace(x).finfo(x.dtype).eps) / 2
+        alpha, sigma = float(level.alpha), float(level.sigma)
+        # half the squared distance of two means, in deviations: were it the usual one, all count
+        usual = alpha**2 * self._apart * (1 / (alpha**2 * self.spectra + sigma**2)).mean()
+        if usual < math.log(components / left_out):
+            return None
+        parts = (self.log_weights, self.means, self.spectra, self.basis)
+        with np.errstate(all="ignore"):  # what is no number keeps its component
+            return Pruning.of(parts, (alpha, sigma), left_out, x).near(x)
+
+    @cached_property
+    def _apart(self) -> float:
+        """Mean square distance of the means from their mean."""
+        return float(((self.means - self.means.mean(axis=0)) ** 2).sum(axis=-1).mean())
 
     def _require_stack(self, x: Array) -> None:
         """Raise ``ValueError`` unless the states' leading axes are those of the stack."""
@@ -230,7 +278,8 @@ class GaussianMixture(ExactDenoiser):
                 f"got {tuple(x.shape)}"
             )
 
-    def _posterior(self, x: Array, level: NoiseLevel) -> Posterior:
+    def _posterior(self, x: Array, level: NoiseLevel, *some: Array) -> Posterior:
+        """Return the posterior at states, of ``some`` components: see :meth:`Near.of`."""
         xp = namespace(x)
         self._require_stack(x)
         require_fit(level, tuple(x.shape))
@@ -238,16 +287,32 @@ class GaussianMixture(ExactDenoiser):
         spectrum = like(self.spectra, x)[..., None, :]
         v = alpha**2 * spectrum + sigma**2
         centers = like(self.means, x)[..., None, :]
-        offset = x[..., None, :, :] - alpha * centers
-        if self.basis is not None:
-            offset = offset @ like(self.basis, x)
+        basis = None if self.basis is None else like(self.basis, x)
         log_weights = like(self.log_weights, x)[..., None]
         log_det = sum_over(xp.log(v), -1) * (self.dim // self.spectra.shape[-1])
+        if some:
+            places, real = some
+            spectrum, v, centers = (
+                _taken(one[:, 0, ...], places) for one in (spectrum, v, centers)
+            )
+            basis = None if basis is None else _taken(basis, places)
+            log_det, log_weights = (_taken(one[:, 0], places) for one in (log_det, log_weights))
+            log_weights = xp.where(real, log_weights, like(-math.inf, x))
+        offset = x[..., None, :, :] - alpha * centers
+        if basis is not None:
+            offset = product(offset, basis, each=bool(some))
         logits = log_weights - 0.5 * (sum_over(offset**2 / v, -1) + log_det)
         total, r = log_sum_exp(logits, axis=-2)
         log_prob = total - 0.5 * self.dim * math.log(2 * math.pi)
         parts = (alpha, sigma, log_prob, r[..., None], offset, centers, spectrum, v)
-        return Posterior(*parts, self.basis, *self._sizes)
+        return Posterior(*parts, basis, *self._sizes)
+
+
+def _taken(values: Array, places: Array) -> Array:
+    """Return components ``(J, N, ...)`` by their places ``(J, N)``."""
+    xp = namespace(values)
+    flat = xp.take(values, xp.reshape(places, (-1,)), axis=0)
+    return xp.reshape(flat, (*places.shape, *values.shape[1:]))
 
 
 def _wide(value: Scalar, x: Array) -> Scalar:

@@ -62,7 +62,8 @@ class Posterior:
         Eigenvalues of ``C_k`` and of ``S_k``; ``v`` is ``(..., K, N, 1 or d)`` with one level per
         state.
     basis : array (..., K, d, d), optional
-        Columns are the eigenvectors; None where they are the axes.
+        Columns are the eigenvectors; None where they are the axes. ``(J, N, d, d)`` where each
+        state has components of its own.
     least, most : array (..., 1, 1, 1)
         The law's smallest variance, and its largest variance or square of a mean.
     """
@@ -75,7 +76,7 @@ class Posterior:
     centers: Array
     spectrum: Array
     v: Array
-    basis: np.ndarray | None
+    basis: Array | None
     least: np.ndarray
     most: np.ndarray
 
@@ -169,14 +170,21 @@ class Posterior:
         if self.offset.shape[-1] == 1:
             return self.moments[0][..., None] * tangent
         t = tangent[..., None, :, :]
-        inner = t if self.basis is None else t @ like(self.basis, t)
+        inner = t if self.basis is None else product(t, self.basis, each=self._each)
         within = self._turned(inner * self.gain)
         between = self.deltas * sum_over(self.deltas * t, -1)[..., None] * self._precision
         return sum_over(self.r * (within + between), -3)
 
     def _turned(self, z: Array) -> Array:
         """Turn components from their eigenbases to that of the states."""
-        return z if self.basis is None else z @ like(np.swapaxes(self.basis, -1, -2), z)
+        if self.basis is None:
+            return z
+        return product(z, namespace(z).matrix_transpose(self.basis), each=self._each)
+
+    @property
+    def _each(self) -> bool:
+        """Whether each state has matrices of its own."""
+        return bool(getattr(self.basis, "ndim", 0) > self.offset.ndim)
 
     @property
     def _precision(self) -> Scalar:
@@ -188,6 +196,11 @@ class Posterior:
         noisy = self.sigma**2 > tiny
         one = xp.ones_like(self.sigma)
         return xp.where(noisy, self.alpha * one / xp.where(noisy, self.sigma**2, one), 0.0 * one)
+
+
+def product(rows: Array, matrices: Array, *, each: bool) -> Array:
+    """Return rows ``(..., K, N, d)`` times matrices ``(..., K, d, d)``, or ``each`` by its own."""
+    return (rows[..., None, :] @ matrices)[..., 0, :] if each else rows @ matrices
 
 
 def _narrow(value: Scalar) -> Scalar:

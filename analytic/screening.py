@@ -96,7 +96,7 @@ def heads(rows: Array, x: Array) -> Heads | None:
     Parameters
     ----------
     rows : Array (n, d)
-        Centred, of any library.
+        Centred, of any library, or :class:`analytic.rows.Centred`.
     x : Array
         Of the library, dtype and device wanted.
     """
@@ -107,9 +107,11 @@ def heads(rows: Array, x: Array) -> Heads | None:
     axes = principal(some, AXES)
     # what is left of a squared norm carries the rounding of both: never below the truth
     slack = (8 + dim) * float(np.finfo(np.float64).eps)
-    xp, parts = array_namespace(rows), []
+    parts = []
     for i in range(0, count, FITTED):
-        part = xp.astype(rows[i : i + FITTED, :], xp.float64)
+        part = rows[i : i + FITTED, :]
+        xp = array_namespace(part)
+        part = xp.astype(part, xp.float64)
         lead, norms = part @ like(axes, part), xp.sum(part**2, axis=1, keepdims=True)
         beyond = xp.maximum(norms - xp.sum(lead**2, axis=1, keepdims=True), like(0.0, part))
         row = xp.concat([lead, xp.sqrt(beyond + slack * norms), norms / 2], axis=1)
@@ -133,6 +135,25 @@ def least_log(x: Array) -> float:
     """Return ``LOW``: ``exp(-LOW)`` is 0 in the dtype of ``x``."""
     kind = array_namespace(x).finfo(x.dtype)
     return 1.0 - math.log(float(kind.smallest_normal)) - math.log(float(kind.eps))
+
+
+def cut(first: Array, second: Array, number: int, left_out: float, scale: float = 1.0) -> Array:
+    """Return what a logit times ``scale`` must reach for its row to count.
+
+    Parameters
+    ----------
+    first, second : Array
+        Lower bounds of two different rows' logits times ``scale``, in any order.
+    number : int
+        Of rows.
+    left_out : float
+        Share of the probability of all rows but the top one that may be left out together, > 0.
+    """
+    xp = array_namespace(first)
+    return xp.maximum(
+        xp.minimum(first, second) - math.log(number / left_out) * scale,
+        xp.maximum(first, second) - least_log(first) * scale,
+    )
 
 
 class Screen(NamedTuple):
@@ -162,10 +183,7 @@ class Screen(NamedTuple):
             - self.alpha * xp.take(halves, pick, axis=0)[:, None]
             for pick in (one, two)
         )
-        cut = math.log(self.heads.number / self.left_out) * self.scale
-        floor = xp.maximum(
-            xp.minimum(first, second) - cut, xp.maximum(first, second) - least_log(u) * self.scale
-        )
+        floor = cut(first, second, self.heads.number, self.left_out, self.scale)
         return floor - 2 * rounding(u, self.size, self.alpha, self.unit)
 
     def low(self, u: Array) -> Array:

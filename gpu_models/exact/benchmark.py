@@ -21,7 +21,7 @@ import torch
 from analytic import EmpiricalMixture, NoiseLevel
 from gpu_models.exact.denoiser import QUERIES, ScaledEmpirical
 from gpu_models.exact.rounding import bounds
-from gpu_models.exact.streaming import FUSED, METHODS, PRECISIONS, product_mode
+from gpu_models.exact.streaming import FUSED, METHODS, PRECISIONS, Atoms, product_mode
 from gpu_models.network.fashion import load_images
 from steinlab.cli.parser import Parser
 from steinlab.errors import InputError
@@ -179,7 +179,7 @@ class Bench:
 
     def products(self, name: str, scaled: ScaledEmpirical, x: torch.Tensor) -> None:
         """Time the two products alone, whole, in both layouts of the second factor."""
-        kind, atoms = PRECISIONS[name], scaled.atoms
+        kind, atoms = PRECISIONS[name], atoms_of(scaled)
         u = kind.rounded((x - atoms.centre).to(kind.work) * RATE)
         logits = torch.empty((self.count, self.n), dtype=kind.factor, device=x.device)
         weights = torch.rand_like(logits, dtype=torch.float32).to(kind.factor)
@@ -209,7 +209,7 @@ class Bench:
 
     def others(self, name: str, scaled: ScaledEmpirical, x: torch.Tensor) -> None:
         """Time ``analytic`` on the device and automatic differentiation of a plain denoiser."""
-        atoms, probe = scaled.atoms, torch.sign(torch.randn_like(x))
+        atoms, probe = atoms_of(scaled), torch.sign(torch.randn_like(x))
         plain = EmpiricalMixture(self.law.data, chunk_bytes=2**33)
 
         def denoise(part: torch.Tensor) -> torch.Tensor:
@@ -245,7 +245,7 @@ class Bench:
         """
         kind = PRECISIONS[name]
         laws = {"call": self.scaled(name), "every row": self.scaled(name, left_out=0.0)}
-        atoms, found = laws["call"].atoms, []
+        atoms, found = atoms_of(laws["call"]), []
         grid = karras()
         rng = np.random.default_rng(2)
         noise = rng.standard_normal((self.count, self.d))
@@ -278,34 +278,35 @@ class Bench:
         return found
 
     def growth(self, name: str) -> list[dict[str, Any]]:
-        """Time calls on an eighth, a quarter, a half and all of the rows, and on a part at once.
+        """Time calls on an eighth, a quarter, a half and all of the rows, part by part, as codes.
 
         Under ``torchrun`` the rows are spread over its processes, one device each.
         """
-        found: list[dict[str, Any]] = []
-        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
         counts = [self.n // 8, self.n // 4, self.n // 2, self.n]
-        ways: list[tuple[int, int | None]] = [(count, None) for count in counts]
-        ways.append((self.n, self.n // 4))
-        for count, at_once in ways:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            law = self.scaled(name, rows=count, spread=spread, device_rows=at_once)
-            row: dict[str, Any] = {"precision": name, "count": count, "at_once": at_once}
-            for title, level in (("wide", WIDE), ("narrow", NARROW)):
-                states = queries(self.law.data[:count], level, self.count)
-                x = torch.as_tensor(states, dtype=PRECISIONS[name].work, device=self.device)
+        ways: list[tuple[int, int | None, str]] = [(count, None, "work") for count in counts]
+        ways += [(self.n, self.n // 4, "work"), (self.n, None, "codes")]
+        return [self._way(name, *way) for way in ways]
 
-                def whole(
-                    law: ScaledEmpirical = law, x: torch.Tensor = x, level: NoiseLevel = level
-                ) -> None:
-                    law.cache.pop("last", None)
-                    law.moments(x, level)
+    def _way(self, name: str, count: int, at_once: int | None, storage: str) -> dict[str, Any]:
+        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        options: dict[str, Any] = {"spread": spread, "device_rows": at_once, "storage": storage}
+        law = self.scaled(name, rows=count, **options)
+        row: dict[str, Any] = {"precision": name, "count": count, "at_once": at_once}
+        row |= {"storage": storage, "rows_gib": (torch.cuda.memory_allocated() - before) / 2**30}
+        for title, level in (("wide", WIDE), ("narrow", NARROW)):
+            states = queries(self.law.data[:count], level, self.count)
+            x = torch.as_tensor(states, dtype=PRECISIONS[name].work, device=self.device)
 
-                row[title] = self.clock(whole)
-            row["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-            found.append(row)
-        return found
+            def whole(x: torch.Tensor = x, level: NoiseLevel = level) -> None:
+                law.cache.pop("last", None)
+                law.moments(x, level)
+
+            row[title] = self.clock(whole)
+        row["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        return row
 
     def clock(self, run: Callable[[], Any]) -> float:
         """Return the least time of a few runs one behind another, in ms."""
@@ -331,6 +332,12 @@ class Bench:
             found["levels"] += self.levels(name) if "levels" in parts else []
             found["growth"] += self.growth(name) if "rows" in parts else []
         return found
+
+
+def atoms_of(scaled: ScaledEmpirical) -> Atoms:
+    """Return the rows of a denoiser that keeps them wide."""
+    assert isinstance(scaled.atoms, Atoms)
+    return scaled.atoms
 
 
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -368,6 +375,12 @@ def show(result: dict[str, Any]) -> None:
         )
     for name, whole in run_ratios(result["levels"]).items():
         print(f"{name:8} a run over its products: {whole}")
+    for row in result["growth"]:
+        print(
+            f"{row['precision']:8} {row['count']:,} rows, at once {row['at_once']}, "
+            f"{row['storage']}: {row['wide']:.3g} ms where all count, {row['narrow']:.3g} ms where "
+            f"few do, {row['rows_gib']:.3g} GiB of rows, {row['memory_gib']:.3g} GiB at most"
+        )
     for found in result["checks"]:
         print(
             f"{found['precision']:8} alpha {found['alpha']:g} sigma {found['sigma']:g}: "

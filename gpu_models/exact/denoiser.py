@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from analytic import EmpiricalMixture, NoiseLevel
 from analytic.arrays import Array, as_rows
 from analytic.empirical import Gains
 from analytic.posterior import ExactDenoiser
+from analytic.rows import Rows
 from analytic.screening import SAMPLED, Heads, Screen, heads, share
 from gpu_models.exact.parts import Part, gathered, joined
 from gpu_models.exact.streaming import (
@@ -32,10 +33,13 @@ from gpu_models.exact.streaming import (
     METHODS,
     PRECISIONS,
     Atoms,
+    Narrow,
     Precision,
     Sweep,
     default_method,
     first_product,
+    is_narrow,
+    keep,
     place,
     product_mode,
 )
@@ -56,6 +60,9 @@ product: in TF32 and bf16 a product of 784 coordinates is done sooner than its h
 
 WIDE = 2048
 """Coordinates from which leaving rows out pays in any precision."""
+
+SHARE = 2**16
+"""Narrow rows that are factors of products at once."""
 
 FEW_WEIGHTS = 1 / 512
 """Share of weights that count below which a sparse product pays."""
@@ -158,6 +165,9 @@ class ScaledEmpirical(ExactDenoiser):
     device_rows : int, optional
         Rows on the device at once; the others wait in the host's memory and come share by share.
         By default all of them where they fit.
+    storage : {"work", "given", "codes"}, optional
+        As of :class:`analytic.EmpiricalMixture`. Rows of 8 or 16 bits stay so on the device too,
+        and become factors of products a share at a time.
     spread : bool
         Whether the rows are spread over the processes of ``torch.distributed``, which has started:
         each holds a share of the rows, evaluates the same states, and returns the same bits.
@@ -187,8 +197,9 @@ class ScaledEmpirical(ExactDenoiser):
     left_out: float | None = None
     device_rows: int | None = None
     spread: bool = False
+    storage: str | None = None
     law: EmpiricalMixture = field(init=False, repr=False)
-    atoms: Atoms = field(init=False, repr=False)
+    atoms: Atoms | Narrow = field(init=False, repr=False)
     cache: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -201,15 +212,18 @@ class ScaledEmpirical(ExactDenoiser):
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"device must be one that torch sees, got {self.device}: no CUDA here")
         try:
-            law = EmpiricalMixture(self.data, self.bandwidth, left_out=self.left_out)
+            law = EmpiricalMixture(
+                self.data, self.bandwidth, left_out=self.left_out, storage=self.storage
+            )
         except ValueError as error:
             raise InputError(str(error)) from error
         object.__setattr__(self, "law", law)
         object.__setattr__(self, "data", law.data)
         own = self._own_rows()
-        rows = law.data[own]
+        rows: Any = law.data.part(own) if isinstance(law.data, Rows) else law.data[own]
         home = self.device if self._on_device(len(rows)) else "cpu"
-        atoms = place(rows, law.centre, self._precision, home, start=own.start)
+        put = keep if is_narrow(rows) else place
+        atoms = put(rows, law.centre, self._precision, home, start=own.start)
         object.__setattr__(self, "atoms", atoms)
         self.cache["sweep"], self.cache["guesses"] = self._sweep(), {}
 
@@ -291,6 +305,8 @@ class ScaledEmpirical(ExactDenoiser):
         if self.device_rows is None and self.device.startswith("cuda"):
             kind = self._precision
             size = (torch.finfo(kind.work).bits + 2 * torch.finfo(kind.factor).bits) // 8
+            if is_narrow(self.data):
+                size = cast(Any, self.data).kept.itemsize
             room = int(torch.cuda.mem_get_info(self.device)[0] * ROOM) // (size * self.dim)
             if room < count:
                 object.__setattr__(self, "device_rows", max(1, room // 2))
@@ -409,7 +425,7 @@ class ScaledEmpirical(ExactDenoiser):
     def _few_weights(self, scaled: torch.Tensor, gains: Gains) -> bool:
         """Guess from some states whether few weights are above what may be left out."""
         atoms = self.atoms
-        if atoms.halves.device != scaled.device:
+        if not isinstance(atoms, Atoms) or atoms.halves.device != scaled.device:
             return False
         some = scaled[:: max(1, len(scaled) // SAMPLED)].contiguous()
         logits = torch.empty(
@@ -454,8 +470,9 @@ class ScaledEmpirical(ExactDenoiser):
         """Bring rows to the device, ``device_rows`` at once."""
         atoms = self.atoms
         count = which.stop if isinstance(which, slice) else len(which)
-        step = count if self.device_rows is None else self.device_rows
-        if isinstance(which, slice) and step >= count:
+        whole = count if isinstance(atoms, Atoms) else SHARE
+        step = whole if self.device_rows is None else self.device_rows
+        if isinstance(atoms, Atoms) and isinstance(which, slice) and step >= count:
             yield atoms
             return
         for i in range(0, count, step):

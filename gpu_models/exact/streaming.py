@@ -24,11 +24,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from analytic.rows import Rows
 from steinlab.errors import InputError
 
 ALIGNMENT = 16
@@ -119,6 +120,96 @@ class Atoms:
             halves=halves,
             places=places,
         )
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """Rows kept in 8 or 16 bits: a share becomes :class:`Atoms` on the device as it is used.
+
+    Decoded and centred in float64, so that it holds the numbers of :func:`place`.
+    """
+
+    precision: Precision
+    middle: torch.Tensor  # (d,) the centre in float64
+    codes: torch.Tensor  # (n, d)
+    low: float  # a row is low + step * code
+    step: float
+    halves: torch.Tensor  # (n,) as those of Atoms
+    places: torch.Tensor  # (n,)
+
+    @property
+    def centre(self) -> torch.Tensor:
+        """The centre in the work dtype, ``(d,)``."""
+        return self.middle.to(self.precision.work)
+
+    @property
+    def rows(self) -> "Narrow":
+        """Rows to be taken, as those of Atoms."""
+        return self
+
+    @property
+    def shape(self) -> torch.Size:
+        """``(n, d)``."""
+        return self.codes.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of rows that are taken."""
+        return self.precision.work
+
+    @property
+    def device(self) -> torch.device:
+        """Where codes lie."""
+        return self.codes.device
+
+    def __getitem__(self, key: Any) -> torch.Tensor:
+        """Return rows in the work dtype, by a slice or by their places."""
+        which = key[0] if isinstance(key, tuple) else key
+        return self._decoded(self.codes[which])
+
+    def _decoded(self, codes: torch.Tensor) -> torch.Tensor:
+        wide = codes.double().mul_(self.step).add_(self.low)
+        return wide.sub_(self.middle.to(codes.device)).to(self.precision.work)
+
+    def part(self, which: slice | torch.Tensor, device: str) -> Atoms:
+        """Return some of the rows, by a slice or by their places, on a device."""
+        codes, halves, places = (
+            one[which].to(device, non_blocking=True)
+            for one in (self.codes, self.halves, self.places)
+        )
+        rows = self._decoded(codes)
+        factors = self.precision.rounded(rows)
+        columns = factors.T if device == "cpu" else factors.T.contiguous()
+        return Atoms(self.precision, self.centre.to(device), rows, factors, columns, halves, places)
+
+
+NARROW = (np.int8, np.uint8, np.int16, np.float16)
+"""What rows are kept as on a device; others become work rows, and factors of products."""
+
+
+def is_narrow(data: object) -> bool:
+    """Whether a data set is kept in few bits."""
+    return isinstance(data, Rows) and data.kept.dtype in NARROW
+
+
+def keep(
+    data: Rows, centre: np.ndarray, precision: Precision, device: str, *, start: int = 0
+) -> Narrow:
+    """Put narrow rows on a device as they are; ``start`` is the place of the first."""
+    middle = torch.as_tensor(centre)
+    codes = torch.empty(data.shape, dtype=_torch_dtype(data.kept.dtype), device=device)
+    halves = torch.empty(len(data), dtype=precision.work, device=device)
+    places = torch.arange(start, start + len(data), device=device)
+    found = Narrow(precision, middle.to(device), codes, data.low, data.step, halves, places)
+    for i in range(0, len(data), PIECE):
+        piece = slice(i, min(i + PIECE, len(data)))
+        codes[piece] = torch.as_tensor(np.array(data.kept[piece]))
+        halves[piece] = 0.5 * (precision.rounded(found[piece]).double() ** 2).sum(dim=1)
+    return found
+
+
+def _torch_dtype(dtype: Any) -> torch.dtype:
+    return torch.as_tensor(np.empty(0, dtype)).dtype
 
 
 def place(

@@ -73,7 +73,9 @@ def growth_of(record: dict[str, Any]) -> str:
     """Return times in ms by the number of rows, where all count and where few do."""
     rows = [
         [
-            f"{row['count']:,}" + (f", {row['at_once']:,} at once" if row["at_once"] else ""),
+            f"{row['count']:,}"
+            + (f", {row['at_once']:,} at once" if row["at_once"] else "")
+            + (", codes" if row.get("storage") == "codes" else ""),
             *(f"{row[k]:.3g}" if row[k] < 1000 else f"{row[k]:,.0f}" for k in ("wide", "narrow")),
             f"{row['memory_gib']:.3g}",
         ]

@@ -27,15 +27,19 @@ LIBRARIES: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def best(runs: list[Callable[[], Any]]) -> list[float]:
+def best(
+    runs: list[Callable[[], Any]],
+    repeats: int = REPEATS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
     """Return the least time of each run, taken in turns."""
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         row = []
         for run in runs:
-            start = time.perf_counter()
+            start = clock()
             run()
-            row.append(time.perf_counter() - start)
+            row.append(clock() - start)
         times.append(row)
     return [min(column) for column in zip(*times, strict=True)]
 

@@ -10,10 +10,10 @@ import torch
 
 from analytic import EmpiricalMixture, NoiseLevel
 from analytic.screening import Screen
-from gpu_models.exact import streaming
+from gpu_models.exact import denoiser, streaming
 from gpu_models.exact.denoiser import DEAR, SMALLEST, ScaledEmpirical
 from gpu_models.exact.rounding import Bounds, bounds
-from gpu_models.exact.streaming import FUSED, METHODS, PRECISIONS, Atoms, State
+from gpu_models.exact.streaming import FUSED, METHODS, PRECISIONS, Atoms, Narrow, State
 from steinlab.coefficient.divergence import Hutchinson
 from steinlab.corrections import stein
 from steinlab.diffusion.grids import given_grid
@@ -375,6 +375,57 @@ def test_shares_of_the_rows_give_the_whole(sigma: float) -> None:
     np.testing.assert_allclose(
         parts.jvp(x, level, tangent), whole.jvp(x, level, tangent), rtol=1e-8, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("precision", list(PRECISIONS))
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+def test_narrow_rows_give_what_wide_ones_do(
+    precision: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = np.rint(40 * pictures())
+    places = np.clip(places - np.median(places), -128, 127)
+    data = places / 16
+    forms = {"codes": data, "given": places.astype(np.int8), "half": data.astype(np.float16)}
+    wide = ScaledEmpirical(data, precision=precision, device=device)
+    for share in (2**16, 900):  # rows in one share, and in several
+        monkeypatch.setattr(denoiser, "SHARE", share)
+        for name, form in forms.items():
+            own = wide
+            if name == "given":
+                own = ScaledEmpirical(places, precision=precision, device=device)
+            storage = "codes" if name == "codes" else "given"
+            law = ScaledEmpirical(form, precision=precision, device=device, storage=storage)
+            assert isinstance(law.atoms, Narrow)
+            assert law.atoms.codes.element_size() == (2 if name == "half" else 1)
+            np.testing.assert_array_equal(law.atoms[::7].cpu(), own.atoms.rows[::7].cpu())
+            np.testing.assert_array_equal(law.atoms.halves.cpu(), own.atoms.halves.cpu())
+            for sigma in (8.0, 0.3, 0.003):
+                level = NoiseLevel(1.0, sigma * (16 if name == "given" else 1))
+                wider = np.asarray(own.data)
+                x = states(wider, level, 20)
+                spread, mass = posterior(wider, 0.0, x, level)
+                exact = EmpiricalMixture(wider, left_out=0.0)
+                limit = bounds(exact, x, level, precision, spread=spread, mass=mass)
+                assert excess(law.moments(x, level), exact.moments(x, level), limit).max() < 1
+                if precision == "float64":
+                    got, expected = law.jvp(x, level, x), own.jvp(x, level, x)
+                    assert np.abs(got - expected).max() <= 1e-7 * np.abs(expected).max() + 1e-9
+
+
+def test_narrow_rows_come_from_the_host_share_by_share() -> None:
+    data, level = np.clip(np.rint(40 * (pictures() - 2)), -128, 127), NoiseLevel(1.0, 200.0)
+    x = states(data, level, 20)
+    law = ScaledEmpirical(data, precision="float64", storage="codes", device_rows=900)
+    shares = list(law.posterior(torch.as_tensor(x), level).shares())
+    assert [len(atoms.halves) for atoms in shares] == [900] * 4 + [600]
+    whole = ScaledEmpirical(data, precision="float64")
+    for a, b in zip(law.moments(x, level), whole.moments(x, level), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+def test_rows_on_no_grid_have_no_codes() -> None:
+    with pytest.raises(InputError, match=r"^storage must be work or given for rows on no grid"):
+        ScaledEmpirical(rows(), storage="codes")
 
 
 def spread_over(rank: int, world: int, folder: str) -> None:
