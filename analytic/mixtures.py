@@ -29,6 +29,7 @@ from analytic.arrays import (
     like,
     log_sum_exp,
     namespace,
+    products,
     sum_over,
     un_row,
 )
@@ -243,7 +244,9 @@ class GaussianMixture(ExactDenoiser):
             offset = offset @ like(self.basis, x)
         log_weights = like(self.log_weights, x)[..., None]
         log_det = sum_over(xp.log(v), -1) * (self.dim // self.spectra.shape[-1])
-        logits = log_weights - 0.5 * (sum_over(offset**2 / v, -1) + log_det)
+        equal = v.shape[-1] == 1  # variances along all axes: divide their sum
+        squares = products(offset, offset) / v[..., 0] if equal else products(offset, offset / v)
+        logits = log_weights - 0.5 * (squares + log_det)
         total, r = log_sum_exp(logits, axis=-2)
         log_prob = total - 0.5 * self.dim * math.log(2 * math.pi)
         parts = (alpha, sigma, log_prob, r[..., None], offset, centers, spectrum, v)
