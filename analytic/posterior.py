@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from analytic.arrays import Array, as_rows, like, mixed, namespace, products, sum_over, un_row
+from analytic.arrays import (
+    FEW,
+    Array,
+    as_rows,
+    like,
+    mixed,
+    namespace,
+    products,
+    sum_over,
+    un_row,
+)
 from analytic.levels import NoiseLevel, Scalar
 
 NEAR = 1e-8
@@ -102,6 +112,8 @@ class Posterior:
     @cached_property
     def denoised(self) -> Array:
         """``D``, ``(..., N, d)``."""
+        if self.offset.shape[-1] < FEW:
+            return mixed(self.r, self.means)  # the divergence needs the means again
         if self.gain.shape[-1] == 1:
             return mixed(self.r, self.centers) + mixed(self.r * self.gain, self.offset)
         return mixed(self.r, self.centers) + mixed(self.r, self.pulled)
