@@ -15,6 +15,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from steinlab.workers import keep_memory
+
+keep_memory()
+
 settings.register_profile(
     "ci",
     derandomize=True,

@@ -116,6 +116,26 @@ def sum_over(x: Array, axis: int) -> Array:
     return np.add.reduce(x, axis=axis)
 
 
+def products(a: Array, b: Array) -> Array:
+    """Return ``sum_i a_i b_i`` over the last axis; axes before it broadcast.
+
+    NumPy adds few coordinates one after the other, as :func:`sum_over` does, and takes the others
+    in one pass without the product in memory: a fifth of the time in 64 dimensions.
+    """
+    if not isinstance(a, np.ndarray):
+        return sum_over(a * b, -1)
+    if a.shape[-1] >= FEW:
+        return np.einsum("...i,...i->...", a, b)
+    return reduce(np.add, [a[..., i] * b[..., i] for i in range(a.shape[-1])])
+
+
+def mixed(shares: Array, parts: Array) -> Array:
+    """Return ``sum_k r_k z_k`` of shares ``(..., K, N, 1)`` and parts ``(..., K, N or 1, d)``."""
+    if isinstance(parts, np.ndarray) and parts.shape[-1] >= FEW:
+        return np.einsum("...kn,...kni->...ni", shares[..., 0], parts)
+    return sum_over(shares * parts, -3)
+
+
 FEW, MANY = 8, 2**9
 """Up to this number of terms NumPy's sum has no other order; so many numbers pay the slices."""
 

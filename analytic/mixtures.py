@@ -30,6 +30,7 @@ from analytic.arrays import (
     log_sum_exp,
     namespace,
     on_cpu,
+    products,
     sum_over,
     un_row,
 )
@@ -301,7 +302,9 @@ class GaussianMixture(ExactDenoiser):
         offset = x[..., None, :, :] - alpha * centers
         if basis is not None:
             offset = product(offset, basis, each=bool(some))
-        logits = log_weights - 0.5 * (sum_over(offset**2 / v, -1) + log_det)
+        equal = v.shape[-1] == 1  # variances along all axes: divide their sum
+        squares = products(offset, offset) / v[..., 0] if equal else products(offset, offset / v)
+        logits = log_weights - 0.5 * (squares + log_det)
         total, r = log_sum_exp(logits, axis=-2)
         log_prob = total - 0.5 * self.dim * math.log(2 * math.pi)
         parts = (alpha, sigma, log_prob, r[..., None], offset, centers, spectrum, v)

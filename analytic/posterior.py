@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from analytic.arrays import Array, as_rows, like, namespace, sum_over, un_row
+from analytic.arrays import (
+    FEW,
+    Array,
+    as_rows,
+    like,
+    mixed,
+    namespace,
+    products,
+    sum_over,
+    un_row,
+)
 from analytic.levels import NoiseLevel, Scalar
 
 NEAR = 1e-8
@@ -91,14 +101,23 @@ class Posterior:
         return self.spectrum * self.sigma**2 / self.v
 
     @cached_property
+    def pulled(self) -> Array:
+        """Component posterior means less the components' own, ``(..., K, N, d)``."""
+        return self._turned(self.offset * self.gain)
+
+    @cached_property
     def means(self) -> Array:
         """Component posterior means, ``(..., K, N, d)``."""
-        return self.centers + self._turned(self.offset * self.gain)
+        return self.centers + self.pulled
 
     @cached_property
     def denoised(self) -> Array:
         """``D``, ``(..., N, d)``."""
-        return sum_over(self.r * self.means, -3)
+        if self.offset.shape[-1] < FEW:
+            return mixed(self.r, self.means)  # the divergence needs the means again
+        if self.gain.shape[-1] == 1:
+            return mixed(self.r, self.centers) + mixed(self.r * self.gain, self.offset)
+        return mixed(self.r, self.centers) + mixed(self.r, self.pulled)
 
     @cached_property
     def deltas(self) -> Array:
@@ -117,7 +136,7 @@ class Posterior:
         if not xp.any(near):
             return self.means - self.denoised[..., None, :, :]
         rest = self._turned(self.offset * (self.sigma / self.v) * self.sigma)
-        apart = (sum_over(self.r * rest, -3)[..., None, :, :] - rest) / self.alpha
+        apart = (mixed(self.r, rest)[..., None, :, :] - rest) / self.alpha
         if xp.all(near):
             return apart
         return xp.where(near, apart, self.means - self.denoised[..., None, :, :])
@@ -125,10 +144,11 @@ class Posterior:
     @cached_property
     def moments(self) -> tuple[Array, Array]:
         """``div D`` and ``V``, each ``(..., N)``: sums of terms >= 0."""
-        spread = sum_over(sum_over(self.r * self.deltas**2, -1), -2)
+        r = self.r[..., 0]
+        spread = sum_over(r * products(self.deltas, self.deltas), -2)
         copies = self.offset.shape[-1] // self.spectrum.shape[-1]
-        gain = sum_over(sum_over(self.r * self.gain, -1), -2) * copies
-        within = sum_over(sum_over(self.r * self.slack, -1), -2) * copies
+        gain = sum_over(r * sum_over(self.gain, -1), -2) * copies
+        within = sum_over(r * sum_over(self.slack, -1), -2) * copies
         return gain + _narrow(self._precision) * spread, within + spread
 
     @cached_property
@@ -157,23 +177,27 @@ class Posterior:
         slope = self.gain + logit * (self.gain + steep * apart) + 2 * steep * own
         bend = steep * self._precision * (apart**2 + 3 * self.slack)
         sizes = (own + logit * apart, slope, bend)
-        value, first, second = (sum_over(self.r * size, -3) for size in sizes)
+        value, first, second = (mixed(self.r, size) for size in sizes)
         return value, first, second
 
     @property
     def score(self) -> Array:
         """``grad log p``, ``(..., N, d)``."""
-        return -sum_over(self.r * self._turned(self.offset / self.v), -3)
+        if self.v.shape[-1] == 1:
+            return -mixed(self.r / self.v, self.offset)
+        return -mixed(self.r, self._turned(self.offset / self.v))
 
     def jvp(self, tangent: Array) -> Array:
         """Return ``D' tangent``; axes of ``tangent`` before those of ``x`` count probes."""
         if self.offset.shape[-1] == 1:
             return self.moments[0][..., None] * tangent
         t = tangent[..., None, :, :]
-        inner = t if self.basis is None else product(t, self.basis, each=self._each)
-        within = self._turned(inner * self.gain)
-        between = self.deltas * sum_over(self.deltas * t, -1)[..., None] * self._precision
-        return sum_over(self.r * (within + between), -3)
+        along = products(self.deltas, t)[..., None]
+        between = mixed(self.r * (along * self._precision), self.deltas)
+        if self.basis is None:
+            return mixed(self.r, self.gain) * tangent + between
+        inner = product(t, self.basis, each=self._each)
+        return mixed(self.r, self._turned(inner * self.gain)) + between
 
     def _turned(self, z: Array) -> Array:
         """Turn components from their eigenbases to that of the states."""

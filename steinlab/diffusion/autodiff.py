@@ -41,10 +41,42 @@ class Differentiable:
         return out
 
 
+class Pulled(Differentiable):
+    """A torch denoiser whose Jacobian-vector products are two reverse passes.
+
+    The pullback ``w -> D'(x)' w`` is linear, and its own pullback is ``v -> D'(x) v``. For a small
+    perceptron on a CPU that takes half the time of forward mode, where torch evaluates sums and
+    products with constants in Python, for which it imports its compiler. A function that leaves the
+    graph on the way (``torch.no_grad``) has its derivative in forward mode only.
+    """
+
+    def jvp(self, x: torch.Tensor, level: NoiseLevel, tangent: torch.Tensor) -> torch.Tensor:
+        """Return ``D'(x) v`` for tangents ``(P, *x.shape)``."""
+        with torch.enable_grad():
+            z = x.detach().requires_grad_()
+            w = torch.zeros_like(z, requires_grad=True)
+            (pulled,) = torch.autograd.grad(self.function(z, level), z, w, create_graph=True)
+            many = tangent.ndim > x.ndim
+            (out,) = torch.autograd.grad(pulled, w, tangent, is_grads_batched=many)
+        return out
+
+
 def vjp_of(function: Callable[[Any], Any], x: torch.Tensor, cotangent: torch.Tensor) -> Any:
-    """Return ``f'(x)' v`` for cotangents ``(P, *x.shape)``, one forward pass for all probes."""
-    pull = torch.func.vjp(function, x)[1]
-    return _over_probes(lambda v: pull(v)[0], cotangent, x)
+    """Return ``f'(x)' v`` for cotangents ``(P, *x.shape)``, one forward pass for all probes.
+
+    By autograd itself: ``torch.func.vjp`` gives the same numbers, and imports torch's compiler,
+    which takes seconds.
+    """
+    with torch.enable_grad():
+        z = x.detach().requires_grad_()
+        out = function(z)
+        if not out.requires_grad:  # it does not depend on the state
+            return torch.zeros_like(cotangent)
+        many = cotangent.ndim > x.ndim
+        (found,) = torch.autograd.grad(
+            out, z, cotangent, is_grads_batched=many, materialize_grads=True
+        )
+    return found
 
 
 def _over_probes(

@@ -62,6 +62,9 @@ class NetworkDenoiser:
         Whether the output stays in autograd's graph: by default where the state requires gradients,
         so that derivatives of a whole run are right; True also for the network's parameters; False
         never, and then ``D`` counts as a constant. NumPy states have no graph.
+    products : type
+        How the products with the Jacobian are taken: :class:`~steinlab.diffusion.autodiff.Pulled`
+        where reverse mode costs less.
 
     Raises
     ------
@@ -80,6 +83,7 @@ class NetworkDenoiser:
     shape: tuple[int, ...] = ()
     labels: torch.Tensor | None = field(default=None, compare=False)
     gradients: bool | None = None
+    products: type[Differentiable] = Differentiable
 
     def __post_init__(self) -> None:
         if self.rows < 1:
@@ -152,7 +156,7 @@ class NetworkDenoiser:
 
     def _product(self, mode: str, x: Array, level: NoiseLevel, v: Array) -> Array:
         def product(z: torch.Tensor, w: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
-            one = Differentiable(lambda a, s: _like(self.function(a, s, *labels), a))
+            one = self.products(lambda a, s: _like(self.function(a, s, *labels), a))
             out: torch.Tensor = getattr(one, mode)(z, level, w)
             return out.detach()
 

@@ -100,6 +100,7 @@ def denoiser(case: States) -> tuple[Any, Any]:
     """Return a denoiser with ``jvp``, and the law that states are drawn from."""
     import torch
 
+    from steinlab.diffusion.autodiff import Pulled
     from steinlab.diffusion.networks import NetworkDenoiser
 
     if case.model == GALAXY:
@@ -117,7 +118,7 @@ def denoiser(case: States) -> tuple[Any, Any]:
         out: torch.Tensor = law(x, level) + size * field
         return out
 
-    return NetworkDenoiser(exact, law.dim, dtype=torch.float64), law
+    return NetworkDenoiser(exact, law.dim, dtype=torch.float64, products=Pulled), law
 
 
 def measure(case: States) -> Measured:

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -145,13 +145,15 @@ class GalaxyNetwork:
         """
         import torch
 
+        from steinlab.diffusion.autodiff import Pulled
         from steinlab.diffusion.networks import timed_denoiser
 
         device, dtype = options.get("device", "cpu"), options.get("dtype", torch.float32)
         net = self.network().to(device=device, dtype=dtype)
         options = {"rows": max(1, PIXELS_AT_ONCE // self.side**2), **options}
         shape = (1, self.side, self.side)
-        return timed_denoiser(net, shape, prediction="score", time_of=time_of, **options)
+        made = timed_denoiser(net, shape, prediction="score", time_of=time_of, **options)
+        return replace(made, products=Pulled)
 
 
 def time_of(ratio: float) -> float:

@@ -1,5 +1,6 @@
 """The trained toys under ``steinlab.models``. Nothing here imports torch before it is needed."""
 
+from dataclasses import replace
 from functools import partial
 
 from steinlab.diffusion.denoisers import Denoiser
@@ -20,6 +21,7 @@ def toy_model(preset: Preset) -> Model:
     file = find(preset)
 
     def build() -> Denoiser:
+        from steinlab.diffusion.autodiff import Pulled
         from steinlab.diffusion.networks import edm_denoiser
         from toy_models.trained.network import ToyNet
         from toy_models.trained.weights import read
@@ -27,7 +29,8 @@ def toy_model(preset: Preset) -> Model:
         assert file is not None
         net = ToyNet(preset)
         net.load_state_dict(read(file, preset, net.state_dict()))
-        return edm_denoiser(net.eval().requires_grad_(False), preset.shape)
+        made = edm_denoiser(net.eval().requires_grad_(False), preset.shape)
+        return replace(made, products=Pulled)
 
     seed = f" --seed {preset.seed}" if preset.seed else ""
     command = f"steinlab train {preset.name}{seed}"
