@@ -138,10 +138,10 @@ def second_factor(
     so that a product with weights gives ``rest``, ``mass`` and ``second``; zeros fill eight lines.
     """
     (count, dim), extra = factors.shape, EXTRA if precision.name in FUSED else 0
-    columns = factors.new_zeros((dim + extra, count))
+    columns = factors.new_empty((dim + extra, count))
     columns[:dim] = factors.T
     if extra:
-        columns[dim], left = 1, halves
+        columns[dim], columns[dim + 4 :], left = 1, 0, halves
         for line in range(dim + 1, dim + 4):
             columns[line] = precision.rounded(left)
             left = left - columns[line].to(left.dtype)
@@ -423,7 +423,7 @@ METHODS: Mapping[str, Callable[..., Sweep]] = MappingProxyType(
 
 
 def default_method(precision: Precision, dim: int, *, cuda: bool) -> str:
-    """Return the fastest method as measured on an H100 (docs/gpu.md)."""
+    """Return the fastest method as measured on an H200 (docs/gpu.md)."""
     if not (cuda and find_spec("triton")):
         return "plain"
     return "fused" if precision.name in FUSED and _aligned(precision, dim) else "folded"
