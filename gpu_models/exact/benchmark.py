@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from analytic import EmpiricalMixture, NoiseLevel
-from gpu_models.exact.denoiser import QUERIES, ScaledEmpirical
+from gpu_models.exact.denoiser import FUSED_BYTES, QUERIES, ScaledEmpirical
 from gpu_models.exact.rounding import bounds
 from gpu_models.exact.streaming import FUSED, METHODS, PRECISIONS, Atoms, product_mode
 from gpu_models.network.fashion import load_images
@@ -184,7 +184,7 @@ class Bench:
         logits = torch.empty((self.count, self.n), dtype=kind.factor, device=x.device)
         weights = torch.rand_like(logits, dtype=torch.float32).to(kind.factor)
         out = torch.empty((self.count, self.d), dtype=kind.factor, device=x.device)
-        for layout, rows in (("rows", atoms.factors), ("columns", atoms.columns.T)):
+        for layout, rows in (("rows", atoms.factors), ("columns", atoms.columns[: self.d].T)):
 
             def both(rows: torch.Tensor = rows) -> None:
                 torch.mm(u, atoms.factors.T, out=logits)
@@ -198,7 +198,8 @@ class Bench:
             if method == "fused" and name not in FUSED:
                 continue
             scaled = self.scaled(name, method=method)
-            for chunk in CHUNKS if method != "plain" else CHUNKS[-1:]:
+            chunks = {"plain": CHUNKS[-1:], "fused": (*CHUNKS, FUSED_BYTES)}.get(method, CHUNKS)
+            for chunk in chunks:
                 object.__setattr__(scaled, "chunk_bytes", chunk)
 
                 def whole(scaled: ScaledEmpirical = scaled) -> None:
@@ -259,7 +260,7 @@ class Bench:
 
             def both(u: torch.Tensor = u) -> None:
                 torch.mm(u, atoms.factors.T, out=logits)
-                torch.mm(weights, atoms.columns.T, out=out)
+                torch.mm(weights, atoms.columns[: self.d].T, out=out)
 
             def whole(law: ScaledEmpirical, x: torch.Tensor = x, level: NoiseLevel = level) -> None:
                 law.cache.pop("last", None)

@@ -10,7 +10,6 @@ and little else. With ``mass``, ``second`` and ``rest`` divided by the weight of
 and ``D``, ``V`` and ``div D`` follow as there.
 """
 
-import importlib.util
 import math
 import weakref
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from analytic.rows import Rows
 from analytic.screening import SAMPLED, Heads, Screen, heads, share
 from gpu_models.exact.parts import Part, gathered, joined
 from gpu_models.exact.streaming import (
+    FUSED_COLUMNS,
     MAX_COLUMNS,
     METHODS,
     PRECISIONS,
@@ -38,6 +38,7 @@ from gpu_models.exact.streaming import (
     Sweep,
     default_method,
     first_product,
+    has_triton,
     is_narrow,
     keep,
     place,
@@ -48,7 +49,7 @@ from steinlab.errors import InputError, one_of
 QUERIES = 4096
 """States evaluated at once."""
 
-CHUNK_BYTES = 2**28
+CHUNK_BYTES, FUSED_BYTES = 2**28, 2**30
 """Default memory of a chunk; products of fewer rows measure slower than the cache they save."""
 
 ROOM = 0.7
@@ -96,16 +97,24 @@ class Posterior(NamedTuple):
     spread: torch.Tensor  # (N,) V_atoms
 
 
-def read(part: Part, shares: Shares, u: torch.Tensor, scaled: torch.Tensor) -> Posterior:
-    """Return the posterior that a finished pass found for the queries ``u``."""
+def centred(
+    x: torch.Tensor, shift: torch.Tensor, rate: float, precision: Precision
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``u = x - shift`` in the work dtype, and ``rate u`` rounded to the factors."""
+    u = (x - shift).to(precision.work)
+    return u, precision.rounded(rate * u)
+
+
+def moments_of(part: Part, u: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return a posterior's ``total``, ``mass``, ``shift`` and ``spread``."""
     # rounding a weight to TF32 may lose that it is not a number: the query says it again
-    mass = part.mass[:, None] + 0 * scaled.sum(dim=1, keepdim=True).to(u.dtype)
+    mass = part.mass[:, None] + 0 * u.sum(dim=1, keepdim=True)
     total = torch.exp(part.top_logit - part.ref)[:, None] + mass
     rest, mass, second = part.rest / total, mass / total, part.second / total[:, 0]
     top = part.factor
     shift = rest - mass * top
     spread = 2 * second - mass[:, 0] * (top**2).sum(-1) - (shift * (2 * top + shift)).sum(-1)
-    return Posterior(u, scaled, part, shares, total, mass, shift, spread)
+    return total, mass, shift, spread
 
 
 def derivative(
@@ -156,9 +165,9 @@ class ScaledEmpirical(ExactDenoiser):
         that the device and the precision have.
     queries : int
         States evaluated at once, > 0.
-    chunk_bytes : int
-        Memory of a chunk of logits, > 0. Halved, down to 64 rows and 64 queries, whenever the
-        device runs out of memory.
+    chunk_bytes : int, optional
+        Memory of a chunk of logits, > 0; by default 1 GiB if ``fused``, else 256 MiB. Halved, down
+        to 64 rows and 64 queries, whenever the device runs out of memory.
     left_out : float, optional
         As of :class:`analytic.EmpiricalMixture`: share of the probability of all rows but the most
         probable one that may be left out; 0 for none, half the epsilon of the sums by default.
@@ -193,7 +202,7 @@ class ScaledEmpirical(ExactDenoiser):
     device: str = "cpu"
     method: str = "auto"
     queries: int = QUERIES
-    chunk_bytes: int = CHUNK_BYTES
+    chunk_bytes: int | None = None
     left_out: float | None = None
     device_rows: int | None = None
     spread: bool = False
@@ -316,11 +325,15 @@ class ScaledEmpirical(ExactDenoiser):
     def _precision(self) -> Precision:
         return PRECISIONS[self.precision]
 
+    @property
+    def _method(self) -> str:
+        cuda = self.device.startswith("cuda")
+        auto = default_method(self._precision, self.dim, cuda=cuda)
+        return auto if self.method == "auto" else self.method
+
     def _sweep(self) -> Sweep:
         cuda = self.device.startswith("cuda")
-        kind = self._precision
-        auto = default_method(kind, self.dim, cuda=cuda)
-        return METHODS[auto if self.method == "auto" else self.method](kind, self.dim, cuda=cuda)
+        return METHODS[self._method](self._precision, self.dim, cuda=cuda)
 
     def _by_blocks(self, function: Callable[..., tuple[torch.Tensor, ...]], *args: Array) -> Any:
         """Evaluate blocks of queries, with less at once each time the device's memory runs out."""
@@ -337,7 +350,9 @@ class ScaledEmpirical(ExactDenoiser):
                 break
             except torch.OutOfMemoryError as error:
                 self._halve(error)
-        outputs = [torch.cat(parts) for parts in zip(*blocks, strict=True)]
+        outputs = [
+            torch.cat(parts) if len(blocks) > 1 else parts[0] for parts in zip(*blocks, strict=True)
+        ]
         return tuple(_outside(out.reshape((*x.shape[:-1], *out.shape[1:])), x) for out in outputs)
 
     def _halve(self, error: Exception) -> None:
@@ -359,15 +374,17 @@ class ScaledEmpirical(ExactDenoiser):
         """Rows of data in a chunk."""
         queries = self.cache.get("queries", self.queries)
         size = torch.finfo(self._precision.work).bits // 8
-        wanted = max(SMALLEST, self.chunk_bytes // (queries * size))
-        return int(min(self.cache.get("columns", wanted), len(self.data), MAX_COLUMNS))
+        fused = self._method == "fused"
+        room, most = (FUSED_BYTES, FUSED_COLUMNS) if fused else (CHUNK_BYTES, MAX_COLUMNS)
+        wanted = max(SMALLEST, (self.chunk_bytes or room) // (queries * size))
+        return int(min(self.cache.get("columns", wanted), len(self.data), most))
 
     def posterior(self, x: torch.Tensor, level: NoiseLevel) -> Posterior:
         """Return the posterior over the rows for one block of states ``(N, d)`` on the device."""
         gains, precision, atoms = self.law.gains(level), self._precision, self.atoms
         rate = gains.alpha / gains.v
-        u = (x - gains.alpha * atoms.centre.to(x)).to(precision.work)
-        scaled = precision.rounded(rate * u)
+        centre, read = _ends(x, precision)
+        u, scaled = centre(x, gains.alpha * atoms.centre.to(x), rate, precision)
         bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)
         sweep: Sweep = self.cache["sweep"]
         # the bound's own products are not rounded to TF32
@@ -381,7 +398,9 @@ class ScaledEmpirical(ExactDenoiser):
                 for share in shares()
             ]
         part = joined(parts)
-        return read(joined(gathered(part)) if self.spread else part, shares, u, scaled)
+        if self.spread:
+            part = joined(gathered(part))
+        return Posterior(u, scaled, part, shares, *read(part, u))
 
     def _plan(
         self, u: torch.Tensor, scaled: torch.Tensor, gains: Gains
@@ -410,14 +429,15 @@ class ScaledEmpirical(ExactDenoiser):
 
     def _near(self, screen: Screen, u: torch.Tensor) -> torch.Tensor:
         """Return the places of the rows that may count for any of the states."""
-        if u.is_cuda and u.dtype == torch.float32 and importlib.util.find_spec("triton"):
+        if has_triton(u, self._precision):
             from gpu_models.exact.screened import near, padded
 
             if "table" not in self.cache:
                 self.cache["table"] = padded(screen.heads.table)
             return near(screen, self.cache["table"], u)
         low = torch.ones(screen.heads.number, dtype=torch.bool, device=u.device)
-        size = max(SMALLEST, self.chunk_bytes // (u.element_size() * len(low)))
+        room = self.chunk_bytes or CHUNK_BYTES
+        size = max(SMALLEST, room // (u.element_size() * len(low)))
         for i in range(0, len(u), size):
             low &= screen.low(u[i : i + size]).all(dim=0)
         return torch.nonzero(~low)[:, 0]
@@ -485,14 +505,16 @@ class ScaledEmpirical(ExactDenoiser):
     def _moments(self, x: torch.Tensor, level: NoiseLevel) -> tuple[torch.Tensor, ...]:
         gains, post = self.law.gains(level), self.posterior(x, level)
         mean = post.part.row + post.shift
-        denoised = self.atoms.centre.to(mean) + gains.noise * mean + gains.signal * post.u
+        denoised = torch.add(self.atoms.centre.to(mean), mean, alpha=gains.noise)
+        if gains.signal:
+            denoised.add_(post.u, alpha=gains.signal)
         divergence = self.dim * gains.signal + gains.alpha * gains.noise / gains.v * post.spread
         variance = gains.noise**2 * post.spread + self.dim * self.smallest_variance * gains.noise
         return denoised, divergence, variance
 
     def _jvp(self, x: torch.Tensor, tangent: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
         gains, post = self.law.gains(level), self.posterior(x, level)
-        second, sums = derivative(post, gains, tangent, self._columns())
+        second, sums = derivative(post, gains, tangent, min(self._columns(), MAX_COLUMNS))
         if self.spread:
             torch.distributed.all_reduce(second)
             torch.distributed.all_reduce(sums)
@@ -500,6 +522,17 @@ class ScaledEmpirical(ExactDenoiser):
         between = second - sums * post.part.factor
         between = between - post.shift * (post.shift * t).sum(-1, keepdim=True)
         return gains.signal * t + gains.alpha * gains.noise / gains.v * between
+
+
+def _ends(
+    x: torch.Tensor, precision: Precision
+) -> tuple[Callable[..., Any], Callable[..., tuple[torch.Tensor, ...]]]:
+    """Return what comes before and after the products, in one pass each where there is one."""
+    if not has_triton(x, precision):
+        return centred, moments_of
+    from gpu_models.exact import ends
+
+    return ends.centred, ends.moments_of
 
 
 def _outside(out: torch.Tensor, x: Array) -> Array:

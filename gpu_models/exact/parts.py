@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from gpu_models.exact.streaming import Atoms, State
+from gpu_models.exact.streaming import Atoms, State, has_triton
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,18 @@ class Part:
     @classmethod
     def of(cls, state: State, atoms: Atoms) -> "Part":
         """Return what a finished pass over a share's rows found."""
-        best, work = state.top.long(), atoms.precision.work
-        factor, row = atoms.factors[best].to(work), atoms.rows[best]
-        place = atoms.places[best].to(work)
+        best, pick = state.top.long(), picked
+        if has_triton(best, atoms.precision):
+            from gpu_models.exact.ends import picked as pick
+        factor, row = pick(best, atoms)
+        place = atoms.places[best].to(atoms.precision.work)
         sums = (state.top_logit, state.ref, state.mass, state.second, atoms.halves[best], place)
         return cls(*sums, state.rest, factor, row)
+
+
+def picked(top: torch.Tensor, atoms: Atoms) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the top rows as factors of a product, in the work dtype, and as they are."""
+    return atoms.factors[top].to(atoms.precision.work), atoms.rows[top]
 
 
 def joined(parts: list[Part]) -> Part:

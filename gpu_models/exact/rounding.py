@@ -15,7 +15,10 @@ a bound for every logit, in units of logits, the responsibilities move by factor
 whatever the size of ``delta``. Rounded rows add ``2 unit R mass`` to ``D`` and
 ``2 sqrt(mass V_atoms) 2 unit R + mass (2 unit R)^2`` to ``V_atoms``, ``R`` the largest norm of a
 row and ``mass`` the probability of all rows but the top one; sums over ``n`` rows add
-``C w sqrt(n) mass`` times ``R``, and times ``4 R^2``. Rows and weights left out have at most
+``C w sqrt(n) mass`` times ``R``, and times ``4 R^2``. Tensor cores cut a sum where others round it,
+after every eight terms or more: products of TF32 and bf16 factors lose at most ``w n / 4`` of a sum
+of ``n`` weights, with ``n`` the rows of a chunk, and add that share of ``mass`` times the same.
+Rows and weights left out have at most
 ``lost = left_out mass`` of the probability and add ``3 R lost``, and ``12 R^2 lost``
 (:mod:`analytic.screening`).
 """
@@ -26,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytic import EmpiricalMixture, NoiseLevel
-from gpu_models.exact.streaming import PRECISIONS
+from gpu_models.exact.streaming import FUSED, FUSED_COLUMNS, PRECISIONS
 
 CONFIDENCE = 8.0
 """``C``: for 2.5e8 logits a bound fails with probability 6e-6."""
@@ -89,6 +92,8 @@ def bounds(
     logit = logit + 2 * kind.unit + 4 * work
     factor, shake = np.expm1(np.minimum(2 * logit, LARGEST)), 2 * kind.unit * radius
     summed = CONFIDENCE * work * math.sqrt(n) * mass
+    if precision in FUSED:
+        summed = summed + work * min(n, FUSED_COLUMNS) / 4 * mass
     lost = mass * (work if left_out is None else left_out)
     denoised = factor * np.sqrt(spread) + mass * shake + (summed + 3 * lost) * radius
     moved = factor * spread + 2 * np.sqrt(mass * spread) * shake + mass * shake**2

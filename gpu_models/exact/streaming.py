@@ -18,11 +18,11 @@ by one of three methods:
   and bf16 only.
 """
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -35,11 +35,18 @@ from steinlab.errors import InputError
 ALIGNMENT = 16
 """Numbers: chunks start at multiples of it."""
 
+EXTRA = 8
+"""Lines below the rows in the factor of a fused sweep's second product: whole 16-byte words."""
+
 PIECE = 16_384
 """Rows put on a device at once."""
 
 MAX_COLUMNS = 16384
-"""Rows of data in a chunk: a program of the Triton kernel holds that many logits in registers."""
+"""Rows of data in a folded chunk: a program of its kernel holds that many logits in registers."""
+
+FUSED_COLUMNS = 65_536
+"""Rows of data in a fused chunk: tensor cores sum that many weights without losing digits that
+the bound does not have (:mod:`gpu_models.exact.rounding`)."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Atoms:
     centre: torch.Tensor  # (d,)
     rows: torch.Tensor  # (n, d) in the work dtype
     factors: torch.Tensor  # (n, d) rounded
-    columns: torch.Tensor  # (d, n) rounded
+    columns: torch.Tensor  # (d or more, n) rounded, see second_factor
     halves: torch.Tensor  # (n,) |m_i|^2 / 2 of the rounded rows, in the work dtype
     places: torch.Tensor  # (n,) of the rows in the data
 
@@ -110,7 +117,8 @@ class Atoms:
         same = isinstance(which, slice) and factors.device == self.factors.device
         rest = (self.rows[which], self.halves[which], self.places[which])
         rows, halves, places = (one.to(device, non_blocking=True) for one in rest)
-        columns = self.columns[:, which] if same else factors.T.contiguous()
+        moved = None if same else second_factor(factors, halves, self.precision)
+        columns = self.columns[:, which] if moved is None else moved
         return replace(
             self,
             centre=self.centre.to(device),
@@ -179,7 +187,8 @@ class Narrow:
         )
         rows = self._decoded(codes)
         factors = self.precision.rounded(rows)
-        columns = factors.T if device == "cpu" else factors.T.contiguous()
+        on_host = device == "cpu"
+        columns = factors.T if on_host else second_factor(factors, halves, self.precision)
         return Atoms(self.precision, self.centre.to(device), rows, factors, columns, halves, places)
 
 
@@ -212,6 +221,25 @@ def _torch_dtype(dtype: Any) -> torch.dtype:
     return torch.as_tensor(np.empty(0, dtype)).dtype
 
 
+def second_factor(
+    factors: torch.Tensor, halves: torch.Tensor, precision: Precision
+) -> torch.Tensor:
+    """Return the second product's factor, transposed: the rows and, for a fused sweep, more.
+
+    Below the rows stand ones and ``|m_i|^2 / 2`` in three parts that sum to it, rounded as factors,
+    so that a product with weights gives ``rest``, ``mass`` and ``second``; zeros fill eight lines.
+    """
+    (count, dim), extra = factors.shape, EXTRA if precision.name in FUSED else 0
+    columns = factors.new_empty((dim + extra, count))
+    columns[:dim] = factors.T
+    if extra:
+        columns[dim], columns[dim + 4 :], left = 1, 0, halves
+        for line in range(dim + 1, dim + 4):
+            columns[line] = precision.rounded(left)
+            left = left - columns[line].to(left.dtype)
+    return columns
+
+
 def place(
     data: np.ndarray, centre: np.ndarray, precision: Precision, device: str, *, start: int = 0
 ) -> Atoms:
@@ -235,7 +263,7 @@ def place(
         torch.as_tensor(centre).to(device=device, dtype=precision.work),
         rows,
         factors,
-        factors.T.contiguous() if device != "cpu" else factors.T,
+        second_factor(factors, halves, precision) if device != "cpu" else factors.T,
         halves,
         torch.arange(start, start + shape[0], device=device),
     )
@@ -336,9 +364,13 @@ def first_product(u: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> Non
         torch.mm(u.to(out.dtype), rows.to(out.dtype).T, out=out)
 
 
-def second_product(weights: torch.Tensor, columns: torch.Tensor, rest: torch.Tensor) -> None:
-    """Add ``weights columns'`` to ``rest`` in its dtype."""
-    if weights.dtype == rest.dtype:
+def second_product(
+    weights: torch.Tensor, columns: torch.Tensor, rest: torch.Tensor, *, add: bool = True
+) -> None:
+    """Add ``weights columns'`` to ``rest`` in its dtype, or write it there."""
+    if not add:
+        first_product(weights, columns, rest)
+    elif weights.dtype == rest.dtype:
         torch.addmm(rest, weights, columns.T, out=rest)
     elif weights.is_cuda:
         try:
@@ -372,7 +404,8 @@ def finish_chunk(state: State, chunk: Chunk, atoms: Atoms, cut: float | None) ->
     """
     start, end = chunk.start, chunk.start + chunk.weights.shape[1]
     if cut is None:
-        second_product(chunk.weights, atoms.columns[:, start:end], state.rest)
+        columns = atoms.columns[: state.rest.shape[1], start:end]
+        second_product(chunk.weights, columns, state.rest)
     else:
         few_product(chunk.weights, cut * state.mass[:, None], atoms.factors[start:end], state.rest)
 
@@ -462,8 +495,13 @@ def _aligned(precision: Precision, dim: int) -> bool:
     return dim * torch.empty(0, dtype=precision.factor).element_size() % 16 == 0
 
 
+def has_triton(x: torch.Tensor, precision: Precision) -> bool:
+    """Whether Triton's kernels for sums in float32 serve these states."""
+    return x.is_cuda and precision.work == torch.float32 and bool(find_spec("triton"))
+
+
 def _require_triton(method: str, *, cuda: bool) -> None:
-    if not (cuda and importlib.util.find_spec("triton")):
+    if not (cuda and find_spec("triton")):
         raise InputError(f"method must be plain without CUDA and Triton, got {method}")
 
 
@@ -477,7 +515,7 @@ METHODS: Mapping[str, Callable[..., Sweep]] = MappingProxyType(
 
 
 def default_method(precision: Precision, dim: int, *, cuda: bool) -> str:
-    """Return the fastest method as measured on an H100 (docs/gpu.md)."""
-    if not (cuda and importlib.util.find_spec("triton")):
+    """Return the fastest method as measured on an H200 (docs/gpu.md)."""
+    if not (cuda and find_spec("triton")):
         return "plain"
-    return "fused" if precision.name == "tf32" and _aligned(precision, dim) else "folded"
+    return "fused" if precision.name in FUSED and _aligned(precision, dim) else "folded"

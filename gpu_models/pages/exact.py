@@ -12,8 +12,8 @@ from steinlab.storage.schemas import read_stored
 PRECISIONS = {"tf32": "TF32", "bf16": "bf16", "float32": "float32", "float64": "float64"}
 ROWS = {
     "two products": "two products",
-    "fused": "fused, 256 MiB chunk",
-    "folded": "folded, 256 MiB chunk",
+    "fused": "fused",
+    "folded": "folded",
     "plain": "plain streaming",
     "analytic on the device": "`analytic` on the device",
     "softmax alone, no divergence": "softmax, no divergence",
@@ -34,15 +34,17 @@ def cell(rows: list[dict[str, Any]]) -> str:
 
 
 def table_of(record: dict[str, Any]) -> str:
-    """Return medians [fastest, slowest] alone, then in a row, in ms, and ratios of both."""
+    """Return medians [fastest, slowest] alone, then in a row, in ms, and ratios of both.
+
+    Those of a method are of its largest chunk.
+    """
 
     def chosen(precision: str, name: str) -> list[dict[str, Any]]:
-        return [
-            row
-            for row in record["rows"]
-            if (row["precision"], row["name"]) == (precision, name)
-            and row.get("chunk_mib", 256) == 256
+        rows = [
+            row for row in record["rows"] if (row["precision"], row["name"]) == (precision, name)
         ]
+        most = max((row.get("chunk_mib", 0) for row in rows), default=0)
+        return [row for row in rows if row.get("chunk_mib", 0) == most]
 
     rows = [
         [words, *(cell(chosen(precision, name)) for precision in PRECISIONS)]

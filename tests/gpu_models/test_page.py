@@ -140,6 +140,12 @@ def test_the_tables_of_rows_left_out_are_the_recorded_ones() -> None:
     ratio = exact.run_ratios(fashion["levels"])["float32"]["call"]
     assert f"float32 reaches {ratio:.2f}" in page
     assert ratio > 0.7
+    full = [row for row in fashion["levels"] if row["sigma"] > 1]
+    for precision, aim, words in (("bf16", 1.5, "{} to {} | met"), ("tf32", 1.2, "{} to {}, with")):
+        ratios = [row["call"] / row["products"] for row in full if row["precision"] == precision]
+        told = words.format(f"{min(ratios):.2f}", f"{max(ratios):.2f}")
+        assert f": {aim} | {told}" in page
+        assert (max(ratios) <= aim) == ("| met" in told)
     faster = one["growth"][3]["wide"] / two["growth"][3]["wide"]
     assert f"{faster:.2f} times as fast on a million rows" in page
 

@@ -474,3 +474,17 @@ def test_two_processes_share_the_rows_and_return_the_same_bits(tmp_path: Path) -
 def test_spreading_needs_a_group() -> None:
     with pytest.raises(InputError, match=r"^spread must be False where torch.distributed has not"):
         ScaledEmpirical(rows(10), spread=True)
+
+
+@pytest.mark.parametrize("precision", FUSED)
+def test_a_fused_sweep_finds_mass_and_second_moment_in_its_second_product(precision: str) -> None:
+    kind = PRECISIONS[precision]
+    factors = kind.rounded(torch.as_tensor(rows(300, 24)))
+    halves = 0.5 * (factors.double() ** 2).sum(dim=1)
+    columns = streaming.second_factor(factors, halves.float(), kind).double()
+    assert columns.shape == (32, 300)
+    assert torch.equal(columns[:24], factors.T.double())
+    assert torch.equal(columns[24], torch.ones(300, dtype=torch.float64))
+    # three parts of 8 or 11 bits hold the 24 of a float32 number
+    assert torch.equal(columns[25:].sum(dim=0), halves.float().double())
+    assert not columns[28:].any()
