@@ -32,7 +32,8 @@ def monotone(function: str, x: Ball) -> Ball:
 def squared(x: Any) -> Any:
     """Return the square of a ball, which is not negative, or of a series."""
     if is_series(x):
-        return x * x
+        _, *others = (x * x).coeffs() or [number(0)]
+        return series_of(squared(coefficient(x, 0)), *others)
     low, high = x.abs_lower(), x.abs_upper()
     return (low * low).union(high * high)
 
@@ -40,6 +41,13 @@ def squared(x: Any) -> Any:
 def is_series(x: Any) -> bool:
     """Return whether ``x`` is a power series."""
     return hasattr(x, "coeffs")
+
+
+def series_of(*parts: Ball) -> Any:
+    """Return the power series of these coefficients."""
+    from flint import arb_series
+
+    return arb_series(list(parts), prec=len(parts))
 
 
 def shared(a: Ball, b: Ball) -> Ball:
@@ -82,6 +90,35 @@ def mean_value(function: Callable[..., Any], *given: Ball) -> Ball:
             return number(math.nan)
         total += slope * (x - x.mid())
     return total
+
+
+def cornered(function: Callable[..., Any], *given: Ball) -> Ball:
+    """Enclose ``f`` by its values at two corners, and plainly.
+
+    Along a side whose slope has one sign on the whole box ``f`` is monotone: its least value lies
+    at one end, its largest at the other. Along another side it is at most the half side times the
+    slope away from the middle.
+    """
+    wide = [x.lower().union(x.upper()) if x.rad() != 0 else x for x in given]
+    slopes, plain = [number(0)] * len(given), function(*wide)
+    for i, x in enumerate(wide):
+        if x.rad() != 0:
+            try:
+                around = function(*wide[:i], series_of(x, number(1)), *wide[i + 1 :])
+            except ValueError:  # a ball about a divisor reaches 0
+                return plain
+            slopes[i] = coefficient(around, 1)
+    ends = []
+    for away in (-1, 1):
+        point, off = [], number(0)
+        for x, slope in zip(given, slopes, strict=True):
+            if slope > 0 or slope < 0:
+                point.append(x.upper() if (slope > 0) == (away > 0) else x.lower())
+            else:
+                point.append(x.mid())
+                off += slope.abs_upper() * x.rad()
+        ends.append(function(*point) + off * away)
+    return shared(ends[0].lower().union(ends[1].upper()), plain)
 
 
 def integral(

@@ -64,7 +64,7 @@ from analytic.certified.affine import (
     taylor,
 )
 from analytic.certified.cells import on_cells
-from steinlab.claims.continua import second
+from steinlab.claims.continua import second, second_vp
 from steinlab.claims.continua.steps import step_of
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, HEUN
@@ -384,7 +384,7 @@ VP_EULER = coefficient(
     EULER,
     r"\gamma^* - \tau,\quad \gamma^* = N / ((1-k) P)",
     vp_parts,
-    second.coefficient_vp_euler,
+    second_vp.coefficient_vp_euler,
     SEPARATION,
     NOISE,
     evaluate=by_slopes,

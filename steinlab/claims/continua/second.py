@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from analytic.certified.series import Ball, monotone, number, pi, shared, squared, tanh
+from steinlab.claims.continua.second_posterior import posterior
 
 
 def contraction_edm_euler(separation: Ball, step: Ball) -> Ball:
@@ -43,54 +44,6 @@ def contraction_edm_heun(separation: Ball, step: Ball, weight: Ball) -> Ball:
     j = s - s * number(0).union(squared(t))  # where the Euler step leads to the ridge
     on_ridge = 1 / q + (q - 1) / 2 * s * q + j * (part + (q - 1) / 2 * (s * q * q * part - 1))
     return least.lower().union((1 - on_ridge).upper())
-
-
-def coefficient_vp_euler(separation: Ball, noise: Ball, ratio: Ball, threshold: Ball) -> Ball:
-    """From ``u = (1 - kappa) z - (a - kappa) D`` in ``z = x/alpha``, term by term."""
-    m2, n2 = squared(separation) / 4, squared(noise)
-    less = (1 - squared(ratio)) / (1 + n2 * squared(ratio))
-    kappa, a, root = (1 - less).sqrt(), (1 + n2 * less).sqrt(), (1 + n2).sqrt()
-    one, two, three = less / (1 + kappa), n2 * less / (1 + a), a * (1 - ratio)
-    q = posterior(separation / noise / 2)
-    mu2, big = m2 / n2, three * (root - threshold * three)
-    margin = one * (1 - threshold * one)
-    steep = two * (n2 / (1 + root) - threshold * two) * mu2
-    near = margin + steep - big * q * mu2
-    far = margin + (threshold * one * (one + 2 * two) - root * one - two) * mu2
-    margin = shared(near, far + big * (1 - q) * mu2)
-    power = one * one + (two * two - three * three * q) * mu2
-    other = one * one + (three * three * (1 - q) - one * (one + 2 * two)) * mu2
-    return _quotient(margin, shared(power, other))
-
-
-def _quotient(margin: Ball, power: Ball) -> Ball:
-    """Divide by a number > 0 whose ball may reach below."""
-    if not power > 0:
-        power = power.upper().union(number(0))
-        return (
-            number(math.nan)
-            if margin.contains(0)
-            else margin / power.upper() * number(1).union(number(2) ** 900)
-        )
-    return margin / power
-
-
-def posterior(mu: Ball) -> Ball:
-    """``Q = 1 - E tanh(mu Y)``, ``Y ~ N(mu, 1)``: falls in ``mu >= 0``, so its ends are enough."""
-    low, high = (_one_minus_tanh(end) for end in (mu.lower().max(number(0)), mu.upper()))
-    return low.union(high)
-
-
-def _one_minus_tanh(mu: Ball) -> Ball:
-    """Trapezoid rule in ``z = Y - mu``: ``|1 - tanh| <= 2/cos(mu a)`` within ``|Im z| < a``."""
-    a = min(1.5 / max(float(mu), 1e-9), 2.0)
-    h, total = a * math.pi / 14, number(0)
-    count = math.ceil(8.5 / h)
-    for j in range(-count, count + 1):
-        z = number(j * h)
-        total += (-z * z / 2).exp() / (1 + (2 * mu * (mu + z)).exp())
-    slip = number(4 * math.exp(a * a / 2 - 28) / 0.07 * 1.01 + 4e-17)
-    return total * h * 2 / (2 * number(math.pi)).sqrt() + slip.union(-slip)
 
 
 CELLS = 64

@@ -14,17 +14,22 @@ from analytic.certified.series import (
     squared,
     tanh,
 )
+from steinlab.claims.continua import second_gram
 
 CELLS, REACH = 96, 7
 EDGES = [REACH * (2 * j / CELLS - 1) for j in range(CELLS + 1)]
 
 
-def bound(separation: Ball, weight: Ball, shift: Ball, threshold: Ball) -> Ball:
+def bound(separation: Ball, weight: Ball, shift: Ball, threshold: Ball) -> Ball | tuple[Ball, Ball]:
     """``tau^2 - cos^2`` of the angle between ``e = x - D_p`` and ``A = D_p - D_q``.
 
+    ``tau = 1`` asks only whether they are multiples of each other, which
+    :mod:`steinlab.claims.continua.second_gram` rules out.
     Beyond the cells ``P = P(|z| > 7) < 2.6e-12``, ``E[z^2] < 1.4e-10``, ``|e + A| <= |z| + 2 mu``
     and ``|A| <= delta + 2 mu``; what is there may be any number below these, the same on a box.
     """
+    if threshold == 1:
+        return second_gram.bound(separation, weight, shift)
     most = (separation + shift).upper()
     own = number("1.2e-5") + number("1.7e-6") * most
     gap = number("1.7e-6") * most

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
-from analytic.certified.series import Ball, integral, number, squared, tanh
-from steinlab.claims.continua.second import posterior
+from analytic.certified.series import Ball, cornered, integral, number, squared, tanh
+from steinlab.claims.continua.second_posterior import posterior
 
 CELLS = 24
 EDGES = [j / CELLS for j in range(CELLS + 1)]
@@ -21,17 +23,44 @@ def ascent(state: Ball, separation: Ball, length: Ball) -> Ball:
         return [(1 - s) * (1 - t * t)]
 
     [bend] = integral(terms, EDGES, mu * state, move)
-    return 1 - length / 2 + length * squared(mu) * bend.max(number(0))
+    return 1 - length / 2 + (length * squared(mu) * bend).max(number(0))
 
 
-def conditioning(alpha: Ball, target: Ball, separation: Ball, threshold: Ball) -> Ball:
-    """With ``u = (1 - kappa) sigma eps + (1 - kappa) alpha x_star - beta D``, term by term."""
-    m2, noise = squared(separation) / 4, (1 - squared(alpha)).sqrt()
+def conditioning(alpha: Ball, target: Ball, separation: Ball, threshold: Ball) -> tuple[Ball, Ball]:
+    """``min((1 + tau) 2 S - N, N - (1 - tau) 2 S)`` over ``2 S``, ``alpha c = N/S``.
+
+    ``N`` adds absolute values: it is this where ``E<u, x>``, ``E div u`` and ``S`` are > 0.
+    """
+    given = alpha, target, separation
+    positive = [cornered(partial(_positive, i), *given) for i in range(3)]
+    if not all(part > 0 for part in positive):
+        return number(math.nan), positive[0]
+    far, near = (cornered(partial(_beyond, sign), *given, threshold) for sign in (1, -1))
+    return far.min(near), positive[0]
+
+
+def _beyond(sign: int, alpha: Any, target: Any, separation: Any, threshold: Any) -> Any:
+    by_data, by_noise, total = _terms(alpha, target, separation)
+    top = (1 - alpha) * (alpha * by_data + by_noise) + by_noise
+    return 2 * threshold * total + sign * (2 * total - top)
+
+
+def _positive(which: int, alpha: Any, target: Any, separation: Any) -> Any:
+    """Return ``2 S``, ``sigma^2 E div u`` or ``E<u, x>``."""
+    by_data, by_noise, total = _terms(alpha, target, separation)
+    return (2 * total, by_noise, alpha * by_data + by_noise)[which]
+
+
+def _terms(alpha: Any, target: Any, separation: Any) -> tuple[Any, Any, Any]:
+    """With ``u = (1 - kappa) sigma eps + (1 - kappa) alpha x_star - beta D``, term by term.
+
+    ``E<u, x_star>``, ``sigma E<u, eps>`` and ``S = E<u, x - x_star>``.
+    """
+    m2, noise2 = squared(separation) / 4, 1 - squared(alpha)
+    noise = noise2.sqrt()
     kappa = (1 - squared(target)).sqrt() / noise
     beta, less = target - kappa * alpha, 1 - kappa
     seen = m2 * (1 - posterior(alpha * separation / 2 / noise))
-    by_noise = less * noise - beta * alpha * (m2 - seen) / noise
+    by_noise = less * noise2 - beta * alpha * (m2 - seen)
     by_data = less * alpha * m2 - beta * seen
-    total = alpha * by_data + noise * by_noise - by_data
-    top = (1 - alpha) * (alpha * by_data + noise * by_noise) + noise * by_noise
-    return threshold - abs(top / total / 2 - number(1))
+    return by_data, by_noise, alpha * by_data + by_noise - by_data

@@ -4,7 +4,7 @@ A certificate names the statement, the box and the tree. The tree is text, each 
 parts: a digit says that the box is cut along that parameter, ``+``, ``-`` and ``?`` that it is
 proved, refuted or open. The boxes follow from it exactly, in fractions: whatever the text is, its
 leaves cover the box once. The checker derives them anew, and has the statement's second evaluator
-(:mod:`steinlab.claims.continua.second`) prove each decided leaf with balls, cutting the leaf where
+(``steinlab.claims.continua.second*``) prove each decided leaf with balls, cutting the leaf where
 a ball is too wide. What it then trusts is that evaluator, python-flint, and this file.
 """
 
@@ -198,39 +198,53 @@ def _prove(statement: Statement, leaf: Node) -> None:
     while pieces:
         piece = pieces.pop()
         examined += 1
-        found = second(statement, piece)
-        known = found.is_finite()
-        beside = known and (found > leaf.bounds[1] or found < leaf.bounds[0])
-        if beside or (known and (found < 0 if proved else found > 0)):
+        margin, power = second(statement, piece)
+        known = margin.is_finite()
+        beside = known and _beside(margin, power, leaf.bounds)
+        if beside or (known and (margin < 0 if proved else margin > 0)):
             what = "has bounds beside the value" if beside else "is false"
             raise CertificateError(f"a leaf {what}: {told(statement, leaf.box)}")
-        if known and (found > 0 if proved else found < 0):
+        if known and (margin > 0 if proved else margin < 0):
             continue
         axes = open_axes(piece)
         if not axes or examined >= MOST_PIECES:
             raise CertificateError(f"a leaf is not borne out: {told(statement, leaf.box)}")
-        pieces += halves(statement, piece, _widest(statement, piece, axes))
+        pieces += halves(statement, piece, _widest(statement, leaf.box, piece, axes))
 
 
-def _widest(statement: Statement, piece: Box, axes: list[int]) -> int:
-    """Return the side along which ``f`` is widest, all others at their middles."""
+def _beside(margin: Any, power: Any, bounds: tuple[float, float]) -> bool:
+    """Return whether ``margin / power`` lies above the upper bound or below the lower."""
+    low, high = (margin - power * bound for bound in bounds)
+    return bool(high > 0 or low < 0)
 
-    def width(axis: int) -> float:
+
+def _widest(statement: Statement, leaf: Box, piece: Box, axes: list[int]) -> int:
+    """Return the side along which ``f`` is widest, all others at their middles.
+
+    Of sides along which it may be anything, the one that was cut least.
+    """
+
+    def width(axis: int) -> tuple[float, Fraction]:
         narrow = tuple(
             side if i == axis else ((side[0] + side[1]) / 2,) * 2 for i, side in enumerate(piece)
         )
-        found = float(second(statement, narrow).rad())
-        return math.inf if math.isnan(found) else found
+        found, _ = second(statement, narrow)
+        share = (piece[axis][1] - piece[axis][0]) / (leaf[axis][1] - leaf[axis][0])
+        return float(found.rad()) if found.is_finite() else math.inf, share
 
     return axes[0] if len(axes) == 1 else max(axes, key=width)
 
 
-def second(statement: Statement, box: Box) -> Any:
-    """Evaluate ``f`` on a box by the second evaluator; the ball may be infinite."""
+def second(statement: Statement, box: Box) -> tuple[Any, Any]:
+    """Evaluate ``f`` on a box by the second evaluator: a margin over a power > 0.
+
+    Balls may be infinite, or no number.
+    """
     from analytic.certified.balls import ball, precision
 
     with precision(BITS):
-        return statement.second(*(ball(low).union(ball(high)) for low, high in box))
+        found = statement.second(*(ball(low).union(ball(high)) for low, high in box))
+    return found if isinstance(found, tuple) else (found, 1)
 
 
 def case_of(statement: Statement, point: Mapping[str, float]) -> dict[str, Any]:

@@ -97,8 +97,9 @@ class Statement:
     evaluate : callable
         The first evaluator, which the search uses.
     second : callable
-        Balls of python-flint, one per parameter, to a ball around ``f``: another formula, which
-        the checker of certificates uses.
+        Balls of python-flint, one per parameter, to a ball around ``f``, or to two around a margin
+        and a power > 0 whose quotient it is: another formula, which the checker of certificates
+        uses.
     measure : callable
         A point by name to ``f`` there, by the laboratory's own solvers and laws: what replays.
     controls : tuple of Control

@@ -1,0 +1,169 @@
+"""Decide every statement on its whole box and have it checked: `record.py --workers N`.
+
+Each run leaves its certificate and a line of its record in OUT (default out/proofs): a run that was
+stopped goes on where it stopped, and a finished one is not run again. The record of all finished
+runs goes to docs/results/proofs.json, which docs/prove-your-bound.md shows, and to stdout.
+
+    record.py --workers 16                    all runs
+    record.py --workers 2 --only coefficient  those whose id holds this
+    record.py --check-seconds 600             leave a check that takes longer, and say so
+    record.py --report                        only gather what OUT holds
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steinlab.verification.continuum.certificate import CertificateError, check, read, write
+from steinlab.verification.continuum.search import Search, worst_point
+from steinlab.verification.continuum.statement import load_statement, read_box, statement_ids
+from steinlab.workers import executor_for
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECORD = ROOT / "docs" / "results" / "proofs.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A statement on a box, and how many boxes are examined."""
+
+    statement: str
+    box: str | None
+    budget: int
+
+    @property
+    def name(self) -> str:
+        """Name of the files it leaves."""
+        held = "" if self.box is None else "-" + self.box.replace("/", "_").replace("=", "-")
+        return self.statement + held
+
+
+RUNS = (
+    Run("contraction-edm-euler", None, 4_000),
+    Run("contraction-vp-euler", None, 4_000),
+    Run("contraction-edm-heun", "weight=1/2", 8_000),
+    Run("contraction-edm-heun", "weight=1/5", 8_000),
+    Run("bound-edm-euler", None, 12_000),
+    Run("coefficient-edm-heun", None, 2_000),
+    Run("coefficient-edm-heun", "threshold=10", 2_000),
+    Run("coefficient-edm-heun", "threshold=1000", 2_000),
+    *(Run(name, None, 2_000) for name in statement_ids() if name.startswith("gain-")),
+    Run("ascent-two-modes", None, 6_000),
+    Run("conditioning-vp-euler", None, 100_000),
+    Run("coefficient-vp-euler", None, 900_000),
+    Run("coefficient-vp-euler", "threshold=10", 900_000),
+    Run("coefficient-vp-euler", "threshold=1000", 900_000),
+    Run("clip-neutral-flow", None, 8_000),
+    Run("moment-exact-nearer", None, 30_000),
+)
+SAVE_SECONDS = 60.0
+
+
+class TooLong(Exception):
+    """A check that is left."""
+
+
+def control_refuted(run: Run) -> bool:
+    """Return whether each control of the statement is refuted on the same box."""
+    statement = load_statement(run.statement)
+    box = read_box(statement, run.box)
+    for index in range(len(statement.controls)):
+        search = Search(statement, box, index)
+        for _ in search.run(min(run.budget, 20_000)):
+            pass
+        if worst_point(search) is None:
+            return False
+    return True
+
+
+def searched(run: Run, file: Path, executor: Executor) -> tuple[Search, float]:
+    """Search, going on from the file; return the search and the seconds of this call."""
+    statement = load_statement(run.statement)
+    search = Search(statement, read_box(statement, run.box))
+    if file.exists():
+        kept = read(file)
+        search.restore(kept.root, kept.boxes)
+    start = last = time.monotonic()
+    for _ in search.run(run.budget, executor):
+        if time.monotonic() - last > SAVE_SECONDS:
+            write(file, search)
+            last = time.monotonic()
+    write(file, search)
+    return search, time.monotonic() - start
+
+
+def checked(file: Path, workers: int, most: float) -> dict[str, Any]:
+    """Check a certificate; say what it found and the seconds it took."""
+    start, shares = time.monotonic(), [0.0]
+
+    def tell(share: float) -> None:
+        shares.append(share)
+        if time.monotonic() - start > most:
+            raise TooLong
+
+    try:
+        with executor_for(workers) as executor:
+            found = check(read(file), tell, executor)
+        verdict: dict[str, Any] = {"check": "accepted", "checked": found.decided}
+    except CertificateError as error:
+        verdict = {"check": f"refused: {error}"}
+    except TooLong:
+        verdict = {"check": "not finished", "share": round(shares[-1], 4)}
+    return verdict | {"check_seconds": round(time.monotonic() - start, 1)}
+
+
+def done(run: Run, out: Path, workers: int, most: float) -> dict[str, Any]:
+    """Return the record of a run, made anew if the run has changed or was not finished."""
+    kept, certificate = out / f"{run.name}.record.json", out / f"{run.name}.json"
+    asked = dataclasses.asdict(run)
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        if {key: found[key] for key in asked} == asked and found["check"] != "not finished":
+            return found
+    with executor_for(workers) as executor:
+        search, seconds = searched(run, certificate, executor)
+    found = asked | {
+        "boxes": search.spent,
+        "proved": search.found.proved,
+        "refuted": search.found.refuted,
+        "undecided": max(0.0, 1 - search.found.decided),
+        "controls_refuted": control_refuted(run),
+        "search_seconds": round(seconds, 1),
+        "workers": workers,
+    }
+    found |= checked(certificate, workers, most)
+    kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def main() -> None:
+    """Run what is asked for and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--check-seconds", type=float, default=1e9)
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "proofs")
+    parser.add_argument("--report", action="store_true")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    for run in RUNS:
+        if not given.report and given.only in run.name:
+            found = done(run, given.out, given.workers, given.check_seconds)
+            print(json.dumps(found), file=sys.stderr, flush=True)
+    files = [given.out / f"{run.name}.record.json" for run in RUNS]
+    record = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    text = json.dumps(record, indent=1) + "\n"
+    RECORD.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
