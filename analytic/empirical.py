@@ -29,6 +29,7 @@ from analytic.screening import (
     BLOCK,
     Heads,
     Screen,
+    all_normal,
     heads,
     least_log,
     rounding,
@@ -318,9 +319,11 @@ class EmpiricalMixture(ExactDenoiser):
         logits -= (rate * gains.alpha) * atoms.half_norms
         best = xp.argmax(logits, axis=1)
         behind = logits - xp.take_along_axis(logits, best[:, None], axis=1)
+        # taking them out costs nearly as much as the exponentials
+        subnormal = atoms.heads is not None and not all_normal(behind)
         assign(behind, best, -math.inf)
         terms = xp.exp(behind)
-        if atoms.heads is not None:
+        if subnormal:
             terms = without_subnormals(terms)
         return _given(atoms, gains, u, terms, best, left_out=self._left_out(x))
 

@@ -218,7 +218,8 @@ def weighted(terms: Array, table: Array, cut: Array) -> Array:
         Terms below it may be left out; 0 keeps every one.
     """
     xp = array_namespace(terms)
-    if share(terms[:, ::SAMPLED] > cut) >= FEW:
+    some = slice(None, None, SAMPLED)  # of the states: columns this far apart are all memory
+    if share(terms[some, :] > cut[some, :]) >= FEW:
         return terms @ table
     parts = []
     for i in range(0, terms.shape[0], BLOCK):
@@ -226,6 +227,13 @@ def weighted(terms: Array, table: Array, cut: Array) -> Array:
         near = ~xp.all(part <= cut[i : i + BLOCK, :], axis=0)
         parts.append(part[:, near] @ table[near, :])
     return xp.concat(parts, axis=0)
+
+
+def all_normal(logits: Array) -> bool:
+    """Return whether the exponentials of all logits are normal numbers."""
+    xp = array_namespace(logits)
+    least = math.log(float(xp.finfo(logits.dtype).smallest_normal))
+    return bool(xp.min(logits) > least * (1 - 1e-6))
 
 
 def without_subnormals(terms: Array) -> Array:

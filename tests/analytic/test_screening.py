@@ -146,6 +146,16 @@ def test_a_state_that_is_not_a_number_leaves_no_row_out() -> None:
     np.testing.assert_allclose(out[3], law(x[3], level), rtol=1e-9)
 
 
+@pytest.mark.parametrize(("sigma", "some"), [(30.0, True), (2.5, False)])
+def test_a_weight_is_a_normal_number_or_none(sigma: float, some: bool) -> None:
+    law, level = EmpiricalMixture(DATA, left_out=0.0), NoiseLevel(1.0, sigma)
+    x = states(level).astype(np.float32)
+    terms = law._posterior(x, level, None).terms
+    others = terms[terms > 0]
+    assert (np.count_nonzero(terms) == terms.size - len(x)) == some, "all but the top ones"
+    assert others.min() >= np.finfo(np.float32).smallest_normal
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
 def test_a_bad_share_is_named(share: float) -> None:
     with pytest.raises(ValueError, match=rf"^left_out must be in \[0, 1\), got {share}$"):

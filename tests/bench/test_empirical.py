@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,4 +82,36 @@ def test_a_run_over_its_products(benchmark: Any, library: str) -> None:
     ratios = totals[1:] / totals[0]
     print(f"{library:6} the run over its products: {ratios[0]:.2f}; every row {ratios[1]:.2f}")
     benchmark.extra_info |= {"ratio": ratios[0], "every_row": ratios[1]}
+    benchmark.pedantic(runs[1], rounds=1)
+
+
+@pytest.mark.parametrize("storage", ["codes", "map"])
+def test_rows_kept_otherwise_over_rows_in_memory(
+    benchmark: Any, storage: str, tmp_path: Path
+) -> None:
+    """A call where every row counts, in seconds of the CPU, and what is kept of the rows."""
+    if benchmark.disabled:
+        pytest.skip("a measurement of time: run `make bench`")
+    data = fashion_rows(60_000) if installed() else np.clip(pictures(60_000, 784), -1, 1)
+    kept: Any = data
+    if storage == "map":
+        np.save(tmp_path / "rows.npy", data.astype(np.float32))
+        kept = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    narrow = EmpiricalMixture(kept, storage={"map": "given"}.get(storage, storage))
+    whole, level = EmpiricalMixture(data), NoiseLevel(1.0, 10.0)
+    ratios = []
+    for count in (16, STATES):
+        x = level.noised(data[:count], np.random.default_rng(0)).astype(np.float32)
+        runs: list[Callable[[], Any]] = [partial(law.moments, x, level) for law in (whole, narrow)]
+        narrow.moments(x[:2], level), whole.moments(x[:2], level)
+        times = best(runs, REPEATS, time.process_time)
+        ratios.append(times[1] / times[0])
+    bits: Any = narrow.data
+    print(
+        f"\n{storage}: {bits.kept.dtype}, {bits.nbytes / 2**20:.0f} MiB, of which a process keeps "
+        f"{0 if storage == 'map' else bits.nbytes / 2**20:.0f}; call over that with "
+        f"{data.nbytes / 2**21:.0f} MiB in memory: 16 states {ratios[0]:.2f}, "
+        f"{STATES} states {ratios[1]:.2f}"
+    )
+    benchmark.extra_info |= {"ratio": ratios[1]}
     benchmark.pedantic(runs[1], rounds=1)
