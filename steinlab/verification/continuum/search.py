@@ -203,15 +203,17 @@ class Search:
                 yield batch[start + k], (a, b), sides
 
 
-TRIED = 4096
-"""Open boxes whose middles are tried where no box is refuted."""
+TRIED, KEPT, ROUNDS, SHRINK = 4096, 64, 24, 0.8
+"""Open boxes whose middles are tried where no box is refuted, how many of those points the
+falsifier moves, how often, and by how much shorter each time."""
 
 
 def worst_point(search: Search) -> tuple[dict[str, float], float] | None:
     """Return a point that refutes, and an upper bound there; None if there is none.
 
-    It is the middle of the refuted leaf with the least bound; where none is refuted, that of the
-    open box, of the largest, whose middle has the least.
+    It is the middle of the refuted leaf with the least bound. Where none is refuted, the falsifier
+    starts in the boxes that resist: at the middles of the largest open ones. It moves those with
+    the least ``f`` at random within their box's size, and keeps what lowers it.
     """
     leaves = list(search.root.leaves())
     refuted = [node for node in leaves if node.mark == REFUTED]
@@ -222,11 +224,40 @@ def worst_point(search: Search) -> tuple[dict[str, float], float] | None:
     if not resisting:
         return None
     resisting = heapq.nlargest(TRIED, resisting, key=lambda node: node.size)
-    points = [middle(search.statement, node.box) for node in resisting]
-    at = np.array([list(point.values()) for point in points])
+    at = np.array([list(middle(search.statement, node.box).values()) for node in resisting])
+    sizes = np.array([np.subtract(node.high, node.low) for node in resisting])
+    sizes[:, [one.whole for one in search.statement.parameters]] = 0.0
+    upper = _at_points(search, at)
+    if not upper.min() < 0:
+        at, upper = _moved(search, at, sizes, upper)
+    best = int(upper.argmin())
+    if not upper[best] < 0:
+        return None
+    names = (one.name for one in search.statement.parameters)
+    return dict(zip(names, at[best].tolist(), strict=True)), float(upper[best])
+
+
+def _at_points(search: Search, at: np.ndarray) -> np.ndarray:
+    """Return upper bounds of ``f`` at points ``(B, P)``, infinite where nothing is known."""
     upper = _on(search.statement, _Job(0, search.statement.id, search.control, at, at)).upper
-    best = int(np.nan_to_num(upper, nan=np.inf).argmin())
-    return (points[best], float(upper[best])) if upper[best] < 0 else None
+    return np.asarray(np.nan_to_num(upper, nan=np.inf))
+
+
+def _moved(
+    search: Search, at: np.ndarray, sizes: np.ndarray, upper: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move the points with the least ``f`` about within the whole box, and keep what lowers it."""
+    best = upper.argsort(kind="stable")[:KEPT]
+    at, sizes, upper = at[best], sizes[best], upper[best]
+    low, high = np.array([[float(end) for end in side] for side in search.box]).T
+    rng = np.random.default_rng(0)
+    for _ in range(ROUNDS):
+        tried = np.clip(at + sizes * rng.uniform(-1, 1, at.shape), low, high)
+        found = _at_points(search, tried)
+        lower = found < upper
+        at[lower], upper[lower] = tried[lower], found[lower]
+        sizes *= SHRINK
+    return at, upper
 
 
 def middle(statement: Statement, box: Box) -> dict[str, float]:

@@ -123,7 +123,7 @@ def test_both_evaluators_enclose_what_quadrature_measures(name: str, here: Path)
             assert (value > 0) == (leaf.mark == PROVED)
             exact = tuple((Fraction(x),) * 2 for x in point.values())
             for box in (leaf.box, exact):
-                ball = certificate.second(search.statement, box)
+                ball, _ = certificate.second(search.statement, box)
                 assert ball.lower() - slip <= value <= ball.upper() + slip
             assert float(ball.rad()) < 0.02 * (1 + abs(value))
 
@@ -220,7 +220,7 @@ def test_what_lies_beyond_the_cells_is_bounded(
     for module in (balls, forms, cells):
         monkeypatch.setattr(module, "REACH", 3.0)
     cells.normal_cells.cache_clear()
-    ball = certificate.second(statement, tuple((Fraction(x),) * 2 for x in point.values()))
+    ball, _ = certificate.second(statement, tuple((Fraction(x),) * 2 for x in point.values()))
     at = np.array([list(point.values())])
     lower, upper, _ = statement.evaluate(at, at)
     cells.normal_cells.cache_clear()

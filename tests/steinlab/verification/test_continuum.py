@@ -141,6 +141,19 @@ def test_a_point_is_refuted_before_a_box_is() -> None:
     assert bound < 0
 
 
+def test_the_falsifier_starts_where_boxes_resist() -> None:
+    """The middles, 1.93 and 1.99, contract; what refutes lies beyond separation 2."""
+    statement = load_statement("contraction-edm-euler")
+    search = Search(statement, read_box(statement, "separation=1.9:2.02,step=1"))
+    for _ in search.run(1):
+        pass
+    assert statement.measure({"separation": 1.99, "step": 1.0}) > 0
+    point, bound = worst_point(search) or ({}, 1.0)
+    assert bound < 0
+    assert 2 < point["separation"] <= 2.02
+    assert statement.measure(point) == pytest.approx(bound, abs=1e-4)
+
+
 class Interrupting:
     """A statement's evaluator that the user interrupts at its second call."""
 
