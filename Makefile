@@ -97,7 +97,7 @@ tournament: setup
 mutants: setup
 	$(BIN)/python -m pip install --quiet -e ".[mutants]"
 	$(BIN)/python .ci/mutants/run.py
-	$(BIN)/python .ci/mutants/page.py
+	$(BIN)/python .ci/mutants/page.py out/mutants/record.json
 
 # pretrained networks of galaxies; without its dependencies, which would bring JAX
 galaxies: setup

@@ -1,7 +1,8 @@
 """Write docs/mutants.md, or with `--check` say whether it is what the record gives.
 
-The record is docs/mutants.json, which `run.py` writes; why a survivor matters little stands in
-`reasons.toml`, by module, operator and place.
+The record is docs/mutants.json, a list of samples; `page.py OUT/record.json ...` takes samples in,
+each in the place of one of the same seed. Why a survivor matters little stands in reasons.toml, by
+module, operator and place.
 """
 
 import json
@@ -18,6 +19,8 @@ PAGE = HERE.parent.parent / "docs" / "mutants.md"
 RECORD = PAGE.with_suffix(".json")
 REASONS = HERE / "reasons.toml"
 
+Said = dict[tuple[str, str], tuple[str, str]]
+
 
 def percent(part: int, whole: int) -> str:
     """Give a share rounded down, so that none is shown above what it is."""
@@ -33,7 +36,7 @@ def interval(part: int, whole: int) -> str:
     return f"{int(1000 * low) / 10:.1f} to {-int(-1000 * high // 1) / 10:.1f} %"
 
 
-def reasons() -> dict[tuple[str, str], tuple[str, str]]:
+def reasons() -> Said:
     """Read the kind and the reason of each survivor, by its module and operator."""
     read = tomllib.loads(REASONS.read_text(encoding="utf-8"))
     return {
@@ -50,55 +53,74 @@ def _table(*rows: tuple[object, ...]) -> Iterator[str]:
             yield "|" + "---|" * len(row)
 
 
-def _rates(record: dict[str, Any], said: dict[tuple[str, str], tuple[str, str]]) -> Iterator[str]:
-    rows, apart = [], []
-    for room in record["rooms"]:
-        kinds = [said[s["module"], s["operator"]][0] for s in room["survivors"]]
-        names = ("population", "run", "killed at first", "killed")
-        row = (room["name"], *(room[name] for name in names), kinds.count("equivalent"))
-        (apart if room["apart"] else rows).append(row)
-    rows.append(("all these", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+def _rates(sample: dict[str, Any], said: Said) -> Iterator[str]:
+    rows = []
+    kinds = [(s["room"], said[s["module"], s["operator"]][0]) for s in sample["survivors"]]
+    for name, room in sample["rooms"].items():
+        counts = [room[key] for key in ("population", "run", "killed at first", "killed")]
+        rows.append((name, *counts, kinds.count((name, "equivalent"))))
+    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     yield from _table(
-        ("room", "mutants", "run", "killed at first", "rate", "95 % interval",
-         "without the equivalent", "killed since", "rate, without the equivalent"),
+        ("room", "mutants", "run", "killed at first", "rate", "95 % interval", "killed now", "rate",
+         "without the equivalent"),
         *(
-            (name, population, run, first, percent(first, run), interval(first, run),
-             percent(first, run - equal), killed, percent(killed, run - equal))
-            for name, population, run, first, killed, equal in (*rows, *apart)
+            (name, f"{population:,}", run, first, percent(first, run), interval(first, run), killed,
+             percent(killed, run), percent(killed, run - equal))
+            for name, population, run, first, killed, equal in rows
         ),
     )  # fmt: skip
+
+
+def _sample(sample: dict[str, Any], said: Said) -> Iterator[str]:
+    run = sum(room["run"] for room in sample["rooms"].values())
+    late = sum(room["late"] for room in sample["rooms"].values())
+    yield f"### Seed {sample['seed']}"
+    yield ""
+    yield (
+        f"{sample['drawn']} drawn, {run} run, at most {sample['cap']} s each; {late} of the killed "
+        f"were killed by a limit of time. Made with {sample['tool']}, run under Python "
+        f"{sample['python']}."
+    )
+    yield ""
+    yield from _rates(sample, said)
+    yield ""
+    yield from _table(
+        ("where", "before", "after", "tests", "kind", "why"),
+        *(
+            (f"`{s['module']}:{s['line']}`", f"`{_short(s['before'])}`", f"`{_short(s['after'])}`",
+             f"{s['met']} of {s['tests']}", *said[s["module"], s["operator"]])
+            for s in sample["survivors"]
+        ),
+    )  # fmt: skip
+    yield ""
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())
 
 
 def page() -> str:
     """Fill the template of the page."""
-    record, said = json.loads(RECORD.read_text(encoding="utf-8")), reasons()
-    lived = [s for room in record["rooms"] for s in room["survivors"]]
-    survivors = _table(
-        ("module", "mutant", "before", "after", "kind", "why"),
-        *(
-            (f"`{s['module']}`", s["operator"], f"`{s['before']}`", f"`{s['after']}`",
-             *said[s["module"], s["operator"]])
-            for s in lived
-        ),
-    )  # fmt: skip
-    return (
-        (HERE / "page.md")
-        .read_text(encoding="utf-8")
-        .format(
-            **{name: record[name] for name in ("tool", "python", "seed")},
-            rates="\n".join(_rates(record, said)),
-            survivors="\n".join(survivors),
-            late=sum(room["timeouts"] for room in record["rooms"]),
-            rooms="\n".join(
-                f"- {room['name']}: {len(room['modules'])} modules, `{room['modules'][0]}` to "
-                f"`{room['modules'][-1]}`."
-                for room in record["rooms"]
-            ),
-        )
+    samples, said = json.loads(RECORD.read_text(encoding="utf-8")), reasons()
+    text = (HERE / "page.md").read_text(encoding="utf-8")
+    shown = "\n".join(line for sample in samples for line in _sample(sample, said))
+    return text.format(samples=shown.rstrip("\n"))
+
+
+def adopt(files: list[str]) -> None:
+    """Take samples into the record."""
+    new = [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]
+    old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
+    seeds = {sample["seed"] for sample in new}
+    every = sorted(
+        [*new, *(s for s in old if s["seed"] not in seeds)], key=lambda sample: sample["seed"]
     )
+    RECORD.write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
         sys.exit(page() != PAGE.read_text(encoding="utf-8"))
+    if sys.argv[1:]:
+        adopt(sys.argv[1:])
     PAGE.write_text(page(), encoding="utf-8")

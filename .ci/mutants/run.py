@@ -226,7 +226,7 @@ class Run:
             }
         survivors = [
             {key: mutants[k][key].strip("\n") if key in ("before", "after") else mutants[k][key]
-             for key in ("module", "line", "operator", "before", "after")}
+             for key in ("room", "module", "line", "operator", "before", "after")}
             | {key: ran[k][key] for key in ("tests", "met")}
             for k in lived
         ]  # fmt: skip
