@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from steinlab.report.page import Picture, page
+from steinlab.verification.registry import claim_ids, load_claim
 from tests.steinlab.report.ledgers import BREAKOUT, HOSTILE, LEDGER, PNG
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -179,11 +182,31 @@ def test_nothing_is_wider_than_a_phone(loaded: Any) -> None:
         loaded.find_element("id", "unfold").click()
         width = loaded.execute_script("return document.documentElement.scrollWidth")
         assert width <= 390
-        loaded.find_element("id", "unfold").click()
-        row = "document.querySelector('tbody.claim').getBoundingClientRect().height"
-        assert loaded.execute_script(f"return {row}") <= 130  # 12 screens hold 72 claims
     finally:
         loaded.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def every_claim() -> dict[str, Any]:
+    """Return a ledger with a row for each claim, by its own title and headline."""
+    made = []
+    for claim, row in zip(map(load_claim, claim_ids()), itertools.cycle(LEDGER["claims"])):
+        said = re.sub(r"\{.*?\}", "17 %", claim.headline) if claim.headline else claim.title
+        own = {"title": claim.title, "headline": said, "owner": claim.owner, "source": claim.source}
+        made.append({**row, **own, "id": claim.id, "verdict": claim.expected})
+    return {**LEDGER, "claims": made}
+
+
+def test_a_phone_scrolls_twelve_screens_before_the_details(browser: Any, folder: Path) -> None:
+    (folder / "all.html").write_text(page(every_claim(), []), encoding="utf-8")
+    screen = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        browser.get((folder / "all.html").as_uri())
+        assert len(shown(browser)) == len(claim_ids())
+        ends = "document.querySelector('#ledger').getBoundingClientRect().bottom"
+        assert browser.execute_script(f"return {ends}") <= 12 * 844
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_on_paper_every_claim_is_unfolded_and_nothing_is_cut(loaded: Any) -> None:

@@ -32,9 +32,10 @@ def test_every_claim_has_its_command() -> None:
 
 
 def test_the_objections_come_first() -> None:
+    """Of the claims: before them stand the counts alone."""
     heads = re.findall(r"^##+ (.*)$", PAGE, re.MULTILINE)
-    assert heads[0] == "The review's objections"
-    assert [head.split(":")[0] for head in heads[1:4]] == [f"Objection {n}" for n in (1, 2, 3)]
+    assert heads[:2] == ["Verdicts by owner", "The review's objections"]
+    assert [head.split(":")[0] for head in heads[2:5]] == [f"Objection {n}" for n in (1, 2, 3)]
     assert PAGE.index("(`regularity-conditions`)") < PAGE.index("Objection 2")
     assert PAGE.index("(`perturbation-bound-in-trap`)") < PAGE.index("Objection 3")
 
