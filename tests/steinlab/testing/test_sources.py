@@ -68,7 +68,8 @@ def test_increments_of_a_path_add_up_and_those_inside_are_a_bridge() -> None:
     np.testing.assert_allclose(first + 3**0.5 * second, 2 * whole, atol=1e-12)
     np.testing.assert_allclose(source.between(shape, 4.0, 0.0), -whole)
     beyond = source.between(shape, 4.0, 6.0)
-    for a, b in ((first, second), (whole, beyond)):
+    inside = [source.between(shape, *ends) for ends in ((4.0, 5.5), (5.5, 6.0), (4.0, 4.5))]
+    for a, b in ((first, second), (whole, beyond), inside[:2], inside[1:]):
         assert abs(np.mean(a * b)) < 4 * 50_000**-0.5
         assert abs(np.mean(b**2) - 1) < 4 * (2 / 50_000) ** 0.5
     assert not np.any(source.between(shape, 2.0, 2.0))
