@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ import pytest
 from steinlab.claims.continua.spectra import spectrum, stays
 from steinlab.cli import main
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "prove-your-bound.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "prove-your-bound.md").read_text("utf-8")
 COMMANDS = re.findall(r"^\$ steinlab (.+)$", PAGE, re.MULTILINE)
 
 
@@ -35,6 +38,23 @@ def test_the_commands_run(
     found = json.loads((tmp_path / "vp.json").read_text())
     assert found["refuted"] > 0.9
     assert found["case"]["value"] < 0
+
+
+def test_the_shares_are_the_records() -> None:
+    spec = importlib.util.spec_from_file_location("record", ROOT / ".ci" / "proofs" / "record.py")
+    assert spec
+    assert spec.loader
+    maker = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = maker  # its dataclass asks for it
+    spec.loader.exec_module(maker)
+    record = json.loads(maker.RECORD.read_text(encoding="utf-8"))
+    assert maker.block(PAGE, record) == PAGE
+    for one in record:
+        decided = one["proved"] + one["refuted"]
+        assert decided == pytest.approx(1 - one["undecided"], abs=1e-9)
+        assert one["controls_refuted"]
+        if one["check"] == "accepted":
+            assert one["checked"] == pytest.approx(decided, abs=1e-9)
 
 
 def test_the_table_is_what_is_proved() -> None:
