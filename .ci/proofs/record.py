@@ -1,7 +1,7 @@
 """Decide every statement on its whole box and have it checked: `record.py --workers N`.
 
 Each run leaves its certificate and a line of its record in OUT (default out/proofs): a run that was
-stopped goes on where it stopped, and a finished one is not run again. The record of all finished
+stopped goes on where it stopped, and an accepted one is not run again. The record of all finished
 runs goes to docs/results/proofs.json, to the table of docs/prove-your-bound.md and to stdout.
 
     record.py --workers 16                    all runs
@@ -126,11 +126,12 @@ def checked(file: Path, workers: int, most: float) -> dict[str, Any]:
 def done(run: Run, out: Path, workers: int, most: float) -> dict[str, Any]:
     """Return the record of a run, made anew if the run has changed or was not finished."""
     kept, certificate = out / f"{run.name}.record.json", out / f"{run.name}.json"
-    asked = dataclasses.asdict(run)
+    asked, before = dataclasses.asdict(run), 0.0
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if {key: found[key] for key in asked} == asked and found["check"] != "not finished":
+        if {key: found[key] for key in asked} == asked and found["check"] == "accepted":
             return found
+        before = found["search_seconds"]
     with executor_for(workers) as executor:
         search, seconds = searched(run, certificate, executor)
     found = asked | {
@@ -139,7 +140,7 @@ def done(run: Run, out: Path, workers: int, most: float) -> dict[str, Any]:
         "refuted": search.found.refuted,
         "undecided": max(0.0, 1 - search.found.decided),
         "controls_refuted": control_refuted(run),
-        "search_seconds": round(seconds, 1),
+        "search_seconds": round(before + seconds, 1),
         "workers": workers,
     }
     found |= checked(certificate, workers, most)
