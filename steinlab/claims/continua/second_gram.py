@@ -23,8 +23,9 @@ HALF = 2.0**-7
 def bound(separation: Ball, weight: Ball, shift: Ball) -> tuple[Ball, Ball]:
     """Return balls around a margin and a power > 0 whose quotient is ``1 - cos^2``.
 
-    They are ``c (P G - E_q[e A]^2)`` and ``c P G``; ``c <= 1`` makes the first at most twice its
-    lower bound. ``P <= 2 E[e_q^2] + 2 G``, ``E[e_q^2] <= 1`` and ``|A| <= 2 mu + delta``.
+    They are ``c (P G - E_q[e A]^2)`` and ``c P G``; ``c`` brings the first between 1 and what the
+    pair says that says most, its upper bound over its lower. ``P <= 2 E[e_q^2] + 2 G``,
+    ``E[e_q^2] <= 1`` and ``|A| <= 2 mu + delta``.
     """
     mu, odds = separation / 2, monotone("log", weight / (1 - weight)) / 2
     eta = mu * shift + odds
@@ -37,9 +38,13 @@ def bound(separation: Ball, weight: Ball, shift: Ball) -> tuple[Ball, Ball]:
             gap = (1 - t * monotone("tanh", at + eta)) * steep - shift
             mass = HALF * (-squared(z) / 2).exp().lower() / (2 * pi()).sqrt()
             cells.append((mass, z + mu * (sign - t), gap))
-    least = number(0)
+    best = number(0)
     for (mass, e, a), (other, e1, a1) in itertools.combinations(cells, 2):
-        least = least.max((mass * other * squared(e * a1 - e1 * a)).lower())
-    most = squared(separation + shift)
-    margin = least.union(2 * least) if least > 0 else number(math.nan)
-    return margin, number(0).union(2 * (1 + most) * most)
+        pair = mass * other * squared(e * a1 - e1 * a)
+        if pair.lower() > best.lower():
+            best = pair
+    if not best > 0:
+        return number(math.nan), number(math.nan)
+    most, least = squared(separation + shift), best.lower()
+    margin = number(1).union((best / least).upper())
+    return margin, number(0).union((2 * (1 + most) * most / least).upper())

@@ -151,6 +151,21 @@ def test_the_second_evaluator_encloses_what_is_measured(name: str) -> None:
     assert known >= 4
 
 
+@pytest.mark.parametrize("name", CHECKED)
+def test_the_second_evaluator_refuses_a_flipped_leaf(name: str) -> None:
+    pytest.importorskip("flint")
+    text, budget = CHECKED[name]
+    statement = load_statement(name)
+    search = Search(statement, read_box(statement, text or None))
+    for _ in search.run(budget):
+        pass
+    leaf = next(leaf for leaf in search.root.leaves() if leaf.mark != OPEN)
+    leaf.mark = REFUTED if leaf.mark == PROVED else PROVED
+    found = certificate.Certificate(statement, search.box, search.root, search.spent)
+    with pytest.raises(certificate.CertificateError, match="a leaf"):
+        certificate.check(found)
+
+
 def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole, first = searched("contraction-edm-euler"), None
     first = Search(whole.statement, whole.box)
