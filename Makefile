@@ -9,7 +9,7 @@ PROFILE ?= quick
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
-.PHONY: docs mutants galaxies shuffled floors audit clean
+.PHONY: docs mutants proofs galaxies shuffled floors audit clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -95,6 +95,10 @@ mutants: setup
 	$(BIN)/python -m pip install --quiet -e ".[mutants]"
 	$(BIN)/python .ci/mutants/run.py
 	$(BIN)/python .ci/mutants/page.py
+
+# resumes where it stopped; writes the table of docs/prove-your-bound.md
+proofs: setup
+	$(BIN)/python .ci/proofs/record.py --workers 0
 
 # pretrained networks of galaxies; without its dependencies, which would bring JAX
 galaxies: setup

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from steinlab.claims.continua.spectra import spectrum, stays
 from steinlab.cli import main
 from steinlab.verification.continuum.short import ENCLOSABLE
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 PAGE = (DOCS / "prove-your-bound.md").read_text("utf-8")
 PAGE_OF_CLAIMS = (DOCS / "verify-your-bound.md").read_text("utf-8")
 MY = PAGE_OF_CLAIMS.split("```python\n", 1)[1].split("```", 1)[0]
@@ -49,6 +52,23 @@ def test_the_pieces_of_the_page_are_those_of_the_message() -> None:
     section = PAGE.split("## A claim in the short form", 1)[1].split("## ", 1)[0]
     for piece in re.findall(r"[a-z_]{3,}", ENCLOSABLE.replace("np.", "")):
         assert re.search(piece, section, re.IGNORECASE), piece
+
+
+def test_the_shares_are_the_records() -> None:
+    spec = importlib.util.spec_from_file_location("record", ROOT / ".ci" / "proofs" / "record.py")
+    assert spec
+    assert spec.loader
+    maker = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = maker  # its dataclass asks for it
+    spec.loader.exec_module(maker)
+    record = json.loads(maker.RECORD.read_text(encoding="utf-8"))
+    assert maker.block(PAGE, record) == PAGE
+    for one in record:
+        decided = one["proved"] + one["refuted"]
+        assert decided == pytest.approx(1 - one["undecided"], abs=1e-9)
+        assert one["controls_refuted"]
+        if one["check"] == "accepted":
+            assert one["checked"] == pytest.approx(decided, abs=1e-9)
 
 
 def test_the_table_is_what_is_proved() -> None:

@@ -2,7 +2,7 @@
 
 Each run leaves its certificate and a line of its record in OUT (default out/proofs): a run that was
 stopped goes on where it stopped, and a finished one is not run again. The record of all finished
-runs goes to docs/results/proofs.json, which docs/prove-your-bound.md shows, and to stdout.
+runs goes to docs/results/proofs.json, to the table of docs/prove-your-bound.md and to stdout.
 
     record.py --workers 16                    all runs
     record.py --workers 2 --only coefficient  those whose id holds this
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import time
 from concurrent.futures import Executor
@@ -29,6 +30,8 @@ from steinlab.workers import executor_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECORD = ROOT / "docs" / "results" / "proofs.json"
+PAGE = ROOT / "docs" / "prove-your-bound.md"
+BEGIN, END = "<!-- proofs: written by .ci/proofs/record.py -->\n", "<!-- end of proofs -->\n"
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,45 @@ def done(run: Run, out: Path, workers: int, most: float) -> dict[str, Any]:
     return found
 
 
+def table(record: list[dict[str, Any]]) -> str:
+    """Return the page's table: a row per run, the gains as one row by their worst."""
+    lines = [
+        "| statement | box | boxes | decided | proved | search, s | check | check, s | processes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    gains = [one for one in record if one["statement"].startswith("gain-")]
+    lines += [
+        _row(f"`{one['statement']}`", one["box"] or "its own", [one])
+        for one in record
+        if one not in gains
+    ]
+    if gains:
+        lines.append(_row(f"`gain-*`, the worst of {len(gains)}", "its own", gains))
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, box: str, runs: list[dict[str, Any]]) -> str:
+    """Return a row: the least share decided, never rounded up; seconds of all runs together."""
+    worst = max(runs, key=lambda one: one["undecided"])
+    decided = math.floor(1e4 * (1 - worst["undecided"]) + 1e-9) / 1e2
+    if worst["undecided"] > 1e-9:
+        decided = min(decided, 99.99)
+    said = sorted({one["check"].partition(":")[0] for one in runs})
+    search, check = (sum(one[f"{part}_seconds"] for one in runs) for part in ("search", "check"))
+    return (
+        f"| {name} | {box} | {max(one['boxes'] for one in runs):,} | {decided:.2f} % "
+        f"| {100 * worst['proved']:.2f} % | {search:.0f} | {', '.join(said)} | {check:.0f} "
+        f"| {max(one['workers'] for one in runs)} |"
+    )
+
+
+def block(page: str, record: list[dict[str, Any]]) -> str:
+    """Return the page with the record's table."""
+    head, _, rest = page.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return head + BEGIN + table(record) + END + tail
+
+
 def main() -> None:
     """Run what is asked for and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -162,6 +204,7 @@ def main() -> None:
     record = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     text = json.dumps(record, indent=1) + "\n"
     RECORD.write_text(text, encoding="utf-8")
+    PAGE.write_text(block(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
     sys.stdout.write(text)
 
 

@@ -9,7 +9,8 @@ first-order step's scalars (``kappa``, ``beta``, ``M = m^2``, ``V = m^2 Q(alpha 
     E div u = 1 - kappa - beta alpha V / sigma^2,
     E<u, x_star> = (1 - kappa) alpha M - beta (M - V),
 
-all of which are > 0 where the step is not tiny. At a fixed target it goes to 2 for every centred
+all of which are > 0 where the step is not tiny, and < 0 beyond: ``c`` is the same where all three
+have one sign. At a fixed target it goes to 2 for every centred
 law: ``f = tau - |alpha c / 2 - 1|``.
 """
 
@@ -58,9 +59,13 @@ def both(power: int, alpha: Any, target: Any, separation: Any, threshold: Any) -
 
 
 def evaluate(low: np.ndarray, high: np.ndarray, power: int = 1) -> Enclosed:
-    """Enclose ``f``, where all three terms are > 0."""
+    """Enclose ``f``, where all three terms have one sign."""
     found, slopes = sloped(partial(both, power), low, high)
-    one, two, *positive = found
+    negative = np.logical_and.reduce([most < 0 for _, most in found[2:]])
+    one, two, *positive = (
+        (np.where(negative, -most, least), np.where(negative, -least, most))
+        for least, most in found
+    )
     known = np.logical_and.reduce([least > 0 for least, _ in positive])
     least, most = np.minimum(one[0], two[0]), np.minimum(one[1], two[1])
     small, large = positive[-1]

@@ -29,23 +29,25 @@ def ascent(state: Ball, separation: Ball, length: Ball) -> Ball:
 def conditioning(alpha: Ball, target: Ball, separation: Ball, threshold: Ball) -> tuple[Ball, Ball]:
     """``min((1 + tau) 2 S - N, N - (1 - tau) 2 S)`` over ``2 S``, ``alpha c = N/S``.
 
-    ``N`` adds absolute values: it is this where ``E<u, x>``, ``E div u`` and ``S`` are > 0.
+    ``N`` adds absolute values: it is this where ``E<u, x>``, ``E div u`` and ``S`` have one sign,
+    and then the quotient does not depend on it.
     """
     given = alpha, target, separation
-    positive = [cornered(partial(_positive, i), *given) for i in range(3)]
-    if not all(part > 0 for part in positive):
-        return number(math.nan), positive[0]
-    far, near = (cornered(partial(_beyond, sign), *given, threshold) for sign in (1, -1))
-    return far.min(near), positive[0]
+    terms = [cornered(partial(_one_of, i), *given) for i in range(3)]
+    sign = 1 if terms[0] > 0 else -1
+    if not all(sign * term > 0 for term in terms):
+        return number(math.nan), terms[0]
+    far, near = (cornered(partial(_beyond, way), *given, threshold) * sign for way in (1, -1))
+    return far.min(near), terms[0] * sign
 
 
-def _beyond(sign: int, alpha: Any, target: Any, separation: Any, threshold: Any) -> Any:
+def _beyond(way: int, alpha: Any, target: Any, separation: Any, threshold: Any) -> Any:
     by_data, by_noise, total = _terms(alpha, target, separation)
     top = (1 - alpha) * (alpha * by_data + by_noise) + by_noise
-    return 2 * threshold * total + sign * (2 * total - top)
+    return 2 * threshold * total + way * (2 * total - top)
 
 
-def _positive(which: int, alpha: Any, target: Any, separation: Any) -> Any:
+def _one_of(which: int, alpha: Any, target: Any, separation: Any) -> Any:
     """Return ``2 S``, ``sigma^2 E div u`` or ``E<u, x>``."""
     by_data, by_noise, total = _terms(alpha, target, separation)
     return (2 * total, by_noise, alpha * by_data + by_noise)[which]

@@ -11,7 +11,7 @@ from steinlab.report.figures.style import GREY, look, worded
 
 GRIDS = ("karras", "logsnr", "tangent")
 SOLVERS = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc-2", "ipndm-3")
-STEPS = (3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100)
+STEPS = (3, 4, 6, 8, 10, 16, 25, 40, 64, 100)
 RANGE = (0.05, 2.0)
 
 

@@ -116,6 +116,41 @@ def test_the_second_evaluator_accepts(name: str, tmp_path: Path) -> None:
     assert found.decided == pytest.approx(search.found.decided)
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_the_second_evaluator_encloses_what_is_measured(name: str) -> None:
+    """At points, and on boxes of a sixty-fourth of each side about them.
+
+    What is measured errs by quadrature and difference quotients, at most by 1e-5 of ``1 + |f|``.
+    """
+    pytest.importorskip("flint")
+    statement, rng = load_statement(name), np.random.default_rng(1)
+    box, known = read_box(statement, SMALL[name][0] or None), 0
+    for _ in range(4):
+        at = [
+            Fraction(int(low + int((high - low) * Fraction(rng.random()))))
+            if one.whole
+            else low + (high - low) * Fraction(rng.random())
+            for one, (low, high) in zip(statement.parameters, box, strict=True)
+        ]
+        value = statement.measure(
+            {one.name: float(end) for one, end in zip(statement.parameters, at, strict=True)}
+        )
+        slip = 1e-5 * (1 + abs(value))
+        around = tuple(
+            (end, end)
+            if one.whole
+            else (max(low, end - (high - low) / 128), min(high, end + (high - low) / 128))
+            for one, end, (low, high) in zip(statement.parameters, at, box, strict=True)
+        )
+        for piece in (tuple((end, end) for end in at), around):
+            margin, power = certificate.second(statement, piece)
+            if margin.is_finite():
+                known += 1
+                assert not margin > power * (value + slip)
+                assert not margin < power * (value - slip)
+    assert known >= 4
+
+
 def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole, first = searched("contraction-edm-euler"), None
     first = Search(whole.statement, whole.box)
