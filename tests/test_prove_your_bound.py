@@ -16,10 +16,10 @@ from steinlab.cli import main
 from steinlab.verification.continuum.short import ENCLOSABLE
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs" / "prove-your-bound.md").read_text("utf-8")
-PAGE_OF_CLAIMS = (ROOT / "docs" / "verify-your-bound.md").read_text("utf-8")
-MY = PAGE_OF_CLAIMS.split("```python
-", 1)[1].split("```", 1)[0]
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "prove-your-bound.md").read_text("utf-8")
+PAGE_OF_CLAIMS = (DOCS / "verify-your-bound.md").read_text("utf-8")
+MY = PAGE_OF_CLAIMS.split("```python\n", 1)[1].split("```", 1)[0]
 COMMANDS = re.findall(r"^\$ steinlab (.+)$", PAGE, re.MULTILINE)
 
 

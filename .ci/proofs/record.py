@@ -61,6 +61,7 @@ RUNS = (
     *(Run(name, None, 2_000) for name in statement_ids() if name.startswith("gain-")),
     Run("ascent-two-modes", None, 6_000),
     Run("conditioning-vp-euler", None, 100_000),
+    Run("hutchinson-two-modes", None, 100_000),
     Run("coefficient-vp-euler", None, 900_000),
     Run("coefficient-vp-euler", "threshold=10", 900_000),
     Run("coefficient-vp-euler", "threshold=1000", 900_000),
