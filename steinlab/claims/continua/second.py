@@ -58,11 +58,15 @@ def coefficient_edm_heun(separation: Ball, ratio: Ball, threshold: Ball) -> Ball
 
 
 def _folded_far(mu: Ball, k: Ball) -> list[Ball]:
-    """``0 <= g <= 2 mu exp(-2 mu y)``, so ``E[g^2] <= 8 mu exp(-mu^2/2)/(3 sqrt(2 pi))``: falls."""
+    """Both by ``0 <= g <= 2 mu exp(-2 mu y)`` on ``y >= 0``; the bounds fall with ``mu``.
+
+    ``exp(-2 mu y)`` turns ``phi(y - mu)`` into ``phi(y + mu)``, and ``|e| <= y + mu``, so that
+    ``E|g e| <= 4 mu phi(mu)``; alike ``E[g^2] <= 8 mu exp(-mu^2/2)/(3 sqrt(2 pi))``.
+    """
     low = mu.lower()
-    fold = (low * 8 / 3 / (2 * pi()).sqrt() * (-low * low / 2).exp()).upper()
-    cross = (fold.sqrt() / (2 * k)).upper()
-    own = (fold / (4 * k * k)).upper() + 2 * cross
+    peak = low * (-low * low / 2).exp() / (2 * pi()).sqrt()
+    cross = (2 * peak / k).upper()
+    own = (peak * 2 / 3 / (k * k)).upper() + 2 * cross
     return [cross.union(-cross), own.union(-own)]
 
 
