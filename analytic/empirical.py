@@ -129,8 +129,9 @@ class EmpiricalMixture(ExactDenoiser):
         ``work`` keeps a copy of the centred rows in the states' dtype. ``given`` keeps the data as
         they are, a memory map that other processes read, ``codes`` as whole numbers of 8 or 16 bits
         if they lie on a grid, as pictures do. Both convert some rows at a time whenever they are
-        used, and find the same but for the order of sums. By default ``given`` for a memory map,
-        otherwise ``work``. ``data`` is then a :class:`analytic.rows.Rows`.
+        used, and find the same but for the order of sums; what ``given`` keeps, or its file, must
+        not change meanwhile. By default ``given`` for a memory map, otherwise ``work``. ``data`` is
+        then a :class:`analytic.rows.Rows`.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def _size(found: Any) -> int:
 
 
 def _same_states(a: np.ndarray, b: np.ndarray) -> bool:
-    if a.shape != b.shape:
+    if a.shape != b.shape or a.dtype != b.dtype:
         return False
     for end in (0, -1) if a.size else ():  # tells most others at once
         if a.flat[end] != b.flat[end]:

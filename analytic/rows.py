@@ -8,6 +8,7 @@ an eighth or a quarter of their float64. Whoever takes rows gets float64, decode
 whoever multiplies with them decodes :data:`PIECE` rows at a time.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,12 @@ class Rows:
     kept : array (n, d)
         Of any real dtype; a memory map is kept as it is.
     low, step : float
-        A row is ``low + step * kept``.
+        A row is ``low + step * kept``; finite.
+
+    Raises
+    ------
+    ValueError
+        Naming ``low`` or ``step``, its value and the requirement.
 
     Examples
     --------
@@ -50,7 +56,8 @@ class Rows:
     dtype = np.dtype(np.float64)
 
     def __init__(self, kept: np.ndarray, low: float = 0.0, step: float = 1.0) -> None:
-        self.kept, self.low, self.step = kept, low, step
+        self.low, self.step = (float(finite(*one)) for one in (("low", low), ("step", step)))
+        self.kept = kept
         self.shape, self.ndim = kept.shape, kept.ndim
 
     @property
@@ -188,12 +195,14 @@ def coded(data: Any) -> Rows:
     if data.ndim != 2 or not data.size:
         return Rows(data)
     low, high, eps = float(data.min()), float(data.max()), float(np.finfo(np.float64).eps)
+    refused = "storage must be work or given for rows on no grid of 65536 places, got codes"
+    if high - low == math.inf:
+        raise ValueError(f"{refused} and numbers from {low} to {high}")
     near = NEAR * eps * max(abs(low), abs(high))
     flat = data.reshape(-1)
     gaps = np.diff(np.unique(flat[:: max(1, flat.size // SEEN)]))
     gap = float(gaps[gaps > 2 * near].min(initial=high - low))
     last = round((high - low) / gap) if gap else 0
-    refused = "storage must be work or given for rows on no grid of 65536 places, got codes"
     if last >= 2**16:
         raise ValueError(f"{refused} and a step of {gap}")
     dtype, half = np.int8 if last < 2**8 else np.int16, (last + 1) // 2

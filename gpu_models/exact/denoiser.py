@@ -383,6 +383,8 @@ class ScaledEmpirical(ExactDenoiser):
         """Return the posterior over the rows for one block of states ``(N, d)`` on the device."""
         gains, precision, atoms = self.law.gains(level), self._precision, self.atoms
         rate = gains.alpha / gains.v
+        # states in single precision are exact in double; their offsets from the centre are not
+        x = x.to(torch.promote_types(x.dtype, precision.work))
         centre, read = _ends(x, precision)
         u, scaled = centre(x, gains.alpha * atoms.centre.to(x), rate, precision)
         bias = torch.full((), rate * gains.alpha, dtype=precision.work, device=x.device)

@@ -46,27 +46,39 @@ class Pulled(Differentiable):
 
     The pullback ``w -> D'(x)' w`` is linear, and its own pullback is ``v -> D'(x) v``. For a small
     perceptron on a CPU that takes half the time of forward mode, where torch evaluates sums and
-    products with constants in Python, for which it imports its compiler. A function that leaves the
-    graph on the way (``torch.no_grad``) has its derivative in forward mode only.
+    products with constants in Python, for which it imports its compiler. Forward mode serves a
+    function that is constant or leaves the graph on the way (``torch.no_grad``), states that
+    require gradients, and inference mode.
     """
 
     def jvp(self, x: torch.Tensor, level: NoiseLevel, tangent: torch.Tensor) -> torch.Tensor:
         """Return ``D'(x) v`` for tangents ``(P, *x.shape)``."""
+        if _is_asked_for_more(x, tangent):
+            return super().jvp(x, level, tangent)
         with torch.enable_grad():
             z = x.detach().requires_grad_()
             w = torch.zeros_like(z, requires_grad=True)
-            (pulled,) = torch.autograd.grad(self.function(z, level), z, w, create_graph=True)
-            many = tangent.ndim > x.ndim
-            (out,) = torch.autograd.grad(pulled, w, tangent, is_grads_batched=many)
-        return out
+            out, pulled = self.function(z, level), None
+            if out.requires_grad:
+                (pulled,) = torch.autograd.grad(out, z, w, create_graph=True, allow_unused=True)
+            if pulled is not None:
+                many = tangent.ndim > x.ndim
+                (pushed,) = torch.autograd.grad(pulled, w, tangent, is_grads_batched=many)
+                return pushed
+        return super().jvp(x, level, tangent)
 
 
 def vjp_of(function: Callable[[Any], Any], x: torch.Tensor, cotangent: torch.Tensor) -> Any:
     """Return ``f'(x)' v`` for cotangents ``(P, *x.shape)``, one forward pass for all probes.
 
     By autograd itself: ``torch.func.vjp`` gives the same numbers, and imports torch's compiler,
-    which takes seconds.
+    which takes seconds. It serves states that require gradients, as the product then does, and
+    inference mode, where autograd records nothing. A function that leaves the graph on the way
+    (``torch.no_grad``) counts as a constant.
     """
+    if _is_asked_for_more(x, cotangent):
+        pull = torch.func.vjp(function, x)[1]
+        return _over_probes(lambda v: pull(v)[0], cotangent, x)
     with torch.enable_grad():
         z = x.detach().requires_grad_()
         out = function(z)
@@ -77,6 +89,12 @@ def vjp_of(function: Callable[[Any], Any], x: torch.Tensor, cotangent: torch.Ten
             out, z, cotangent, is_grads_batched=many, materialize_grads=True
         )
     return found
+
+
+def _is_asked_for_more(x: torch.Tensor, v: torch.Tensor) -> bool:
+    """Whether products need torch's transforms: in inference mode, in a graph, or of no probes."""
+    inferred = torch.is_inference_mode_enabled() or x.is_inference()
+    return inferred or x.requires_grad or not len(v)
 
 
 def _over_probes(

@@ -64,3 +64,9 @@ def test_a_law_of_another_kind_is_left_alone(law):
     assert remembering(other) is other
     kept = remembering(law)
     assert remembering(kept) is kept
+
+
+def test_a_state_in_another_dtype_is_another_state() -> None:
+    law, level = remembering(GaussianMixture([0.5, 0.5], [-1.0, 1.0], 0.25)), NoiseLevel(1.0, 1.0)
+    for dtype in (np.float64, np.float32, np.float64):
+        assert law(np.zeros((3, 1), dtype=dtype), level).dtype == dtype

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,59 @@ def test_rows_on_a_grid_come_back(levels: int, low: float, step: float, seed: in
     found = coded(data)
     assert found.kept.dtype == (np.int8 if np.ptp(places) < 256 else np.int16)
     assert np.abs(found[:] - data).max() <= rows.NEAR * EPS * np.abs(data).max()
+
+
+@pytest.mark.parametrize(
+    ("levels", "dtype"), [(2, "int8"), (256, "int8"), (257, "int16"), (2**16, "int16")]
+)
+@pytest.mark.parametrize("step", [0.01, -0.01])
+def test_codes_reach_both_ends_of_their_dtype(levels: int, dtype: str, step: float) -> None:
+    data = np.c_[3 + step * np.arange(levels), np.full(levels, 3 + step)]  # a constant column
+    found = coded(data)
+    assert found.kept.dtype == dtype
+    assert np.ptp(found.kept.astype(int)) == levels - 1
+    assert np.abs(found[:] - data).max() <= rows.NEAR * EPS * np.abs(data).max()
+
+
+def test_one_place_too_many_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"got codes and a step of 1\.0$"):
+        coded(np.arange(2.0**16 + 1)[:, None])
+    found = coded(np.arange(2.0**16)[:, None])
+    np.testing.assert_array_equal(found[:][:, 0], np.arange(2.0**16))
+
+
+@pytest.mark.parametrize("storage", ["given", "codes"])
+@pytest.mark.parametrize("form", [">f8", ">i2", "reversed", "columns", "read-only", "float16"])
+def test_the_layout_of_the_data_does_not_matter(storage: str, form: str) -> None:
+    data = np.arange(120.0).reshape(40, 3)
+    given: Any = data.copy()
+    if form == "reversed":
+        given = data[::-1, ::-1].copy()[::-1, ::-1]
+    elif form == "columns":
+        given = np.asfortranarray(data)
+    elif form == "read-only":
+        given.setflags(write=False)
+    else:
+        given = data.astype(form)
+    x, level = data[:5] + 0.3, NoiseLevel(0.9, 2.0)
+    found, whole = EmpiricalMixture(given, storage=storage), EmpiricalMixture(data)
+    np.testing.assert_array_equal(found.data[:], data)
+    np.testing.assert_allclose(found(x, level), whole(x, level), rtol=1e-13)
+    again = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(again(x, level), found(x, level))
+
+
+@pytest.mark.parametrize("name", ["low", "step"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_grid_that_is_no_number_is_named(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be finite, got {value}$"):
+        EmpiricalMixture(Rows(np.zeros((2, 2), dtype=np.int8), **{name: value}), storage="codes")
+
+
+def test_numbers_further_apart_than_any_number_are_refused() -> None:
+    message = r"got codes and numbers from -1\.7e\+308 to 1\.7e\+308$"
+    with pytest.raises(ValueError, match=message):
+        coded(np.array([[-1.7e308, 1.7e308]]))
 
 
 def test_one_number_has_codes() -> None:

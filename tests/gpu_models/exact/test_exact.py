@@ -154,6 +154,17 @@ def test_shapes_and_libraries_come_back_as_they_went_in() -> None:
             assert tuple(out.divergence.shape) == shape[:-1]
 
 
+def test_sums_in_double_serve_states_in_single_precision() -> None:
+    """No digit of theirs is lost on the way: their own rounding, once, is all that remains."""
+    data = rows() + 1000.0
+    x = states(data, LEVELS[1]).astype(np.float32)
+    found = ScaledEmpirical(data, precision="float64").moments(x, LEVELS[1])
+    exact = EmpiricalMixture(data).moments(x.astype(np.float64), LEVELS[1])
+    for ours, whole in zip(found[::-1], exact[::-1], strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, whole, rtol=1.001 * 2.0**-24)
+
+
 def test_a_state_just_denoised_has_its_divergence_for_nothing() -> None:
     scaled, level = ScaledEmpirical(rows(50, 4)), NoiseLevel(1.0, 1.0)
     passes = []

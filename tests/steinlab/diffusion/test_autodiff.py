@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ LEVEL = NoiseLevel(0.6, 0.8)
 X = torch.as_tensor(np.random.default_rng(0).standard_normal((5, 2)))
 V = torch.as_tensor(np.random.default_rng(1).standard_normal((3, 5, 2)))
 NET = Differentiable(PLANE)
+PRODUCTS = [(cls, name) for cls in (Differentiable, Pulled) for name in ("jvp", "vjp")]
 CROOKED = torch.tensor([[0.5, 2.0], [-1.0, 0.3]], dtype=torch.float64)
 
 
@@ -44,9 +46,6 @@ def test_the_two_products_are_transposes() -> None:
 
 @pytest.mark.parametrize("v", [V, V[0]], ids=["probes", "one"])
 def test_two_reverse_passes_push_forward(v: torch.Tensor) -> None:
-    def bent(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        return torch.tanh(x @ CROOKED.T) * level.alpha
-
     found = Pulled(bent).jvp(X, LEVEL, v)
     torch.testing.assert_close(found, Differentiable(bent).jvp(X, LEVEL, v), rtol=1e-12, atol=0)
     assert not torch.allclose(found, Pulled(bent).vjp(X, LEVEL, v))
@@ -54,6 +53,59 @@ def test_two_reverse_passes_push_forward(v: torch.Tensor) -> None:
 
 def test_a_constant_has_no_slope() -> None:
     np.testing.assert_array_equal(vjp_of(torch.ones_like, X, V), torch.zeros_like(V))
+
+
+def bent(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+    return torch.tanh(x @ CROOKED.T) * level.alpha
+
+
+def without_graph(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+    with torch.no_grad():
+        return bent(x, level)
+
+
+def in_own_numbers(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+    return torch.ones_like(x) * torch.tensor(2.0, dtype=x.dtype, requires_grad=True)
+
+
+@pytest.mark.parametrize("v", [V, V[0]], ids=["probes", "one"])
+@pytest.mark.parametrize("made", ["inside", "outside"])
+def test_inference_mode_takes_no_derivative_away(made: str, v: torch.Tensor) -> None:
+    """Autograd records nothing there, and says so only by a result that depends on no state."""
+    expected = Differentiable(bent).jvp(X, LEVEL, v), Differentiable(bent).vjp(X, LEVEL, v)
+    with torch.inference_mode():
+        x = X.clone() if made == "inside" else X
+        inside = [getattr(cls(bent), name)(x, LEVEL, v) for cls, name in PRODUCTS]
+    outside = [getattr(cls(bent), name)(x, LEVEL, v) for cls, name in PRODUCTS]
+    for found in (inside, outside):
+        for (_, name), out in zip(PRODUCTS, found, strict=True):
+            torch.testing.assert_close(out, expected[name == "vjp"], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("cls", "name"), PRODUCTS)
+def test_products_at_a_state_in_a_graph_stay_in_it(cls: Any, name: str) -> None:
+    x = X.clone().requires_grad_()
+    out = getattr(cls(bent), name)(x, LEVEL, V)
+    (slope,) = torch.autograd.grad(out.sum(), x)
+    h = 1e-5 * torch.ones_like(X)
+    ahead, behind = (getattr(cls(bent), name)(X + side * h, LEVEL, V).sum() for side in (1, -1))
+    assert slope.sum().item() == pytest.approx((ahead - behind).item() / 2e-5, rel=1e-7)
+    with torch.no_grad():
+        assert not getattr(cls(bent), name)(x, LEVEL, V).requires_grad
+
+
+@pytest.mark.parametrize("function", [without_graph, in_own_numbers, lambda x, _: x.detach() + 1])
+def test_forward_mode_serves_where_autograd_has_no_path(function: Any) -> None:
+    expected = Differentiable(function).jvp(X, LEVEL, V)
+    torch.testing.assert_close(Pulled(function).jvp(X, LEVEL, V), expected, rtol=0, atol=0)
+    assert bool(expected.any()) is (function is without_graph)
+
+
+@pytest.mark.parametrize(("cls", "name"), PRODUCTS)
+def test_no_probes_and_no_states_have_products(cls: Any, name: str) -> None:
+    assert getattr(cls(bent), name)(X, LEVEL, V[:0]).shape == (0, 5, 2)
+    assert getattr(cls(bent), name)(X[:0], LEVEL, V[:, :0]).shape == (3, 0, 2)
+    assert getattr(cls(bent), name)(X[:1], LEVEL, V[:, :1]).shape == (3, 1, 2)
 
 
 def test_products_leave_the_compiler_of_torch_unread() -> None:
