@@ -75,11 +75,18 @@ def _visible(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
-def _words(value: Any) -> str:
+DEEPEST = 50
+"""Lists in one another that a message shows."""
+
+
+def _words(value: Any, depth: int = 0) -> str:
+    if depth == DEEPEST:
+        return "..."
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_words(part)}" for key, part in value.items()) + "}"
+        parts = (f"{key}: {_words(part, depth + 1)}" for key, part in value.items())
+        return "{" + ", ".join(parts) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_words(part) for part in value) + "]"
+        return "[" + ", ".join(_words(part, depth + 1) for part in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     try:

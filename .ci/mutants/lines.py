@@ -138,7 +138,7 @@ class Lines:
         """Return the tests that a mutant of a line meets.
 
         Those that run its statement come first; of a line that runs at import those that run the
-        function that it heads, then those that run any function of its module; then the others of
+        function that it heads, then those that run any function of its module; last the others of
         their files. Within each of these the fastest come first.
         """
         runs = self.runs.get(module, [])
@@ -179,15 +179,15 @@ def _wanted(tree: Path, module: str, line: int) -> Iterable[int]:
         last = max(own.lineno, body[0].lineno - 1)
     around = [n for n in inside if isinstance(n, ast.FunctionDef) and n is not own]
     wanted = [
-        _bits(own.lineno, last) if line <= last else _bits(line, line),
+        _bits(line, line) if line > last else _bits(own.lineno, last),
         _bits(own.lineno, last),
     ]
     if around:
         return wanted
-    if heads:
-        wanted.append(_bits(body[0].lineno, own.end_lineno or line))
-    functions = [n for n in ast.walk(parsed) if isinstance(n, ast.FunctionDef)]
+    # of what runs at import, the tests on record are those that happened to import it first
     within = 0
-    for function in functions:
-        within |= _bits(function.body[0].lineno, function.end_lineno or function.lineno)
-    return [*wanted, within]
+    for function in ast.walk(parsed):
+        if isinstance(function, ast.FunctionDef):
+            within |= _bits(function.body[0].lineno, function.end_lineno or function.lineno)
+    headed = [_bits(body[0].lineno, own.end_lineno or line)] if heads else []
+    return [*headed, within, *wanted]

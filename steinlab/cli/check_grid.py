@@ -53,7 +53,7 @@ def _numbers(given: list[str]) -> list[float]:
         with in_file(file):
             if not isinstance(values, list):
                 raise InputError(f"FILE must hold a list of numbers, got {quote(values)}")
-            return _levels([str(value) for value in values])
+            return _levels([value if isinstance(value, str) else quote(value) for value in values])
     return _levels(given)
 
 

@@ -101,7 +101,7 @@ class Compensated(OneEvaluation):
         three = (entry, *before[:2])
         times = [self.time(one.level) for one in three]
         nodes = [(time - times[1]) / (times[0] - times[1]) for time in times]
-        weights = interpolatory(nodes, [1.0, rho, rho**2])
+        weights = interpolatory(nodes, [1.0, rho, rho * rho])  # infinite where it is too large
         total = sum((w * one.denoised for w, one in zip(weights, three, strict=True)), 0.0)
         return replace(entry, denoised=total)
 

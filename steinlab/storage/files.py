@@ -251,6 +251,9 @@ HIDDEN = re.compile(
 )
 """What text never holds: control and bidirectional characters, and halves of characters."""
 
+DEEPEST = 100
+"""Lists and objects in one another that a JSON file may hold."""
+
 MAX_SEED = 2**63 - 1
 
 
@@ -341,15 +344,23 @@ def _array(content: bytes) -> np.ndarray:
 
 
 def _require_visible(tree: Any) -> None:
-    """Raise ``InputError`` where a text holds what would change a terminal or a line of text."""
-    left = [tree]
+    """Raise ``InputError`` where a text holds what would change a terminal or a line of text.
+
+    And ``RecursionError``, which is an older interpreter's own, of a tree that no reader goes down.
+    """
+    left, depth = [tree], 0
     while left:
-        one = left.pop()
-        if isinstance(one, str):
-            if HIDDEN.search(one):
-                raise InputError(f"text must hold visible characters, got {quote(one)}")
-        elif isinstance(one, dict | list):
-            left += [*one, *(one.values() if isinstance(one, dict) else ())]
+        depth += 1
+        if depth > DEEPEST:
+            raise RecursionError
+        inner: list[Any] = []
+        for one in left:
+            if isinstance(one, str):
+                if HIDDEN.search(one):
+                    raise InputError(f"text must hold visible characters, got {quote(one)}")
+            elif isinstance(one, dict | list):
+                inner += [*one, *(one.values() if isinstance(one, dict) else ())]
+        left = inner
 
 
 def _finite(text: str) -> float:

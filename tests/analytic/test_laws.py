@@ -308,3 +308,22 @@ def test_the_flow_of_a_box_is_its_distribution_functions() -> None:
 def test_bad_input_is_named(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (np.zeros((2, 2)), np.ones((2, 2))),
+        (np.zeros(2), np.ones(3)),
+        (np.zeros(1), np.ones(1)),
+        (np.float64(0.0), np.float64(1.0)),
+    ],
+)
+def test_a_segments_ends_are_two_vectors(start: np.ndarray, end: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="start and end must be vectors of one length >= 2"):
+        Segment(start, end)
+
+
+def test_a_circle_stands_at_the_origin_unless_told() -> None:
+    np.testing.assert_array_equal(Circle().mean(), [0.0, 0.0])
+    assert Circle().radius == 1.0

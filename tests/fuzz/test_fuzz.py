@@ -355,6 +355,19 @@ FAILED: tuple[tuple[str, bytes], ...] = (
         )
     ),
     ("record", _lines(b"[" * 3000)),
+    *(
+        (
+            "record",
+            _lines(json.dumps([{k: v for k, v in HEAD.items() if k != lost}, CELL]).encode()),
+        )
+        for lost in ("profile", "fraction", "seeds", "states", "cells", "key", "versions")
+    ),
+    # an interpreter that reads lists this deep still has to say what it read
+    *((name, b"[" * 300 + b"]" * 300) for name in ("compare", "trace", "table", "check-grid")),
+    *((name, b'{"a":' * 300 + b"1" + b"}" * 300) for name in ("rows", "--ledger", "--expect")),
+    ("check-grid", b"[" * 900 + b"]" * 900),
+    ("fitted solver", twin(FITTED, rows=[[1e200], [1.0], [1.1]])),
+    ("fitted solver", twin(FITTED, rows=[[1.0], [1.0], [-1e300]])),
     ("linear solver", twin(LINEAR, rows=[[0.5, 10**400], *LINEAR["rows"][1:]])),
     ("fitted solver", twin(FITTED, evaluations=1e308)),
     ("array", ARRAY.replace(b"(20, 2)", b"'shape'")),

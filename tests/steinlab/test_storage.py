@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steinlab.errors import InputError, warn
+from steinlab.errors import InputError, quote, warn
 from steinlab.estimates import Estimate
 from steinlab.experiments.bench import Reference
 from steinlab.experiments.results import Row, packed, restored
@@ -33,6 +33,7 @@ from steinlab.storage import (
     write_bytes,
     write_text,
 )
+from steinlab.storage.files import DEEPEST, read_json
 from steinlab.storage.sources import _folder, _source
 from steinlab.verification.comparison import Comparison
 from steinlab.verification.outcome import Attack, ControlOutcome, Crash, Outcome, Report
@@ -374,3 +375,24 @@ def test_a_file_of_claims_is_keyed_by_what_it_imports(tmp_path: Path) -> None:
     sources_key.cache_clear()
     _source.cache_clear()
     assert sources_key(str(file)) != first
+
+
+def test_no_file_is_deeper_than_its_readers_go(tmp_path: Path) -> None:
+    """On every interpreter: some parse lists in one another by the thousand."""
+    for depth, taken in ((DEEPEST - 1, True), (DEEPEST, False), (300, False)):
+        for left, right in (("[", "]"), ('{"a":', "}")):
+            (tmp_path / "x.json").write_text(left * depth + "1" + right * depth)
+            if taken:
+                read_json(tmp_path / "x.json")
+                continue
+            with pytest.raises(InputError, match="is nested too deeply"):
+                read_json(tmp_path / "x.json")
+
+
+def test_a_message_shows_the_top_of_what_is_deep() -> None:
+    deep: Any = 1
+    for _ in range(3000):
+        deep = [deep]
+    assert quote(deep).startswith("[[[")
+    assert quote({"a": deep}).startswith("{a: [[")
+    assert quote([[1], {"b": [2]}]) == "[[1], {b: [2]}]"

@@ -170,7 +170,10 @@ def _play(
 
 
 def told(played: Sequence[Any], about: dict[str, Any]) -> str:
-    """Return in words what was played."""
+    """Return in words what was played; ``InputError`` of a record that does not say."""
+    for name in ("profile", "fraction", "seeds", "states", "cells", "key", "versions"):
+        if name not in about:
+            raise InputError(f"--from must be a record that says its {name}, got one without")
     share = f"{len(played)} of the {about['cells']} cells" if len(played) < about["cells"] else ""
     by = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
     return (

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 import steinlab as sl
 from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel
+from steinlab.coefficient.routes import _require_range
 from steinlab.diffusion.models import load_model
 from steinlab.errors import InputError
 from steinlab.solvers import EULER
@@ -47,3 +51,27 @@ def test_a_route_that_does_not_apply_is_refused() -> None:
     past = [NoiseLevel(1.0, 2.0)]
     with pytest.raises(InputError, match=message):
         sl.coefficients(LAW, S, T, "dpmpp-2m", history=past, samples=50, routes=["certified"])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "taken"),
+    [
+        (0.5, True),
+        (8.0, True),
+        (0.5 * (1 - 0.9e-9), True),
+        (8.0 * (1 + 0.9e-9), True),
+        (0.5 * (1 - 1.1e-9), False),
+        (8.0 * (1 + 1.1e-9), False),
+        (0.1, False),
+        (80.0, False),
+    ],
+)
+def test_a_models_levels_end_where_they_end(ratio: float, taken: bool) -> None:
+    """Up to the rounding of a schedule's table, on either side."""
+    model: Any = SimpleNamespace(sigma_range=(0.5, 8.0), name="mine")
+    levels = NoiseLevel(1.0, 2.0), NoiseLevel(1.0, ratio)
+    if taken:
+        _require_range(model, levels)
+        return
+    with pytest.raises(InputError, match=r"sigma/alpha must be in 0\.5 to 8 for mine, got"):
+        _require_range(model, levels)

@@ -178,6 +178,18 @@ def test_v3_statistics_of_a_mixture_are_its_mean_slopes() -> None:
             assert abs(1 - share[i] - slopes.mean()) < 5 * error + 0.01
 
 
+def test_v3_weighs_the_outputs_that_it_has() -> None:
+    """What the divergence takes: on a constant denoiser the linear step is the step."""
+    grid, solver = uneven_grid(VP_LINEAR), dpm_v3(2, of_gaussian(MEAN, VARIANCE))
+    linear = solver.weights((grid[1], grid[0]), grid[2])
+    assert len(linear.betas) == 2
+    x, one = states(grid, DIAGONAL), dpm_v3(1, of_gaussian(MEAN, VARIANCE))
+    (beta,) = one.weights((grid[0],), grid[1]).betas
+    zero = one.step(lambda y, _: 0 * y, x, grid[0], grid[1], ()).state
+    found = one.step(lambda y, _: 0 * y + 1, x, grid[0], grid[1], ()).state
+    np.testing.assert_allclose(found - zero, np.broadcast_to(beta, x.shape), rtol=1e-12)
+
+
 def test_v3_has_three_orders() -> None:
     with pytest.raises(ValueError, match="order must be 1, 2 or 3 for dpm-v3, got 4"):
         dpm_v3(4, data_form)

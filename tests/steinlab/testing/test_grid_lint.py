@@ -112,3 +112,12 @@ def test_levels_that_float32_does_not_tell_apart_are_named_by_their_places(place
     sigmas.insert(place + 1, sigmas[place] * (1 - 1e-12))
     (found,) = (one for one in lint_grid(sigmas) if one.kind == "float32-collision")
     assert found.text.startswith(f"levels {place + 1} and {place + 2} differ in float64")
+
+
+@pytest.mark.parametrize("place", [1, 2, 4])
+def test_the_level_that_rises_is_named(place: int) -> None:
+    sigmas = [8.0, 4.0, 2.0, 1.0, 0.5, 0.0]
+    sigmas.insert(place, 9.0)
+    (found,) = (one for one in lint_grid(sigmas) if one.kind == "rising")
+    text = f"level {place + 1}, 9, is noisier than {sigmas[place - 1]:g} before it"
+    assert found.text == text

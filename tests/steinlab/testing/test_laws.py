@@ -288,3 +288,20 @@ def test_the_command(
     assert json.loads(Path("rows.json").read_text())["kind"] == "law"
     assert main(["check", "bad.py:law", "--as", "law"]) == 1
     assert "FAILS" in capsys.readouterr().out
+
+
+def test_a_variance_without_moments_is_held_to_the_samples() -> None:
+    """As stated for ``E |x|^2 - |E x|^2`` it passes; a fifth more fails, by the samples alone."""
+
+    class Bare2(Bare):
+        def __init__(self, variance: float) -> None:
+            self.stated = variance
+
+        def variance(self) -> Any:
+            return np.float64(self.stated)
+
+    rows = {row.check: row for row in check_law(Bare2(1.0))}
+    assert rows["variance"].verdict == "ok"
+    with pytest.raises(ConformanceError) as caught:
+        check_law(Bare2(1.2))
+    assert {row.check for row in caught.value.rows if row.verdict == "fails"} == {"variance"}

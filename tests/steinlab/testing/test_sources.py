@@ -18,6 +18,7 @@ from steinlab.testing.checks.conduct import UNITS
 from steinlab.testing.noise import Probes, Seeded, answered, probed
 from steinlab.testing.step_trace import StepError, Trace
 from steinlab.testing.subject import SubjectError
+from tests.steinlab.testing.told import moved
 
 
 class Constant:
@@ -164,3 +165,36 @@ def test_a_trace_is_a_table_of_its_steps() -> None:
     assert steps[0].as_json() == {
         "step": 1, "start": 80.0, "end": 2.5, "local": 0.5, "carried": 0.25, "share": 0.75,
     }  # fmt: skip
+
+
+ROW = {"check": "one", "verdict": "ok", "text": "5 of 20, 1e-07", "cause": ""}
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"measured": 0.505}, True),
+        ({"measured": 0.52}, False),
+        ({"measured": None}, False),
+        ({"bound": 1.1}, False),
+        ({"text": "5 of 20, 2e-07"}, True),
+        ({"text": "5 of 20, 3e-07"}, False),
+        ({"text": "6 of 20, 1e-07"}, False),
+        ({"text": "5 in 20, 1e-07"}, False),
+        ({"verdict": "fails"}, False),
+        ({"cause": "a clip"}, False),
+        ({"check": "two"}, False),
+    ],
+)
+def test_a_report_is_held_to_its_words_and_numbers(change: dict[str, Any], same: bool) -> None:
+    row = {**ROW, "measured": 0.5, "bound": 1.0}
+    assert (list(moved([row], [{**row, **change}])) == []) == same
+
+
+def test_far_below_the_bound_the_words_alone_are_held() -> None:
+    row = {**ROW, "measured": 1e-3, "bound": 1.0}
+    for other in ({"measured": 0.09}, {"text": "1 of 2, 3e-09"}):
+        assert list(moved([row], [{**row, **other}])) == []
+    for other in ({"measured": 0.2}, {"text": "1 in 2, 3e-09"}, {"bound": 2.0}):
+        assert list(moved([row], [{**row, **other}])) != []

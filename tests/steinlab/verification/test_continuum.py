@@ -14,9 +14,18 @@ import pytest
 
 from steinlab.claims.continua import second_runs
 from steinlab.cli import main
+from steinlab.errors import InputError
 from steinlab.storage import sealed
 from steinlab.verification.continuum import certificate
-from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Search, worst_point
+from steinlab.verification.continuum.search import (
+    OPEN,
+    PROVED,
+    REFUTED,
+    Node,
+    Search,
+    middle,
+    worst_point,
+)
 from steinlab.verification.continuum.statement import (
     Enclosed,
     Statement,
@@ -321,3 +330,75 @@ BAD = {
 def test_bad_input_is_one_line(options: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certify", "contraction-edm-euler", *options.split()]) == 2
     assert capsys.readouterr().err == f"steinlab: {BAD[options]}\n"
+
+
+@pytest.mark.parametrize("mark", [PROVED, REFUTED])
+@pytest.mark.parametrize("middle", [-0.3, 0.0, 0.3])
+def test_a_leaf_whose_sign_the_second_evaluator_leaves_open_is_not_borne_out(
+    mark: str, middle: float
+) -> None:
+    """At a point, where nothing is left to be cut: the ball ``middle +- 0.5`` holds both signs."""
+    flint = pytest.importorskip("flint")
+    statement = load_statement("contraction-edm-euler")
+    wide = dataclasses.replace(statement, second=lambda *_: flint.arb(middle, 0.5))
+    point = tuple((Fraction(1), Fraction(1)) for _ in statement.parameters)
+    leaf = Node.root(point)
+    leaf.mark, leaf.bounds = mark, (-2.0, 2.0)
+    with pytest.raises(certificate.CertificateError, match="a leaf is not borne out"):
+        certificate._prove(wide, leaf)
+    clear = flint.arb(0.6 if mark == PROVED else -0.6, 0.5)
+    certificate._prove(dataclasses.replace(statement, second=lambda *_: clear), leaf)
+    with pytest.raises(certificate.CertificateError, match="a leaf is false"):
+        certificate._prove(dataclasses.replace(statement, second=lambda *_: -clear), leaf)
+    leaf.bounds = (-0.01, 0.01)
+    with pytest.raises(certificate.CertificateError, match="has bounds beside the value"):
+        certificate._prove(dataclasses.replace(statement, second=lambda *_: clear), leaf)
+
+
+def test_leaves_of_each_kind_are_counted(tmp_path: Path) -> None:
+    pytest.importorskip("flint")
+    statement = load_statement("contraction-edm-euler")
+    search = Search(statement, read_box(statement, "separation=1:8,step=1"))
+    for _ in search.run(60):
+        pass
+    marks = [leaf.mark for leaf in search.root.leaves()]
+    certificate.write(tmp_path / "c.json", search)
+    found = certificate.check(certificate.read(tmp_path / "c.json"))
+    counts = [marks.count(mark) for mark in (PROVED, REFUTED, OPEN)]
+    assert min(counts[:2]) > 0
+    assert [found.proved, found.refuted, len(found.open)] == counts
+
+
+def test_a_whole_side_is_cut_by_its_numbers() -> None:
+    """Of 3 to 9, seven numbers, the shares are those of how many each half holds."""
+    statement = load_statement("gain-euler-karras")
+    axis = next(i for i, one in enumerate(statement.parameters) if one.whole)
+    box = tuple(
+        (Fraction(3), Fraction(9)) if i == axis else (Fraction(1), Fraction(2))
+        for i in range(len(statement.parameters))
+    )
+    root = Node.root(box)
+    root.cut(statement, axis)
+    sizes = [int(b - a + 1) for a, b in (node.box[axis] for node in root.leaves())]
+    assert sum(sizes) == 7
+    assert [node.size for node in root.leaves()] == [pytest.approx(n / 7) for n in sizes]
+
+
+def test_the_middle_of_a_box_is_halfway_and_of_whole_sides_the_lower_end() -> None:
+    statement = load_statement("gain-euler-karras")
+    box = tuple((Fraction(k + 1), Fraction(k + 4)) for k in range(len(statement.parameters)))
+    found = middle(statement, box)
+    for (low, high), one in zip(box, statement.parameters, strict=True):
+        assert found[one.name] == (low if one.whole else (low + high) / 2)
+
+
+def test_a_stored_point_names_every_parameter_and_no_other() -> None:
+    statement = load_statement("contraction-edm-euler")
+    point = {one.name: 1.5 for one in statement.parameters}
+    case = {"statement": statement.id, "point": point}
+    for name in point:
+        lost = {key: value for key, value in point.items() if key != name}
+        with pytest.raises(InputError, match=f"point must hold {name}, got"):
+            certificate.replayed({**case, "point": lost})
+    with pytest.raises(InputError, match="point must be one of"):
+        certificate.replayed({**case, "point": {**point, "other": 1.0}})

@@ -177,3 +177,13 @@ def test_large_probes_are_drawn_within_the_health_check(shape: tuple[int, ...]) 
 
     draw()
     assert len({probe.tobytes() for probe in seen}) > 1
+
+
+@pytest.mark.parametrize("kind", lab.COVARIANCES)
+def test_a_mixtures_deviations_are_those_asked_for(kind: str) -> None:
+    @settings(max_examples=5, database=None)
+    @given(lab.mixtures(dim=3, stds=(2.0, 2.0), covariance=kind))
+    def one(law: Any) -> None:
+        np.testing.assert_allclose(law.spectra, 4.0, rtol=1e-12)
+
+    one()
