@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from analytic.certified.series import (
     Ball,
+    coefficient,
     integral,
     is_series,
     number,
@@ -45,7 +46,7 @@ def _absolute(x: Any) -> Any:
         return abs(x)
     from flint import arb_series
 
-    first = x.coeffs()[0]
+    first = coefficient(x, 0)
     if first > 0 or first < 0:
         return x if first > 0 else -x
     return arb_series([abs(first), nothing(), nothing()], prec=3)
@@ -59,6 +60,7 @@ RULES: Rules = {
     "square": squared,
     "reciprocal": _reciprocal,
     "sqrt": lambda x: x.sqrt(),
+    "root": lambda x: x.sqrt(),
     "exp": lambda x: x.exp(),
     "log": lambda x: x.log(),
     "tanh": tanh,
@@ -110,6 +112,10 @@ def _grown_sqrt(x: Grown) -> Grown:
     return Grown(_to_zero(x.c.abs_upper().sqrt()), x.p / 2, number(0), number("inf"))
 
 
+def _grown_root(x: Grown) -> Grown:
+    return _grown_sqrt(x) if x.least >= 0 else _held(nothing())
+
+
 def _grown_exp(x: Grown) -> Grown:
     return _held(_to_zero(x.most.exp()) if x.most.is_finite() else nothing())
 
@@ -134,6 +140,7 @@ GROWTH: Rules = {
     "square": _grown_square,
     "reciprocal": _grown_reciprocal,
     "sqrt": _grown_sqrt,
+    "root": _grown_root,
     "exp": _grown_exp,
     "log": _grown_log,
     "tanh": _grown_tanh,

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from analytic.certified import cells
+from analytic.certified.series import integral, number, squared
 from steinlab.cli import main
 from steinlab.errors import InputError
-from steinlab.verification.continuum import balls, certificate, forms
+from steinlab.verification.continuum import balls, certificate, forms, trace
 from steinlab.verification.continuum.search import OPEN, PROVED, Search, worst_point
 from steinlab.verification.continuum.statement import Statement, load_statement, read_box
+from steinlab.verification.continuum.trace import Law, Level, Node
 
 CLAIMS = """
 import math
@@ -200,6 +202,61 @@ def test_bad_input_is_one_line(
     line = capsys.readouterr().err
     assert REFUSED[options] in line
     assert line.count("\n") == 1
+
+
+ROOTS = {
+    "of a side": lambda a: trace.sqrt(a - 1),
+    "of a state": lambda a: Law([(1.0, 0.0)], 0.5).expectation(
+        lambda x: trace.sqrt(9.2 + x), Level(1.0, a)
+    ),
+}
+"""Roots that have a value on a part of ``a`` in [1/2, 2], or of the states (at a width of 1.1)."""
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_a_root_that_has_no_value_decides_nothing(name: str) -> None:
+    pytest.importorskip("flint")
+    root = trace.node(ROOTS[name](Node("parameter", (), "a", True, nonnegative=True)))
+    low, high = ([[0.5]], [[2.0]]) if name == "of a side" else ([[1.0]], [[1.0]])
+    with np.errstate(all="ignore"):
+        found = forms.Enclosure(root, ["a"], np.array(low), np.array(high))
+    assert not np.isfinite([found.lower, found.upper]).any()
+    ball = number(low[0][0]).union(number(high[0][0]))
+    assert not balls.enclose(root, {"a": ball}).is_finite()
+
+
+def test_a_root_of_what_is_never_negative_reaches_0() -> None:
+    a = Node("parameter", (), "a", nonnegative=True)
+    with np.errstate(all="ignore"):
+        found = forms.Enclosure(trace.sqrt(a), ["a"], np.zeros((1, 1)), np.ones((1, 1)))
+    assert found.lower[0] == pytest.approx(0, abs=1e-12)
+    assert found.upper[0] == pytest.approx(1)
+
+
+def test_a_series_whose_slopes_cancel_keeps_the_curvature_of_others() -> None:
+    """``int_0^3 (x - x)^2 + x^4 dx = 48.6``; the midpoint rule alone says 44.19."""
+    pytest.importorskip("flint")
+    [found] = integral(lambda x: [squared(x - x) + x * x * x * x], [0, 1, 2, 3])
+    assert found.contains(number("48.6"))
+    assert not found.contains(number("44.1875"))
+
+
+def test_modes_in_one_place_keep_the_curvature() -> None:
+    """``E[V(x) exp(-400 x^2)]`` at separation 0, where ``V`` is the number ``d^2 s^2/(d^2 + s^2)``.
+
+    With ``d = s = 1``: ``1/2`` over ``sqrt(1 + 1600)``, narrower than a cell.
+    """
+    pytest.importorskip("flint")
+    sides = {name: Node("parameter", (), name, True) for name in ("apart", "weight")}
+    law = Law(
+        [(sides["weight"], 0.5 * sides["apart"]), (1 - sides["weight"], -0.5 * sides["apart"])], 1.0
+    )
+    level = Level(1.0, 1.0)
+    root = law.expectation(
+        lambda x: law.posterior_variance(x, level) * trace.exp(-400 * x * x), level
+    )
+    found = balls.enclose(root, {"apart": number(0), "weight": number(0.25)})
+    assert found.contains(number(0.5) / number(1601).sqrt())
 
 
 def test_a_registered_claim_is_asked_for_by_its_id() -> None:
