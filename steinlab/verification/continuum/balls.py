@@ -91,7 +91,15 @@ def _grown_sum(a: Grown, b: Grown) -> Grown:
     return Grown(first + last, p, (a.least + b.least).lower(), (a.most + b.most).upper())
 
 
+def _grown_neg(x: Grown) -> Grown:
+    return Grown(-x.c, x.p, -x.most, -x.least)
+
+
 def _grown_product(a: Grown, b: Grown) -> Grown:
+    if a.most <= 0 and not a.least >= 0:
+        return _grown_neg(_grown_product(_grown_neg(a), b))
+    if b.most <= 0 and not b.least >= 0:
+        return _grown_neg(_grown_product(a, _grown_neg(b)))
     known = a.least >= 0 and b.least >= 0
     least = (a.least * b.least).lower() if known else number("-inf")
     return Grown(a.c * b.c, a.p + b.p, least, number("inf"))
@@ -136,7 +144,7 @@ GROWTH: Rules = {
     "const": lambda one: _held(number(one.value)),
     "add": _grown_sum,
     "mul": _grown_product,
-    "neg": lambda x: Grown(-x.c, x.p, -x.most, -x.least),
+    "neg": _grown_neg,
     "square": _grown_square,
     "reciprocal": _grown_reciprocal,
     "sqrt": _grown_sqrt,
