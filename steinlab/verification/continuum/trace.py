@@ -119,6 +119,19 @@ class Node:
             out = out * (self * self)
         return out * self if odd else out
 
+    def __rpow__(self, base: Any) -> Node:
+        raise NotEnclosable("a power whose exponent is a symbol")
+
+    def __mod__(self, other: Any) -> Node:
+        raise NotEnclosable("a remainder or a quotient rounded down")
+
+    __rmod__ = __floordiv__ = __rfloordiv__ = __mod__
+
+    def __matmul__(self, other: Any) -> Node:
+        raise NotEnclosable("a matrix product")
+
+    __rmatmul__ = __matmul__
+
     def __abs__(self) -> Node:
         return self if self.positive else _made("abs", self)
 
@@ -177,7 +190,8 @@ class Node:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         rule = UFUNCS.get(ufunc.__name__)
         if rule is None or method != "__call__" or options:
-            raise NotEnclosable(f"np.{ufunc.__name__}")
+            own = getattr(np, ufunc.__name__, None) is ufunc
+            raise NotEnclosable(f"{'np.' if own else ''}{ufunc.__name__}")
         return rule(*inputs)
 
     def __array_function__(self, function: Any, _: Any, args: Any, options: Any) -> Any:

@@ -78,6 +78,10 @@ BOXES = {
 }
 BAD = {
     "np.sin(x)": ("E(lambda x: np.sin(x), law, s)", "np.sin"),
+    "erf(x)": ("E(lambda x: __import__('scipy').special.erf(x), law, s)", "erf"),
+    "2.0**x": ("E(lambda x: 2.0**x, law, s)", "a power whose exponent is a symbol"),
+    "x % 1.0": ("E(lambda x: x % 1.0, law, s)", "a remainder or a quotient rounded down"),
+    "x @ x": ("E(lambda x: x @ x, law, s)", "a matrix product"),
     "math.exp(s.sigma)": ("math.exp(s.sigma) * law.variance()", "a conversion to a plain number"),
     "law.sample": ("law.sample(3, None).mean()", "a law's .sample"),
     "x > 0": ("E(lambda x: np.where(x > 0, x, 0), law, s)", "a comparison"),
