@@ -225,7 +225,7 @@ def smooth(
     value, steep = function(c), slope(c)
     slip = ULPS * SLIP * (abs(value) + abs(steep) * (r + abs(c) * SLIP))
     off = abs(steep) * x.rest + 0.5 * curve(low, high) * r * r * (1 + SLIP) + slip
-    first, last = function(low), function(high)
+    first, last = function(np.nextafter(low, -np.inf)), function(np.nextafter(high, np.inf))
     half = 0.5 * abs(last - first) + ULPS * SLIP * (abs(first) + abs(last))
     flat = np.asarray(half < off)
     parts = [np.where(flat, 0.0, steep * part) for part in x.parts]

@@ -32,7 +32,8 @@ def monotone(function: str, x: Ball) -> Ball:
 def squared(x: Any) -> Any:
     """Return the square of a ball, which is not negative, or of a series."""
     if is_series(x):
-        _, *others = (x * x).coeffs() or [number(0)]
+        whole = x * x
+        others = [coefficient(whole, order) for order in range(1, whole.prec)]
         return series_of(squared(coefficient(x, 0)), *others)
     low, high = x.abs_lower(), x.abs_upper()
     return (low * low).union(high * high)
@@ -57,8 +58,6 @@ def shared(a: Ball, b: Ball) -> Ball:
 
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent of a ball, or of a series to second order, whose slope is ``sech^2``."""
-    from flint import arb_series
-
     if not is_series(x):
         return monotone("tanh", x)
     middle, first, last = (coefficient(x, order) for order in range(3))
@@ -66,11 +65,13 @@ def tanh(x: Any) -> Any:
     near, far = (1 / number(end).cosh() for end in (middle.abs_lower(), middle.abs_upper()))
     slope = (near * near).union(far * far)
     curve = slope * last - value * slope * first * first
-    return arb_series([value, slope * first, curve], prec=3)
+    return series_of(*[value, slope * first, curve][: x.prec])
 
 
 def coefficient(x: Any, order: int) -> Ball:
-    """Return a coefficient of a series; a number has no other than its own."""
+    """Return a coefficient of a series, no number where it was cut; a number has one of its own."""
+    if is_series(x) and order >= x.prec:
+        return number(math.nan)
     found = x.coeffs() if is_series(x) else [x]
     return found[order] if order < len(found) else number(0)
 

@@ -58,6 +58,19 @@ def test_is_of_second_order(name: str) -> None:
     assert np.median(whole / half) == pytest.approx(4, rel=0.3)
 
 
+def test_exp_of_large_numbers_has_room_for_their_ends_rounding() -> None:
+    """An end ``c + r`` is rounded by up to ``eps c/2``: 350 eps of ``exp`` at 700."""
+    mpmath = pytest.importorskip("mpmath")
+    rng = np.random.default_rng(0)
+    c = rng.uniform(300, 700, 400)
+    r = c * np.exp(rng.uniform(-38, -30, 400))
+    low, high = bounds(exp(Form(c, [np.zeros(400)], r)))
+    with mpmath.workdps(40):
+        for middle, radius, a, b in zip(*(x.tolist() for x in (c, r, low, high)), strict=True):
+            for sign in (-1, 1):
+                assert a <= mpmath.exp(mpmath.mpf(middle) + sign * mpmath.mpf(radius)) <= b
+
+
 def test_what_means_nothing_decides_nothing() -> None:
     with np.errstate(all="ignore"):
         low, high = bounds(1 / Form(np.array([0.0]), [np.array([1.0])]))

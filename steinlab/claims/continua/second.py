@@ -10,7 +10,7 @@ import itertools
 import math
 from typing import Any
 
-from analytic.certified.series import Ball, monotone, number, pi, shared, squared, tanh
+from analytic.certified.series import Ball, coefficient, monotone, number, pi, shared, squared, tanh
 from steinlab.claims.continua.second_posterior import posterior
 
 
@@ -98,8 +98,8 @@ def _cell(mu: Ball, k: Ball, a: Ball, b: Ball) -> list[Ball]:
         return [side * rough for rough in plain]
     out = []
     for value, series, rough in zip(there, around, plain, strict=True):
-        curve = series.coeffs()[2] if len(series.coeffs()) > 2 else number(0)
-        out.append(shared(side * value + side**3 / 12 * curve, side * rough))
+        bend = side**3 / 12 * coefficient(series, 2)
+        out.append(shared(side * value + bend, side * rough))
     return out
 
 

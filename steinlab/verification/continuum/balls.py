@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from analytic.certified.series import (
     Ball,
+    coefficient,
     integral,
     is_series,
     number,
@@ -45,7 +46,7 @@ def _absolute(x: Any) -> Any:
         return abs(x)
     from flint import arb_series
 
-    first = x.coeffs()[0]
+    first = coefficient(x, 0)
     if first > 0 or first < 0:
         return x if first > 0 else -x
     return arb_series([abs(first), nothing(), nothing()], prec=3)
@@ -59,6 +60,7 @@ RULES: Rules = {
     "square": squared,
     "reciprocal": _reciprocal,
     "sqrt": lambda x: x.sqrt(),
+    "root": lambda x: x.sqrt(),
     "exp": lambda x: x.exp(),
     "log": lambda x: x.log(),
     "tanh": tanh,
@@ -89,7 +91,15 @@ def _grown_sum(a: Grown, b: Grown) -> Grown:
     return Grown(first + last, p, (a.least + b.least).lower(), (a.most + b.most).upper())
 
 
+def _grown_neg(x: Grown) -> Grown:
+    return Grown(-x.c, x.p, -x.most, -x.least)
+
+
 def _grown_product(a: Grown, b: Grown) -> Grown:
+    if a.most <= 0 and not a.least >= 0:
+        return _grown_neg(_grown_product(_grown_neg(a), b))
+    if b.most <= 0 and not b.least >= 0:
+        return _grown_neg(_grown_product(a, _grown_neg(b)))
     known = a.least >= 0 and b.least >= 0
     least = (a.least * b.least).lower() if known else number("-inf")
     return Grown(a.c * b.c, a.p + b.p, least, number("inf"))
@@ -108,6 +118,10 @@ def _grown_reciprocal(x: Grown) -> Grown:
 
 def _grown_sqrt(x: Grown) -> Grown:
     return Grown(_to_zero(x.c.abs_upper().sqrt()), x.p / 2, number(0), number("inf"))
+
+
+def _grown_root(x: Grown) -> Grown:
+    return _grown_sqrt(x) if x.least >= 0 else _held(nothing())
 
 
 def _grown_exp(x: Grown) -> Grown:
@@ -130,10 +144,11 @@ GROWTH: Rules = {
     "const": lambda one: _held(number(one.value)),
     "add": _grown_sum,
     "mul": _grown_product,
-    "neg": lambda x: Grown(-x.c, x.p, -x.most, -x.least),
+    "neg": _grown_neg,
     "square": _grown_square,
     "reciprocal": _grown_reciprocal,
     "sqrt": _grown_sqrt,
+    "root": _grown_root,
     "exp": _grown_exp,
     "log": _grown_log,
     "tanh": _grown_tanh,

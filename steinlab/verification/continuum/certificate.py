@@ -27,6 +27,7 @@ from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Node, 
 from steinlab.verification.continuum.statement import (
     Box,
     Statement,
+    box_of,
     halves,
     load_statement,
     open_axes,
@@ -101,13 +102,14 @@ def read(file: Path, name: str = "FILE") -> Certificate:
     if list(found["box"]) != names:
         raise CertificateError(f"its box must name {', '.join(names)}")
     try:
-        box = tuple((Fraction(low), Fraction(high)) for low, high in found["box"].values())
         bounds = np.frombuffer(base64.b64decode(found["bounds"], validate=True), "<f8")
         pairs = bounds.reshape(-1, 2).tolist()
-    except (ValueError, ZeroDivisionError):
-        raise CertificateError("its box or its bounds are not numbers") from None
-    if any(high < low for low, high in box):
-        raise CertificateError("its box is reversed")
+    except ValueError:
+        raise CertificateError("its bounds are not numbers") from None
+    try:
+        box = box_of(statement, found["box"].values())
+    except InputError as error:
+        raise CertificateError(f"its box is none of the statement: {error}") from None
     return Certificate(statement, box, _tree(statement, box, found["tree"], pairs), found["boxes"])
 
 
@@ -123,7 +125,10 @@ def _tree(statement: Statement, box: Box, text: str, bounds: list[list[float]]) 
             pair = next(pairs, None)
             if pair is None:
                 raise CertificateError("a leaf has no bounds")
-            node.mark, node.bounds = mark, (pair[0], pair[1])
+            low, high = pair
+            if not (low > 0 if mark == PROVED else high < 0) or high < low:
+                raise CertificateError(f"a leaf has bounds of no sign: {told(statement, node.box)}")
+            node.mark, node.bounds = mark, (low, high)
         elif mark != OPEN:
             axes = open_axes(node.box)
             if mark not in map(str, axes):

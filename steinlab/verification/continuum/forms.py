@@ -42,8 +42,8 @@ class Growth:
         return Growth(
             ROOM * (self.size + other.size),
             max(self.degree, other.degree),
-            self.low + other.low - 1e-12 * np.abs(self.low),
-            self.high + other.high + 1e-12 * np.abs(self.high),
+            self.low + other.low - 1e-12 * (np.abs(self.low) + np.abs(other.low)),
+            self.high + other.high + 1e-12 * (np.abs(self.high) + np.abs(other.high)),
         )
 
     def __neg__(self) -> Growth:
@@ -90,6 +90,16 @@ def _sqrt(x: Growth) -> Growth:
     return Growth(ROOM * (1 + x.size), x.degree, low - 1e-12 * low, high + 1e-12 * high)
 
 
+def _below(low: Any) -> Any:
+    """Return no number where a root's argument may be < 0, else 0."""
+    return np.where(low < 0, np.nan, 0.0)
+
+
+def _root(x: Growth) -> Growth:
+    found = _sqrt(x)
+    return Growth(found.size + _below(x.low), found.degree, found.low, found.high)
+
+
 def _log(x: Growth) -> Growth:
     low, high = np.log(np.maximum(x.low, 0)), np.log(np.maximum(x.high, 0))
     size = ROOM * (np.abs(low) + x.size)
@@ -121,6 +131,7 @@ GROWTH: Rules = {
     "square": _square,
     "reciprocal": _reciprocal,
     "sqrt": _sqrt,
+    "root": _root,
     "exp": _exp,
     "log": _log,
     "tanh": _tanh,
@@ -152,6 +163,7 @@ FORMS: Rules = {
     "square": affine.square,
     "reciprocal": _reciprocal_form,
     "sqrt": affine.sqrt,
+    "root": lambda x: affine.sqrt(x + _below(bounds(x.value)[0])),
     "exp": affine.exp,
     "log": affine.log,
     "tanh": affine.tanh,

@@ -236,7 +236,8 @@ class Boxed:
     def expressions(self, control: Callable[..., Any] | None) -> list[Node]:
         """Return ``f`` by kind as expressions, with a control's right side where there is one."""
         values = {
-            one.name: Node("parameter", (), one.name, one.least > 0) for one in self.parameters
+            one.name: Node("parameter", (), one.name, one.least > 0, nonnegative=one.least >= 0)
+            for one in self.parameters
         }
         return [self._expression(kind, values, control) for kind in self.kinds]
 
@@ -263,7 +264,13 @@ class Boxed:
         """Return ``f`` by the laboratory's own laws, solvers and quadrature."""
         kind = self.kinds[int(point.get("kind", 0))]
         given = self.of.read(self.given(kind, point, written=True))
-        left, right = self.of.as_stated(self.of.function(**given))
+        found = self.of.function(**given)
+        if not isinstance(found, Relation):
+            raise InputError(
+                f"{self.claim.id} must compare an expectation or a moment of a law, such as "
+                f"E(...) <= bound, got {type(found).__name__}"
+            )
+        left, right = self.of.as_stated(found)
         if control is not None:
             right = ball(_called(control, given), "control")
         return float(self.margin(left.value, right.value, point))

@@ -8,7 +8,8 @@ whole numbers only, and a side from ``a`` to ``b`` holds both ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,9 @@ GROUP = "steinlab.statements"
 LIST = "steinlab certify --list"
 LONGEST, LARGEST = 60, 1e12
 """Characters and size of a number in ``--box``."""
+
+FAR = re.compile(r"e[+-]?[\d_]{4,}", re.IGNORECASE)
+"""Exponents that would make a fraction of millions of digits."""
 
 Side = tuple[Fraction, Fraction]
 Box = tuple[Side, ...]
@@ -175,6 +179,18 @@ def read_box(statement: Statement, text: str | None) -> Box:
     return tuple(sides[one.name] for one in statement.parameters)
 
 
+def box_of(statement: Statement, sides: Iterable[Sequence[str]]) -> Box:
+    """Return a box from its sides' ends.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_box`.
+    """
+    pairs = zip(statement.parameters, sides, strict=True)
+    return tuple(_side(one, low if low == high else f"{low}:{high}") for one, (low, high) in pairs)
+
+
 def _side(one: Parameter, text: str) -> Side:
     field, (first, colon, last) = f"--box {one.name}", text.partition(":")
     low = _number(first, field)
@@ -194,7 +210,9 @@ def _number(text: str, field: str) -> Fraction:
     if text.strip().lower().lstrip("+-") in ("inf", "infinity", "nan"):
         raise InputError(f"{field} must be finite, got {quote(text)}")
     try:
-        if len(text) > LONGEST or not -LARGEST < float(Fraction(text.strip())) < LARGEST:
+        if len(text) > LONGEST or FAR.search(text):
+            raise ValueError
+        if not -LARGEST < float(Fraction(text.strip())) < LARGEST:
             raise ValueError
         return Fraction(text.strip())
     except (ValueError, ZeroDivisionError, OverflowError):

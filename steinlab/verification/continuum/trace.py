@@ -50,8 +50,8 @@ class Node:
     args : tuple of Node
     value : object
         The number of a ``const``, the name of a ``parameter``, the modes of a ``mean``.
-    positive : bool
-        Whether it is known to be > 0.
+    positive, nonnegative : bool
+        Whether it is known to be > 0, and to be >= 0.
     state : Node, optional
         The state that it depends on, which an expectation around it integrates over.
     """
@@ -61,6 +61,7 @@ class Node:
     value: Any = None
     positive: bool = False
     state: Node | None = None
+    nonnegative: bool = False
 
     __hash__ = object.__hash__
 
@@ -117,6 +118,19 @@ class Node:
         for _ in range(pairs):
             out = out * (self * self)
         return out * self if odd else out
+
+    def __rpow__(self, base: Any) -> Node:
+        raise NotEnclosable("a power whose exponent is a symbol")
+
+    def __mod__(self, other: Any) -> Node:
+        raise NotEnclosable("a remainder or a quotient rounded down")
+
+    __rmod__ = __floordiv__ = __rfloordiv__ = __mod__
+
+    def __matmul__(self, other: Any) -> Node:
+        raise NotEnclosable("a matrix product")
+
+    __rmatmul__ = __matmul__
 
     def __abs__(self) -> Node:
         return self if self.positive else _made("abs", self)
@@ -176,7 +190,8 @@ class Node:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         rule = UFUNCS.get(ufunc.__name__)
         if rule is None or method != "__call__" or options:
-            raise NotEnclosable(f"np.{ufunc.__name__}")
+            own = getattr(np, ufunc.__name__, None) is ufunc
+            raise NotEnclosable(f"{'np.' if own else ''}{ufunc.__name__}")
         return rule(*inputs)
 
     def __array_function__(self, function: Any, _: Any, args: Any, options: Any) -> Any:
@@ -198,11 +213,20 @@ def _is(one: Node, value: float) -> bool:
     return one.op == "const" and one.value == value
 
 
+NONNEGATIVE = ("square", "abs", "exp", "sqrt", "root")
+"""Operations whose value, where there is one, is never < 0."""
+
+HOLDING = ("add", "mul", "reciprocal", "tanh")
+"""Operations that are never < 0 where no argument is."""
+
+
 def _made(op: str, *args: Node, positive: bool = False, value: Any = None) -> Node:
     states = {id(one.state): one.state for one in args if one.state is not None}
     if len(states) > 1:
         raise NotEnclosable("an expectation within another's")
-    return Node(op, args, value, positive, next(iter(states.values()), None))
+    held = op in HOLDING and all(one.nonnegative for one in args)
+    state = next(iter(states.values()), None)
+    return Node(op, args, value, positive, state, positive or op in NONNEGATIVE or held)
 
 
 def node(value: Any) -> Node:
@@ -215,7 +239,7 @@ def node(value: Any) -> Node:
         raise NotEnclosable(f"a value of {type(value).__name__}") from None
     if not math.isfinite(number):
         raise NotEnclosable(f"the number {number}")
-    return Node("const", (), number, number > 0)
+    return Node("const", (), number, number > 0, nonnegative=number >= 0)
 
 
 def _unary(op: str, *, keeps: bool = False, positive: bool = False) -> Callable[[Any], Node]:
@@ -227,9 +251,14 @@ def _unary(op: str, *, keeps: bool = False, positive: bool = False) -> Callable[
 
 
 reciprocal = _unary("reciprocal", keeps=True)
-sqrt = _unary("sqrt", keeps=True)
 tanh = _unary("tanh", keeps=True)
 exp, log = _unary("exp", positive=True), _unary("log")
+
+
+def sqrt(x: Any) -> Node:
+    """Square root: a ``root`` where nothing is known of the sign, which may have no value."""
+    x = node(x)
+    return _made("sqrt" if x.nonnegative else "root", x, positive=x.positive)
 
 
 def largest(a: Any, b: Any) -> Node:
@@ -376,7 +405,7 @@ class Law:
         outer = [sqrt(v), *(part for w, m in self.modes for part in (w, alpha * m))]
         if any(one.state is not None for one in outer):
             raise NotEnclosable("a level that depends on a state")
-        return Node("mean", (body, *outer), x, body.positive)
+        return Node("mean", (body, *outer), x, body.positive, nonnegative=body.nonnegative)
 
     def __getattr__(self, name: str) -> Any:
         raise NoPart(f"a law's .{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Callable
@@ -291,7 +292,44 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
         lambda c: sealed({**c, "box": {**c["box"], "separation": ["0", "16"]}}),
         "leaf",
     ),
+    "a box beyond what is stated": (
+        lambda c: sealed({**c, "box": {**c["box"], "step": ["-1", "4"]}}),
+        "--box step must lie in 0.001:8",
+    ),
+    "a number of a million digits": (
+        lambda c: sealed({**c, "box": {**c["box"], "step": ["1", "1e999999"]}}),
+        "--box step must be a number",
+    ),
+    "bounds that are no numbers": (
+        lambda c: sealed({**c, "bounds": rebounded(c, np.nan)}),
+        "a leaf has bounds of no sign",
+    ),
+    "bounds about 0": (
+        lambda c: sealed({**c, "bounds": rebounded(c, 0.0)}),
+        "a leaf has bounds of no sign",
+    ),
 }
+
+
+def rebounded(content: dict[str, Any], low: float) -> str:
+    """Return the bounds with another lower end of the first leaf, which is proved."""
+    bounds = np.frombuffer(base64.b64decode(content["bounds"]), "<f8").copy()
+    bounds[0] = low
+    return base64.b64encode(bounds.tobytes()).decode()
+
+
+@pytest.mark.parametrize("box", [{"steps": ["7/2", "6"]}, {"steps": ["-3", "6"]}])
+def test_a_certificate_between_whole_numbers_is_refused(
+    box: dict[str, list[str]], tmp_path: Path
+) -> None:
+    statement = load_statement("gain-euler-karras")
+    certificate.write(tmp_path / "c.json", Search(statement, statement.box))
+    content = json.loads((tmp_path / "c.json").read_text())
+    del content["sum"]
+    changed = sealed({**content, "box": {**content["box"], **box}})
+    (tmp_path / "c.json").write_text(json.dumps(changed))
+    with pytest.raises(certificate.CertificateError, match=r"its box is none .*--box steps must"):
+        certificate.read(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize("name", DAMAGE)
@@ -319,6 +357,7 @@ BAD = {
     "--box step=1:inf": "--box step must be finite, got inf",
     "--box steps=1:2": "did you mean step? "
     "--box parameter must be one of separation, step, got steps",
+    "--box step=1:1e99999999": "--box step must be a number or a fraction, got 1e99999999",
     "--box step=0:1": "--box step must lie in 0.001:8, got 0:1",
     "--box step=1:2,step=1:3": "--box must name each parameter once, got step twice",
     "--box step": "--box must be NAME=LOW:HIGH, got step",
