@@ -209,14 +209,17 @@ def test_a_phone_scrolls_twelve_screens_before_the_details(browser: Any, folder:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_on_paper_every_claim_is_unfolded_and_nothing_is_cut(loaded: Any) -> None:
+def test_on_paper_stands_what_is_unfolded_and_nothing_is_cut(loaded: Any) -> None:
     loaded.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     loaded.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False},  # A4 less margins
     )
     try:
-        assert all(d.is_displayed() for d in loaded.find_elements("css selector", ".detail"))
+        details = loaded.find_elements("css selector", ".detail")
+        assert not any(one.is_displayed() for one in details)
+        loaded.execute_script("document.getElementById('unfold').click()")
+        assert all(one.is_displayed() for one in details)
         cut = """return [...document.querySelectorAll('.inner, math, img, p')].filter(
             e => e.getBoundingClientRect().right > document.documentElement.clientWidth).length"""
         assert loaded.execute_script(cut) == 0
