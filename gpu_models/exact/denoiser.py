@@ -55,7 +55,7 @@ CHUNK_BYTES, FUSED_BYTES = 2**28, 2**30
 ROOM = 0.7
 """Share of the device's free memory that rows may take."""
 
-DEAR = ("float64", "float32")
+DEAR = ("float64", "float32", "tf32x3")
 """Precisions whose products are slow enough on a device that leaving rows out pays, and a sparse
 product: in TF32 and bf16 a product of 784 coordinates is done sooner than its heads are read."""
 
@@ -157,10 +157,11 @@ class ScaledEmpirical(ExactDenoiser):
         Finite, in NumPy; a copy stays in float64 on the host.
     bandwidth : float
         Standard deviation ``b >= 0`` of every component.
-    precision : {"float64", "float32", "tf32", "bf16"}
-        Of the factors of the products; sums are float32 in the last three.
+    precision : {"float64", "float32", "tf32x3", "tf32", "bf16"}
+        Of the factors of the products; sums are float32 in the last four. ``tf32x3`` is float32 by
+        three products in TF32 on a device: some digits less, in half the time.
     device : str
-    method : {"auto", "plain", "folded", "fused"}
+    method : {"auto", "plain", "folded", "fused", "split"}
         How a chunk is computed, see :mod:`gpu_models.exact.streaming`; ``auto`` takes the fastest
         that the device and the precision have.
     queries : int
@@ -419,7 +420,8 @@ class ScaledEmpirical(ExactDenoiser):
         key = (gains.alpha, gains.sigma)
         if key not in self.cache["guesses"]:
             pays = screen.pays(u)
-            few = not pays and dear and not screen.hopeless and self._few_weights(scaled, gains)
+            sparse = dear and self._method not in ("fused", "split")
+            few = not pays and sparse and not screen.hopeless and self._few_weights(scaled, gains)
             self.cache["guesses"][key] = pays, few
         pays, few = self.cache["guesses"][key]
         if pays:

@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from gpu_models.exact.fused import _round_tf32
+from gpu_models.exact.kernels import _round_tf32
 from gpu_models.exact.parts import Part
 from gpu_models.exact.streaming import Atoms, Precision
 

@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from gpu_models.exact.kernels import _round_tf32
 from gpu_models.exact.streaming import (
     ALIGNMENT,
     Atoms,
@@ -67,12 +68,6 @@ class Tiling(NamedTuple):
 
 TILINGS = {"bf16": Tiling(parts=2, group=32), "tf32": Tiling(parts=4, group=8)}
 """The fastest of those measured on an H200 (docs/gpu.md)."""
-
-
-@triton.jit
-def _round_tf32(x):
-    bits = x.to(tl.int32, bitcast=True)
-    return ((bits + 0x1000) & -8192).to(tl.float32, bitcast=True)
 
 
 @triton.jit

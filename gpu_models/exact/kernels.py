@@ -19,6 +19,46 @@ WARPS = ((2048, 4), (4096, 8), (8192, 16), (MAX_COLUMNS, 32))
 
 
 @triton.jit
+def _round_tf32(x):
+    bits = x.to(tl.int32, bitcast=True)
+    return ((bits + 0x1000) & -8192).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _parts(rows_ptr, out_ptr, dim, WIDTH: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64)
+    axis = tl.arange(0, WIDTH)
+    inside = axis < dim
+    row = tl.load(rows_ptr + at * dim + axis, mask=inside, other=0.0)
+    large = _round_tf32(row)
+    out = out_ptr + at * 3 * dim + axis
+    tl.store(out, _round_tf32(row - large), mask=inside)
+    tl.store(out + dim, large, mask=inside)
+    tl.store(out + 2 * dim, large, mask=inside)
+
+
+def parts(rows: torch.Tensor, out: torch.Tensor) -> None:
+    """Write the small part of each row, and its large part twice, ``(n, 3 d)``."""
+    dim = rows.shape[1]
+    _parts[(len(rows),)](rows, out, dim, WIDTH=triton.next_power_of_2(dim))
+
+
+@triton.jit
+def _stored(weights, out, apart, live, TF32: tl.constexpr, SPLIT: tl.constexpr):
+    large = weights
+    if TF32:
+        large = _round_tf32(weights)
+    large = large.to(out.dtype.element_ty)
+    tl.store(out, large, mask=live)
+    kept = large.to(weights.dtype)
+    if SPLIT:
+        small = _round_tf32(weights - kept)
+        tl.store(out + apart, small, mask=live)
+        kept += small
+    return kept
+
+
+@triton.jit
 def _fold(
     logits_ptr,
     weights_ptr,
@@ -33,10 +73,12 @@ def _fold(
     start,
     count,
     dim,
+    apart,
     BLOCK: tl.constexpr,
     WIDTH: tl.constexpr,
     FIRST: tl.constexpr,
     TF32: tl.constexpr,
+    SPLIT: tl.constexpr,
 ):
     q = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
@@ -58,12 +100,7 @@ def _fold(
     if changed:
         where = tl.minimum(tl.min(tl.where(logits == best, columns, BLOCK), axis=0), count - 1)
     weights = tl.where(columns == where, 0.0, weights)
-    if TF32:
-        bits = weights.to(tl.int32, bitcast=True)
-        weights = ((bits + 0x1000) & -8192).to(tl.float32, bitcast=True)
-    stored = weights.to(weights_ptr.dtype.element_ty)
-    tl.store(weights_ptr + q * count + columns, stored, mask=live)
-    weights = stored.to(logits.dtype)
+    weights = _stored(weights, weights_ptr + q * count + columns, apart, live, TF32, SPLIT)
     mass = tl.sum(weights, axis=0)
     second = tl.sum(weights * halves, axis=0)
     if FIRST:
@@ -92,7 +129,8 @@ def _fold(
 def fold(state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> None:
     """Fold a chunk into the statistics; see :func:`gpu_models.exact.streaming.fold_plain`.
 
-    Nothing in ``state`` is read where the chunk starts at 0.
+    Nothing in ``state`` is read where the chunk starts at 0. In TF32x3 a chunk's weights are
+    ``(2, N, C)``: their large parts, and their small ones.
     """
     queries, count = chunk.logits.shape
     warps = next(warps for columns, warps in WARPS if count <= columns)
@@ -110,9 +148,11 @@ def fold(state: State, chunk: Chunk, atoms: Atoms, bias: torch.Tensor) -> None:
         chunk.start,
         count,
         atoms.factors.shape[1],
+        chunk.logits.numel(),
         BLOCK=max(16, triton.next_power_of_2(count)),
         WIDTH=triton.next_power_of_2(atoms.factors.shape[1]),
         FIRST=chunk.start == 0,
-        TF32=atoms.precision.tf32,
+        TF32=atoms.precision.tf32 or atoms.precision.split,
+        SPLIT=atoms.precision.split,
         num_warps=warps,
     )

@@ -18,6 +18,7 @@ row and ``mass`` the probability of all rows but the top one; sums over ``n`` ro
 ``C w sqrt(n) mass`` times ``R``, and times ``4 R^2``. Tensor cores cut a sum where others round it,
 after every eight terms or more: products of TF32 and bf16 factors lose at most ``w n / 4`` of a sum
 of ``n`` weights, with ``n`` the rows of a chunk, and add that share of ``mass`` times the same.
+Those of two TF32 parts lose at most ``3 w d / 4`` of ``|u| |m|`` in a logit besides.
 Rows and weights left out have at most
 ``lost = left_out mass`` of the probability and add ``3 R lost``, and ``12 R^2 lost``
 (:mod:`analytic.screening`).
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytic import EmpiricalMixture, NoiseLevel
-from gpu_models.exact.streaming import FUSED, FUSED_COLUMNS, PRECISIONS
+from gpu_models.exact.streaming import FUSED, FUSED_COLUMNS, PRECISIONS, SPLIT_COLUMNS
 
 CONFIDENCE = 8.0
 """``C``: for 2.5e8 logits a bound fails with probability 6e-6."""
@@ -88,12 +89,16 @@ def bounds(
     terms = np.minimum(np.linalg.norm(u * largest, axis=1), norm * radius)
     size = norm * radius + gains.alpha * radius**2
     logit = rate * CONFIDENCE * (kind.unit * math.sqrt(2) * terms + work * math.sqrt(d) * size)
+    if kind.split:
+        logit = logit + rate * work * 0.75 * d * size
     # a weight is rounded as it is written, and again if it is rescaled
     logit = logit + 2 * kind.unit + 4 * work
     factor, shake = np.expm1(np.minimum(2 * logit, LARGEST)), 2 * kind.unit * radius
     summed = CONFIDENCE * work * math.sqrt(n) * mass
     if precision in FUSED:
         summed = summed + work * min(n, FUSED_COLUMNS) / 4 * mass
+    if kind.split:
+        summed = summed + work * min(n, SPLIT_COLUMNS) / 4 * mass
     lost = mass * (work if left_out is None else left_out)
     denoised = factor * np.sqrt(spread) + mass * shake + (summed + 3 * lost) * radius
     moved = factor * spread + 2 * np.sqrt(mass * spread) * shake + mass * shake**2

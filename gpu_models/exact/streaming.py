@@ -10,12 +10,14 @@ When a chunk holds a larger logit ``l_s``, every sum is scaled by ``exp(l_t - l_
 joins the rest with that weight. No sum holds a term of order one beside the rest, so the rest keeps
 its relative accuracy however small it is. A chunk costs two matrix products and one pass over its
 logits; memory is that of one chunk, small enough to stay in the cache of a GPU. A chunk is computed
-by one of three methods:
+by one of four methods:
 
 - ``plain``: library products and plain torch operations between them; everywhere.
 - ``folded``: library products, and one Triton kernel for the softmax of a chunk.
 - ``fused``: the softmax in the epilogue of a Triton product, so that logits are never stored; TF32
   and bf16 only.
+- ``split``: products of factors in two TF32 parts, on tensor cores
+  (:mod:`gpu_models.exact.split`); TF32x3 only, which on a processor is float32.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +50,9 @@ FUSED_COLUMNS = 65_536
 """Rows of data in a fused chunk: tensor cores sum that many weights without losing digits that
 the bound does not have (:mod:`gpu_models.exact.rounding`)."""
 
+SPLIT_COLUMNS = 2048
+"""Rows of data in a split chunk, for the same reason: its bound has more digits."""
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -73,6 +78,11 @@ class Precision:
         """Whether factors are float32 numbers rounded to TF32."""
         return self.name == "tf32"
 
+    @property
+    def split(self) -> bool:
+        """Whether factors are float32 numbers in two TF32 parts, on a device."""
+        return self.name == "tf32x3"
+
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` rounded to nearest as a factor of a product."""
         x = x.to(self.factor)
@@ -87,6 +97,8 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
     {
         "float64": Precision("float64", torch.float64, torch.float64, 2.0**-53),
         "float32": Precision("float32", torch.float32, torch.float32, 2.0**-24),
+        # two parts leave 2^-22 of each factor, and the product of the small ones another
+        "tf32x3": Precision("tf32x3", torch.float32, torch.float32, 2.0**-21),
         "tf32": Precision("tf32", torch.float32, torch.float32, 2.0**-11),
         "bf16": Precision("bf16", torch.float32, torch.bfloat16, 2.0**-8),
     }
@@ -221,6 +233,13 @@ def _torch_dtype(dtype: Any) -> torch.dtype:
     return torch.as_tensor(np.empty(0, dtype)).dtype
 
 
+def two_parts(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return float32 numbers as two of TF32, up to ``2^-22`` of themselves."""
+    rounded = PRECISIONS["tf32"].rounded
+    large = rounded(x)
+    return large, rounded(x - large)
+
+
 def second_factor(
     factors: torch.Tensor, halves: torch.Tensor, precision: Precision
 ) -> torch.Tensor:
@@ -228,7 +247,10 @@ def second_factor(
 
     Below the rows stand ones and ``|m_i|^2 / 2`` in three parts that sum to it, rounded as factors,
     so that a product with weights gives ``rest``, ``mass`` and ``second``; zeros fill eight lines.
+    For a split sweep the large parts of the rows stand above the small ones.
     """
+    if precision.split:
+        return torch.cat([part.T for part in two_parts(factors)])
     (count, dim), extra = factors.shape, EXTRA if precision.name in FUSED else 0
     columns = factors.new_empty((dim + extra, count))
     columns[:dim] = factors.T
@@ -466,11 +488,15 @@ Sweep = Callable[[torch.Tensor, torch.Tensor, Atoms, int, float | None], State]
 
 
 def _plain(precision: Precision, dim: int, *, cuda: bool) -> Sweep:  # noqa: ARG001
+    if precision.split and cuda:
+        raise InputError(f"method must be split for {precision.name} on a device, got plain")
     return partial(sweep, fold=fold_plain)
 
 
 def _folded(precision: Precision, dim: int, *, cuda: bool) -> Sweep:  # noqa: ARG001
     _require_triton("folded", cuda=cuda)
+    if precision.split:
+        raise InputError(f"method must be split for {precision.name} on a device, got folded")
     from gpu_models.exact.kernels import fold
 
     return partial(sweep, fold=fold)
@@ -488,6 +514,15 @@ def _fused(precision: Precision, dim: int, *, cuda: bool) -> Sweep:
     from gpu_models.exact.fused import fused_sweep
 
     return fused_sweep
+
+
+def _split(precision: Precision, dim: int, *, cuda: bool) -> Sweep:  # noqa: ARG001
+    _require_triton("split", cuda=cuda)
+    if not precision.split:
+        raise InputError(f"method must not be split for {precision.name}: it is for tf32x3")
+    from gpu_models.exact.split import split_sweep
+
+    return split_sweep
 
 
 def _aligned(precision: Precision, dim: int) -> bool:
@@ -509,13 +544,15 @@ FUSED = ("tf32", "bf16")
 """Precisions of the fused product."""
 
 METHODS: Mapping[str, Callable[..., Sweep]] = MappingProxyType(
-    {"plain": _plain, "folded": _folded, "fused": _fused}
+    {"plain": _plain, "folded": _folded, "fused": _fused, "split": _split}
 )
 """Every method by name: a factory of its sweep."""
 
 
 def default_method(precision: Precision, dim: int, *, cuda: bool) -> str:
     """Return the fastest method as measured on an H200 (docs/gpu.md)."""
+    if cuda and precision.split:
+        return "split"
     if not (cuda and find_spec("triton")):
         return "plain"
     return "fused" if precision.name in FUSED and _aligned(precision, dim) else "folded"

@@ -9,11 +9,18 @@ from steinlab.cli.parser import Parser
 from steinlab.report.pages import table
 from steinlab.storage.schemas import read_stored
 
-PRECISIONS = {"tf32": "TF32", "bf16": "bf16", "float32": "float32", "float64": "float64"}
+PRECISIONS = {
+    "tf32": "TF32",
+    "bf16": "bf16",
+    "tf32x3": "TF32x3",
+    "float32": "float32",
+    "float64": "float64",
+}
 ROWS = {
     "two products": "two products",
     "fused": "fused",
     "folded": "folded",
+    "split": "split",
     "plain": "plain streaming",
     "analytic on the device": "`analytic` on the device",
     "softmax alone, no divergence": "softmax, no divergence",
@@ -46,17 +53,21 @@ def table_of(record: dict[str, Any]) -> str:
         most = max((row.get("chunk_mib", 0) for row in rows), default=0)
         return [row for row in rows if row.get("chunk_mib", 0) == most]
 
-    rows = [
-        [words, *(cell(chosen(precision, name)) for precision in PRECISIONS)]
-        for name, words in ROWS.items()
-    ]
-    return table(["", *PRECISIONS.values()], rows, rule="---")
+    names = precisions(record["rows"])
+    found = {words: [chosen(name, row) for name in names] for row, words in ROWS.items()}
+    rows = [[words, *map(cell, cells)] for words, cells in found.items() if any(cells)]
+    return table(["", *(PRECISIONS[name] for name in names)], rows, rule="---")
+
+
+def precisions(rows: list[dict[str, Any]]) -> list[str]:
+    """Return those that rows name, in the order of the tables."""
+    return [name for name in PRECISIONS if any(row["precision"] == name for row in rows)]
 
 
 def levels_of(record: dict[str, Any]) -> str:
     """Return a run's levels: the products in ms, the call over them, the rows that it evaluates."""
     levels = record["levels"]
-    names = [name for name in PRECISIONS if any(row["precision"] == name for row in levels)]
+    names = precisions(levels)
     rows = []
     for sigma in dict.fromkeys(row["sigma"] for row in levels):
         cells = []

@@ -233,7 +233,7 @@ def test_memory_that_never_suffices_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"precision": "fp32"}, "precision must be one of float64, float32, tf32, bf16"),
+        ({"precision": "fp32"}, "precision must be one of float64, float32, tf32x3, tf32, bf16"),
         ({"method": "cuda"}, "method must be one of auto, plain, folded, fused"),
         ({"method": "folded"}, "method must be plain without CUDA and Triton, got folded"),
         ({"queries": 0}, "queries must be > 0, got 0"),
@@ -273,8 +273,11 @@ def test_a_state_that_is_not_a_number_stays_so(device: str) -> None:
 @pytest.mark.parametrize("precision", list(PRECISIONS))
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 def test_the_device_gives_the_same_numbers(precision: str, level: NoiseLevel, method: str) -> None:
-    if method == "fused" and precision not in FUSED:
-        pytest.skip("no fused product in this precision")
+    serves = {"fused": precision in FUSED, "split": precision == "tf32x3"}
+    if not serves.get(method, precision != "tf32x3"):
+        with pytest.raises(InputError, match=r"^method must "):
+            ScaledEmpirical(rows(10, 96), precision=precision, device="cuda", method=method)
+        return
     data = rows(5000, 96)
     x = states(data, level, 300)
     law = EmpiricalMixture(data)
@@ -485,6 +488,28 @@ def test_two_processes_share_the_rows_and_return_the_same_bits(tmp_path: Path) -
 def test_spreading_needs_a_group() -> None:
     with pytest.raises(InputError, match=r"^spread must be False where torch.distributed has not"):
         ScaledEmpirical(rows(10), spread=True)
+
+
+def test_two_parts_of_11_bits_hold_a_number_up_to_its_22nd() -> None:
+    x = torch.as_tensor(rows(300, 24)).float()
+    large, small = streaming.two_parts(x)
+    for part in (large, small):
+        assert torch.equal(PRECISIONS["tf32"].rounded(part), part)
+    left = (x.double() - large.double() - small.double()).abs() / x.double().abs()
+    assert 2.0**-25 < left.max() <= 2.0**-22
+    dropped = (small.double() / x.double()).abs().max() ** 2
+    assert left.max() + dropped < PRECISIONS["tf32x3"].unit
+    columns = streaming.second_factor(x, x[:, 0], PRECISIONS["tf32x3"])
+    assert torch.equal(columns, torch.cat([large.T, small.T]))
+
+
+@pytest.mark.parametrize("method", ["split", "folded", "fused"])
+def test_a_method_for_another_precision_or_device_is_refused(method: str) -> None:
+    with pytest.raises(InputError, match=r"^method must be plain without CUDA"):
+        ScaledEmpirical(rows(10), precision="tf32x3", method=method)
+    for cuda_method in ("plain", "folded"):
+        with pytest.raises(InputError, match=r"^method must "):
+            METHODS[cuda_method](PRECISIONS["tf32x3"], 24, cuda=True)
 
 
 @pytest.mark.parametrize("precision", FUSED)
