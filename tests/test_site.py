@@ -34,8 +34,8 @@ BAD = {
     "script": ("<script>nothing.there()</script>", "ReferenceError"),
 }
 
-NARROW = "<style>p {min-width: 999px} @media (min-width: 1000px) {p {min-width: 1px}}</style><p>"
-WIDE = "<style>@media (min-width: 1000px) {p {min-width: 1999px}}</style><p>x</p>"
+NARROW = "<style>p {min-width: 999px} @media (min-width: 1000px) {p {min-width: 1px}}</style><p>x"
+WIDE = "<style>@media (min-width: 1000px) {p {min-width: 1999px}}</style><p>x"
 
 
 @pytest.mark.xdist_group("browser")

@@ -68,7 +68,7 @@ def browser(folder: str) -> Any:
 
 
 def faults(driver: Any, site: Path) -> Iterator[str]:
-    """Yield a line per fault of the pages below a folder; each is opened on a phone, then widened."""
+    """Yield a line per fault of the pages below a folder: each opened on a phone, then widened."""
     for page in sorted(site.rglob("*.html")):
         if page.name in SERVED:
             continue
