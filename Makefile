@@ -8,6 +8,9 @@ STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib
 PROFILE ?= quick
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
+# what a process compiles, the next one reads: hundreds of them start here
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
 .PHONY: docs mutants proofs galaxies shuffled floors audit clean
 .DEFAULT_GOAL := verify

@@ -34,6 +34,9 @@ BAD = {
     "script": ("<script>nothing.there()</script>", "ReferenceError"),
 }
 
+NARROW = "<style>p {min-width: 999px} @media (min-width: 1000px) {p {min-width: 1px}}</style><p>x"
+WIDE = "<style>@media (min-width: 1000px) {p {min-width: 1999px}}</style><p>x"
+
 
 @pytest.mark.xdist_group("browser")
 def test_each_fault_of_a_page_is_noticed_and_nothing_else(tmp_path: Path) -> None:
@@ -43,7 +46,8 @@ def test_each_fault_of_a_page_is_noticed_and_nothing_else(tmp_path: Path) -> Non
     site = tmp_path / "site"
     site.mkdir()
     head = "<!doctype html><meta name=viewport content='width=device-width'><article>"
-    for name, html in {"good": GOOD, **{k: v[0] for k, v in BAD.items()}}.items():
+    right = {"good": GOOD, "narrow": NARROW, "wider": WIDE}
+    for name, html in {**right, **{k: v[0] for k, v in BAD.items()}}.items():
         (site / f"{name}.html").write_text(head + html, "utf-8")
     driver = check.browser(str(tmp_path / "profile"))
     try:
@@ -53,6 +57,10 @@ def test_each_fault_of_a_page_is_noticed_and_nothing_else(tmp_path: Path) -> Non
     for name, (_, said) in BAD.items():
         assert any(line.startswith(f"{name}.html at 390") and said in line for line in found), name
     assert not [line for line in found if line.startswith("good.html")]
+    # a page is opened once, on a phone, and widened: each screen has faults of its own
+    at = [line.partition(" pixels")[0] for line in found]
+    assert [one for one in at if one.startswith("narrow")] == ["narrow.html at 390"]
+    assert [one for one in at if one.startswith("wider")] == ["wider.html at 1280"]
 
 
 def test_notebooks_show_their_formulas() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +21,34 @@ DOCS = Path(__file__).parents[4] / "docs"
 PAGE = (DOCS / "corrections-evidence.md").read_text(encoding="utf-8")
 FOUND = PAGE.split("## What the first edition found")[1].split("## How to read the numbers")[0]
 ADVICE = " ".join(FOUND.split())
-ABOUT, PLAYED = read_record(FULL)
-HALF = {
-    half: [c for c in PLAYED if c["half"] == half and c["cell"]["evaluations"] <= FEW]
-    for half in ("report", "develop")
-}
-BOTH = [*HALF["report"], *HALF["develop"]]
-ABOVE = [c for c in BOTH if line("calibrated", [c]).worst > HURTS]
 PAPERS = "tweedie, gamma <= 1"
+
+
+# read when a test first asks: every worker collects this module, one runs it
+RECORD = functools.cache(functools.partial(read_record, FULL))
+
+
+def head() -> dict[str, Any]:
+    return RECORD()[0]
+
+
+def played() -> list[dict[str, Any]]:
+    return RECORD()[1]
+
+
+@functools.cache
+def half_of(half: str) -> list[dict[str, Any]]:
+    return [c for c in played() if c["half"] == half and c["cell"]["evaluations"] <= FEW]
+
+
+@functools.cache
+def both() -> list[dict[str, Any]]:
+    return [*half_of("report"), *half_of("develop")]
+
+
+@functools.cache
+def above() -> list[dict[str, Any]]:
+    return [c for c in both() if line("calibrated", [c]).worst > HURTS]
 
 
 def where(played: list[Any], test: Callable[[Cell], bool]) -> list[Any]:
@@ -44,32 +65,32 @@ def interval(one: Line, digits: int = 2) -> str:
 
 @pytest.mark.parametrize("name", ["local", "gmm", "law-matched", "tweedie, gamma <= 1"])
 def test_ratios_are_the_recorded_ones(name: str) -> None:
-    one = line(name, HALF["report"])
+    one = line(name, half_of("report"))
     assert f"{one.mean:.2f} ({interval(one)})" in ADVICE
 
 
 def test_the_aim_is_met_by_a_table() -> None:
     """0.25 or less, and better than the best plain solver in most cells."""
-    one, other = (line("calibrated", HALF[half]) for half in ("report", "develop"))
+    one, other = (line("calibrated", half_of(half)) for half in ("report", "develop"))
     assert one.high <= 0.25
     assert one.beats_best > 0.5
     assert f"or fewer ({one.cells} cells)" in " ".join(PAGE.split())
     assert f"energy distance to {one.mean:.3f} of the plain solver's" in ADVICE
     assert f"(95 % interval {interval(one, 3)})" in ADVICE
     assert f"{percent(one.improved)} of the cells are better" in ADVICE
-    counts = [sum(c["half"] == half for c in ABOVE) for half in ("report", "develop")]
+    counts = [sum(c["half"] == half for c in above()) for half in ("report", "develop")]
     assert f"{counts[0]} of {one.cells} are above 1.05" in ADVICE
-    worst = max(line("calibrated", [c]).worst for c in ABOVE)
+    worst = max(line("calibrated", [c]).worst for c in above())
     assert f"{counts[1]} of {other.cells} in the other half, the worst at {worst:.2f}" in ADVICE
-    assert f"a table has {line('calibrated, local', HALF['report']).mean:.3f}" in ADVICE
+    assert f"a table has {line('calibrated, local', half_of('report')).mean:.3f}" in ADVICE
 
 
 @pytest.mark.slow
 def test_cells_above_the_limit_are_so_by_noise() -> None:
     """Played again for the paired errors, which the record lacks."""
     sure = []
-    for one in ABOVE:
-        again = play(Cell(**one["cell"]), states=ABOUT["states"], entrants=("none", "calibrated"))
+    for one in above():
+        again = play(Cell(**one["cell"]), states=head()["states"], entrants=("none", "calibrated"))
         found, plain = (again["results"][name] for name in ("calibrated", "none"))
         floor = again["floor"]["energy_distance"]
         value = ratio(found, plain, floor, "energy_distance")
@@ -83,7 +104,7 @@ def test_what_a_table_gains_by_solver() -> None:
     """In both halves, as in the page's table."""
 
     def mean(solver: str, budgets: tuple[int, ...]) -> float:
-        own = where(PLAYED, lambda c: c.solver == solver and c.evaluations in budgets)
+        own = where(played(), lambda c: c.solver == solver and c.evaluations in budgets)
         return line("calibrated", own).mean
 
     assert f"Heun at 4 or 5 evaluations, {mean('heun', (4, 5)):.4f}" in ADVICE
@@ -93,13 +114,13 @@ def test_what_a_table_gains_by_solver() -> None:
     assert f"it has {min(late):.2f} to {max(late):.2f} of the distance" in ADVICE
     assert f"and {mean('ipndm-3', (15, 20)):.2f} with iPNDM" in ADVICE
     for solver in RECORDED:
-        assert line("calibrated", where(BOTH, lambda c, s=solver: c.solver == s)).high < 1
+        assert line("calibrated", where(both(), lambda c, s=solver: c.solver == s)).high < 1
 
 
 def test_where_the_papers_idea_works() -> None:
     def over(solver: str, process: str = "") -> Line:
         return line(
-            PAPERS, where(BOTH, lambda c: c.solver == solver and process in ("", c.process))
+            PAPERS, where(both(), lambda c: c.solver == solver and process in ("", c.process))
         )
 
     def better(one: Line) -> str:
@@ -123,12 +144,12 @@ def test_where_the_papers_idea_works() -> None:
     means = [f"{one.mean:.1f}" for one in lost]
     assert f"loses: {means[0]} in EDM, {means[1]} in VP, {means[2]} in flow" in ADVICE
     assert [one.low < 1 for one in lost] == [True, False, False]
-    assert f"worsens {percent(line(PAPERS, HALF['report']).hurt)} of the cells" in ADVICE
+    assert f"worsens {percent(line(PAPERS, half_of('report')).hurt)} of the cells" in ADVICE
 
 
 def test_what_is_not_to_be_used() -> None:
     names = ("stein", "stein, gamma <= 1", "stein-lookahead, gamma <= 1", "next-level")
-    stein, clipped, ahead, following = (line(name, HALF["report"]) for name in names)
+    stein, clipped, ahead, following = (line(name, half_of("report")) for name in names)
     assert f"makes most runs much worse ({stein.mean:.0f})" in ADVICE
     assert f"gains nothing ({clipped.mean:.1f}, {clipped.low:.2f} to {clipped.high:.1f})" in ADVICE
     assert f"gains {percent(1 - ahead.mean)} for an evaluation per step" in ADVICE
@@ -138,7 +159,7 @@ def test_what_is_not_to_be_used() -> None:
 
 def test_the_best_plain_solver_is_beaten_in_so_many_cells() -> None:
     def beats(name: str) -> list[str]:
-        return [percent(line(name, HALF[half]).beats_best) for half in ("report", "develop")]
+        return [percent(line(name, half_of(half)).beats_best) for half in ("report", "develop")]
 
     table, local, law = (beats(name) for name in ("calibrated", "local", "law-matched"))
     assert f"it in {table[0]} of the cells of the reporting half and {table[1]}" in ADVICE
@@ -147,7 +168,7 @@ def test_the_best_plain_solver_is_beaten_in_so_many_cells() -> None:
     for budget in BUDGETS:
         best = Counter(
             one["best_plain"]["solver"]
-            for one in where(PLAYED, lambda c, b=budget: c.evaluations == b)
+            for one in where(played(), lambda c, b=budget: c.evaluations == b)
         )
         (name, count), *_ = best.most_common()
         mostly = {3: "dpmpp-3m-exact", 4: name}.get(budget, "ipndm-3")
@@ -157,25 +178,25 @@ def test_the_best_plain_solver_is_beaten_in_so_many_cells() -> None:
 
 def test_the_record_says_where_it_was_played_and_the_page_what_it_holds() -> None:
     page = " ".join(PAGE.split())
-    flow = where(PLAYED, lambda c: c.process == "flow")
-    nets = where(PLAYED, lambda c: not is_exact(c.problem))
-    rest = len(PLAYED) - len(flow) - len(nets)
-    about = {"fraction": ABOUT["fraction"], "seeds": ABOUT["seeds"], "solvers": RECORDED}
+    flow = where(played(), lambda c: c.process == "flow")
+    nets = where(played(), lambda c: not is_exact(c.problem))
+    rest = len(played()) - len(flow) - len(nets)
+    about = {"fraction": head()["fraction"], "seeds": head()["seeds"], "solvers": RECORDED}
     drawn = cells(tuple(LAWS), **about)
-    design = ABOUT["cells"] - len(flow) - len(nets)
+    design = head()["cells"] - len(flow) - len(nets)
     assert len(flow) == sum(cell.process == "flow" for cell in drawn)
-    assert "28 to 32 cores of a lent H200 host" in ABOUT["note"]
+    assert "28 to 32 cores of a lent H200 host" in head()["note"]
     assert "28 to 32 cores of a lent H200 host" in page
-    assert f"holds {len(PLAYED):,} of the full profile's {ABOUT['cells']:,} cells" in page
+    assert f"holds {len(played()):,} of the full profile's {head()['cells']:,} cells" in page
     assert f"flow (all {len(flow)} cells)" in page
     assert f"(all {len(nets)})" in page
     assert f"by hash ({rest:,} of {design:,})" in page
-    shares = [percent(1 - part) for part in (rest / len(PLAYED), design / ABOUT["cells"])]
+    shares = [percent(1 - part) for part in (rest / len(played()), design / head()["cells"])]
     assert f"{shares[0]} of the cells instead of {shares[1]}" in page
     parts = [
-        where(HALF["report"], lambda c: not is_exact(c.problem)),
-        where(HALF["report"], lambda c: c.process == "flow"),
-        where(HALF["report"], lambda c: is_exact(c.problem) and c.process != "flow"),
+        where(half_of("report"), lambda c: not is_exact(c.problem)),
+        where(half_of("report"), lambda c: c.process == "flow"),
+        where(half_of("report"), lambda c: is_exact(c.problem) and c.process != "flow"),
     ]
     of, local = ([line(name, part).mean for part in parts] for name in ("calibrated", "local"))
     assert f"{of[0]:.3f} of the plain solver's distance on networks, {of[1]:.3f} in flow" in page
@@ -184,22 +205,22 @@ def test_the_record_says_where_it_was_played_and_the_page_what_it_holds() -> Non
 
 
 def test_auto_v1_loses_at_equal_evaluations() -> None:
-    one = line("auto-v1", HALF["report"])
+    one = line("auto-v1", half_of("report"))
     assert f"gains the same ({one.mean:.3f})" in ADVICE
     assert f"spends {one.extra:.0f} evaluations per state on it" in ADVICE
     assert f"those is better ({one.equal:.1f})" in ADVICE
 
 
 def test_mode_weights_gain_least() -> None:
-    table, local = (line(name, BOTH, "mode_weights").mean for name in ("calibrated", "local"))
+    table, local = (line(name, both(), "mode_weights").mean for name in ("calibrated", "local"))
     assert f"{table:.2f} of the plain solver's, `local` to {local:.2f}" in ADVICE
-    spread = [line(name, BOTH, "covariance").mean for name in ("calibrated", "local")]
+    spread = [line(name, both(), "covariance").mean for name in ("calibrated", "local")]
     assert f"falls to {spread[0]:.2f} and {spread[1]:.2f}" in ADVICE
 
 
 def test_what_matching_gains_and_costs() -> None:
     names = ("local", "local, 256 states", "law-matched", "law-matched-moments")
-    local, some, law, shifted = (line(name, HALF["report"]) for name in names)
+    local, some, law, shifted = (line(name, half_of("report")) for name in names)
     assert f"spends {local.extra:.1f} evaluations per state" in ADVICE
     assert f"and {local.equal:.2f} at equal evaluations" in ADVICE
     assert f"half of that price, {some.mean:.2f} and {some.equal:.2f}" in ADVICE
@@ -212,9 +233,9 @@ def test_what_matching_gains_and_costs() -> None:
 
 def test_with_which_solvers_local_gains() -> None:
     """In both halves, also at equal evaluations, which it does not with iPNDM."""
-    few = {s: line("local", where(BOTH, lambda c, s=s: c.solver == s)) for s in RECORDED}
+    few = {s: line("local", where(both(), lambda c, s=s: c.solver == s)) for s in RECORDED}
     late = {
-        s: line("local", where(PLAYED, lambda c, s=s: c.solver == s and c.evaluations > FEW))
+        s: line("local", where(played(), lambda c, s=s: c.solver == s and c.evaluations > FEW))
         for s in RECORDED
     }
     multistep = few.pop("ipndm-3")
@@ -236,12 +257,12 @@ def test_where_matching_hurts() -> None:
     """With iPNDM, and with Euler at 5 evaluations or fewer; the worst cell is one."""
 
     def hurt(solver: str, most: int) -> str:
-        own = where(HALF["report"], lambda c: c.solver == solver and c.evaluations <= most)
+        own = where(half_of("report"), lambda c: c.solver == solver and c.evaluations <= most)
         return percent(line("local", own).hurt)
 
     assert f"{hurt('ipndm-3', FEW)} of the cells with iPNDM" in ADVICE
     assert f"{hurt('euler', 5)} with Euler at 5 evaluations or fewer" in ADVICE
-    three = [line(name, HALF["report"]) for name in ("local", "gmm", "law-matched")]
+    three = [line(name, half_of("report")) for name in ("local", "gmm", "law-matched")]
     shares = sorted(one.hurt for one in three)
     assert (
         f"{100 * shares[0]:.0f} to {percent(shares[-1])} of the cells get worse by more than 5 %"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ from steinlab.experiments.tournament.run import rounded
 from steinlab.experiments.tournament.summary import HURTS, Line, line, ratio
 from tests.steinlab.experiments.tournament.test_advice import ADVICE, percent
 
-PILOT, GATED = (read_record(FULL.parent / f"{name}.jsonl.gz") for name in ("pilot", "gated"))
+
+@functools.cache
+def record(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return read_record(FULL.parent / f"{name}.jsonl.gz")
 
 
 def above(name: str, played: list[Any], measure: str = "energy_distance") -> int:
@@ -21,7 +25,7 @@ def above(name: str, played: list[Any], measure: str = "energy_distance") -> int
 
 
 def test_the_pilot_gains_and_harms_as_it_is_said() -> None:
-    _, played = PILOT
+    _, played = record("pilot")
     one, more, old = (line(name, played) for name in ("pilot", "pilot, 96 states", "auto-v1"))
     assert len(played) == 384
     assert f"it spends {one.extra:.2f} evaluations per state" in ADVICE
@@ -38,7 +42,7 @@ def test_the_pilot_gains_and_harms_as_it_is_said() -> None:
 
 
 def test_the_gate_buys_safety() -> None:
-    _, played = GATED
+    _, played = record("gated")
 
     def told(one: Line, digits: int = 1) -> list[str]:
         return [f"{one.mean:.2f}", percent(one.hurt), f"{one.worst:.{digits}f}"]
@@ -56,9 +60,9 @@ def test_the_gate_buys_safety() -> None:
     assert f"has {safe.equal:.2f} with it and {bare.equal:.2f} without" in ADVICE
 
 
-@pytest.mark.parametrize(("record", "name"), [(PILOT, "pilot"), (GATED, "local")])
-def test_a_recorded_cell_is_played_again(record: Any, name: str) -> None:
-    head, played = record
+@pytest.mark.parametrize(("edition", "name"), [("pilot", "pilot"), ("gated", "local")])
+def test_a_recorded_cell_is_played_again(edition: str, name: str) -> None:
+    head, played = record(edition)
     cell = Cell("two-1", "edm", "karras", "euler", 4, 0)
     (known,) = (one for one in played if one["cell"] == vars(cell))
     again = rounded(play(cell, states=head["states"], entrants=("none", name)))
