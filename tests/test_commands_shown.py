@@ -1,12 +1,13 @@
 """Every ``steinlab`` command that the README and the pages show parses, and runs.
 
-Run as shown: models, coefficient, check-grid. Run on less, for time: figures; ``compare`` with two
-solvers, one budget and few samples (the galaxies in ``make test-full`` only); ``sample`` with two
-pictures at three evaluations; ``falsify`` with 20 cases; ``report`` on a small ledger without
-figures. :data:`NOT_RUN` says what is not run here, and why. Output that a page shows is compared by
-that page's test: test_documents.py (README), test_write_a_paper.py, test_conform_a_sampler.py,
-test_verify_your_bound.py, test_pages.py (study, networks), test_tournament.py (corrections),
-gpu_models/test_page.py (gpu), test_peers.py (conformance).
+Run here as shown: models, coefficient, check-grid, gpu-table. Run here on less, for time: figures;
+``compare`` with two solvers, one budget and few samples (the galaxies in ``make test-full`` only);
+``sample`` with two pictures at three evaluations; ``falsify`` with 20 cases; ``report`` on a small
+ledger without figures. :data:`ELSEWHERE` names the test that runs each of the others, on less too.
+Output that a page shows is compared by that page's test: test_documents.py (README),
+test_write_a_paper.py, test_conform_a_sampler.py, test_verify_your_bound.py, test_pages.py (study,
+networks), test_tournament.py (corrections), gpu_models/test_page.py (gpu), test_peers.py
+(conformance).
 """
 
 from __future__ import annotations
@@ -48,36 +49,38 @@ EXAMPLES = {
 }
 
 
-OF_COMMAND = {"coefficient": {"SPEC.json": "docs/specs/coefficient.json"}}
+OF_COMMAND = {
+    "coefficient": {"SPEC.json": "docs/specs/coefficient.json"},
+    "gpu-table": {"FILE": "docs/gpu-exact.json"},
+}
 """What one command reads in the place of :data:`EXAMPLES`."""
 
-OWN_TEST = "by the test of its page or of the command"
-GPU = "needs a GPU, or hours"
-NOT_RUN = {
-    "verify": "minutes; every claim is judged by tests/steinlab/claims",
-    "calibrate": "its SPEC.json is not shown; tests/steinlab/corrections runs it",
-    "advise": OWN_TEST,
-    "check": OWN_TEST,
-    "show": OWN_TEST,
-    "certify": OWN_TEST,
-    "trace": OWN_TEST,
-    "pages": OWN_TEST,
-    "gpu-table": OWN_TEST,
-    "export": OWN_TEST,
-    "comparison-table": "tables of comparisons that take minutes each; run on less by its own test",
-    "tournament": "hours; the page is held against the record by its own test",
-    "networks-record": "minutes each; the pages are held against the records",
-    "networks-pictures": GPU,
-    "galaxy-budget": GPU,
-    "study": GPU,
-    "evaluate": GPU,
-    "evaluate-flow": GPU,
-    "bench-exact": GPU,
-    "train": "a minute or more; tests/toy_models trains less",
-    "train-fashion": GPU,
-    "train-classifier": GPU,
+ELSEWHERE = {
+    "advise": "steinlab/experiments/test_advise.py",
+    "calibrate": "steinlab/cli/test_corrections.py",
+    "certify": "steinlab/verification/test_continuum.py",
+    "check": "steinlab/testing/test_commands.py",
+    "comparison-table": "steinlab/cli/test_pages.py",
+    "evaluate": "gpu_models/test_commands.py",
+    "evaluate-flow": "gpu_models/test_commands.py",
+    "export": "steinlab/report/test_exports.py",
+    "galaxy-budget": "toy_models/galaxies/test_galaxy_claims.py",
+    "networks-pictures": "toy_models/pages/test_networks_pictures.py",
+    "networks-record": "toy_models/pages/test_networks_page.py",
+    "pages": "steinlab/cli/test_pages.py",
+    "show": "steinlab/report/test_terminal.py",
+    "study": "gpu_models/test_study_command.py",
+    "tournament": "steinlab/experiments/tournament/test_tournament.py",
+    "trace": "steinlab/testing/test_commands.py",
+    "train": "toy_models/trained/test_training.py",
+    "train-classifier": "gpu_models/test_commands.py",
+    "train-fashion": "gpu_models/test_commands.py",
+    "verify": "steinlab/cli/test_verify.py",
 }
-"""Commands that the pages show and that are only parsed here, with the reason."""
+"""Commands that the pages show and that another file of tests runs, on what takes seconds."""
+
+NOT_RUN = {"bench-exact": "times a CUDA device, and refuses to run without one"}
+"""Commands that the pages show and that are only parsed and refused here, with the reason."""
 
 
 def commands(text: str) -> set[str]:
@@ -148,14 +151,31 @@ def test_the_parser_refuses() -> None:
 
 
 RUN = {"compare", "sample", "models", "figures", "coefficient", "falsify", "replay", "report"}
-RUN |= {"check-grid"}
+RUN |= {"check-grid", "gpu-table"}
 
 
 def test_every_command_is_run_or_has_a_reason() -> None:
-    shown = {command.split()[1] for command in COMMANDS}
-    assert shown <= RUN | set(NOT_RUN)
-    assert not RUN & set(NOT_RUN)
-    assert set(NOT_RUN) <= shown
+    kinds = [*RUN, *ELSEWHERE, *NOT_RUN]
+    assert sorted(kinds) == sorted({command.split()[1] for command in COMMANDS})
+
+
+@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+def test_another_file_runs_it(name: str) -> None:
+    """A call holds the command as the first word of its line."""
+    text = (ROOT / "tests" / ELSEWHERE[name]).read_text("utf-8")
+    assert re.search(rf'\[\s*"{name}"[,\]]', text)
+    assert re.search(r"\b(main|app)\(", text)
+
+
+def test_the_benchmark_of_a_device_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        assert main(["bench-exact", "--size", "tiny"]) == 0
+    else:
+        assert main(["bench-exact", "--size", "tiny"]) == 2
+        assert capsys.readouterr().err == (
+            "steinlab: device must be a CUDA device for this benchmark, got none\n"
+        )
 
 
 BROUGHT = {entry.name for entry in entry_points(group="steinlab.commands")}
@@ -240,7 +260,7 @@ def small(name: str) -> Figure:
     return replace(load_figure(name), compute=lambda _: reduced(name))
 
 
-CHEAP = [c for c in COMMANDS if c.split()[1] in ("models", "figures", "coefficient")]
+CHEAP = [c for c in COMMANDS if c.split()[1] in ("models", "figures", "coefficient", "gpu-table")]
 
 
 @pytest.mark.parametrize("command", [c for c in CHEAP if not named(c) or "models" in c])

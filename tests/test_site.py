@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,8 +39,13 @@ NARROW = "<style>p {min-width: 999px} @media (min-width: 1000px) {p {min-width: 
 WIDE = "<style>@media (min-width: 1000px) {p {min-width: 1999px}}</style><p>x"
 
 
+ANSWER = "this.insertAdjacentHTML('afterend', '<i class=md-search-result__item></i>')"
+
+
 @pytest.mark.xdist_group("browser")
-def test_each_fault_of_a_page_is_noticed_and_nothing_else(tmp_path: Path) -> None:
+def test_each_fault_of_a_page_is_noticed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     check: Any = of_site("check")
     if not (check.CHROMIUM and check.DRIVER):
         pytest.skip("chromium and chromedriver not installed")
@@ -49,9 +55,16 @@ def test_each_fault_of_a_page_is_noticed_and_nothing_else(tmp_path: Path) -> Non
     right = {"good": GOOD, "narrow": NARROW, "wider": WIDE}
     for name, html in {**right, **{k: v[0] for k, v in BAD.items()}}.items():
         (site / f"{name}.html").write_text(head + html, "utf-8")
+    monkeypatch.setattr(check, "PATIENCE", 0.5)
+    searches = {}
     driver = check.browser(str(tmp_path / "profile"))
     try:
         found = list(check.faults(driver, site))
+        for name, script in (("mute", ""), ("answers", f'onkeyup="{ANSWER}"')):
+            home = tmp_path / name
+            home.mkdir()
+            (home / "index.html").write_text(f"{head}<input name=query {script}>", "utf-8")
+            searches[name] = list(check.unanswered(driver, home))
     finally:
         driver.quit()
     for name, (_, said) in BAD.items():
@@ -61,6 +74,39 @@ def test_each_fault_of_a_page_is_noticed_and_nothing_else(tmp_path: Path) -> Non
     at = [line.partition(" pixels")[0] for line in found]
     assert [one for one in at if one.startswith("narrow")] == ["narrow.html at 390"]
     assert [one for one in at if one.startswith("wider")] == ["wider.html at 1280"]
+    assert searches == {"mute": ["index.html: the search answers nothing"], "answers": []}
+
+
+def test_a_card_shows_its_numbers_as_a_table() -> None:
+    pytest.importorskip("mkdocs")
+    hooks: Any = of_site("hooks")
+    page = (ROOT / "docs" / "findings.md").read_text("utf-8")
+    lines = 0
+    for card in hooks.CARD.finditer(page):
+        rows = hooks._numbers(card).splitlines()[2:]
+        line = re.search(r"^- Numbers: (.*)$", card["body"], re.MULTILINE)
+        if line:
+            lines += 1
+            assert len(rows) == line[1].count("**") // 2 > 0, card["id"]
+            assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows), card["id"]
+    assert lines > 70
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        ("0.1599 ± 0.0065", "whole"),
+        ("<code>dpmpp-2m</code>", "whole"),
+        ("8.99 [8.78, 9.23], 8.83: <strong>3.61, 3.48</strong>", "numbers"),
+        ("what the map shows", ""),
+    ],
+)
+def test_names_and_numbers_stay_whole_in_a_table(cell: str, kind: str) -> None:
+    pytest.importorskip("mkdocs")
+    hooks: Any = of_site("hooks")
+    given = f'<table><tr><td style="text-align: right;">{cell}</td></tr></table>'
+    marked = given.replace("<td", f'<td class="{kind}"') if kind else given
+    assert hooks.on_page_content(given) == marked
 
 
 def test_notebooks_show_their_formulas() -> None:

@@ -1,7 +1,8 @@
 """Open every page of the built site at the width of a phone and of a desk, in a headless browser.
 
 A fault is a page that scrolls sideways, a picture that does not load, TeX left as it was typed, a
-link to a place of the page that is not there, or a line in the browser's log. `make docs` runs it::
+link to a place of the page that is not there, or a line in the browser's log; and a search that
+answers nothing. `make docs` runs it::
 
     .venv/bin/python .ci/site/check.py out/site
 """
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -34,6 +37,9 @@ WIDTHS = {"phone": (390, 844), "desk": (1280, 900)}
 
 SERVED = {"404.html"}
 """Pages that only a server shows: their addresses begin at its root."""
+
+PATIENCE = 20.0
+"""Seconds until the search must have answered."""
 
 LOOK = r"""
 const found = [], root = document.documentElement;
@@ -83,6 +89,20 @@ def faults(driver: Any, site: Path) -> Iterator[str]:
                 yield f"{page.relative_to(site)} at {width} pixels: {fault}"
 
 
+def unanswered(driver: Any, site: Path) -> Iterator[str]:
+    """Yield a line where the home page, opened as a file, finds nothing for a word it holds."""
+    driver.get((site / "index.html").as_uri())
+    field = driver.find_element("css selector", "input[name=query]")
+    field.click()
+    field.send_keys("solver")
+    try:
+        WebDriverWait(driver, PATIENCE).until(
+            lambda page: page.find_elements("css selector", ".md-search-result__item")
+        )
+    except TimeoutException:
+        yield "index.html: the search answers nothing"
+
+
 def main(site: Path) -> int:
     """Print the faults of a site; return 1 where there are any."""
     if not (CHROMIUM and DRIVER):
@@ -91,7 +111,7 @@ def main(site: Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         driver = browser(folder)
         try:
-            found = list(faults(driver, site))
+            found = [*faults(driver, site), *unanswered(driver, site)]
         finally:
             driver.quit()
     print("\n".join(found) or f"site: no fault on {len(list(site.rglob('*.html')))} pages")

@@ -39,6 +39,7 @@ CARD = re.compile(
 """A claim of docs/findings.md."""
 
 TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+CELL = re.compile(r"<td(?P<with>(?: style=\"[^\"]*\")?)>(?P<text>.*?)</td>", re.DOTALL)
 ROLE = re.compile(r":(?:data|func|class|mod|meth|attr|exc):<code>~?(?:[\w.]+\.)?(\w+)</code>")
 """A docstring's reference, as Markdown leaves it."""
 
@@ -48,13 +49,20 @@ FORMULA = re.compile(
 )
 """A notebook's code span or formula."""
 
+NUMBER = re.compile(r"(?P<name>.+?) \*\*(?P<value>[^*]+)\*\*(?:; |\.$)")
+"""A number of a claim, named."""
+
 LINK = re.compile(r"\[(?:docs/)?(?P<shown>[\w/-]+\.md)\]\((?P<to>[\w./-]+\.md)\)")
 """A link that shows the name of a file."""
 
-STYLE = "site.css"
+ASSETS = ("site.css", "iframe-worker.js")
+"""Files of this folder that the pages load."""
 
 LONG = 20
 """Rows from which a table is folded."""
+
+SHORT = 24
+"""Characters up to which a name or a number stays on one line of a cell."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -63,7 +71,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, content=text))
     cited = str(ROOT / "CITATION.cff")
     files.append(File.generated(config, "CITATION.cff", abs_src_path=cited))
-    files.append(File.generated(config, STYLE, abs_src_path=str(Path(__file__).parent / STYLE)))
+    for name in ASSETS:
+        files.append(File.generated(config, name, abs_src_path=str(Path(__file__).parent / name)))
     for file in sorted(FIGURES.glob("*.png")):
         files.append(File.generated(config, f"figures/{file.name}", abs_src_path=str(file)))
     for name, picture in _own().items():
@@ -108,7 +117,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Fold long tables; show a docstring's reference as the name that it ends in."""
+    """Fold long tables, mark short cells; show a docstring's reference by its last name."""
 
     def folded(match: re.Match[str]) -> str:
         rows = match[0].count("<tr>") - 1
@@ -116,7 +125,17 @@ def on_page_content(html: str, **_: Any) -> str:
             return match[0]
         return f"<details><summary>a table of {rows} rows</summary>{match[0]}</details>"
 
-    return ROLE.sub(r"<code>\1</code>", TABLE.sub(folded, html))
+    html = CELL.sub(_marked, TABLE.sub(folded, html))
+    return ROLE.sub(r"<code>\1</code>", html)
+
+
+def _marked(cell: re.Match[str]) -> str:
+    """Return a cell, marked where it is a name or a number, which stay whole, or many numbers."""
+    words = re.sub("<.*?>", "", cell["text"]).strip()
+    counted = re.match(r"[-(\[]?\d", words)
+    if len(words) <= SHORT and (counted or " " not in words):
+        return f'<td class="whole"{cell["with"]}>{cell["text"]}</td>'
+    return f'<td class="numbers"{cell["with"]}>{cell["text"]}</td>' if counted else cell[0]
 
 
 def _titled(link: re.Match[str], page: Page) -> str:
@@ -151,16 +170,29 @@ def _card(card: re.Match[str]) -> str:
     shown = [name for name in drawn if (FIGURES / f"{name}.png").exists()]
     shown += [own] if (own := f"claim-{card['id']}") in _own() else []
     body = re.sub(r"^- Answer: .*\n", "", card["body"], flags=re.MULTILINE)
+    if numbers := _numbers(card):
+        body = re.sub(r"^- Numbers: .*\n", "", body, flags=re.MULTILINE)
     body = re.sub(r"\]\((?!https?:|#)", "](../", body)
+    more = ", ".join(f"`steinlab figures {name}`" for name in drawn if name not in shown)
     parts = [
         f"# {card['title']}",
         f"**{card['verdict'].capitalize()}.** {_answer(card)}",
         *(f'<p class="formula">{mathml(formula)}</p>' for formula in claim.latex),
         *(f"![{load_figure(name).title}](../figures/{name}.png){_width(name)}" for name in shown),
+        numbers,
         body,
-        *(f"Figure: `steinlab figures {name}`" for name in drawn if name not in shown),
+        f"{'More figures' if shown else 'Figures'}: {more}." if more else "",
+        "[Every claim](../findings.md)",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _numbers(card: re.Match[str]) -> str:
+    """Return a claim's numbers as a table, of its line on the findings page."""
+    line = re.search(r"^- Numbers: (.*)$", card["body"], re.MULTILINE)
+    found = NUMBER.findall(line[1].replace("|", r"\|")) if line else []
+    rows = [f"| {name} | {value} |" for name, value in found]
+    return "\n".join(["| number | value |", "| --- | --- |", *rows]) if rows else ""
 
 
 def _width(figure: str) -> str:

@@ -194,7 +194,8 @@ def attacked(row: Row) -> str:
     for entry in row.get("evidence", ()):
         if entry["method"] == "adversarial":
             best = f"its best, of {entry['searched']}, {_came(entry, row.get('kind', ''))}"
-            return f"the falsifier tried {entry['attacks']:,} cases; {best}"
+            cases = "case" if entry["attacks"] == 1 else "cases"
+            return f"the falsifier tried {entry['attacks']:,} {cases}; {best}"
     return ""
 
 
@@ -229,8 +230,30 @@ def mathml(latex: str) -> Markup:
         part.text = html.unescape(part.text or "")  # a symbol comes as its reference
         for key in ("href", "class", "style"):  # a formula leads nowhere and looks like one
             part.attrib.pop(key, None)
+    for part in list(made.iter("msup")) + list(made.iter("msubsup")):
+        _prime(part)
     made.set("aria-label", latex)
     return Markup(ElementTree.tostring(made, encoding="unicode", short_empty_elements=False))
+
+
+PRIMES = {"\N{PRIME}": "'", "\N{DOUBLE PRIME}": "''", "\N{TRIPLE PRIME}": "'''"}
+
+
+def _prime(script: ElementTree.Element) -> None:
+    """Set a superscript's primes beside its base: browsers raise one that is high already."""
+    base, raised = script[0], script[-1]
+    prime = raised[0] if raised.tag == "mrow" and len(raised) else raised
+    if prime.text not in PRIMES:
+        return
+    together = ElementTree.Element("mrow")
+    together.append(base)
+    ElementTree.SubElement(together, "mo").text = PRIMES[prime.text]
+    script[0] = together
+    if prime is raised:
+        script.remove(raised)
+        script.tag = {"msup": "mrow", "msubsup": "msub"}[script.tag]
+    else:
+        raised.remove(prime)
 
 
 def number(value: Any) -> str:

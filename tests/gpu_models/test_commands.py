@@ -133,6 +133,24 @@ def test_other_commands_refuse_in_one_line(
     assert capsys.readouterr().err.count("\n") == 3
 
 
+def test_the_classifier_is_trained_written_and_tested(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the first pictures alone."""
+    for name in ("resident", "resident_labels"):
+        whole = getattr(classifier, name)
+        monkeypatch.setattr(classifier, name, lambda *args, whole=whole: whole(*args)[:200])
+    where = ["--data", str(data), "--out", str(tmp_path), "--device", "cpu"]
+    assert main(["train-classifier", *where, "--epochs", "1"]) == 0
+    (file,) = tmp_path.glob("*.json")
+    record = json.loads(file.read_text())
+    assert (record["epochs"], record["device"]) == (1, "cpu")
+    assert f"test accuracy {record['test_accuracy']:.4f}" in capsys.readouterr().out
+    kept = classifier.load_classifier(file.with_suffix(".safetensors"), CPU)
+    test = (classifier.resident("test", data, CPU), classifier.resident_labels("test", data, CPU))
+    assert accuracy(kept, *test)[0] == record["test_accuracy"]
+
+
 def test_classifier_learns_to_tell_halves_apart() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(400) % 2

@@ -79,8 +79,7 @@ def by_correction(
     """Return a table of a line for every network, grid and correction."""
     rows = []
     for record in found:
-        spec = record.content["spec"]
-        rows += [[spec["model"], spec["grid"], fix, *cells(record, fix)] for fix in FIXES]
+        rows += [[*of(record), fix, *cells(record, fix)] for fix in FIXES]
     return table(["network", "grid", "correction", *columns], rows)
 
 
@@ -107,10 +106,9 @@ def ratios(found: Sequence[Record], distance: str) -> str:
 
 def parts(rows: Sequence[dict[str, Any]]) -> str:
     """Return the error budget, a line per step."""
-    names = ("rounding", "probes", "batch", "drift", "score")
     lines = []
     for row in rows:
-        found = [row["parts"][name] for name in names]
+        found = [row["parts"][name] for name in SHARES]
         cells = [
             number(part["value"], part["error"]) if part["error"] else f"{part['value']:.1e}"
             for part in found
@@ -119,7 +117,7 @@ def parts(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(
             [f"`{row['solver']}`", f"{row['sigma'][0]:.3g}", *ends, *cells, f"{row['z']:.1f}"]
         )
-    return table(["solver", "sigma", "estimated", "Tweedie's", *names, "z"], lines)
+    return table(["solver", "sigma", "estimated", "Tweedie's", *SHARES, "z"], lines)
 
 
 STEIN, CLIPPED, AUTO = FIXES
@@ -132,164 +130,137 @@ def reach(record: Record, fix: str) -> str:
     return f"{min(finite):.2g} to {max(finite):,.0f}"
 
 
-def best(record: Record, asked: int, fix: str = PLAIN) -> str:
-    """Return the solver that is nearest to its flow at a number of evaluations."""
+def best(record: Record, asked: int, fix: str) -> str:
+    """Return the solver that is nearest to its flow at a number of evaluations, and how near."""
     cells = [solver for solver, n in record.made(fix) if n == asked]
     found = {solver: record.value(solver, asked, fix, "flow_error") for solver in cells}
     name = min(found, key=lambda solver: found[solver][0])
-    return f"`{name}` at {asked} ({number(*found[name])})"
+    return f"`{name}`: {number(*found[name])}"
 
 
 def kept(record: Record) -> str:
     """Return how many calibrated tables were kept."""
     rows = [row for (_, _, fix), row in record.rows.items() if fix == AUTO]
-    return f"{sum(row['kept'] for row in rows)} of {len(rows)} tables"
+    return f"{sum(row['kept'] for row in rows)} of {len(rows)}"
 
 
 def idle(record: Record) -> str:
     """Return at how many steps the clipped coefficient is 1: the plain step."""
     rows = [row for (_, _, fix), row in record.rows.items() if fix == CLIPPED]
     steps = [gamma for row in rows for gamma in row["gamma"]]
-    return f"{sum(gamma == 1.0 for gamma in steps)} of {len(steps)} steps"
+    return f"{sum(gamma == 1.0 for gamma in steps)} of {len(steps)}"
 
 
-def by_solver(cells: Sequence[tuple[str, int]]) -> str:
-    """Return cells in words, by solver."""
-    found: dict[str, list[str]] = {}
-    for solver, asked in cells:
-        found.setdefault(solver, []).append(str(asked))
-    return ", ".join(f"`{s}` at {' and '.join(at)}" for s, at in found.items())
-
-
-def change(record: Record, fix: str, distance: str, outcome: str) -> str:
-    """Return the gains or losses of a correction: how many, where, the largest."""
+def most(record: Record, fix: str, distance: str, outcome: str) -> str:
+    """Return the largest gain or loss of a correction: the solver, the budget, both distances."""
     cells = [c for c in record.made(fix) if record.outcome(*c, fix, distance) == outcome]
-    verb = {"gain": "gains", "loss": "loses"}[outcome]
-    words = f"{verb} in {len(cells)} of {len(record.made(fix))} cells"
     if not cells:
-        return words
+        return ""
 
     def size(cell: tuple[str, int]) -> float:
         plain, fixed = (record.value(*cell, f, distance)[0] for f in (PLAIN, fix))
         return abs(math.log(max(fixed, 1e-4) / max(plain, 1e-4)))
 
-    most = max(cells, key=size)
-    pairs = [number(*record.value(*most, f, distance)) for f in (PLAIN, fix)]
-    listed = outcome == "loss" and 1 < len(cells) < len(record.made(fix)) / 2
-    where = f" ({by_solver(cells)})" if listed else ""
-    return f"{words}{where}, most of all {by_solver([most])}: {' to '.join(pairs)}"
+    solver, asked = max(cells, key=size)
+    pair = [number(*record.value(solver, asked, f, distance)) for f in (PLAIN, fix)]
+    return f"`{solver}` at {asked}: {' to '.join(pair)}"
+
+
+def of(record: Record) -> tuple[str, str]:
+    """Return network and grid."""
+    return record.content["spec"]["model"], record.content["spec"]["grid"]
 
 
 def title(record: Record) -> str:
     """Return network and grid."""
-    return f"{record.content['spec']['model']}, {record.content['spec']['grid']} grid"
+    return f"{', '.join(of(record))} grid"
+
+
+SHARES = {
+    "rounding": "rounding to float32",
+    "probes": "one Rademacher probe per state",
+    "batch": "the batch",
+    "drift": "the drift of the plain Euler run's law from the network's own",
+    "score": "the score error along the residual",
+}
+"""Parts of the error budget."""
+
+
+def shares(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the least and the largest share of each part in the coefficient."""
+    lines = []
+    for name, words in SHARES.items():
+        found = [abs(row["parts"][name]["value"] / row["exact"]["value"]) for row in rows]
+        lines.append([words, f"{min(found):.1e}", f"{max(found):.1e}"])
+    return table(["part of the coefficient's error, relative", "least", "largest"], lines)
 
 
 def budget_words(rows: Sequence[dict[str, Any]]) -> str:
-    """Return what the error budget says."""
+    """Return how the error budget was measured, and whether it closes."""
     first = [row for row in rows if row["solver"] == "euler"]
     squares = [row["z"] ** 2 for row in first]
-
-    def share(name: str) -> str:
-        values = [abs(row["parts"][name]["value"] / row["exact"]["value"]) for row in rows]
-        low, high = min(values), max(values)
-        return f"{low:.1e} to {high:.1e}"
-
-    worst = max(rows, key=lambda row: abs(row["parts"]["drift"]["value"]))
-    end = first[-1]["parts"]["score"]
     return (
-        f"Batch of {rows[0]['batch']} states, {rows[0]['states']:,} for each expectation, "
-        f"{rows[0]['pool']:,} end points, off by {rows[0]['pool_error']:.2g} by Richardson's "
-        "estimate. The parts add up to the whole within their joint error at every level: mean "
-        "square of z "
-        f"{sum(squares) / len(squares):.2f} over the {len(squares)} levels of Euler's step, "
-        f"largest |z| {max(abs(row['z']) for row in rows):.1f} in {len(rows)} steps (Heun's share "
-        f"states with Euler's). Relative to the coefficient, rounding to float32 is "
-        f"{share('rounding')}, one Rademacher probe per state {share('probes')}, the "
-        f"batch {share('batch')}, the drift of the plain Euler run's law from "
-        f"the network's own {share('drift')} (largest, "
-        f"{number(worst['parts']['drift']['value'], worst['parts']['drift']['error'])}, at sigma "
-        f"{worst['sigma'][0]:.3g}), and the score error along the residual {share('score')}. At "
-        f"the last level, sigma {first[-1]['sigma'][0]:.3g}, the network is inconsistent with what "
-        f"it generates by {number(end['value'], end['error'])}."
+        f"The batch has {rows[0]['batch']} states; expectations are over {rows[0]['states']:,} "
+        f"states and {rows[0]['pool']:,} end points, which are off by {rows[0]['pool_error']:.2g} "
+        "by Richardson's estimate. The parts add up to the whole within their joint error at every "
+        f"level: over the {len(squares)} levels of Euler's step the mean square of z is "
+        f"{sum(squares) / len(squares):.2f}, and in all {len(rows)} steps its largest size "
+        f"{max(abs(row['z']) for row in rows):.1f} (Heun's share states with Euler's)."
     )
 
 
-def seen(found: Mapping[str, Record]) -> str:
-    """Return what the tables show."""
-    every = found.values()
-    lines = [
-        "- **Plain solvers** nearest to their flow: "
-        + "; ".join(
-            f"{title(one)}: {', '.join(best(one, n) for n in one.budgets)}" for one in every
-        )
-        + "."
+def nearest(found: Sequence[Record]) -> str:
+    """Return the solver nearest to its flow, plain and by the fitted tables, by evaluations."""
+    budgets = sorted({n for record in found for n in record.budgets})
+    rows = [
+        [*of(one), fix, *(best(one, n, fix) for n in budgets)]
+        for one in found
+        for fix in (PLAIN, AUTO)
     ]
-    lines += [f"- **{title(one)}**:\n{said(one)}" for one in every]
-    return "\n".join(lines)
+    return table(["network", "grid", "correction", *map(str, budgets)], rows)
 
 
-def said(one: Record) -> str:
-    """Return what a record shows of the corrections, gains and losses alike."""
-    heads = {
-        STEIN: f"`stein` as published, coefficients {reach(one, STEIN)}",
-        CLIPPED: f"`stein` clipped to [0.1, 1], cut to 1 at {idle(one)}",
-        AUTO: f"`auto-v1`, {kept(one)} kept",
-    }
-    lines = []
-    for fix, head in heads.items():
-        found = [
-            f"by {DISTANCES[d][0].lower()}{DISTANCES[d][1:]} it {change(one, fix, d, 'gain')}; "
-            f"{change(one, fix, d, 'loss')}"
-            for d in DISTANCES
-        ]
-        lines.append(f"  - {head}: {'. By'.join(found)}.".replace(". Byby", ". By"))
-    return "\n".join(lines)
+def coefficients(found: Sequence[Record]) -> str:
+    """Return what the corrections did: how far they go, how often they are the plain step."""
+    rows = [[*of(one), reach(one, STEIN), idle(one), kept(one)] for one in found]
+    head = [f"coefficients of `{STEIN}`", f"steps at which `{CLIPPED}` is 1", f"`{AUTO}` kept"]
+    return table(["network", "grid", *head], rows)
 
 
-def short(found: Mapping[str, Record]) -> str:
-    """Return the whole in a paragraph."""
-    every = list(found.values())
+def extremes(found: Sequence[Record]) -> str:
+    """Return the largest gain and the largest loss of every correction, by distance."""
+    rows = [
+        [*of(one), fix, words, *(most(one, fix, d, outcome) for outcome in ("gain", "loss"))]
+        for one in found
+        for fix in FIXES
+        for d, words in DISTANCES.items()
+    ]
+    return table(
+        ["network", "grid", "correction", "distance", "largest gain", "largest loss"], rows
+    )
 
-    def count(fix: str, distance: str) -> str:
-        sums = [
-            sum(part) for part in zip(*(tally(one, fix, distance) for one in every), strict=True)
-        ]
+
+def short(every: Sequence[Record]) -> str:
+    """Return the whole in a line per correction."""
+
+    def count(fix: str) -> str:
+        sums = [sum(n) for n in zip(*(tally(one, fix, "flow_error") for one in every), strict=True)]
         return f"gains in {sums[0]} and loses in {sums[1]} of {sum(sums)} cells"
 
-    clipped = ", ".join(
-        f"{factor(one.ratio(CLIPPED, 'flow_error', one.most))} "
-        f"({title(one)}, {one.most} evaluations)"
-        for one in every
-    )
     price = sorted(
         {3 * SUBSTEPS * 8 * one.calibration // one.content["spec"]["samples"] for one in every}
     )
-    largest = max(g for one in every for row in one.rows.values() for g in row["gamma"] if g)
-    return (
-        f"By flow error the coefficient as published {count(STEIN, 'flow_error')}. From the second "
-        "step on the states no longer follow the forward law, and the estimates reach "
-        f"{largest:,.0f}. Clipped to [0.1, 1] it is the plain step at most steps (an exact "
-        "denoiser's coefficient is `1/(1 - kappa)`, above 1, save at the last step), and it "
-        f"{count(CLIPPED, 'flow_error')} (by energy distance it "
-        f"{count(CLIPPED, 'energy_distance')}). At the most evaluations it multiplies the flow "
-        f"error, in the geometric mean over the solvers, by {clipped}. `auto-v1` "
-        f"{count(AUTO, 'flow_error')} (by energy distance it {count(AUTO, 'energy_distance')}, "
-        f"by sliced W2 it {count(AUTO, 'sliced_w2')}). "
-        "Its calibration is not in the numbers of evaluations: for eight steps it costs "
-        f"{' to '.join(map(str, price))} evaluations more for each of as few samples as here. "
-        f"{bought(every)}"
+    return "\n".join(
+        [
+            f"- `{STEIN}` {count(STEIN)} by flow error. From the second step on the states no "
+            "longer follow the forward law, and the estimates explode.",
+            f"- `{CLIPPED}` {count(CLIPPED)}. It is the plain step at most steps: an exact "
+            "denoiser's coefficient is `1/(1 - kappa)`, above 1, save at the last step.",
+            f"- `{AUTO}` {count(AUTO)}. Its calibration is not in the numbers of evaluations: for "
+            f"eight steps it costs {' to '.join(map(str, price))} more per sample, of as few "
+            "samples as here.",
+        ]
     )
-
-
-def bought(every: Sequence[Record]) -> str:
-    """Return where more plain evaluations lead, against fewer corrected ones."""
-    words = []
-    for one in every:
-        few, many = 8, one.most
-        if many > few:
-            words.append(f"{title(one)}, {best(one, few, AUTO)} against plain {best(one, many)}")
-    return f"Nearest to the flow by `auto-v1` and by more plain steps: {'; '.join(words)}."
 
 
 HOW = """\
@@ -409,6 +380,7 @@ def unrun(found: dict[str, Record]) -> list[str]:
 def page(docs: Path, found: dict[str, Record]) -> str:
     """Return the page."""
     solvers = dict.fromkeys(s for s, _ in found[NAMES[0]].cells)
+    every = list(found.values())
     out = [
         "# Networks: plain and corrected",
         "This page shows what corrections do on two networks: one of galaxies, one of digits. It "
@@ -421,17 +393,23 @@ def page(docs: Path, found: dict[str, Record]) -> str:
         *unrun(found),
         HOW,
         "## What the tables show",
-        short(found),
-        seen(found),
+        short(every),
+        "The solver that is nearest to its flow, with its flow error, by evaluations:",
+        nearest(every),
+        "What the corrections did, over all solvers and numbers of evaluations:",
+        coefficients(every),
         "## Gains and losses",
         "Cells (of solvers and numbers of evaluations) in which a correction gains / loses / does "
         "neither:",
-        tallies(list(found.values())),
+        tallies(every),
         "Corrected flow error over the plain one's, geometric mean over the solvers, by "
         "evaluations:",
-        ratios(list(found.values()), "flow_error"),
+        ratios(every, "flow_error"),
         "The same for sliced W2:",
-        ratios(list(found.values()), "sliced_w2"),
+        ratios(every, "sliced_w2"),
+        "The largest gain and the largest loss by each distance, plain to corrected; empty where "
+        "there is none:",
+        extremes(every),
         "## Pictures",
         PICTURES,
         "## The galaxies' least noise",
@@ -439,6 +417,8 @@ def page(docs: Path, found: dict[str, Record]) -> str:
         "## The galaxies' error budget",
         BUDGET_HOW,
         budget_words(budget(docs)),
+        shares(budget(docs)),
+        "Step by step:",
         parts(budget(docs)),
     ]
     return "\n\n".join(out) + "\n"

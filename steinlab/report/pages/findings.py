@@ -55,15 +55,18 @@ def entry(row: Row, profile: str) -> str:
     command = f"steinlab verify --claims {row['id']}"
     if profile != "quick":
         command += f" --profile {profile}"
-    numbers = "; ".join(f"{n['name']} {measured(n)}" for n in row.get("numbers", ()))
-    first = {"Answer": row.get("headline"), "Numbers": numbers}
+    answer = row.get("headline")
+    numbers = "; ".join(
+        f"{plain(n['name'])[:-1]} **{plain(measured(n))[:-1]}**" for n in row.get("numbers", ())
+    )
     rest = {"Tried": row.get("tried"), "Contradicted": contradicted(row), "Attacked": attacked(row)}
     return (
         f"**{plain(row['title'])[:-1]}** (`{row['id']}`): {row['verdict']}.\n\n"
         f"- {'Claimed by us' if owner_of(row) == 'laboratory' else 'Claimed'} "
         f"({plain(row['source'])[:-1]}): {plain(row['statement'])}\n"
-        + "".join(f"- {name}: {plain(text)}\n" for name, text in first.items() if text)
-        + f"- {'Details' if first['Answer'] else 'Found'}: {plain(row['finding'])}\n"
+        + (f"- Answer: {plain(answer)}\n" if answer else "")
+        + (f"- Numbers: {numbers}.\n" if numbers else "")
+        + f"- {'Details' if answer else 'Found'}: {plain(row['finding'])}\n"
         + "".join(f"- {name}: {plain(text)}\n" for name, text in rest.items() if text)
         + f"- `{command}`"
     )

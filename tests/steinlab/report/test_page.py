@@ -95,6 +95,21 @@ def test_every_formula_of_the_page_is_typeset() -> None:
             assert "\\" not in re.sub(r'aria-label="[^"]*"', "", made), latex
 
 
+@pytest.mark.parametrize(
+    ("latex", "set_as"),
+    [
+        ("r'", "<mrow><mrow><mi>r</mi><mo>'</mo></mrow></mrow>"),
+        ("z''", "<mrow><mrow><mi>z</mi><mo>''</mo></mrow></mrow>"),
+        ("s'^2", "<msup><mrow><mi>s</mi><mo>'</mo></mrow><mrow><mn>2</mn></mrow></msup>"),
+        ("s'_0", "<msub><mrow><mi>s</mi><mo>'</mo></mrow><mn>0</mn></msub>"),
+        ("s^2", "<msup><mi>s</mi><mn>2</mn></msup>"),
+    ],
+)
+def test_a_prime_stands_beside_its_letter(latex: str, set_as: str) -> None:
+    assert set_as in mathml(latex)
+    assert set_as in mathml(rf"\frac{{{latex}}}{{r}}")
+
+
 def test_a_claim_unfolds_to_all_that_the_ledger_holds() -> None:
     text = page(LEDGER)
     for row in LEDGER["claims"]:

@@ -149,6 +149,7 @@ def test_of_a_lower_bound_the_ratio_is_the_bounds() -> None:
     assert "violates the claim: the bound comes to 12 of the m" in attacked(
         {**LOWER, "evidence": [attack]}
     )
+    assert "tried 1 case; its" in attacked({**LOWER, "evidence": [{**attack, "attacks": 1}]})
 
 
 def test_what_is_not_finite_is_said_to_be_counted() -> None:

@@ -1,5 +1,6 @@
 """Where the claims on networks look at the galaxies, and what they say where they cannot."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,17 @@ def test_probed_norms_of_a_jacobian_are_those_of_the_whole_one():
         ratio = (np.asarray(estimated) / exact) ** 2
         assert ratio.mean() == pytest.approx(1.0, abs=4 * ratio.std() / np.sqrt(len(ratio)))
         assert ratio.std() < 0.6
+
+
+@pytest.mark.slow
+@installed
+def test_the_budget_of_a_step_closes_on_a_few_states(tmp_path: Path) -> None:
+    few = ["--batch", "2", "--states", "4", "--pool", "4", "--indices", "7", "--solvers", "euler"]
+    file = tmp_path / "budget.json"
+    assert main(["galaxy-budget", "--out", str(file), "--device", "cpu", *few]) == 0
+    (step,) = json.loads(file.read_text())
+    assert (step["solver"], step["index"], step["batch"]) == ("euler", 7, 2)
+    assert abs(step["z"]) < 6
 
 
 def test_where_the_budget_runs_is_refused_before_anything_is_computed(

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steinlab.cli import main
 from steinlab.errors import InputError
+from toy_models.pages import networks_pictures
 from toy_models.pages.networks_pictures import EVALUATIONS, LONG, METHODS, SOLVERS, draw
 
 
@@ -37,6 +39,17 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", config=np.array(words), **sheets)
     draw(tmp_path / "in.npz", tmp_path / "out.png")
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_computes_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small network at one number of evaluations stands for the galaxies'."""
+    for name, less in {"SOLVERS": ("euler",), "EVALUATIONS": (3,), "FITTING": 8}.items():
+        monkeypatch.setattr(networks_pictures, name, less)
+    file, picture = str(tmp_path / "small.npz"), tmp_path / "small.png"
+    given = ["--model", "digits-mlp", "--grid", "karras", "--device", "cpu", "--states", "16"]
+    assert main(["networks-pictures", "compute", file, *given]) == 0
+    assert main(["networks-pictures", "draw", file, str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_a_page_says_what_its_ledger_says() -> None:
     number = {"name": "order", "value": 1.95, "error": 0.02, "unit": ""}
     row = {**row, "headline": "Order 2.", "numbers": [number]}
     page = findings.render(DOCS, {"profile": "full", "seed": 3, "claims": [row]})
-    assert "- Answer: Order 2.\n- Numbers: order 1.950 ± 0.020.\n- Details: it fails by" in page
+    assert "- Answer: Order 2.\n- Numbers: order **1.950 ± 0.020**.\n- Details: it fails by" in page
     assert "Claimed (Stein): a < b." in page
     assert "`steinlab verify --claims stein-identity --profile full`" in page
     assert "### Refuted: a stored counterexample replays\n" in page
