@@ -5,6 +5,7 @@ Global: runs of ``n`` and ``2 n`` steps between two levels. Local: one step of l
 how far it moves when both lengths are halved once more.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -153,10 +154,30 @@ def _global_errors(
 def errors_by_grid(
     process: str, run: Callable[[int], Solver | Plan], steps: Sequence[int]
 ) -> Mapping[str, list[float]]:
-    """Return, by grid, the errors of the runs that ``run`` gives: the grids are side by side."""
+    """Return, by grid, the errors of the runs that ``run`` gives: the grids are side by side.
+
+    So are the runs of one solver without a past, for as many steps as each of them has; ``steps``
+    increase.
+    """
+    taken = [run(n) for n in steps]
+    grids = [_grids(process, n) for n in steps]
     x = np.stack([_exact_end(process)[0]] * len(SPACINGS))
-    ends = [solve(LAW, x, _grids(process, n), run(n)).state for n in steps]
+    if any(one.depth or one != taken[0] for one in taken):
+        found = [solve(LAW, x, grid, one).state for grid, one in zip(grids, taken, strict=True)]
+        return _by_grid(process, found)
+    ends, x = [], np.concatenate([x] * len(steps))
+    for k, (first, last) in enumerate(itertools.pairwise((0, *steps))):
+        levels = zip(*(grid[first : last + 1] for grid in grids[k:]), strict=True)
+        x = solve(LAW, x, tuple(map(_joined, levels)), taken[0]).state
+        ends.append(x[: len(SPACINGS)])
+        x = x[len(SPACINGS) :]
     return _by_grid(process, ends)
+
+
+def _joined(levels: Sequence[NoiseLevel]) -> NoiseLevel:
+    """Put stacks of levels one after the other."""
+    pairs = zip(*((level.alpha, level.sigma) for level in levels), strict=True)
+    return NoiseLevel(*map(np.concatenate, pairs))
 
 
 def _by_grid(process: str, ends: Sequence[np.ndarray]) -> Mapping[str, list[float]]:
