@@ -100,9 +100,9 @@ def section(record: Mapping[str, Any]) -> str:
         [
             "## Aims",
             "How many seconds a command may take and took: those of the CPU over the cores that it "
-            "was given, which an idle machine shows on the wall, and the wall's of the machine that "
-            "measured, where other work may have run. Of a short command the least of several runs "
-            f"stands. `make times` measures ({'; '.join(where) or 'not yet'}).",
+            "was given, which an idle machine shows on the wall, and the wall's of the machine "
+            "that measured, where other work may have run. Of a short command the least of "
+            f"several runs stands. `make times` measures ({'; '.join(where) or 'not yet'}).",
             table(["command", "aim", "CPU per core", "wall", "result"], rows),
             said,
         ]
