@@ -12,7 +12,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
-.PHONY: docs mutants proofs galaxies shuffled floors audit clean
+.PHONY: docs mutants proofs galaxies shuffled floors audit times clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -90,6 +90,11 @@ wheel: setup
 
 bench: setup
 	$(BIN)/python -m pytest -q tests/bench --benchmark-only --benchmark-disable-gc
+
+# what commands take, beside what they may; NAMES are calls import help stranger ledger-2 ledger-8
+# suite, by default all, a quarter of an hour of two cores; then `steinlab pages ledger.json --only speed.md`
+times: setup
+	$(BIN)/python -m steinlab.report.pages.scaling docs/results/overhead.json $(NAMES)
 
 # either profile resumes where it stopped
 tournament: setup

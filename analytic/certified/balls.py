@@ -8,7 +8,7 @@ before. What comes out is an :class:`Enclosure`: exact fractions again, free of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, localcontext
@@ -95,6 +95,25 @@ def power(base: Ball, exponent: int) -> Ball:
     for _ in range(exponent):
         out = out * base
     return out
+
+
+def kept(function: Callable[[Ball], Any]) -> Callable[[Ball], Any]:
+    """Return a function of complex balls that keeps its values.
+
+    Integrals over the same panels ask for it at the same balls: half of the evaluations, and more.
+    """
+    known: dict[Any, Any] = {}
+
+    def value(y: Ball) -> Any:
+        if not y.is_finite():
+            return function(y)
+        parts = (y.real.mid(), y.real.rad(), y.imag.mid(), y.imag.rad())
+        key = tuple(number for part in parts for number in part.man_exp())
+        if key not in known:
+            known[key] = function(y)
+        return known[key]
+
+    return value
 
 
 def widened(center: Ball, error: Ball) -> Ball:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from analytic.certified.balls import Ball, Enclosure, ball, precision, reach, widened
+from analytic.certified.balls import Ball, Enclosure, ball, kept, precision, reach, widened
 from analytic.certified.laws import ExactMixture, Level, Line
 from analytic.certified.radius import radial_terms
 from analytic.certified.steps import BallStep, ExactStep, denoiser_bounds
@@ -121,6 +121,7 @@ class _Terms:
         self.count = law.dim - 1
         self.gain = step.residual(step.start.centers[0]).gain if self.count else ball(0)
         self.u, self.du = step.growth()
+        self.residual = kept(step.residual)
         # x across is alpha b + w with Gaussian w
         width = self.alpha**2 * law.variances[0] + self.sigma**2
         self.width, self.own = ball(width), self.alpha * law.variances[0] / width
@@ -135,7 +136,7 @@ class _Terms:
         """``E|u|^2``."""
 
         def square(y: Ball) -> Ball:
-            u = self.step.residual(y).along
+            u = self.residual(y).along
             return u * u
 
         value = expect(self.level, square, self.u * self.u, self.bits)
@@ -147,7 +148,7 @@ class _Terms:
         from flint import arb_poly
 
         def integrand(y: Ball) -> Ball:
-            u = self.step.residual(y).along
+            u = self.residual(y).along
             parts = (
                 self.level.density(k, y) * (y - self.level.own(k, y))
                 for k in range(len(self.level.weights))
@@ -170,7 +171,7 @@ class _Terms:
         first, second = form(self.level.alpha, self.level.sigma)
 
         def value(y: Ball) -> Ball:
-            u = self.step.residual(y)
+            u = self.residual(y)
             return first * y * u.along + second * u.slope
 
         growth = arb_poly([0, 1]) * self.u * abs(first) + self.du * abs(second)

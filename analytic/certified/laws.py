@@ -188,6 +188,7 @@ class Level:
         self.heights = [w / (circle * width).sqrt() for w, width in pairs]
         self.rates = [-1 / (2 * width) for width in self.widths]
         self.uniform = law.shared
+        self.zero = ball(0)
         self.pairs = [[self._pair(law, v, j, k) for j in range(len(v))] for k in range(len(v))]
 
     def _pair(
@@ -237,7 +238,7 @@ class Level:
         """Return ``D_y``, ``G`` and the second moments of ``mu`` and ``g`` about them."""
         top, r = self.responsibilities(y, radius2)
         base, gain = self.bases[top], self.gains[top]
-        zero = ball(0)
+        zero = self.zero
         first = first_g = mu_mu = mu_g = g_g = zero
         for k, rk in enumerate(r):
             if k == top:

@@ -15,7 +15,7 @@ coefficients, and as ``(sigma^2/alpha) E_q u (s_p - s_q) / E_q u^2``, to which i
 from dataclasses import dataclass
 from fractions import Fraction
 
-from analytic.certified.balls import Ball, Enclosure, precision
+from analytic.certified.balls import Ball, Enclosure, kept, precision
 from analytic.certified.coefficient import expect, stein_form
 from analytic.certified.laws import ExactMixture, Level, Line
 from analytic.certified.steps import BallStep, ExactStep, denoiser_bounds, upper
@@ -80,6 +80,7 @@ def _enclose(step: BallStep, q: ExactMixture, bits: int) -> PerturbationBound:
     from flint import arb_poly
 
     level = step.start
+    residual, mean = kept(step.residual), kept(lambda x: level.posterior(x).mean)
     states = Level(Line.through(q), Fraction(1), Fraction(0))
     ratio = level.sigma * level.sigma / level.alpha
     drift, geometric = stein_form(level.alpha, level.sigma)
@@ -89,25 +90,26 @@ def _enclose(step: BallStep, q: ExactMixture, bits: int) -> PerturbationBound:
     gap_bound = (mean_bound + y * (1 / abs(level.alpha))) * (1 / ratio) + score_bound(states, y)
 
     def power(x: Ball) -> Ball:
-        u = step.residual(x).along
+        u = residual(x).along
         return u * u
 
     def stein(x: Ball) -> Ball:
-        u = step.residual(x)
+        u = residual(x)
         return drift * x * u.along + geometric * u.slope
 
     def own(x: Ball) -> Ball:
-        return step.residual(x).along * (x - level.posterior(x).mean)
+        return residual(x).along * (x - mean(x))
 
+    @kept
     def gap(x: Ball) -> Ball:
-        return (level.posterior(x).mean - x / level.alpha) / ratio - score(states, x)
+        return (mean(x) - x / level.alpha) / ratio - score(states, x)
 
     def fisher(x: Ball) -> Ball:
         value = gap(x)
         return value * value
 
     def cross(x: Ball) -> Ball:
-        return step.residual(x).along * gap(x)
+        return residual(x).along * gap(x)
 
     u_u = expect(states, power, u_bound * u_bound, bits)
     scale = abs(u_u)

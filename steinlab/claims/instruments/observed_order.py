@@ -6,6 +6,7 @@ how far it moves when both lengths are halved once more.
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
@@ -153,10 +154,30 @@ def _global_errors(
 def errors_by_grid(
     process: str, run: Callable[[int], Solver | Plan], steps: Sequence[int]
 ) -> Mapping[str, list[float]]:
-    """Return, by grid, the errors of the runs that ``run`` gives: the grids are side by side."""
+    """Return, by grid, the errors of the runs that ``run`` gives: the grids are side by side.
+
+    So are the runs of one solver without a past, for as many steps as each of them has; ``steps``
+    increase.
+    """
+    taken = [run(n) for n in steps]
+    grids = [_grids(process, n) for n in steps]
     x = np.stack([_exact_end(process)[0]] * len(SPACINGS))
-    ends = [solve(LAW, x, _grids(process, n), run(n)).state for n in steps]
+    if any(one.depth or one != taken[0] for one in taken):
+        found = [solve(LAW, x, grid, one).state for grid, one in zip(grids, taken, strict=True)]
+        return _by_grid(process, found)
+    ends, x = [], np.concatenate([x] * len(steps))
+    for k, (first, last) in enumerate(itertools.pairwise((0, *steps))):
+        levels = zip(*(grid[first : last + 1] for grid in grids[k:]), strict=True)
+        x = solve(LAW, x, tuple(map(_joined, levels)), taken[0]).state
+        ends.append(x[: len(SPACINGS)])
+        x = x[len(SPACINGS) :]
     return _by_grid(process, ends)
+
+
+def _joined(levels: Sequence[NoiseLevel]) -> NoiseLevel:
+    """Put stacks of levels one after the other."""
+    pairs = zip(*((level.alpha, level.sigma) for level in levels), strict=True)
+    return NoiseLevel(*map(np.concatenate, pairs))
 
 
 def _by_grid(process: str, ends: Sequence[np.ndarray]) -> Mapping[str, list[float]]:
@@ -180,75 +201,89 @@ def _linear_rows(process: str, names: Sequence[str]) -> tuple[Started, ...]:
 def _linear_ends(process: str, rows: tuple[Started, ...]) -> list[np.ndarray]:
     """Return where all of them end, ``(S, G, N, 1)``, from runs of every number of steps."""
     x = np.broadcast_to(_exact_end(process)[0], (len(rows), len(SPACINGS), *STATES.shape)).copy()
-    return [solve(LAW, x, _grids(process, n, axes=4), SideBySide(rows)).state for n in STEPS]
+    grids = [_grids(process, n, axes=4) for n in STEPS]
+    return [solve(LAW, x, grid, side_by_side(rows, grid)).state for grid in grids]
 
 
-@dataclass(frozen=True)
-class SideBySide(OneEvaluation):
-    """The solver that takes states ``(S, G, N, d)``, the first axis by one solver each.
+def side_by_side(rows: Sequence[Started], grid: Grid) -> Plan:
+    """Return the plan that takes states ``(S, G, N, d)``, the first axis by one solver each.
 
     Levels are ``(1, G, 1, 1)``. Each state is what its own solver alone makes of it, up to
     rounding: what a solver lacks has the coefficient 0. The denoiser is evaluated once for all of
-    them, and a solver that stands there twice, with two starts, has its coefficients computed once.
+    them. A solver's coefficients are computed at once for all steps that combine as many outputs,
+    and once for a solver that stands there twice, with two starts.
     """
+    count = len(grid) - 1
+    alpha, sigma = (
+        np.concatenate([getattr(level, name)[0, :, :, 0].T for level in grid])
+        for name in ("alpha", "sigma")
+    )  # (n + 1, G)
 
-    rows: tuple[Started, ...]
+    def between(first: int, last: int) -> NoiseLevel:
+        return NoiseLevel(alpha[first:last], sigma[first:last])
+
+    columns: dict[tuple[str, int], np.ndarray] = defaultdict(
+        lambda: np.zeros((count, len(rows), alpha.shape[1], 1, 1))
+    )
+    for solver in dict.fromkeys(solver for solver, _ in rows):
+        at = [row for row, (one, _) in enumerate(rows) if one is solver]
+        for first in range(min(solver.width, count)):
+            last = first + 1 if first + 1 < solver.width else count
+            seen = tuple(between(first - j, last - j) for j in range(first + 1))
+            linear = solver.weights(seen, between(first + 1, last + 1))
+            carry = linear.kappa if linear.carry is None else linear.carry
+            own = {"kappa": [linear.kappa], "one_minus_kappa": [linear.one_minus_kappa]}
+            several = {name: getattr(linear, name) for name in SEVERAL}
+            for name, values in {**own, "carry": [carry], **several}.items():
+                for k, value in enumerate(values):
+                    for row in at:
+                        columns[name, k][first:last, row, :, 0, 0] = value
+    for row, (_, start) in enumerate(rows):  # no corrector follows a step of a starter
+        for (name, _), values in columns.items():
+            if name.startswith("corrector"):
+                values[: len(start), row] = 0.0
+
+    def step(i: int) -> Together:
+        one = {name: columns[name, 0][i] for name in ("kappa", "one_minus_kappa", "carry")}
+        several = {
+            name: tuple(columns[key][i] for key in sorted(columns) if key[0] == name)
+            for name in SEVERAL
+        }
+        starting = tuple(start[i] if i < len(start) else None for _, start in rows)
+        return Together(LinearStep(**one, **several), starting, max(s.depth for s, _ in rows))
+
+    return Plan("side by side", 1, tuple(map(step, range(count))))
+
+
+SEVERAL = ("betas", "zetas", "corrector", "corrector_states")
+"""Coefficients of a step that are one per output or state."""
+
+
+@dataclass(frozen=True)
+class Together(OneEvaluation):
+    """One step of :func:`side_by_side`, by coefficients ``(S, G, 1, 1)`` or by a row's starter."""
+
+    linear: LinearStep
+    starting: tuple[Solver | None, ...]
+    depth: int
     name: str = "side by side"
     order: int = 1
     ends_at_zero: bool = False
-
-    @property
-    def depth(self) -> int:
-        """The largest of its solvers'."""
-        return max(solver.depth for solver, _ in self.rows)
 
     def step(
         self, denoiser: Denoiser, x: Array, s: NoiseLevel, t: NoiseLevel, history: History
     ) -> Candidate:
         """Return the step and its residual; the past is as long as the steps that were taken."""
-        done = len(history)
-        starting = [start[done] if done < len(start) else None for _, start in self.rows]
-        linear = self._linear((s, *(entry.level for entry in history)), t, starting)
+        linear = self.linear
         if history and history[0].linear:
             linear = corrected(linear, history[0].linear)
         found = combined(linear, x, denoiser(x, s), history)
-        for starter in {one for one in starting if one}:
-            at = [one is starter for one in starting]
+        for starter in {one for one in self.starting if one}:
+            at = [one is starter for one in self.starting]
             for g in range(x.shape[1]):
                 ends = (_one(s, g), _one(t, g))
                 found.state[at, g] = starter.step(denoiser, x[at, g], *ends, ()).state
         return found
-
-    def _linear(
-        self, levels: Sequence[NoiseLevel], t: NoiseLevel, starting: Sequence[Solver | None]
-    ) -> LinearStep:
-        """Return the coefficients ``(S, G, 1, 1)``; no corrector follows a step of a starter."""
-        solvers = dict.fromkeys(solver for solver, _ in self.rows)
-        found: list[list[LinearStep]] = []
-        for g in range(t.alpha.shape[1]):
-            past, end = tuple(_one(level, g) for level in levels), _one(t, g)
-            steps = {one: one.weights(past[: one.width], end) for one in solvers}
-            found.append([steps[solver] for solver, _ in self.rows])
-
-        def columns(read: Callable[[LinearStep], Sequence[Any]]) -> tuple[np.ndarray, ...]:
-            parts = [[read(step) for step in steps] for steps in found]
-            width = max(len(part) for part in itertools.chain(*parts))
-            padded = [[[*part, *(0.0,) * (width - len(part))] for part in row] for row in parts]
-            return tuple(np.array(padded).transpose(2, 1, 0)[..., None, None])
-
-        kappa, slack, carry = columns(
-            lambda a: (a.kappa, a.one_minus_kappa, a.kappa if a.carry is None else a.carry)
-        )
-        own = np.array([one is None for one in starting])[:, None, None, None]
-        return LinearStep(
-            kappa,
-            slack,
-            columns(lambda step: step.betas),
-            columns(lambda step: step.zetas),
-            tuple(own * c for c in columns(lambda step: step.corrector)),
-            tuple(own * c for c in columns(lambda step: step.corrector_states)),
-            carry,
-        )
 
 
 def _one(level: NoiseLevel, grid: int) -> NoiseLevel:

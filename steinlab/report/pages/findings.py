@@ -6,14 +6,15 @@ by an entry point of the group ``steinlab.findings``, a function of solvers and 
 evaluations that returns paragraphs.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from steinlab import plugins
-from steinlab.report.pages import table
-from steinlab.report.pages.scaling import section
+from steinlab.report.pages import aims, table
+from steinlab.report.pages.scaling import RECORD, section
 from steinlab.report.words import (
     WHOSE,
     attacked,
@@ -121,22 +122,28 @@ def pages(docs: Path, ledger: Mapping[str, Any] | None) -> dict[str, str]:
     found = {"findings.md": render(docs, ledger)}
     if all("seconds" in row for row in ledger["claims"]):
         many = section(docs, [row["seconds"] for row in ledger["claims"]])
-        found["speed.md"] = f"{speed(ledger)}\n{many}\n"
+        record = json.loads((docs / RECORD).read_text("utf-8"))
+        found["speed.md"] = f"{speed(ledger, record)}\n{many}\n"
     return found
 
 
-def speed(ledger: Mapping[str, Any]) -> str:
-    """Return the page of where the time of a run goes: its claims, the longest first."""
+def speed(ledger: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Return the page of where the time goes: aims, and a run's claims, the longest first."""
     rows = sorted(ledger["claims"], key=lambda row: row["seconds"], reverse=True)
     spent, cases = (sum(row[key] for row in rows) for key in ("seconds", "cases"))
     cores, wall = ledger["environment"]["cores"], ledger["wall_seconds"]
     command = f"steinlab verify --profile {ledger['profile']} --json ledger.json"
     parts = [
         "# Where the time goes",
+        "Whoever waits for a verdict reads here how long it takes: what each command may take and "
+        "takes, which claims the time of a run goes to, and whether more workers would pay. Who "
+        "makes something faster begins with the longest claim. `steinlab pages ledger.json --only "
+        "speed.md` writes this page.",
+        aims.section(record),
+        "## By claim",
         f"`{command}` on {cores} cores took {wall:.0f} s for {len(rows)} claims and {cases:,} "
         f"cases; their checks, each on one core, took {spent:.0f} s together. The longest start "
-        "first, and a process that is idle takes the next. `steinlab pages ledger.json --only "
-        "speed.md` writes this page.",
+        "first, and a process that is idle takes the next.",
         table(
             ["claim", "seconds", "cases"],
             [[f"`{r['id']}`", f"{r['seconds']:.1f}", f"{r['cases']:,}"] for r in rows],

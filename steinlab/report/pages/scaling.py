@@ -7,27 +7,27 @@ same (:func:`steinlab.workers.completed`). No schedule ends before
     max(longest task, total / workers, overhead * tasks)
 
 and where calls are free, one in any order ends within ``total / workers + longest`` (Graham 1969,
-SIAM J. Appl. Math. 17:416). ``python -m steinlab.report.pages.scaling`` measures an empty call,
-through two processes of this machine and two workers of a local Dask cluster, and prints the record
-``docs/results/overhead.json``.
+SIAM J. Appl. Math. 17:416). ``make times`` measures an empty call, through two processes of this
+machine and two workers of a local Dask cluster, and the commands of
+:mod:`steinlab.report.pages.aims`, into the record ``docs/results/overhead.json``.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-import os
-import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from steinlab.report.pages import table
+from steinlab.errors import InputError, one_of
+from steinlab.report.pages import aims, table
+from steinlab.storage import write_text
 from steinlab.workers import completed, executor_for
 
 TASKS, WORKERS = 100_000, (100, 1_000, 10_000)
@@ -113,7 +113,7 @@ def seconds_per_call(executor: Executor, calls: int = CALLS) -> float:
 
 
 def measured() -> dict[str, Any]:
-    """Return the record: seconds per empty call by kind of executor, and where they were taken."""
+    """Return seconds per empty call by kind of executor, and where they were taken."""
     from distributed import LocalCluster
 
     options: Mapping[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}
@@ -125,10 +125,34 @@ def measured() -> dict[str, Any]:
         executor_for(1, cluster.scheduler_address) as executor,
     ):
         found["dask"] = float(f"{seconds_per_call(executor):.2g}")
-    date = datetime.now(UTC).date().isoformat()
-    where = f"{os.cpu_count()} cores, Python {platform.python_version()}, {date}"
-    return {"seconds_per_call": found, "calls": CALLS, "where": where}
+    return {"seconds_per_call": found, "calls": CALLS, "where": aims.here()}
+
+
+def renewed(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the record with what is named measured anew: ``calls``, or commands of the aims."""
+    new, commands = dict(record), dict(record.get("commands", {}))
+    for name in names:
+        if name == "calls":
+            new |= measured()
+        elif found := aims.measured(name):
+            commands[name] = found
+        else:
+            print(f"{name} is left as it was: it asks for {aims.AIMS[name].cores} cores")
+    return {**new, "commands": {name: commands[name] for name in aims.AIMS if name in commands}}
+
+
+def main(file: str, *names: str) -> None:
+    """Renew the record of a file: all of it, or what is named."""
+    known = ("calls", *aims.AIMS)
+    try:
+        for name in names:
+            one_of("NAMES", name, known)
+    except InputError as error:
+        print(f"steinlab: {error}", file=sys.stderr)
+        sys.exit(2)
+    record = json.loads(Path(file).read_text("utf-8"))
+    write_text(Path(file), json.dumps(renewed(record, names or known), indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(), indent=1))
+    main(*sys.argv[1:])

@@ -14,10 +14,10 @@ from steinlab.claims.instruments import observed_order
 from steinlab.claims.instruments.observed_order import (
     Convergence,
     Observed,
-    SideBySide,
     compare_orders,
     declared,
     observe,
+    side_by_side,
 )
 from steinlab.claims.solvers import (
     integration_error_decomposition,
@@ -153,7 +153,7 @@ def test_solvers_side_by_side_end_where_each_ends_alone(name: str, kind: str) ->
     levels = observed_order._grids(case.process, 7, axes=4)
     x = levels[0].alpha[0, 0] * observed_order.STATES
     stack = np.broadcast_to(x, (len(rows), len(observed_order.SPACINGS), *x.shape))
-    together = solve(observed_order.LAW, stack, levels, SideBySide(rows)).state
+    together = solve(observed_order.LAW, stack, levels, side_by_side(rows, levels)).state
     for g in range(len(observed_order.SPACINGS)):
         own = [observed_order._one(level, g) for level in levels]
         plan = make_plan(solver, 7, start=start)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from steinlab.report.pages import findings, scaling
+from steinlab.report.pages import aims, findings, scaling
 from steinlab.verification.registry import claim_ids, load_claim
 from steinlab.workers import executor_for
 
@@ -111,9 +112,44 @@ def test_it_groups_by_owner_and_says_once_what_was_not_looked_at() -> None:
 def test_the_times_are_those_of_the_run_the_longest_first() -> None:
     rows = [{"id": name, "seconds": s, "cases": 9} for name, s in (("quick", 1.25), ("slow", 4.0))]
     about = {"profile": "quick", "environment": {"cores": 2}, "wall_seconds": 3.4}
-    page = findings.speed({**about, "claims": rows})
+    page = findings.speed({**about, "claims": rows}, {})
     assert "on 2 cores took 3 s for 2 claims and 18 cases; their checks," in page
     assert page.endswith("| `slow` | 4.0 | 9 |\n| `quick` | 1.2 | 9 |\n")
+
+
+def test_the_aims_stand_beside_what_was_measured() -> None:
+    taken = {"import": (0.4, 0.15), "help": (0.9, 0.36), "ledger-2": (99, 90.0)}
+    commands = {n: {"wall": w, "cpu": c, "where": "a desk"} for n, (w, c) in taken.items()}
+    text = aims.section({"commands": commands})
+    assert "| `import steinlab` | 0.15 | 0.15 | 0.4 | met |" in text
+    assert "| `steinlab --help` | 0.3 | 0.36 | 0.9 | missed by 20% |" in text
+    assert "| the quick ledger on two cores | 45 | 45 | 99 | met |" in text
+    assert "| `make test` | 240 |  |  | not measured |" in text
+    assert "(a desk)" in text
+    assert "\n\nNot met: `steinlab --help` (missed by 20%), " in text
+    assert "`import steinlab` (" not in text
+    every = dict.fromkeys(aims.AIMS, commands["import"])
+    assert aims.section({"commands": every}).endswith("\n\nAll are met.")
+
+
+def test_a_record_is_renewed_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = aims.Aim("a loop", 9.0, (sys.executable, "-c", "sum(range(3_000_000))"), runs=2)
+    wide = aims.Aim("more", 9.0, (sys.executable, "-c", "1/0"), cores=10**6)
+    monkeypatch.setattr(aims, "AIMS", {"loop": slow, "wide": wide})
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps({"calls": 3, "commands": {"wide": {"wall": 1.0}}}))
+    scaling.main(str(file), "loop", "wide")
+    record = json.loads(file.read_text())
+    assert record["calls"] == 3
+    assert record["commands"]["wide"] == {"wall": 1.0}  # no machine has a million cores
+    found = record["commands"]["loop"]
+    assert 0 < found["cpu"] < 2 * found["wall"]
+    assert "Python" in found["where"]
+    monkeypatch.setattr(aims, "AIMS", {"wide": wide._replace(cores=1)})
+    with pytest.raises(RuntimeError, match="1/0 must end with 0, got 1"):
+        scaling.main(str(file), "wide")
 
 
 def test_a_simulated_run_ends_when_it_must() -> None:
