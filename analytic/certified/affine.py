@@ -28,6 +28,21 @@ SLIP = 16 * float(np.finfo(float).eps)
 """Bound on the relative rounding of a few operations, those on the radii included."""
 
 
+Ends = tuple[Any, Any]
+"""A number below and one above."""
+
+
+def _apart(low: Any, high: Any) -> Ends:
+    """Return ends that one rounding of each cannot reach."""
+    return np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
+
+
+def _crossed(first: Ends, last: Ends) -> Ends:
+    """Return the ends of a product."""
+    every = [a * b for a in first for b in last]
+    return _apart(np.minimum.reduce(every), np.maximum.reduce(every))
+
+
 class Form:
     """Numbers about ``centre``.
 
@@ -43,25 +58,45 @@ class Form:
 
     __array_ufunc__ = None  # array * Form is ours
 
-    def __init__(self, centre: Any, parts: Sequence[Any] = (), rest: Any = 0.0) -> None:
-        self.centre, self.parts, self.rest = centre, tuple(parts), rest
+    def __init__(
+        self, centre: Any, parts: Sequence[Any] = (), rest: Any = 0.0, ends: Ends | None = None
+    ) -> None:
+        self.centre, self.parts, self.rest, self.ends = centre, tuple(parts), rest, ends
 
     @property
     def radius(self) -> Any:
         """The largest distance from the centre."""
-        return sum((abs(part) for part in self.parts), self.rest) * (1 + SLIP)
+        linear = sum((abs(part) for part in self.parts), self.rest) * (1 + SLIP)
+        if self.ends is None:
+            return linear
+        low, high = self.ends
+        return np.fmin(linear, np.maximum(high - self.centre, self.centre - low) * (1 + SLIP))
+
+    @property
+    def range(self) -> Ends:
+        """Numbers below and above; without ends up to their own rounding."""
+        r = self.radius
+        low, high = self.centre - r, self.centre + r
+        if self.ends is None:
+            return low, high
+        low, high = _apart(low, high)
+        return np.fmax(low, self.ends[0]), np.fmin(high, self.ends[1])
 
     def _with(self, other: Any) -> Form:
-        return other if isinstance(other, Form) else Form(other, [0.0] * len(self.parts))
+        if isinstance(other, Form):
+            return other
+        return Form(other, [0.0] * len(self.parts), ends=self.ends and (other, other))
 
     def __neg__(self) -> Form:
-        return Form(-self.centre, [-part for part in self.parts], self.rest)
+        ends = self.ends and (-self.ends[1], -self.ends[0])
+        return Form(-self.centre, [-part for part in self.parts], self.rest, ends)
 
     def __add__(self, other: Any) -> Form:
         b = self._with(other)
         parts = [p + q for p, q in zip(self.parts, b.parts, strict=True)]
         size = abs(self.centre) + abs(b.centre) + self.radius + b.radius
-        return Form(self.centre + b.centre, parts, self.rest + b.rest + SLIP * size)
+        ends = self.ends and b.ends and _apart(*map(np.add, self.ends, b.ends))
+        return Form(self.centre + b.centre, parts, self.rest + b.rest + SLIP * size, ends)
 
     __radd__ = __add__
 
@@ -76,7 +111,8 @@ class Form:
         c, d, r, s = self.centre, b.centre, self.radius, b.radius
         parts = [c * q + d * p for p, q in zip(self.parts, b.parts, strict=True)]
         rest = abs(c) * b.rest + abs(d) * self.rest + r * s
-        return Form(c * d, parts, rest + SLIP * (abs(c) + r) * (abs(d) + s))
+        ends = self.ends and b.ends and _crossed(self.range, b.range)
+        return Form(c * d, parts, rest + SLIP * (abs(c) + r) * (abs(d) + s), ends)
 
     __rmul__ = __mul__
 
@@ -137,37 +173,49 @@ def chained(x: Jet, value: Form, slope: Form) -> Jet:
     return Jet(value, {i: slope * one for i, one in x.slopes.items()})
 
 
-def jets(low: np.ndarray, high: np.ndarray) -> list[Jet]:
+def jets(low: np.ndarray, high: np.ndarray, *, ended: bool = False) -> list[Jet]:
     """Return one jet per parameter of boxes ``(B, P)``; sides that all boxes hold have no slope."""
-    one = Form(np.ones(len(low)), [0.0] * low.shape[1])
+    unit = np.ones(len(low))
+    one = Form(unit, [0.0] * low.shape[1], ends=(unit, unit) if ended else None)
     wide = np.any(low < high, axis=0).tolist()
-    return [Jet(side, {i: one} if wide[i] else {}) for i, side in enumerate(sides(low, high))]
+    given = sides(low, high, ended=ended)
+    return [Jet(side, {i: one} if wide[i] else {}) for i, side in enumerate(given)]
 
 
 def taylor(x: Jet, middle: Form, low: np.ndarray, high: np.ndarray) -> Form:
     """Return a form of ``x`` from its value at the middles and its slopes on the boxes.
 
-    Its second-order terms cancel as their sum does; what it leaves is of third order.
+    On the way from the middle, ``t`` of it gone, a slope is ``c_i + t sum_j p_ij e_j`` and its
+    rest; the mean over the way halves the sum. What is left of the second order is
+    ``sum_ij h_i p_ij e_i e_j / 2``, ``h`` the half sides; each pair is added before it is bounded.
     """
     half = 0.5 * (high - low) * (1 + SLIP)
     zeros = np.zeros(len(low))
     parts, bend, off = [zeros] * low.shape[1], zeros, zeros
+    steep = {i: [half[:, i] * part for part in slope.parts] for i, slope in x.slopes.items()}
     for i, slope in x.slopes.items():
         parts[i] = half[:, i] * slope.centre
-        own = half[:, i] * slope.parts[i] * 0.5
-        others = slope.radius - np.abs(slope.parts[i])
-        bend, off = bend + own, off + np.abs(own) + half[:, i] * others
+        own = 0.25 * steep[i][i]
+        bend, off = bend + own, off + np.abs(own) + half[:, i] * slope.rest
+        off = off + sum(0.5 * np.abs(steep[i][j] + steep[j][i]) for j in steep if j > i)
     size = np.abs(middle.centre) + sum(map(np.abs, parts)) + off
     return Form(middle.centre + bend, parts, middle.radius + off + 4 * SLIP * size)
 
 
-def sides(low: np.ndarray, high: np.ndarray) -> list[Form]:
-    """Return one form per parameter of boxes ``(B, P)``, each on a side of its own."""
+def sides(low: np.ndarray, high: np.ndarray, *, ended: bool = False) -> list[Form]:
+    """Return one form per parameter of boxes ``(B, P)``, each on a side of its own.
+
+    ``ended`` forms know their ends too.
+    """
     count = low.shape[1]
     centre = 0.5 * (low + high)
     half = np.maximum(high - centre, centre - low) * (1 + SLIP)
     return [
-        Form(centre[:, i], [half[:, i] if i == j else 0.0 for j in range(count)])
+        Form(
+            centre[:, i],
+            [half[:, i] if i == j else 0.0 for j in range(count)],
+            ends=(low[:, i], high[:, i]) if ended else None,
+        )
         for i in range(count)
     ]
 
@@ -175,7 +223,8 @@ def sides(low: np.ndarray, high: np.ndarray) -> list[Form]:
 def bounds(x: Form) -> tuple[np.ndarray, np.ndarray]:
     """Return a lower and an upper bound per box."""
     size = x.radius + SLIP * abs(x.centre)
-    return np.asarray(x.centre - size), np.asarray(x.centre + size)
+    low, high = np.asarray(x.centre - size), np.asarray(x.centre + size)
+    return (low, high) if x.ends is None else (np.fmax(low, x.ends[0]), np.fmin(high, x.ends[1]))
 
 
 def effects(
@@ -202,7 +251,14 @@ def square(x: Form | Jet) -> Form | Jet:
     c, r = x.centre, x.radius
     bend = 0.5 * r * r
     slip = SLIP * (abs(c) + r) ** 2
-    return Form(c * c + bend, [2 * c * p for p in x.parts], 2 * abs(c) * x.rest + bend + slip)
+    ends = x.ends and _squared(*x.range)
+    return Form(c * c + bend, [2 * c * p for p in x.parts], 2 * abs(c) * x.rest + bend + slip, ends)
+
+
+def _squared(low: Any, high: Any) -> Ends:
+    least = np.maximum(np.maximum(low, -high), 0)
+    most = np.maximum(-low, high)
+    return _apart(least * least, most * most)
 
 
 def smooth(
@@ -221,15 +277,18 @@ def smooth(
         ``(low, high)`` to a bound on the second derivative between them.
     """
     c, r = x.centre, x.radius
-    low, high = c - r, c + r
+    low, high = x.range
     value, steep = function(c), slope(c)
     slip = ULPS * SLIP * (abs(value) + abs(steep) * (r + abs(c) * SLIP))
-    off = abs(steep) * x.rest + 0.5 * curve(low, high) * r * r * (1 + SLIP) + slip
+    bend = curve(np.minimum(low, c), np.maximum(high, c))
+    off = abs(steep) * x.rest + 0.5 * bend * r * r * (1 + SLIP) + slip
     first, last = function(np.nextafter(low, -np.inf)), function(np.nextafter(high, np.inf))
-    half = 0.5 * abs(last - first) + ULPS * SLIP * (abs(first) + abs(last))
-    flat = np.asarray(half < off)
+    rounding = ULPS * SLIP * (abs(first) + abs(last))
+    half = 0.5 * abs(last - first) + rounding
+    flat = np.asarray(~(half >= off))
     parts = [np.where(flat, 0.0, steep * part) for part in x.parts]
-    return Form(np.where(flat, 0.5 * (first + last), value), parts, np.where(flat, half, off))
+    ends = x.ends and (np.minimum(first, last) - rounding, np.maximum(first, last) + rounding)
+    return Form(np.where(flat, 0.5 * (first + last), value), parts, np.where(flat, half, off), ends)
 
 
 @overload

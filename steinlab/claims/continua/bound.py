@@ -38,7 +38,8 @@ from analytic import GaussianMixture
 from analytic.certified.affine import Form, log, square, tanh, tanh_rest
 from analytic.certified.cells import BEYOND, SQUARE_BEYOND, normal_means, widened
 from steinlab.claims.continua import second_bound
-from steinlab.claims.continua.coefficient import over_power, posterior
+from steinlab.claims.continua.coefficient import over_power
+from steinlab.claims.continua.posterior import posterior
 from steinlab.claims.error_bounds.perturbation import PairCases, measure_pairs, ratios
 from steinlab.coefficient.step_terms import Problem
 from steinlab.diffusion.processes import EDM

@@ -3,13 +3,9 @@ r"""How large the coefficient ``gamma*`` is: two equal point masses, over levels
 The masses stand at ``+-m``, ``m`` half the separation; ``n = sigma/alpha`` is the noise where the
 step begins, ``k n`` where it ends, ``mu = m/n``. The posterior variance is
 
-    V = m^2 Q(mu),   Q(mu) = E[1 - tanh^2(mu Y)] = exp(-mu^2/2) int phi(y) sech(mu y) dy,
+    V = m^2 Q(mu),   Q(mu) = E[1 - tanh^2(mu Y)],   Y ~ N(mu, 1)
 
-``Y ~ N(mu, 1)``, a decreasing function whose derivative is ``-2 mu R(mu)``, ``R = E[sech^4(mu Y)]``
-(Guo, Shamai and Verdu 2005). Both are sums over a grid: the trapezoid rule errs by at most
-``2 M / (exp(2 pi a / h) - 1)`` for an integrand analytic within ``|Im y| < a`` whose integral of
-moduli stays below ``M`` there (Trefethen and Weideman 2014, theorem 5.1), and
-``|cosh(x + i w)| >= cos(w) cosh(x)`` gives ``M``.
+(:mod:`steinlab.claims.continua.posterior`).
 
 VP Euler. With ``A = 1/alpha``, ``a = alpha'/alpha``, ``kappa = k a``, ``W = V/n^2``,
 
@@ -25,7 +21,8 @@ Its last terms cancel where the noise is large; there ``Z = mu^2 - W = mu^2 (1 -
     N - tau P = X_1 (1 - tau X_1) + (tau X_1 (X_1 + 2 X_2) - A X_1 - X_2) mu^2
                 + X_3 (A - tau X_3) Z.
 
-Both are multiplied by ``k^2 A^2/(1 - k)``, with which they hardly depend on a large noise.
+Both are multiplied by ``k^2 A^2/(1 - k)``, with which they hardly depend on a large noise. Where it
+is small ``W = mu^2 Q`` is one function of ``mu``, which is bounded, and nothing is divided by it.
 
 EDM Heun. Scaling data and noise together changes nothing, so ``mu`` and ``k`` are all. In
 ``y = x/n``, with ``t = tanh(mu y)`` and ``t' = tanh(mu y / k + (1 - k) mu^2 t / k^2)`` after the
@@ -41,8 +38,8 @@ Where the modes are far apart no cells are needed: the density is at most
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
-from typing import Any, overload
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +49,6 @@ from analytic.certified.affine import (
     Form,
     Jet,
     bounds,
-    chained,
     effects,
     exp,
     jets,
@@ -65,6 +61,7 @@ from analytic.certified.affine import (
 )
 from analytic.certified.cells import on_cells
 from steinlab.claims.continua import second, second_vp
+from steinlab.claims.continua.posterior import posterior, spread
 from steinlab.claims.continua.steps import step_of
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER, HEUN
@@ -89,75 +86,6 @@ RATIO = Parameter.of(
 )
 THRESHOLD = Parameter.of("threshold", "what gamma* is compared with", "1", ("-1e6", "1e6"))
 
-NODES, DECAY = 184, 30.0
-"""Nodes on either side of 0, and the exponent ``2 pi a / h`` of the trapezoid rule."""
-
-ROUNDING = 1e-12
-"""Relative rounding of a sum of :data:`NODES` positive terms whose exponents stay below 100."""
-
-
-def mean_sech(mu: np.ndarray, power: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``exp(-mu^2/2) int phi(y) sech(mu y)^n dy`` for ``n`` 1 or 3, and its error."""
-    value, error = _mean_sech(mu.tobytes(), power)
-    return value.reshape(mu.shape), error.reshape(mu.shape)
-
-
-@lru_cache(maxsize=4)
-def _mean_sech(given: bytes, power: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return both; a value, its slope and its middle ask for the same numbers."""
-    mu = np.frombuffer(given)
-    a = np.minimum(np.pi / 4 / np.maximum(mu, 1e-9), 2.0)
-    h = 2 * np.pi * a / DECAY
-    index = np.arange(NODES + 1)
-    y = h[..., None] * index
-    decay = np.exp(-mu[..., None] * y)
-    f = np.exp(-0.5 * y * y) * (2 * decay / (1 + decay * decay)) ** power
-    total = h * (f[..., 0] + 2 * f[..., 1:].sum(-1)) / np.sqrt(2 * np.pi)
-    edge = y[..., -1]
-    tail = np.minimum(np.exp(-0.5 * edge**2), 2 * decay[..., -1] / (mu + 1e-9))
-    moduli = np.exp(0.5 * a * a) / np.cos(mu * a) ** power
-    scale = np.exp(-0.5 * mu * mu)
-    return total * scale, (ROUNDING * total + 2 * tail + 2.0001 * moduli * np.exp(-DECAY)) * scale
-
-
-@overload
-def posterior(mu: Form) -> Form: ...
-@overload
-def posterior(mu: Jet) -> Jet: ...
-def posterior(mu: Form | Jet) -> Form | Jet:
-    """Enclose ``Q`` of ``mu >= 0``; ``|Q''| <= 2 (1 + mu^2) R + 4.8 mu exp(-mu^2/2)``.
-
-    ``R <= Q``, which is at most ``1/(1 + mu^2)``, a linear estimate's, and ``exp(-mu^2/2)``.
-    ``|R'| <= mu R + 2.4 exp(-mu^2/2)``.
-    """
-    if isinstance(mu, Jet):
-        return chained(mu, posterior(mu.value), -2 * mu.value * _fourth(mu.value))
-    centre = np.abs(mu.centre)
-    value, error = mean_sech(centre, 1)
-    slope, slip = mean_sech(centre, 3)
-
-    def curve(low: Any, high: Any) -> Any:
-        low, high = np.maximum(low, 0), np.maximum(high, 0)
-        decay = np.exp(-0.5 * low * low)
-        size = np.minimum(1 / (1 + low * low), decay)
-        return 2.01 * (1 + high * high) * size + 4.81 * high * decay
-
-    r = mu.radius
-    steep = -2 * centre * slope
-    rest = np.abs(steep) * mu.rest + 0.5 * curve(centre - r, centre + r) * r * r
-    off = rest + error + 2 * centre * slip * r + 1e-300
-    return Form(value, [steep * part for part in mu.parts], off + SLIP * (value + abs(steep) * r))
-
-
-def _fourth(mu: Form) -> Form:
-    """Enclose ``R``."""
-    centre, r = np.abs(mu.centre), mu.radius
-    value, error = mean_sech(centre, 3)
-    low, high = np.maximum(centre - r, 0), centre + r
-    decay = np.exp(-0.5 * low * low)
-    steep = high * np.minimum(1 / (1 + low * low), decay) + 2.41 * decay
-    return Form(value, [np.zeros_like(value)] * len(mu.parts), error + steep * r + SLIP * value)
-
 
 def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[Form], list[Form]]:
     """Return the forms of ``N - tau P`` and of ``P`` of a VP Euler step."""
@@ -171,13 +99,11 @@ def vp_parts(separation: Any, noise: Any, k: Any, threshold: Any) -> tuple[list[
     b2 = (1 + k) / inverse2 / (1 + a) * m2
     b3 = kappa * k * m2 * (1 + square(rate))
     mu = 0.5 * separation * rate
-    mu2, q = square(mu), posterior(mu)
+    mu2, w, z = square(mu), kappa * k * (1 + n2) * spread(mu), b3 * (1 - posterior(mu))
     last, both = root - threshold * x3, x1 + 2 * x2
-    near = b1 * (1 - threshold * x1) + b2 * (n2 / (1 + root) - threshold * x2) - b3 * last * q
-    far = b1 * (1 - threshold * x1 - (root - threshold * both) * mu2) - b2
-    power = b1 * x1 + b2 * x2 - b3 * x3 * q
-    apart = b1 * (x1 - both * mu2) + b3 * x3 * (1 - q)
-    return [near, far + b3 * last * (1 - q)], [power, apart]
+    near = b1 * (1 - threshold * x1) + b2 * (n2 / (1 + root) - threshold * x2) - w * last
+    far = b1 * (1 - threshold * x1 - (root - threshold * both) * mu2) - b2 + z * last
+    return [near, far], [b1 * x1 + b2 * x2 - w * x3, b1 * (x1 - both * mu2) + z * x3]
 
 
 Parts = Callable[..., tuple[list[Any], list[Any]]]
@@ -219,22 +145,37 @@ def by_slopes(parts: Parts) -> Evaluator:
 
         found, jets_ = sloped(both, low, high)
         lows, highs = (np.array(ends) for ends in zip(*found, strict=True))
-        ends = (
-            np.fmax.reduce(lows[:count]),
-            np.fmin.reduce(highs[:count]),
-            np.fmax.reduce(lows[count:]),
-            np.fmin.reduce(highs[count:]),
-        )
-        return Enclosed(*_over(*ends), smeared(jets_[:count], low, high))
+        least, most = np.fmax.reduce(lows[:count]), np.fmin.reduce(highs[:count])
+        small, large = np.fmax.reduce(lows[count:]), np.fmin.reduce(highs[count:])
+        under, over = on_faces(lambda *given: parts(*given)[0], jets_[:count], low, high)
+        least, most = np.fmax(least, under), np.fmin(most, over)
+        return Enclosed(*_over(least, most, small, large), smeared(jets_[:count], low, high))
 
     return evaluate
+
+
+def on_faces(
+    function: Callable[..., list[Form]], jets_: list[Jet], low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bound a number of several forms and jets from its values on two faces.
+
+    Along a side whose slope has one sign it is least at one end and largest at the other.
+    """
+    least, most = (low.copy(), high.copy()), (low.copy(), high.copy())
+    for i in jets_[0].slopes:
+        flattest, steepest = shared([one.slopes[i] for one in jets_])
+        rises, falls = flattest > 0, steepest < 0
+        for face, to_low, to_high in ((least, rises, falls), (most, falls, rises)):
+            face[0][to_high, i], face[1][to_low, i] = high[to_high, i], low[to_low, i]
+    under, over = (shared(function(*sides(*face, ended=True))) for face in (least, most))
+    return under[0], over[1]
 
 
 def sloped(
     function: Callable[..., list[Any]], low: np.ndarray, high: np.ndarray
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Jet]]:
     """Bound several functions by their derivatives and plainly, what both share; and their jets."""
-    found: list[Jet] = function(*jets(low, high))
+    found: list[Jet] = function(*jets(low, high, ended=True))
     middles = function(*sides(*[0.5 * (low + high)] * 2))
     pairs = zip(found, middles, strict=True)
     return [shared([taylor(one, at, low, high), one.value]) for one, at in pairs], found

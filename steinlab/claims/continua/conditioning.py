@@ -23,7 +23,8 @@ import numpy as np
 from analytic import GaussianMixture
 from analytic.certified.affine import reciprocal, sqrt, square
 from steinlab.claims.continua import second_short
-from steinlab.claims.continua.coefficient import posterior, sloped, smeared
+from steinlab.claims.continua.coefficient import sloped, smeared
+from steinlab.claims.continua.posterior import posterior
 from steinlab.diffusion.processes import PROCESSES
 from steinlab.solvers import EULER
 from steinlab.verification.continuum.statement import Control, Enclosed, Parameter, Statement

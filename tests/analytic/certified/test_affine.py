@@ -22,7 +22,8 @@ from analytic.certified.affine import (
     tanh_rest,
     taylor,
 )
-from steinlab.claims.continua.coefficient import posterior, vp_parts
+from steinlab.claims.continua.coefficient import vp_parts
+from steinlab.claims.continua.posterior import posterior
 
 LOW, HIGH = np.array([0.5, 1.5]), np.array([2.0, 3.0])
 
@@ -66,19 +67,43 @@ def test_slopes_are_derivatives(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *OF_FORMS])
-@pytest.mark.parametrize("width", [0.3, 0.02])
-def test_bounds_hold_the_corners(name: str, width: float) -> None:
+@pytest.mark.parametrize("width", [3.0, 0.3, 0.02])
+@pytest.mark.parametrize("ended", [False, True])
+def test_bounds_hold_the_corners_and_what_lies_between(
+    name: str, width: float, ended: bool
+) -> None:
     low, high = boxes(width)
     function = (FUNCTIONS | OF_FORMS)[name]
-    forms = [function(*sides(low, high))]
-    if name in FUNCTIONS:
-        jet = FUNCTIONS[name](*jets(low, high))
-        middle = function(*sides(*[0.5 * (low + high)] * 2))
-        forms += [jet.value, taylor(jet, middle, low, high)]
+    with np.errstate(all="ignore"):
+        forms = [function(*sides(low, high, ended=ended))]
+        if name in FUNCTIONS:
+            jet = FUNCTIONS[name](*jets(low, high, ended=ended))
+            middle = function(*sides(*[0.5 * (low + high)] * 2))
+            forms += [jet.value, taylor(jet, middle, low, high)]
+    shares = np.random.default_rng(2).random((6, 2))
     corners = [np.where([i & 1, i & 2], high, low) for i in range(4)]
+    corners += [low + (high - low) * share for share in shares]
     for form in forms:
         least, most = bounds(form)
         for corner in corners:
             value = at(function, corner)
-            assert (least <= value).all()
-            assert (value <= most).all()
+            assert not (least > value).any()
+            assert not (value > most).any()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_ends_leave_no_wide_box_unbounded(name: str) -> None:
+    """Of ``x`` from 0.1 to 3 the square's line falls below 0, and nothing may be divided by it."""
+    low, high = np.array([[0.1, 1.5]]), np.array([[3.0, 3.0]])
+    least, most = bounds(FUNCTIONS[name](*sides(low, high, ended=True)))
+    assert np.isfinite([least, most]).all()
+
+
+def test_a_square_about_its_middle_leaves_half_of_its_curvature() -> None:
+    """``x^2 + x y`` between its middle and its slopes: what is left is ``e^2/2 + e_1 e_2 / 4``."""
+    low, high = np.zeros((1, 2)), np.ones((1, 2))
+    x, y = jets(low, high)
+    at = sides(*[0.5 * (low + high)] * 2)
+    form = taylor(square(x) + x * y, square(at[0]) + at[0] * at[1], low, high)
+    assert form.rest == pytest.approx(0.125 + 0.25, rel=1e-9)
+    assert form.centre == pytest.approx(0.5 + 0.125, rel=1e-9)
