@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 OPTIONS = (*("-q", "-m", "not slow", "--disable-plugin-autoload", "-p", "steinlab.testing.plugin"),)
 BLOCK = 120
 """Lines of a file of tests per process."""
+MESSAGE = 300
+"""Characters that are kept of why a test failed or skipped."""
 
 
 class Block(NamedTuple):
@@ -46,6 +48,7 @@ def record(block: Block, include: list[str]) -> dict[str, Any]:
     import pytest
 
     tests: dict[str, list[Any]] = {}
+    unfit: dict[str, str] = {}
     cov = coverage.Coverage(data_file=None, config_file=False, include=include, messages=False)
 
     class Recorder:
@@ -65,6 +68,7 @@ def record(block: Block, include: list[str]) -> dict[str, Any]:
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
             if report.outcome != "passed" and report.nodeid in tests:
                 tests[report.nodeid][1] = False
+                unfit[report.nodeid] = f"{report.outcome}: {report.longreprtext[-MESSAGE:]}"
 
     cov.start()
     code = pytest.main([*OPTIONS, block.file], plugins=[Recorder()])
@@ -81,7 +85,7 @@ def record(block: Block, include: list[str]) -> dict[str, Any]:
             ran[Path(path).relative_to(Path.cwd()).as_posix()] = {
                 k: f"{v:x}" for k, v in own.items()
             }
-    return {"file": block.file, "code": int(code), "tests": tests, "ran": ran}
+    return {"file": block.file, "code": int(code), "tests": tests, "unfit": unfit, "ran": ran}
 
 
 class Test(NamedTuple):

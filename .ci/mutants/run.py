@@ -55,7 +55,7 @@ def main(args: list[str]) -> int:
     """Run; return the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "mutants")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=_positive, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--draw", action="store_true")
@@ -236,6 +236,12 @@ class Run:
         found = head | {"rooms": rooms, "survivors": survivors}
         (self.out / "record.json").write_text(json.dumps(found, indent=1) + "\n")
         print(f"{len(ran)} of {len(mutants)} ran, {len(lived)} lived")
+
+
+def _positive(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

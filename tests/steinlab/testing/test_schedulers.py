@@ -88,7 +88,26 @@ RIGHT: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "DPM-Solver++, v": (dpm(prediction_type="v_prediction"), "dpmpp-2m (euler in step 12)"),
     "UniPC": (diffusers.UniPCMultistepScheduler, "unipc-2 (euler in step 12)"),
+    "EDM": (diffusers.EDMEulerScheduler, "euler"),
+    "EDM, v": (lambda: diffusers.EDMEulerScheduler(prediction_type="v_prediction"), "euler"),
+    "EDM, DPM-Solver++": (diffusers.EDMDPMSolverMultistepScheduler, "dpmpp-2m (euler in step 12)"),
+    "PNDM": (
+        lambda: diffusers.PNDMScheduler(skip_prk_steps=True), "ipndm-4 (heun in step 1)",
+    ),
+    "flow, Heun": (diffusers.FlowMatchHeunDiscreteScheduler, "rk-heun (euler in step 12)"),
+    "flow, shifted": (
+        lambda: diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), "euler",
+    ),
 }  # fmt: skip
+ODD: dict[str, tuple[Callable[[], Any], str, set[str]]] = {
+    "IPNDM": (diffusers.IPNDMScheduler, "ipndm-4", {"own-levels"}),
+    "flow, DPM-Solver++": (
+        dpm(use_flow_sigmas=True, prediction_type="flow_prediction"),
+        "dpmpp-2m (euler in step 12)",
+        {"network-level"},
+    ),
+}
+"""Schedulers whose method is told, and that fail a check."""
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -97,6 +116,15 @@ def test_right_ones_conform_and_are_named(name: str) -> None:
     rows = {row.check: row for row in check_scheduler(factory, only=CHEAP)}
     assert rows["method"].text == method
     held(f"scheduler, right: {name}", list(rows.values()))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_ones_are_named_and_fail_where_they_differ(name: str) -> None:
+    factory, method, faults = ODD[name]
+    rows = rows_of(from_diffusers(factory), only=CHEAP)
+    assert {row.check for row in rows if row.verdict == "fails"} == faults
+    assert {row.check: row for row in rows}["method"].text == method
+    held(f"scheduler, odd: {name}", rows)
 
 
 def test_a_stochastic_scheduler_is_judged_by_law() -> None:
