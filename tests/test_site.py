@@ -98,6 +98,7 @@ def test_a_card_shows_its_numbers_as_a_table() -> None:
         ("0.1599 ± 0.0065", "whole"),
         ("<code>dpmpp-2m</code>", "whole"),
         ("8.99 [8.78, 9.23], 8.83: <strong>3.61, 3.48</strong>", "numbers"),
+        ("<code>dpmpp-3m-exact</code>: 1.1922 ± 0.0067", "numbers"),
         ("what the map shows", ""),
     ],
 )

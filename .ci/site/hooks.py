@@ -132,7 +132,7 @@ def on_page_content(html: str, **_: Any) -> str:
 def _marked(cell: re.Match[str]) -> str:
     """Return a cell, marked where it is a name or a number, which stay whole, or many numbers."""
     words = re.sub("<.*?>", "", cell["text"]).strip()
-    counted = re.match(r"[-(\[]?\d", words)
+    counted = re.match(r"[-(\[]?\d", words) or "±" in words
     if len(words) <= SHORT and (counted or " " not in words):
         return f'<td class="whole"{cell["with"]}>{cell["text"]}</td>'
     return f'<td class="numbers"{cell["with"]}>{cell["text"]}</td>' if counted else cell[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def as_tex(sheet: Sheet) -> str:
       \end{tabular}
     \end{table}
     """
-    marks = "".join("l" if column in sheet.text else "r" for column in sheet.columns)
+    marks = "".join(_marks(sheet))
     lines = [
         r"\begin{table}",
         r"  \centering",
@@ -147,6 +147,22 @@ def as_tex(sheet: Sheet) -> str:
             lines.append(r"    \addlinespace")
         lines.append(f"    {_line(cells)}")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+
+
+LONG = 45
+"""Characters from which a column of words breaks its lines."""
+
+
+def _marks(sheet: Sheet) -> Iterator[str]:
+    """Yield each column's mark: numbers to the right, words to the left, sentences in lines."""
+    longest = [max(map(len, cells)) for cells in zip(sheet.columns, *sheet.rows, strict=True)]
+    told = [name in sheet.text for name in sheet.columns]
+    broken = [words and size > LONG for words, size in zip(told, longest, strict=True)]
+    for words, breaks in zip(told, broken, strict=True):
+        if breaks:
+            yield rf"p{{{0.5 / sum(broken):.2g}\textwidth}}"
+        else:
+            yield "l" if words else "r"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -35,6 +35,16 @@ def test_tex_leaves_no_special_letter_bare(word: str) -> None:
     assert not set(cell) & set("\\&%$#_{}~^<>|")
 
 
+def test_a_column_of_sentences_breaks_its_lines() -> None:
+    row = ("a", "word " * 10, "12")
+    sheet = Sheet("", ("id", "found", "cases"), (row,), frozenset({"id", "found"}))
+    assert r"\begin{tabular}{lp{0.5\textwidth}r}" in as_tex(sheet)
+    both = ("id " * 20, "word " * 10, "12")
+    assert r"{p{0.25\textwidth}p{0.25\textwidth}r}" in as_tex(
+        Sheet("", sheet.columns, (both,), sheet.text)
+    )
+
+
 def test_numbers_are_set_with_their_errors() -> None:
     rows = (("8", "0.12 +- 0.01", "1.3 (1.1 to 1.5)", "by law"), ("", "1,200", "2e-05", "a1"))
     sheet = Sheet("Runs", ("asked", "error", "ratio", "said"), rows, best=frozenset({(0, 1)}))

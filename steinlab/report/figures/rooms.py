@@ -16,7 +16,7 @@ PACKAGES = ("analytic", "steinlab", "toy_models", "gpu_models")
 INNER = "steinlab"
 """The package that is drawn room by room; the others are one room each."""
 
-STONES = ("errors", "estimates", "metrics", "storage", "workers")
+STONES = ("errors", "estimates", "metrics", "plugins", "storage", "workers")
 """Modules at the root that everything stands on: one room in the picture."""
 
 BOX = (0.86, 0.62)
