@@ -10,6 +10,8 @@ Unlike laws with one shared variance, these do not factorise: the responsibiliti
 """
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,9 @@ REACH = np.array([0.0, 1.5, 3.0, 4.5, 6.5, 9.0])
 SMOOTHING = 1e-12
 """Rounding of the sums over some ten thousand nodes, relative to the absolute integrals. Levels
 are kept moderate (ratio within 0.05 to 20), where nothing cancels further."""
+
+ELEMENTS = 2**17
+"""Coordinates of the nodes that are evaluated at a time: temporaries then fit in a cache."""
 
 STEPS = (
     ("euler", 3), ("euler", 64), ("heun", 3), ("heun", 8), ("dpmpp-2m", 3), ("dpmpp-2m", 8),
@@ -97,7 +102,11 @@ def _integrate(cases: MeridianCases, nodes: int) -> tuple[Terms, Terms]:
     log_density += (dim - 2) * np.log(r) - 0.5 * np.log(2 * np.pi)
     log_density -= 0.5 * (dim - 3) * np.log(2.0) + gammaln(0.5 * (dim - 1))
     weights = (line_weights[:, None] * radius_weights).reshape(-1, 1)
-    return _terms(cases, x, law.weights * np.exp(log_density) * weights)
+    mass = law.weights * np.exp(log_density) * weights
+    starts = range(0, len(x), max(1, ELEMENTS // dim))
+    parts = [_terms(cases, x[i : i + starts.step], mass[i : i + starts.step]) for i in starts]
+    value, absolute = (reduce(add, terms) for terms in zip(*parts, strict=True))
+    return value, absolute
 
 
 def _terms(cases: MeridianCases, x: np.ndarray, mass: np.ndarray) -> tuple[Terms, Terms]:

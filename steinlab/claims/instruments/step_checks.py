@@ -53,8 +53,8 @@ on sets which a thousand states miss, so its samples say nothing; quadrature cov
 STATES = 512
 """States per sampled case."""
 
-ELEMENTS = 2**21
-"""Elements of the largest temporary: sampled stacks are evaluated in parts below it."""
+ELEMENTS = 2**18
+"""Elements of the largest temporary, a cache's: sampled stacks are evaluated in parts below it."""
 
 
 def past_states(cases: StepCases) -> np.ndarray | None:
