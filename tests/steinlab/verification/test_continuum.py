@@ -247,6 +247,17 @@ def test_an_interrupt_loses_nothing(
     )
 
 
+def test_an_ascent_without_a_move_is_measured_by_its_limit() -> None:
+    """At ``l e = 0`` the rise over ``l e^2`` is 0/0; ``f`` goes there as to any point."""
+    measure = load_statement("ascent-two-modes").measure
+    for at, beside in (((0.0, 1.0, 2.5), (1e-3, 1.0, 2.5)), ((1.0, 3.0, 0.0), (1.0, 3.0, 1e-4))):
+        values = [
+            measure(dict(zip(("state", "separation", "length"), point, strict=True)))
+            for point in (at, beside)
+        ]
+        assert values[0] == pytest.approx(values[1], abs=1e-3)
+
+
 def test_an_infinite_bound_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     statement = load_statement("contraction-edm-euler")
 
