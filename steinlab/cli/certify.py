@@ -65,8 +65,8 @@ def certify(  # noqa: PLR0915, PLR0917
     scheduler: SchedulerOption = None,
     target: JsonOption = None,
     silent: ProgressOption = False,
-) -> None:
-    """Prove or refute a statement on every point of a box, not on listed cases."""
+) -> int:
+    """Prove or refute a statement on every point of a box; exit 1 if a control is not refuted."""
     from steinlab.verification.continuum.certificate import CertificateError, case_of, read, write
     from steinlab.verification.continuum.search import Search, worst_point
     from steinlab.verification.continuum.statement import load_statement, read_box, statement_ids
@@ -74,7 +74,7 @@ def certify(  # noqa: PLR0915, PLR0917
 
     if listed:
         typer.echo(_listed())
-        return
+        return 0
     if name is None:
         raise InputError(
             "CLAIM must be the id of a statement, got none; see steinlab certify --list"
@@ -118,6 +118,7 @@ def certify(  # noqa: PLR0915, PLR0917
         )
     worst = worst_point(search)
     case = None if worst is None else case_of(statement, worst[0])
+    unmeasured = case is not None and not math.isfinite(case["value"])
     found = search.found
     write_json(
         target,
@@ -127,19 +128,23 @@ def certify(  # noqa: PLR0915, PLR0917
             "proved": found.proved,
             "refuted": found.refuted,
             "undecided": max(0.0, 1 - found.decided),
-            "case": case,
+            "case": None if unmeasured else case,
             **({"controls": controls} if own else {}),
         },
     )
-    lines = [f"{statement.title}: {_share(found)} after {found.spent} boxes"]
+    idle = [one["name"] for one in controls if not _refuted(one)]
+    verdict = f"{statement.title}: {_share(found)} after {found.spent} boxes"
+    lines = ["; ".join([verdict, *(f"control {one} refuted nowhere" for one in idle)])]
     lines += [f"  proved:  {statement.says}", f"  refuted: {statement.fails}"]
     if case is not None:
         at = ", ".join(f"{key} {value:g}" for key, value in case["point"].items())
-        lines.append(f"  refuted most at {at}: measured {case['value']:.6g}")
+        measured = "no number there" if unmeasured else f"measured {case['value']:.6g}"
+        lines.append(f"  refuted most at {at}: {measured}")
     lines += [f"  {_told(one)}" for one in controls]
     if out:
         lines.append(f"written to {quote(out)}; steinlab check-certificate checks it")
     show(Text("\n".join(lines)), target=target)
+    return 1 if idle else 0
 
 
 def _controls(search: Search, budget: int, executor: Executor) -> list[dict[str, Any]]:
@@ -153,13 +158,19 @@ def _controls(search: Search, budget: int, executor: Executor) -> list[dict[str,
             pass
         point = (worst_point(own) or (None, 0.0))[0]
         value = None if point is None or control.measure is None else control.measure(point)
+        value = value if value is None or math.isfinite(value) else None
         out.append({"name": control.name, "point": point, "value": value})
     return out
 
 
+def _refuted(control: Mapping[str, Any]) -> bool:
+    """Return whether a control was refuted by what was measured."""
+    return control["value"] is not None and control["value"] < 0
+
+
 def _told(control: Mapping[str, Any]) -> str:
     """Return what a control of a claim came to."""
-    if control["value"] is None or control["value"] >= 0:
+    if not _refuted(control):
         return f"control {control['name']}: refuted nowhere in this box, which may be too small"
     at = ", ".join(f"{key} {value:g}" for key, value in control["point"].items())
     return f"control {control['name']}: refuted at {at}, measured {control['value']:.6g}"
@@ -197,10 +208,13 @@ def _run(
 
 def _share(found: Found) -> str:
     """Return the shares in words: what is decided never rounds up to all, nor the rest to none."""
-    decided = math.floor(1e4 * found.decided) / 1e4
     rest = max(0.0, 1 - found.decided)
     left = "under 0.01%" if 0 < rest < 1e-4 else f"{rest:.2%}"
-    return (
-        f"{decided:.2%} decided, {found.proved:.2%} proved, {found.refuted:.2%} refuted, "
-        f"{left} undecided"
-    )
+    parts = {"decided": found.decided, "proved": found.proved, "refuted": found.refuted}
+    said = [f"{_down(part):.2%} {name}" for name, part in parts.items()]
+    return f"{', '.join(said)}, {left} undecided"
+
+
+def _down(share: float) -> float:
+    """Return a share rounded down to 0.01 %, up to the rounding of its own sum."""
+    return math.floor(1e4 * share + 1e-8) / 1e4

@@ -26,8 +26,18 @@ def split(address: str) -> tuple[str, str]:
     --------
     >>> split("my.py::jensen"), split("stein-identity")
     (('my.py', 'jensen'), ('', 'stein-identity'))
+
+    Raises
+    ------
+    InputError
+        If a file's claim is named with one colon.
     """
     file, _, claim_id = address.rpartition(SEPARATOR)
+    path, colon, own = claim_id.rpartition(".py:")
+    if colon and not file:
+        raise InputError(
+            f"a claim of a file must be named with two colons, {path}.py::{own}, got {address}"
+        )
     return file, claim_id
 
 

@@ -48,8 +48,8 @@ from steinlab.claims.continua.coefficient import (
     THRESHOLD,
     collapsed,
     over_power,
-    posterior,
 )
+from steinlab.claims.continua.posterior import posterior
 from steinlab.diffusion.processes import EDM
 from steinlab.verification.continuum.statement import Control, Parameter, Statement
 

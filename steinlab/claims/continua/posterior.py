@@ -31,7 +31,7 @@ from typing import overload
 
 import numpy as np
 
-from analytic.certified.affine import SLIP, Form, Jet, chained, square
+from analytic.certified.affine import SLIP, Form, Jet, bounds, chained, square
 
 NODES, DECAY = 184, 30.0
 """Nodes on either side of 0, and the exponent ``2 pi a / h`` of the trapezoid rule."""
@@ -98,7 +98,7 @@ def between(low: np.ndarray, high: np.ndarray) -> Bounds:
 
 def _weighted(*parts: tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, ...]:
     """Bound a sum of numbers in bounds by weights of one sign each, ``(B,)``."""
-    low, high = 0.0, 0.0
+    low = high = np.zeros_like(parts[0][1][0])
     for weight, (least, most) in parts:
         low = low + np.where(weight > 0, weight * least, weight * most)
         high = high + np.where(weight > 0, weight * most, weight * least)
@@ -164,11 +164,11 @@ def spread(mu: Form | Jet) -> Form | Jet:
         one = mu.value
         return chained(mu, spread(one), 2 * one * (moment(one, 1) - square(one) * moment(one, 2)))
     q = moment(mu, 1)
-    found = square(mu) * q
+    found, (under, over) = square(mu) * q, bounds(q)
     low, high = (np.maximum(end, 0) for end in mu.range)
     top = np.clip(np.sqrt(2), low, high)
-    least = low * low * q.ends[0] * (1 - SLIP)
-    most = np.fmin(high * high * q.ends[1], top * top * np.exp(-0.5 * top * top)) * (1 + SLIP)
+    least = low * low * under * (1 - SLIP)
+    most = np.fmin(high * high * over, top * top * np.exp(-0.5 * top * top)) * (1 + SLIP)
     if found.ends is not None:
         least, most = np.fmax(least, found.ends[0]), np.fmin(most, found.ends[1])
     return Form(found.centre, found.parts, found.rest, (least, most))

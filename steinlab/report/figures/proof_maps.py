@@ -20,6 +20,9 @@ Map = tuple[str, str | None, int]
 TITLE = 47
 """Characters of a title's line."""
 
+LABEL = 36
+"""Characters of a line beside an axis."""
+
 MARKS = (OPEN, PROVED, REFUTED)
 COLOURS = {PROVED: GREEN, REFUTED: RED, OPEN: "white"}
 SAID = {PROVED: "proved", REFUTED: "refuted", OPEN: "undecided"}
@@ -30,9 +33,9 @@ CONTRACTION: tuple[Map, ...] = (
     ("contraction-edm-heun", "weight=1/5", 4000),
 )
 COEFFICIENT: tuple[Map, ...] = (
-    ("coefficient-edm-heun", "separation=0:16", 1200),
-    ("coefficient-vp-euler", "noise=1", 3000),
-    ("coefficient-vp-euler", "noise=10", 3000),
+    ("coefficient-edm-heun", "separation=0:16,threshold=1", 1200),
+    ("coefficient-vp-euler", "noise=10,threshold=1", 3000),
+    ("coefficient-vp-euler", "noise=10,threshold=10", 3000),
 )
 FLOW_STEPS: tuple[Map, ...] = (
     ("clip-neutral-flow", None, 2000),
@@ -102,9 +105,12 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.set(xlim=(a.min(), b.max()), ylim=(c.min(), d.max()))
         said = worded(load_statement(panel["statement"]).title)
         fixed = "".join(f"{value}, " for value in _fixed(panel["box"], panel["sides"]))
-        found = f"{fixed}{panel['decided']:.1%} decided"
+        found = f"{fixed}{np.floor(1e3 * panel['decided'] + 1e-9) / 1e3:.1%} decided"
         ax.set_title(f"{textwrap.fill(said, TITLE)}\n{found}", fontsize="small")
-        ax.set(xlabel=worded(panel["sides"][0]), ylabel=worded(panel["sides"][1]))
+        told = {one.name: one.text for one in load_statement(panel["statement"]).parameters}
+        labels = [f"{worded(side)}: {worded(told[side])}" for side in panel["sides"]]
+        ax.set_xlabel(textwrap.fill(labels[0], LABEL), fontsize="x-small")
+        ax.set_ylabel(textwrap.fill(labels[1], LABEL), fontsize="x-small")
     patches = [
         Patch(facecolor=COLOURS[mark], edgecolor="black", linewidth=0.4, label=SAID[mark])
         for mark in (PROVED, REFUTED, OPEN)
@@ -134,7 +140,10 @@ CONTRACTION_MAP = _figure(
     "contraction", "Where a step is proved to contract", CONTRACTION, "contractivity-trap"
 )
 COEFFICIENT_MAP = _figure(
-    "coefficient", "Where gamma* is proved to be above 1", COEFFICIENT, "geometry-blindness"
+    "coefficient",
+    "Where gamma* is proved to be above 1, and above 10",
+    COEFFICIENT,
+    "geometry-blindness",
 )
 FLOW_STEP_MAP = _figure(
     "flow-steps",

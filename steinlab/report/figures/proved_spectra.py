@@ -42,7 +42,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.set_title(f"{worded(grid)} grid", fontsize="small")
     low, high = data.config["std"]
     axes[0].set_ylabel(f"largest error of the gain,\nstd from {low:g} to {high:g}")
-    axes[0].legend(fontsize="x-small", loc="lower left")
+    axes[-1].legend(fontsize="x-small", loc="lower left")
 
 
 FIGURE = Figure(

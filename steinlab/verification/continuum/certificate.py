@@ -126,6 +126,8 @@ def _tree(statement: Statement, box: Box, text: str, bounds: list[list[float]]) 
             if pair is None:
                 raise CertificateError("a leaf has no bounds")
             low, high = pair
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise CertificateError(f"a leaf has infinite bounds: {told(statement, node.box)}")
             if not (low > 0 if mark == PROVED else high < 0) or high < low:
                 raise CertificateError(f"a leaf has bounds of no sign: {told(statement, node.box)}")
             node.mark, node.bounds = mark, (low, high)
@@ -172,17 +174,23 @@ def check(
     Raises
     ------
     CertificateError
-        Naming a leaf that it does not bear out.
+        Naming the first leaf that it does not bear out, whatever the number of processes.
     """
     statement, _, root, _ = certificate
     every = list(root.leaves())
     decided = [leaf for leaf in every if leaf.mark != OPEN]
     jobs = [_Job(statement.id, decided[i : i + LEAVES]) for i in range(0, len(decided), LEAVES)]
     done = completed(executor or SerialExecutor(), _prove_all, jobs)
-    for count, (_, error) in enumerate(done):
-        if error is not None:
-            raise error
-        tell((count + 1) / len(jobs))
+    numbers = {id(job): number for number, job in enumerate(jobs)}
+    waited, first = set(range(len(jobs))), None
+    for job, error in done:
+        number = numbers[id(job)]
+        waited.discard(number)
+        if isinstance(error, Exception) and (first is None or number < first[0]):
+            first = number, error
+        if first is not None and all(one > first[0] for one in waited):
+            raise first[1]
+        tell(1 - len(waited) / len(jobs))
     return Checked(
         sum(leaf.mark == PROVED for leaf in decided),
         sum(leaf.mark == REFUTED for leaf in decided),

@@ -1,6 +1,7 @@
 """Branch and bound over a statement's box: largest boxes first, each decided or cut in two.
 
-A box is *proved* where the enclosure of ``f`` lies above 0, *refuted* where it lies below.
+A box is *proved* where the enclosure of ``f`` lies above 0, *refuted* where it lies below; one
+that is infinite encloses nothing.
 Any other is cut along the side with the largest effect. The result does not depend on the number of
 processes, and a search that was stopped goes on from its tree.
 """
@@ -163,7 +164,9 @@ class Search:
             batch = [heapq.heappop(queue)[2] for _ in range(count)]
             for node, bounds, sides in self._examine(batch, executor):
                 self.spent += 1
+                finite = all(map(math.isfinite, bounds))
                 mark = PROVED if bounds[0] > 0 else REFUTED if bounds[1] < 0 else OPEN
+                mark = mark if finite else OPEN
                 if mark != OPEN:
                     node.mark, node.bounds = mark, bounds
                     self.volumes[mark] += node.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -146,16 +147,42 @@ def test_a_certificate_is_checked_and_bound_to_its_file(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("flint")
-    order = ["certify", "my.py::jensen", "--box", "separation=0:1,weight=0.5,width=0.5,s=1:1.5"]
-    assert main([*order, "--budget", "40", "--out", "c.json", "--json", "found.json"]) == 0
+    order = ["certify", "my.py::jensen", "--box", "separation=1:2,weight=0.2,width=0.25,s=0.25:0.5"]
+    assert main([*order, "--budget", "140", "--out", "c.json", "--json", "found.json"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "100.00% proved" in said
-    assert "control centred: refuted nowhere in this box" in said
+    assert "control centred: refuted at separation" in said
     assert main(["check-certificate", "c.json"]) == 0
     assert "100.00% of the volume" in capsys.readouterr().out
     (here / "my.py").write_text(CLAIMS.replace("== E(", "== 2 * E("))
     assert main(["check-certificate", "c.json"]) == 2
     assert "my.py must be as it was" in capsys.readouterr().err
+
+
+def test_a_control_refuted_nowhere_is_in_the_verdict(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of weights 1/2 about 0 the variance is the second moment: the control says the same."""
+    order = ["certify", "my.py::jensen", "--box", "separation=0:1,weight=0.5,width=0.5,s=1:1.5"]
+    assert main([*order, "--budget", "40", "--out", "c.json", "--json", "found.json"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.partition(" proved: ")[0].endswith("boxes; control centred refuted nowhere")
+    assert "control centred: refuted nowhere in this box" in said
+    assert json.loads((here / "found.json").read_text())["controls"][0]["value"] is None
+    assert certificate.read(here / "c.json").root.leaves()
+
+
+def test_a_point_without_a_number_is_no_case(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "contraction-edm-euler"
+    blank = dataclasses.replace(load_statement(name), measure=lambda _: float("nan"))
+    monkeypatch.setattr("steinlab.verification.continuum.statement.load_statement", lambda _: blank)
+    assert main(["certify", name, "--budget", "300", "--json", "found.json"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no number there" in said
+    assert "nan" not in said
+    assert json.loads((here / "found.json").read_text())["case"] is None
 
 
 def test_a_refuted_point_replays(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,6 +221,8 @@ REFUSED = {
     "stein-identity": "CLAIM must be in the short form",
     "my.py::jensen --box angle=0:1": "--box parameter must be one of separation, weight, width",
     "my.py::jensen --box width=0:1": "--box width must lie in 0.05:2, got 0:1",
+    "my.py:jensen": "must be named with two colons, my.py::jensen, got my.py:jensen",
+    "my.py::jensen --out no/c.json": "--out must name a file in an existing folder, got no/c.json",
     "my.py::jensen --budget 1": "--budget must decide a box of my.py::jensen, got 1",
 }
 

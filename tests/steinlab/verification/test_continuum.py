@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ from steinlab.verification.continuum.statement import (
     read_box,
     statement_ids,
 )
-from steinlab.workers import executor_for
+from steinlab.workers import SerialExecutor, executor_for
 
 SMALL = {
     "contraction-edm-euler": ("", 300),
@@ -245,6 +247,95 @@ def test_an_interrupt_loses_nothing(
     )
 
 
+def test_an_ascent_without_a_move_is_measured_by_its_limit() -> None:
+    """At ``l e = 0`` the rise over ``l e^2`` is 0/0; ``f`` goes there as to any point."""
+    measure = load_statement("ascent-two-modes").measure
+    for at, beside in (((0.0, 1.0, 2.5), (1e-3, 1.0, 2.5)), ((1.0, 3.0, 0.0), (1.0, 3.0, 1e-4))):
+        values = [
+            measure(dict(zip(("state", "separation", "length"), point, strict=True)))
+            for point in (at, beside)
+        ]
+        assert values[0] == pytest.approx(values[1], abs=1e-3)
+
+
+def test_an_infinite_bound_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    statement = load_statement("contraction-edm-euler")
+
+    def unbounded(low: np.ndarray, high: np.ndarray) -> Enclosed:
+        found = statement.evaluate(low, high)
+        return found._replace(upper=np.where(found.lower > 0, np.inf, found.upper))
+
+    search = Search(dataclasses.replace(statement, evaluate=unbounded), statement.box)
+    for _ in search.run(200):
+        pass
+    assert search.found.proved == 0
+    assert search.found.refuted > 0
+
+
+def test_a_killed_search_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """As what it saves before it is killed is what a search of fewer rounds writes."""
+    statement = load_statement("contraction-vp-euler")
+    files = [tmp_path / "whole.json", tmp_path / "killed.json"]
+    whole, killed = (Search(statement, statement.box) for _ in files)
+    for _ in whole.run(9000):
+        pass
+    for _ in killed.run(9000):  # a round at a time, and every time from what was saved
+        certificate.write(files[1], killed)
+        kept = certificate.read(files[1])
+        killed = Search(statement, kept.box)
+        killed.restore(kept.root, kept.boxes)
+        break
+    for _ in killed.run(9000):
+        pass
+    for file, search in zip(files, (whole, killed), strict=True):
+        certificate.write(file, search)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_workers_write_the_same_bytes(tmp_path: Path) -> None:
+    files = [tmp_path / f"{workers}.json" for workers in (1, 2)]
+    for workers, file in enumerate(files, start=1):
+        order = ["certify", "contraction-edm-euler", "--budget", "2000", "--out", str(file)]
+        assert main([*order, "--workers", str(workers)]) == 0
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_workers_refuse_the_first_leaf_that_is_false(tmp_path: Path) -> None:
+    pytest.importorskip("flint")
+    search = searched("contraction-edm-euler")
+    decided = [leaf for leaf in search.root.leaves() if leaf.mark != OPEN]
+    for leaf in (decided[-1], decided[len(decided) // 2], decided[20]):
+        leaf.mark = REFUTED if leaf.mark == PROVED else PROVED
+    found = certificate.Certificate(search.statement, search.box, search.root, search.spent)
+    for executor in (BackwardsExecutor(), SerialExecutor()):
+        with pytest.raises(certificate.CertificateError) as error:
+            certificate.check(found, executor=executor)
+        assert str(error.value).endswith(certificate.told(search.statement, decided[20].box))
+
+
+class BackwardsExecutor(ThreadPoolExecutor):
+    """Finishes later calls first: what was submitted waits until all are there."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.calls: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.calls.append((future, lambda: fn(*args, **kwargs)))
+        if len(self.calls) == 1:
+            super().submit(self._work)
+        return future
+
+    def _work(self) -> None:
+        time.sleep(0.5)
+        for future, call in reversed(self.calls):
+            try:
+                future.set_result(call())
+            except Exception as error:
+                future.set_exception(error)
+
+
 def test_workers_check_as_one_process_does(tmp_path: Path) -> None:
     pytest.importorskip("flint")
     certificate.write(tmp_path / "c.json", searched("contraction-edm-euler"))
@@ -302,7 +393,11 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     ),
     "bounds that are no numbers": (
         lambda c: sealed({**c, "bounds": rebounded(c, np.nan)}),
-        "a leaf has bounds of no sign",
+        "a leaf has infinite bounds",
+    ),
+    "an upper bound that is infinite": (
+        lambda c: sealed({**c, "bounds": rebounded(c, np.inf, end=1)}),
+        "a leaf has infinite bounds",
     ),
     "bounds about 0": (
         lambda c: sealed({**c, "bounds": rebounded(c, 0.0)}),
@@ -311,10 +406,10 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
 }
 
 
-def rebounded(content: dict[str, Any], low: float) -> str:
-    """Return the bounds with another lower end of the first leaf, which is proved."""
+def rebounded(content: dict[str, Any], value: float, end: int = 0) -> str:
+    """Return the bounds with another end of the first leaf, which is proved."""
     bounds = np.frombuffer(base64.b64decode(content["bounds"]), "<f8").copy()
-    bounds[0] = low
+    bounds[end] = value
     return base64.b64encode(bounds.tobytes()).decode()
 
 
