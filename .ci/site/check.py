@@ -35,6 +35,13 @@ WIDTHS = {"phone": (390, 844), "desk": (1280, 900)}
 SERVED = {"404.html"}
 """Pages that only a server shows: their addresses begin at its root."""
 
+STILL = """
+const style = document.createElement("style");
+style.textContent = "*, *::before, *::after {transition: none !important}";
+document.head.append(style);
+"""
+"""What moves as a page widens is where it will be at once."""
+
 LOOK = r"""
 const found = [], root = document.documentElement;
 const article = document.querySelector("article, body");
@@ -78,6 +85,7 @@ def faults(driver: Any, site: Path) -> Iterator[str]:
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size | mobile)
             if screen == "phone":
                 driver.get(page.as_uri())
+                driver.execute_script(STILL)
             said = [line["message"] for line in driver.get_log("browser")]
             for fault in (*driver.execute_script(LOOK), *said):
                 yield f"{page.relative_to(site)} at {width} pixels: {fault}"
