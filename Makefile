@@ -12,7 +12,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup verify test test-full notebooks pages figures report lint wheel bench tournament
-.PHONY: docs mutants proofs galaxies shuffled floors audit times clean
+.PHONY: docs docs-setup mutants proofs galaxies shuffled floors audit times clean
 .DEFAULT_GOAL := verify
 
 setup: $(STAMP)
@@ -24,6 +24,12 @@ $(STAMP):
 	$(BIN)/python -m pip install --quiet --no-index --no-deps "torch>=2.9" 2>/dev/null || true
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@rm -f $(VENV)/.stamp-*
+	@touch $@
+
+docs-setup: $(STAMP)-docs
+
+$(STAMP)-docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	@touch $@
 
 verify: setup
@@ -73,9 +79,8 @@ report: figures
 
 # the site, to be opened without a server: out/site/index.html; after `make figures` with all figures,
 # else with the claims' own, of ledger.json
-docs: setup
+docs: docs-setup
 	test -f ledger.json || $(BIN)/steinlab verify --profile $(PROFILE) --json ledger.json
-	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .ci/site/mkdocs.yml
 	$(BIN)/python .ci/site/check.py out/site
 

@@ -41,6 +41,13 @@ SERVED = {"404.html"}
 PATIENCE = 20.0
 """Seconds until the search must have answered."""
 
+STILL = """
+const style = document.createElement("style");
+style.textContent = "*, *::before, *::after {transition: none !important}";
+document.head.append(style);
+"""
+"""What moves as a page widens is where it will be at once."""
+
 LOOK = r"""
 const found = [], root = document.documentElement;
 const article = document.querySelector("article, body");
@@ -84,6 +91,7 @@ def faults(driver: Any, site: Path) -> Iterator[str]:
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size | mobile)
             if screen == "phone":
                 driver.get(page.as_uri())
+                driver.execute_script(STILL)
             said = [line["message"] for line in driver.get_log("browser")]
             for fault in (*driver.execute_script(LOOK), *said):
                 yield f"{page.relative_to(site)} at {width} pixels: {fault}"

@@ -1,4 +1,4 @@
-"""A property on symbols computes what it computes on numbers: each operation, each part of a law."""
+"""A property on symbols computes what it does on numbers: each operation, each part of a law."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ REFUSED: dict[str, tuple[Callable[[Node], Any], str]] = {
     "infinite": (lambda a: a + np.inf, "the number inf"),
     "truth": (lambda a: a + True, "the number nan"),
     "word": (lambda a: a + "1", "the number nan"),
-    "two numbers": (lambda a: a + [1.0, 2.0], "a value of list"),
+    "two numbers": (lambda a: a * [1.0, 2.0], "a value of list"),
 }
 
 
