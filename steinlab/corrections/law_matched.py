@@ -151,7 +151,7 @@ def _root(step: Step, part: str, aim: float, significance: float) -> _Root:
         return _Root(0.0, None, "declined: the defect is within its standard error", 1)
     c, value = 0.0, start.value - aim
     new = -math.copysign(TRIAL, value)  # more noise than the law's: less of it
-    slope, best, trials, note = 1.0, (abs(value), 0.0), 1, ""
+    slope, best, trials = 1.0, (abs(value), 0.0), 1
     while trials <= MOST_TRIALS:
         found = defect(step.denoiser, plain + new * field, step.t).value - aim
         trials += 1
@@ -160,13 +160,13 @@ def _root(step: Step, part: str, aim: float, significance: float) -> _Root:
         slope, c, value = (found - value) / (new - c), new, found
         best = min(best, (abs(value), c))
         new = float(np.clip(c - value / slope, -LARGEST, LARGEST))
-        note = f"clipped to {LARGEST}" if abs(new) == LARGEST else ""
         if abs(value) <= 0.1 * start.error or new == c:
             break
     if best[1] == 0.0:
         return _Root(0.0, None, "declined: no trial brings the defect down", trials)
     estimate = Estimate(best[1], start.error / abs(slope))
-    return _Root(best[1], estimate, note if abs(best[1]) == LARGEST else "", trials)
+    note = f"clipped to {LARGEST}" if abs(best[1]) == LARGEST else ""
+    return _Root(best[1], estimate, note, trials)
 
 
 def defect(denoiser: Denoiser, y: Array, level: NoiseLevel) -> Estimate:

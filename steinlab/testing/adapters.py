@@ -98,7 +98,7 @@ def _level_of(
             f"got {len(values)}"
         )
     first = float(values[0])
-    if len(values) == 1 or bool(np.all(values == first)):
+    if bool(np.all(values == first)):
         return make(first)
     each = [make(float(value)) for value in values]
     return NoiseLevel(

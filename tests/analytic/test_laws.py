@@ -327,3 +327,14 @@ def test_a_segments_ends_are_two_vectors(start: np.ndarray, end: np.ndarray) -> 
 def test_a_circle_stands_at_the_origin_unless_told() -> None:
     np.testing.assert_array_equal(Circle().mean(), [0.0, 0.0])
     assert Circle().radius == 1.0
+
+
+@pytest.mark.parametrize("name", [name for name in LAWS if name != "student"])
+@pytest.mark.parametrize("level", [NoiseLevel(1.0, 0.7), NoiseLevel(0.6, 2.0)])
+def test_posterior_variance_is_the_divergence_times_the_noise(name: str, level: NoiseLevel) -> None:
+    """``div D = (alpha / sigma^2) tr Cov(x_star | x)``: the two are summed from other terms."""
+    law = LAWS[name]
+    x = np.random.default_rng(0).normal(size=(7, law.dim))
+    found = law.posterior_variance(x, level)
+    due = level.sigma**2 / level.alpha * law.divergence(x, level)
+    np.testing.assert_allclose(found, due, rtol=1e-10)

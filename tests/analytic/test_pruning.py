@@ -240,3 +240,34 @@ def test_a_member_of_a_stack_leaves_out_what_the_stack_does() -> None:
 def test_a_bad_share_is_named(share: float) -> None:
     with pytest.raises(ValueError, match=rf"^left_out must be in \[0, 1\), got {share}$"):
         GaussianMixture([1.0], [0.0], 1.0, left_out=share)
+
+
+@pytest.mark.parametrize("form", ["isotropic", "diagonal", "full"])
+def test_bounds_and_errors_are_the_stated_polynomials(form: str) -> None:
+    """``e_k`` and ``l_k + e_k`` of the module's docstring, component by component.
+
+    ``F``, the number of monomials, counts what multiplies ``u'A u``, ``u``, and the three errors.
+    """
+    rng, count, dim, (alpha, sigma) = np.random.default_rng(0), 4, 3, (0.8, 0.5)
+    weights, means = rng.dirichlet(np.ones(count)), 3 + rng.normal(size=(count, dim))
+    spectra = rng.uniform(0.5, 2.0, (count, 1 if form == "isotropic" else dim))
+    basis = np.linalg.qr(rng.normal(size=(count, dim, dim)))[0] if form == "full" else None
+    x = rng.normal(size=(5, dim))
+    parts = np.log(weights), means, spectra, basis
+    found, sizes = Pruning.of(parts, (alpha, sigma), 0.1, x).bounds(x)
+    errors = sizes @ Pruning.of(parts, (alpha, sigma), 0.1, x).errors.T
+    monomials = {"isotropic": 1, "diagonal": dim, "full": dim * (dim + 1) // 2}[form] + dim + 3
+    centre = means.mean(axis=0)
+    for k in range(count):
+        v = alpha**2 * np.broadcast_to(spectra[k], dim) + sigma**2
+        axes = np.eye(dim) if basis is None else basis[k]
+        tau = (1 / v).sum() if form == "full" else (1 / v).max()
+        own = abs(np.log(weights[k])) + 0.5 * np.abs(np.log(v)).sum()
+        reach = alpha * (np.linalg.norm(means[k] - centre) + np.linalg.norm(centre))
+        for i, u in enumerate(x - alpha * centre):
+            size = tau * (np.linalg.norm(u) + reach) ** 2 / 2 + own
+            due = (16 + monomials + 2 * dim) * 2.0**-52 * size
+            assert errors[i, k] == pytest.approx(due, rel=1e-12, abs=0)
+            away = (x[i] - alpha * means[k]) @ axes
+            logit = np.log(weights[k]) - 0.5 * (np.log(v).sum() + (away**2 / v).sum())
+            assert abs(found[i, k] - logit - due) <= due

@@ -19,7 +19,7 @@ from scipy.stats import chi2, norm
 from analytic import GaussianMixture, NoiseLevel
 from analytic.quadrature import expect
 from steinlab.coefficient.formulas import LawScalars, three_scalar
-from steinlab.coefficient.routes import _quotient, coefficients
+from steinlab.coefficient.routes import _quotient, _range, coefficients
 from steinlab.diffusion.grids import given_grid
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
 from steinlab.solvers import EULER, HEUN, LinearStep, first_order
@@ -198,3 +198,22 @@ def test_states_between_modes_that_no_draw_met_are_in_the_error() -> None:
     for seed in range(20):
         gamma = coefficients(law, s, t, EULER, samples=2000, seed=seed)["three_scalar"]
         assert abs(gamma.value - truth) < gamma.error < 1e-2
+
+
+def test_the_range_of_the_posterior_variance_is_bounded_as_stated() -> None:
+    """Two modes at ``-1`` and ``3`` of variances 1/4 and 4, by hand, at ``alpha = 1/2, sigma = 2``.
+
+    ``sigma^2 / v`` is 4/(4 + 1/16) and 4/(4 + 1), the component variances ``l sigma^2 / v``; the
+    mean is 1 with equal weights. And no state of a fine grid has a wider range.
+    """
+    law, s = GaussianMixture([0.5, 0.5], [-1.0, 3.0], np.array([0.25, 4.0])), NoiseLevel(0.5, 2.0)
+    shares = 4 / (4 + 1 / 16), 4 / 5
+    within = 0.25 * shares[0], 4 * shares[1]
+    bound = _range(law, s)
+    assert bound == pytest.approx(4 * shares[0] ** 2 + max(within) - min(within), rel=1e-12)
+    values = law.posterior_variance(np.linspace(-60, 60, 4001)[:, None], s)
+    assert 0.3 * bound < np.ptp(values) <= bound
+    alone = GaussianMixture([1.0], [[2.0, 3.0]], 0.5)
+    assert _range(alone, s) == 0.0
+    plane = GaussianMixture([1.0, 0.0], [[0.0, 0.0], [9.0, 9.0]], 0.5)
+    assert _range(plane, s) == 0.0

@@ -66,6 +66,23 @@ def test_lambda_of_euler_is_that_of_the_angles() -> None:
         assert 0.5 < 1 / scale < 1
 
 
+@pytest.mark.parametrize("share", [0.4, 0.6, 1.7, 2.9])
+def test_time_shift_moves_by_the_noise_left_over(share: float) -> None:
+    """On ``N(0, 1)``, ``alpha = 1``: states of variance ``1 + share^2`` at ``sigma = 1``.
+
+    There ``D(x) = x / (1 + share^2)``, so the move is ``(1/share - 1) (x - D(x))``.
+    """
+    s, t = given_grid(EDM, [1.0 + 1e-9, 1.0])
+    law = GaussianMixture([1.0], [[0.0]], 1.0)
+    x = math.hypot(1.0, share) * np.array([[1.0], [-1.0]])
+    step = Step.take(law, get_solver("euler"), x, s, t)
+    state, done = TimeShift(deviation=1.0, window=4.0)(step, RNG)
+    assert not done.note.startswith("declined")
+    np.testing.assert_allclose(
+        state, x * (1 + (1 / share - 1) * share**2 / (1 + share**2)), rtol=1e-7
+    )
+
+
 @pytest.mark.parametrize("process", EVERY_PROCESS)
 def test_on_euler_it_is_the_step_of_unit_speed(process: Any) -> None:
     """Two formulas written independently, on a law that is no Gaussian."""

@@ -23,7 +23,7 @@ from steinlab.solvers import EULER, SOLVERS, get_solver
 from steinlab.solvers.base import couples_batch
 from steinlab.solvers.loop import solve
 from steinlab.solvers.step import Step
-from steinlab.solvers.unit_speed import Curve
+from steinlab.solvers.unit_speed import Curve, carried
 from steinlab.testing import check_solver, from_solver, rows_of
 from tests.steinlab.solvers.cases import EVERY_PROCESS, PLANE, states, uneven_grid
 
@@ -311,3 +311,14 @@ def _read(curve: Curve, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "good.json").read_text())
     del found["sum"]
     return found
+
+
+@pytest.mark.parametrize("before", [0.0, 1e-3, 0.05, 0.3, 1.0, 1.7, 2.4, 40.0])
+def test_numbers_and_arrays_are_carried_alike(before: float) -> None:
+    """``l sqrt(clip(l / l_1, 1/16, 9/4))`` by hand, for numbers and for one per state."""
+    seen = 0.8
+    share = seen / before if before else 1.0
+    due = seen * min(max(share**0.5, 1 / 4), 3 / 2)
+    assert carried(seen, before) == pytest.approx(due, rel=1e-14)
+    found = carried(np.array([seen, 2 * seen]), np.array([before, 2 * before]))
+    np.testing.assert_allclose(found, [due, 2 * due], rtol=1e-14)

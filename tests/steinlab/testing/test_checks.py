@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from analytic import NoiseLevel
 from steinlab.testing import ConformanceError, check_sampler, from_loop, rows_of
+from steinlab.testing.adapters import _level_of
 from steinlab.testing.checks import CHECKS
 from steinlab.testing.rows import Row, expected, summary, table
-from steinlab.testing.subject import SubjectError
+from steinlab.testing.subject import Bridge, SubjectError
 from tests.steinlab.testing import fresh, loops
 from tests.steinlab.testing.told import held
 
@@ -252,3 +254,30 @@ class Bare:
 def test_a_scheduler_without_from_config_is_refused_in_one_line(target: Any) -> None:
     with pytest.raises(SubjectError, match="Bare must hold its levels as sigmas, or have"):
         rows_of(target)
+
+
+def test_coefficients_formed_in_float32_are_told_from_states_that_are_cast() -> None:
+    def inside(model: Any, x: Any, sigmas: Any, **_: Any) -> Any:
+        single = sigmas.float()
+        ones = x.new_ones([x.shape[0]])
+        for i in range(len(sigmas) - 1):
+            ratio = (single[i + 1] / single[i]).double().to(x.dtype)
+            x = ratio * x + (1 - ratio) * model(x, sigmas[i] * ones)
+        return x
+
+    (row,) = rows_of(from_loop(inside), only=["dtype"])
+    assert row.verdict == "fails"
+    assert row.text == "float64 in and out, but rounded to float32 inside"
+    assert row.cause == "coefficients or levels are formed in float32"
+    assert row.measured == 2.0**-24
+    assert row.bound == 2.0**-53
+
+
+@pytest.mark.parametrize("level", [(2.0, 1.0), (2.0, 2.0)])
+def test_levels_of_single_states_reach_the_denoiser_row_by_row(level: tuple[float, float]) -> None:
+    found = _level_of(np.array(level), lambda s: NoiseLevel(1.0, s), Bridge("numpy", "float64"), 2)
+    if level[0] == level[1]:
+        assert found == NoiseLevel(1.0, 2.0)
+    else:
+        np.testing.assert_array_equal(found.sigma, [[2.0], [1.0]])
+        np.testing.assert_array_equal(found.alpha, [[1.0], [1.0]])

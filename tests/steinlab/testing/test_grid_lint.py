@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,6 +43,26 @@ def test_a_fault_is_named(sigmas: list[float], kind: str) -> None:
     assert kind in found
     assert found[kind].cause
     assert found[kind].mend
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "appended"),
+    [
+        ([8.0, 4.0, 2.0, 1.0, 1.0], True),
+        ([8.0, 4.0, 2.0, 1.0, 1.0, 0.0], True),
+        ([8.0, 4.0, 2.0, 2.0, 1.0, 0.0], False),
+        ([8.0, 4.0, 2.0, 2.0, 1.0, 0.5], False),
+        ([8.0, 4.0, 4.0, 2.0, 1.0, 0.0], False),
+        ([8.0, 4.0, 2.0, 2.0, 1.0], False),
+    ],
+)
+def test_a_level_appended_twice_is_told_from_one_that_rounding_repeats(
+    sigmas: list[float], appended: bool
+) -> None:
+    (found,) = (one for one in lint_grid(sigmas) if one.kind == "repeated")
+    first = sigmas.index(next(a for a, b in itertools.pairwise(sigmas) if a == b)) + 1
+    assert found.text.startswith(f"levels {first} and {first + 1} are both {sigmas[first]:g}: ")
+    assert found.cause.startswith("the last level is appended" if appended else "times rounded")
 
 
 @pytest.mark.parametrize("shift", [1.5, 2.0, 2.5, 3.0, 5.0, 7.0, 12.0, 13.0])
