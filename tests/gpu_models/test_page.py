@@ -149,6 +149,7 @@ def test_the_tables_of_rows_left_out_are_the_recorded_ones() -> None:
         return json.loads((docs / f"gpu-exact-{name}.json").read_text(encoding="utf-8"))
 
     fashion, one, two = (stored(name) for name in ("fashion", "million", "million-x2"))
+    former = stored("million-former")
     for text in (exact.levels_of(fashion), exact.growth_of(one), exact.growth_of(two)):
         assert " ".join(text.split()) in page
     runs = {name: ways["call"] for name, ways in exact.run_ratios(fashion["levels"]).items()}
@@ -163,8 +164,13 @@ def test_the_tables_of_rows_left_out_are_the_recorded_ones() -> None:
         told = words.format(f"{min(ratios):.2f}", f"{max(ratios):.2f}")
         assert f": {aim} | {told}" in page
         assert (max(ratios) <= aim) == ("| met" in told)
-    faster = one["growth"][3]["wide"] / two["growth"][3]["wide"]
+    faster = former["growth"][3]["wide"] / two["growth"][3]["wide"]
     assert f"{faster:.2f} times as fast on a million rows" in page
+    work, codes = (one["growth"][i] for i in (3, 5))
+    assert (work["count"], codes["count"], codes["storage"]) == (1_000_000, 1_000_000, "codes")
+    assert f"{codes['wide'] / work['wide']:.1f} times the time where every row counts" in page
+    assert f"take {codes['rows_gib']:.1f} GiB there, a twelfth" in page
+    assert round(work["rows_gib"] / codes["rows_gib"]) == 12
 
 
 def ratios_of(row: dict) -> tuple[float, float]:
