@@ -181,6 +181,24 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+LARGEST_FILE = 2**29
+"""Bytes that are read of a file, or unpacked of one, before it is refused."""
+
+
+def read_bytes(file: Path) -> bytes:
+    """Return what a file holds; raise ``OSError`` where that never ends or exceeds 512 MiB."""
+    with file.open("rb") as opened:
+        return whole_of(opened)
+
+
+def whole_of(opened: IO[bytes]) -> bytes:
+    """Return what is left of an open file; raise ``OSError`` where that exceeds 512 MiB."""
+    content = opened.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return content
+
+
 def write_bytes(file: Path, content: bytes) -> None:
     """Write bytes, whole or not at all; see :func:`write_whole`."""
     write_whole(file, lambda out: out.write(content))
@@ -197,7 +215,7 @@ def write_sealed(file: Path, content: bytes) -> None:
 
 def read_sealed(file: Path) -> bytes:
     """Return what :func:`write_sealed` wrote; raise ``ValueError`` where a bit of it differs."""
-    content = file.read_bytes()
+    content = read_bytes(file)
     content, checksum = content[:-CHECKSUM], content[-CHECKSUM:]
     if hashlib.sha256(content).hexdigest().encode() != checksum:
         raise ValueError("it is damaged or not written by steinlab")
@@ -274,7 +292,7 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         If the file cannot be read or is not JSON, with line and column.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
         raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None

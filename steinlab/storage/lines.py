@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from steinlab.errors import warn
-from steinlab.storage.files import refusing, sync_folder
+from steinlab.storage.files import refusing, sync_folder, whole_of
 
 _SUM = re.compile(r', "sum": "([0-9a-f]{16})"}$')
 
@@ -54,7 +54,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     computed again.
     """
     with file.open("rb") as opened, _locked(opened, shared=True):
-        lines = opened.read().split(b"\n")
+        lines = whole_of(opened).split(b"\n")
     found, checked = [], False
     for number, line in enumerate(lines, 1):
         if line:

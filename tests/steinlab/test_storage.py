@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import importlib
 import json
 import math
 import os
 import struct
 import sys
+import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from multiprocessing import get_context
@@ -18,10 +21,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steinlab.cli.check_grid import _numbers
 from steinlab.errors import InputError, quote, warn
 from steinlab.estimates import Estimate
 from steinlab.experiments.bench import Reference
 from steinlab.experiments.results import Row, packed, restored
+from steinlab.experiments.tournament.record import read_record
 from steinlab.solvers.step import Diagnostics
 from steinlab.storage import (
     Store,
@@ -29,13 +34,16 @@ from steinlab.storage import (
     check_target,
     encode,
     is_stream,
+    read_sealed,
     sources_key,
     write_bytes,
     write_text,
 )
 from steinlab.storage.files import DEEPEST, read_json
+from steinlab.storage.lines import read_lines
 from steinlab.storage.sources import _folder, _source
 from steinlab.verification.comparison import Comparison
+from steinlab.verification.files import _claims as claims_of
 from steinlab.verification.outcome import Attack, ControlOutcome, Crash, Outcome, Report
 from steinlab.verification.shards import JUDGES, sources_of
 
@@ -387,6 +395,41 @@ def test_no_file_is_deeper_than_its_readers_go(tmp_path: Path) -> None:
                 continue
             with pytest.raises(InputError, match="is nested too deeply"):
                 read_json(tmp_path / "x.json")
+
+
+def unpacking_to(size: int, file: Path) -> Path:
+    """A file of few bytes that unpacks to many."""
+    with gzip.open(file, "wb") as out:
+        out.write(bytes(size))
+    return file
+
+
+def test_no_reader_follows_a_file_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that never ends, or a file that unpacks to too much, is refused at the limit."""
+    monkeypatch.setattr("steinlab.storage.files.LARGEST_FILE", 10_000)
+    endless = Path("/dev/zero")
+    readers: list[Callable[[], Any]] = [
+        lambda: read_json(endless),
+        lambda: read_sealed(endless),
+        lambda: read_lines(endless),
+        lambda: claims_of(str(endless)),
+        lambda: _numbers([str(endless)]),
+        lambda: read_record(endless),
+        lambda: read_record(unpacking_to(10_001, tmp_path / "x.gz")),
+    ]
+    tracemalloc.start()
+    for reader in readers:
+        with pytest.raises((InputError, OSError), match=r"(?i)file too large|not a gzip") as found:
+            reader()
+        assert len(str(found.value).splitlines()) == 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+    whole = tmp_path / "whole.json"
+    whole.write_text(json.dumps("x" * 9_998), encoding="utf-8")
+    assert read_json(whole) == "x" * 9_998
 
 
 def test_a_message_shows_the_top_of_what_is_deep() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from steinlab.errors import InputError, quote
 from steinlab.experiments.tournament.design import Cell
 from steinlab.experiments.tournament.measures import MEASURES, RIVAL
-from steinlab.storage import write_bytes
+from steinlab.storage import whole_of, write_bytes
 from steinlab.storage.schemas import conforming
 
 VERSION, READABLE = 2, "1 or 2"
@@ -81,7 +81,8 @@ def read_record(file: Path, field: str = "--from") -> tuple[dict[str, Any], list
         If the file is no record of this version.
     """
     try:
-        lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+        with gzip.open(file) as packed:
+            lines = whole_of(packed).decode().splitlines()
         head = json.loads(lines[0])
         if head["version"] not in (1, VERSION):
             raise ValueError(f"version {head['version']}")
