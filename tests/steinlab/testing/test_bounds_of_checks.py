@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002, ARG005 - what is planted is called as what it stands for
 """Each check's bound, told by planted errors just below it and just above it.
 
 The checks are called on planted benches that hold only what the check asks for, so that the error
@@ -67,8 +68,17 @@ def test_a_runs_rounding_without_a_reading_counts_ten_terms() -> None:
 
 @pytest.mark.parametrize(
     ("count", "declared", "verdict"),
-    [(12, 1, "ok"), (11, 1, "ok"), (10, 1, "fails"), (13, 1, "fails"), (24, 2, "ok")]
-    + [(22, 2, "ok"), (21, 2, "fails"), (25, 2, "fails"), (7, None, "ok")],
+    [
+        (12, 1, "ok"),
+        (11, 1, "ok"),
+        (10, 1, "fails"),
+        (13, 1, "fails"),
+        (24, 2, "ok"),
+        (22, 2, "ok"),
+        (21, 2, "fails"),
+        (25, 2, "fails"),
+        (7, None, "ok"),
+    ],
 )
 def test_evaluations_are_counted_but_for_the_last_steps(
     count: int, declared: int | None, verdict: str
@@ -229,7 +239,7 @@ def test_a_state_is_at_its_level_up_to_rounding(side: float, verdict: str, part:
 
 @pytest.mark.parametrize(("side", "verdict"), SIDES)
 def test_a_state_between_levels_may_be_exact_in_the_limit(side: float, verdict: str) -> None:
-    """In float32, where 1.01 of the rounding, 2.3e-4, is between two levels, and 4e-6 off is at one."""
+    """In float32 1.01 of the rounding, 2.3e-4, is between two levels; 1e-7 off is at one."""
     bound = 32 * SINGLE * 12 * 10
     pairs = [(4.0, (1.0, 4.0 * (1 + side * bound))), (8.0, (1.0, 8.0))]
     assert asked(pairs, eps=SINGLE)["verdict"] == verdict
@@ -314,8 +324,16 @@ def test_first_order_methods_and_schedulers_have_no_limit() -> None:
 
 @pytest.mark.parametrize(
     ("alpha", "sigma", "back"),
-    [(1.0, 2.0, 2), (1.0, 4.0, 3), (1.0, 8.0, 0), (1.0, 1.0, 0), (1.0, 2.0 + 1.9e-6, 2)]
-    + [(1.0, 2.0 + 2.1e-6, 0), (1.0 + 1.9e-6, 2.0, 2), (1.0 + 2.1e-6, 2.0, 0)],
+    [
+        (1.0, 2.0, 2),
+        (1.0, 4.0, 3),
+        (1.0, 8.0, 0),
+        (1.0, 1.0, 0),
+        (1.0, 2.0 + 1.9e-06, 2),
+        (1.0, 2.0 + 2.1e-06, 0),
+        (1.0 + 1.9e-06, 2.0, 2),
+        (1.0 + 2.1e-06, 2.0, 0),
+    ],
 )
 def test_a_run_that_stops_early_is_told_by_its_level(alpha: float, sigma: float, back: int) -> None:
     """Ends of a datum 3 with the two signs of noise; the first level of a run is no end of one."""
@@ -536,8 +554,16 @@ def test_an_order_may_be_a_fifth_short(slope: float, verdict: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "error", "verdict"),
-    [(1.5, 0.49, "fails"), (1.5, 0.51, "declined"), (1.2, 0.59, "fails"), (1.2, 0.61, "declined")]
-    + [(2.3, 0.49, "ok"), (2.3, 0.51, "declined"), (2.4, 0.59, "ok"), (2.4, 0.61, "declined")],
+    [
+        (1.5, 0.49, "fails"),
+        (1.5, 0.51, "declined"),
+        (1.2, 0.59, "fails"),
+        (1.2, 0.61, "declined"),
+        (2.3, 0.49, "ok"),
+        (2.3, 0.51, "declined"),
+        (2.4, 0.59, "ok"),
+        (2.4, 0.61, "declined"),
+    ],
 )
 def test_an_order_is_undecided_within_its_error_above_a_half(
     value: float, error: float, verdict: str
@@ -578,7 +604,7 @@ def test_what_cannot_be_read_takes_its_calls(calls: float, takes: int) -> None:
 
 @pytest.mark.parametrize(("share", "takes"), [(0.9e-6, 1), (1.1e-6, 2)])
 def test_outputs_are_combined_from_a_millionth_of_the_largest_on(share: float, takes: int) -> None:
-    """Five steps of one call; the third, away from both ends, takes the output before by a share."""
+    """Five steps of one call; the third takes a share of the output before."""
     rows = np.zeros((6, 6))
     rows[0, 0] = 1.0
     for k in range(5):
@@ -835,7 +861,8 @@ def test_the_error_stays_below_ten_tolerances_per_evaluation(
 @pytest.mark.parametrize(
     ("counts", "spread", "cause"),
     [([9] * 5, 0.9e-9, "the tolerance changes nothing: it is not passed on"),
-     ([9] * 5, 1.1e-9, "the error estimate is not held to the tolerance, or a rejected step is kept"),
+     ([9] * 5, 1.1e-9, "the error estimate is not held to the tolerance, or a rejected step is"
+      " kept"),
      ([9] * 4 + [10], 0.0, "the error estimate is not held to the tolerance, or a rejected step is"
       " kept")],
 )  # fmt: skip
@@ -968,7 +995,7 @@ def test_alternating_steps_have_lengths_1_3_2() -> None:
 
 @pytest.mark.parametrize("h", [0.5, 0.3, 0.9])
 def test_graded_steps_double_from_a_cube_on(h: float) -> None:
-    """``h^3, 2 h^3, ...`` up to ``h``; a last step shorter than half of that joins the one before."""
+    """``h^3, 2 h^3, ...`` up to ``h``; a last step below ``h / 2`` joins the one before."""
     bench = Bench(as_subject(loops.euler))
     total, steps = math.log(1 / 0.3), []
     step = h**3
@@ -1012,8 +1039,13 @@ def test_an_order_is_read_from_the_last_three_errors_above_a_hundred_floors() ->
 
 @pytest.mark.parametrize(
     ("gap", "dtype", "eps"),
-    [(0.9e-12, "float64", DOUBLE), (1.1e-12, "float64", SINGLE), (0.9e-12, "float32", SINGLE)]
-    + [(63 * SINGLE * 10, "float64", SINGLE), (65 * SINGLE * 10, "float64", DOUBLE)],
+    [
+        (9e-13, "float64", DOUBLE),
+        (1.1e-12, "float64", SINGLE),
+        (9e-13, "float32", SINGLE),
+        (63 * SINGLE * 10, "float64", SINGLE),
+        (65 * SINGLE * 10, "float64", DOUBLE),
+    ],
 )
 def test_a_precision_is_told_by_the_error_on_one_point(
     gap: float, dtype: str, eps: float, monkeypatch: pytest.MonkeyPatch
