@@ -8,7 +8,7 @@ import typer
 
 from steinlab.cli.output import JsonOption, show, write_json
 from steinlab.errors import InputError, quote
-from steinlab.storage import check_target, in_file
+from steinlab.storage import check_target, in_file, read_bytes
 
 
 def check_grid(
@@ -42,8 +42,8 @@ def _numbers(given: list[str]) -> list[float]:
     if len(given) == 1 and not _is_number(given[0]):
         file = Path(given[0])
         try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_bytes(file).decode("utf-8-sig")
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a text file"
             raise InputError(f"FILE must be readable, got {file}: {reason.lower()}") from None
         try:

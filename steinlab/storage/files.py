@@ -190,6 +190,19 @@ CHECKSUM = 64
 """Bytes of the checksum, SHA-256 in hexadecimal digits, at the end of a sealed file."""
 
 
+LARGEST_FILE = 2**28
+"""Bytes that a file may have which is read whole: a device such as ``/dev/full`` has no end."""
+
+
+def read_bytes(file: Path) -> bytes:
+    """Return a file's content; raise ``OSError`` beyond :data:`LARGEST_FILE`."""
+    with file.open("rb") as opened:
+        content = opened.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise OSError(errno.EFBIG, f"it holds more than {LARGEST_FILE >> 20} MiB")
+    return content
+
+
 def write_sealed(file: Path, content: bytes) -> None:
     """Write bytes and their checksum, whole or not at all."""
     write_bytes(file, content + hashlib.sha256(content).hexdigest().encode())
@@ -197,7 +210,7 @@ def write_sealed(file: Path, content: bytes) -> None:
 
 def read_sealed(file: Path) -> bytes:
     """Return what :func:`write_sealed` wrote; raise ``ValueError`` where a bit of it differs."""
-    content = file.read_bytes()
+    content = read_bytes(file)
     content, checksum = content[:-CHECKSUM], content[-CHECKSUM:]
     if hashlib.sha256(content).hexdigest().encode() != checksum:
         raise ValueError("it is damaged or not written by steinlab")
@@ -274,7 +287,7 @@ def read_json(path: Path, name: str = "SPEC", number: Callable[[str], Any] = Dec
         If the file cannot be read or is not JSON, with line and column.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or "").lower() or "not UTF-8 text"
         raise InputError(f"{name} must be a readable JSON file, got {path}: {reason}") from None

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from steinlab.errors import CRASHES, InputError, one_of
+from steinlab.storage import read_bytes
 from steinlab.verification.claim import Claim
 
 SEPARATOR = "::"
@@ -88,7 +89,7 @@ def require_unchanged(file: Mapping[str, Any]) -> None:
 
 def _content(file: str) -> bytes:
     try:
-        return Path(file).read_bytes()
+        return read_bytes(Path(file))
     except OSError as error:
         reason = "which is missing" if isinstance(error, FileNotFoundError) else error.strerror
         raise InputError(f"FILE must be a Python file with claims, got {file}, {reason}") from None
