@@ -58,8 +58,10 @@ def _mutants(tree: Path, room: str, module: str, only: list[str]) -> Iterator[Mu
         positions = ((n, *place) for n in nodes for place in operator().mutation_positions(n))
         for occurrence, (node, (line, column), _) in enumerate(positions):
             text = lines[line - 1]
-            # a decorator; the mark of keyword-only arguments, which is no product
-            if text.lstrip().startswith("@") or text[column : column + 2] == "*,":
+            # a decorator; the mark of keyword-only arguments and unpacking, which are no products
+            before, after = text[:column].rstrip()[-1:], text[column:].lstrip("*")
+            starred = before in tuple("([{,") or not (before or after.startswith(" "))
+            if text.lstrip().startswith("@") or (text[column] == "*" and starred):
                 continue
             if not only or ASTQuery(node).get_definition_name() in only:
                 yield Mutant(room, module, name, occurrence, line)

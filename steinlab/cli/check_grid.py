@@ -43,7 +43,7 @@ def _numbers(given: list[str]) -> list[float]:
         file = Path(given[0])
         try:
             text = read_bytes(file).decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a text file"
             raise InputError(f"FILE must be readable, got {file}: {reason.lower()}") from None
         try:

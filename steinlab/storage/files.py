@@ -195,7 +195,7 @@ def whole_of(opened: IO[bytes]) -> bytes:
     """Return what is left of an open file; raise ``OSError`` where that exceeds 512 MiB."""
     content = opened.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        raise OSError(errno.EFBIG, f"it holds more than {LARGEST_FILE >> 20} MiB")
     return content
 
 

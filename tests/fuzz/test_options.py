@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ import pytest
 import typer
 
 from steinlab.cli import app
+from steinlab.storage import files
 from tests.fuzz.test_fuzz import (
     CASES,
     COEFFICIENT,
@@ -125,6 +127,31 @@ def struck(name: str, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_line_is_mishandled(name: str, capsys: Any) -> None:
     for seed in range(3):
         struck(name, seed, capsys)
+
+
+FAILED = (
+    ["check-grid", "/dev/full"],
+    ["coefficient", "/dev/full"],
+    ["verify", "/dev/full::x"],
+    ["show", "x", "--ledger", "/dev/full"],
+)
+"""Lines that once took all memory: a device that is read without end."""
+
+
+@pytest.mark.parametrize("line", FAILED)
+def test_what_has_no_end_is_refused(
+    line: list[str], capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LARGEST_FILE", 2**10)
+    assert handled(line, capsys) == 2
+
+
+def test_a_file_is_read_up_to_its_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(files, "LARGEST_FILE", 4)
+    for size in (4, 5):
+        (tmp_path / "x").write_bytes(b"x" * size)
+        with pytest.raises(OSError, match="it holds more than") if size > 4 else nullcontext():
+            assert files.read_bytes(tmp_path / "x") == b"xxxx"
 
 
 @pytest.mark.slow

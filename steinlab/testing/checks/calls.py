@@ -108,7 +108,7 @@ def asked_on(bench: Bench, grid: Grid) -> Found:
         if bench.subject.kind == "velocity" and level.sigma <= LEAST:
             continue  # no state is there
         gap = max(abs(level.sigma - sigma), abs(level.alpha - alpha)) / max(level.sigma, 1e-300)
-        if gap <= max(bound, 1e-5 if bench.eps > 1e-12 else 0.0):
+        if gap <= bound:
             continue
         in_order = (
             at_grid and [same(a, b) for a, b in zip(levels, grid, strict=False)].count(False) == 0
