@@ -418,7 +418,7 @@ def show(result: dict[str, Any]) -> None:
 def main(args: Sequence[str]) -> int:
     """Run the benchmark, print its table, and store it."""
     parser = Parser("bench-exact", __doc__)
-    parser.add_argument("--json", type=Path)
+    parser.add_target("--json")
     parser.add_argument("--size", choices=list(SIZES), default="full")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:-1])
     parser.add_argument("--data", choices=["drawn", "fashion"], default="drawn")

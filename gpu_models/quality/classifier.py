@@ -125,7 +125,7 @@ def accuracy(net: Classifier, images: torch.Tensor, labels: torch.Tensor) -> tup
 def main(args: Sequence[str]) -> int:
     """Train, write and test the classifier; return the exit code."""
     parser = fashion_parser("train-classifier", "Train the classifier of Fashion-MNIST.")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_folder(required=True)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args(args)

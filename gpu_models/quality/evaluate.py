@@ -128,7 +128,7 @@ def _benches(
 def _parser() -> argparse.ArgumentParser:
     parser = fashion_parser("evaluate", "Draw samples from a weights file and measure them.")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_folder(required=True)
     parser.add_argument("--solver", default="dpmpp-2m")
     parser.add_argument("--grid", default="karras")
     parser.add_argument("--evaluations", type=_numbers, default=[18], metavar="N,N")

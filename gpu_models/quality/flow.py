@@ -57,7 +57,7 @@ def main(args: Sequence[str]) -> int:
     """Measure and write; return the exit code."""
     parser = fashion_parser("evaluate-flow", "Measure the conditional flow of Fashion-MNIST.")
     parser.add_argument("--weights", type=Path, default=FLOW_WEIGHTS)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_folder(required=True)
     parser.add_argument("--samples", type=int, default=400, help="a weight, equally many a class")
     parser.add_argument("--reference", type=int, default=6000, help="real training pictures")
     parser.add_argument("--pictures", type=int, default=8, help="test pictures of single measures")

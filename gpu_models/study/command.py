@@ -199,7 +199,7 @@ def _tell(cell: Cell, record: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser("study", __doc__)
     parser.add_argument("--data", help="folder of the Fashion-MNIST files")
-    parser.add_argument("--out", type=Path, required=True, help="folder of study-*.jsonl")
+    parser.add_folder(required=True, help="folder of study-*.jsonl")
     parser.add_argument("--weights", type=Path, default=FASHION_WEIGHTS)
     parser.add_argument("--size", default="full", help=", ".join(SIZES))
     parser.add_argument("--device", help="cuda or cpu; by default what is there")

@@ -15,7 +15,6 @@ import hashlib
 import math
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,7 @@ def measured(denoiser: Denoiser, x: np.ndarray, ends: np.ndarray, cell: Cell) ->
 def main(args: list[str]) -> int:
     """Run what is missing and return the exit code."""
     parser = Parser("python -m gpu_models.study.few_steps", __doc__)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of study-0.jsonl")
+    parser.add_folder(default=FOLDER, help="folder of study-0.jsonl")
     parser.add_argument("--states", type=int, default=64)
     parser.add_argument("--device", help="cuda or cpu; by default what is there")
     parser.add_argument("--solvers", default=",".join(SOLVER_IDS), help="ids, in this order")

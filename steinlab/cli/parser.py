@@ -2,12 +2,16 @@
 
 import argparse
 import textwrap
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
 from steinlab.cli.output import BOTH, SCHEDULER, WORKERS, read_workers
 from steinlab.errors import InputError
+from steinlab.storage import check_folder, check_target
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,6 +28,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, name: str = "", description: str | None = None, prog: str = "") -> None:
+        self._written: dict[str, Callable[[str], Any]] = {}
         paragraphs = (description or "").strip().split("\n\n")
         super().__init__(
             prog=prog or f"steinlab {name}",
@@ -36,6 +41,25 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--workers", help=f"{WORKERS} (default: 1)")
         self.add_argument("--scheduler", metavar="ADDRESS", help=SCHEDULER)
 
+    def add_folder(self, option: str = "--out", **more: Any) -> None:
+        """Add an option that names a folder to write into, which must be one that can be made."""
+        self.add_argument(option, type=Path, **more)
+        self._written[option] = partial(check_folder, option=option)
+
+    def add_target(self, option: str, **more: Any) -> None:
+        """Add an option that names a file to write, in a folder that may have to be made."""
+        self.add_argument(option, type=Path, **more)
+        self._written[option] = partial(_check_file, option=option)
+
+    def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Return what was given; raise ``InputError`` for bad input."""
+        given = super().parse_args(args)
+        for option, ready in self._written.items():
+            found = getattr(given, option.lstrip("-"))
+            if found is not None:
+                ready(str(found))
+        return given
+
     def error(self, message: str) -> NoReturn:
         """Raise ``InputError`` in place of printing the usage."""
         raise InputError(message)
@@ -43,6 +67,14 @@ class Parser(argparse.ArgumentParser):
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:  # noqa: ARG002
         """End the command, not the process."""
         raise typer.Exit(status)
+
+
+def _check_file(name: str, option: str) -> None:
+    folder = Path(name).parent
+    if folder.is_dir():
+        check_target(name, option)
+    else:
+        check_folder(str(folder), option)
 
 
 def where(given: argparse.Namespace) -> tuple[int, str | None]:

@@ -21,6 +21,8 @@ from typing import IO, TYPE_CHECKING, Any
 from steinlab.errors import LONGEST_LINE, InputError, quote
 
 if TYPE_CHECKING:
+    from gzip import GzipFile
+
     import numpy as np
 
 STDOUT = "-"
@@ -101,9 +103,9 @@ def is_stream(file: Path) -> bool:
     return not file.is_file()
 
 
-def check_folder(out: str) -> None:
-    """Raise ``InputError`` unless the folder that ``--out`` names can be made and written."""
-    with _folder(out):
+def check_folder(out: str, option: str = "--out") -> None:
+    """Raise ``InputError`` unless the folder that an option names can be made and written."""
+    with _folder(out, option):
         nearest = next(one for one in (Path(out), *Path(out).absolute().parents) if one.exists())
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is no folder")
@@ -121,8 +123,8 @@ def make_folder(out: str) -> Path:
     return folder
 
 
-def _folder(out: str) -> AbstractContextManager[None]:
-    refusal = f"--out must be a folder that can be made, got {out}"
+def _folder(out: str, option: str = "--out") -> AbstractContextManager[None]:
+    refusal = f"{option} must be a folder that can be made, got {out}"
     if "\0" in out:
         raise InputError(refusal)
     return refusing(refusal)
@@ -191,7 +193,7 @@ def read_bytes(file: Path) -> bytes:
         return whole_of(opened)
 
 
-def whole_of(opened: IO[bytes]) -> bytes:
+def whole_of(opened: IO[bytes] | GzipFile) -> bytes:
     """Return what is left of an open file; raise ``OSError`` where that exceeds 512 MiB."""
     content = opened.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:

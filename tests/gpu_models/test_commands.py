@@ -123,6 +123,34 @@ def test_bad_input_is_one_line(
     assert line in printed
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate --out {file}/x",
+        "evaluate-flow --out {file}/x",
+        "train-classifier --out {file}/x",
+        "study --out {file}/x",
+        "bench-exact --json {file}/x/y.json",
+        "galaxy-budget --out {file}/x/y.json",
+        "galaxy-budget --out {folder}",
+        "train gaussian --out {file}/x/y.safetensors",
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    places = {"file": tmp_path / "file", "folder": tmp_path}
+    assert main([word.format(**places) for word in line.split()]) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    option = "--json" if "--json" in line else "--out"
+    assert printed.startswith(
+        (f"steinlab: {option} must be a folder", f"steinlab: {option} must name a file")
+    )
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
 def test_other_commands_refuse_in_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,6 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,7 +110,7 @@ def _six(value: float) -> float:
 def main(args: Sequence[str]) -> int:
     """Compute every level of both solvers, the file written anew as each is done."""
     parser = Parser("galaxy-budget", __doc__)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_target("--out", required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_workers()
     for name, value in (("batch", BATCH), ("states", STATES), ("pool", POOL)):

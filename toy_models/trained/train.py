@@ -124,7 +124,7 @@ def main(args: Sequence[str]) -> int:
     parser = Parser("train", __doc__)
     parser.add_argument("name", metavar="NAME", help=", ".join(PRESETS))
     parser.add_argument("--seed", default="0", help="by default 0, that of the packaged weights")
-    parser.add_argument("--out", type=Path, help="a .safetensors file; by default in the cache")
+    parser.add_target("--out", help="a .safetensors file; by default in the cache")
     given = parser.parse_args(args)
     preset = PRESETS[one_of("NAME", given.name, PRESETS)]
     number = int(given.seed) if given.seed.isdecimal() else given.seed
