@@ -278,7 +278,7 @@ def _sums_on_the_line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     With ``z`` both samples in order and ``c_k`` how many of ``y`` are among ``z_0 ... z_k``,
 
-        sum_j |z_i - y_j| = sum_{k < i} (z_{k+1} - z_k) c_k + sum_{k >= i} (z_{k+1} - z_k) (m - c_k).
+        sum_j |z_i - y_j| = sum_{k<i} (z_{k+1} - z_k) c_k + sum_{k>=i} (z_{k+1} - z_k) (m - c_k).
 
     No term is negative, so that nothing cancels: the relative error is below ``(n + m + 2) eps``.
     """
