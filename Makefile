@@ -1,6 +1,8 @@
 # `make verify` and `make test` each set up .venv by themselves; a rerun of the set-up costs nothing.
 PYTHON ?= python3
 WORKERS ?= auto
+# what is installed of pyproject.toml's extras: docs has dev and what the site takes besides
+EXTRA ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(shell $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(open('pyproject.toml', 'rb').read() + sys.version.encode()).hexdigest()[:16])")
@@ -21,15 +23,16 @@ $(STAMP):
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'steinlab needs Python 3.11 or newer, got ' + sys.version.split()[0])"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# a torch wheel at hand (a CPU build, say) is preferred to several GB from the index
-	$(BIN)/python -m pip install --quiet --no-index --no-deps "torch>=2.9" 2>/dev/null || true
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@# what is imported is compiled then, as it is needed; all of it would take a minute or two
+	$(BIN)/python -m pip install --quiet --no-compile --no-index --no-deps "torch>=2.9" 2>/dev/null || true
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[$(EXTRA)]"
 	@rm -f $(VENV)/.stamp-*
-	@touch $@
+	@touch $@ $(if $(filter docs,$(EXTRA)),$@-docs)
 
 docs-setup: $(STAMP)-docs
 
 $(STAMP)-docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[docs]"
 	@touch $@
 
 verify: setup

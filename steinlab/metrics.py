@@ -260,6 +260,8 @@ def _distance_sums(
     x: np.ndarray, y: np.ndarray, distances: Distances = cdist
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums of ``|x_i - y_j|`` over ``j``, shape ``(n,)``, and over ``i``, shape ``(m,)``."""
+    if x.shape[1] == 1:
+        return _sums_on_the_line(x[:, 0], y[:, 0])
     rows, columns = np.empty(len(x)), np.zeros(len(y))
     step = max(1, CHUNK_PAIRS // len(y))
     for i in range(0, len(x), step):
@@ -269,6 +271,29 @@ def _distance_sums(
         rows[i : i + step] = found.sum(axis=1)
         columns += found.sum(axis=0)
     return rows, columns
+
+
+def _sums_on_the_line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Do the same on the line, from the gaps between neighbours: no pair is formed.
+
+    With ``z`` both samples in order and ``c_k`` how many of ``y`` are among ``z_0 ... z_k``,
+
+        sum_j |z_i - y_j| = sum_{k<i} (z_{k+1} - z_k) c_k + sum_{k>=i} (z_{k+1} - z_k) (m - c_k).
+
+    No term is negative, so that nothing cancels: the relative error is below ``(n + m + 2) eps``.
+    """
+    both, n = np.concatenate([x, y]), len(x)
+    order = np.argsort(both, kind="stable")
+    gaps, of_y = np.diff(both[order]), order >= n
+    found = []
+    for member in (of_y, ~of_y):
+        count = np.cumsum(member)
+        below, above = gaps * count[:-1], gaps * (count[-1] - count[:-1])
+        sums = np.empty(len(both))
+        sums[order] = np.append(0.0, below.cumsum()) + np.append(above[::-1].cumsum()[::-1], 0.0)
+        found.append(sums)
+    to_y, to_x = found
+    return to_y[:n], to_x[n:]
 
 
 def energy_distance_of_pairs(x: np.ndarray, y: np.ndarray) -> Estimate:

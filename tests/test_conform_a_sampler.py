@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from steinlab.cli import main
 from steinlab.testing.checks import CHECKS
+from tests import inner
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "conform-a-sampler.md").read_text("utf-8")
 LOOP, MENDED, TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -42,11 +41,8 @@ def test_from_zero_to_red_to_green(here: Path, capsys: pytest.CaptureFixture[str
     assert closing is not None
     assert capsys.readouterr().out.strip().endswith(closing.group(1))
     (here / "test_mine.py").write_text(TEST)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
-    done = subprocess.run(
-        command, cwd=here, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stdout
+    code, out = inner.run(here, "test_mine.py")
+    assert code == 0, out
 
 
 def test_the_grid_shown_has_its_fault(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,14 +91,14 @@ def _level_of(
     sigma: Any, make: Callable[[float], NoiseLevel], bridge: Bridge, rows: int
 ) -> NoiseLevel:
     """Return the level of a scalar, or of one value per state."""
-    values = bridge.take(sigma).astype(np.float64).reshape(-1)
+    values = bridge.take(sigma).reshape(-1)
     if len(values) not in (1, rows):
         raise SubjectError(
             f"the model must be called with a scalar level or one per state, {rows}, "
             f"got {len(values)}"
         )
     first = float(values[0])
-    if bool(np.all(values == first)):
+    if len(values) == 1 or bool(np.all(values == first)):
         return make(first)
     each = [make(float(value)) for value in values]
     return NoiseLevel(

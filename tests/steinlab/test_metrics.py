@@ -55,6 +55,26 @@ def test_energy_distance_against_scipy() -> None:
     assert energy_distance(x, y).value == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (300, 410)])
+@pytest.mark.parametrize("far", [0.0, 1e9])
+def test_sums_on_the_line_are_those_over_the_pairs(n: int, m: int, far: float) -> None:
+    rng = np.random.default_rng(n)
+    # a grid of whole numbers has ties, within a sample and between the two
+    x, y = far + rng.integers(0, 40, (n, 1)), far + rng.integers(20, 90, (m, 1)).astype(float)
+    pairs, eps = np.abs(x - y.T), np.finfo(float).eps
+    found = steinlab.metrics._distance_sums(x, y)
+    for sums, axis in zip(found, (1, 0), strict=True):
+        assert sums == pytest.approx(pairs.sum(axis=axis), rel=(n + m + 2) * eps, abs=0)
+    own = steinlab.metrics.mean_within(x)
+    limit = (2 * n + 2) * eps
+    assert own == pytest.approx(np.abs(x - x.T).sum(axis=1) / (n - 1), rel=limit, abs=0)
+    normals = rng.standard_normal((n, 1)), rng.standard_normal((m, 1))
+    to_y, to_x = steinlab.metrics._distance_sums(*normals)
+    pairs = np.abs(normals[0] - normals[1].T)
+    assert to_y == pytest.approx(pairs.sum(axis=1), rel=2 * (n + m + 2) * eps, abs=0)
+    assert to_x == pytest.approx(pairs.sum(axis=0), rel=2 * (n + m + 2) * eps, abs=0)
+
+
 @pytest.mark.parametrize(("shift", "low", "high"), [(0.5, 0.85, 1.2), (0.0, 0.9, 1.6)])
 def test_energy_distance_is_unbiased_with_an_honest_error(
     shift: float, low: float, high: float

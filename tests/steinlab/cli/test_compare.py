@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import steinlab.experiments.compare
 from steinlab.cli import main
 from steinlab.diffusion.processes import EDM, PROCESSES
 from steinlab.experiments.coefficient_noise import SPLITS
-from steinlab.experiments.compare import compare, to_json
+from steinlab.experiments.compare import _run, compare, to_json
 from steinlab.experiments.specs.compare import CompareSpec
 from steinlab.solvers import EULER, SOLVER_IDS
 from steinlab.solvers.loop import solve
@@ -229,28 +230,27 @@ def test_it_does_not_load_torch(steinlab, spec_file):
     assert steinlab("compare", spec_file(SMALL), code=code).returncode == 0
 
 
-def test_an_interrupt_keeps_what_is_done(steinlab, spec_file, tmp_path):
+def test_an_interrupt_keeps_what_is_done(steinlab, spec_file, tmp_path, monkeypatch):
     out = tmp_path / "rows.json"
-    code = (
-        "import signal, steinlab.experiments.compare as c\n"
-        "run, calls = c._run, []\n"
-        "def slow(*args):\n"
-        "    calls.append(1)\n"
-        "    if len(calls) == 3: signal.raise_signal(signal.SIGINT)\n"
-        "    return run(*args)\n"
-        "c._run = slow\n"
-    )
-    done = steinlab(
-        "compare", spec_file(SMALL), "--json", out, "--no-progress", code=code + IN_PROCESS
-    )
+    calls = []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return _run(*args)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    words = ["compare", spec_file(SMALL), "--json", out, "--no-progress"]
+    monkeypatch.setattr("steinlab.experiments.compare._run", interrupted)
+    done = steinlab(*words, here=True)
     assert done.returncode == 130
     assert done.stderr == f"steinlab: interrupted after 2 rows, written to {out}\n"
     assert len(json.loads(out.read_text())) == 2
-    code = "import steinlab.experiments.compare as c\ndef stop(*a): raise KeyboardInterrupt\n"
-    code += "c.exact_bench = stop\n"
-    done = steinlab(
-        "compare", spec_file(SMALL), "--json", out, "--no-progress", code=code + IN_PROCESS
-    )
+    monkeypatch.setattr("steinlab.experiments.compare.exact_bench", stopped)
+    done = steinlab(*words, here=True)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "steinlab: interrupted after 0 rows\n"
     assert len(json.loads(out.read_text())) == 2  # the earlier result is left alone

@@ -363,24 +363,33 @@ def test_a_pipe_is_told_the_rows_once(spec: str, tmp_path: Path) -> None:
     os.close(reader)
 
 
-def completed(words: str) -> list[str]:
-    done = run(
-        _STEINLAB_COMPLETE="complete_bash",
-        COMP_WORDS=f"steinlab {words}",
-        COMP_CWORD=str(len(words.split(" "))),
-    )
-    return done.stdout.split()
+def asked(words: str) -> dict[str, str]:
+    """What a shell sets when it wants a line completed."""
+    return {
+        "_STEINLAB_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"steinlab {words}",
+        "COMP_CWORD": str(len(words.split(" "))),
+    }
 
 
-def test_a_shell_completes_commands_and_ids() -> None:
+def test_a_shell_completes_commands_and_ids(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def completed(words: str) -> list[str]:
+        for name, value in asked(words).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit):
+            main([])
+        return capsys.readouterr().out.split()
+
     assert completed("tourn") == ["tournament"]
     assert completed("verify --claims solver-or") == ["solver-order"]
-    both = completed("verify --claims vp-singularity,solver-or")
-    assert both == ["vp-singularity,solver-order"]
     assert set(completed("falsify ")) >= set(claim_ids())
     assert "dpmpp-2m" in completed("sample --solver dpm")
     assert completed("sample --correction twee") == ["tweedie"]
     assert "galaxies-hsc-32" in completed("sample --model gal")
+    process = run(**asked("verify --claims vp-singularity,solver-or"))
+    assert process.stdout.split() == ["vp-singularity,solver-order"]
 
 
 def test_the_shells_script_is_shown() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from steinlab.cli import main
+from tests import inner
 
 GOOD = """
 def sample(model, x, sigmas):
@@ -253,23 +254,10 @@ def test_the_plugin_adds_a_section_and_may_be_left_out(here: Path, off: bool) ->
     points = (point for found in distributions() for point in found.entry_points)
     installed = any((point.group, point.name) == ("pytest11", "steinlab") for point in points)
     by_hand = [] if installed else ["-p", "steinlab.testing.plugin"]
-    flags = ["-p", "no:steinlab"] if off else by_hand
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *flags,
-        "test_mine.py",
-    ]
-    done = subprocess.run(
-        command, cwd=here, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stdout
-    assert ("steinlab conformance" in done.stdout) is not off
-    assert ("sample: conforms: " in done.stdout) is not off
+    code, out = inner.run(here, *(["-p", "no:steinlab"] if off else by_hand), "test_mine.py")
+    assert code == 0, out
+    assert ("steinlab conformance" in out) is not off
+    assert ("sample: conforms: " in out) is not off
 
 
 def test_the_plugin_imports_nothing() -> None:
