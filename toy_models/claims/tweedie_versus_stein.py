@@ -152,7 +152,7 @@ def measure_network(case: NetworkSteps) -> Gaps:
     x = s.noised(x_star, rng)
     step = Step.take(net, SOLVERS["euler"], x, s, t)
     candidate = step.candidate
-    u, div = candidate.residual, (Exact() if model.data_law else Hutchinson())(step, rng)
+    u, div = candidate.residual, (Exact() if model.data_law else Hutchinson(mode="vjp"))(step, rng)
     left = stein_numerator(x, u, div, s) - tweedie_numerator(x, u, candidate.denoised)
     right = inner(candidate.denoised - (law(x, s) if model.data_law else x_star), u)
     power = float(np.mean(inner(u, u)))
