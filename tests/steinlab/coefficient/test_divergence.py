@@ -18,7 +18,7 @@ from steinlab.coefficient.divergence import (
     Hutchinson,
     default_divergence,
     draw_probes,
-    one_probe,
+    one_probe as cheapest_probe,
 )
 from steinlab.coefficient.step_terms import GAUSS_HERMITE_3
 from steinlab.diffusion.autodiff import Differentiable
@@ -297,7 +297,9 @@ def test_what_a_denoiser_offers_decides() -> None:
     both = Differentiable(CROOKED)  # reverse mode is half the time, but needs a step of one product
     assert default_divergence(both, linear=True) == Hutchinson(mode="vjp")
     assert default_divergence(both) == Hutchinson(mode="jvp")
-    assert one_probe(PLANE, linear=True) == Hutchinson(mode="jvp")  # exact, were it asked for that
+    assert cheapest_probe(PLANE, linear=True) == Hutchinson(
+        mode="jvp"
+    )  # exact, were it asked for that
     with pytest.raises(ValueError, match="divergence must be estimated for function"):
         Exact()(step_of(bare, X), RNG)
     with pytest.raises(ValueError, match="mode must be one that function offers, got jvp"):
