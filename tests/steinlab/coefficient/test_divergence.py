@@ -13,13 +13,7 @@ import torch
 
 from analytic import GaussianMixture, NoiseLevel
 from steinlab.coefficient import divergence
-from steinlab.coefficient.divergence import (
-    Exact,
-    Hutchinson,
-    default_divergence,
-    draw_probes,
-    one_probe as cheapest_probe,
-)
+from steinlab.coefficient.divergence import Exact, Hutchinson, default_divergence, draw_probes
 from steinlab.coefficient.step_terms import GAUSS_HERMITE_3
 from steinlab.diffusion.autodiff import Differentiable
 from steinlab.diffusion.processes import EDM, FLOW, VP_LINEAR, Process
@@ -297,7 +291,7 @@ def test_what_a_denoiser_offers_decides() -> None:
     both = Differentiable(CROOKED)  # reverse mode is half the time, but needs a step of one product
     assert default_divergence(both, linear=True) == Hutchinson(mode="vjp")
     assert default_divergence(both) == Hutchinson(mode="jvp")
-    assert cheapest_probe(PLANE, linear=True) == Hutchinson(
+    assert divergence.one_probe(PLANE, linear=True) == Hutchinson(
         mode="jvp"
     )  # exact, were it asked for that
     with pytest.raises(ValueError, match="divergence must be estimated for function"):
