@@ -111,7 +111,8 @@ ELEMENTS = 2**18
 
 def measure_roots(case: Sampled) -> Roots:
     """Match the law on batches that follow it, whether or not the defect is significant."""
-    law, rng = problem(case.name), np.random.default_rng(case.seed)
+    law: Any = problem(case.name)
+    rng = np.random.default_rng(case.seed)
     level = NoiseLevel(1.0, case.sigma)
     size = max(1, ELEMENTS // (STATES * law.means.size))
     counts = [min(size, REPLICATES - done) for done in range(0, REPLICATES, size)]
