@@ -90,7 +90,13 @@ def gauss_lobatto(n: int) -> tuple[np.ndarray, np.ndarray]:
     return nodes, 2 / (n * (n - 1) * legendre(nodes) ** 2)
 
 
-def integrate(f: Integrand, breaks: np.ndarray, *, watched: int | None = None) -> Integral:
+def integrate(
+    f: Integrand,
+    breaks: np.ndarray,
+    *,
+    watched: int | None = None,
+    tolerance: float = 0.0,
+) -> Integral:
     """Integrate ``f`` over ``[breaks[c, 0], breaks[c, -1]]`` for every case ``c``.
 
     Parameters
@@ -105,6 +111,9 @@ def integrate(f: Integrand, breaks: np.ndarray, *, watched: int | None = None) -
         ``watched`` and of terms that are smooth wherever ``g`` is continuous, so
         ``|int g' - (g(b) - g(a))|`` measures what the rule misses of ``watched``. Its sum over the
         panels is part of the error of ``watched``.
+    tolerance : float
+        A panel is settled too where halving it moves its integral by at most this part of the
+        case's integral of ``|value|``; what it moved counts as error.
 
     Examples
     --------
@@ -132,7 +141,8 @@ def integrate(f: Integrand, breaks: np.ndarray, *, watched: int | None = None) -
             moved = np.abs(left + right - coarse)
             if watched is not None:
                 moved[:, -1] = np.abs(left[:, -1]) + np.abs(right[:, -1])
-        settled = moved <= PANEL_TOLERANCE * (scale[case] + left_size + right_size)
+            rounding = PANEL_TOLERANCE * (scale[case] + left_size + right_size)
+            settled = moved <= np.maximum(rounding, tolerance * scale[case])
         done = settled.all(axis=-1)
         if round_ == ROUNDS - 1:
             moved = np.where(settled, moved, left_size + right_size)

@@ -69,11 +69,13 @@ def truncated_fisher(
     cut: float,
     *,
     window: tuple[float, float] | None = None,
+    tolerance: float = 0.0,
 ) -> Distance:
     """Return the part of ``E_q (s_q - s_p)^2`` with ``|y - y_f| > cut`` for every fold.
 
     With ``window`` only initial states in it count, and only folds in it are cut out: a lower bound
-    that diverges by itself if a fold lies inside.
+    that diverges by itself if a fold lies inside. ``tolerance`` is that of
+    :func:`~analytic.quadrature.integrate`.
     """
     ends = window or (-np.inf, np.inf)
     ys = np.array([fold.y for fold in law.folds if ends[0] < fold.x < ends[1]])
@@ -89,7 +91,7 @@ def truncated_fisher(
             values[kept], sizes[kept] = gap(x[kept])
         return values, sizes
 
-    return _under_base(law, outside, np.union1d(breaks, near))
+    return _under_base(law, outside, np.union1d(breaks, near), tolerance)
 
 
 def _window_breaks(law: LineIterate, window: tuple[float, float]) -> np.ndarray:
@@ -280,7 +282,9 @@ def _graded(breaks: np.ndarray, singular: np.ndarray) -> np.ndarray:
     return np.concatenate([part.ravel() for part in parts])
 
 
-def _under_base(law: LineIterate, f: Pointwise, breaks: np.ndarray) -> Distance:
+def _under_base(
+    law: LineIterate, f: Pointwise, breaks: np.ndarray, tolerance: float = 0.0
+) -> Distance:
     """Integrate ``f`` under the initial law."""
 
     def integrand(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
@@ -293,5 +297,5 @@ def _under_base(law: LineIterate, f: Pointwise, breaks: np.ndarray) -> Distance:
 
     ends = _base_breaks(law)[[0, -1]]
     inside = breaks[(breaks >= ends[0]) & (breaks <= ends[1])]
-    value, size, error = integrate(integrand, inside[None]).single
+    value, size, error = integrate(integrand, inside[None], tolerance=tolerance).single
     return Distance(value, error + ROUNDING * size)

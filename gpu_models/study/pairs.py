@@ -21,7 +21,7 @@ from functools import lru_cache
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from gpu_models.study.design import Cell
 from gpu_models.study.stored import Record, Stored
@@ -192,7 +192,7 @@ def summary(pairs: Sequence[Pair], quantity: str) -> Summary | None:
     if len(setups) < FEWEST:
         return None
     logs = [fmean(seeds) for seeds in setups.values()]
-    half = float(student.ppf(0.5 + LEVEL / 2, len(logs) - 1)) * stdev(logs) / math.sqrt(len(logs))
+    half = float(stdtrit(len(logs) - 1, 0.5 + LEVEL / 2)) * stdev(logs) / math.sqrt(len(logs))
     mean, unit = fmean(logs), critical(FAMILY, level=CELL_LEVEL)
     sign = -1 if quantity in SHARES else 1
     scores = [sign * pair.z(quantity) for pair in usable]

@@ -156,11 +156,17 @@ def named_divergence(given: Divergence | str | None) -> Divergence | None:
 def default_divergence(denoiser: Denoiser, *, linear: bool = False) -> Divergence:
     """Return the exact divergence of an exact denoiser, else Hutchinson's with one probe.
 
+    See :func:`one_probe` for the mode.
+    """
+    return Exact() if isinstance(denoiser, HasDivergence) else one_probe(denoiser, linear=linear)
+
+
+def one_probe(denoiser: Denoiser, *, linear: bool = False) -> Hutchinson:
+    """Return Hutchinson's estimator with one probe, in the mode that costs less.
+
     A denoiser that offers both products is probed in reverse mode if the step is ``linear`` in it,
     which takes a network half the time of forward mode, else in forward mode.
     """
-    if isinstance(denoiser, HasDivergence):
-        return Exact()
     forward = isinstance(denoiser, HasJvp) and not (linear and isinstance(denoiser, HasVjp))
     return Hutchinson(mode="jvp" if forward else "vjp")
 

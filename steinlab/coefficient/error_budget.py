@@ -45,7 +45,7 @@ import numpy as np
 
 from analytic import NoiseLevel
 from analytic.memory import remembering
-from steinlab.coefficient.divergence import Exact, Hutchinson, draw_probes
+from steinlab.coefficient.divergence import Exact, Hutchinson, draw_probes, one_probe
 from steinlab.coefficient.formulas import estimate, stein_numerator, tweedie_numerator
 from steinlab.diffusion.denoisers import Denoiser, HasDivergence
 from steinlab.estimates import Estimate
@@ -214,8 +214,9 @@ class _Chain:
         rng, n = self.setting.rng(name), self.setting.states
         x = self.under_q(n, rng) if law == "q" else self.under_p(n, rng)[0]
         step = self.step(self.subject.precise, x)
-        known = step.candidate.linear is not None and isinstance(step.denoiser, HasDivergence)
-        div = (Exact() if known else Hutchinson())(step, rng)
+        linear = step.candidate.linear is not None
+        known = linear and isinstance(step.denoiser, HasDivergence)
+        div = (Exact() if known else one_probe(step.denoiser, linear=linear))(step, rng)
         u = step.candidate.residual
         return estimate(stein_numerator(x, u, div, step.s), u)
 

@@ -18,19 +18,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from analytic import NoiseLevel
-from analytic.arrays import Array, host
+from analytic.arrays import Array, host, like
 from steinlab.corrections.directions import DIRECTIONS, moved
 from steinlab.corrections.guidance import check_guidance, no_law
 from steinlab.diffusion.denoisers import Denoiser
 from steinlab.errors import one_of
 from steinlab.estimates import Estimate
 from steinlab.solvers.scalars import has_noise
-from steinlab.solvers.step import Diagnostics, Step, inner
+from steinlab.solvers.step import Diagnostics, Step, batch_axes, inner
 
 PARTS = ("auto", "state", "noise")
 """What is scaled: the state about its mean, ``T - alpha D``, or one of both by the noise level."""
@@ -144,29 +145,72 @@ class _Root:
 
 
 def _root(step: Step, part: str, aim: float, significance: float) -> _Root:
-    """Return the coefficient at which the defect is ``aim``, from 0 by secants."""
-    field, plain = DIRECTIONS[part](step), step.candidate.state
-    start = defect(step.denoiser, plain, step.t)
-    if not abs(start.value - aim) > significance * start.error:
-        return _Root(0.0, None, "declined: the defect is within its standard error", 1)
-    c, value = 0.0, start.value - aim
-    new = -math.copysign(TRIAL, value)  # more noise than the law's: less of it
-    slope, best, trials = 1.0, (abs(value), 0.0), 1
-    while trials <= MOST_TRIALS:
-        found = defect(step.denoiser, plain + new * field, step.t).value - aim
-        trials += 1
-        if not math.isfinite(found) or found == value:
-            break
-        slope, c, value = (found - value) / (new - c), new, found
-        best = min(best, (abs(value), c))
-        new = float(np.clip(c - value / slope, -LARGEST, LARGEST))
-        if abs(value) <= 0.1 * start.error or new == c:
-            break
-    if best[1] == 0.0:
+    """Return the coefficient at which the defect of one batch is ``aim``."""
+    found = secants(step, part, aim, significance)
+    c, error, trials = float(found.coefficient[0]), float(found.error[0]), int(found.trials[0])
+    if not found.significant[0]:
+        return _Root(0.0, None, "declined: the defect is within its standard error", trials)
+    if c == 0.0:
         return _Root(0.0, None, "declined: no trial brings the defect down", trials)
-    estimate = Estimate(best[1], start.error / abs(slope))
-    note = f"clipped to {LARGEST}" if abs(best[1]) == LARGEST else ""
-    return _Root(best[1], estimate, note, trials)
+    note = f"clipped to {LARGEST}" if abs(c) == LARGEST else ""
+    return _Root(c, Estimate(c, error), note, trials)
+
+
+class Secants(NamedTuple):
+    """What the secants found, one entry per batch, ``(B,)``.
+
+    ``coefficient`` is 0 where the defect is not ``significant`` or no trial brings it down;
+    ``error`` is its standard error, ``trials`` counts evaluations of the batch.
+    """
+
+    coefficient: np.ndarray
+    error: np.ndarray
+    significant: np.ndarray
+    trials: np.ndarray
+
+
+def secants(step: Step, part: str, aim: float = 0.0, significance: float = SIGNIFICANCE) -> Secants:
+    """Return the coefficients at which the defects are ``aim``, from 0 by secants.
+
+    Parameters
+    ----------
+    step : Step
+        On one batch, or on a stack ``(B, n, d)``, whose batches are moved each by its own number.
+    part : {"state", "noise"}
+    aim, significance : float
+        As ``target`` and ``significance`` of :class:`LawMatched`.
+    """
+    field, plain = DIRECTIONS[part](step), step.candidate.state
+
+    def values(left: np.ndarray, c: np.ndarray) -> np.ndarray:
+        if batch_axes(plain) == 1:
+            y = plain + float(c[0]) * field
+        else:
+            y = plain[left, ...] + like(c[:, None, None], plain) * field[left, ...]
+        return np.atleast_1d(defects(step.denoiser, y, step.t)[0]) - aim
+
+    start, error = map(np.atleast_1d, defects(step.denoiser, plain, step.t))
+    value = start - aim
+    significant = np.abs(value) > significance * error
+    left = np.flatnonzero(significant)
+    c, best, least = np.zeros_like(value), np.zeros_like(value), np.abs(value)
+    new = -np.copysign(TRIAL, value)  # more noise than the law's: less of it
+    slope, trials = np.ones_like(value), np.ones(len(value), dtype=int)
+    for _ in range(MOST_TRIALS):
+        if not len(left):
+            break
+        found = values(left, new[left])
+        trials[left] += 1
+        usable = np.isfinite(found) & (found != value[left])
+        left, found = left[usable], found[usable]
+        with np.errstate(over="ignore"):
+            slope[left] = (found - value[left]) / (new[left] - c[left])
+            c[left], value[left] = new[left], found
+            new[left] = np.clip(c[left] - found / slope[left], -LARGEST, LARGEST)
+        better = left[np.abs(found) < least[left]]
+        best[better], least[better] = c[better], np.abs(value[better])
+        left = left[(np.abs(found) > 0.1 * error[left]) & (new[left] != c[left])]
+    return Secants(best, error / np.abs(slope), significant, trials)
 
 
 def defect(denoiser: Denoiser, y: Array, level: NoiseLevel) -> Estimate:
@@ -184,13 +228,20 @@ def defect(denoiser: Denoiser, y: Array, level: NoiseLevel) -> Estimate:
     >>> bool(abs(found.value) < 4 * found.error < 0.02)
     True
     """
-    xp = array_namespace(y)
+    value, error = defects(denoiser, y, level)
+    return Estimate(float(value), float(error))
+
+
+def defects(denoiser: Denoiser, y: Array, level: NoiseLevel) -> tuple[np.ndarray, np.ndarray]:
+    """Return the :func:`defect` and its standard error of a batch, or of each of ``(B, n, d)``."""
+    xp, axes = array_namespace(y), batch_axes(y)
     noise = y - level.alpha * denoiser(y, level)
-    centred = y - xp.mean(y, axis=0, keepdims=True)
-    dim = math.prod(y.shape[1:])
+    centred = y - xp.mean(y, axis=axes - 1, keepdims=True)
+    dim = math.prod(y.shape[axes:])
     terms = host(inner(centred, noise) / (level.sigma**2 * dim))
-    n = len(terms)
-    return Estimate(float(terms.mean() * n / (n - 1) - 1), float(terms.std(ddof=1) / math.sqrt(n)))
+    n = terms.shape[-1]
+    value = terms.mean(axis=-1) * n / (n - 1) - 1
+    return value, terms.std(axis=-1, ddof=1) / math.sqrt(n)
 
 
 def measured_defect(denoiser: Denoiser, clean: np.ndarray, *, seed: int = 0) -> Target:

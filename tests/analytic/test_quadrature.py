@@ -308,3 +308,24 @@ def test_the_size_of_what_is_watched_is_that_of_its_terms() -> None:
     value, size = _panels(line, 0, np.array([0]), np.array([0.0]), np.array([1.0]))
     np.testing.assert_allclose(value, [[1.0, 0.0]], atol=1e-14)
     np.testing.assert_allclose(size, [[1.0, 1 + 3 + 4]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
+def test_a_tolerance_saves_panels_and_counts_what_it_leaves(tolerance: float) -> None:
+    # int_0^1 of a step at 1/3 that no break marks; sizes that exceed the values by 1e8, as noise's
+    def step(x: np.ndarray) -> np.ndarray:
+        return np.where(x < 1 / 3, 0.0, 1.0)
+
+    def count(tolerance: float) -> tuple[float, float, int]:
+        seen: list[int] = []
+
+        def f(case: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            seen.append(x.size)
+            return step(x)[..., None], np.full((*x.shape, 1), 1e8 * tolerance)
+
+        value, _, error = integrate(f, np.array([[0.0, 1.0]]), tolerance=tolerance).single
+        return value, error, sum(seen)
+
+    value, error, nodes = count(tolerance)
+    assert 0 < abs(value - 2 / 3) <= error <= tolerance
+    assert nodes < count(0.0)[2]

@@ -13,13 +13,13 @@ law and the states' being two mixtures; on trained networks they are sampled und
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from analytic import GaussianMixture
-from analytic.quadrature import expect
+from analytic.memory import remembering
+from analytic.quadrature import integrate, mixture_breaks
 from steinlab.claims.coefficient.foreign_denoiser import SHIFTS, Shifts
 from steinlab.coefficient.divergence import Exact, Hutchinson
 from steinlab.coefficient.formulas import stein_numerator, tweedie_numerator
@@ -79,26 +79,29 @@ def correct(alpha: Any, sigma: Any) -> Any:
 
 
 def measure(case: Shifts) -> Gaps:
-    """Integrate both sides for every size of the shift between model and states."""
-    s, rows = case.levels()[0], []
-    for i in range(len(case)):
-        states = case.tests().take(i)
+    """Integrate both sides for every size of the shift between model and states, all at once."""
+    law, tests, (s, t) = case.model(), case.tests(), case.levels()
+    problem = Problem(law, s, t, SOLVERS[case.solver], None)
 
-        found = expect(partial(_terms, case=case, states=states), states, s)
-        value, size, error = (np.ravel(part) for part in vars(found).values())
-        rounding = ROUNDING * EPS * (value[4:] + size[:3])
-        slack = error[:3] + rounding
-        off = slack[0] + slack[1] + s.sigma**2 / s.alpha * slack[2]
-        rows.append([(value[0] - value[1]) / value[3], value[2] / value[3], off / value[3]])
-    gap, along, bound = np.array(rows).T
+    def integrand(index: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        states = remembering(tests.take(index))
+        density = np.exp(states.log_prob(x[..., None], s))[..., None]
+        values = density * _terms(x[..., None], problem, states)
+        return values, np.abs(values)
+
+    found = integrate(integrand, mixture_breaks(tests, s))
+    value, size, error = (part.T for part in vars(found).values())
+    rounding = ROUNDING * EPS * (value[4:] + size[:3])
+    slack = error[:3] + rounding
+    off = slack[0] + slack[1] + s.sigma**2 / s.alpha * slack[2]
     full = np.ones(len(case))
-    return Gaps(s.alpha * full, s.sigma * full, gap, along, bound)
+    gap, along = (value[0] - value[1]) / value[3], value[2] / value[3]
+    return Gaps(s.alpha * full, s.sigma * full, gap, along, off / value[3])
 
 
-def _terms(x: np.ndarray, *, case: Shifts, states: GaussianMixture) -> np.ndarray:
+def _terms(x: np.ndarray, problem: Problem, states: GaussianMixture) -> np.ndarray:
     """Numerators of both coefficients, ``<u, s - s_q>``, ``|u|^2``, and the first three's sizes."""
-    law, (s, t) = case.model(), case.levels()
-    step = take_step(Problem(law, s, t, SOLVERS[case.solver], None), x, None)
+    s, step = problem.s, take_step(problem, x, None)
     u, denoised = step.candidate.residual, step.candidate.denoised
     div = np.asarray(Exact()(step, np.random.default_rng(0)))
     own, other = step.denoiser.score(x, s), states.score(x, s)  # type: ignore[attr-defined]
@@ -152,7 +155,7 @@ def measure_network(case: NetworkSteps) -> Gaps:
     x = s.noised(x_star, rng)
     step = Step.take(net, SOLVERS["euler"], x, s, t)
     candidate = step.candidate
-    u, div = candidate.residual, (Exact() if model.data_law else Hutchinson())(step, rng)
+    u, div = candidate.residual, (Exact() if model.data_law else Hutchinson(mode="vjp"))(step, rng)
     left = stein_numerator(x, u, div, s) - tweedie_numerator(x, u, candidate.denoised)
     right = inner(candidate.denoised - (law(x, s) if model.data_law else x_star), u)
     power = float(np.mean(inner(u, u)))

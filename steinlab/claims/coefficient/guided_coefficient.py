@@ -134,7 +134,7 @@ class NetworkStep(SingleCase):
         x_star = np.tile(pictures(PICTURES), (NOISES, 1))
         problem = Problem(network(self.w), s, t, SOLVERS["euler"], None)
         step = take_step(problem, s.noised(x_star, rng), None)
-        terms = terms_at(step, x_star, Hutchinson(), rng)
+        terms = terms_at(step, x_star, Hutchinson(mode="vjp"), rng)
         stacked = Terms(*(getattr(terms, name)[None] for name in Terms.names()))
         return Measured(np.array([s.alpha]), np.array([s.sigma]), stacked)
 

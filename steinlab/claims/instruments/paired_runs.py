@@ -154,13 +154,18 @@ class Setup:
 
     def planned(self) -> tuple[Plan, Grid]:
         """Return the run that the budget pays for."""
-        process = PROCESSES[self.process]
-        solver = get_solver(self.solver, process)
-        return run_within(solver, process, self.grid, self.evaluations)
+        return planned(self.process, self.solver, self.grid, self.evaluations)
 
     def bench(self) -> Bench:
         """Return the start states and the exact flow's end points."""
         return bench_of(self.problem, self.process, self.states, self.seed)
+
+
+@lru_cache(maxsize=1024)
+def planned(process: str, solver: str, grid: str, evaluations: int) -> tuple[Plan, Grid]:
+    """Return the run that a budget pays for: laws, numbers of states and seeds share it."""
+    forward = PROCESSES[process]
+    return run_within(get_solver(solver, forward), forward, grid, evaluations)
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from steinlab.claims.performance.gain_ratios import interval_numbers, seed_of
 from steinlab.experiments.tournament.design import FEW, RECORDED, Cell, cells
@@ -105,7 +105,7 @@ def compare_cells(played: Sequence[Played], entrant: str) -> Comparison:
             for one in played
         ]
     )
-    limit = float(norm.isf(FAMILY_LEVEL / len(_cells(1.0, 0))))
+    limit = float(-ndtri(FAMILY_LEVEL / len(_cells(1.0, 0))))
     errors = [one["results"][entrant].get("ratio_error", 0.0) for one in played]  # 0: it stopped
     allowed = limit * np.array(errors)
     bound = np.full(len(ratios), HURTS)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analytic import NoiseLevel
-from steinlab.corrections.law_matched import LawMatched, defect
+from steinlab.corrections.law_matched import LawMatched, defect, secants
 from steinlab.diffusion.laws import problem
 from steinlab.solvers import SOLVERS
 from steinlab.solvers.step import Step
@@ -48,6 +48,10 @@ class Sampled(SingleCase):
         """Draw states of the law at a level."""
         clean = problem(self.name).sample(n, rng)
         return np.asarray(clean + sigma * rng.standard_normal(clean.shape))
+
+    def batches(self, count: int, sigma: float, rng: np.random.Generator) -> np.ndarray:
+        """Draw batches ``(count, STATES, d)``, one after the other."""
+        return np.stack([self.states(STATES, sigma, rng) for _ in range(count)])
 
 
 def draw(effort: Effort) -> list[Sampled]:
@@ -101,13 +105,19 @@ class Roots(NamedTuple):
     slope: float
 
 
+ELEMENTS = 2**18
+"""Elements of the largest temporary, a cache's: batches are matched in parts below it."""
+
+
 def measure_roots(case: Sampled) -> Roots:
     """Match the law on batches that follow it, whether or not the defect is significant."""
-    law, rng = problem(case.name), np.random.default_rng(case.seed)
+    law: Any = problem(case.name)
+    rng = np.random.default_rng(case.seed)
     level = NoiseLevel(1.0, case.sigma)
-    match = LawMatched(part="state", states=STATES, significance=0.0)
-    found = [_root(law, match, case, level, rng) for _ in range(REPLICATES)]
-    roots, errors = np.array(found).T
+    size = max(1, ELEMENTS // (STATES * law.means.size))
+    counts = [min(size, REPLICATES - done) for done in range(0, REPLICATES, size)]
+    parts = [matched(law, case.batches(count, level.sigma, rng), level) for count in counts]
+    roots, errors = np.concatenate(parts, axis=1)
     y = case.states(REFERENCE, level.sigma, rng)
     z = y - law.mean()
     scale = level.sigma**2 * law.dim
@@ -116,18 +126,15 @@ def measure_roots(case: Sampled) -> Roots:
     return Roots(roots, errors, float(terms.var(ddof=1)), float((terms + bend).mean()))
 
 
-def _root(
-    law: Any, match: LawMatched, case: Sampled, level: NoiseLevel, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Return the root on a fresh batch and its standard error: a step that stays where it is."""
-    y = case.states(STATES, level.sigma, rng)
-    solver = SOLVERS["euler"]
+def matched(law: Any, batches: np.ndarray, level: NoiseLevel) -> np.ndarray:
+    """Return the roots on batches ``(B, n, d)`` and their standard errors, ``(2, B)``.
+
+    The step before stays where it is. Where no trial is better than the plain batch, the root is
+    0 and its error nan.
+    """
     s = NoiseLevel(1.0, level.sigma * (1 + 1e-9))
-    step = Step.take(law, solver, y, s, level)
-    done = match(step, rng)[1]
-    if done.estimate is None:  # no trial was better than the plain batch
-        return 0.0, math.nan
-    return float(done.estimate.value), float(done.estimate.error)
+    found = secants(Step.take(law, SOLVERS["euler"], batches, s, level), "state", significance=0.0)
+    return np.stack((found.coefficient, np.where(found.coefficient == 0, np.nan, found.error)))
 
 
 Variance = Callable[[Roots], float]

@@ -97,6 +97,8 @@ def test_fisher_divergence_is_infinite_where_the_map_folds() -> None:
             math.log(cut), math.log(90), epsabs=0, epsrel=1e-10, limit=500,
         )[0]  # fmt: skip
         assert part.value == pytest.approx(expected, rel=1e-8)
+        rough = truncated_fisher(law, NORMAL, HALF, cut, tolerance=1e-5)
+        assert rough.value == pytest.approx(expected, rel=1e-4)
     # A: p0(0) / (3 sqrt(2 * 2)), twice the half-line's share
     assert fisher_rate(law.folds) == pytest.approx(norm.pdf(0) / 6, rel=1e-12)
     assert part.value * cut**1.5 == pytest.approx(fisher_rate(law.folds), rel=0.01)

@@ -249,6 +249,17 @@ def test_the_claims_own_expectations_need_no_file(
     assert "my-claim: verdict holds, expected conditional" in capsys.readouterr().err
 
 
+def test_to_load_the_claims_takes_no_library_that_few_checks_need() -> None:
+    code = (
+        "import sys; from steinlab.verification import registry\n"
+        "for name in registry.claim_ids(): registry.load_claim(name)\n"
+        "late = {'torch', 'sympy', 'mpmath', 'sklearn', 'scipy.stats'} & set(sys.modules)\n"
+        "sys.exit(str(late) if late else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_verify_does_not_load_torch() -> None:
     code = (
         "import sys; from steinlab.cli import main;"

@@ -291,6 +291,9 @@ def test_what_a_denoiser_offers_decides() -> None:
     both = Differentiable(CROOKED)  # reverse mode is half the time, but needs a step of one product
     assert default_divergence(both, linear=True) == Hutchinson(mode="vjp")
     assert default_divergence(both) == Hutchinson(mode="jvp")
+    assert divergence.one_probe(PLANE, linear=True) == Hutchinson(
+        mode="jvp"
+    )  # exact, were it asked for that
     with pytest.raises(ValueError, match="divergence must be estimated for function"):
         Exact()(step_of(bare, X), RNG)
     with pytest.raises(ValueError, match="mode must be one that function offers, got jvp"):

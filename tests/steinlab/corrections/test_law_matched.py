@@ -11,7 +11,7 @@ import torch
 from analytic import NoiseLevel
 from steinlab.corrections import LawMatched, stein_lookahead
 from steinlab.corrections.directions import DIRECTIONS
-from steinlab.corrections.law_matched import LARGEST, defect, measured_defect
+from steinlab.corrections.law_matched import LARGEST, Secants, defect, measured_defect, secants
 from steinlab.errors import InputError
 from steinlab.solvers import EULER, Candidate, get_solver
 from steinlab.solvers.step import Step
@@ -45,6 +45,26 @@ def test_the_defect_ends_at_its_target(part: str) -> None:
     assert abs(after.value) <= 0.1 * before.error
     assert set(done.move) == {part}
     np.testing.assert_allclose(out, state + done.move[part] * DIRECTIONS[part](step), atol=1e-13)
+
+
+SCALES = (0.3, 0.8, 1.0, 1.02, 1.25, 3.0, np.nan)
+"""Of batches: clipped, matched, as they are, and one that is no number."""
+
+
+@pytest.mark.parametrize("significance", [0.0, 2.0])
+@pytest.mark.parametrize("part", ["state", "noise"])
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_a_stack_is_matched_batch_by_batch(part: str, kind: Any, significance: float) -> None:
+    batches = [scale * forward(T, 300, seed) for seed, scale in enumerate(SCALES)]
+    alone = [secants(step_at(kind(b)), part, 0.1, significance) for b in batches]
+    x = np.stack([forward(S, 300, seed=9)] * len(batches))
+    x, state = kind(x), kind(np.stack(batches))
+    candidate = Candidate(state, x - state, kind(PLANE(np.asarray(x), S)), None, 1)
+    found = secants(Step(PLANE, EULER, x, S, T, (), candidate), part, 0.1, significance)
+    for name in Secants._fields:
+        one_by_one = np.concatenate([getattr(one, name) for one in alone])
+        np.testing.assert_allclose(getattr(found, name), one_by_one, rtol=1e-9, err_msg=name)
+    assert len(set(found.trials.tolist())) > 1  # some end before others
 
 
 def test_a_scaled_law_is_scaled_back() -> None:

@@ -159,6 +159,21 @@ def test_the_band_of_squares_is_chi_square() -> None:
     assert chi2.sf(18 * high, 18) == pytest.approx(FAMILY_LEVEL / 4)
 
 
+def test_the_functions_of_the_laws_are_those_of_scipy_stats_to_the_last_digit() -> None:
+    freedom = np.array([1.0, 2.5, 17.0, 511.0, 1e6, np.inf])
+    for cases in (1, 300, 2**14):
+        tail = FAMILY_LEVEL / (2 * cases)
+        np.testing.assert_array_equal(critical(cases, freedom), student.isf(tail, freedom))
+        assert critical(cases) == norm.isf(tail)
+        for count in (1, 18, 300):
+            band = chi2.ppf(tail, count) / count, chi2.isf(tail, count) / count
+            assert square_band(count, cases) == band
+    t = np.array([-40.0, -3.0, -1e-9, 0.0, 0.5, 7.0])
+    means = Mean(t, np.ones(6), np.zeros(6), 8)
+    expected = np.sign(t) * norm.isf(student.sf(np.abs(t), 7))
+    np.testing.assert_array_equal(means.scores(), expected)
+
+
 def test_a_control_is_missed_by_its_margin() -> None:
     tolerance = np.full(3, critical(1))  # standard errors of 1
     excess = tolerance + np.array([2.0, 1.0, -3.0])
