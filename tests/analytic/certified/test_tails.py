@@ -257,13 +257,9 @@ def test_the_integrands_growth_over_the_radius(exact: ExactStep) -> None:
         moved = (state * width + np.ptp(end.bases) / 2) * width
         cross = spread * (beta * p * wide)
         slope = slope + c * q * stretch * moved * cross * t * t
-        turned = (
-            q * stretch * t * t * (moved * cross + width**2 * stretch * (stretch + beta * fisher))
-        )
-        # d(rho')/drho is at most stretch + beta rho dG/drho; what the code has is given below
-        turned = (
-            q * stretch * t * t * (moved * cross + width**2 * stretch * (stretch + fisher * beta))
-        )
+        # d(rho')/drho is at most stretch + beta rho dG/drho
+        turned = moved * cross + width**2 * stretch * (stretch + fisher * beta)
+        turned = q * stretch * t * t * turned
         radial = radial + c * (turned + fisher * (later * beta + 1))
     own = t * (1 + g) + np.abs(start.bases).max()
     square = t * t * gain
@@ -306,7 +302,7 @@ def test_what_lies_outside_the_boxes_is_bounded_by_cauchy_and_schwarz() -> None:
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3, 5])
 def test_a_tail_is_the_integral_of_its_growth(degree: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``2 w int_z^oo (|c| + sqrt(v) t)^m phi(t) dt``, but ``phi(z)/z`` for the mass beyond ``z``."""
+    """``2 w int_z^oo (|c| + sqrt(v) t)^m phi dt``, with ``phi(z)/z`` for the mass."""
     from flint import arb_poly
 
     monkeypatch.setattr(coefficient, "reach", lambda bits: REACHED)
@@ -340,7 +336,7 @@ def test_the_growths_of_the_perturbation_bound(monkeypatch: pytest.MonkeyPatch) 
     growths = taken(monkeypatch, perturbation)
     q = ExactMixture.of(["3/5", "2/5"], [-1, 2], ["1/4", "9/4"])
     exact = STEPS[0]
-    perturbation.perturbation_bound(TWO, q, exact, bits=BITS)
+    perturbation.perturbation_bound(TWO, q, exact, bits=32)
     step, t = BallStep(exact, Line.through(TWO)), Polynomial([0.0, 1.0])
     u, du = growth_of(step)
     mean = Doubles(step.start).denoised(t)[0]
@@ -365,7 +361,7 @@ def test_the_growths_of_the_coefficients_terms(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(coefficient, "tail", noted)
     exact = STEPS[1]
-    coefficient.step_terms(TWO, exact, bits=BITS)
+    coefficient.step_terms(TWO, exact, bits=32)
     step, t = BallStep(exact, Line.through(TWO)), Polynomial([0.0, 1.0])
     start, (u, du) = Doubles(step.start), growth_of(step)
     forms = [u * u, t * u, du, t * u * 0.25 + du * 0.45]
