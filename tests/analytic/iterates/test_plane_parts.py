@@ -234,7 +234,7 @@ def test_what_an_inversion_misses_is_taken_off_the_envelope(
         parts -= ((one.y - z - slope) ** 2).sum(axis=1) / (2 * mu)
         expected = one.weights @ (parts - potential.at(one.z)[0])
         assert transport._envelope(potential, one).value == pytest.approx(expected, rel=1e-12)
-    monkeypatch.setattr(Potential, "convexity", lambda self: -1.0)
+    monkeypatch.setattr(Potential, "convexity", lambda self: -0.5)
     expected = one.weights @ (value + 0.5 * ((one.y - z) ** 2).sum(axis=1) - potential.at(one.z)[0])
     assert transport._envelope(potential, one).value == pytest.approx(expected, rel=1e-12)
 
