@@ -71,15 +71,15 @@ def constant(c: float) -> Any:
 
 def test_sides_become_balls() -> None:
     one = radius._segment(side(3.0, 0.5))
-    assert (float(one.lower()), float(one.upper())) == pytest.approx((2.5, 3.5))
+    assert (float(one.lower()), float(one.upper())) == pytest.approx((2.5, 3.5), rel=1e-6, abs=0)
     halves = radius._halves(side(3.0, 0.5))
     assert halves == [side(2.75, 0.25), side(3.25, 0.25)]
     box = radius._ellipse(side(3.0, 0.5))
     reach = 0.5 * (3 + 1 / 3) / 2, 0.5 * (3 - 1 / 3) / 2  # half axes of the ellipse r = 3
-    assert float(box.real.upper()) == pytest.approx(3 + reach[0], rel=1e-8)
-    assert float(box.real.lower()) == pytest.approx(3 - reach[0], rel=1e-8)
-    assert float(box.imag.upper()) == pytest.approx(reach[1], rel=1e-8)
-    assert float(box.imag.lower()) == pytest.approx(-reach[1], rel=1e-8)
+    assert float(box.real.upper()) == pytest.approx(3 + reach[0], rel=1e-8, abs=0)
+    assert float(box.real.lower()) == pytest.approx(3 - reach[0], rel=1e-8, abs=0)
+    assert float(box.imag.upper()) == pytest.approx(reach[1], rel=1e-8, abs=0)
+    assert float(box.imag.lower()) == pytest.approx(-reach[1], rel=1e-8, abs=0)
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 5])
@@ -113,7 +113,7 @@ def test_the_fewest_nodes_meet_the_goal(c: float) -> None:
     error = 2 * 3.0 * (32 / 15) * c * 9 / (1 - 1 / 9)
     nodes = max(2, math.ceil(math.log(error / GOAL) / (2 * math.log(3))))
     assert (plan.nodes, plan.axis) == (nodes, -1)
-    assert real(plan.error) == pytest.approx(error / 9.0**nodes, rel=1e-7)
+    assert real(plan.error) == pytest.approx(error / 9.0**nodes, rel=1e-7, abs=0)
 
 
 @pytest.mark.parametrize(("share", "flat"), [(0.99, True), (1.01, False)])
@@ -123,7 +123,7 @@ def test_a_box_below_a_part_of_the_goal_needs_no_nodes(share: float, flat: bool)
     assert (plan.nodes == 0) == flat
     assert plan.axis == -1
     if flat:
-        assert real(plan.error) == pytest.approx(3.0 * c, rel=1e-7)
+        assert real(plan.error) == pytest.approx(3.0 * c, rel=1e-7, abs=0)
 
 
 def pole(along: float | None, across: float | None) -> Any:
@@ -175,7 +175,7 @@ def test_an_integral_over_halved_boxes_is_enclosed(monkeypatch: pytest.MonkeyPat
     box = (side(0.0, 6.0), side(4.0, 4.0))
     found = radius._integrate(problem, box)[0]
     exact = (math.exp(6) - math.exp(-6)) * (1 - math.exp(-8))
-    assert real(found) == pytest.approx(exact, rel=1e-13)
+    assert real(found) == pytest.approx(exact, rel=1e-13, abs=0)
     assert float(found.rad()) < 1e-12
     monkeypatch.setattr(radius, "MOST", 2)
     with pytest.raises(ArithmeticError, match="2 boxes do not suffice at 64 bits"):
@@ -277,7 +277,7 @@ def test_moments_over_the_radius(k: int, m: int) -> None:
     root = math.sqrt(2 * level.widths[k]) ** m
     parts = root * gamma((m + 1) / 2) / gamma(0.5) + root * gamma(1 + m / 2) / gamma(1)
     expected = 3**m * (abs(level.centers[k]) ** m + parts)
-    assert real(space._moment(k, m)) == pytest.approx(expected, rel=1e-12)
+    assert real(space._moment(k, m)) == pytest.approx(expected, rel=1e-12, abs=0)
     n = 100_000
     rng = np.random.default_rng(0)
     y = level.centers[k] + math.sqrt(level.widths[k]) * rng.standard_normal(n)
@@ -297,7 +297,7 @@ def test_what_lies_outside_the_boxes_is_bounded_by_cauchy_and_schwarz() -> None:
             lost = 2 * norm.sf(3) + gammaincc(1, most**2 / (2 * v))
             moments = [real(space._moment(k, m)) for m in range(len(squared))]
             total += w * math.sqrt(lost * np.abs(squared) @ moments)
-        assert found[i] == pytest.approx(total, rel=1e-9)
+        assert found[i] == pytest.approx(total, rel=1e-9, abs=0)
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3, 5])
@@ -315,7 +315,7 @@ def test_a_tail_is_the_integral_of_its_growth(degree: int, monkeypatch: pytest.M
             moments.append(REACHED ** (j - 1) * norm.pdf(REACHED) + (j - 1) * moments[j - 2])
         shifted = Polynomial([abs(doubles.centers[k]), math.sqrt(doubles.widths[k])]) ** degree
         expected = 2 * doubles.weights[k] * (shifted.coef @ moments[: degree + 1])
-        assert real(found) == pytest.approx(expected, rel=1e-12)
+        assert real(found) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def taken(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[Any]:
@@ -384,7 +384,7 @@ def test_a_score_and_its_bound() -> None:
         slopes = [-(x + 1) / 0.25, -(x - 2) / 2.25]
         expected = np.dot(parts, slopes) / sum(parts)
         found = perturbation.score(level, ball(Fraction(x)))
-        assert real(found) == pytest.approx(expected, rel=1e-12)
+        assert real(found) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_a_root_of_what_may_be_negative_begins_at_zero() -> None:
@@ -392,10 +392,10 @@ def test_a_root_of_what_may_be_negative_begins_at_zero() -> None:
 
     found = perturbation._root(arb(3, 6))
     assert float(found.lower()) == pytest.approx(0.0, abs=1e-8)
-    assert float(found.upper()) == pytest.approx(3.0, rel=1e-7)
+    assert float(found.upper()) == pytest.approx(3.0, rel=1e-7, abs=0)
     plain = perturbation._root(arb(9, 1))
-    assert float(plain.lower()) == pytest.approx(math.sqrt(8), rel=1e-7)
-    assert float(plain.upper()) == pytest.approx(math.sqrt(10), rel=1e-7)
+    assert float(plain.lower()) == pytest.approx(math.sqrt(8), rel=1e-7, abs=0)
+    assert float(plain.upper()) == pytest.approx(math.sqrt(10), rel=1e-7, abs=0)
 
 
 def test_the_largest_of_several_bounds() -> None:

@@ -79,7 +79,7 @@ def test_the_chain_rule(dim: int) -> None:
         expected = sum(
             second[n, i, j, k] * inner[n, j, a] * inner[n, k, b] for j, k in np.ndindex(dim, dim)
         ) + sum(first[n, i, j] * bend[n, j, a, b] for j in range(dim))
-        assert found.second[n, i, a, b] == pytest.approx(expected, rel=1e-12)
+        assert found.second[n, i, a, b] == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_the_identity() -> None:

@@ -169,8 +169,8 @@ def test_a_cubics_branches_and_preimages() -> None:
     # where a branch does not reach, its nearer end stands
     assert x[1, 0] == 1.0
     assert x[1, 5] == -1.0
-    assert x[0, 5] == pytest.approx(-1.0)
-    assert x[2, 0] == pytest.approx(1.0)
+    assert x[0, 5] == pytest.approx(-1.0, rel=1e-6, abs=0)
+    assert x[2, 0] == pytest.approx(1.0, rel=1e-6, abs=0)
     assert len(calls) <= 6  # third order from a cell's chord
     assert calls[0] == inside.sum()
 
@@ -243,8 +243,8 @@ def fold(x: float, y: float, density: float, curvature: float) -> Fold:
 def test_nodes_stay_off_a_fold() -> None:
     """1e-9 of ``1 + |x|``, or where ``X'' gap^2 / 2`` is 8 units of ``y``."""
     near, far = fold(3.0, 0.0, 0.1, 2.0), fold(0.0, 1e6, 0.1, -4.0)
-    assert distances._gap(near) == pytest.approx(4e-9)
-    assert distances._gap(far) == pytest.approx(math.sqrt(16 * EPS * 1e6 / 4))
+    assert distances._gap(near) == pytest.approx(4e-9, rel=1e-6, abs=0)
+    assert distances._gap(far) == pytest.approx(math.sqrt(16 * EPS * 1e6 / 4), rel=1e-6, abs=0)
     gap = distances._gap(near)
     x = np.array([2.0, 3 - 0.5 * gap, 3.0, 3 + 0.5 * gap, 3 + 2 * gap])
     found = distances._beside_folds(x, (near,))
@@ -253,7 +253,7 @@ def test_nodes_stay_off_a_fold() -> None:
 
 def test_the_rate_of_the_truncated_divergence() -> None:
     folds = (fold(0.0, 0.0, 0.3, 8.0), fold(1.0, 0.0, 0.6, -2.0))
-    assert distances.fisher_rate(folds) == pytest.approx(0.3 / 12 + 0.6 / 6)
+    assert distances.fisher_rate(folds) == pytest.approx(0.3 / 12 + 0.6 / 6, rel=1e-6, abs=0)
     text = distances._reason(folds * 3)
     assert "x = 0, 1, 0, 1 and 2 more: the density" in text
     assert "more" not in distances._reason(folds * 2)
@@ -267,7 +267,9 @@ def square_law() -> LineIterate:
 def test_what_moved_nodes_change_is_bounded_by_the_densitys_gap() -> None:
     law = square_law()
     gap = distances._gap(law.folds[0])
-    assert distances._gap_error(law) == pytest.approx(-2 * norm.pdf(0) * gap * math.log(gap))
+    assert distances._gap_error(law) == pytest.approx(
+        -2 * norm.pdf(0) * gap * math.log(gap), rel=1e-6, abs=0
+    )
 
 
 def test_breaks_shrink_by_four_towards_a_singular_one() -> None:
@@ -412,7 +414,7 @@ def test_a_small_distances_error_is_the_root_of_its_squares(
         pair = distances.Distance(square, error)
         monkeypatch.setattr(distances, "_under_base", lambda *_, pair=pair: pair)
         found = distances.wasserstein(law, NORMAL, HALF)
-        assert found[:2] == pytest.approx(expected)
+        assert found[:2] == pytest.approx(expected, rel=1e-6, abs=0)
 
 
 def test_the_integrand_of_the_energy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,7 +432,7 @@ def test_the_integrand_of_the_energy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distances, "integrate", integrate)
     target = GaussianMixture([1.0], [0.7], 1.5)
     found = distances.energy(law, target, HALF)
-    assert found[:2] == pytest.approx((3.0, 1e-3 + 16 * EPS * 1e6), rel=1e-12)
+    assert found[:2] == pytest.approx((3.0, 1e-3 + 16 * EPS * 1e6), rel=1e-12, abs=0)
     y = np.array([[-3.0, 0.1], [1.2, 4.0]])
     values, sizes = taken[0][0](None, y)
     gap = norm.cdf(y / 2) - norm.cdf((y - 0.7) / math.sqrt(2))
@@ -448,7 +450,7 @@ def test_an_integral_under_the_base_is_cut_at_its_ends() -> None:
     plain = distances._under_base(law, lambda x: (x**2, 0 * x), breaks)
     wide = distances._under_base(law, lambda x: (x**2, 1e6 + 0 * x), breaks)
     assert plain.value == pytest.approx(1.0, abs=1e-13)
-    assert wide.error - plain.error == pytest.approx(16 * EPS * 1e6, rel=1e-9)
+    assert wide.error - plain.error == pytest.approx(16 * EPS * 1e6, rel=1e-9, abs=0)
 
 
 @pytest.mark.parametrize("gain", [2.0, -0.5])
@@ -479,9 +481,9 @@ def test_coupled_breaks_of_a_fold_are_preimages_of_its_quantiles() -> None:
 def test_quantiles_come_of_the_smaller_tail(tail: float) -> None:
     target = GaussianMixture([1.0], [0.7], 1.5)
     found = distances.quantile(target, HALF, np.array([tail]), np.array([1 - tail]))
-    assert found[0] == pytest.approx(norm.ppf(tail, 0.7, math.sqrt(2)), rel=1e-9)
+    assert found[0] == pytest.approx(norm.ppf(tail, 0.7, math.sqrt(2)), rel=1e-9, abs=0)
     other = distances.quantile(target, HALF, np.array([1 - tail]), np.array([tail]))
-    assert other[0] == pytest.approx(norm.isf(tail, 0.7, math.sqrt(2)), rel=1e-9)
+    assert other[0] == pytest.approx(norm.isf(tail, 0.7, math.sqrt(2)), rel=1e-9, abs=0)
     none = distances.quantile(target, HALF, np.array([0.0]), np.array([1.0]))
     assert -40 < (none[0] - 0.7) / math.sqrt(2) < -37  # P(|z| > 37) stands for nothing
 
@@ -493,7 +495,7 @@ def test_first_nodes_are_dense_where_the_mass_is() -> None:
     law = LineIterate(NORMAL, HALF, lambda x: LineJet(x, 1 + 0 * x, 0 * x))
     nodes = law.first_nodes
     np.testing.assert_allclose(nodes, -nodes[::-1], atol=1e-12)
-    assert (nodes[0], nodes[-1]) == pytest.approx((-38.0, 38.0))
+    assert (nodes[0], nodes[-1]) == pytest.approx((-38.0, 38.0), rel=1e-6, abs=0)
     assert len(nodes) == 4 * 24 + 1
     gaps, middle = np.diff(nodes), np.abs(nodes[1:] + nodes[:-1]) / 2
     assert np.all(gaps[middle < 4] <= 0.201)
@@ -505,7 +507,7 @@ def test_the_largest_slope_within_ten_deviations(std: float) -> None:
     """``X' = 1 + x^2 / 10`` is ``1 + 10 std^2`` there; nodes stand at the tenth deviation."""
     base = GaussianMixture([1.0], [0.0], std**2 - 0.5)
     law = LineIterate(base, HALF, lambda x: LineJet(x + x**3 / 30, 1 + x**2 / 10, x / 5))
-    assert law.lipschitz() == pytest.approx(1 + 10 * std**2, rel=1e-6)
+    assert law.lipschitz() == pytest.approx(1 + 10 * std**2, rel=1e-6, abs=0)
 
 
 def test_the_noise_of_a_density_has_a_cap() -> None:
@@ -521,5 +523,5 @@ def test_a_mass_keeps_its_tails() -> None:
     law = LineIterate(NORMAL, HALF, cubic)
     for a, b in ((-1.0, 2.0), (8.0, 9.0), (-9.0, -8.0), (30.0, np.inf)):
         exact = norm.sf(a) - norm.sf(b) if a > 0 else norm.cdf(b) - norm.cdf(a)
-        assert law.mass(np.array([a]), np.array([b]))[0] == pytest.approx(exact, rel=1e-10)
-    assert law.folded_mass() == pytest.approx(norm.cdf(1) - norm.cdf(-1))
+        assert law.mass(np.array([a]), np.array([b]))[0] == pytest.approx(exact, rel=1e-10, abs=0)
+    assert law.folded_mass() == pytest.approx(norm.cdf(1) - norm.cdf(-1), rel=1e-6, abs=0)
