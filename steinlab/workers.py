@@ -7,6 +7,7 @@ computes on one thread, so that its numbers do not depend on where it ran.
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -269,7 +270,8 @@ def _dask(scheduler: str) -> Iterator[Cluster]:
         raise InputError(
             f"--scheduler needs the extra steinlab[dask], got {scheduler} without it"
         ) from None
-    if ":" not in scheduler:
+    # another one fails too, half a minute later, and not in one line
+    if not re.match(r"\w+://.|.+:\d+$", scheduler):
         raise InputError(f"--scheduler must be an address such as tcp://host:8786, got {scheduler}")
     try:
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)

@@ -9,7 +9,9 @@ import ast
 import json
 import time
 from collections.abc import Iterable, Iterator
-from functools import cache
+from difflib import SequenceMatcher
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +88,55 @@ def record(block: Block, include: list[str]) -> dict[str, Any]:
                 k: f"{v:x}" for k, v in own.items()
             }
     return {"file": block.file, "code": int(code), "tests": tests, "unfit": unfit, "ran": ran}
+
+
+def taken_over(record: Path, before: Path, after: Path) -> Iterator[dict[str, Any]]:
+    """Yield what stays of a record of another tree: files of tests that are as they were.
+
+    The lines that they ran move with the modules' text. A line that is new, or that another takes
+    the place of, belongs to the tests that ran what stood there: one too many costs time, and one
+    too few can only let a mutant live.
+    """
+    for line in record.read_text(encoding="utf-8").splitlines():
+        found = json.loads(line)
+        file = found.get("file", "")
+        if file and (after / file).exists() and _same(before / file, after / file):
+            kept = {m: own for m, own in found["ran"].items() if (after / m).exists()}
+            found["ran"] = {
+                m: {
+                    k: f"{_moved(int(bits, 16), before / m, after / m):x}"
+                    for k, bits in own.items()
+                }
+                for m, own in kept.items()
+            }
+            yield found
+
+
+@cache
+def _same(before: Path, after: Path) -> bool:
+    return before.read_bytes() == after.read_bytes()
+
+
+def _moved(bits: int, before: Path, after: Path) -> int:
+    if _same(before, after):
+        return bits
+    places = _places(before, after).items()
+    return reduce(or_, (new for old, new in places if bits >> old & 1), 0)
+
+
+@cache
+def _places(before: Path, after: Path) -> dict[int, int]:
+    """Return where each line of a module stands in another version of it, as bits."""
+    old, new = (path.read_text(encoding="utf-8").splitlines() for path in (before, after))
+    places: dict[int, int] = {}
+    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            places |= {a + k + 1: 1 << c + k + 1 for k in range(b - a)}
+        else:
+            # the lines in whose place they stand, else the one before
+            own = range(a + 1, b + 1) if b > a else (a,)
+            places |= {k: places.get(k, 0) | _bits(c + 1, d) for k in own}
+    return places
 
 
 class Test(NamedTuple):

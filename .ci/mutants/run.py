@@ -11,6 +11,7 @@ OUT (default out/mutants) keeps what was done, and a run that was stopped goes o
     run.py --workers 32 --seconds 300     processes; begin nothing after these seconds
     run.py --again            copy the tree anew (tests were added), run the survivors again
     run.py --draw             only copy and draw (the rest needs no cosmic-ray)
+    run.py --former OLD       take over what the record of an older run, in OLD, still says
     run.py --seed 1 --sample 50 --only 'steinlab/workers.py' --out OTHER      another sample
 """
 
@@ -34,7 +35,7 @@ from typing import Any
 
 from draw import draw, modules, place, with_mutant  # these stand beside this file
 from forks import apart, import_libraries, spread
-from lines import OPTIONS, Lines, blocks, file_of, record
+from lines import OPTIONS, Lines, blocks, file_of, record, taken_over
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -59,6 +60,7 @@ def main(args: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--draw", action="store_true")
+    parser.add_argument("--former", type=Path)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--sample", type=int)
     parser.add_argument("--only", nargs="+", metavar="PATTERN", help="mutate these modules")
@@ -71,6 +73,8 @@ def main(args: list[str]) -> int:
     run = Run(asked.out.resolve(), plan, asked.workers, time.monotonic() + asked.seconds)
     run.copy(again=asked.again)
     run.draw()
+    if asked.former:
+        run.take_over(asked.former)
     if not asked.draw:
         import_libraries()
         run.record_lines(asked.tests)
@@ -117,6 +121,13 @@ class Run:
             head["tool"] = f"cosmic-ray {version('cosmic-ray')}"
             (self.out / "drawn.json").write_text(json.dumps(head | {"mutants": mutants}, indent=1))
         self.drawn = json.loads((self.out / "drawn.json").read_text())
+
+    def take_over(self, former: Path) -> None:
+        """Begin the record with what another run's says, if there is none yet."""
+        to = self.out / "lines.jsonl"
+        if not to.exists():
+            kept = taken_over(former / "lines.jsonl", former / "tree", self.tree)
+            to.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def record_lines(self, patterns: list[str] | None) -> None:
         """Record which tests run which lines, of those files of tests that are not on record."""

@@ -1,6 +1,7 @@
 """What commands share: numbers and ids on the command line, progress, tables, JSON."""
 
 import copy
+import io
 import itertools
 import json
 import math
@@ -214,6 +215,8 @@ def sheet_of(table: Table) -> Sheet:
 def _console(target: str | None, unknown: int = WIDTH) -> Console:
     """Return stdout, or stderr when stdout carries the JSON."""
     console = Console(stderr=target == STDOUT)
+    if isinstance(console.file, io.TextIOWrapper):  # a file's name may hold what no encoding has
+        console.file.reconfigure(errors="replace")
     if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         console.width = unknown
     return console

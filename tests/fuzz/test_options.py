@@ -154,6 +154,25 @@ def test_a_file_is_read_up_to_its_bound(monkeypatch: pytest.MonkeyPatch, tmp_pat
             assert files.read_bytes(tmp_path / "x") == b"xxxx"
 
 
+FAILED_TOO = {
+    "a name that no encoding has": (
+        ["report", "--ledger", "ledger.json", "--without-figures", "--out", "\udcff"],
+        0,
+    ),
+    "a scheduler without a host": (
+        ["certify", "contraction-edm-euler", "--budget", "9", "--scheduler", ":"],
+        2,
+    ),
+}
+"""Lines that once ended in a traceback, at once or half a minute later."""
+
+
+@pytest.mark.parametrize("name", FAILED_TOO)
+def test_what_once_failed_is_handled(name: str, capsys: Any) -> None:
+    line, code = FAILED_TOO[name]
+    assert handled(line, capsys) == code
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LINES)
 @pytest.mark.parametrize("seeds", blocks(300), ids=str)

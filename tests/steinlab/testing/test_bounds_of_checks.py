@@ -56,11 +56,15 @@ def test_a_runs_rounding_is_32_units_per_step_and_term(
     size: float, linear: bool, terms: float
 ) -> None:
     bench = planted(reading=SimpleNamespace(size=size, linear=linear))
-    assert exactness.rounding(bench, 12) == pytest.approx(32 * DOUBLE * 12 * terms, rel=1e-12)
+    assert exactness.rounding(bench, 12) == pytest.approx(
+        32 * DOUBLE * 12 * terms, rel=1e-12, abs=0
+    )
 
 
 def test_a_runs_rounding_without_a_reading_counts_ten_terms() -> None:
-    assert exactness.rounding(planted(eps=SINGLE), 5) == pytest.approx(1600 * SINGLE, rel=1e-12)
+    assert exactness.rounding(planted(eps=SINGLE), 5) == pytest.approx(
+        1600 * SINGLE, rel=1e-12, abs=0
+    )
 
 
 # calls
@@ -233,8 +237,8 @@ def test_a_state_is_at_its_level_up_to_rounding(side: float, verdict: str, part:
     found = asked([(4.0, tuple(off)), (8.0, (1.0, 8.0))])
     assert found["verdict"] == verdict
     if verdict == "fails":
-        assert found["measured"] == pytest.approx(1.01 * ROUNDING, rel=1e-2)
-        assert found["bound"] == pytest.approx(ROUNDING, rel=1e-12)
+        assert found["measured"] == pytest.approx(1.01 * ROUNDING, rel=1e-2, abs=0)
+        assert found["bound"] == pytest.approx(ROUNDING, rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize(("side", "verdict"), SIDES)
@@ -375,8 +379,8 @@ def test_one_point_data_are_carried_to_rounding(
     monkeypatch.setattr(Bench, "above", subject)
     found = exactness.one_point(bench)
     assert found["verdict"] == verdict
-    assert found["measured"] == pytest.approx(side * 12e-9, rel=1e-3)
-    assert found["bound"] == pytest.approx(12e-9, rel=1e-12)
+    assert found["measured"] == pytest.approx(side * 12e-9, rel=1e-3, abs=0)
+    assert found["bound"] == pytest.approx(12e-9, rel=1e-12, abs=0)
     if verdict == "fails":
         assert "on a grid of 12 steps that ends above zero" in found["text"]
 
@@ -401,7 +405,7 @@ def test_neighbours_change_a_state_by_rounding_at_most(side: float, verdict: str
     found = conduct.batch(bench)
     assert found["verdict"] == verdict
     assert asked == [("uneven", 6)]
-    assert found["measured"] == pytest.approx(side * 384 * SINGLE, rel=1e-9)
+    assert found["measured"] == pytest.approx(side * 384 * SINGLE, rel=1e-9, abs=0)
     assert found["bound"] == 384 * SINGLE
     assert found["error"] == SINGLE
 
@@ -455,7 +459,7 @@ def test_a_run_from_midway_errs_by_three_eulers_at_most(
 
     found = conduct.midway(gaussian_bench(off))
     assert found["verdict"] == verdict
-    assert found["measured"] == pytest.approx(3.0 * side, rel=1e-6)
+    assert found["measured"] == pytest.approx(3.0 * side, rel=1e-6, abs=0)
     assert found["bound"] == 3.0
     tail = "; at most 3" if verdict == "fails" else ""
     assert found["text"] == f"{3.0 * side:.2g} of Euler's error{tail}"
@@ -492,8 +496,8 @@ def test_float32_loses_16_units_per_step_at_most(
     reading = None if size is None else SimpleNamespace(size=size, linear=True)
     found = conduct.float32(gaussian_bench(off, moved="float32", reading=reading))
     assert found["verdict"] == verdict
-    assert found["measured"] == pytest.approx(side * bound, rel=1e-6)
-    assert found["bound"] == pytest.approx(bound, rel=1e-12)
+    assert found["measured"] == pytest.approx(side * bound, rel=1e-6, abs=0)
+    assert found["bound"] == pytest.approx(bound, rel=1e-12, abs=0)
     assert found["text"] == f"{side * bound / SINGLE:.0f} units at {n} steps"
     assert found["error"] == SINGLE
 
@@ -640,10 +644,10 @@ def test_an_order_in_doubt_is_read_from_the_first_run_to_the_finest() -> None:
     values = {32: 1.0, 64: 2.0**-1, 128: 2.0**-2.6, 256: 2.0**-4.6, 512: 2.0**-6.6}
     order, errors = reader(values, 1.8)
     assert set(errors) == {32, 64, 128, 256, 512}
-    assert order.value == pytest.approx(6.6 / 4)
-    assert order.error == pytest.approx(6.6 / 4 - 2.6 / 2)
+    assert order.value == pytest.approx(6.6 / 4, rel=1e-6, abs=0)
+    assert order.error == pytest.approx(6.6 / 4 - 2.6 / 2, rel=1e-6, abs=0)
     calm, few = reader(values | {128: 2.0**-2.49}, 1.0)
-    assert (len(few), calm.value) == (3, pytest.approx(1.49))
+    assert (len(few), calm.value) == (3, pytest.approx(1.49, rel=1e-6, abs=0))
 
 
 # one's own grids
@@ -686,7 +690,7 @@ def test_how_far_a_state_is_from_the_level_asked(
         carried=lambda subject, grid: (run, np.array([carried, (1.0, 1.0)])),
     )
     gaps, texts = own_grids._gaps(bench, 20)
-    assert gaps == pytest.approx([gap, 0.0])
+    assert gaps == pytest.approx([gap, 0.0], rel=1e-6, abs=0)
     assert texts == [text, "the end is at sigma 1, its state at 1"]
 
 
@@ -697,7 +701,7 @@ def test_a_network_may_be_told_half_a_percent_of_the_angle_off(side: float, verd
     bench = planted(subject=SimpleNamespace(seen=lambda steps: told if steps == 20 else []))
     found = own_grids.network(bench)
     assert found["verdict"] == verdict
-    assert found["measured"] == pytest.approx(side * 5e-3, rel=1e-9)
+    assert found["measured"] == pytest.approx(side * 5e-3, rel=1e-9, abs=0)
     assert found["bound"] == 5e-3
 
 
@@ -719,8 +723,8 @@ def test_drift_grows_with_the_steps(alpha: float, side: float, verdict: str, wor
     bench = planted(subject=SimpleNamespace(run=run, own_grid=own.__getitem__), line=None)
     found = own_grids.drift(bench)
     assert found["verdict"] == verdict
-    assert found["measured"] == pytest.approx(side * bound, rel=1e-6)
-    assert found["bound"] == pytest.approx(bound, rel=1e-6)
+    assert found["measured"] == pytest.approx(side * bound, rel=1e-6, abs=0)
+    assert found["bound"] == pytest.approx(bound, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -770,7 +774,7 @@ def test_a_scheduler_begun_midway_errs_by_three_eulers_at_most(
     planted_off = side * 3.0 * (euler + 1e-4)
     found = own_grids.midway(midway_bench("scheduler", lambda n: planted_off if n == left else 0.0))
     assert found["verdict"] == verdict
-    assert found["measured"] == pytest.approx(3.0 * side, rel=1e-6)
+    assert found["measured"] == pytest.approx(3.0 * side, rel=1e-6, abs=0)
     tail = f" with {left} of 30 steps left" if verdict == "fails" else ""
     assert found["text"] == f"{3.0 * side:.2g} of Euler's error{tail}"
 
@@ -897,9 +901,9 @@ def test_a_weak_order_may_be_three_tenths_short(
     )
     found = by_law.moments(stochastic_bench(errors, expected))
     assert found["verdict"] == ("ok" if fine else "fails")
-    assert found["measured"] == pytest.approx(slope)
-    assert found["bound"] == pytest.approx(expected - 0.3)
-    assert found["error"] == pytest.approx(abs(slope - 1.2))
+    assert found["measured"] == pytest.approx(slope, rel=1e-6, abs=0)
+    assert found["bound"] == pytest.approx(expected - 0.3, rel=1e-6, abs=0)
+    assert found["error"] == pytest.approx(abs(slope - 1.2), rel=1e-6, abs=0)
     assert found["text"].startswith(f"weak order {slope:.2f}; off in variance by 50 %, ")
     assert found["text"].endswith("" if fine else f"; {expected} is due")
     if not fine:
@@ -990,10 +994,10 @@ def test_alternating_steps_have_lengths_1_3_2() -> None:
     bench = Bench(as_subject(loops.euler))
     lam = -np.log([one.sigma for one in bench.alternating(5)])
     np.testing.assert_allclose(np.diff(lam) / lam[-1], np.array([1, 3, 2, 1, 3]) / 10)
-    assert lam[-1] == pytest.approx(-math.log(0.3))
+    assert lam[-1] == pytest.approx(-math.log(0.3), rel=1e-6, abs=0)
 
 
-@pytest.mark.parametrize("h", [0.5, 0.3, 0.9])
+@pytest.mark.parametrize("h", [0.5, 0.3, 0.9, 1.0])
 def test_graded_steps_double_from_a_cube_on(h: float) -> None:
     """``h^3, 2 h^3, ...`` up to ``h``; a last step below ``h / 2`` joins the one before."""
     bench = Bench(as_subject(loops.euler))
@@ -1017,7 +1021,9 @@ def test_the_floor_of_a_run_grows_as_the_root_of_its_steps() -> None:
     for eps in (DOUBLE, SINGLE):
         bench.__dict__["eps"] = eps
         for n in (16, 1024):
-            assert bench.floor(n) == pytest.approx(12 * eps * math.sqrt(n) + 1e-15, rel=1e-12)
+            assert bench.floor(n) == pytest.approx(
+                12 * eps * math.sqrt(n) + 1e-15, rel=1e-12, abs=0
+            )
 
 
 def test_an_order_is_read_from_the_last_three_errors_above_a_hundred_floors() -> None:
@@ -1027,8 +1033,8 @@ def test_an_order_is_read_from_the_last_three_errors_above_a_hundred_floors() ->
     order = bench.order(errors, floors)
     assert order
     last, first = math.log(11) / math.log(4), math.log(0.05 / 0.011) / math.log(2)
-    assert order.value == pytest.approx(last)
-    assert order.error == pytest.approx(abs(last - first))
+    assert order.value == pytest.approx(last, rel=1e-6, abs=0)
+    assert order.error == pytest.approx(abs(last - first), rel=1e-6, abs=0)
     assert set(order.errors) == {8, 16, 32, 64, 256}
     above = bench.order(errors, dict.fromkeys(errors, 1.01e-5))
     assert above
@@ -1098,11 +1104,11 @@ def test_errors_are_those_of_the_exact_answers() -> None:
     found = bench.gaussian_error(off(lambda x: 0.7 + gain * (x - 0.7)), levels_)
     np.testing.assert_allclose(found, 0.1 / deviations, rtol=1e-9)
     line = off(lambda x: _flow_end(bench.line, s, t)[0])
-    assert bench.line_error(line, levels_) == pytest.approx(0.1)
+    assert bench.line_error(line, levels_) == pytest.approx(0.1, rel=1e-6, abs=0)
     from steinlab.testing.bench import PLANE
 
     plane = off(lambda x: _flow_end(PLANE, s, t)[0])
-    assert bench.plane_error(plane, levels_) == pytest.approx(0.1)
+    assert bench.plane_error(plane, levels_) == pytest.approx(0.1, rel=1e-6, abs=0)
     assert _flow_end(PLANE, s, t)[0].shape == PLANE_STATES.shape == (5, 2)
     np.testing.assert_allclose(bench.line_states(s), np.linspace(-2.0, 2.0, 9)[:, None])
 
@@ -1133,3 +1139,383 @@ def test_pairs_of_neighbours_share_no_length() -> None:
     for n in (16, 64):
         lengths = np.diff(-np.log([one.sigma for one in bench.alternating(n)]))
         assert all(abs(a / b - 1) > 0.3 for a, b in itertools.pairwise(lengths))
+
+
+@pytest.mark.parametrize(
+    ("ends", "draws"),
+    [
+        (lambda seed, turn: 1.0, "none"),
+        (lambda seed, turn: 1.0 if seed else turn, "own"),
+        (lambda seed, turn: seed or turn, "answered"),
+        (lambda seed, turn: turn, "own"),
+        (lambda seed, turn: float("nan"), "none"),
+    ],
+)
+def test_whose_numbers_a_sampler_draws(
+    ends: Callable[[Any, int], float], draws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end by the seed that the kit answers with, and by the number of the run."""
+    from contextlib import contextmanager
+
+    from steinlab.testing import noise
+
+    seeds: list[Any] = [None]
+    monkeypatch.setattr(noise, "Seeded", lambda seed: seed)
+
+    @contextmanager
+    def answered(seed: Any) -> Any:
+        seeds.append(seed)
+        yield
+        seeds.pop()
+
+    monkeypatch.setattr(noise, "answered", answered)
+    turns = itertools.count(10)
+    bench = Bench(ends_of(lambda: np.array([[ends(seeds[-1], next(turns))]])))
+    assert bench.draws == draws
+    assert bench.stochastic == (draws == "answered")
+    declared = Bench(bench.subject, Declared(law=True))
+    declared.__dict__["draws"] = draws
+    assert declared.stochastic == (draws != "none")
+
+
+def ends_of(end: Callable[[], np.ndarray]) -> Any:
+    return SimpleNamespace(
+        run=lambda denoiser, x, grid: Run(end(), (), "float64"), processes=(EDM,), kind="loop"
+    )
+
+
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize(("side", "judged"), [(0.99, True), (1.01, False)])
+def test_a_sampler_that_draws_is_asked_its_levels_where_it_ends_as_is_due(
+    part: int, side: float, judged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = levels(8.0, 1.0)
+    end = np.array([1.0, 1.0])
+    end[part] += side * ROUNDING
+    bench = planted(
+        stochastic=True, draws="answered", above=None, seed=0, grid=lambda *a, **k: grid,
+        carried=lambda subject, levels: (None, np.array([[9.0, 9.0], end])),
+        subject=SimpleNamespace(processes=("a", "b", "c")),
+    )  # fmt: skip
+    asked_: list[Any] = []
+    monkeypatch.setattr(calls, "Bench", lambda *given: planted(process=given[-1], grid=bench.grid))
+
+    def on(other: Any, grid: Any) -> Any:
+        asked_.append(other.process)
+        return {"verdict": "fails" if other.process == "b" else "ok"}
+
+    monkeypatch.setattr(calls, "asked_on", on)
+    found = calls.levels(bench)
+    assert found["verdict"] == ("fails" if judged else "declined")
+    assert asked_ == (["a", "b"] if judged else [])
+    bench.draws = "own"
+    assert calls.levels(bench)["verdict"] == "declined"
+
+
+@pytest.mark.parametrize(
+    ("strangers", "order", "zero", "expected"),
+    [
+        ((5,), 2.49, False, ("fails", 0.05)),
+        ((5,), 2.51, False, ("ok", None)),
+        ((12,), 2.51, False, ("ok", None)),
+        ((12,), 2.51, True, ("fails", 0.12)),
+        ((2, 4, 5), 2.0, False, ("fails", 0.05)),
+        ((2, 4, 5, 6), 2.0, False, ("declined", 0.5)),
+    ],
+)
+def test_stray_steps_of_a_known_method_must_be_of_second_order(
+    strangers: tuple[int, ...],
+    order: float,
+    zero: bool,
+    expected: tuple[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Up to a quarter of twelve steps are looked at, on a grid of twenty-four too."""
+    from steinlab.testing.methods import Identity
+
+    def named(bench: Any, reading: Any) -> Identity:
+        count = reading
+        off = strangers if count == 12 else tuple(k if k < 7 else k + 12 for k in strangers)
+        steps = tuple("" if k + 1 in off else "m" for k in range(count))
+        return Identity("m", steps, 0.5, tuple((k + 1) / 100 for k in range(count)), 1e-9)
+
+    monkeypatch.setattr(calls, "identity_of", named)
+    monkeypatch.setattr(calls, "read", lambda subject, grid: grid)
+    monkeypatch.setattr(calls, "local_order", lambda coarse, fine, place: order)
+    monkeypatch.setattr(calls, "explain", lambda reading, identity, process: "why")
+    bench = planted(subject=None, above=None, process=EDM, reading=12, grid=lambda name, n, **_: n)
+    found = calls._method(bench, zero)
+    verdict = expected[0]
+    assert (found["verdict"], found["measured"]) == expected
+    if verdict == "fails":
+        assert found["cause"] == "why"
+        assert found["text"].endswith(" on a grid that ends at zero") == zero
+    if verdict == "ok":
+        assert found["text"].endswith("; of second order there")
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_failure_says_how_to_see_it_again(seed: int | None) -> None:
+    from steinlab.testing import ConformanceError, check_sampler
+
+    given: dict[str, Any] = {} if seed is None else {"seed": seed}
+    with pytest.raises(ConformanceError) as caught:
+        check_sampler(loops.euler, order=2, only=["gaussian"], **given)
+    assert f'rows_of(target, only=["gaussian"], seed={seed or 0}, ' in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("scheduler", {12}), ("loop", {1, 2, 3, 12})])
+@pytest.mark.parametrize("to_zero", [True, False])
+def test_one_point_is_carried_over_long_and_short_grids(
+    kind: str, steps: set[int], to_zero: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At and above zero noise; a scheduler's own table has no short grids."""
+    seen: list[tuple[int, bool]] = []
+    subject = ends(0.0)
+    subject.kind = kind
+    run = subject.run
+
+    def noted(denoiser: Any, x: Any, grid: Any, **rest: Any) -> Run:
+        seen.append((len(grid) - 1, grid[-1].sigma == 0))
+        return run(denoiser, x, grid, **rest)  # type: ignore[no-any-return]
+
+    subject.run = noted
+    monkeypatch.setattr(Bench, "above", subject)
+    bench: Any = Bench(subject)
+    bench.__dict__ |= {"ends_at_zero": to_zero, "reading": None, "eps": DOUBLE}
+    assert exactness.one_point(bench)["verdict"] == "ok"
+    assert set(seen) == {
+        (n, zero) for n in steps for zero in ({True, False} if to_zero else {False})
+    }
+    assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(
+    ("cut", "text"),
+    [
+        (lambda data: np.clip(data, -2, 2), "clipped: data of 1 pass, of 1,000 do not"),
+        (np.round, "rounded inside: data of 1 pass, of 4/3 do not"),
+    ],
+)
+def test_what_size_of_data_is_lost_is_told(
+    cut: Any, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = ends(0.0)
+
+    def run(denoiser: Any, x: Any, grid: Any, **_: Any) -> Run:
+        data = denoiser(x, grid[0])
+        noise = (x - grid[0].alpha * data) / grid[0].sigma
+        return Run(grid[-1].alpha * cut(data) + grid[-1].sigma * noise, (), "float64")
+
+    subject.run = run
+    monkeypatch.setattr(Bench, "above", subject)
+    monkeypatch.setattr(exactness, "in_the_limit", lambda bench: "")
+    bench: Any = Bench(subject)
+    bench.__dict__ |= {"ends_at_zero": True, "reading": None, "eps": DOUBLE}
+    found = exactness.one_point(bench)
+    assert found["verdict"] == "fails"
+    assert found["cause"].endswith(text)
+
+
+@pytest.mark.parametrize("c", [2.0**-6, 2.0**6])
+@pytest.mark.parametrize(("side", "verdict"), SIDES)
+def test_a_scaled_run_is_the_run_scaled(c: float, side: float, verdict: str) -> None:
+    """Sixteen roundings of ten steps, of the largest state of the plain run."""
+    bound = 16 * 32 * DOUBLE * 10 * 10
+
+    def run(denoiser: Any, x: Any, grid: Any) -> Run:
+        scale = grid[0].sigma
+        first = 2.0 * x / scale
+        off = side * bound * 4.0 if scale == pytest.approx(c, rel=1e-6, abs=0) else 0.0
+        answer = denoiser(x, grid[0])
+        np.testing.assert_allclose(answer / scale, x / scale * 0.5)
+        return Run((first + off) * scale, (), "float64")
+
+    bench = planted(
+        process=EDM, grid=lambda name, n: levels(1.0, 0.5) if n == 10 else (),
+        line_states=lambda level: np.linspace(-2.0, 2.0, 9)[:, None],
+        line=lambda x, level: 0.5 * x / level.sigma, subject=SimpleNamespace(run=run),
+    )  # fmt: skip
+    found = exactness.scale(bench)
+    assert found["verdict"] == verdict
+    assert found["measured"] == pytest.approx(side * bound, rel=1e-3, abs=0)
+    assert found["bound"] == pytest.approx(bound, rel=1e-12, abs=0)
+    assert found["text"].endswith(f" at scale {c:g}") == (verdict == "fails")
+
+
+@pytest.mark.parametrize("eps", [DOUBLE, SINGLE])
+@pytest.mark.parametrize(("side", "returns"), [(0.99, True), (1.01, False)])
+def test_a_run_to_zero_noise_returns_d_to_64_units(eps: float, side: float, returns: bool) -> None:
+    last = np.array([[2.0, -4.0]])
+    off = side * 64 * eps * 4.0
+
+    def run(denoiser: Any, x: Any, grid: Any) -> Run:
+        return Run(last + off, (Call(level(1.0), x, 0 * x), Call(level(0.5), x, last)), "float64")
+
+    for declared, verdict in ((None, "ok"), (True, "ok" if returns else "fails")):
+        bench = planted(
+            eps=eps, ends_at_zero=True, grid=lambda *a, **k: levels(1.0, 0.0), gaussian=None,
+            gaussian_states=lambda level: np.ones((1, 2)), subject=SimpleNamespace(run=run),
+            declared=Declared(returns_denoised=declared),
+        )  # fmt: skip
+        found = exactness.end_at_zero(bench)
+        assert found["verdict"] == verdict
+        assert (found["text"] == "returns D") == returns
+        assert found["bound"] == 64 * eps
+        assert found["measured"] == pytest.approx(off / 4.0, rel=0.02, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "end", "text"),
+    [(0.0, 1.0, "call 1 asks the denoiser at zero noise"), (1.0, np.nan, "not finite")],
+)
+def test_a_run_to_zero_noise_asks_above_it_and_is_finite(
+    asked_at: float, end: float, text: str
+) -> None:
+    def run(denoiser: Any, x: Any, grid: Any) -> Run:
+        return Run(end * x, (Call(level(asked_at), x, x),), "float64")
+
+    bench = planted(
+        ends_at_zero=True, grid=lambda *a, **k: levels(1.0, 0.0), gaussian=None,
+        gaussian_states=lambda level: np.ones((1, 2)), subject=SimpleNamespace(run=run),
+    )  # fmt: skip
+    found = exactness.end_at_zero(bench)
+    assert (found["verdict"], found["text"]) == ("fails", text)
+
+
+@pytest.mark.parametrize(("side", "verdict"), SIDES)
+def test_noise_that_is_left_at_zero_is_rounding(side: float, verdict: str) -> None:
+    left = side * 32 * DOUBLE * 10 * 10
+    bench = planted(
+        ends_at_zero=True, grid=lambda *a, **k: levels(1.0, 0.0), gaussian=None, stochastic=True,
+        draws="answered", gaussian_states=lambda level: np.ones((1, 2)),
+        subject=SimpleNamespace(run=lambda d, x, g: Run(x, (Call(level(1.0), x, x),), "float64")),
+        carried=lambda subject, grid: (None, np.array([[1.0, left]])),
+    )  # fmt: skip
+    found = exactness.end_at_zero(bench)
+    assert found["verdict"] == verdict
+    assert found["measured"] == left
+    bench.draws = "own"
+    assert exactness.end_at_zero(bench)["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("eps", "stochastic", "given", "verdict"),
+    [
+        (DOUBLE, False, None, "ok"),
+        (SINGLE, False, None, "fails"),
+        (SINGLE, True, None, "ok"),
+        (DOUBLE, False, "float64", "fails"),
+        (DOUBLE, False, "float32", "fails"),
+    ],
+)
+def test_a_dtype_is_kept_outside_and_inside(
+    eps: float, stochastic: bool, given: str | None, verdict: str
+) -> None:
+    seen = []
+
+    def run(denoiser: Any, x: Any, grid: Any, dtype: str = "") -> Run:
+        seen.append((dtype, grid[0].sigma))
+        return Run(x, (), given or dtype)
+
+    bench = planted(
+        eps=eps, stochastic=stochastic, line=None, line_states=lambda level: np.ones((2, 1)),
+        grid=lambda name, n: levels(0.1, 0.05), subject=SimpleNamespace(run=run),
+    )  # fmt: skip
+    found = conduct.dtype(bench)
+    assert found["verdict"] == verdict
+    assert seen == [("float64", 0.1), ("float32", float(np.float32(0.1)))]
+    if given:
+        other = {"float64": "float32", "float32": "float64"}[given]
+        assert found["text"] == f"{other} gives {given}"
+
+
+@pytest.mark.parametrize(
+    ("coarse", "fine", "error", "ok"),
+    [
+        (1.0, 0.9, 0.23, True),
+        (1.0, 0.9, 0.22, False),
+        (4.0, 0.99, 0.0, True),
+        (4.0, 1.01, 0.0, False),
+    ],
+)
+def test_a_law_is_met_within_four_errors_or_by_a_quarter(
+    coarse: float, fine: float, error: float, ok: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter(
+        [SimpleNamespace(value=coarse, error=9.0), SimpleNamespace(value=fine, error=error)]
+    )
+    monkeypatch.setattr(by_law, "energy_distance", lambda a, b: next(found))
+    bench: Any = Bench(ends(0.0))
+    bench.__dict__ |= {"above": bench.subject}
+    shared = SimpleNamespace(run=lambda d, x, g: Run(0 * x, (), "float64"))
+    steps = []
+    grid = bench.grid
+    bench.grid = lambda name, n, wide=False: steps.append((name, n, wide)) or grid(name, n, wide)
+    bench.__dict__["above"] = shared
+    got = by_law.distance(bench)
+    assert (got["verdict"] == "ok") == ok
+    assert steps == [("uneven", 64, True), ("uneven", 256, True)]
+    assert got["measured"] == fine
+    assert got["bound"] == max(4 * error, 0.25 * coarse)
+    if not ok:
+        assert got["cause"].startswith("one draw is shared")
+
+
+def test_a_slope_has_an_error_where_the_one_before_is_finite(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for values, error in (((0.5, 0.0, 0.1, 0.05), None), ((0.0, 0.4, 0.2, 0.05), 1.0)):
+        errors = dict(zip((24, 48, 96, 192), values, strict=True))
+        monkeypatch.setattr(by_law, "moment_errors", lambda b, n, e=errors: (0.0, e[n]))
+        found = by_law.moments(stochastic_bench({}, 1))
+        assert found["error"] == error
+
+
+def test_moments_of_a_right_run_are_exact() -> None:
+    """The exact flow of each eigenvalue, and one whose mean or spread is off by a known share."""
+    bench: Any = Bench(as_subject(loops.euler))
+
+    def flowed(gain: float, off: float) -> Any:
+        def run(denoiser: Any, x: Any, grid: Any, **_: Any) -> Run:
+            s, t = grid[0], grid[-1]
+            deviation = np.sqrt(bench.eigenvalues + t.sigma**2)
+            start = np.sqrt(bench.eigenvalues + s.sigma**2)
+            np.testing.assert_allclose(x[:, 0], 0.7)
+            np.testing.assert_allclose(x[:, 1], start)
+            answer = denoiser(x, s)
+            np.testing.assert_allclose(answer[:, 0], 0.7)
+            np.testing.assert_allclose(answer[:, 1], bench.eigenvalues / start)
+            end = np.zeros_like(x)
+            end[:, 0], end[:, 1] = 0.7 + off * deviation, gain * deviation
+            return Run(end, (), "float64")
+
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        for gain, off in ((1.0, 0.0), (1.1, 0.02)):
+            run = flowed(gain, off)
+            patch.setattr(by_law.noise, "probed", lambda subject, *rest, run=run: run(*rest))
+            mean, variance = by_law.moment_errors(bench, 24)
+            assert mean == pytest.approx(off, abs=1e-12)
+            assert variance == pytest.approx(gain**2 - 1, abs=1e-12)
+
+
+@pytest.mark.parametrize("cause", ["", "a clip"])
+def test_a_failing_case_says_its_cause(cause: str) -> None:
+    from steinlab.testing.parametrize import _Case
+    from steinlab.testing.rows import Row
+
+    def case(verdict: str, xfail: Any = None) -> Any:
+        row = Row("scale", "scale", verdict, "off", cause=cause)
+        unit: Any = lambda: row  # noqa: E731
+        return _Case(unit, xfail or {})
+
+    with pytest.raises(AssertionError) as caught:
+        case("fails")()
+    assert str(caught.value).startswith(
+        "scale: off" + ("; probable cause: a clip" if cause else "")
+    )
+    case("ok")()
+    with pytest.raises(AssertionError, match="scale passes, though expected to fail: why"):
+        case("ok", {"scale": "why"})()

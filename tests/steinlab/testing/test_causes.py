@@ -357,7 +357,7 @@ def test_where_no_method_takes_a_step_the_nearest_by_its_middle_is_named() -> No
     assert found.steps == ("", "", "", "", "")
     assert found.gaps == (1e-4, 1e-3, 1e-3, 3e-3, 1e-4)
     few = _named({"a": [{"a": 0.5}, {"a": 0.1}]}, 1e-9)
-    assert few.distance == pytest.approx(0.3)
+    assert few.distance == pytest.approx(0.3, rel=1e-6, abs=0)
     at = _named({"a": [{"a": 1e-9}]}, 1e-9)
     assert at.known
 
