@@ -71,6 +71,7 @@ from steinlab.verification.continuum.statement import (
     Enclosed,
     Evaluator,
     Parameter,
+    SecondOn,
     Statement,
 )
 
@@ -294,6 +295,7 @@ def coefficient(
     second: Callable[..., Any],
     *parameters: Parameter,
     evaluate: Callable[[Parts], Evaluator] = over_power,
+    second_on: SecondOn | None = None,
 ) -> Statement:
     """Return the statement of a solver's step in a process."""
     which, step = step_of(process, solver)
@@ -306,6 +308,7 @@ def coefficient(
         parameters=(*parameters, RATIO, THRESHOLD),
         evaluate=evaluate(parts),
         second=second,
+        second_on=second_on,
         measure=partial(measured, PROCESSES[process], solver),
         controls=(collapsed(parts),),
         claim="geometry-blindness",
@@ -329,4 +332,5 @@ VP_EULER = coefficient(
     SEPARATION,
     NOISE,
     evaluate=by_slopes,
+    second_on=second_vp.coefficient_vp_euler_on,
 )

@@ -15,9 +15,13 @@ nodes that are left out.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
+import numpy as np
+
+from analytic.certified.balls import precision
+from analytic.certified.intervals import Intervals
 from analytic.certified.series import (
     Ball,
     coefficient,
@@ -32,8 +36,17 @@ POINT = 1e-14
 """Radius below which a ball is summed as it is."""
 
 
+STEP = 2.0**-10
+"""Distance of the numbers that are summed for arrays."""
+
+BITS = 64
+"""Precision of those sums."""
+
+
 def posterior(mu: Any) -> Any:
-    """Return ``Q`` of a ball or of a series to first order, ``mu >= 0``."""
+    """Return ``Q`` of a ball, of a series to first order, or of intervals, ``mu >= 0``."""
+    if isinstance(mu, Intervals):
+        return _between(mu)
     if not is_series(mu):
         return _falling(mu)[0]
     middle = coefficient(mu, 0)
@@ -83,3 +96,40 @@ def _weights(halvings: int) -> list[Ball]:
     count, h = math.ceil(REACH * 2**halvings), number(2) ** -halvings
     scale = h / (2 * pi()).sqrt()
     return [scale * (-((j * h) ** 2) / 2).exp() for j in range(-count, count + 1)]
+
+
+@cache
+def _table() -> np.ndarray:
+    """Return bounds ``(2, 2, J)`` of ``Q`` and of ``R`` at the multiples of :data:`STEP`, and 0."""
+    with precision(BITS):
+        found = [_sums(number(mu)) for mu in np.arange(0, FAR + STEP / 2, STEP).tolist()]
+    ends = [[[*map(_under, row)], [-_under(-x) for x in row]] for row in zip(*found, strict=True)]
+    return np.append(ends, np.zeros((2, 2, 1)), axis=2)
+
+
+def _under(x: Ball) -> float:
+    return math.nextafter(float(x.lower()), -math.inf)
+
+
+def _between(mu: Intervals) -> Intervals:
+    """Return ``Q`` from the table: both fall, and ``Q(b) = Q(a) - int_a^b 2 s R(s) ds``.
+
+    The last cell begins at :data:`FAR` and does not end.
+    """
+    (q, q_most), (r, r_most) = _table()
+    low, high = np.maximum(mu.low, 0.0), np.where(mu.high >= 0, mu.high, np.inf)
+    first, last = (
+        np.minimum(np.nan_to_num(end) / STEP, len(q) - 2).astype(int) for end in (low, high)
+    )
+
+    def at(end: np.ndarray, j: np.ndarray) -> Intervals:
+        """Return ``Q`` at a number in the cell ``j``."""
+        steep = Intervals(r[j + 1], r_most[j])
+        a, b = Intervals(j * STEP, j * STEP), Intervals(end, end)
+        return Intervals(q[j], q_most[j]) - (b.squared() - a.squared()) * steep
+
+    found = Intervals(at(high, last).low, at(low, first).high)
+    found = found.shared(Intervals(q[last + 1], q_most[first]))
+    if mu.slope is not None:
+        found.slope = mu.slope * (-2.0 * mu.plain * Intervals(r[last + 1], r_most[first]))
+    return found
