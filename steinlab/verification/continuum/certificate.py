@@ -219,29 +219,26 @@ def left_by_arrays(statement: Statement, leaves: list[Node]) -> list[Node]:
     axes, second_on = open_axes(leaves[0].box), statement.second_on
     if second_on is None or not axes:
         return leaves
-    low, high = (np.array([getattr(leaf, end) for leaf in leaves]) for end in ("low", "high"))
-    bounds, proved = (
-        np.array([getattr(one, name) for one in leaves]) for name in ("bounds", "mark")
+    low, high, bounds = (
+        np.array([getattr(leaf, name) for leaf in leaves]) for name in ("low", "high", "bounds")
     )
-    proved, whole, own = proved == PROVED, (high - low)[:, axes], np.arange(len(leaves))
-    failed = np.zeros(len(leaves), bool)
-    for cuts in range(CUTS + 1):
-        parts = [slice(i, i + SLAB) for i in range(0, len(own), SLAB)]
-        made = [_on_arrays(second_on, low[i], high[i], axes, bounds[own[i]]) for i in parts]
-        above, below, beside, effects = (np.concatenate(one) for one in zip(*made, strict=True))
-        true, false = np.where(proved[own], (above, below), (below, above))
-        failed[own[beside | false]] = True
-        left = ~true & ~failed[own]
+    proved = np.array([leaf.mark == PROVED for leaf in leaves])
+    whole, own, failed = (high - low)[:, axes], np.arange(len(leaves)), np.zeros(len(leaves), bool)
+    for _ in range(CUTS + 1):
+        slabs = [slice(i, i + SLAB) for i in range(0, len(own), SLAB)]
+        found = [_on_arrays(second_on, low[i], high[i], axes, bounds[own[i]]) for i in slabs]
+        above, below, beside, effects = (np.concatenate(one) for one in zip(*found, strict=True))
+        failed[own[beside | np.where(proved[own], below, above)]] = True
+        left = ~np.where(proved[own], above, below) & ~failed[own]
         low, high, own, effects = low[left], high[left], own[left], effects[left]
         if not len(own):
             break
         shares = 1e300 * (high - low)[:, axes] / whole[own]
-        axis = np.array(axes)[np.where(np.isinf(effects), shares, effects).argmax(axis=1)]
-        row, low, high, own = (
-            np.arange(len(own)),
-            *(np.concatenate([x, x]) for x in (low, high, own)),
-        )
-        low[row, axis] = high[row + len(row), axis] = 0.5 * (low[row, axis] + high[row, axis])
+        widest = np.where(np.isinf(effects), shares, effects).argmax(axis=1)
+        row, side = np.arange(len(own)), np.array(axes)[widest]
+        middle = 0.5 * (low[row, side] + high[row, side])
+        low, high, own = np.repeat(low, 2, axis=0), np.repeat(high, 2, axis=0), np.repeat(own, 2)
+        high[2 * row, side] = low[2 * row + 1, side] = middle
     failed[own] = True
     return [leaf for leaf, one in zip(leaves, failed, strict=True) if one]
 

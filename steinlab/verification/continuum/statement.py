@@ -80,8 +80,8 @@ Evaluator = Callable[["np.ndarray", "np.ndarray"], Enclosed]
 SecondOn = Callable[
     ["np.ndarray", "np.ndarray", list[int]], "tuple[Intervals, Intervals, np.ndarray]"
 ]
-"""``(low, high, axes)``, doubles around the ends of boxes ``(B, P)`` and the open sides, to a margin,
-a power > 0, and how much the margin may vary along each of ``axes``: ``(B, A)``."""
+"""``(low, high, axes)``, doubles around the ends of boxes ``(B, P)`` and the open sides, to a
+margin, a power > 0, and how much the margin may vary along each of ``axes``: ``(B, A)``."""
 
 
 @dataclass(frozen=True)
