@@ -2,8 +2,7 @@ r"""Intervals on arrays of doubles, for second evaluators that prove many boxes 
 
 IEEE 754 rounds ``+ - * /`` and the square root to the nearest double, so the next double outward
 is not inside the exact value: every result is stepped once, and encloses. A divisor that may be 0
-leaves
-``nan`` at both ends, which says nothing and stays; no comparison with it is true.
+leaves ``nan`` at both ends, which says nothing and stays: no comparison with it is true.
 """
 
 from __future__ import annotations
@@ -135,11 +134,8 @@ def cornered(
         raise ValueError(f"function must depend on one of the sides {axes}")
     effects = np.empty((len(low), len(axes)))
     for i, axis in enumerate(axes):
-        slope, a, b = (
-            Intervals(plain.slope.low[i], plain.slope.high[i]),
-            low[:, axis],
-            high[:, axis],
-        )
+        a, b = low[:, axis], high[:, axis]
+        slope = Intervals(plain.slope.low[i], plain.slope.high[i])
         rises, falls, middle = slope.low > 0, slope.high < 0, 0.5 * (a + b)
         for end, (first, last) in zip(ends, ((a, b), (b, a)), strict=True):
             at = np.where(rises, first, np.where(falls, last, middle))

@@ -6,10 +6,10 @@ r"""The posterior variance of two equal modes for second evaluators.
 (Guo, Shamai and Verdu 2005).
 
 The sums are the trapezoid rule in ``z = Y - mu`` with ``t = exp(2 mu Y)``, ``sech^2 = 4t/(1+t)^2``,
-of step ``h <= 2 pi a/26``. Within ``|Im z| < a``, ``mu a <= 1.2``, the integrand is at most
+of step ``h = 2^-j <= 2 pi a/26``. Within ``|Im z| < a``, ``mu a <= 1.2``, the integrand is at most
 ``exp(a^2/2) phi(Re z)/cos(1.2)^4``, so the rule errs by at most ``2 exp(a^2/2)/cos(1.2)^4`` over
-``exp(26) - 1`` (Trefethen and Weideman 2014, theorem 5.1), and by ``P(|z| > 7) < 3e-12`` for the
-nodes that are left out.
+``exp(2 pi a/h) - 1`` (Trefethen and Weideman 2014, theorem 5.1), and by ``P(|z| > 7) < 3e-12`` for
+the nodes that are left out.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def _sums(mu: Ball) -> tuple[Ball, Ball]:
         s = t * d * d
         part = weight * s
         q, r, t = q + part, r + part * s, t * growth
-    slip = number(2.01 * math.exp(a * a / 2 - DECAY) / math.cos(1.2) ** 4 + 1e-11)
+    missed = math.exp(a * a / 2 - 2 * math.pi * a * 2**halvings) / math.cos(1.2) ** 4
+    slip = number(2.01 * missed + 1e-11)
     off = slip.union(-slip)
     return 4 * q + off, 16 * r + off
 
