@@ -118,10 +118,8 @@ def _between(mu: Intervals) -> Intervals:
     The last cell begins at :data:`FAR` and does not end.
     """
     (q, q_most), (r, r_most) = _table()
-    low, high = np.maximum(mu.low, 0.0), np.where(mu.high >= 0, mu.high, np.inf)
-    first, last = (
-        np.minimum(np.nan_to_num(end) / STEP, len(q) - 2).astype(int) for end in (low, high)
-    )
+    low, high = np.where(mu.low >= 0, mu.low, 0.0), np.where(mu.high >= 0, mu.high, np.inf)
+    first, last = ((np.minimum(end, FAR) / STEP).astype(int) for end in (low, high))
 
     def at(end: np.ndarray, j: np.ndarray) -> Intervals:
         """Return ``Q`` at a number in the cell ``j``."""
