@@ -99,7 +99,7 @@ def controls_of(run: Run) -> list[dict[str, Any]]:
 
 
 def refuted(control: dict[str, Any]) -> bool:
-    """Return whether a control is refuted at its point, by what is measured there if anything is."""
+    """Return whether a control is refuted at its point, by what is measured if anything is."""
     return control["point"] is not None and (control["value"] is None or control["value"] < 0)
 
 
