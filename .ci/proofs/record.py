@@ -66,7 +66,7 @@ RUNS = (
         if name.startswith("gain-")
     ),
     Run("ascent-two-modes", None, 6_000),
-    Run("conditioning-vp-euler", None, 100_000),
+    Run("conditioning-vp-euler", None, 500_000),
     Run("hutchinson-two-modes", None, 100_000),
     Run("coefficient-vp-euler", None, 400_000),
     Run("coefficient-vp-euler", "threshold=10", 500_000),

@@ -229,7 +229,7 @@ def left_by_arrays(statement: Statement, leaves: list[Node]) -> list[Node]:
         found = [_on_arrays(second_on, low[i], high[i], axes, bounds[own[i]]) for i in slabs]
         above, below, beside, effects = (np.concatenate(one) for one in zip(*found, strict=True))
         failed[own[beside | np.where(proved[own], below, above)]] = True
-        left = ~np.where(proved[own], above, below) & ~failed[own]
+        left = ~(above | below) & ~failed[own]
         low, high, own, effects = low[left], high[left], own[left], effects[left]
         if not len(own):
             break

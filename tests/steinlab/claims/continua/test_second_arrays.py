@@ -16,7 +16,10 @@ pytest.importorskip("flint")
 second_posterior = pytest.importorskip("steinlab.claims.continua.second_posterior")
 
 NAMES = [name for name in statement_ids() if load_statement(name).second_on is not None]
-HELD = {"coefficient-vp-euler": ("threshold=1", "threshold=10", "threshold=1000", "threshold=1:3")}
+HELD = {
+    "coefficient-vp-euler": ("threshold=1", "threshold=10", "threshold=1000", "threshold=1:3"),
+    "conditioning-vp-euler": ("alpha=1e-8:0.05", "threshold=0.05:0.2"),
+}
 
 
 def test_there_are_some() -> None:
