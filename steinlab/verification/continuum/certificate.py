@@ -158,8 +158,8 @@ class Checked(NamedTuple):
 LEAVES, MANY = 16, 1024
 """Leaves that a process is handed at a time: for balls, and for arrays."""
 
-CUTS, SLAB = 10, 2048
-"""How often arrays cut what is left of a leaf, and boxes in an array."""
+CUTS, MOST_OPEN, SLAB = 14, 2**19, 2048
+"""How often arrays cut what is left of a leaf, how many boxes they keep, and hold at a time."""
 
 
 class _Job(NamedTuple):
@@ -231,7 +231,7 @@ def left_by_arrays(statement: Statement, leaves: list[Node]) -> list[Node]:
         failed[own[beside | np.where(proved[own], below, above)]] = True
         left = ~(above | below) & ~failed[own]
         low, high, own, effects = low[left], high[left], own[left], effects[left]
-        if not len(own):
+        if not 0 < len(own) <= MOST_OPEN:
             break
         shares = 1e300 * (high - low)[:, axes] / whole[own]
         widest = np.where(np.isinf(effects), shares, effects).argmax(axis=1)
