@@ -105,7 +105,7 @@ def _table() -> np.ndarray:
     with precision(BITS):
         found = [_sums(number(mu)) for mu in np.arange(0, FAR + STEP / 2, STEP).tolist()]
     ends = [[[*map(_under, row)], [-_under(-x) for x in row]] for row in zip(*found, strict=True)]
-    return np.append(ends, np.zeros((2, 2, 1)), axis=2)
+    return np.concatenate([np.array(ends), np.zeros((2, 2, 1))], axis=2)
 
 
 def _under(x: Ball) -> float:
