@@ -48,7 +48,7 @@ class Intervals:
         return self + -intervals(other)
 
     def __rsub__(self, other: Number) -> Intervals:
-        return -self + other
+        return -self + intervals(other)
 
     def __mul__(self, other: Number) -> Intervals:
         other = intervals(other)
