@@ -66,7 +66,7 @@ RUNS = (
         if name.startswith("gain-")
     ),
     Run("ascent-two-modes", None, 6_000),
-    Run("conditioning-vp-euler", None, 100_000),
+    Run("conditioning-vp-euler", None, 500_000),
     Run("hutchinson-two-modes", None, 100_000),
     Run("coefficient-vp-euler", None, 400_000),
     Run("coefficient-vp-euler", "threshold=10", 500_000),
@@ -81,17 +81,26 @@ class TooLong(Exception):
     """A check that is left."""
 
 
-def control_refuted(run: Run) -> bool:
-    """Return whether each control of the statement is refuted on the same box."""
+def controls_of(run: Run) -> list[dict[str, Any]]:
+    """Return each control with a point of the same box that refutes it, and what is measured there.
+
+    No point stands where it is refuted nowhere, no value where a control has no measurement.
+    """
     statement = load_statement(run.statement)
-    box = read_box(statement, run.box)
-    for index in range(len(statement.controls)):
+    box, found = read_box(statement, run.box), []
+    for index, control in enumerate(statement.controls):
         search = Search(statement, box, index)
         for _ in search.run(min(run.budget, 20_000)):
             pass
-        if worst_point(search) is None:
-            return False
-    return True
+        point = (worst_point(search) or (None, 0.0))[0]
+        value = None if point is None or control.measure is None else control.measure(point)
+        found.append({"name": control.name, "point": point, "value": value})
+    return found
+
+
+def refuted(control: dict[str, Any]) -> bool:
+    """Return whether a control is refuted at its point, by what is measured if anything is."""
+    return control["point"] is not None and (control["value"] is None or control["value"] < 0)
 
 
 def searched(run: Run, file: Path, executor: Executor) -> tuple[Search, float]:
@@ -141,12 +150,14 @@ def done(run: Run, out: Path, workers: int, most: float) -> dict[str, Any]:
         before = found["search_seconds"]
     with executor_for(workers) as executor:
         search, seconds = searched(run, certificate, executor)
+    controls = controls_of(run)
     found = asked | {
         "boxes": search.spent,
         "proved": search.found.proved,
         "refuted": search.found.refuted,
         "undecided": max(0.0, 1 - search.found.decided),
-        "controls_refuted": control_refuted(run),
+        "controls_refuted": all(map(refuted, controls)),
+        "controls": controls,
         "search_seconds": round(before + seconds, 1),
         "workers": workers,
     }

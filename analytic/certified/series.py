@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from analytic.certified.intervals import Intervals
+
 Ball = Any
 
 
@@ -30,7 +32,9 @@ def monotone(function: str, x: Ball) -> Ball:
 
 
 def squared(x: Any) -> Any:
-    """Return the square of a ball, which is not negative, or of a series."""
+    """Return the square of a ball, which is not negative, of a series, or of intervals."""
+    if isinstance(x, Intervals):
+        return x.squared()
     if is_series(x):
         whole = x * x
         others = [coefficient(whole, order) for order in range(1, whole.prec)]

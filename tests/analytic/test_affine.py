@@ -71,6 +71,17 @@ def test_exp_of_large_numbers_has_room_for_their_ends_rounding() -> None:
                 assert a <= mpmath.exp(mpmath.mpf(middle) + sign * mpmath.mpf(radius)) <= b
 
 
+@pytest.mark.parametrize("width", [0.0, 1e-172])
+def test_where_the_tangent_overflows_the_ends_are_known(width: float) -> None:
+    """``-1/x^2`` is infinite at 1e-170, and times a rest of 0 no number at all."""
+    x = Form(np.array([1e-170]), [np.array([width])])
+    with np.errstate(all="ignore"):
+        low, high = bounds(reciprocal(x))
+    for end in (1e-170 - width, 1e-170 + width):
+        assert low <= 1 / end <= high
+    assert high - low <= 2.1e170 * width / 1e-170 + 1e157
+
+
 def test_what_means_nothing_decides_nothing() -> None:
     with np.errstate(all="ignore"):
         low, high = bounds(1 / Form(np.array([0.0]), [np.array([1.0])]))

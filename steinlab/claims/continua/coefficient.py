@@ -71,6 +71,7 @@ from steinlab.verification.continuum.statement import (
     Enclosed,
     Evaluator,
     Parameter,
+    SecondOn,
     Statement,
 )
 
@@ -276,14 +277,20 @@ def measured(process: Any, solver: Any, point: Mapping[str, float]) -> float:
     return float((mass * u * off).sum() / (mass * u * u).sum()) - point["threshold"]
 
 
-def collapsed(parts: Parts) -> Control:
-    """Say that Euler's formula in EDM holds here too, less one in a million."""
+def collapsed(parts: Parts, measure: Callable[[Mapping[str, float]], float]) -> Control:
+    """Say that Euler's formula in EDM holds here too, less one in a million.
+
+    A point that refutes it refutes the statement itself, with this formula as the threshold.
+    """
 
     def at_it(*sides_: Form) -> tuple[list[Form], list[Form]]:
         *others, ratio, _ = sides_
         return parts(*others, ratio, 0.999999 / (1 - ratio))
 
-    return Control("gamma* is at least 1/(1 - k), as of Euler in EDM", over_power(at_it))
+    def there(point: Mapping[str, float]) -> float:
+        return measure({**point, "threshold": 0.999999 / (1 - point["ratio"])})
+
+    return Control("gamma* is at least 1/(1 - k), as of Euler in EDM", over_power(at_it), there)
 
 
 def coefficient(
@@ -294,9 +301,11 @@ def coefficient(
     second: Callable[..., Any],
     *parameters: Parameter,
     evaluate: Callable[[Parts], Evaluator] = over_power,
+    second_on: SecondOn | None = None,
 ) -> Statement:
     """Return the statement of a solver's step in a process."""
     which, step = step_of(process, solver)
+    measure = partial(measured, PROCESSES[process], solver)
     return Statement(
         id=f"coefficient-{which}",
         title=f"Where gamma* of {step} is above a threshold: two equal point masses",
@@ -306,8 +315,9 @@ def coefficient(
         parameters=(*parameters, RATIO, THRESHOLD),
         evaluate=evaluate(parts),
         second=second,
-        measure=partial(measured, PROCESSES[process], solver),
-        controls=(collapsed(parts),),
+        second_on=second_on,
+        measure=measure,
+        controls=(collapsed(parts, measure),),
         claim="geometry-blindness",
     )
 
@@ -329,4 +339,5 @@ VP_EULER = coefficient(
     SEPARATION,
     NOISE,
     evaluate=by_slopes,
+    second_on=second_vp.coefficient_vp_euler_on,
 )

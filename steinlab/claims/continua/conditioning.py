@@ -108,6 +108,7 @@ CONDITIONING = Statement(
     parameters=PARAMETERS,
     evaluate=evaluate,
     second=second_short.conditioning,
+    second_on=second_short.conditioning_on,
     measure=measure,
     controls=(Control("it grows like alpha^-2", _squared),),
     claim="vp-singularity",

@@ -179,7 +179,7 @@ CLIP = Statement(
     evaluate=over_power(partial(neutral, FINE), partial(neutral, COARSE)),
     second=second_flow_steps.clip_neutral,
     measure=measure_neutral,
-    controls=(collapsed(partial(neutral, COARSE)),),
+    controls=(collapsed(partial(neutral, COARSE), measure_neutral),),
     claim="clip-neutrality",
 )
 MOMENT_EXACT = Statement(

@@ -7,6 +7,10 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from analytic.certified import intervals
+from analytic.certified.intervals import Intervals
 from analytic.certified.series import Ball, cornered, integral, number, squared, tanh
 from steinlab.claims.continua.second_posterior import posterior
 
@@ -48,6 +52,27 @@ def conditioning(alpha: Ball, target: Ball, separation: Ball, threshold: Ball) -
         return number(math.nan), terms[0]
     far, near = (cornered(partial(_beyond, way), *given, threshold) * sign for way in (1, -1))
     return far.min(near), terms[0] * sign
+
+
+def conditioning_on(
+    low: np.ndarray, high: np.ndarray, axes: list[int]
+) -> tuple[Intervals, Intervals, np.ndarray]:
+    """Return the same on boxes ``(B, 4)``, and how much the margin may vary along ``axes``."""
+    moved = [axis for axis in axes if axis < 3] or [0]
+    terms = [
+        intervals.cornered(partial(_one_of, i), low[:, :3], high[:, :3], moved)[0] for i in range(3)
+    ]
+    above, below = (
+        np.logical_and.reduce(ends)
+        for ends in ([one.low > 0 for one in terms], [one.high < 0 for one in terms])
+    )
+    sign = np.where(above, 1.0, np.where(below, -1.0, np.nan))
+    (far, steep), (near, rise) = (
+        intervals.cornered(partial(_beyond, way), low, high, axes) for way in (1, -1)
+    )
+    far, near = (one * Intervals(sign, sign) for one in (far, near))
+    margin = Intervals(np.minimum(far.low, near.low), np.minimum(far.high, near.high))
+    return margin, terms[0] * Intervals(sign, sign), np.maximum(steep, rise)
 
 
 def _beyond(way: int, alpha: Any, target: Any, separation: Any, threshold: Any) -> Any:

@@ -20,6 +20,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from analytic.certified import intervals
+from analytic.certified.intervals import Intervals
 from analytic.certified.series import (
     Ball,
     coefficient,
@@ -38,6 +42,20 @@ def coefficient_vp_euler(
     """Return balls around ``F`` and ``P``."""
     given = separation / 2, (1 / noise.upper()).union(1 / noise.lower()), ratio
     return cornered(_margin, *given, threshold), _power(*given)
+
+
+def coefficient_vp_euler_on(
+    low: np.ndarray, high: np.ndarray, axes: list[int]
+) -> tuple[Intervals, Intervals, np.ndarray]:
+    """Return the same on boxes ``(B, 4)``, and how much ``F`` may vary along each of ``axes``."""
+    rate = 1 / Intervals(low[:, 1], high[:, 1])
+    low, high = (
+        np.column_stack([end[:, 0] / 2, rates, end[:, 2:]])
+        for end, rates in ((low, rate.low), (high, rate.high))
+    )
+    found, effects = intervals.cornered(_margin, low, high, axes)
+    power = _power(*(Intervals(low[:, i], high[:, i]) for i in range(3)))
+    return found, power, effects
 
 
 def _margin(m: Any, r: Any, k: Any, threshold: Any) -> Any:
@@ -63,6 +81,8 @@ def _lengths(r: Any, k: Any) -> tuple[Any, Any, Any, Any]:
 
 def _both(a: Any, b: Any) -> Any:
     """Return what two enclosures of one number or series share."""
+    if isinstance(a, Intervals):
+        return a.shared(b)
     if not is_series(a):
         return shared(a, b)
     return series_of(*(shared(coefficient(a, i), coefficient(b, i)) for i in (0, 1)))

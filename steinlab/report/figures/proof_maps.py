@@ -17,8 +17,10 @@ from steinlab.verification.continuum.statement import load_statement, read_box
 Map = tuple[str, str | None, int]
 """A statement, the box as ``--box`` takes it, and the budget in boxes."""
 
-TITLE = 47
-"""Characters of a title's line."""
+TITLE = {2: 47, 3: 40}
+"""Characters of a title's line, by the number of maps beside each other."""
+
+COLOURED = "green proved, red refuted by a point, white undecided"
 
 LABEL = 36
 """Characters of a line beside an axis."""
@@ -33,7 +35,7 @@ CONTRACTION: tuple[Map, ...] = (
     ("contraction-edm-heun", "weight=1/5", 4000),
 )
 COEFFICIENT: tuple[Map, ...] = (
-    ("coefficient-edm-heun", "separation=0:16,threshold=1", 1200),
+    ("coefficient-edm-heun", "separation=0:16,threshold=1", 3000),
     ("coefficient-vp-euler", "noise=10,threshold=1", 3000),
     ("coefficient-vp-euler", "noise=10,threshold=10", 3000),
 )
@@ -106,9 +108,12 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         said = worded(load_statement(panel["statement"]).title)
         fixed = "".join(f"{value}, " for value in _fixed(panel["box"], panel["sides"]))
         found = f"{fixed}{np.floor(1e3 * panel['decided'] + 1e-9) / 1e3:.1%} decided"
-        ax.set_title(f"{textwrap.fill(said, TITLE)}\n{found}", fontsize="small")
+        ax.set_title(
+            f"{textwrap.fill(said, TITLE[len(axes)], break_on_hyphens=False)}\n{found}",
+            fontsize="small",
+        )
         told = {one.name: one.text for one in load_statement(panel["statement"]).parameters}
-        labels = [f"{worded(side)}: {worded(told[side])}" for side in panel["sides"]]
+        labels = [_labelled(worded(side), worded(told[side])) for side in panel["sides"]]
         ax.set_xlabel(textwrap.fill(labels[0], LABEL), fontsize="x-small")
         ax.set_ylabel(textwrap.fill(labels[1], LABEL), fontsize="x-small")
     patches = [
@@ -116,6 +121,11 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         for mark in (PROVED, REFUTED, OPEN)
     ]
     axes[0].legend(handles=patches, loc="upper right", frameon=True, framealpha=0.9)
+
+
+def _labelled(name: str, text: str) -> str:
+    """Return an axis' label: the side's name once, and what it is."""
+    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def _fixed(box: str | None, sides: Sequence[str]) -> list[str]:
@@ -127,7 +137,7 @@ def _fixed(box: str | None, sides: Sequence[str]) -> list[str]:
 def _figure(name: str, title: str, maps: Sequence[Map], *claims: str) -> Figure:
     return Figure(
         f"proof-map-{name}",
-        title,
+        f"{title}: {COLOURED}",
         partial(compute, maps=maps),
         plot,
         columns=len(maps),

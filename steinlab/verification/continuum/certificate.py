@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from analytic.certified.intervals import Intervals
 from steinlab.errors import InputError, one_of, quote
 from steinlab.storage import in_file, read_json, sealed, write_json
 from steinlab.storage.schemas import conforming
 from steinlab.verification.continuum.search import OPEN, PROVED, REFUTED, Node, Search
 from steinlab.verification.continuum.statement import (
     Box,
+    SecondOn,
     Statement,
     box_of,
     halves,
@@ -153,8 +155,11 @@ class Checked(NamedTuple):
     decided: float
 
 
-LEAVES = 16
-"""Leaves that a process is handed at a time."""
+LEAVES, MANY = 16, 1024
+"""Leaves that a process is handed at a time: for balls, and for arrays."""
+
+CUTS, MOST_OPEN, SLAB = 14, 2**19, 2048
+"""How often arrays cut what is left of a leaf, how many boxes they keep, and hold at a time."""
 
 
 class _Job(NamedTuple):
@@ -179,7 +184,8 @@ def check(
     statement, _, root, _ = certificate
     every = list(root.leaves())
     decided = [leaf for leaf in every if leaf.mark != OPEN]
-    jobs = [_Job(statement.id, decided[i : i + LEAVES]) for i in range(0, len(decided), LEAVES)]
+    size = LEAVES if statement.second_on is None else MANY
+    jobs = [_Job(statement.id, decided[i : i + size]) for i in range(0, len(decided), size)]
     done = completed(executor or SerialExecutor(), _prove_all, jobs)
     numbers = {id(job): number for number, job in enumerate(jobs)}
     waited, first = set(range(len(jobs))), None
@@ -201,8 +207,50 @@ def check(
 
 def _prove_all(job: _Job) -> None:
     statement = load_statement(job.statement)
-    for leaf in job.leaves:
+    for leaf in left_by_arrays(statement, job.leaves):
         _prove(statement, leaf)
+
+
+def left_by_arrays(statement: Statement, leaves: list[Node]) -> list[Node]:
+    """Return the leaves that intervals in doubles do not prove, for balls to judge.
+
+    All leaves are evaluated at once, and what is left of them is cut in two, :data:`CUTS` times.
+    """
+    axes, second_on = open_axes(leaves[0].box), statement.second_on
+    if second_on is None or not axes:
+        return leaves
+    low, high, bounds = (
+        np.array([getattr(leaf, name) for leaf in leaves]) for name in ("low", "high", "bounds")
+    )
+    proved = np.array([leaf.mark == PROVED for leaf in leaves])
+    whole, own, failed = (high - low)[:, axes], np.arange(len(leaves)), np.zeros(len(leaves), bool)
+    for _ in range(CUTS + 1):
+        slabs = [slice(i, i + SLAB) for i in range(0, len(own), SLAB)]
+        found = [_on_arrays(second_on, low[i], high[i], axes, bounds[own[i]]) for i in slabs]
+        above, below, beside, effects = (np.concatenate(one) for one in zip(*found, strict=True))
+        failed[own[beside | np.where(proved[own], below, above)]] = True
+        left = ~(above | below) & ~failed[own]
+        low, high, own, effects = low[left], high[left], own[left], effects[left]
+        if not 0 < len(own) <= MOST_OPEN:
+            break
+        shares = 1e300 * (high - low)[:, axes] / whole[own]
+        widest = np.where(np.isinf(effects), shares, effects).argmax(axis=1)
+        row, side = np.arange(len(own)), np.array(axes)[widest]
+        middle = 0.5 * (low[row, side] + high[row, side])
+        low, high, own = np.repeat(low, 2, axis=0), np.repeat(high, 2, axis=0), np.repeat(own, 2)
+        high[2 * row, side] = low[2 * row + 1, side] = middle
+    failed[own] = True
+    return [leaf for leaf, one in zip(leaves, failed, strict=True) if one]
+
+
+def _on_arrays(
+    second_on: SecondOn, low: np.ndarray, high: np.ndarray, axes: list[int], bounds: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Return where ``f`` is above 0, below 0, beside its bounds, and the effects of the sides."""
+    with np.errstate(all="ignore"):
+        margin, power, effects = second_on(low, high, axes)
+        lower, upper = (margin - power * Intervals(end, end) for end in bounds.T)
+    return margin.low > 0, margin.high < 0, (lower.high < 0) | (upper.low > 0), effects
 
 
 def _prove(statement: Statement, leaf: Node) -> None:

@@ -22,6 +22,8 @@ from steinlab.verification.registry import claim_ids, load_claim, only
 if TYPE_CHECKING:
     import numpy as np
 
+    from analytic.certified.intervals import Intervals
+
 GROUP = "steinlab.statements"
 LIST = "steinlab certify --list"
 LONGEST, LARGEST = 60, 1e12
@@ -75,6 +77,13 @@ Evaluator = Callable[["np.ndarray", "np.ndarray"], Enclosed]
 """``(low, high) -> Enclosed``, arrays ``(B, P)`` of doubles around the boxes' ends."""
 
 
+SecondOn = Callable[
+    ["np.ndarray", "np.ndarray", list[int]], "tuple[Intervals, Intervals, np.ndarray]"
+]
+"""``(low, high, axes)``, doubles around the ends of boxes ``(B, P)`` and the open sides, to a
+margin, a power > 0, and how much the margin may vary along each of ``axes``: ``(B, A)``."""
+
+
 @dataclass(frozen=True)
 class Control:
     """A falsified statement over the same box, which a box of it must refute."""
@@ -107,6 +116,8 @@ class Statement:
     measure : callable
         A point by name to ``f`` there, by the laboratory's own solvers and laws: what replays.
     controls : tuple of Control
+    second_on : callable or None
+        The second evaluator on many boxes at once, where there is one.
     everywhere : bool
         Whether it is said to hold on the whole of its default box, or maps where it holds.
     claim : str
@@ -125,6 +136,7 @@ class Statement:
     controls: tuple[Control, ...]
     claim: str
     everywhere: bool = False
+    second_on: SecondOn | None = None
 
     @property
     def box(self) -> Box:
