@@ -189,7 +189,7 @@ def _below(sheet: Sheet) -> list[int]:
 
 
 def _broken(name: str, room: int) -> list[str]:
-    """Return a heading in lines no longer than a cell below it, its longest word, or a few words."""
+    """Return a heading in lines as long as a cell below it, as its longest word, or as NARROW."""
     longest = max(map(len, name.split()), default=1)
     return textwrap.wrap(name, max(room, longest, NARROW), break_on_hyphens=False) or [""]
 
