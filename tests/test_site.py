@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +100,7 @@ def test_a_card_shows_its_numbers_as_a_table() -> None:
         ("8.99 [8.78, 9.23], 8.83: <strong>3.61, 3.48</strong>", "numbers"),
         ("<code>dpmpp-3m-exact</code>: 1.1922 ± 0.0067", "numbers"),
         ("what the map shows", ""),
+        ("a sentence of more than sixty letters, which a narrow column would make tall", "words"),
     ],
 )
 def test_names_and_numbers_stay_whole_in_a_table(cell: str, kind: str) -> None:
@@ -117,8 +118,26 @@ def test_notebooks_show_their_formulas() -> None:
     made = hooks.FORMULA.sub(hooks._formula, text)
     assert made.count("<math") == 2
     assert made.count('display="inline"') == 1
-    assert made.startswith("A `$code$`, <math")
+    assert made.startswith("A `$code$`, <span><math")
+    # at the beginning of a line too it stays in its paragraph
+    import markdown
+
+    page = markdown.markdown(
+        f"where\n{hooks.FORMULA.sub(hooks._formula, '$x$')}, so", extensions=["md_in_html"]
+    )
+    assert page.count("<p>") == 1
+    assert page.endswith(", so</p>")
+
     assert made.endswith("for 3 \\$.")
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         words = hooks._notebook(notebook)
         assert "$$" not in words.split("```")[0], notebook.name
+
+
+def test_a_link_by_the_name_of_a_file_shows_its_title() -> None:
+    pytest.importorskip("mkdocs")
+    hooks: Any = of_site("hooks")
+    for source, link in (("gpu.md", "solvers.md"), ("reference/changes.md", "../solvers.md")):
+        page: Any = SimpleNamespace(file=SimpleNamespace(src_uri=source))
+        shown = hooks.on_page_markdown(f"([docs/solvers.md]({link}))", page)
+        assert shown == f"([Solvers]({link}))"

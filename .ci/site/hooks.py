@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from html import escape
 from importlib.resources import files as resources
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ LONG = 20
 
 SHORT = 24
 """Characters up to which a name or a number stays on one line of a cell."""
+
+WORDY = 60
+"""Characters from which a cell's words ask for width, lest a narrow column grow tall."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -130,17 +134,18 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def _marked(cell: re.Match[str]) -> str:
-    """Return a cell, marked where it is a name or a number, which stay whole, or many numbers."""
+    """Return a cell, marked where it is a name or a number, which stay whole, or many of them."""
     words = re.sub("<.*?>", "", cell["text"]).strip()
     counted = re.match(r"[-(\[]?\d", words) or "±" in words
     if len(words) <= SHORT and (counted or " " not in words):
         return f'<td class="whole"{cell["with"]}>{cell["text"]}</td>'
-    return f'<td class="numbers"{cell["with"]}>{cell["text"]}</td>' if counted else cell[0]
+    kind = "numbers" if counted else "words" if len(words) > WORDY else ""
+    return f'<td class="{kind}"{cell["with"]}>{cell["text"]}</td>' if kind else cell[0]
 
 
 def _titled(link: re.Match[str], page: Page) -> str:
     """Return a link by the title of its page in place of the name of its file."""
-    file = (DOCS / page.file.src_uri).parent / link["to"]
+    file = Path(normpath((DOCS / page.file.src_uri).parent / link["to"]))
     if not file.exists():
         return link[0]
     title = file.read_text("utf-8").partition("\n")[0].removeprefix("# ")
@@ -214,12 +219,16 @@ def _notebook(file: Path) -> str:
 
 
 def _formula(found: re.Match[str]) -> str:
-    """Return a notebook's formula, in a line or on its own, as MathML; code stays as it is."""
+    """Return a notebook's formula, in a line or on its own, as MathML; code stays as it is.
+
+    Markdown takes ``<math>`` at the beginning of a line for a paragraph of its own, hence the span.
+    """
     if found["code"]:
         return found["code"]
     if found["block"]:
         return f'<p class="formula">{mathml(found["block"].strip())}</p>'
-    return str(mathml(found["line"])).replace('display="block"', 'display="inline"', 1)
+    line = str(mathml(found["line"])).replace('display="block"', 'display="inline"', 1)
+    return f"<span>{line}</span>"
 
 
 def _output(output: Any) -> str:

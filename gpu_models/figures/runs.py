@@ -14,7 +14,7 @@ from gpu_models.study.design import HEADLINE_SOLVERS
 from gpu_models.study.pairs import CALIBRATED, CLIPPED, LARGEST, RULE
 from gpu_models.study.stored import Stored, absent, study_of
 from steinlab.report.figures.base import Figure, FigureData
-from steinlab.report.figures.panels import plain_ticks, say, take_away
+from steinlab.report.figures.panels import legend_below, plain_ticks, say, take_away
 from steinlab.report.figures.style import GREY, look, worded
 
 QUANTITIES = {"flow_error": "flow error", "FD-EffLite0": "FD-EffLite0"}
@@ -122,10 +122,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
             own[len(solvers) - 1].set_xlabel("evaluations")
     found = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
     labels = [name for name in (*FAMILIES.values(), INSIDE, OFF_SCALE) if name in found]
-    handles = [found[name] for name in labels]
-    canvas = axes[0].get_figure()
-    assert canvas is not None
-    canvas.legend(handles, labels, loc="outside lower center", ncols=2 if beside else len(labels))
+    legend_below(axes, [found[name] for name in labels], labels)
 
 
 def _limits(data: FigureData, quantity: str) -> tuple[float, float] | None:

@@ -14,7 +14,6 @@ from gpu_models.pages import entrants
 from gpu_models.pages.study_table import (
     CLEAR,
     RULES,
-    beats,
     by_part,
     cells,
     coefficients,
@@ -31,10 +30,8 @@ from gpu_models.study.pairs import (
     CALIBRATED,
     CELL_LEVEL,
     CLIPPED,
-    ERRORS,
     LARGEST,
     RULE,
-    SHARES,
     Pair,
     pairs_of,
     summary,
@@ -48,6 +45,7 @@ ASKED = {"denoiser": "the denoiser's error", "coefficients": "the coefficient an
 ASKED |= {"lipschitz": "Lipschitz constants along trajectories", "cost": "costs in seconds"}
 EARLY = 2.0
 """Noise below which the training set's exact denoiser becomes a nearest neighbour."""
+MEASURES = "The table [of corrections](#corrections-over-plain-runs) has the other measures."
 COLLAPSED = 10.0
 """A second coefficient beyond it is no coefficient of the forward coupling's."""
 
@@ -148,37 +146,15 @@ def corrections(study: Stored) -> Iterator[str]:
         CALIBRATED: "**The calibrated table**, which is ours",
     }
     for family, opening in openings.items():
-        found = pairs_of(study, family)
-        said = []
-        for name in (*ERRORS, *SHARES):
-            s = summary(found, name)
-            if s:
-                same = f", {s.unchanged} of them unchanged" if s.unchanged else ""
-                counts = f"{s.improved} better, {s.worsened} worse, {s.undecided} undecided{same}"
-                label = WORDS.get(name, name)
-                said.append(f"{label} {s.mean:.3g} ({s.low:.3g} to {s.high:.3g}; {counts})")
-        if said:
+        s = summary(pairs_of(study, family), "flow_error")
+        if s:
+            cells = s.improved + s.worsened + s.undecided
+            same = f" ({s.unchanged} of them unchanged)" if s.unchanged else ""
             yield (
-                f"{opening}, over the plain run, geometric means with 95 % intervals and cells: "
-                f"{'; '.join(said)}. {_places(study, found)} {_gammas(study, family)}"
+                f"{opening}: its flow error is {s.mean:.3g} ({s.low:.3g} to {s.high:.3g}) of the "
+                f"plain run's: better in {s.improved} of {cells} cells, worse in {s.worsened}, "
+                f"undecided in {s.undecided}{same}. {MEASURES} {_gammas(study, family)}"
             ).strip()
-
-
-def _places(study: Stored, found: Sequence[Pair]) -> str:
-    """Say where the flow error fares worst and how often a run beats the best plain solver."""
-    s = summary(found, "flow_error")
-    if s is None:
-        return ""
-    won = ", ".join(
-        f"{beats(study, found, name)} cells by {WORDS.get(name, name)}"
-        for name in ERRORS
-        if summary(found, name)
-    )
-    return (
-        f"The flow error's worst finite cell is {s.worst.name} ({s.worst.ratio:.3g}), its best "
-        f"{s.best.name} ({s.best.ratio:.3g}). The run is clearly better than the best plain solver "
-        f"at the same budget in {won}."
-    )
 
 
 def _gammas(study: Stored, family: str) -> str:
@@ -212,19 +188,15 @@ def _gammas(study: Stored, family: str) -> str:
 def fair(study: Stored) -> Iterator[str]:
     """Say what the definition's coefficient, clipped on both sides, does to the runs."""
     found = {rule: pairs_of(study, rule) for rule in FAIR}
-    said = outcomes(found, {name: WORDS.get(name, name) for name in (*ERRORS, *SHARES)})
+    said = outcomes(found, {"flow_error": WORDS["flow_error"]})
     if said:
-        won = ", ".join(
-            f"{RULES[r]} in {beats(study, own, 'flow_error')}" for r, own in found.items()
-        )
         where = listed(study.devices_of(p.cell.key for own in found.values() for p in own))
         yield (
             "**The definition's coefficient, clipped on both sides**: Tweedie's, without the bias "
             "of a divergence in `x` alone, which the paper clips from below only; in EDM's own and "
             f"in VP coordinates, seed 0, on {where}. Geometric means over the plain run {said}. "
-            f"{_by_solver(study, found)}Clearly better than the best plain solver at the same "
-            f"budget by flow error: {won}. {_again(study)}"
-        )
+            f"{_by_solver(study, found)}{MEASURES} {_again(study)}"
+        ).strip()
 
 
 def _by_solver(study: Stored, found: Mapping[str, Sequence[Pair]]) -> str:

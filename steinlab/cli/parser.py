@@ -1,6 +1,7 @@
 """What a command of another package parses its arguments by: bad input is one line, exit code 2."""
 
 import argparse
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +13,9 @@ import typer
 from steinlab.cli.output import BOTH, SCHEDULER, WORKERS, read_workers
 from steinlab.errors import InputError
 from steinlab.storage import check_folder, check_target
+
+MARKS = re.compile(r"(?::\w+:)?(`+)(?P<name>[^`]+)\1")
+"""What reStructuredText sets in code or links: a docstring's marks, which a terminal shows bare."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +33,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, name: str = "", description: str | None = None, prog: str = "") -> None:
         self._written: dict[str, Callable[[str], Any]] = {}
-        paragraphs = (description or "").strip().split("\n\n")
+        words = MARKS.sub(r"\g<name>", description or "")
+        paragraphs = words.strip().split("\n\n")
         super().__init__(
             prog=prog or f"steinlab {name}",
             description="\n\n".join(textwrap.fill(text, 80) for text in paragraphs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,10 @@ def _values(cell: str, parts: Sequence[str], *, words: bool) -> list[str]:
 def as_tex(sheet: Sheet) -> str:
     r"""Return a table as LaTeX that needs the package booktabs.
 
+    One that is wider than a column of two spans both (``table*``, which is ``table`` in a paper of
+    one column), and its letters are the largest of four sizes that fit the page. A heading breaks
+    where it is wider than what stands below it.
+
     Examples
     --------
     >>> rows = (("a_b", "0.12 +- 0.01"), ("c", "1.5e-07"))
@@ -127,14 +132,17 @@ def as_tex(sheet: Sheet) -> str:
       \end{tabular}
     \end{table}
     """
-    marks = "".join(_marks(sheet))
+    marks = list(_marks(sheet))
+    heads = [_broken(*one) for one in zip(sheet.columns, _below(sheet), strict=True)]
+    place, size = _place(sheet, marks, heads)
     lines = [
-        r"\begin{table}",
+        rf"\begin{{{place}}}",
         r"  \centering",
         rf"  \caption{{{_words(sheet.caption)}}}",
-        rf"  \begin{{tabular}}{{{marks}}}",
+        *([f"  {size}"] if size else []),
+        rf"  \begin{{tabular}}{{{''.join(marks)}}}",
         r"    \toprule",
-        f"    {_line(map(_words, sheet.columns))}",
+        f"    {_line(map(_stack, marks, heads))}",
         r"    \midrule",
     ]
     grouped = any(not row[0] for row in sheet.rows)
@@ -146,11 +154,65 @@ def as_tex(sheet: Sheet) -> str:
         if i and row[0] and grouped:
             lines.append(r"    \addlinespace")
         lines.append(f"    {_line(cells)}")
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", rf"\end{{{place}}}", ""])
 
 
 LONG = 45
 """Characters from which a column of words breaks its lines."""
+
+NARROW = 8
+"""Characters that a line of a heading may have, however narrow its column."""
+
+WORDS = 0.4
+"""Share of the page that columns of sentences take together."""
+
+COLUMN, PAGE = 234.0, 487.0
+"""Points of one column and of a page of two, as in ICML's style."""
+
+SIZES = (
+    ("", 1.0, 6.0),
+    (r"\small\setlength{\tabcolsep}{4pt}", 0.9, 4.0),
+    (r"\footnotesize\setlength{\tabcolsep}{3pt}", 0.8, 3.0),
+    (r"\scriptsize\setlength{\tabcolsep}{2pt}", 0.7, 2.0),
+)
+"""What sets a size of letters, its share of the text's, and the points on each side of a column."""
+
+LETTER = 5.0
+"""Points of a digit of text of ten points (Computer Modern); most letters are narrower."""
+
+
+def _below(sheet: Sheet) -> list[int]:
+    """Return the characters of each column's longest cell."""
+    return [max(map(len, cells), default=0) for cells in zip(*sheet.rows, strict=True)] or [
+        len(name) for name in sheet.columns
+    ]
+
+
+def _broken(name: str, room: int) -> list[str]:
+    """Return a heading in lines as long as a cell below it, as its longest word, or as NARROW."""
+    longest = max(map(len, name.split()), default=1)
+    return textwrap.wrap(name, max(room, longest, NARROW), break_on_hyphens=False) or [""]
+
+
+def _stack(mark: str, lines: Sequence[str]) -> str:
+    """Return a heading, its lines above each other."""
+    words = r" \\ ".join(map(_words, lines))
+    return rf"\shortstack[{'r' if mark == 'r' else 'l'}]{{{words}}}" if len(lines) > 1 else words
+
+
+def _place(sheet: Sheet, marks: Sequence[str], heads: Sequence[list[str]]) -> tuple[str, str]:
+    """Return the environment of a table, and what sets the size of its letters."""
+    letters = [
+        max(below, *map(len, head)) for below, head in zip(_below(sheet), heads, strict=True)
+    ]
+    paragraphs = [mark[0] == "p" for mark in marks]
+    fixed = WORDS * PAGE if any(paragraphs) else 0.0
+    free = sum(n for n, one in zip(letters, paragraphs, strict=True) if not one)
+    wide = [fixed + LETTER * share * free + 2 * gap * len(marks) for _, share, gap in SIZES]
+    if wide[0] <= COLUMN:
+        return "table", ""
+    fits = (size for (size, *_), width in zip(SIZES, wide, strict=True) if width <= PAGE)
+    return "table*", next(fits, SIZES[-1][0])
 
 
 def _marks(sheet: Sheet) -> Iterator[str]:
@@ -160,7 +222,7 @@ def _marks(sheet: Sheet) -> Iterator[str]:
     broken = [words and size > LONG for words, size in zip(told, longest, strict=True)]
     for words, breaks in zip(told, broken, strict=True):
         if breaks:
-            yield rf"p{{{0.5 / sum(broken):.2g}\textwidth}}"
+            yield rf"p{{{WORDS / sum(broken):.2g}\textwidth}}"
         else:
             yield "l" if words else "r"
 
@@ -170,7 +232,8 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _words(text: str) -> str:
-    return text.translate(_SPECIAL).replace("+-", r"$\pm$")
+    text = text.translate(_SPECIAL).replace("+-", r"$\pm$")
+    return text.replace(r"\textless{}=", r"$\leq$").replace(r"\textgreater{}=", r"$\geq$")
 
 
 def _cell(cell: str, *, words: bool, best: bool) -> str:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def test_the_network_is_the_one_that_was_studied() -> None:
 
 
 def test_what_the_page_says_of_the_rule_is_in_the_record() -> None:
-    page = unwrapped((DOCS / "study.md").read_text(encoding="utf-8"))
+    text = (DOCS / "study.md").read_text(encoding="utf-8")
+    page = unwrapped(text)
     study = actual()
     ratios, stopped = [], 0
     for key, row in study.found.items():
@@ -60,8 +62,13 @@ def test_what_the_page_says_of_the_rule_is_in_the_record() -> None:
                 stopped += 1
             else:
                 ratios.append(row["flow_error"]["value"] / plain)
-    assert f"({max(ratios):.3g}), its best" in page
-    assert f"evaluations ({min(ratios):.3g})." in page
+    (row,) = re.findall(r"\| stein, from 0\.1 \| flow error \|[^\n]*", text)
+    assert f"| {min(ratios):.3g} (" in row
+    assert f"| {max(ratios):.3g} (" in row
+    mean, low, high = re.findall(r"\| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", row)[0]
+    assert f"its flow error is {mean} ({low} to {high}) of the plain run's" in page
+    better = sum(one < 1 for one in ratios)
+    assert f"worse in {len(ratios) + stopped - better}, undecided in 0. The table" in page
     assert f"{stopped} runs leave the finite numbers" in page
     runs = sum(key.count("/") == 4 for key in study.found)
     assert f"{runs} of the {len(study.design)} runs" in page
@@ -118,7 +125,8 @@ def test_a_complete_study_fills_every_section(made: str) -> None:
     ):
         assert f"## {title}" in made
     assert "What has not" not in made
-    assert f"artifact rate {FACTORS[CALIBRATED]:.3g}" in text
+    assert f"its flow error is {FACTORS[CALIBRATED]:.3g} (" in text
+    assert re.search(rf"\| calibrated \| artifacts \| \d+ \| {FACTORS[CALIBRATED]:.3g} \|", made)
     assert "by the median of the rounds: tweedie (1.01), stein, sub-batch to 0.05 (1.05)" in text
     assert "sub-batch of 256 (1.02)" in text
     assert "A Jacobian product on all of 512 states takes 1.6 (stein, 5 gaussian, rev" in text

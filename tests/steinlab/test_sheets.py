@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,31 @@ def test_tex_leaves_no_special_letter_bare(word: str) -> None:
 def test_a_column_of_sentences_breaks_its_lines() -> None:
     row = ("a", "word " * 10, "12")
     sheet = Sheet("", ("id", "found", "cases"), (row,), frozenset({"id", "found"}))
-    assert r"\begin{tabular}{lp{0.5\textwidth}r}" in as_tex(sheet)
+    assert r"\begin{tabular}{lp{0.4\textwidth}r}" in as_tex(sheet)
     both = ("id " * 20, "word " * 10, "12")
-    assert r"{p{0.25\textwidth}p{0.25\textwidth}r}" in as_tex(
+    assert r"{p{0.2\textwidth}p{0.2\textwidth}r}" in as_tex(
         Sheet("", sheet.columns, (both,), sheet.text)
     )
+
+
+def test_a_table_takes_a_column_a_page_or_smaller_letters() -> None:
+    def made(columns: int) -> str:
+        names = tuple(f"a heading of many words {i}" for i in range(columns))
+        return as_tex(Sheet("", names, (("0.12 +- 0.01",) * columns,)))
+
+    # twelve letters of 5 points and gaps of 12 per column: 144 of 234 points, 288, then 432 and
+    # 576 of 487; the last is 62 per column at 9 points, 496, and fits at 8 points: 54 each
+    for columns, place, size in (
+        *((2, "table", None), (4, "table*", None), (6, "table*", None)),
+        *((7, "table*", "small"), (8, "table*", "footnotesize"), (10, "table*", "scriptsize")),
+    ):
+        text = made(columns)
+        assert text.startswith(f"\\begin{{{place}}}\n")
+        assert text.endswith(f"\\end{{{place}}}\n")
+        assert re.findall(r"^  \\(\w+)\\setlength", text, re.MULTILINE) == [size] * (
+            size is not None
+        )
+    assert r"\shortstack[r]{a heading of \\ many words 0}" in made(2)
 
 
 def test_numbers_are_set_with_their_errors() -> None:

@@ -12,6 +12,7 @@ from steinlab.claims.instruments.step_jacobians import step_jacobian
 from steinlab.diffusion.grids import make_grid
 from steinlab.diffusion.processes import EDM
 from steinlab.report.figures.base import Figure, FigureData
+from steinlab.report.figures.panels import legend_below
 from steinlab.report.figures.style import BLACK, GREY, ORANGE, RED, look
 from steinlab.solvers import EULER
 from steinlab.solvers.loop import steps
@@ -76,7 +77,7 @@ def plot(axes: Sequence[Axes], data: FigureData) -> None:
         ax.invert_xaxis()
         ax.set_xlabel(r"noise $\sigma$ at the step's start")
     axes[0].set_ylabel("local Lipschitz constant")
-    axes[0].legend(loc="best")
+    legend_below(axes, *axes[0].get_legend_handles_labels())
 
 
 FIGURE = Figure(
@@ -85,6 +86,7 @@ FIGURE = Figure(
     compute,
     plot,
     columns=3,
-    aspect=0.85,
+    aspect=1.0,
+    column={"rows": 3, "columns": 1, "aspect": 0.85},
     claims=("contractivity-trap", "lipschitz-bound"),
 )
