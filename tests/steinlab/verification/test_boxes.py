@@ -147,7 +147,7 @@ def test_a_certificate_is_checked_and_bound_to_its_file(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("flint")
-    order = ["certify", "my.py::jensen", "--box", "separation=1:2,weight=0.2,width=0.25,s=0.25:0.5"]
+    order = ["certify", "my.py::jensen", "--box", "separation=1:2,weight=0.2,width=0.25,s=0.75:1"]
     assert main([*order, "--budget", "140", "--out", "c.json", "--json", "found.json"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "100.00% proved" in said
