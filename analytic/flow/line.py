@@ -27,10 +27,6 @@ from analytic.levels import NoiseLevel
 from analytic.mixtures import GaussianMixture
 
 MAX_ITERATIONS = 200
-LAST_STEP = 8
-"""Roundings that a last step of Newton's may span: what it leaves is of second order. Smaller ones
-need not come, for they are the rounding of the function, and bisection would take over from them.
-"""
 ROUNDING = 8 * np.finfo(np.float64).eps
 """Relative rounding error allowed to one logarithm of a tail and to one argument of it."""
 HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
@@ -157,7 +153,6 @@ def increasing_root(
     """
     eps = np.finfo(np.float64).eps
     y, step = 0.5 * (low + high), high - low
-    done = np.zeros(np.shape(y), dtype=bool)
     for _ in range(MAX_ITERATIONS):
         value, slope = function(y)
         low, high = np.where(value < 0, y, low), np.where(value < 0, high, y)
@@ -167,13 +162,10 @@ def increasing_root(
         usable = (newton >= low) & (newton <= high) & (2 * np.abs(newton - y) <= np.abs(step))
         usable &= np.isfinite(slope)
         new = np.where(usable, newton, 0.5 * (low + high))
-        # a root once found stays: its next steps are rounding, which bisection would take for slow
-        new = np.where(done | (value == 0), y, new)
+        new = np.where(value == 0, y, new)
         y, step = new, new - y
         resolved = eps * (np.abs(y) + unit)
-        last = np.where(usable, LAST_STEP, 1) * resolved
-        done |= (np.abs(step) <= last) | (high - low <= resolved)
-        if done.all():
+        if np.all((np.abs(step) <= resolved) | (high - low <= resolved)):
             return np.asarray(y)
     raise ArithmeticError(f"no root within {MAX_ITERATIONS} steps, widest {np.max(high - low)}")
 

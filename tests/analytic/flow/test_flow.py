@@ -11,7 +11,6 @@ from scipy.special import ndtr
 from scipy.stats import kstest
 
 from analytic import EmpiricalMixture, GaussianMixture, NoiseLevel, exact_flow, gaussian_gain
-from analytic.flow import line
 from analytic.flow.ode import integrate_flow
 from tests.analytic.laws import FORMS, mixture
 
@@ -274,29 +273,3 @@ def test_a_law_that_leaves_the_numbers_stops_the_run(limit: float) -> None:
 
     with pytest.raises(ArithmeticError, match=r"^score must be finite, is not at sigma / alpha = "):
         integrate_flow(Broken(), np.ones((2, 1)), NOISY, CLEAN, rtol=1e-6)
-
-
-@pytest.mark.parametrize(("noisy", "clean"), [(10.0, 0.3), (80.0, 0.002), (0.3, 10.0)])
-def test_roots_once_found_stay(monkeypatch: pytest.MonkeyPatch, noisy: float, clean: float) -> None:
-    """Their next steps are rounding: bisection does not start anew from them."""
-    evaluations = 0
-
-    def watched(function: Any, low: Any, high: Any, *, unit: Any) -> Any:
-        def counted(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            nonlocal evaluations
-            evaluations += 1
-            return function(y)
-
-        return found(counted, low, high, unit=unit)
-
-    found = line.increasing_root
-    monkeypatch.setattr(line, "increasing_root", watched)
-    law = GaussianMixture([0.3, 0.5, 0.2], [-2.0, 0.4, 1.7], [0.05, 0.6, 0.01])
-    levels = NoiseLevel(1.0, noisy), NoiseLevel(1.0, clean)
-    x = np.linspace(-6.0, 6.0, 400)[:, None] * noisy
-    there = exact_flow(law, x, *levels)
-    assert evaluations < 15  # bisection alone takes 50
-    back = exact_flow(law, there.state, *levels[::-1])
-    carried = exact_flow(law, there.state + there.error[:, None], *levels[::-1]).state - back.state
-    allowed = np.abs(carried[:, 0]) + back.error
-    assert np.all(np.abs(back.state - x)[:, 0] <= allowed)
