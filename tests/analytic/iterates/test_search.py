@@ -324,7 +324,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is integrated under the base, and where it breaks."""
     taken: list[Any] = []
 
-    def under(law: Any, f: Any, breaks: Any) -> Any:
+    def under(law: Any, f: Any, breaks: Any, *_: Any) -> Any:
         taken.append((f, breaks))
         return distances.Distance(4.0, 0.5)
 
