@@ -277,7 +277,7 @@ def test_weights_are_found_by_hash(cache, trained):
         (["ring-mlp", "--seed", "-1"], "--seed must be"),
         (["ring-mlp", "--seed", "x"], "--seed must be"),
         (["ring-mlp", "--out", "w.bin"], "--out must be a .safetensors file, got w.bin"),
-        (["ring-mlp", "--out", "/dev/null/w.safetensors"], "--out must be a folder that can be made"),
+        (["ring-mlp", "--out", "/dev/null/w.safetensors"], "--out must be a folder that can"),
     ],
 )
 def test_bad_usage_is_one_line(args, message, capsys, cache):
