@@ -186,14 +186,16 @@ def table(record: list[dict[str, Any]]) -> str:
 def _row(name: str, box: str, runs: list[dict[str, Any]]) -> str:
     """Return a row: the least share decided, never rounded up; seconds of all runs together."""
     worst = max(runs, key=lambda one: one["undecided"])
-    decided = math.floor(1e4 * (1 - worst["undecided"]) + 1e-9) / 1e2
-    if worst["undecided"] > 1e-9:
-        decided = min(decided, 99.99)
+    most = 100.0 if worst["undecided"] <= 1e-9 else 99.99
+    decided, proved = (
+        min(math.floor(1e4 * share + 1e-5) / 1e2, most)
+        for share in (1 - worst["undecided"], worst["proved"])
+    )
     said = sorted({one["check"].partition(":")[0] for one in runs})
     search, check = (sum(one[f"{part}_seconds"] for one in runs) for part in ("search", "check"))
     return (
         f"| {name} | {box} | {max(one['boxes'] for one in runs):,} | {decided:.2f} % "
-        f"| {100 * worst['proved']:.2f} % | {search:.0f} | {', '.join(said)} | {check:.0f} "
+        f"| {proved:.2f} % | {search:.0f} | {', '.join(said)} | {check:.0f} "
         f"| {max(one['workers'] for one in runs)} |"
     )
 
